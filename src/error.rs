@@ -1,0 +1,200 @@
+//! How a verb ends when it does not end well: what failed, why, what was left standing, what to type next.
+//!
+//! There is one error type, [`Failure`], because there is one reader: the person at the terminal. It is rendered by
+//! miette; a finding in `deploy.yaml` carries the place it points at.
+
+use std::fmt;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceSpan};
+
+/// Shorthand for everything that can end in a [`Failure`].
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// The documented exit codes. 0 is success; 3 is kept for "a plan has changes".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Something that should have worked did not: AWS, the network, this machine.
+    Failed = 1,
+    /// The command line or `deploy.yaml` is wrong; nothing was called.
+    Usage = 2,
+    /// AWS has what it needs, but the app is not healthy.
+    Unhealthy = 4,
+    /// No credentials, expired ones, or ones that may not do this.
+    Denied = 5,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// What went wrong, for a person. Built up with the methods below; never holds a secret.
+#[derive(Debug)]
+pub struct Failure(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    exit: Exit,
+    what: String,
+    cause: Option<Cause>,
+    standing: Option<String>,
+    next: Option<String>,
+    findings: Vec<Finding>,
+}
+
+impl Failure {
+    /// `what` failed, as one line without a full stop.
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self(Box::new(Inner { exit, what: what.into(), cause: None, standing: None, next: None, findings: Vec::new() }))
+    }
+
+    /// The common case: [`Exit::Failed`].
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, what)
+    }
+
+    /// Adds the reason; a second call adds the reason of the reason.
+    #[must_use]
+    pub fn because(mut self, why: impl Into<String>) -> Self {
+        fn push(slot: &mut Option<Cause>, why: String) {
+            match slot {
+                None => *slot = Some(Cause { why, cause: None }),
+                Some(cause) => {
+                    let mut below = cause.cause.take().map(|cause| *cause);
+                    push(&mut below, why);
+                    cause.cause = below.map(Box::new);
+                }
+            }
+        }
+        push(&mut self.0.cause, why.into());
+        self
+    }
+
+    /// What stands now: what was made, what was left alone.
+    #[must_use]
+    pub fn standing(mut self, what: impl Into<String>) -> Self {
+        self.0.standing = Some(what.into());
+        self
+    }
+
+    /// What to do or type next. Kept if it is already said: the place closest to the cause knows best.
+    #[must_use]
+    pub fn next(mut self, what: impl Into<String>) -> Self {
+        self.0.next.get_or_insert_with(|| what.into());
+        self
+    }
+
+    /// Adds findings that point into a file.
+    #[must_use]
+    pub fn findings(mut self, findings: Vec<Finding>) -> Self {
+        self.0.findings = findings;
+        self
+    }
+
+    /// The process's exit code.
+    pub fn exit(&self) -> Exit {
+        self.0.exit
+    }
+
+    /// The headline.
+    pub fn what(&self) -> &str {
+        &self.0.what
+    }
+
+    /// The reasons, outermost first.
+    pub fn reasons(&self) -> Vec<&str> {
+        let mut reasons = Vec::new();
+        let mut cause = self.0.cause.as_ref();
+        while let Some(below) = cause {
+            reasons.push(below.why.as_str());
+            cause = below.cause.as_deref();
+        }
+        reasons
+    }
+
+    /// What to type next, if it was said.
+    pub fn next_step(&self) -> Option<&str> {
+        self.0.next.as_deref()
+    }
+
+    /// What was left standing, if it was said.
+    pub fn left_standing(&self) -> Option<&str> {
+        self.0.standing.as_deref()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.what)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.cause.as_ref().map(|cause| cause as _)
+    }
+}
+
+impl Diagnostic for Failure {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let lines: Vec<&str> = [self.left_standing(), self.next_step()].into_iter().flatten().collect();
+        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as _)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        let findings = self.0.findings.iter().map(|finding| finding as &dyn Diagnostic);
+        (!self.0.findings.is_empty()).then(|| Box::new(findings) as _)
+    }
+}
+
+#[derive(Debug)]
+struct Cause {
+    why: String,
+    cause: Option<Box<Cause>>,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// One mistake in a file, with its place and a hint.
+#[derive(Debug)]
+pub struct Finding {
+    /// What is wrong, as one line.
+    pub what: String,
+    /// The words beside the place.
+    pub label: String,
+    /// Byte offset and length in the file.
+    pub span: SourceSpan,
+    /// How to put it right.
+    pub hint: String,
+    /// The file.
+    pub source: NamedSource<String>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Finding {}
+
+impl Diagnostic for Finding {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(&self.hint))
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        Some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(Some(self.label.clone()), self.span))))
+    }
+}

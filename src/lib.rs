@@ -1,0 +1,20 @@
+//! `devopsctl` puts a small Python web app on the user's own AWS account.
+//!
+//! The map of the house, in the order in which data flows:
+//!
+//! - [`cli`] what can be typed; [`commands`] one file a verb: gather, decide, do, say
+//! - [`config`] `deploy.yaml` → [`config::Deployment`]; [`names`] every name in AWS
+//! - [`aws`] clients, images, what an error code means to a person
+//! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program
+//! - [`resources`] one file a kind: observe, diff (pure), apply, delete
+//! - [`engine`] plan (pure) and execute (the only mutator)
+//! - [`probe`] asks the running app; [`ui`] turns events into lines
+//! - [`sandbox`] a local AWS with real machines, started by the binary itself
+//!
+//! [`error`] is what every verb ends with when it does not end well.
+
+pub mod dirs;
+pub mod error;
+pub mod names;
+pub mod sandbox;
+pub mod uv;

@@ -1,0 +1,55 @@
+//! Every name that devopsctl gives to something in AWS, as a function of the deployment's name.
+//!
+//! Names are deterministic: they, with the tags, are the only state there is.
+
+/// The deployment that a resource belongs to. Every resource that can carry tags carries this one.
+pub const TAG_NAME: &str = "devopsctl:name";
+/// On the instance: hash of what only a new instance can change.
+pub const TAG_SPEC: &str = "devopsctl:spec";
+/// On the instance: the release it is to run.
+pub const TAG_RELEASE: &str = "devopsctl:release";
+/// On the instance: the token parameter's version. A doorbell only: the agent always takes the newest.
+pub const TAG_TOKEN: &str = "devopsctl:token";
+/// On the instance: changed to have the agent try again what it gave up.
+pub const TAG_TRY: &str = "devopsctl:try";
+/// On the security group: what `RunInstances` carries as its client token.
+pub const TAG_NONCE: &str = "devopsctl:nonce";
+
+/// Security group, key pair, `Name` tag of instance and address.
+pub fn common(name: &str) -> String {
+    format!("devopsctl-{name}")
+}
+
+/// Role, inline policy and instance profile. IAM is global, so the region is part of it.
+pub fn role(name: &str, region: &str) -> String {
+    format!("devopsctl-{name}-{region}")
+}
+
+/// The SSM parameter with the token.
+pub fn token_parameter(name: &str) -> String {
+    format!("/devopsctl/{name}/token")
+}
+
+/// The folder of SSM parameters in which instances report.
+pub fn report_path(name: &str) -> String {
+    format!("/devopsctl/{name}/report")
+}
+
+/// The bucket of an account's region, and whether it lies in the account's own namespace.
+///
+/// In that namespace nobody else can take the name. Every region has it but two:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html>
+pub fn bucket(account: &str, region: &str) -> (String, bool) {
+    let own = !matches!(region, "me-south-1" | "me-central-1");
+    (format!("devopsctl-{account}-{region}{}", if own { "-an" } else { "" }), own)
+}
+
+/// What of the bucket is this deployment's.
+pub fn bucket_prefix(name: &str) -> String {
+    format!("{name}/")
+}
+
+/// Where a release lies in the bucket.
+pub fn release_key(name: &str, release: &str) -> String {
+    format!("{name}/releases/{release}.tar.gz")
+}

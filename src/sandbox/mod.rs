@@ -1,0 +1,1 @@
+//! The sandbox: a local AWS that the binary starts by itself.

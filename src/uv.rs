@@ -1,0 +1,72 @@
+//! Finds uv, which installs Python packages for releases and for the sandbox.
+//!
+//! uv is taken from `PATH`; where it is not there, the user's own pip puts a pinned one into the cache folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::dirs;
+use crate::error::{Failure, Result};
+
+/// The version that is installed where there is none.
+const PINNED: &str = "0.13.9";
+
+/// A uv that answers.
+#[derive(Clone, Debug)]
+pub struct Uv {
+    program: PathBuf,
+}
+
+impl Uv {
+    /// Finds uv, or installs it with pip.
+    ///
+    /// # Errors
+    /// When there is neither uv nor a pip that can install it.
+    pub async fn find() -> Result<Self> {
+        let cached = dirs::cache()?.join(format!("uv-{PINNED}"));
+        for program in [PathBuf::from("uv"), cached.join("bin/uv")] {
+            if answers(&program).await {
+                return Ok(Self { program });
+            }
+        }
+        install(&cached).await?;
+        Ok(Self { program: cached.join("bin/uv") })
+    }
+
+    /// A uv command that reads nothing from the terminal.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.stdin(Stdio::null()).env("UV_NO_PROGRESS", "1").env_remove("VIRTUAL_ENV").kill_on_drop(true);
+        command
+    }
+}
+
+async fn answers(program: &Path) -> bool {
+    let asked = Command::new(program).arg("--version").stdin(Stdio::null()).output().await;
+    asked.is_ok_and(|output| output.status.success())
+}
+
+async fn install(target: &Path) -> Result<()> {
+    let advice =
+        "install uv (pipx install uv, or see docs.astral.sh/uv), or Python's pip (Debian: apt install python3-pip)";
+    let output = Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"])
+        .arg(target)
+        .arg(format!("uv=={PINNED}"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| {
+            Failure::failed("neither uv nor python3 is on this machine").because(error.to_string()).next(advice)
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::failed("uv is not on this machine, and pip cannot install it")
+        .because(said.trim().lines().last().unwrap_or("pip says nothing").to_owned())
+        .next(advice))
+}
