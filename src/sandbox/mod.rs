@@ -1,1 +1,176 @@
 //! The sandbox: a local AWS that the binary starts by itself.
+//!
+//! One detached process of this same binary, all on loopback, unprivileged, private to the user:
+//!
+//! ```text
+//! command line ─► front ─► emulator (moto on a Unix socket, stricter by emulator/*.py)
+//!                   │          ▲
+//!                   │        world: a view of it, renewed after each change
+//!                   │          ▲
+//!                   └─► machines (boot what runs) ─► metadata (IMDS, one a machine)
+//! browser ─► gateway (a port a public address, if its security groups let it in) ─► the machine's socket
+//! ```
+//!
+//! Every program that it starts is under a [`guard`](mod@guard), so nothing is left over however the sandbox ends.
+
+mod daemon;
+mod emulator;
+mod front;
+mod gateway;
+mod guard;
+mod idle;
+mod leash;
+mod machine;
+mod metadata;
+#[cfg(target_os = "linux")]
+mod process;
+mod python;
+mod start;
+mod state;
+mod world;
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Failure, Result};
+
+pub use daemon::serve;
+pub use guard::guard;
+pub use start::{Options, ended, ensure, find, log_files, status, stop};
+pub use state::Ended;
+
+/// Says on which process's life the sandbox depends: when that is gone, so is the sandbox.
+pub const OWNER: &str = "DEVOPSCTL_SANDBOX_OWNER";
+/// After how many idle seconds the sandbox ends, instead of after 30 minutes.
+pub const IDLE: &str = "DEVOPSCTL_SANDBOX_IDLE";
+
+/// What `devopsctl sandbox serve` is told by the command that starts it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// The port of the AWS endpoint; any free one if it is not named.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Seconds without use after which it ends.
+    #[arg(long)]
+    pub idle: u64,
+    /// The Python that runs the emulator.
+    #[arg(long)]
+    pub emulator: PathBuf,
+    /// The Python that stands for the one on a machine.
+    #[arg(long)]
+    pub python: PathBuf,
+    /// Its version, such as 3.11.
+    #[arg(long)]
+    pub python_version: String,
+    /// What an instance is.
+    #[arg(long, value_enum, default_value_t = Machines::Process)]
+    pub machines: Machines,
+}
+
+/// What `devopsctl sandbox guard` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GuardArgs {
+    /// The program and its arguments.
+    #[arg(trailing_var_arg = true, required = true)]
+    pub command: Vec<String>,
+}
+
+/// What an instance is in the sandbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Machines {
+    /// A process on this machine that runs the real user-data.
+    #[default]
+    Process,
+    /// Only an entry: nothing boots.
+    Off,
+}
+
+/// How the running sandbox is reached. Holds its secrets, so the file that keeps it is private.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Handle {
+    /// Which devopsctl started it.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// The AWS endpoint.
+    pub endpoint: String,
+    /// An access key of an IAM user in it.
+    pub access_key: String,
+    /// The secret that goes with it.
+    pub secret_key: String,
+    /// The account's number.
+    pub account: String,
+    /// The Python on its machines.
+    pub python: PathBuf,
+    /// Its major and minor version.
+    pub python_version: (u32, u32),
+    /// What opens the control paths.
+    control: String,
+}
+
+/// How the running sandbox is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The AWS endpoint.
+    pub endpoint: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds until it ends if nobody uses it.
+    pub ends_in: u64,
+    /// The instances that are not terminated.
+    pub instances: Vec<Machine>,
+}
+
+/// An instance, as `sandbox status` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub region: String,
+    /// pending, running, …
+    pub state: String,
+    /// Its public address, if it has one.
+    pub public_ip: Option<Ipv4Addr>,
+    /// The folder that stands for its disk.
+    pub folder: PathBuf,
+}
+
+impl Handle {
+    /// Where a machine's port can be reached from this machine, such as `http://127.0.0.1:18080`.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn url(&self, address: Ipv4Addr, port: u16) -> Result<String> {
+        let local = self.control("GET", &format!("url/{address}/{port}")).await?;
+        Ok(format!("http://{local}"))
+    }
+
+    /// Calls a control path of the front.
+    async fn control(&self, method: &str, call: &str) -> Result<String> {
+        let trouble = |why: String| {
+            Failure::failed("the sandbox does not answer")
+                .because(why)
+                .next("devopsctl sandbox stop, then run the same command again")
+        };
+        let plain = |error: reqwest::Error| trouble(error.without_url().to_string());
+        let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| trouble(error.to_string()))?;
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().map_err(plain)?;
+        let url = format!("{}{}{call}", self.endpoint, front::CONTROL);
+        let response = client.request(method, url).header(front::SECRET, &self.control).send().await.map_err(plain)?;
+        let status = response.status();
+        let body = response.text().await.map_err(plain)?;
+        if status.is_success() { Ok(body) } else { Err(trouble(body)) }
+    }
+}
+
+/// Text that nobody can guess.
+fn secret() -> String {
+    let mut bytes = [0_u8; 24];
+    // Without the system's randomness nothing secret can be made; the process ids below it are no substitute.
+    getrandom::fill(&mut bytes).unwrap_or_else(|_| std::process::abort());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

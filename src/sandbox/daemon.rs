@@ -1,0 +1,162 @@
+//! `devopsctl sandbox serve`: the sandbox's own process.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tracing::info;
+
+use crate::error::{Failure, Result};
+
+use super::emulator::Emulator;
+use super::front::{self, Front, Log};
+use super::gateway::Gateway;
+use super::idle::Idle;
+use super::machine;
+use super::start::Started;
+use super::state::{Ended, Folder};
+use super::world::World;
+use super::{Handle, Machines, OWNER, ServeArgs, secret};
+
+/// Runs the sandbox until somebody stops it, nobody uses it, or its owner is gone.
+///
+/// The first line on standard output tells the command that started it whether it can be used.
+///
+/// # Errors
+/// When it cannot start; that has been said on standard output too.
+pub async fn serve(args: ServeArgs) -> Result<()> {
+    // Of its own session, so that the terminal's Ctrl-C and hang-up are not for it. Already a leader? Then it is.
+    let _ = rustix::process::setsid();
+    let folder = Folder::open()?;
+    let begun = match folder.try_hold("running.lock")? {
+        Some(held) => begin(&folder, &args).await.map(|running| (held, running)),
+        None => Err(Failure::failed("a sandbox already runs").next("devopsctl sandbox status")),
+    };
+    match begun {
+        Ok((_held, (running, ready))) => {
+            tell(&ready);
+            running.until_the_end(&folder).await
+        }
+        Err(failure) => {
+            tell(&Started::Failed {
+                what: failure.what().to_owned(),
+                reasons: failure.reasons().into_iter().map(str::to_owned).collect(),
+                next: failure.next_step().map(str::to_owned),
+            });
+            Err(failure)
+        }
+    }
+}
+
+/// Says it to whoever started the sandbox; nobody may be listening.
+fn tell(started: &Started) {
+    let line = serde_json::to_string(started).unwrap_or_default();
+    let mut output = std::io::stdout();
+    let _ = output.write_all(format!("{line}\n").as_bytes()).and_then(|()| output.flush());
+}
+
+struct Running {
+    emulator: Emulator,
+    front: Arc<Front>,
+    machines: Option<machine::Machines>,
+}
+
+async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> {
+    let listener = listen(args.port).await?;
+    let address = listener.local_addr().map_err(|error| Failure::failed("no port").because(error.to_string()))?;
+    let emulator = Emulator::start(folder, &args.emulator).await?;
+    let user: User = emulator.client.ask_json("user").await?;
+    let handle = Handle {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        endpoint: format!("http://{address}"),
+        access_key: user.access_key,
+        secret_key: user.secret_key,
+        account: user.account,
+        python: args.python.clone(),
+        python_version: version(&args.python_version)?,
+        control: secret(),
+    };
+    let world = Arc::new(World::new(emulator.client.clone()));
+    let idle = Arc::new(Idle::new(Duration::from_secs(args.idle)));
+    let log = Log::create(&folder.log("front"))
+        .map_err(|error| Failure::failed("cannot write the front's log").because(error.to_string()))?;
+    let machines = (args.machines == Machines::Process)
+        .then(|| machine::Machines::new(folder.clone(), world.clone(), handle.endpoint.clone(), args.python.clone()));
+    folder.announce(&handle)?;
+    let gateway = Arc::new(Gateway::new(folder.clone(), world.clone(), idle.clone()));
+    let front = Arc::new(Front { handle, folder: folder.clone(), world, gateway, idle, log, stop: Notify::new() });
+    tokio::spawn(front::serve(front.clone(), listener));
+    info!(endpoint = front.handle.endpoint, "the sandbox is ready");
+    Ok((Running { emulator, front, machines }, Started::Ready))
+}
+
+#[derive(serde::Deserialize)]
+struct User {
+    access_key: String,
+    secret_key: String,
+    account: String,
+}
+
+async fn listen(port: Option<u16>) -> Result<TcpListener> {
+    front::listen(port).await.map_err(|error| {
+        let which = port.map_or_else(|| "no port".to_owned(), |port| format!("port {port} of 127.0.0.1"));
+        Failure::failed(format!("the sandbox cannot listen on {which}"))
+            .because(error.to_string())
+            .next("name another --port, or none for any free one")
+    })
+}
+
+fn version(text: &str) -> Result<(u32, u32)> {
+    let parsed = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    parsed.ok_or_else(|| Failure::failed(format!("{text} is no version of Python")))
+}
+
+impl Running {
+    /// Serves until there is a reason to end; then ends everything that it started.
+    async fn until_the_end(mut self, folder: &Folder) -> Result<()> {
+        let ended = {
+            let machines = self.machines.as_mut();
+            let follow = async {
+                match machines {
+                    Some(machines) => machines.follow().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.front.stop.notified() => None,
+                () = told_to_end() => None,
+                () = owner_gone() => None,
+                () = self.front.idle.over() => Some(Ended::Idle(self.front.idle.limit().as_secs())),
+                () = self.emulator.leash.wait() => Some(Ended::EmulatorEnded),
+                never = follow => match never {},
+            }
+        };
+        info!(?ended, "the sandbox ends");
+        if let Some(machines) = self.machines.as_mut() {
+            machines.end().await;
+        }
+        self.emulator.leash.end().await;
+        folder.leave(ended)
+    }
+}
+
+async fn told_to_end() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+}
+
+/// Returns when the process is gone on which this sandbox depends; never, if it depends on none.
+async fn owner_gone() {
+    let owner = std::env::var(OWNER).ok().and_then(|owner| owner.parse().ok()).and_then(rustix::process::Pid::from_raw);
+    let Some(owner) = owner else { return std::future::pending().await };
+    while rustix::process::test_kill_process(owner) != Err(rustix::io::Errno::SRCH) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

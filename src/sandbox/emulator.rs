@@ -1,0 +1,190 @@
+//! moto, the emulator of AWS behind the front: its installation, its process, and how it is spoken to.
+//!
+//! It is pinned with all it needs, installed once into the cache folder, and listens on a Unix socket in a private folder,
+//! so that nobody can get around the front. Where moto is more lenient than AWS, rules in `emulator/*.py` add what AWS
+//! does: they run inside moto, where the state is that they judge by.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use tokio::net::UnixStream;
+
+use crate::dirs;
+use crate::error::{Failure, Result};
+use crate::uv::Uv;
+
+use super::leash::Leash;
+use super::state::{Folder, remove_tree};
+
+/// What is installed, to the byte.
+const REQUIREMENTS: &str = include_str!("emulator/requirements.txt");
+/// The lowest Python that moto runs on. Where the host has an older one, uv finds or fetches another.
+const PYTHON: &str = ">=3.10";
+/// How long a start may take before it counts as failed, on a slow and busy machine.
+const START: Duration = Duration::from_secs(60);
+
+macro_rules! program {
+    ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("emulator/", $name)))),*] };
+}
+
+/// The program that is moto with our rules.
+const PROGRAM: &[(&str, &str)] =
+    program!["__main__.py", "instances.py", "clock.py", "control.py", "images.json", "parameters.py", "rules.py"];
+
+/// Installs the emulator unless it is there. Returns the Python that runs it.
+///
+/// # Errors
+/// When uv cannot be had, or the packages cannot.
+pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let cache = dirs::cache()?;
+    let name = format!("emulator-{}", key());
+    let python = cache.join(&name).join("bin/python");
+    if python.exists() {
+        return Ok(python);
+    }
+    say("preparing the local AWS (first time: downloads moto, about a minute)");
+    let uv = Uv::find().await?;
+    dirs::private(&cache)?;
+    let aside = tempfile::Builder::new().prefix(".emulator-").tempdir_in(&cache).map_err(|error| cannot(&error))?;
+    let venv = aside.path().join("venv");
+    // Relocatable, because it is built aside and moved: a half-built one is never used.
+    let mut make = uv.command();
+    make.args(["venv", "--quiet", "--relocatable", "--python", PYTHON]).arg(&venv);
+    run(make).await?;
+    let list = aside.path().join("requirements.txt");
+    fs::write(&list, REQUIREMENTS).map_err(|error| cannot(&error))?;
+    let mut fill = uv.command();
+    fill.args(["pip", "install", "--quiet", "--require-hashes", "--no-deps", "--compile-bytecode", "--python"])
+        .arg(venv.join("bin/python"))
+        .arg("-r")
+        .arg(&list);
+    run(fill).await?;
+    let place = cache.join(&name);
+    if !python.exists() {
+        // One whose Python was removed from the machine since; most often there is none.
+        remove_tree(&place).map_err(|error| cannot(&error))?;
+    }
+    match fs::rename(&venv, &place) {
+        // Somebody else was quicker, with the same outcome.
+        Err(error) if !python.exists() => Err(cannot(&error)),
+        _ => Ok(python),
+    }
+}
+
+/// Tells one set of packages from another.
+fn key() -> String {
+    let digest = Sha256::digest(format!("{PYTHON}\n{REQUIREMENTS}"));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn cannot(error: &std::io::Error) -> Failure {
+    Failure::failed("cannot install the local AWS in the cache folder").because(error.to_string())
+}
+
+async fn run(mut command: tokio::process::Command) -> Result<()> {
+    let output = command.output().await.map_err(|error| cannot(&error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::failed("cannot install the local AWS (moto)")
+        .because(said.trim().to_owned())
+        .next("its packages come from PyPI the first time: check the network, then run the same command again"))
+}
+
+/// A running emulator.
+pub struct Emulator {
+    /// How it is spoken to.
+    pub client: Client,
+    /// Its process.
+    pub leash: Leash,
+}
+
+impl Emulator {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    /// When it ends or does not answer in time.
+    pub async fn start(folder: &Folder, python: &Path) -> Result<Self> {
+        let program = folder.emulator();
+        let log = folder.log("emulator");
+        let failed = |why: String| {
+            Failure::failed("the emulator (moto) does not start").because(why).next(format!("see {}", log.display()))
+        };
+        let put = || -> std::io::Result<()> {
+            fs::create_dir_all(&program)?;
+            PROGRAM.iter().try_for_each(|(name, text)| fs::write(program.join(name), text))
+        };
+        put().map_err(|error| failed(error.to_string()))?;
+        let mut leash = Leash::start(&log, |command| {
+            command.arg(python).arg("-I").arg(&program).arg(folder.socket()).current_dir(folder.path());
+        })?;
+        let client = Client { socket: folder.socket() };
+        let deadline = Instant::now() + START;
+        while UnixStream::connect(&client.socket).await.is_err() {
+            if let Some(status) = leash.ended() {
+                return Err(failed(format!("it ended at once ({status})")));
+            }
+            if Instant::now() > deadline {
+                return Err(failed(format!("it does not answer after {} seconds", START.as_secs())));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Self { client, leash })
+    }
+}
+
+/// Speaks to the emulator, one connection a call: nothing can go stale between two.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Passes a call on as it is: method, path, query and headers to the byte, the body as a stream.
+    ///
+    /// # Errors
+    /// When the emulator does not answer, in words for a log.
+    pub async fn pass(&self, request: Request<Body>) -> Result<Response<Incoming>, String> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| error.to_string())?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(|error| error.to_string())
+    }
+
+    /// One of the sandbox's own calls (see `emulator/control.py`). `None`: what was asked for is not there.
+    pub async fn ask(&self, call: &str) -> Result<Option<Bytes>> {
+        let trouble = |why: String| Failure::failed(format!("the emulator does not answer {call}")).because(why);
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("/_devopsctl/{call}"))
+            .header(header::HOST, "sandbox")
+            .body(Body::empty())
+            .map_err(|error| trouble(error.to_string()))?;
+        let response = self.pass(request).await.map_err(trouble)?;
+        match response.status() {
+            StatusCode::OK => {
+                let body = axum::body::to_bytes(Body::new(response.into_body()), usize::MAX).await;
+                body.map(Some).map_err(|error| trouble(error.to_string()))
+            }
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(trouble(format!("it said {status}"))),
+        }
+    }
+
+    /// The same, with an answer in JSON that must be there.
+    pub async fn ask_json<T: DeserializeOwned>(&self, call: &str) -> Result<T> {
+        let trouble = || Failure::failed(format!("the emulator does not answer {call}"));
+        let body = self.ask(call).await?.ok_or_else(trouble)?;
+        serde_json::from_slice(&body).map_err(|error| trouble().because(error.to_string()))
+    }
+}

@@ -1,0 +1,165 @@
+"""What the sandbox asks of the emulator beside AWS's own calls: how things stand, and the credentials of a role.
+
+The view is one snapshot of all regions, taken from moto's memory: what the sandbox needs to boot machines, to serve their
+metadata and to let traffic through. Everything in it is also in AWS's answers; this way it is one call and costs no parsing.
+"""
+
+import base64
+import json
+from urllib.parse import parse_qs
+
+import clock
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
+from moto.sts.models import sts_backends
+
+PREFIX = "/_devopsctl/"
+PARTITION = "aws"
+
+
+def answer(environ, start_response):
+    """Answers one call of the sandbox: a WSGI application."""
+    name = environ["PATH_INFO"][len(PREFIX) :]
+    query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+    try:
+        body, status = CALLS[name](**query), "200 OK"
+    except LookupError as error:
+        body, status = {"error": str(error)}, "404 Not Found"
+    if not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    start_response(status, [("Content-Type", "application/octet-stream"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def user():
+    """The IAM user that the command line uses in the sandbox, with an access key of its own."""
+    iam = iam_backends[DEFAULT_ACCOUNT_ID][PARTITION]
+    name = "devopsctl"
+    iam.create_user(region_name="us-east-1", user_name=name)
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_user_policy(name, "everything", json.dumps(everything))
+    key = iam.create_access_key(name)
+    return {"account": DEFAULT_ACCOUNT_ID, "access_key": key.access_key_id, "secret_key": key.secret_access_key}
+
+
+def view():
+    """All instances with what matters to them, and when the next of them changes by itself."""
+    with clock.LOCK:
+        next_change = clock.settle()
+        instances = [describe(backend, instance) for backend, instance in all_instances()]
+    return {"instances": instances, "next_change": next_change}
+
+
+def all_instances():
+    """Every instance that moto holds, with its backend."""
+    for regions in list(ec2_backends.values()):
+        for backend in list(regions.values()):
+            for reservation in list(backend.reservations.values()):
+                for instance in reservation.instances:
+                    yield backend, instance
+
+
+def find(instance_id):
+    """The instance of that id, with its backend."""
+    for backend, instance in all_instances():
+        if instance.id == instance_id:
+            return backend, instance
+    raise LookupError(f"there is no instance {instance_id}")
+
+
+def describe(backend, instance):
+    """One instance, as the sandbox sees it."""
+    image = backend.amis.get(instance.image_id)
+    options = instance.metadata_options
+    return {
+        "id": instance.id,
+        "account": backend.account_id,
+        "region": backend.region_name,
+        "zone": instance.placement.zone,
+        "image": instance.image_id,
+        "instance_type": instance.instance_type,
+        "architecture": image.architecture if image else "x86_64",
+        "state": instance.state,
+        "boots": getattr(instance, "boots", 1),
+        "private_ip": instance.private_ip if instance.nics else None,
+        "public_ip": instance.public_ip if instance.nics else None,
+        "tags": {tag["key"]: tag["value"] for tag in instance.get_tags()},
+        "ingress": [rule for group in groups(instance) for rule in ingress(group)],
+        "profile": profile(backend, instance),
+        "metadata": {
+            "enabled": options.http_endpoint == "enabled",
+            "tags": options.instance_metadata_tags == "enabled",
+        },
+        "user_data": bool(instance.user_data),
+    }
+
+
+def groups(instance):
+    """The security groups on the instance's interfaces, each once."""
+    found = {group.id: group for nic in instance.nics.values() for group in nic.group_set}
+    return found.values()
+
+
+def ingress(group):
+    """What a security group lets in from address blocks (other groups are no address of this machine)."""
+    for rule in group.ingress_rules:
+        if rule.cidr_ipv4:
+            yield {
+                "protocol": str(rule.ip_protocol),
+                "from_port": -1 if rule.from_port is None else rule.from_port,
+                "to_port": -1 if rule.to_port is None else rule.to_port,
+                "cidr": rule.cidr_ipv4,
+            }
+
+
+def profile(backend, instance):
+    """The instance profile that is associated, with its role as it was then."""
+    association = backend.iam_instance_profile_associations.get(instance.id)
+    if association is None:
+        return None
+    roles = getattr(association, "roles_then", association.iam_instance_profile.roles)
+    role = roles[0] if roles else None
+    return {
+        "arn": association.iam_instance_profile.arn,
+        "id": association.iam_instance_profile.id,
+        "role": role.name if role else None,
+        "role_arn": role.arn if role else None,
+    }
+
+
+def user_data(instance):
+    """What the instance was launched with, byte for byte."""
+    _, found = find(instance)
+    return base64.b64decode(str(found.user_data or ""))
+
+
+def credentials(instance):
+    """Temporary credentials of the role in the profile that is associated with the instance."""
+    backend, found = find(instance)
+    attached = profile(backend, found)
+    if attached is None or attached["role_arn"] is None:
+        raise LookupError(f"{instance} has no role")
+    role_name = attached["role"]
+    if role_name not in {role.name for role in iam_backends[backend.account_id][PARTITION].roles.values()}:
+        raise LookupError(f"the role {role_name} is gone")
+    role = sts_backends[backend.account_id][PARTITION].assume_role(
+        region_name=backend.region_name,
+        role_session_name=instance,
+        role_arn=attached["role_arn"],
+        policy="",
+        duration=6 * 3600,
+        external_id="",
+    )
+    return {
+        "Code": "Success",
+        "LastUpdated": clock.iso(),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": role.access_key_id,
+        "SecretAccessKey": role.secret_access_key,
+        "Token": role.session_token,
+        "Expiration": role.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+CALLS = {"user": user, "view": view, "user-data": user_data, "credentials": credentials}

@@ -1,0 +1,44 @@
+"""The public parameters that name the newest image, as each publisher keeps them, and one for the process machine."""
+
+from moto.core.utils import utcnow
+from moto.ssm.models import Parameter, ParameterDict
+
+NEWEST_IMAGES = {
+    "/aws/service/debian/release/13/latest/amd64": "ami-0de1b1a13d0000001",
+    "/aws/service/debian/release/13/latest/arm64": "ami-0de1b1a13d0000002",
+    "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id": "ami-0b0b240400000001a",
+    "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id": "ami-0b0b240400000002a",
+    "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64": "ami-0a12023000000001a",
+    "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64": "ami-0a12023000000002a",
+    "/aws/service/devopsctl/process/latest/x86_64": "ami-0de0c7100000001aa",
+    "/aws/service/devopsctl/process/latest/arm64": "ami-0de0c7100000002aa",
+}
+
+
+def publish():
+    """Has every region's parameter store know them; moto's own point at images that this emulator does not have."""
+    ParameterDict._load_latest_amis = lambda store: None
+    make = ParameterDict.__init__
+
+    def init(store, account_id, region_name):
+        make(store, account_id, region_name)
+        for name, image in NEWEST_IMAGES.items():
+            store[name] = [public(account_id, name, image)]
+
+    ParameterDict.__init__ = init
+
+
+def public(account_id, name, image):
+    """A parameter that AWS keeps for everybody."""
+    return Parameter(
+        account_id=account_id,
+        name=name,
+        value=image,
+        parameter_type="String",
+        description=None,
+        allowed_pattern=None,
+        keyid=None,
+        last_modified_date=utcnow().timestamp(),
+        version=1,
+        data_type="aws:ec2:image",
+    )

@@ -1,0 +1,167 @@
+//! What a call is, as far as the front has to know: service, action, who calls, whether it changes anything.
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+
+/// One call on its way to the emulator.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    pub service: String,
+    pub region: String,
+    /// The id of the access key; not a secret.
+    pub key: String,
+    pub action: String,
+}
+
+impl Call {
+    /// Reads who calls what from the head. The action of a call in the query protocol is in its body.
+    pub fn new(parts: &Parts) -> Self {
+        let query = parts.uri.query().unwrap_or_default();
+        let signed = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let scope = match signed.and_then(|value| value.split_once("Credential=")) {
+            Some((_, scope)) => scope.split(',').next().unwrap_or_default().to_owned(),
+            // A presigned address.
+            None => parameter(query, "X-Amz-Credential").unwrap_or_default(),
+        };
+        let mut fields = scope.split('/');
+        let key = fields.next().unwrap_or_default().to_owned();
+        let region = fields.nth(1).unwrap_or_default().to_owned();
+        // What is not signed at all can only be a public object.
+        let service = fields.next().unwrap_or("s3").to_owned();
+        let action = if service == "s3" { s3_action(&parts.method, parts.uri.path(), query) } else { String::new() };
+        Self { service, region, key, action }
+    }
+
+    /// Reads the action from the headers or the body.
+    pub fn read(&mut self, headers: &HeaderMap, body: &[u8]) {
+        let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+        self.action = match target.and_then(|target| target.rsplit_once('.')) {
+            Some((_, action)) => action.to_owned(),
+            None => parameter(&String::from_utf8_lossy(body), "Action").unwrap_or_default(),
+        };
+    }
+
+    /// Whether a person's command makes it: machines call with temporary keys, all the time, by themselves.
+    pub fn by_user(&self) -> bool {
+        !self.key.starts_with("ASIA")
+    }
+
+    /// Whether instances or what belongs to them may be otherwise after it.
+    pub fn changes(&self) -> bool {
+        let reads = ["Describe", "Get", "List", "Head"].iter().any(|verb| self.action.starts_with(verb));
+        matches!(self.service.as_str(), "ec2" | "iam") && !reads
+    }
+}
+
+/// A parameter of a query, or of a form.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.replace("%2F", "/").replace("%2f", "/"))
+}
+
+/// The name that S3 gives to a request, such as `PutBucketPolicy`. Some share a form; the commonest name is taken.
+fn s3_action(method: &Method, path: &str, query: &str) -> String {
+    let key = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
+    let bucket = !path.trim_start_matches('/').is_empty();
+    let verb = match *method {
+        Method::GET => "Get",
+        Method::HEAD => "Head",
+        Method::PUT => "Put",
+        Method::DELETE => "Delete",
+        _ => "Post",
+    };
+    let first = query.split(['&', '=']).next().unwrap_or_default();
+    let of_bucket = |what: &str| format!("{verb}Bucket{what}");
+    match (verb, first) {
+        ("Post", "delete") => "DeleteObjects".into(),
+        ("Post", "uploads") => "CreateMultipartUpload".into(),
+        ("Get", "list-type") => "ListObjectsV2".into(),
+        ("Get", "versions") => "ListObjectVersions".into(),
+        (_, "policy") => of_bucket("Policy"),
+        (_, "tagging") if !key => of_bucket("Tagging"),
+        (_, "encryption") => of_bucket("Encryption"),
+        (_, "versioning") => of_bucket("Versioning"),
+        (_, "lifecycle") => of_bucket("LifecycleConfiguration"),
+        (_, "location") => of_bucket("Location"),
+        (_, "ownershipControls") => of_bucket("OwnershipControls"),
+        (_, "publicAccessBlock") => format!("{verb}PublicAccessBlock"),
+        ("Put", _) if !key => "CreateBucket".into(),
+        ("Get", _) if !bucket => "ListBuckets".into(),
+        ("Get", _) if !key => "ListObjects".into(),
+        _ => format!("{verb}{}", if key { "Object" } else { "Bucket" }),
+    }
+}
+
+/// The code in an error's body, in XML or in JSON.
+pub fn error_code(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let between = |from: &str, to: &str| Some(text.split_once(from)?.1.split_once(to)?.0.to_owned());
+    let code =
+        between("<Code>", "</Code>").or_else(|| between("\"__type\":\"", "\"").or(between("\"__type\": \"", "\"")));
+    code.map(|code| code.rsplit('#').next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn call(method: &str, uri: &str, scope: &str, body: &str) -> Call {
+        let request = Request::builder().method(method).uri(uri);
+        let signature = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=00");
+        let (parts, ()) = request.header("authorization", signature).body(()).unwrap().into_parts();
+        let mut call = Call::new(&parts);
+        if call.service != "s3" {
+            call.read(&parts.headers, body.as_bytes());
+        }
+        call
+    }
+
+    #[test]
+    fn a_query_call_says_its_action_in_the_body() {
+        let call = call("POST", "/", "AKIA1/20260101/eu-west-1/ec2/aws4_request", "Action=RunInstances&Version=1");
+        assert_eq!((call.service.as_str(), call.region.as_str()), ("ec2", "eu-west-1"));
+        assert_eq!((call.action.as_str(), call.key.as_str()), ("RunInstances", "AKIA1"));
+        assert!(call.changes() && call.by_user());
+    }
+
+    #[test]
+    fn reading_and_other_services_change_no_machine() {
+        let scope = |service: &str| format!("ASIA1/20260101/eu-west-1/{service}/aws4_request");
+        assert!(!call("POST", "/", &scope("ec2"), "Version=1&Action=DescribeInstances").changes());
+        assert!(!call("PUT", "/bucket/key", &scope("s3"), "").changes());
+        assert!(!call("PUT", "/bucket/key", &scope("s3"), "").by_user());
+    }
+
+    #[test]
+    fn a_presigned_address_names_its_caller() {
+        let uri = "/b/k?X-Amz-Credential=AKIA1%2F20260101%2Fus-east-1%2Fs3%2Faws4_request";
+        let (parts, ()) = Request::builder().uri(uri).body(()).unwrap().into_parts();
+        let call = Call::new(&parts);
+        assert_eq!((call.service.as_str(), call.key.as_str(), call.action.as_str()), ("s3", "AKIA1", "GetObject"));
+    }
+
+    #[test]
+    fn s3_requests_get_their_names() {
+        let name = |method: &str, uri: &str| call(method, uri, "A/1/r/s3/aws4_request", "").action;
+        assert_eq!(name("PUT", "/bucket"), "CreateBucket");
+        assert_eq!(name("PUT", "/bucket/"), "CreateBucket");
+        assert_eq!(name("PUT", "/bucket?policy"), "PutBucketPolicy");
+        assert_eq!(name("DELETE", "/bucket?policy="), "DeleteBucketPolicy");
+        assert_eq!(name("PUT", "/bucket/a/b?x-id=PutObject"), "PutObject");
+        assert_eq!(name("GET", "/bucket?list-type=2&prefix=a"), "ListObjectsV2");
+        assert_eq!(name("POST", "/bucket?delete"), "DeleteObjects");
+        assert_eq!(name("GET", "/"), "ListBuckets");
+        assert_eq!(name("HEAD", "/bucket"), "HeadBucket");
+        assert_eq!(name("HEAD", "/bucket/a"), "HeadObject");
+    }
+
+    #[test]
+    fn an_error_says_its_code_in_both_forms() {
+        assert_eq!(error_code(b"<Error><Code>NoSuchKey</Code></Error>").as_deref(), Some("NoSuchKey"));
+        let json = br#"{"__type": "com.amazonaws.ssm#ParameterNotFound", "message": ""}"#;
+        assert_eq!(error_code(json).as_deref(), Some("ParameterNotFound"));
+        assert_eq!(error_code(b""), None);
+    }
+}

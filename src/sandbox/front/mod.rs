@@ -1,0 +1,116 @@
+//! The front: the AWS endpoint of the sandbox. Every call passes through it to the emulator, to the byte.
+//!
+//! It changes nothing on the way, so signatures stay valid. It notes what was called, tells the world when something may
+//! have changed, and keeps the emulator's own doors shut.
+
+mod call;
+mod control;
+mod log;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use super::Handle;
+use super::gateway::Gateway;
+use super::idle::Idle;
+use super::state::Folder;
+use super::world::World;
+
+use call::Call;
+pub use log::Log;
+
+/// Where the sandbox's own paths begin. No bucket can have such a name.
+pub const CONTROL: &str = "/_devopsctl/";
+/// The header that opens them.
+pub const SECRET: &str = "x-devopsctl-sandbox";
+
+/// The largest body of a call that is not S3's; user-data and parameters are far below.
+const LARGEST_CALL: usize = 8 << 20;
+/// What of an error is looked at for its code.
+const LARGEST_ERROR: usize = 1 << 20;
+
+/// All that answering a call needs.
+pub struct Front {
+    pub handle: Handle,
+    pub folder: Folder,
+    pub world: Arc<World>,
+    pub gateway: Arc<Gateway>,
+    pub idle: Arc<Idle>,
+    pub log: Log,
+    /// Somebody asked the sandbox to end.
+    pub stop: Notify,
+}
+
+/// Listens on loopback, on that port or on any.
+///
+/// # Errors
+/// When the port is taken.
+pub async fn listen(port: Option<u16>) -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).await
+}
+
+/// Answers calls for as long as the sandbox lives.
+pub async fn serve(front: Arc<Front>, listener: TcpListener) {
+    let app = axum::Router::new().fallback(answer).with_state(front);
+    // It never ends by itself, and errors of single connections are theirs.
+    let _ = axum::serve(listener, app).await;
+}
+
+async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let path = request.uri().path();
+    if let Some(call) = path.strip_prefix(CONTROL) {
+        let call = request.uri().query().map_or_else(|| call.to_owned(), |query| format!("{call}?{query}"));
+        return control::answer(&front, request.headers(), &call).await;
+    }
+    // moto would answer these itself, and AWS has nothing there.
+    if ["/moto-api", "/latest/meta-data/", "/latest/api/"].iter().any(|door| path.starts_with(door)) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    match pass(&front, request).await {
+        Ok(response) => response,
+        Err((status, why)) => (status, why).into_response(),
+    }
+}
+
+async fn pass(front: &Front, request: Request) -> Result<Response, (StatusCode, String)> {
+    let began = Instant::now();
+    let (parts, body) = request.into_parts();
+    let mut call = Call::new(&parts);
+    let body = if call.service == "s3" {
+        body
+    } else {
+        let body = to_bytes(body, LARGEST_CALL).await;
+        let body = body.map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, "the call is too large\n".to_owned()))?;
+        call.read(&parts.headers, &body);
+        Body::from(body)
+    };
+    if call.by_user() {
+        front.idle.used();
+    }
+    let passed = front.world.emulator().pass(Request::from_parts(parts, body)).await;
+    let response = passed.map_err(|why| (StatusCode::BAD_GATEWAY, format!("the emulator does not answer: {why}\n")))?;
+    if call.changes() {
+        front.world.touch();
+    }
+    let (mut parts, body) = response.into_parts();
+    // Between the front and the emulator only.
+    parts.headers.remove(header::CONNECTION);
+    let mut body = Body::new(body);
+    let mut code = None;
+    if !parts.status.is_success() && !parts.headers.contains_key(header::TRANSFER_ENCODING) {
+        let bytes =
+            to_bytes(body, LARGEST_ERROR).await.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))?;
+        code = call::error_code(&bytes);
+        body = Body::from(bytes);
+    }
+    front.log.write(&call, parts.status.as_u16(), code.as_deref(), began.elapsed());
+    Ok(Response::from_parts(parts, body))
+}

@@ -1,0 +1,216 @@
+//! The command line's side: start the sandbox if none runs, find it, stop it.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Failure, Result};
+
+use super::leash::own_program;
+use super::python::Python;
+use super::state::{Ended, Folder};
+use super::{Handle, IDLE, Machines, Status, emulator};
+
+/// How a sandbox is to be, if one has to be started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The port of the AWS endpoint. `None`: any free one.
+    pub port: Option<u16>,
+    /// How long it stays without being used.
+    pub idle: Duration,
+    /// What an instance is.
+    pub machines: Machines,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let told = std::env::var(IDLE).ok().and_then(|seconds| seconds.parse().ok());
+        Self { port: None, idle: Duration::from_secs(told.unwrap_or(30 * 60)), machines: Machines::default() }
+    }
+}
+
+/// What a sandbox says to the command that started it, as one line of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Started {
+    /// It can be used.
+    Ready,
+    /// It cannot, and why.
+    Failed {
+        /// What failed.
+        what: String,
+        /// Why.
+        reasons: Vec<String>,
+        /// What to do.
+        next: Option<String>,
+    },
+}
+
+/// The running sandbox; one is started if there is none. `say` gets lines for a person.
+///
+/// # Errors
+/// When this machine lacks what it needs, or it does not start.
+pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
+    let folder = Folder::open()?;
+    if let Some(handle) = usable(&folder, options)? {
+        return Ok(handle);
+    }
+    // Of two commands at once, one starts the sandbox and the other finds it.
+    let _one = folder.hold("start.lock").await?;
+    if let Some(handle) = usable(&folder, options)? {
+        return Ok(handle);
+    }
+    if stop_running(&folder).await? {
+        say("another version of devopsctl had started the sandbox: it is started anew, and what it held is gone");
+    }
+    folder.clean_stale()?;
+    if let Some(ended) = folder.take_ended()? {
+        say(&ended.line());
+    }
+    let python = Python::find().await?;
+    let emulator = emulator::install(say).await?;
+    say("starting the local AWS");
+    spawn(&folder, options, emulator, &python).await?;
+    folder.running()?.ok_or_else(|| Failure::failed("the sandbox ended as soon as it had started"))
+}
+
+/// The running one, if it is of this version and where it was asked for.
+fn usable(folder: &Folder, options: &Options) -> Result<Option<Handle>> {
+    let Some(handle) = folder.running()?.filter(|handle| handle.version == env!("CARGO_PKG_VERSION")) else {
+        return Ok(None);
+    };
+    match options.port {
+        Some(port) if !handle.endpoint.ends_with(&format!(":{port}")) => {
+            Err(Failure::failed(format!("the sandbox already runs at {}, not on port {port}", handle.endpoint))
+                .next("leave --port out, or run devopsctl sandbox stop first (what it holds goes)"))
+        }
+        _ => Ok(Some(handle)),
+    }
+}
+
+/// The running sandbox, if there is one.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub async fn find() -> Result<Option<Handle>> {
+    Folder::open()?.running()
+}
+
+/// Why the last sandbox ended, if nobody has been told yet and none runs now.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub async fn ended() -> Result<Option<Ended>> {
+    let folder = Folder::open()?;
+    let _one = folder.hold("start.lock").await?;
+    if folder.running()?.is_some() {
+        return Ok(None);
+    }
+    folder.clean_stale()?;
+    folder.take_ended()
+}
+
+/// Stops the sandbox and waits until nothing of it runs. `false`: there was none.
+///
+/// # Errors
+/// When it does not end.
+pub async fn stop() -> Result<bool> {
+    let folder = Folder::open()?;
+    let _one = folder.hold("start.lock").await?;
+    let stopped = stop_running(&folder).await?;
+    folder.clean_stale()?;
+    folder.take_ended()?;
+    Ok(stopped)
+}
+
+/// How the running sandbox is.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn status() -> Result<Option<Status>> {
+    let Some(handle) = find().await? else { return Ok(None) };
+    let said = handle.control("GET", "status").await?;
+    let status = serde_json::from_str(&said);
+    status.map(Some).map_err(|error| Failure::failed("the sandbox's status is unreadable").because(error.to_string()))
+}
+
+/// What the sandbox, the emulator and the front write, in this order.
+///
+/// # Errors
+/// When the state folder cannot be had.
+pub fn log_files() -> Result<Vec<PathBuf>> {
+    let folder = Folder::open()?;
+    Ok(["sandbox", "emulator", "front"].map(|name| folder.log(name)).to_vec())
+}
+
+/// Asks the running one to end and waits for its lock; one that does not listen is killed, and its guards clean up.
+async fn stop_running(folder: &Folder) -> Result<bool> {
+    if let Some(held) = folder.try_hold("running.lock")? {
+        drop(held);
+        return Ok(false);
+    }
+    let handle = folder.running()?;
+    if let Some(handle) = &handle {
+        // Whether it has heard is seen from the lock.
+        let _ = handle.control("POST", "stop").await;
+    }
+    let gone = tokio::time::timeout(Duration::from_secs(15), folder.hold("running.lock")).await;
+    if let Ok(held) = gone {
+        return held.map(|_| true);
+    }
+    if let Some(pid) = handle.and_then(|handle| rustix::process::Pid::from_raw(handle.pid.cast_signed())) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    match tokio::time::timeout(Duration::from_secs(10), folder.hold("running.lock")).await {
+        Ok(held) => held.map(|_| true),
+        Err(_) => Err(Failure::failed("the sandbox does not end")
+            .next(format!("see {}, and end its process by hand", folder.log("sandbox").display()))),
+    }
+}
+
+/// Starts the detached process and waits until it says that it is ready.
+async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &Python) -> Result<()> {
+    let log = folder.log("sandbox");
+    let failed =
+        |why: String| Failure::failed("the sandbox does not start").because(why).next(format!("see {}", log.display()));
+    let said = |error: std::io::Error| failed(error.to_string());
+    let errors = OpenOptions::new().create(true).append(true).mode(0o600).open(&log).map_err(said)?;
+    let mut command = Command::new(own_program().map_err(said)?);
+    let (major, minor) = python.version;
+    command.args(["sandbox", "serve", "--idle", &options.idle.as_secs().to_string(), "--emulator"]).arg(emulator);
+    command.arg("--python").arg(&python.path).args(["--python-version", &format!("{major}.{minor}")]);
+    if let Some(port) = options.port {
+        command.args(["--port", &port.to_string()]);
+    }
+    if options.machines == Machines::Off {
+        command.args(["--machines", "off"]);
+    }
+    let mut child =
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().map_err(said)?;
+    let output = child.stdout.take();
+    let first_line = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        output.map(|output| BufReader::new(output).read_line(&mut line));
+        line
+    });
+    let line = match tokio::time::timeout(Duration::from_secs(120), first_line).await {
+        Ok(line) => line.unwrap_or_default(),
+        Err(_) => {
+            let _ = child.kill();
+            return Err(failed("it is not ready after two minutes".to_owned()));
+        }
+    };
+    match serde_json::from_str(&line) {
+        Ok(Started::Ready) => Ok(()),
+        Ok(Started::Failed { what, reasons, next }) => {
+            let failure = reasons.into_iter().fold(Failure::failed(what), Failure::because);
+            Err(failure.next(next.unwrap_or_else(|| format!("see {}", log.display()))))
+        }
+        Err(_) => Err(failed("it ended without a word".to_owned())),
+    }
+}
