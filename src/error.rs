@@ -88,6 +88,11 @@ impl Failure {
         self
     }
 
+    /// What is wrong in a file, each at its place.
+    pub fn findings_in_file(&self) -> &[Finding] {
+        &self.0.findings
+    }
+
     /// The process's exit code.
     pub fn exit(&self) -> Exit {
         self.0.exit
@@ -136,11 +141,6 @@ impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         let lines: Vec<&str> = [self.left_standing(), self.next_step()].into_iter().flatten().collect();
         (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as _)
-    }
-
-    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        let findings = self.0.findings.iter().map(|finding| finding as &dyn Diagnostic);
-        (!self.0.findings.is_empty()).then(|| Box::new(findings) as _)
     }
 }
 

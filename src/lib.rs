@@ -10,11 +10,21 @@
 //! - [`engine`] plan (pure) and execute (the only mutator)
 //! - [`probe`] asks the running app; [`ui`] turns events into lines
 //! - [`sandbox`] a local AWS with real machines, started by the binary itself
-//!
-//! [`error`] is what every verb ends with when it does not end well.
+//! - [`error`] is what every verb ends with when it does not end well; [`secret`], [`dirs`] and [`uv`] serve them all
 
+pub mod aws;
+pub mod cli;
+pub mod commands;
+pub mod config;
 pub mod dirs;
+pub mod engine;
 pub mod error;
 pub mod names;
+pub mod probe;
+pub mod release;
+pub mod resources;
 pub mod sandbox;
+pub mod secret;
+pub mod ui;
+pub mod user_data;
 pub mod uv;

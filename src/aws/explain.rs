@@ -1,0 +1,151 @@
+//! What an AWS error means to a person, and what he can do about it.
+
+use super::{ApiError, Settings};
+use crate::error::{Exit, Failure};
+
+/// Turns an API error into words: `what` failed, why, and what to type next.
+pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
+    let (exit, next) = advice(error);
+    let code = if error.code.is_empty() { "no answer" } else { &error.code };
+    Failure::new(exit, what)
+        .because(format!("{} says {code}: {}", error.action, error.message.trim_end_matches('.')))
+        .next(next)
+}
+
+fn advice(error: &ApiError) -> (Exit, String) {
+    let denied = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"];
+    let expired = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
+    let clock = ["RequestTimeTooSkewed", "InvalidSignatureException"];
+    let unknown = [
+        "AuthFailure",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+    ];
+    if error.is(&denied) && error.message.contains("service control policy") {
+        return (
+            Exit::Denied,
+            "your organisation forbids this; whoever runs AWS Organizations there can allow it".into(),
+        );
+    }
+    if error.is(&denied) {
+        return (
+            Exit::Denied,
+            format!("let an administrator allow {} to you, or choose another --profile", error.action),
+        );
+    }
+    if error.is(&expired) {
+        return (
+            Exit::Denied,
+            "get new credentials (aws sso login, or aws login), then run the same command again".into(),
+        );
+    }
+    if error.is(&clock) {
+        return (
+            Exit::Denied,
+            "check this machine's clock: AWS refuses what is signed 5 to 15 minutes off; then the credentials".into(),
+        );
+    }
+    if error.is(&unknown) {
+        return (Exit::Denied, "check the credentials, and that the region is enabled in this account".into());
+    }
+    (Exit::Failed, failure_advice(error).into())
+}
+
+fn failure_advice(error: &ApiError) -> &'static str {
+    match error.code.as_str() {
+        "VPCIdNotSpecified" | "MissingInput" | "DefaultVpcDoesNotExist" => {
+            "this region has no default VPC that an instance could go to: name a subnet as network.subnet in deploy.yaml, \
+             or make a default VPC with: aws ec2 create-default-vpc"
+        }
+        "InsufficientFreeAddressesInSubnet" => "name another subnet as network.subnet in deploy.yaml",
+        "InvalidSubnetID.NotFound" => "correct network.subnet in deploy.yaml, or the region",
+        "InsufficientInstanceCapacity" => {
+            "AWS has no such instance free in this zone now: try again in some minutes, or choose another instance.type"
+        }
+        "Unsupported" | "InstanceTypeNotSupported" => {
+            "this zone does not have that instance type: choose another instance.type or network.subnet"
+        }
+        "VcpuLimitExceeded" | "InstanceLimitExceeded" | "MaxSpotInstanceCountExceeded" => {
+            "this account's limit is reached: end another instance, or ask for more in the Service Quotas console"
+        }
+        "AddressLimitExceeded" => {
+            "all Elastic IPs of this region are in use (5 by default): release one, ask for more in the Service Quotas console, \
+             or set network.static_ip: false"
+        }
+        "PendingVerification" | "OptInRequired" | "Blocked" => {
+            "AWS has not yet cleared this account for EC2: see the mail or the support case in its console"
+        }
+        "InvalidParameterCombination" if error.message.contains("Free Tier") => {
+            "this account is on the free plan, which has other types: choose an eligible instance.type, for example t3.micro or t4g.small"
+        }
+        "BucketAlreadyExists" => {
+            "another account holds this bucket's name, so releases cannot be kept there: use another region"
+        }
+        "OperationAborted" => {
+            "the bucket was deleted a short while ago and S3 still holds its name: run the same command again in some minutes"
+        }
+        "OperationNotPermitted" => {
+            "termination protection is on: switch it off in the EC2 console, then run the same command again"
+        }
+        "" => "check the network (and the region's name), then run the same command again",
+        _ => "run the same command again; with -v it shows every call",
+    }
+}
+
+/// No credentials, or none that work.
+pub(super) fn no_credentials<E: std::error::Error>(settings: &Settings, error: &E) -> Failure {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        reason = below.to_string();
+        cause = below.source();
+    }
+    let whose = settings.profile.as_ref().map_or_else(String::new, |profile| format!(" for profile {profile}"));
+    Failure::new(Exit::Denied, format!("no AWS credentials were found{whose}"))
+        .because(reason)
+        .next("sign in (aws login, aws sso login, or aws configure), then run the same command again; or try it all without an account: add --sandbox")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: &str, message: &str) -> ApiError {
+        ApiError { action: "ec2:RunInstances", code: code.into(), message: message.into(), status: Some(400) }
+    }
+
+    #[test]
+    fn a_denial_names_the_action() {
+        let failure =
+            explain("the instance cannot be launched", &error("UnauthorizedOperation", "You are not authorized."));
+        assert_eq!(failure.exit(), Exit::Denied);
+        assert!(failure.reasons()[0].contains("ec2:RunInstances says UnauthorizedOperation"));
+        assert!(failure.next_step().unwrap().contains("allow ec2:RunInstances"));
+    }
+
+    #[test]
+    fn an_organisations_no_is_told_from_a_missing_permission() {
+        let failure =
+            explain("x", &error("UnauthorizedOperation", "… with an explicit deny in a service control policy"));
+        assert!(failure.next_step().unwrap().contains("organisation"));
+    }
+
+    #[test]
+    fn each_of_these_has_its_own_words() {
+        let codes = [
+            "VPCIdNotSpecified",
+            "InsufficientInstanceCapacity",
+            "Unsupported",
+            "VcpuLimitExceeded",
+            "AddressLimitExceeded",
+            "PendingVerification",
+            "OperationAborted",
+            "ExpiredToken",
+        ];
+        let words: std::collections::BTreeSet<String> = codes.iter().map(|code| advice(&error(code, "")).1).collect();
+        assert_eq!(words.len(), codes.len());
+        assert!(!words.contains(failure_advice(&error("SomethingElse", ""))));
+    }
+}

@@ -1,0 +1,139 @@
+//! Which image boots, and what a release must be built for to run on it.
+
+use crate::config::{Image, Instance};
+use crate::sandbox;
+
+/// The processor, by EC2's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// Intel and AMD
+    X86_64,
+    /// Graviton
+    Arm64,
+}
+
+/// What an instance boots.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The image's name: part of the instance's spec. Its id changes with each build and is not.
+    pub image: String,
+    /// The public SSM parameter that holds the newest id.
+    pub parameter: String,
+    /// What runs there.
+    pub target: Target,
+}
+
+/// What a release is built for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Another machine: its Python, and the oldest C library and processor that its wheels may ask for.
+    Image {
+        /// For example `3.13`.
+        python: &'static str,
+        /// As uv names it, for example `x86_64-manylinux_2_28`.
+        platform: &'static str,
+    },
+    /// This machine, with the interpreter at this path.
+    Host {
+        /// The interpreter itself, no shim.
+        python: std::path::PathBuf,
+        /// Its version, for example `3.13`.
+        version: String,
+    },
+}
+
+impl Target {
+    /// The Python version, for example `3.13`.
+    pub fn python(&self) -> &str {
+        match self {
+            Target::Image { python, .. } => python,
+            Target::Host { version, .. } => version,
+        }
+    }
+}
+
+/// Graviton types carry a `g` behind the generation's number (t4g, c7gn, x2gd); the first of them was a1.
+/// <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>
+fn architecture(kind: &str) -> Architecture {
+    let family = kind.split('.').next().unwrap_or(kind).split('-').next().unwrap_or(kind);
+    let options =
+        family.trim_start_matches(|c: char| c.is_ascii_alphabetic()).trim_start_matches(|c: char| c.is_ascii_digit());
+    if family == "a1" || options.contains('g') { Architecture::Arm64 } else { Architecture::X86_64 }
+}
+
+pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) -> Machine {
+    if let Some(handle) = sandbox {
+        let (major, minor) = handle.python_version;
+        return Machine {
+            image: "process".to_owned(),
+            parameter: format!(
+                "/aws/service/devopsctl/process/latest/{}",
+                std::env::consts::ARCH.replace("aarch64", "arm64")
+            ),
+            target: Target::Host { python: handle.python.clone(), version: format!("{major}.{minor}") },
+        };
+    }
+    let arm = architecture(&instance.kind) == Architecture::Arm64;
+    let pick = |x86: &'static str, arm64: &'static str| if arm { arm64 } else { x86 };
+    let (parameter, python, x86, arm64) = match instance.image {
+        Image::Debian13 => (
+            format!("/aws/service/debian/release/13/latest/{}", pick("amd64", "arm64")),
+            "3.13",
+            "x86_64-manylinux_2_40",
+            "aarch64-manylinux_2_40",
+        ),
+        Image::Ubuntu2404 => (
+            format!(
+                "/aws/service/canonical/ubuntu/server/24.04/stable/current/{}/hvm/ebs-gp3/ami-id",
+                pick("amd64", "arm64")
+            ),
+            "3.12",
+            "x86_64-manylinux_2_39",
+            "aarch64-manylinux_2_39",
+        ),
+        Image::AmazonLinux2023 => (
+            format!("/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}", pick("x86_64", "arm64")),
+            "3.9",
+            "x86_64-manylinux_2_34",
+            "aarch64-manylinux_2_34",
+        ),
+    };
+    Machine {
+        image: instance.image.name().to_owned(),
+        parameter,
+        target: Target::Image { python, platform: pick(x86, arm64) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn graviton_is_told_by_its_name() {
+        for kind in [
+            "t4g.micro",
+            "c7gn.large",
+            "x2gd.medium",
+            "a1.medium",
+            "im4gn.large",
+            "g5g.xlarge",
+            "hpc7g.16xlarge",
+            "r8gb.large",
+        ] {
+            assert_eq!(architecture(kind), Architecture::Arm64, "{kind}");
+        }
+        for kind in [
+            "t3.micro",
+            "t3a.small",
+            "m7i-flex.large",
+            "g4dn.xlarge",
+            "g5.xlarge",
+            "gr6.4xlarge",
+            "u-6tb1.metal",
+            "c5n.large",
+        ] {
+            assert_eq!(architecture(kind), Architecture::X86_64, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The one cloud that devopsctl knows: an AWS endpoint.
+//!
+//! The sandbox is another endpoint, not another implementation. What differs there (endpoint, credentials, the image
+//! that boots, how an address is reached) is decided here, once, and nowhere else.
+
+mod call;
+mod explain;
+mod images;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{Region, SdkConfig, environment, imds, profile};
+use aws_sdk_ec2::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
+
+use crate::error::{Exit, Failure, Result};
+use crate::sandbox;
+pub use call::{ApiError, Fault, call, once};
+pub use explain::explain;
+pub use images::{Machine, Target};
+
+/// Clients for one account's region.
+#[derive(Clone)]
+pub struct Aws {
+    /// Instances, security groups, key pairs, addresses.
+    pub ec2: aws_sdk_ec2::Client,
+    /// Role, policy, instance profile.
+    pub iam: aws_sdk_iam::Client,
+    /// Releases and logs.
+    pub s3: aws_sdk_s3::Client,
+    /// Token and reports.
+    pub ssm: aws_sdk_ssm::Client,
+    /// Whose account this is.
+    pub sts: aws_sdk_sts::Client,
+    /// The region's code.
+    pub region: String,
+    sandbox: Option<sandbox::Handle>,
+}
+
+/// Which AWS to talk to, as the command line says it.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// `--region`, else `deploy.yaml`'s, else as the AWS CLI finds it.
+    pub region: Option<String>,
+    /// `--profile`
+    pub profile: Option<String>,
+}
+
+impl Aws {
+    /// The account that the usual AWS settings name, found as the AWS CLI finds them.
+    ///
+    /// # Errors
+    /// No region, no credentials, credentials that cannot be renewed.
+    pub async fn account(settings: &Settings) -> Result<Self> {
+        let metadata = patient_with_no_one();
+        let region = region(settings, metadata.clone()).await?;
+        let mut chain = DefaultCredentialsChain::builder().region(region.clone()).imds_client(metadata);
+        if let Some(profile) = &settings.profile {
+            chain = chain.profile_name(profile);
+        }
+        let credentials = SharedCredentialsProvider::new(chain.build().await);
+        if let Err(error) = credentials.provide_credentials().await {
+            return Err(explain::no_credentials(settings, &error));
+        }
+        let mut loader = aws_config::from_env().region(region).credentials_provider(credentials);
+        if let Some(profile) = &settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        Ok(Self::new(&loader.retry_config(RetryConfig::disabled()).timeout_config(timeouts()).load().await, None))
+    }
+
+    /// The local AWS.
+    pub fn sandbox(settings: &Settings, handle: sandbox::Handle) -> Self {
+        let region = settings.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+        let keys = Credentials::new(&handle.access_key, &handle.secret_key, None, None, "sandbox");
+        let config = SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(Region::new(region))
+            .endpoint_url(&handle.endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(keys))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts())
+            .build();
+        Self::new(&config, Some(handle))
+    }
+
+    fn new(config: &SdkConfig, sandbox: Option<sandbox::Handle>) -> Self {
+        Self {
+            ec2: aws_sdk_ec2::Client::new(config),
+            iam: aws_sdk_iam::Client::new(config),
+            s3: aws_sdk_s3::Client::new(config),
+            ssm: aws_sdk_ssm::Client::new(config),
+            sts: aws_sdk_sts::Client::new(config),
+            region: config.region().map(ToString::to_string).unwrap_or_default(),
+            sandbox,
+        }
+    }
+
+    /// Where a browser finds what listens on a public address.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn url(&self, address: Ipv4Addr, port: u16) -> Result<String> {
+        match &self.sandbox {
+            Some(handle) => handle.url(address, port).await,
+            None if port == 80 => Ok(format!("http://{address}")),
+            None => Ok(format!("http://{address}:{port}")),
+        }
+    }
+
+    /// The operating system an instance boots, and what a release must be built for.
+    pub fn machine(&self, instance: &crate::config::Instance) -> Machine {
+        images::machine(instance, self.sandbox.as_ref())
+    }
+
+    /// What to add to a command that is shown, so that it goes to the same place.
+    pub fn flag(&self) -> &'static str {
+        if self.sandbox.is_some() { " --sandbox" } else { "" }
+    }
+}
+
+/// Instance metadata comes last and answers at once where there is any: on a laptop nobody waits for it.
+fn patient_with_no_one() -> imds::Client {
+    imds::Client::builder()
+        .max_attempts(1)
+        .connect_timeout(Duration::from_millis(250))
+        .read_timeout(Duration::from_millis(1000))
+        .build()
+}
+
+/// Retries are ours (`engine::retry`), so that each is counted, bounded and shown.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .operation_attempt_timeout(Duration::from_secs(120))
+        .build()
+}
+
+async fn region(settings: &Settings, metadata: imds::Client) -> Result<Region> {
+    if let Some(region) = &settings.region {
+        return Ok(Region::new(region.clone()));
+    }
+    let mut file = profile::region::ProfileFileRegionProvider::builder();
+    if let Some(profile) = &settings.profile {
+        file = file.profile_name(profile);
+    }
+    let found = RegionProviderChain::first_try(environment::region::EnvironmentVariableRegionProvider::new())
+        .or_else(file.build())
+        .or_else(imds::region::ImdsRegionProvider::builder().imds_client(metadata).build());
+    found.region().await.ok_or_else(|| {
+        Failure::new(Exit::Usage, "no region is named")
+            .because("neither --region, nor deploy.yaml, nor AWS_REGION, nor the AWS profile has one")
+            .next("add a line such as `region: eu-central-1` to deploy.yaml, or give --region")
+    })
+}

@@ -1,0 +1,146 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::sandbox;
+
+/// Put a small Python web app on your own AWS account, and change its secret without fear.
+#[derive(Debug, Parser)]
+#[command(name = "devopsctl", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed: AWS, the network or this machine refused
+  2    the command line or deploy.yaml is wrong; nothing was called
+  4    the app is not healthy
+  5    no credentials, expired ones, or ones that may not do this
+  130  stopped by Ctrl-C
+
+Try it without an AWS account:  devopsctl up --sandbox";
+
+/// What holds for every verb.
+#[derive(Clone, Debug, Args)]
+pub struct Globals {
+    /// The deployment's file [default: deploy.yaml here or in a folder above]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Use a local AWS that devopsctl starts by itself: no account needed
+    #[arg(long, global = true)]
+    pub sandbox: bool,
+    /// The AWS region [default: deploy.yaml's, else as the AWS CLI finds it]
+    #[arg(long, global = true)]
+    pub region: Option<String>,
+    /// The AWS profile [default: as the AWS CLI finds it]
+    #[arg(long, global = true)]
+    pub profile: Option<String>,
+    /// Show results and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show every call
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create or update everything in deploy.yaml, and wait until the app is healthy
+    Up(Up),
+    /// Define or change the app's token, without restarting the machine or dropping a request
+    SetToken(SetToken),
+    /// Print the current token
+    Token,
+    /// Show what stands, what runs on it and whether it is healthy
+    Status,
+    /// Remove every trace of the deployment
+    Down(Down),
+    /// Manage the local AWS
+    #[command(subcommand)]
+    Sandbox(SandboxVerb),
+}
+
+/// `up`
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Return when AWS has what it needs; do not wait until the app is healthy
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Do not ask before something is replaced or deleted
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Resolve unpinned requirements anew
+    #[arg(long)]
+    pub upgrade: bool,
+}
+
+/// `set-token`. The token itself is never an argument: other users of a machine can see arguments.
+#[derive(Debug, Args)]
+pub struct SetToken {
+    /// Read the token from standard input
+    #[arg(long, conflicts_with = "generate")]
+    pub stdin: bool,
+    /// Have a strong token made
+    #[arg(long)]
+    pub generate: bool,
+    /// Take a token that is short enough to be guessed
+    #[arg(long)]
+    pub force: bool,
+    /// Return when the token is stored; do not wait until the app uses it
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `down`
+#[derive(Debug, Args)]
+pub struct Down {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `sandbox …`
+#[derive(Debug, Subcommand)]
+pub enum SandboxVerb {
+    /// Start the local AWS (other commands with --sandbox do it by themselves)
+    Start {
+        /// The port of its endpoint [default: any free one]
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// End the local AWS; everything in it is gone
+    Stop,
+    /// Show whether it runs, where, and what is in it
+    Status,
+    /// Show where its logs are, and their last lines
+    Logs,
+    /// What the detached process runs
+    #[command(hide = true)]
+    Serve(sandbox::ServeArgs),
+    /// What stands guard over each program that the sandbox starts
+    #[command(hide = true)]
+    Guard(sandbox::GuardArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_nothing_wrong() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,69 @@
+//! `down`: shows what will go, asks, removes it all, and looks again whether nothing is left.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::Session;
+use crate::cli::Down;
+use crate::engine::context::Context;
+use crate::engine::execute::execute;
+use crate::engine::observe::{Ask, observe};
+use crate::engine::plan;
+use crate::error::{Exit, Failure, Result};
+use crate::ui;
+
+pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode> {
+    let observed = session.interrupt.or(observe_all(session)).await?;
+    for foreign in &observed.foreign {
+        session.ui.warn(format!("{} is not ours and is left alone", foreign.describe()));
+    }
+    let plan = plan::down(&observed);
+    if plan.is_empty() {
+        session.ui.say(format!("nothing of {} stands", session.name()));
+        return done(session, false);
+    }
+    let what: Vec<&str> = plan.steps.iter().map(|step| step.kind.title()).collect();
+    session.ui.say(format!(
+        "{} in account {}, {}: this will go: {}",
+        session.name(),
+        observed.account,
+        session.aws.region,
+        what.join(", ")
+    ));
+    if !arguments.yes && !ui::confirm("Remove it all?")? {
+        return Err(Failure::new(Exit::Interrupted, "nothing was changed, as you asked"));
+    }
+    let context = Arc::new(Context::new(
+        session.aws.clone(),
+        &session.deployment,
+        &observed,
+        None,
+        session.interrupt.clone(),
+        session.ui.sink(),
+    ));
+    execute(&context, plan).await?;
+    let left = plan::down(&observe_all(session).await?);
+    if !left.is_empty() {
+        let what: Vec<&str> = left.steps.iter().map(|step| step.kind.title()).collect();
+        return Err(Failure::failed(format!("something of {} is there again: {}", session.name(), what.join(", ")))
+            .because("perhaps somebody ran up at the same time")
+            .next("run the same command again"));
+    }
+    session.ui.say(format!("nothing of {} is left", session.name()));
+    done(session, true)
+}
+
+async fn observe_all(session: &Session) -> Result<crate::engine::observe::Observed> {
+    let mut observed = observe(&session.aws, session.name(), Ask::default()).await?;
+    observed.look_into_bucket(&session.aws, session.name()).await?;
+    Ok(observed)
+}
+
+fn done(session: &Session, changed: bool) -> Result<ExitCode> {
+    if session.globals.json {
+        session.ui.result(&json!({"v": 1, "name": session.name(), "changed": changed}).to_string());
+    }
+    Ok(ExitCode::SUCCESS)
+}

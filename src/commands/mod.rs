@@ -1,0 +1,141 @@
+//! One file a verb: gather, decide, do, say.
+
+mod down;
+mod sandbox;
+mod set_token;
+mod status;
+mod token;
+mod up;
+
+use std::process::ExitCode;
+
+use crate::aws::{Aws, Settings};
+use crate::cli::{Cli, Globals, SandboxVerb, Verb};
+use crate::config::{self, Deployment};
+use crate::engine::health::Watch;
+use crate::engine::interrupt::Interrupt;
+use crate::error::{Exit, Failure, Result};
+use crate::sandbox as local;
+use crate::ui::{self, Style, Ui};
+
+/// Runs the verb; an error is shown on stderr and becomes the exit code.
+pub fn main(cli: Cli) -> ExitCode {
+    match outcome(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprint!("{}", ui::render(&failure, console_width(), ui::color()));
+            ExitCode::from(failure.exit() as u8)
+        }
+    }
+}
+
+fn outcome(cli: Cli) -> Result<ExitCode> {
+    // The guard stands over one program and needs none of the rest.
+    if let Verb::Sandbox(SandboxVerb::Guard(arguments)) = cli.verb {
+        return local::guard(&arguments).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1)));
+    }
+    log_calls(cli.globals.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::failed("this machine gives no threads").because(error.to_string()).next("end other programs, then try again")
+    })?;
+    runtime.block_on(run(cli))
+}
+
+async fn run(cli: Cli) -> Result<ExitCode> {
+    let globals = cli.globals;
+    let ui = Ui::new(Style { quiet: globals.quiet, verbose: globals.verbose });
+    match cli.verb {
+        Verb::Up(arguments) => up::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::SetToken(arguments) => set_token::run(globals, ui, &arguments).await,
+        Verb::Token => token::run(&Session::open(globals, ui).await?).await,
+        Verb::Status => status::run(&Session::open(globals, ui).await?).await,
+        Verb::Down(arguments) => down::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::Sandbox(verb) => sandbox::run(verb, &globals, &ui).await,
+    }
+}
+
+/// What every verb that talks to AWS begins with.
+struct Session {
+    globals: Globals,
+    ui: Ui,
+    deployment: Deployment,
+    aws: Aws,
+    interrupt: Interrupt,
+}
+
+impl Session {
+    /// Reads `deploy.yaml`, then finds the AWS that it goes to: mistakes in the file come before any call.
+    async fn open(globals: Globals, ui: Ui) -> Result<Self> {
+        let deployment = deployment(&globals)?;
+        Self::with(globals, ui, deployment).await
+    }
+
+    async fn with(globals: Globals, ui: Ui, deployment: Deployment) -> Result<Self> {
+        let interrupt = Interrupt::listen(&ui);
+        let region = globals.region.clone().or_else(|| deployment.region.clone());
+        let settings = Settings { region, profile: globals.profile.clone() };
+        let aws = if globals.sandbox {
+            let talk = ui.clone();
+            let handle = interrupt.or(local::ensure(&local::Options::default(), &move |line| talk.say(line))).await?;
+            Aws::sandbox(&settings, handle)
+        } else {
+            interrupt.or(Aws::account(&settings)).await?
+        };
+        Ok(Self { globals, ui, deployment, aws, interrupt })
+    }
+
+    fn name(&self) -> &str {
+        &self.deployment.name
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        Watch {
+            aws: &self.aws,
+            name: self.name(),
+            timeout: self.deployment.health.timeout,
+            sink: self.ui.sink_ref(),
+            up: self.command("up"),
+        }
+    }
+
+    /// A command that goes to the same place, to be shown.
+    fn command(&self, verb: &str) -> String {
+        let mut command = format!("devopsctl {verb}{}", self.aws.flag());
+        if let Some(file) = &self.globals.file {
+            command.push_str(&format!(" -f {}", file.display()));
+        }
+        for (flag, value) in [("region", &self.globals.region), ("profile", &self.globals.profile)] {
+            if let Some(value) = value {
+                command.push_str(&format!(" --{flag} {value}"));
+            }
+        }
+        command
+    }
+}
+
+fn deployment(globals: &Globals) -> Result<Deployment> {
+    let here = std::env::current_dir().map_err(|error| {
+        Failure::new(Exit::Usage, "the working directory is gone")
+            .because(error.to_string())
+            .next("go to the project's folder")
+    })?;
+    config::load(&config::find(globals.file.as_deref(), &here)?)
+}
+
+fn console_width() -> usize {
+    use std::io::IsTerminal;
+    if std::io::stderr().is_terminal() { usize::from(console::Term::stderr().size().1) } else { 100 }
+}
+
+/// With `-v`, every call on stderr. `RUST_LOG` still has the last word.
+fn log_calls(verbose: bool) {
+    use tracing_subscriber::EnvFilter;
+    let level = if verbose { "devopsctl=debug" } else { "off" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,110 @@
+//! `set-token`: the easy way to define and to change the token. It never comes from the command line's arguments.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Session, deployment};
+use crate::cli::{Globals, SetToken};
+use crate::engine::health::{self, Goal};
+use crate::error::{Exit, Failure, Result};
+use crate::probe::{self, Seen};
+use crate::resources::token::Document;
+use crate::resources::{Tags, address, doorbell, instance, token};
+use crate::ui::{self, Ui};
+use crate::{names, secret};
+
+pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Result<ExitCode> {
+    // Mistakes in the file and in the token come before any call, and before the sandbox is started.
+    let deployment = deployment(&globals)?;
+    let fresh = new(arguments)?;
+    secret::check(&fresh, arguments.force)?;
+    let session = Session::with(globals, ui, deployment).await?;
+    let (aws, name) = (&session.aws, session.name());
+    let looked = async { tokio::try_join!(token::read(aws, name), instance::observe(aws, name)) };
+    let (before, instances) = session.interrupt.or(looked).await?;
+    let before = before.map(|(document, _)| document.current);
+    if before.as_ref() == Some(&fresh) {
+        session.ui.say("this is the token already; nothing was changed");
+        return done(&session, None);
+    }
+    let mut tags: Tags = session.deployment.tags.clone();
+    tags.insert(names::TAG_NAME.into(), name.to_owned());
+    let version = token::write(aws, name, &Document::of(fresh.clone()), &tags).await?;
+    let Some(instance) = instance::alive(&instances) else {
+        session.ui.say(format!("✓ token: stored; {} will use it", session.command("up")));
+        return done(&session, Some(version));
+    };
+    let version = doorbell::ring(aws, name, &instance.id, Tags::new()).await?.max(version);
+    session.ui.say(format!("✓ token: stored as version {version}, and the instance was told"));
+    if !arguments.no_wait {
+        session.interrupt.or(in_force(&session, instance, version, &fresh, before.as_deref())).await?;
+    }
+    done(&session, Some(version))
+}
+
+/// The new token answers and the old one is refused.
+async fn in_force(
+    session: &Session,
+    instance: &instance::State,
+    version: i64,
+    fresh: &str,
+    before: Option<&str>,
+) -> Result<()> {
+    let goal = Goal { release: None, token: version, again: None };
+    health::wait(&session.watch(), &instance.id, &goal).await?;
+    if !session.deployment.token.enforce {
+        session.ui.say("the app uses the new token, as the instance says (token.enforce is false)");
+        return Ok(());
+    }
+    let addresses = address::observe(&session.aws, session.name()).await?;
+    let ip =
+        addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id)).map(|address| address.ip);
+    let Some(ip) = ip.or(instance.ip) else {
+        session.ui.warn("the instance has no public address, so it was not asked from outside");
+        return Ok(());
+    };
+    let url = session.aws.url(ip, session.deployment.network.port).await?;
+    // Two people may have changed it at once: what counts is what stands now.
+    let current = token::read(&session.aws, session.name()).await?.map(|(document, _)| document.current);
+    let current = current.as_deref().unwrap_or(fresh);
+    match probe::check(&session.deployment, &url, current).await? {
+        Seen::NotFromHere => {
+            session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on")
+        }
+        Seen::Yes => {
+            if let Some(before) = before.filter(|before| *before != current) {
+                probe::refused(&session.deployment, &url, before).await?;
+            }
+            session.ui.say("the new token answers, the old one is refused");
+        }
+    }
+    Ok(())
+}
+
+fn done(session: &Session, version: Option<i64>) -> Result<ExitCode> {
+    if session.globals.json {
+        session.ui.result(
+            &json!({"v": 1, "name": session.name(), "version": version, "changed": version.is_some()}).to_string(),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new(arguments: &SetToken) -> Result<String> {
+    if arguments.generate {
+        return secret::generate();
+    }
+    if !arguments.stdin {
+        return ui::new_token();
+    }
+    let mut text = String::new();
+    std::io::stdin().take(4096).read_to_string(&mut text).map_err(|error| {
+        Failure::new(Exit::Usage, "the token cannot be read from standard input")
+            .because(error.to_string())
+            .next("pipe in one line of text")
+    })?;
+    // echo and editors end the line; that is not part of the token.
+    Ok(text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text).to_owned())
+}

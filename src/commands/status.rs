@@ -1,0 +1,148 @@
+//! `status`: what stands, what runs on it, is it healthy, where it is. Exit code 0 only if it is healthy.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use super::Session;
+use crate::engine::observe::{Ask, Observed, observe};
+use crate::error::{Exit, Result};
+use crate::names;
+use crate::resources::instance::{self, State};
+use crate::resources::release::short;
+use crate::resources::reports::Report;
+
+pub(super) async fn run(session: &Session) -> Result<ExitCode> {
+    let observed = session.interrupt.or(observe(&session.aws, session.name(), Ask::default())).await?;
+    let current = instance::alive(&observed.instances);
+    let report = current.and_then(|instance| observed.report_of(&instance.id));
+    let ip = observed.addresses.first().map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
+    let url = match ip {
+        Some(ip) if current.is_some() => Some(session.aws.url(ip, session.deployment.network.port).await?),
+        _ => None,
+    };
+    let view = View { name: session.name(), observed: &observed, current, report, url };
+    if session.globals.json {
+        session.ui.result(&view.json().to_string());
+    } else {
+        for (what, how) in view.lines(session) {
+            session.ui.result(&format!("{what:<10} {how}"));
+        }
+    }
+    Ok(if view.healthy() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Unhealthy as u8) })
+}
+
+struct View<'a> {
+    name: &'a str,
+    observed: &'a Observed,
+    current: Option<&'a State>,
+    report: Option<&'a Report>,
+    url: Option<String>,
+}
+
+impl View<'_> {
+    /// What is wanted runs, with the newest token, and answers.
+    fn healthy(&self) -> bool {
+        let Some(report) = self.report else { return false };
+        report.healthy
+            && self.current.is_some_and(|instance| instance.phase == instance::Phase::Running)
+            && report.release.as_deref() == self.tag(names::TAG_RELEASE)
+            && report.token >= self.observed.token.map(|token| token.version)
+    }
+
+    fn tag(&self, key: &str) -> Option<&str> {
+        self.current.and_then(|instance| instance.tags.get(key)).map(String::as_str)
+    }
+
+    fn lines(&self, session: &Session) -> Vec<(&'static str, String)> {
+        if self.observed.nothing() {
+            return vec![("nothing", format!("of {} stands; to change that: {}", self.name, session.command("up")))];
+        }
+        let mut lines = vec![("name", self.name.to_owned())];
+        let none = || "none".to_owned();
+        lines.push(("url", self.url.clone().unwrap_or_else(none)));
+        lines.push(("app", self.app()));
+        lines.push(("release", self.release()));
+        lines.push(("token", self.token()));
+        lines.push((
+            "instance",
+            self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
+        ));
+        lines.push((
+            "address",
+            self.observed.addresses.first().map_or_else(none, |address| format!("{} ({})", address.ip, address.id)),
+        ));
+        lines.push((
+            "group",
+            self.observed.security_group.as_ref().map_or_else(none, |group| {
+                format!(
+                    "{} lets in {}",
+                    group.id,
+                    group.ingress.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                )
+            }),
+        ));
+        lines.push(("account", format!("{} {}", self.observed.account, session.aws.region)));
+        if let Some(error) = self.report.and_then(|report| report.error.as_deref()) {
+            lines.push(("error", error.to_owned()));
+        }
+        lines.extend(self.observed.foreign.iter().map(|foreign| ("not ours", foreign.describe())));
+        lines
+    }
+
+    fn app(&self) -> String {
+        let Some(report) = self.report else {
+            return "it has not reported yet".into();
+        };
+        let said = ago(report.at);
+        match (self.healthy(), report.healthy) {
+            (true, _) => format!("healthy (said {said})"),
+            (false, true) => format!("what ran before serves on; on the way: {} (said {said})", report.phase),
+            (false, false) => format!("not healthy: {} (said {said})", report.phase),
+        }
+    }
+
+    fn release(&self) -> String {
+        let running = self.report.and_then(|report| report.release.as_deref());
+        match (running, self.tag(names::TAG_RELEASE)) {
+            (Some(running), Some(wanted)) if running == wanted => short(running).to_owned(),
+            (running, wanted) => {
+                format!("{} runs, {} is wanted", running.map_or("none", short), wanted.map_or("none", short))
+            }
+        }
+    }
+
+    fn token(&self) -> String {
+        let running = self.report.and_then(|report| report.token);
+        match (running, self.observed.token.map(|token| token.version)) {
+            (_, None) => "none".into(),
+            (Some(running), Some(newest)) if running >= newest => format!("version {newest}"),
+            (Some(running), Some(newest)) => format!("version {newest}; the app has version {running}"),
+            (None, Some(newest)) => format!("version {newest}; the app has none yet"),
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "v": 1,
+            "name": self.name,
+            "healthy": self.healthy(),
+            "url": self.url,
+            "account": self.observed.account,
+            "instance": self.current.map(|state| json!({"id": state.id, "type": state.kind, "state": state.phase.name(), "ip": state.ip})),
+            "address": self.observed.addresses.first().map(|address| json!({"id": address.id, "ip": address.ip})),
+            "security_group": self.observed.security_group.as_ref().map(|group| json!({"id": group.id})),
+            "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone())},
+            "token": {"newest": self.observed.token.map(|token| token.version), "running": self.report.and_then(|report| report.token)},
+            "report": self.report,
+            "foreign": self.observed.foreign.iter().map(super::super::engine::observe::Foreign::describe).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn ago(at: i64) -> String {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or_default());
+    let age = SystemTime::now().duration_since(then).unwrap_or_default();
+    format!("{} ago", indicatif::HumanDuration(age))
+}

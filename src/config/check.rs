@@ -1,0 +1,208 @@
+//! What a value of `deploy.yaml` may be: one pure function each, with a hint for the one who got it wrong.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::reader::Wrong;
+
+type Checked = Result<(), Wrong>;
+
+fn ensure(holds: bool, what: &str, hint: &str) -> Checked {
+    if holds { Ok(()) } else { Err(Wrong::new(what, hint)) }
+}
+
+/// The deployment's name: it becomes part of names in EC2, IAM, SSM and S3, so it is what all of them take.
+pub fn name(name: &str) -> Checked {
+    let mut chars = name.chars();
+    let first = chars.next().is_some_and(|first| first.is_ascii_lowercase());
+    let rest = chars.all(|next| next.is_ascii_lowercase() || next.is_ascii_digit() || next == '-');
+    ensure(
+        first && rest && name.len() <= 31,
+        "is not a name that AWS takes everywhere",
+        "begin with a small letter; then small letters, digits and hyphens, 31 in all at most",
+    )
+}
+
+/// A region's code, by its form alone; whether it exists only AWS knows.
+pub fn region(region: &str) -> Checked {
+    let parts: Vec<&str> = region.split('-').collect();
+    let words =
+        |parts: &[&str]| parts.iter().all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase()));
+    let number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    let holds = parts.len() >= 3 && words(&parts[..parts.len() - 1]) && number(parts[parts.len() - 1]);
+    ensure(holds, "is not a region", "write it as AWS does, for example eu-central-1 or us-east-1")
+}
+
+/// What gunicorn can load.
+pub fn wsgi(target: &str) -> Checked {
+    let hint = "write module:callable, for example app:app, or module:factory() for a function that makes the app";
+    let Some((module, callable)) = target.split_once(':') else {
+        return Err(Wrong::new("names no callable", hint));
+    };
+    if module.ends_with(".py") {
+        return Err(Wrong::new("names a file, not a module", "leave .py out, for example app:app"));
+    }
+    let callable = callable.strip_suffix("()").unwrap_or(callable);
+    let holds = module.split('.').all(identifier) && callable.split('.').all(identifier);
+    ensure(holds, "is not a module and a callable", hint)
+}
+
+fn identifier(word: &str) -> bool {
+    let mut chars = word.chars();
+    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && chars.all(|next| next.is_ascii_alphanumeric() || next == '_')
+}
+
+/// The name of an environment variable.
+pub fn env_key(key: &str) -> Checked {
+    ensure(identifier(key), "is not the name of an environment variable", "use letters, digits and _; no digit first")
+}
+
+/// The path of a request.
+pub fn url_path(path: &str) -> Checked {
+    let plain = path.chars().all(|c| c.is_ascii_graphic() && c != '#');
+    ensure(
+        path.starts_with('/') && !path.starts_with("//") && plain,
+        "is not a path",
+        "begin with /, for example /healthz",
+    )
+}
+
+/// An instance type, by its form alone.
+pub fn instance_type(kind: &str) -> Checked {
+    let word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let holds = kind.split_once('.').is_some_and(|(family, size)| word(family) && word(size));
+    ensure(holds, "is not an instance type", "write it as AWS does, for example t3.micro or t4g.small")
+}
+
+/// A subnet's id.
+pub fn subnet(id: &str) -> Checked {
+    let holds =
+        id.strip_prefix("subnet-").is_some_and(|rest| rest.len() >= 8 && rest.chars().all(|c| c.is_ascii_hexdigit()));
+    ensure(holds, "is not a subnet's id", "it looks like subnet-0123456789abcdef0; leave it out to use the default VPC")
+}
+
+/// A block of addresses; host bits are dropped, as EC2 drops them.
+pub fn cidr(text: &str) -> Result<IpNet, Wrong> {
+    if let Ok(block) = text.parse::<IpNet>() {
+        return Ok(block.trunc());
+    }
+    let hint = match text.parse::<IpAddr>() {
+        Ok(address) => format!("to allow this one address write {}", IpNet::from(address)),
+        Err(_) => "write a block such as 203.0.113.0/24, or 0.0.0.0/0 for everybody".to_owned(),
+    };
+    Err(Wrong::new("is not a CIDR block", hint))
+}
+
+/// A tag's key. Instance metadata shows tags, and allows fewer characters than EC2 does:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html>
+pub fn tag_key(key: &str) -> Checked {
+    let hint = "use letters, digits and + - = . , _ : @ only, 127 at most";
+    let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || "+-=.,_:@".contains(c));
+    ensure(plain && (1..=127).contains(&key.len()), "cannot be shown by instance metadata", hint)?;
+    ensure(!matches!(key, "." | ".." | "_index"), "cannot be shown by instance metadata", "choose another key")?;
+    ensure(
+        !key.to_ascii_lowercase().starts_with("aws:"),
+        "begins with aws:, which is AWS's own",
+        "choose another key",
+    )?;
+    ensure(!key.starts_with("devopsctl:"), "begins with devopsctl:, which is this tool's own", "choose another key")?;
+    ensure(key != "Name", "is set by this tool", "the Name tag is devopsctl-<name>; choose another key")
+}
+
+/// A tag's value, as EC2 takes it.
+pub fn tag_value(value: &str) -> Checked {
+    let plain = value.chars().all(|c| c.is_alphanumeric() || " +-=._:/@".contains(c));
+    ensure(
+        plain && value.chars().count() <= 256,
+        "is not a value that a tag can have",
+        "use letters, digits, spaces and + - = . _ : / @ only, 256 at most",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all<T>(check: impl Fn(&str) -> Result<T, Wrong>, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert!(check(text).is_ok(), "{text:?} should be taken");
+        }
+        for text in bad {
+            assert!(check(text).is_err(), "{text:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn names() {
+        let longest = "a".repeat(31);
+        all(name, &["a", "hello", "a-1", &longest], &["", "1a", "-a", "Hello", "a_b", "a.b", "é", &"a".repeat(32)]);
+    }
+
+    #[test]
+    fn regions() {
+        all(
+            region,
+            &["eu-central-1", "us-gov-west-1", "ap-southeast-10"],
+            &["", "eu", "eu-central", "EU-central-1", "eu--1", "eu-central-1a"],
+        );
+    }
+
+    #[test]
+    fn wsgi_targets() {
+        all(
+            wsgi,
+            &["app:app", "pkg.web:create_app()", "a:b.c", "_x:y1"],
+            &["app", "app:", ":app", "app.py:app", "a b:c", "app:app(1)", "a:b:c", "1a:b", "app:app;import os"],
+        );
+    }
+
+    #[test]
+    fn paths() {
+        all(url_path, &["/", "/healthz", "/a?b=c"], &["", "healthz", "//evil", "/a b", "/é", "/a#b", "/a\n"]);
+    }
+
+    #[test]
+    fn instance_types() {
+        all(
+            instance_type,
+            &["t3.micro", "m7i-flex.large", "u-6tb1.metal"],
+            &["", "t3", "t3.", ".micro", "T3.micro", "t3 micro"],
+        );
+    }
+
+    #[test]
+    fn subnets() {
+        all(
+            subnet,
+            &["subnet-0123456789abcdef0", "subnet-1234abcd"],
+            &["", "subnet-", "vpc-0123456789abcdef0", "subnet-xyz45678"],
+        );
+    }
+
+    #[test]
+    fn cidrs() {
+        all(
+            cidr,
+            &["0.0.0.0/0", "203.0.113.7/32", "2001:db8::/32"],
+            &["", "203.0.113.7", "203.0.113.0/33", "everyone"],
+        );
+        assert_eq!(cidr("10.1.2.3/8").ok().map(|block| block.to_string()).as_deref(), Some("10.0.0.0/8"));
+    }
+
+    #[test]
+    fn tag_keys() {
+        all(
+            tag_key,
+            &["team", "cost:centre", "a+b-c=d.e,f_g@h"],
+            &["", ".", "..", "_index", "a b", "a/b", "aws:x", "AWS:x", "devopsctl:name", "Name", &"k".repeat(128)],
+        );
+    }
+
+    #[test]
+    fn env_keys() {
+        all(env_key, &["A", "_a1", "LONG_NAME"], &["", "1A", "A-B", "A B", "A=B"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! What `deploy.yaml` may say, and how every mistake in it is shown.
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+
+use super::*;
+
+struct Project(tempfile::TempDir);
+
+impl Project {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("app")).unwrap();
+        fs::write(folder.path().join("app/requirements.txt"), "flask\n").unwrap();
+        Self(folder)
+    }
+
+    fn parse(&self, text: &str) -> Result<Deployment> {
+        parse(text, Path::new(FILE), self.0.path())
+    }
+}
+
+fn good(text: &str) -> Deployment {
+    Project::new().parse(text).unwrap_or_else(|failure| panic!("{}", render(&failure)))
+}
+
+fn bad(text: &str) -> String {
+    render(&Project::new().parse(text).expect_err("this should be refused"))
+}
+
+fn render(failure: &Failure) -> String {
+    let mut out = String::new();
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    handler.render_report(&mut out, failure).unwrap();
+    out
+}
+
+#[test]
+fn two_lines_are_enough() {
+    let deployment = good("name: hello\napp: {path: app}\n");
+    assert_eq!(deployment.name, "hello");
+    assert_eq!(deployment.app.wsgi, "app:app");
+    assert_eq!((deployment.instance.kind.as_str(), deployment.instance.image.name()), ("t3.micro", "debian-13"));
+    assert_eq!((deployment.network.port, deployment.network.static_ip), (80, true));
+    assert_eq!(deployment.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["0.0.0.0/0"]);
+    assert_eq!((deployment.health.path.as_str(), deployment.token.path.as_str()), ("/", "/"));
+    assert_eq!((deployment.token.env.as_str(), deployment.token.enforce), ("APP_SECRET_TOKEN", true));
+}
+
+#[test]
+fn the_token_is_asked_for_where_health_is_unless_named() {
+    let text = "name: hello\napp: {path: app}\nhealth: {path: /healthz}\n";
+    assert_eq!(good(text).token.path, "/healthz");
+    assert_eq!(good(&format!("{text}token: {{path: /}}\n")).token.path, "/");
+}
+
+#[test]
+fn numbers_in_env_are_taken_as_written() {
+    let deployment = good("name: hello\napp:\n  path: app\n  env: {A: 1.10, B: 007, C: 'true', D: ''}\n");
+    let env: Vec<_> = deployment.app.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(env, ["A=1.10", "B=007", "C=true", "D="]);
+}
+
+#[test]
+fn all_mistakes_are_shown_at_once() {
+    insta::assert_snapshot!(bad("name: Hello_World
+regoin: eu-central-1
+app:
+  path: ap
+  wsgi: app.py
+  workers: 0
+  env:
+    2FAST: x
+    APP_SECRET_TOKEN: oops
+    DEBUG: yes
+    FLAG: true
+network:
+  port: 0
+  allow: [10.0.0.1, everyone]
+instance:
+  image: windows-95
+tags:
+  cost centre: 12
+"));
+}
+
+#[test]
+fn no_file_content() {
+    insta::assert_snapshot!(bad(""));
+}
+
+#[test]
+fn broken_yaml_points_at_the_place() {
+    insta::assert_snapshot!(bad("name: hello\napp: {path: app\n"));
+}
+
+#[test]
+fn a_key_given_twice_is_refused() {
+    insta::assert_snapshot!(bad("name: hello\nname: world\napp: {path: app}\n"));
+}
+
+#[test]
+fn wrong_types() {
+    insta::assert_snapshot!(bad(
+        "name: 12\napp: app\ntoken: {enforce: 'no'}\nnetwork: {allow: 0.0.0.0/0, port: '80'}\n"
+    ));
+}
+
+#[test]
+fn the_app_must_lie_in_the_project() {
+    insta::assert_snapshot!(bad("name: hello\napp: {path: ..}\n"));
+}
+
+#[test]
+fn the_file_is_found_upwards() {
+    let project = Project::new();
+    fs::write(project.0.path().join(FILE), "name: hello\napp: {path: app}\n").unwrap();
+    let found = find(None, &project.0.path().join("app")).unwrap();
+    assert_eq!(found, project.0.path().join(FILE));
+    assert_eq!(load(&found).unwrap().name, "hello");
+}

@@ -1,0 +1,110 @@
+//! Runs a plan: each step the moment its needs are met, all at once that can be. The only place that changes anything.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::context::Context;
+use super::plan::{Change, Kind, Plan, Step};
+use crate::error::{Exit, Failure, Result};
+use crate::resources::{
+    Action, address, attachment, bucket, doorbell, instance, key_pair, release, reports, role, security_group, token,
+};
+use crate::ui::Event;
+
+/// Runs all steps. After the first failure nothing new starts, and what runs finishes.
+///
+/// # Errors
+/// The first failure, with what stands now.
+pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
+    let mut waiting = plan.steps;
+    let mut running = JoinSet::new();
+    let mut done = BTreeSet::new();
+    let mut failure: Option<Failure> = None;
+    loop {
+        if failure.is_none() && context.interrupted() && !waiting.is_empty() {
+            failure = context.check_interrupt().err();
+        }
+        if failure.is_none() {
+            for step in take_ready(&mut waiting, &done) {
+                let context = Arc::clone(context);
+                running.spawn(async move { (step.kind, run(&context, step).await) });
+            }
+        }
+        match running.join_next().await {
+            None => break,
+            Some(Ok((kind, Ok(())))) => {
+                done.insert(kind);
+            }
+            Some(Ok((_, Err(error)))) => {
+                failure.get_or_insert(error);
+            }
+            Some(Err(error)) => {
+                failure.get_or_insert_with(|| crashed(&error));
+            }
+        }
+    }
+    match failure {
+        None => Ok(()),
+        Some(failure) => Err(with_standing(failure, &done, &waiting)),
+    }
+}
+
+fn take_ready(waiting: &mut Vec<Step>, done: &BTreeSet<Kind>) -> Vec<Step> {
+    let (ready, rest) =
+        std::mem::take(waiting).into_iter().partition(|step| step.needs.iter().all(|need| done.contains(need)));
+    *waiting = rest;
+    ready
+}
+
+async fn run(context: &Context, step: Step) -> Result<()> {
+    let topic = step.kind.title();
+    context.tell(Event::Begin(topic, doing(step.action).to_owned()));
+    let outcome = apply(context, step.change).await;
+    context.tell(match &outcome {
+        Ok(what) => Event::Done(topic, what.clone()),
+        Err(failure) => Event::Fail(topic, failure.what().to_owned()),
+    });
+    outcome.map(|_| ())
+}
+
+fn doing(action: Action) -> &'static str {
+    match action {
+        Action::Create => "creating",
+        Action::Update => "updating",
+        Action::Replace => "replacing",
+        Action::Delete => "deleting",
+    }
+}
+
+async fn apply(context: &Context, change: Change) -> Result<String> {
+    match change {
+        Change::SecurityGroup(change) => security_group::apply(context, change).await,
+        Change::KeyPair(change) => key_pair::apply(context, change).await,
+        Change::Role(change) => role::apply(context, change).await,
+        Change::Token(change) => token::apply(context, change).await,
+        Change::Bucket(change) => bucket::apply(context, change).await,
+        Change::Release(change) => release::apply(context, change).await,
+        Change::Instance(change) => instance::apply(context, change).await,
+        Change::Attachment(change) => attachment::apply(context, change).await,
+        Change::Address(change) => address::apply(context, change).await,
+        Change::Doorbell(change) => doorbell::apply(context, change).await,
+        Change::Reports(change) => reports::apply(context, change).await,
+    }
+}
+
+fn crashed(error: &tokio::task::JoinError) -> Failure {
+    Failure::new(Exit::Failed, "devopsctl itself failed in one of the steps")
+        .because(error.to_string())
+        .next("run the same command again; please report this if it happens twice")
+}
+
+fn with_standing(failure: Failure, done: &BTreeSet<Kind>, waiting: &[Step]) -> Failure {
+    let list = |kinds: Vec<&str>| if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
+    let finished = list(done.iter().map(|kind| kind.title()).collect());
+    let left = list(waiting.iter().map(|step| step.kind.title()).collect());
+    failure
+        .standing(format!("Done in this run: {finished}. Not begun: {left}. The same command goes on from here."))
+        .next("run the same command again")
+}

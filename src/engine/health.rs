@@ -1,0 +1,205 @@
+//! Waits until the instance says of itself that it runs what it is told to, and shows what it says meanwhile.
+
+use std::time::{Duration, Instant};
+
+use crate::aws::Aws;
+use crate::error::{Exit, Failure, Result};
+use crate::resources::instance::{self, Phase};
+use crate::resources::reports::{self, Report};
+use crate::ui::{Event, Sink};
+
+/// How long a new machine may be silent: a boot takes one to two minutes, rarely more.
+const SILENCE: Duration = Duration::from_secs(600);
+/// How long each phase may take, beyond the app's own health timeout.
+const PHASE: Duration = Duration::from_secs(180);
+const TOPIC: crate::ui::Topic = "app";
+
+/// What the instance is to reach.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// The release, or whichever it is told to run.
+    pub release: Option<String>,
+    /// The token's version, or a newer one.
+    pub token: i64,
+    /// The value of `devopsctl:try` that was set, if it was.
+    pub again: Option<String>,
+}
+
+impl Goal {
+    fn reached(&self, report: &Report) -> bool {
+        report.healthy
+            && report.phase == "healthy"
+            && report.token.is_some_and(|token| token >= self.token)
+            && report.release.is_some()
+            && match &self.release {
+                Some(release) => report.release.as_ref() == Some(release),
+                None => report.release == report.wanted.release,
+            }
+    }
+
+    /// Whether the instance tried this very thing and gave up.
+    fn failed(&self, report: &Report) -> bool {
+        report.phase == "failed"
+            && self.release.as_ref().is_none_or(|release| report.wanted.release.as_ref() == Some(release))
+            && report.wanted.token.is_some_and(|token| token >= self.token)
+            && (self.again.is_none() || report.wanted.r#try == self.again)
+    }
+}
+
+/// Where to look and whom to tell.
+pub struct Watch<'a> {
+    /// The clients.
+    pub aws: &'a Aws,
+    /// The deployment's name.
+    pub name: &'a str,
+    /// The app's own health timeout, seconds.
+    pub timeout: u32,
+    /// Who is told.
+    pub sink: &'a dyn Sink,
+    /// The command that brings a corrected app there.
+    pub up: String,
+}
+
+/// Waits until the instance reaches the goal.
+///
+/// # Errors
+/// That the app does not start, with what it printed; that the instance dies or says nothing.
+pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
+    let Watch { aws, name, timeout, sink, .. } = watch;
+    let started = Instant::now();
+    let mut last = (String::new(), Instant::now());
+    let mut looked = Instant::now();
+    loop {
+        if let Some(report) = reports::read(aws, name, id).await? {
+            if goal.reached(&report) {
+                sink.event(Event::Done(TOPIC, "healthy".into()));
+                return Ok(report);
+            }
+            if goal.failed(&report) {
+                sink.event(Event::Fail(TOPIC, "it does not start".into()));
+                return Err(broken(watch, &report));
+            }
+            if report.phase != last.0 {
+                sink.event(Event::Go(TOPIC, words(&report.phase).into()));
+                last = (report.phase, Instant::now());
+            }
+        } else if last.0.is_empty() {
+            sink.event(Event::Go(TOPIC, "the machine boots".into()));
+            last = ("silent".into(), Instant::now());
+        }
+        let patience = if last.0 == "silent" { SILENCE } else { PHASE + Duration::from_secs((*timeout).into()) };
+        if last.1.elapsed() > patience {
+            return Err(stuck(watch, id, &last.0, patience));
+        }
+        if looked.elapsed() > Duration::from_secs(5) {
+            alive(aws, name, id).await?;
+            looked = Instant::now();
+        }
+        // Quick at first, when it is about to happen; then considerate.
+        let pause = if started.elapsed() < Duration::from_secs(15) { 200 } else { 1000 };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+fn words(phase: &str) -> &str {
+    match phase {
+        "booting" => "the machine boots",
+        "credentials" => "waiting for the role's credentials",
+        "fetching" => "fetching the release",
+        "token" => "waiting for the token",
+        "starting" => "starting the app",
+        "healthy" => "healthy, on the way to what is new",
+        "failed" => "trying again",
+        other => other,
+    }
+}
+
+async fn alive(aws: &Aws, name: &str, id: &str) -> Result<()> {
+    let found = instance::observe(aws, name).await?;
+    match found.iter().find(|state| state.id == id).map(|state| state.phase) {
+        Some(Phase::Pending | Phase::Running) => Ok(()),
+        phase => {
+            let now = phase.map_or("gone", Phase::name);
+            Err(Failure::new(Exit::Unhealthy, format!("the instance {id} is {now}"))
+                .because("somebody, or a rule of this account, stopped it")
+                .next("run the same command again: it starts or replaces it"))
+        }
+    }
+}
+
+fn broken(watch: &Watch, report: &Report) -> Failure {
+    let error = report.error.as_deref().unwrap_or("it does not become healthy");
+    let mut failure = Failure::new(Exit::Unhealthy, format!("the app does not start: {error}"));
+    if !report.log_tail.trim().is_empty() {
+        failure = failure.because(format!("it printed:\n{}", report.log_tail.trim_end()));
+    }
+    if report.healthy {
+        failure = failure.standing("What ran before serves on; no request was lost.");
+    }
+    failure.next(format!("correct the app, then run: {}", watch.up))
+}
+
+fn stuck(watch: &Watch, id: &str, phase: &str, patience: Duration) -> Failure {
+    let minutes = patience.as_secs().div_ceil(60);
+    let what = match phase {
+        "silent" => format!("the instance {id} has said nothing for {minutes} minutes"),
+        phase => format!("the instance {id} is stuck for {minutes} minutes: {}", words(phase)),
+    };
+    Failure::new(Exit::Unhealthy, what)
+        .because("it may have no way out to the internet (route table, network ACL), or its boot failed")
+        .standing("Everything in AWS was made; nothing was taken back.")
+        .next(match watch.aws.flag() {
+            "" => format!("see what the machine printed: aws ec2 get-console-output --latest --output text --instance-id {id} --region {}", watch.aws.region),
+            _ => "see what the machine printed: devopsctl sandbox logs".to_owned(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::reports::Wanted;
+
+    fn report(phase: &str, release: &str, token: i64, healthy: bool) -> Report {
+        Report {
+            wanted: Wanted { release: Some("new".into()), token: Some(2), r#try: None },
+            release: Some(release.into()),
+            token: Some(token),
+            phase: phase.into(),
+            healthy,
+            ..Report::default()
+        }
+    }
+
+    fn goal() -> Goal {
+        Goal { release: Some("new".into()), token: 2, again: None }
+    }
+
+    #[test]
+    fn only_the_wanted_release_with_the_wanted_token_is_the_goal() {
+        assert!(goal().reached(&report("healthy", "new", 2, true)));
+        assert!(goal().reached(&report("healthy", "new", 3, true)));
+        assert!(!goal().reached(&report("healthy", "old", 2, true)));
+        assert!(!goal().reached(&report("healthy", "new", 1, true)));
+        assert!(!goal().reached(&report("starting", "new", 2, true)));
+        assert!(!goal().reached(&report("healthy", "new", 2, false)));
+    }
+
+    #[test]
+    fn a_failure_of_something_else_is_not_ours() {
+        assert!(goal().failed(&report("failed", "old", 1, true)));
+        let mut earlier = report("failed", "old", 1, true);
+        earlier.wanted.token = Some(1);
+        assert!(!goal().failed(&earlier));
+        earlier.wanted = Wanted { release: Some("other".into()), token: Some(2), r#try: None };
+        assert!(!goal().failed(&earlier));
+        let again = Goal { again: Some("x".into()), ..goal() };
+        assert!(!again.failed(&report("failed", "old", 1, true)));
+    }
+
+    #[test]
+    fn any_release_will_do_for_a_new_token_if_it_is_the_one_that_is_told() {
+        let goal = Goal { release: None, ..goal() };
+        assert!(goal.reached(&report("healthy", "new", 2, true)));
+        assert!(!goal.reached(&report("healthy", "old", 2, true)));
+    }
+}

@@ -1,0 +1,9 @@
+//! Observe → plan (pure) → execute (the only mutator).
+
+pub mod context;
+pub mod execute;
+pub mod health;
+pub mod interrupt;
+pub mod observe;
+pub mod plan;
+pub mod retry;

@@ -1,0 +1,167 @@
+//! What stands in AWS: every kind looked at at once; only what lies in the bucket takes a second round, because the
+//! bucket's name holds the account's number.
+
+use crate::aws::{Aws, call, explain};
+use crate::error::{Failure, Result};
+use crate::resources::{address, bucket, instance, key_pair, release, reports, role, security_group, token};
+
+/// Everything of one deployment.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The account's number.
+    pub account: String,
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: String,
+    /// The newest image, if the region has it and it was asked for.
+    pub image: Option<String>,
+    /// The security group.
+    pub security_group: Option<security_group::State>,
+    /// The key pair.
+    pub key_pair: Option<key_pair::State>,
+    /// Role, policy and profile.
+    pub role: Option<role::State>,
+    /// The token's parameter.
+    pub token: Option<token::State>,
+    /// The bucket.
+    pub bucket: Option<bucket::State>,
+    /// What is in the bucket, if that was looked at.
+    pub contents: bucket::Contents,
+    /// Whether the release that is wanted is in the bucket.
+    pub release: bool,
+    /// Instances, the one that counts first.
+    pub instances: Vec<instance::State>,
+    /// Elastic IPs, the one that counts first.
+    pub addresses: Vec<address::State>,
+    /// What the agents report, by instance.
+    pub reports: Vec<(String, reports::Report)>,
+    /// What bears our name but not our tag.
+    pub foreign: Vec<Foreign>,
+}
+
+/// Something that bears our name but is not ours: it is never touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    kind: &'static str,
+    name: String,
+}
+
+impl Foreign {
+    /// A resource of this kind and name.
+    pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+
+    /// That it is in the way.
+    pub fn refuse(&self) -> Failure {
+        Failure::failed(format!("the {} {} is not ours", self.kind, self.name))
+            .because("it bears the name that this deployment needs, but not the tag devopsctl:name")
+            .standing("It was left alone.")
+            .next("choose another name in deploy.yaml, or remove it if you know that nobody needs it")
+    }
+
+    /// For a warning.
+    pub fn describe(&self) -> String {
+        format!("the {} {}", self.kind, self.name)
+    }
+}
+
+/// What is looked at beside the resources themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// The public parameter with the image's id.
+    pub image: Option<&'a str>,
+}
+
+/// Looks at everything that has no need of the account's number, and at whose account it is.
+///
+/// # Errors
+/// The first thing that cannot be looked at.
+pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
+    let (identity, image, group, key_pair, role, token, instances, addresses, reports) = tokio::try_join!(
+        identity(aws),
+        image(aws, ask.image),
+        security_group::observe(aws, name),
+        key_pair::observe(aws, name),
+        role::observe(aws, name),
+        token::observe(aws, name),
+        instance::observe(aws, name),
+        address::observe(aws, name),
+        reports::observe(aws, name),
+    )?;
+    let (account, partition) = identity;
+    let bucket = bucket::observe(aws, &account).await?;
+    Ok(Observed {
+        account,
+        partition,
+        image,
+        foreign: [group.1, key_pair.1, role.1, token.1].into_iter().flatten().collect(),
+        security_group: group.0,
+        key_pair: key_pair.0,
+        role: role.0,
+        token: token.0,
+        bucket,
+        contents: bucket::Contents::default(),
+        release: false,
+        instances,
+        addresses,
+        reports,
+    })
+}
+
+impl Observed {
+    /// Looks whether a release is in the bucket.
+    ///
+    /// # Errors
+    /// What S3 says.
+    pub async fn look_for_release(&mut self, aws: &Aws, name: &str, id: &str) -> Result<()> {
+        if self.bucket.is_some() {
+            self.release = release::observe(aws, &self.account, name, id).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks whose things are in the bucket.
+    ///
+    /// # Errors
+    /// What S3 says.
+    pub async fn look_into_bucket(&mut self, aws: &Aws, name: &str) -> Result<()> {
+        if self.bucket.is_some() {
+            self.contents = bucket::contents(aws, &self.account, name).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing at all stands, the shared bucket aside.
+    pub fn nothing(&self) -> bool {
+        self.security_group.is_none()
+            && self.key_pair.is_none()
+            && self.role.is_none()
+            && self.token.is_none()
+            && self.instances.is_empty()
+            && self.addresses.is_empty()
+            && self.reports.is_empty()
+    }
+
+    /// What the instance reports.
+    pub fn report_of(&self, instance: &str) -> Option<&reports::Report> {
+        self.reports.iter().find(|(id, _)| id == instance).map(|(_, report)| report)
+    }
+}
+
+/// The account's number and its partition. The call needs no permission.
+async fn identity(aws: &Aws) -> Result<(String, String)> {
+    let answer = call("sts:GetCallerIdentity", || aws.sts.get_caller_identity().send()).await;
+    let answer = answer.map_err(|error| explain("AWS does not know who you are", &error))?;
+    let partition = answer.arn.as_deref().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws").to_owned();
+    let account = answer
+        .account
+        .ok_or_else(|| Failure::failed("AWS does not say which account this is").next("run the same command again"))?;
+    Ok((account, partition))
+}
+
+async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {
+    let Some(parameter) = parameter else { return Ok(None) };
+    let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(parameter).send()).await;
+    let answer = answer.map_err(|error| explain("the newest image cannot be looked up", &error))?;
+    Ok(answer.parameters.unwrap_or_default().into_iter().find_map(|found| found.value))
+}

@@ -1,0 +1,243 @@
+//! The app's dependencies, resolved once and installed for the target by uv.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use super::{hex, unwritable};
+use crate::aws::Target;
+use crate::config::App;
+use crate::dirs;
+use crate::error::{Exit, Failure, Result};
+use crate::uv::Uv;
+
+/// The file that names the dependencies, and whatever lies beside it that it may refer to.
+#[derive(Debug)]
+pub struct Requirements {
+    file: PathBuf,
+    text: String,
+    around: Vec<u8>,
+}
+
+impl Requirements {
+    /// Finds the file: as named in `deploy.yaml`, else requirements.txt, else pyproject.toml.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(app: &App) -> Result<Self> {
+        let candidates = ["requirements.txt", "pyproject.toml"].map(PathBuf::from);
+        let named = app
+            .requirements
+            .iter()
+            .chain(candidates.iter())
+            .map(|name| app.path.join(name))
+            .find(|path| path.is_file());
+        let Some(file) = named else {
+            return Err(Failure::new(Exit::Usage, format!("{} has no requirements", app.path.display()))
+                .because("there is neither a requirements.txt nor a pyproject.toml in it")
+                .next("write a requirements.txt that names what the app imports, for example one line: flask"));
+        };
+        let read = || -> std::io::Result<(String, Vec<u8>)> {
+            let text = fs::read_to_string(&file)?;
+            let mut beside: Vec<PathBuf> =
+                fs::read_dir(&app.path)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            beside.retain(|path| {
+                path.is_file() && path.extension().is_some_and(|end| end == "txt" || end == "in" || end == "toml")
+            });
+            beside.sort();
+            let mut around = Vec::new();
+            for path in beside {
+                around.extend(fs::read(path)?);
+            }
+            Ok((text, around))
+        };
+        let (text, around) = read().map_err(|error| {
+            Failure::new(Exit::Usage, format!("cannot read {}", file.display()))
+                .because(error.to_string())
+                .next("make it readable text")
+        })?;
+        Ok(Self { file, text, around })
+    }
+
+    fn hashed(&self) -> bool {
+        self.text.contains("--hash=")
+    }
+
+    /// Names the requirements for a target: the same for the same text.
+    ///
+    /// # Errors
+    /// None today; the signature leaves room for reading more.
+    pub fn lock_key(&self, target: &Target) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{target:?}\n{}\n", gunicorn(target)));
+        hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
+        hash.update(&self.around);
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// What the requirements resolved to, if they were resolved before.
+    ///
+    /// # Errors
+    /// When the cache cannot be found.
+    pub fn lock_state(&self, target: &Target) -> Result<String> {
+        Ok(fs::read_to_string(self.lock(target)?).unwrap_or_default())
+    }
+
+    /// Has unpinned requirements resolved anew.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn forget(&self, target: &Target) -> Result<()> {
+        let lock = self.lock(target)?;
+        match fs::remove_file(&lock) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable(&lock, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self, target: &Target) -> Result<PathBuf> {
+        Ok(dirs::cache()?.join("locks").join(format!("{}.txt", self.lock_key(target)?)))
+    }
+}
+
+/// gunicorn where the app does not name it: the newest that the target's Python can run, pinned.
+fn gunicorn(target: &Target) -> &'static str {
+    if target.python() == "3.9" { "gunicorn==23.0.0" } else { "gunicorn==27.0.1" }
+}
+
+/// Installs everything into `site`.
+///
+/// # Errors
+/// What does not resolve, and what has neither a wheel for the target nor is pure Python.
+pub async fn install(requirements: &Requirements, target: &Target, site: &Path) -> Result<()> {
+    let uv = Uv::find().await?;
+    if requirements.hashed() {
+        let mut command = pip_install(&uv, target, site);
+        run(command.arg("--require-hashes").arg("-r").arg(&requirements.file), requirements, target).await?;
+        if !has_gunicorn(site) {
+            run(pip_install(&uv, target, site).arg(gunicorn(target)), requirements, target).await?;
+        }
+    } else {
+        let lock = requirements.lock(target)?;
+        if !lock.is_file() {
+            resolve(&uv, requirements, target, &lock).await?;
+        }
+        run(pip_install(&uv, target, site).arg("--no-deps").arg("-r").arg(&lock), requirements, target).await?;
+    }
+    check_tags(site, target)
+}
+
+async fn resolve(uv: &Uv, requirements: &Requirements, target: &Target, lock: &Path) -> Result<()> {
+    let folder = lock.parent().unwrap_or(lock);
+    dirs::private(folder)?;
+    let draft = tempfile::NamedTempFile::new_in(folder).map_err(|error| unwritable(folder, &error))?;
+    let mut extra =
+        tempfile::Builder::new().suffix(".in").tempfile_in(folder).map_err(|error| unwritable(folder, &error))?;
+    // A bare name never overrules the app's own pin; the version is ours only where the app names none.
+    let wanted = if names_gunicorn(&requirements.text) { "gunicorn" } else { gunicorn(target) };
+    std::io::Write::write_all(&mut extra, wanted.as_bytes()).map_err(|error| unwritable(folder, &error))?;
+    let mut command = uv.command();
+    command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(draft.path());
+    aim(&mut command, target);
+    run(command.arg(&requirements.file).arg(extra.path()), requirements, target).await?;
+    draft.persist(lock).map_err(|error| unwritable(lock, &error.error))?;
+    Ok(())
+}
+
+fn names_gunicorn(text: &str) -> bool {
+    text.lines().any(|line| {
+        let line = line.trim_start_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'');
+        line.strip_prefix("gunicorn")
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || "-_.".contains(c)))
+    })
+}
+
+fn has_gunicorn(site: &Path) -> bool {
+    site.join("gunicorn").is_dir()
+}
+
+fn pip_install(uv: &Uv, target: &Target, site: &Path) -> Command {
+    let mut command = uv.command();
+    command.args(["pip", "install", "--quiet", "--link-mode", "copy", "--target"]).arg(site);
+    aim(&mut command, target);
+    command
+}
+
+fn aim(command: &mut Command, target: &Target) {
+    match target {
+        Target::Image { python, platform } => command.args(["--python-version", python, "--python-platform", platform]),
+        Target::Host { python, .. } => command.arg("--python").arg(python),
+    };
+}
+
+async fn run(command: &mut Command, requirements: &Requirements, target: &Target) -> Result<()> {
+    let output = command.output().await.map_err(|error| {
+        Failure::failed("uv cannot be started")
+            .because(error.to_string())
+            .next("install uv, then run the same command again")
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let file = requirements.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Err(Failure::new(Exit::Usage, format!("the requirements in {file} cannot be had for Python {}", target.python()))
+        .because(said.trim().trim_start_matches("error: ").trim_start_matches('×').trim().to_owned())
+        .standing("Nothing was touched in AWS.")
+        .next(format!("correct {}, then run the same command again", requirements.file.display())))
+}
+
+/// A source distribution with compiled code is built for *this* machine, whatever the target: its wheel says so.
+fn check_tags(site: &Path, target: &Target) -> Result<()> {
+    let Target::Image { python, platform } = target else { return Ok(()) };
+    let entries = fs::read_dir(site).map_err(|error| unwritable(site, &error))?;
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let Ok(wheel) = fs::read_to_string(path.join("WHEEL")) else { continue };
+        let tags: Vec<&str> = wheel.lines().filter_map(|line| line.strip_prefix("Tag: ")).collect();
+        if !tags.is_empty() && !tags.iter().any(|tag| travels(tag)) {
+            let package = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(Failure::new(Exit::Usage, format!("{package} has no wheel for Python {python} on {platform}"))
+                .because("it would have to be compiled, and what is compiled here need not run there")
+                .standing("Nothing was touched in AWS.")
+                .next("pin a version of it that has wheels, or choose another instance.image"));
+        }
+    }
+    Ok(())
+}
+
+/// Pure Python, or built to be moved: a wheel that was built here is tagged `linux_*` or `macosx_*`.
+fn travels(tag: &str) -> bool {
+    let platform = tag.rsplit('-').next().unwrap_or(tag);
+    platform == "any" || platform.contains("manylinux") || platform.contains("musllinux")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gunicorn_is_seen_where_it_is_named() {
+        for text in [
+            "gunicorn",
+            "gunicorn==23.0.0",
+            "flask\ngunicorn>=20",
+            "dependencies = [\n  \"gunicorn\",\n]",
+            "gunicorn[gthread]",
+        ] {
+            assert!(names_gunicorn(text), "{text}");
+        }
+        for text in ["flask", "gunicorn-extras", "# gunicorn", "not-gunicorn"] {
+            assert!(!names_gunicorn(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_built_here_does_not_travel() {
+        assert!(travels("py3-none-any"));
+        assert!(travels("cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64"));
+        assert!(!travels("cp311-cp311-linux_x86_64"));
+        assert!(!travels("cp313-cp313-macosx_14_0_arm64"));
+    }
+}

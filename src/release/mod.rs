@@ -1,0 +1,116 @@
+//! Builds a release: the app, its dependencies for the machine it will run on, the agent and a manifest, as one
+//! archive that is named by its hash. The instance installs nothing: what was tested is what runs.
+//!
+//! Same inputs, same bytes, same id. What was built is kept in the cache under the hash of what went in, so that an
+//! unchanged app costs only the reading of its files.
+
+mod agent;
+mod dependencies;
+mod manifest;
+mod pack;
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::aws::Target;
+use crate::config::Deployment;
+use crate::dirs;
+use crate::error::{Failure, Result};
+
+/// A release, ready to be uploaded.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The archive's sha256.
+    pub id: String,
+    /// Where the archive lies.
+    pub archive: PathBuf,
+    /// Whether it was built just now.
+    pub fresh: bool,
+}
+
+/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements anew.
+///
+/// # Errors
+/// What is wrong with the app's folder or its requirements; nothing has been called in AWS then.
+pub async fn build(deployment: &Deployment, target: &Target, upgrade: bool) -> Result<Release> {
+    let app = &deployment.app;
+    let files = source::collect(&app.path)?;
+    let requirements = dependencies::Requirements::find(app)?;
+    let manifest = manifest::render(deployment);
+    let cache = dirs::cache()?.join("releases");
+    dirs::private(&cache)?;
+    if upgrade {
+        requirements.forget(target)?;
+    }
+    let inputs = inputs(&files, &requirements, target, &manifest)?;
+    let known = cache.join(format!("{inputs}.id"));
+    if let Some(release) = cached(&cache, &known) {
+        return Ok(release);
+    }
+    let work =
+        tempfile::Builder::new().prefix("build-").tempdir_in(&cache).map_err(|error| unwritable(&cache, &error))?;
+    let site = work.path().join("site");
+    dependencies::install(&requirements, target, &site).await?;
+    let archive = work.path().join("release.tar.gz");
+    let packing = {
+        let (archive, files) = (archive.clone(), files);
+        tokio::task::spawn_blocking(move || pack::pack(&archive, &files, &site, &manifest))
+    };
+    let id =
+        packing.await.map_err(|error| Failure::failed("the release cannot be packed").because(error.to_string()))??;
+    let kept = cache.join(format!("{id}.tar.gz"));
+    let keep = || {
+        fs::rename(&archive, &kept)?;
+        fs::write(&known, &id)
+    };
+    keep().map_err(|error| unwritable(&cache, &error))?;
+    Ok(Release { id, archive: kept, fresh: true })
+}
+
+/// Hash of everything that can make a difference to the archive.
+fn inputs(
+    files: &[source::File],
+    requirements: &dependencies::Requirements,
+    target: &Target,
+    manifest: &str,
+) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(env!("CARGO_PKG_VERSION").as_bytes());
+    part(format!("{target:?}").as_bytes());
+    part(manifest.as_bytes());
+    part(requirements.lock_key(target)?.as_bytes());
+    part(requirements.lock_state(target)?.as_bytes());
+    for file in files {
+        part(file.name.as_bytes());
+        part(&[u8::from(file.executable)]);
+        part(&file.read()?);
+    }
+    for (name, text) in agent::FILES {
+        part(name.as_bytes());
+        part(text.as_bytes());
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn cached(cache: &Path, known: &Path) -> Option<Release> {
+    let id = fs::read_to_string(known).ok()?;
+    let archive = cache.join(format!("{id}.tar.gz"));
+    archive.is_file().then_some(Release { id, archive, fresh: false })
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write to {}", path.display()))
+        .because(error.to_string())
+        .next("free some space, or set XDG_CACHE_HOME to a folder that you can write to")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

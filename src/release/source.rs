@@ -1,0 +1,138 @@
+//! The app's own files: what git would take, less what never belongs on a server.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use ignore::WalkBuilder;
+use ignore::overrides::OverrideBuilder;
+
+use crate::error::{Exit, Failure, Result};
+
+/// Never packed: other people's, other machines', or secret.
+const NEVER: [&str; 10] =
+    [".git", ".hg", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".pytest_cache", ".env", ".DS_Store"];
+
+/// One file of the app.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Its path in the app's folder, with forward slashes.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whether somebody may run it.
+    pub executable: bool,
+}
+
+impl File {
+    /// What is in it.
+    ///
+    /// # Errors
+    /// That it cannot be read.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        fs::read(&self.path).map_err(|error| unreadable(&self.path, &error.to_string()))
+    }
+}
+
+/// All files below `folder`, sorted. `.gitignore` and `.devopsctlignore` are honoured.
+///
+/// # Errors
+/// What cannot be read, links that lead out, names that are no text.
+pub fn collect(folder: &Path) -> Result<Vec<File>> {
+    let mut never = OverrideBuilder::new(folder);
+    for pattern in NEVER {
+        never.add(&format!("!{pattern}")).map_err(|error| unreadable(folder, &error.to_string()))?;
+    }
+    let never = never.build().map_err(|error| unreadable(folder, &error.to_string()))?;
+    let walk = WalkBuilder::new(folder)
+        .hidden(false)
+        .git_global(false)
+        .git_exclude(false)
+        .require_git(false)
+        .add_custom_ignore_filename(".devopsctlignore")
+        .overrides(never)
+        .build();
+    let mut files = Vec::new();
+    for entry in walk {
+        let entry = entry.map_err(|error| unreadable(folder, &error.to_string()))?;
+        let path = entry.path();
+        let target = fs::canonicalize(path).map_err(|error| unreadable(path, &error.to_string()))?;
+        if target.is_dir() && !entry.path_is_symlink() {
+            continue;
+        }
+        if !target.starts_with(folder) {
+            return Err(Failure::new(Exit::Usage, format!("{} leads out of the app's folder", path.display()))
+                .because(format!("it is a link to {}", target.display()))
+                .next("copy what it points at into the folder, or name it in .devopsctlignore"));
+        }
+        if target.is_dir() {
+            return Err(Failure::new(Exit::Usage, format!("{} is a link to a folder", path.display()))
+                .next("copy the folder, or name the link in .devopsctlignore"));
+        }
+        files.push(file(folder, path)?);
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+fn file(folder: &Path, path: &Path) -> Result<File> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(unreadable(path, "it is no plain file"));
+    }
+    let name = path.strip_prefix(folder).ok().and_then(Path::to_str);
+    let name = name.ok_or_else(|| unreadable(path, "its name is no text"))?.to_owned();
+    Ok(File { name, path: path.to_owned(), executable: metadata.permissions().mode() & 0o111 != 0 })
+}
+
+fn unreadable(path: &Path, why: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("cannot take {} into the release", path.display()))
+        .because(why.to_owned())
+        .next("make it readable, or name it in .devopsctlignore")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        for (name, text) in files {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        (folder, root)
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        collect(root).unwrap().into_iter().map(|file| file.name).collect()
+    }
+
+    #[test]
+    fn what_git_ignores_and_what_is_secret_stays_behind() {
+        let (_keep, root) = folder(&[
+            ("app.py", ""),
+            ("static/.well-known/x", ""),
+            ("sub/__pycache__/a.pyc", ""),
+            (".env", "SECRET=1"),
+            (".git/config", ""),
+            ("notes.txt", ""),
+            ("big.bin", ""),
+            (".gitignore", "notes.txt\n"),
+            (".devopsctlignore", "*.bin\n"),
+            ("venv/lib/x.py", ""),
+        ]);
+        assert_eq!(names(&root), [".devopsctlignore", ".gitignore", "app.py", "static/.well-known/x"]);
+    }
+
+    #[test]
+    fn links_within_are_followed_and_links_out_refused() {
+        let (_keep, root) = folder(&[("a.txt", "a")]);
+        std::os::unix::fs::symlink("a.txt", root.join("b.txt")).unwrap();
+        assert_eq!(names(&root), ["a.txt", "b.txt"]);
+        std::os::unix::fs::symlink("/etc/hostname", root.join("c.txt")).unwrap();
+        assert!(collect(&root).unwrap_err().what().contains("leads out"));
+    }
+}

@@ -1,0 +1,153 @@
+//! Instance ↔ instance profile. Attached after the launch, because a new profile takes about ten seconds to become
+//! known to EC2: this keeps IAM off the path to a booting machine.
+
+use std::time::Duration;
+
+use aws_sdk_ec2::types::IamInstanceProfileSpecification;
+
+use super::{Action, Planned, filter, instance, role};
+use crate::aws::{ApiError, call, explain};
+use crate::engine::context::Context;
+use crate::engine::retry::{Backoff, Retry};
+use crate::error::{Failure, Result};
+use crate::names;
+
+/// What to do.
+#[allow(missing_docs, reason = "the words of each variant name its fields")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Attach ours.
+    Attach,
+    /// Ours was made anew under the same name: what is attached is the old one, and gives no credentials.
+    Renew,
+}
+
+/// The instance must have our profile, and the one that stands now.
+pub fn diff(profile: &str, role: Option<&role::State>, instance: Option<&instance::State>) -> Option<Planned<Change>> {
+    let attached = instance.and_then(|instance| instance.profile.as_ref());
+    let Some(attached) = attached else {
+        return Some(Planned::create("the instance has none", Change::Attach));
+    };
+    if !attached.arn.ends_with(&format!(":instance-profile/{profile}")) {
+        // Somebody else's: told by `apply`, which names it.
+        return Some(Planned::new(Action::Update, vec!["the instance has another".into()], Change::Attach));
+    }
+    let current = role
+        .and_then(|role| role.profile.as_ref())
+        .is_some_and(|profile| profile.holds_role && profile.id == attached.id);
+    (!current).then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], Change::Renew))
+}
+
+/// Does it; says what stands then.
+pub async fn apply(context: &Context, change: Change) -> Result<String> {
+    let instance = context.instance()?;
+    if change == Change::Renew
+        && let Some((association, _)) = association(context, &instance).await?
+    {
+        let request = || context.aws.ec2.disassociate_iam_instance_profile().association_id(&association).send();
+        match call("ec2:DisassociateIamInstanceProfile", request).await {
+            Ok(_) => {}
+            Err(error) if error.absent() => {}
+            Err(error) => return Err(explain("the old instance profile cannot be detached", &error)),
+        }
+    }
+    attach(context, &instance).await
+}
+
+async fn attach(context: &Context, instance: &str) -> Result<String> {
+    let profile = names::role(&context.name, &context.aws.region);
+    let mut backoff = Backoff::polling(Duration::from_secs(180), Duration::from_secs(3));
+    loop {
+        let request = || {
+            let specification = IamInstanceProfileSpecification::builder().name(&profile).build();
+            context
+                .aws
+                .ec2
+                .associate_iam_instance_profile()
+                .instance_id(instance)
+                .iam_instance_profile(specification)
+                .send()
+        };
+        let error = match call("ec2:AssociateIamInstanceProfile", request).await {
+            Ok(_) => return Ok(profile),
+            Err(error) => error,
+        };
+        if error.says("IncorrectState", "association") {
+            match association(context, instance).await? {
+                Some((_, arn)) if arn.ends_with(&format!(":instance-profile/{profile}")) => return Ok(profile),
+                Some((association, arn)) => return Err(taken(instance, &association, &arn)),
+                None => {}
+            }
+        } else if !not_yet(&error) {
+            return Err(explain("the instance profile cannot be attached", &error));
+        }
+        context.check_interrupt()?;
+        context.waits("profile", "waiting until EC2 knows it");
+        if backoff.wait().await == Retry::Enough {
+            return Err(explain("the instance profile cannot be attached", &error).next("run the same command again"));
+        }
+    }
+}
+
+/// What EC2 answers while the profile, or the role in it, has not reached it yet, and while the instance is pending.
+fn not_yet(error: &ApiError) -> bool {
+    error.says("InvalidParameterValue", "Invalid IAM Instance Profile")
+        || error.says("InvalidParameterValue", "has no associated IAM Roles")
+        || error.says("IncorrectState", "InstanceIdentityProfileNotFound")
+        || error.is(&["IncorrectInstanceState", "InvalidInstanceID.NotFound"])
+}
+
+fn taken(instance: &str, association: &str, arn: &str) -> Failure {
+    Failure::failed(format!("{instance} has an instance profile that is not ours"))
+        .because(format!("{arn} is attached to it, perhaps by a rule of this account"))
+        .next(format!(
+            "if it may go: aws ec2 disassociate-iam-instance-profile --association-id {association}\nthen run the same command again"
+        ))
+}
+
+/// The association that stands, with the profile's ARN.
+async fn association(context: &Context, instance: &str) -> Result<Option<(String, String)>> {
+    let request =
+        || context.aws.ec2.describe_iam_instance_profile_associations().filters(filter("instance-id", instance)).send();
+    let answer = call("ec2:DescribeIamInstanceProfileAssociations", request)
+        .await
+        .map_err(|error| explain("cannot look for the instance profile", &error))?;
+    let alive = answer.iam_instance_profile_associations.unwrap_or_default().into_iter().find(|association| {
+        association.state.as_ref().is_some_and(|state| matches!(state.as_str(), "associating" | "associated"))
+    });
+    Ok(alive.and_then(|association| Some((association.association_id?, association.iam_instance_profile?.arn?))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: &str, message: &str) -> ApiError {
+        ApiError {
+            action: "ec2:AssociateIamInstanceProfile",
+            code: code.into(),
+            message: message.into(),
+            status: Some(400),
+        }
+    }
+
+    #[test]
+    fn every_answer_of_the_iam_race_is_waited_out() {
+        assert!(not_yet(&error(
+            "InvalidParameterValue",
+            "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+        )));
+        assert!(not_yet(&error("InvalidParameterValue", "IAM Instance Profile 'arn' has no associated IAM Roles")));
+        assert!(not_yet(&error(
+            "IncorrectState",
+            "InstanceIdentityProfileNotFound: Instance Identity Profile not found for the key: x"
+        )));
+        assert!(not_yet(&error(
+            "IncorrectInstanceState",
+            "The instance 'i-1' is not in the 'running' or 'stopped' states."
+        )));
+        assert!(!not_yet(&error("IncorrectState", "There is an existing association for instance i-1")));
+        assert!(!not_yet(&error("InvalidParameterValue", "something else")));
+        assert!(!not_yet(&error("UnauthorizedOperation", "no")));
+    }
+}

@@ -1,0 +1,124 @@
+//! The tags that the agent watches: which release it is to run, and which version the token has reached. The token's is
+//! a doorbell only; the agent always takes SSM's newest, so that nobody who may write tags can bring an old one back.
+
+use std::time::Duration;
+
+use super::{Action, Planned, Tags, instance, security_group, token};
+use crate::aws::{Aws, explain};
+use crate::engine::context::Context;
+use crate::engine::retry::{Backoff, Retry};
+use crate::error::{Failure, Result};
+use crate::{names, secret};
+
+/// What to do: have the agent see these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The release, if the tag is another.
+    pub release: Option<String>,
+    /// Whether the agent is to try again what it gave up.
+    pub again: bool,
+}
+
+/// Rings where the tags are not what they should be. `again`: the agent gave up on just this.
+pub fn diff(
+    release: &str,
+    token: Option<&token::State>,
+    current: Option<&instance::State>,
+    again: bool,
+) -> Option<Planned<Change>> {
+    let tag = |key| current.and_then(|instance| instance.tags.get(key)).map(String::as_str);
+    let new_release = tag(names::TAG_RELEASE) != Some(release);
+    let version = token.map(|token| token.version.to_string());
+    let new_token = version.is_none() || tag(names::TAG_TOKEN) != version.as_deref();
+    let mut reasons = Vec::new();
+    if current.is_some() && new_release {
+        reasons.push(format!("another release is to run: {}", super::release::short(release)));
+    }
+    if new_token {
+        reasons.push("the token has another version than the instance was told".into());
+    }
+    if again {
+        reasons.push("the instance gave up and is to try again".into());
+    }
+    let change = Change { release: new_release.then(|| release.to_owned()), again };
+    let action = if current.is_none() { Action::Create } else { Action::Update };
+    (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
+}
+
+/// Does it; says what stands then.
+pub async fn apply(context: &Context, change: Change) -> Result<String> {
+    let instance = context.instance()?;
+    let mut tags = Tags::new();
+    if let Some(release) = change.release {
+        tags.insert(names::TAG_RELEASE.into(), release);
+    }
+    if change.again {
+        let again = secret::random_hex(4)?;
+        context.set_again(&again);
+        tags.insert(names::TAG_TRY.into(), again);
+    }
+    let version = ring(&context.aws, &context.name, &instance, tags).await?;
+    context.set_token(version);
+    Ok(format!("told of token version {version}"))
+}
+
+/// Sets the tags with the token's newest version, and looks again until the two agree: another writer may have been
+/// between. Returns the version.
+///
+/// # Errors
+/// What AWS says; and when the token is gone.
+pub async fn ring(aws: &Aws, name: &str, instance: &str, mut tags: Tags) -> Result<i64> {
+    let mut rung = None;
+    let mut backoff = Backoff::new(Duration::from_secs(30));
+    loop {
+        let version =
+            token::version(aws, name).await.map_err(|error| explain("the token's version cannot be read", &error))?;
+        match version {
+            Some(version) if rung == Some(version) => return Ok(version),
+            Some(version) => {
+                tags.insert(names::TAG_TOKEN.into(), version.to_string());
+                let set = security_group::set_tags(aws, instance, &tags).await;
+                set.map_err(|error| explain(format!("the instance {instance} cannot be tagged"), &error))?;
+                rung = Some(version);
+            }
+            // Just written: SSM may not show it yet.
+            None if backoff.wait().await == Retry::Again => {}
+            None => {
+                return Err(Failure::failed(format!("the token of {name} is gone"))
+                    .next("set one: devopsctl set-token --generate"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn current(release: &str, token: Option<&str>) -> instance::State {
+        let mut tags = Tags::from([(names::TAG_RELEASE.into(), release.into())]);
+        tags.extend(token.map(|token| (names::TAG_TOKEN.to_owned(), token.to_owned())));
+        instance::State {
+            id: "i-1".into(),
+            phase: instance::Phase::Running,
+            kind: String::new(),
+            ip: None,
+            profile: None,
+            metadata: true,
+            tags,
+            launched: 0,
+        }
+    }
+
+    #[test]
+    fn it_rings_only_for_a_reason() {
+        let token = token::State { version: 3 };
+        assert_eq!(diff("r1", Some(&token), Some(&current("r1", Some("3"))), false), None);
+        for (release, version, again) in
+            [("r2", Some("3"), false), ("r1", Some("2"), false), ("r1", None, false), ("r1", Some("3"), true)]
+        {
+            assert!(diff("r1", Some(&token), Some(&current(release, version)), again).is_some());
+        }
+        assert!(diff("r1", None, Some(&current("r1", Some("3"))), false).is_some());
+    }
+}

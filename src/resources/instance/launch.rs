@@ -1,0 +1,191 @@
+//! `RunInstances`: every option is set, so that no default of the account decides.
+
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, CreditSpecificationRequest, EbsBlockDevice, HttpTokensState, InstanceMetadataEndpointState,
+    InstanceMetadataOptionsRequest, InstanceMetadataOptionsResponse, InstanceMetadataProtocolState,
+    InstanceMetadataTagsState, InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType, ResourceType,
+    VolumeType,
+};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::aws::{ApiError, call, explain};
+use crate::engine::context::Context;
+use crate::error::{Failure, Result};
+use crate::names;
+use crate::resources::{Tags, filter, security_group, tagged};
+use crate::user_data;
+
+/// Launches, or finds the instance that was launched under the same nonce; returns its id.
+///
+/// The nonce makes this safe to repeat: by us, after a lost answer, and by a colleague at the same time.
+pub(super) async fn launch(context: &Context, tags: &Tags) -> Result<String> {
+    let image = image(context).await?;
+    for _ in 0..2 {
+        let nonce = context.nonce()?;
+        match run(context, tags, &image, &nonce).await {
+            Ok(Some(id)) => return Ok(id),
+            // What was launched under this nonce is dead: a new launch takes a new one.
+            Ok(None) => {}
+            Err(error) if error.is(&["IdempotentInstanceTerminated"]) => {}
+            Err(error) if error.is(&["IdempotentParameterMismatch"]) => {
+                if let Some(id) = adopted(context, &nonce, tags).await? {
+                    return Ok(id);
+                }
+            }
+            Err(error) => return Err(explain("the instance cannot be launched", &error)),
+        }
+        security_group::renew_nonce(context, &context.group()?).await?;
+    }
+    Err(Failure::failed("the instance cannot be launched")
+        .because("what EC2 launched was dead at once, twice")
+        .next("run the same command again in some minutes"))
+}
+
+/// The image's id and the name of its root device: a mapping for any other name would add a second disk.
+struct Image {
+    id: String,
+    root: String,
+}
+
+async fn image(context: &Context) -> Result<Image> {
+    let Some(id) = &context.image else {
+        return Err(Failure::failed(format!("the image {} is not in {}", context.machine.image, context.aws.region))
+            .because(format!("the public parameter {} is not there", context.machine.parameter))
+            .next("choose another instance.image or another region"));
+    };
+    let request = || context.aws.ec2.describe_images().image_ids(id).send();
+    let answer = call("ec2:DescribeImages", request).await.map_err(|error| {
+        let failure = explain(format!("the image {id} ({}) cannot be used", context.machine.image), &error);
+        failure.next("the account may allow certain images only: EC2 console, Settings, Allowed AMIs")
+    })?;
+    let root = answer.images.unwrap_or_default().into_iter().find_map(|image| image.root_device_name);
+    let root = root.ok_or_else(|| {
+        Failure::failed(format!("the image {id} has no root device")).next("choose another instance.image")
+    })?;
+    Ok(Image { id: id.clone(), root })
+}
+
+/// The id of an instance that lives, or nothing when the nonce's instance is on its way out.
+async fn run(context: &Context, tags: &Tags, image: &Image, nonce: &str) -> Result<Option<String>, ApiError> {
+    let group = context.group_or_empty();
+    let program = BASE64_STANDARD.encode(user_data::program());
+    let request = || {
+        let network = InstanceNetworkInterfaceSpecification::builder()
+            .device_index(0)
+            .associate_public_ip_address(true)
+            .delete_on_termination(true)
+            .groups(&group)
+            .set_subnet_id(context.subnet.clone())
+            .build();
+        let launch = context
+            .aws
+            .ec2
+            .run_instances()
+            .client_token(nonce)
+            .image_id(&image.id)
+            .instance_type(InstanceType::from(context.instance_type.as_str()))
+            .key_name(names::common(&context.name))
+            .min_count(1)
+            .max_count(1)
+            .network_interfaces(network)
+            .block_device_mappings(disk(context, image))
+            .metadata_options(metadata())
+            .user_data(&program)
+            .tag_specifications(tagged(ResourceType::Instance, tags))
+            .tag_specifications(tagged(ResourceType::Volume, &shared(tags)))
+            .tag_specifications(tagged(ResourceType::NetworkInterface, &shared(tags)));
+        // Burstable types start with unlimited credits, which can cost; others do not take the option.
+        if context.instance_type.starts_with('t') {
+            launch.credit_specification(CreditSpecificationRequest::builder().cpu_credits("standard").build()).send()
+        } else {
+            launch.send()
+        }
+    };
+    let answer = call("ec2:RunInstances", request).await?;
+    let instance = answer.instances.unwrap_or_default().into_iter().next();
+    let dead =
+        |state: &InstanceStateName| matches!(state, InstanceStateName::ShuttingDown | InstanceStateName::Terminated);
+    Ok(instance
+        .filter(|instance| !instance.state.as_ref().and_then(|state| state.name.as_ref()).is_some_and(dead))
+        .and_then(|instance| instance.instance_id))
+}
+
+/// Disk and interface carry what all our resources carry, not what is the agent's to read.
+fn shared(tags: &Tags) -> Tags {
+    let agents = [names::TAG_SPEC, names::TAG_RELEASE];
+    tags.iter()
+        .filter(|(key, _)| !agents.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+fn disk(context: &Context, image: &Image) -> BlockDeviceMapping {
+    let disk = EbsBlockDevice::builder()
+        .volume_size(i32::try_from(context.disk_gib).unwrap_or(i32::MAX))
+        .volume_type(VolumeType::Gp3)
+        .encrypted(true)
+        .delete_on_termination(true)
+        .build();
+    BlockDeviceMapping::builder().device_name(&image.root).ebs(disk).build()
+}
+
+fn metadata() -> InstanceMetadataOptionsRequest {
+    InstanceMetadataOptionsRequest::builder()
+        .http_endpoint(InstanceMetadataEndpointState::Enabled)
+        .http_tokens(HttpTokensState::Required)
+        .http_put_response_hop_limit(1)
+        .http_protocol_ipv6(InstanceMetadataProtocolState::Disabled)
+        .instance_metadata_tags(InstanceMetadataTagsState::Enabled)
+        .build()
+}
+
+/// Whether the options that matter are as [`metadata`] sets them.
+pub(super) fn metadata_as_wanted(options: &InstanceMetadataOptionsResponse) -> bool {
+    options.http_tokens() == Some(&HttpTokensState::Required)
+        && options.http_endpoint() == Some(&InstanceMetadataEndpointState::Enabled)
+        && options.http_put_response_hop_limit() == Some(1)
+        && options.instance_metadata_tags() == Some(&InstanceMetadataTagsState::Enabled)
+}
+
+/// Sets the metadata options of a running instance back.
+pub(super) async fn restore_metadata(context: &Context, id: &str) -> Result<()> {
+    let request = || {
+        let modify = context.aws.ec2.modify_instance_metadata_options().instance_id(id);
+        modify
+            .http_endpoint(InstanceMetadataEndpointState::Enabled)
+            .http_tokens(HttpTokensState::Required)
+            .http_put_response_hop_limit(1)
+            .http_protocol_ipv6(InstanceMetadataProtocolState::Disabled)
+            .instance_metadata_tags(InstanceMetadataTagsState::Enabled)
+            .send()
+    };
+    let answer = call("ec2:ModifyInstanceMetadataOptions", request).await;
+    answer.map(|_| ()).map_err(|error| explain(format!("the metadata options of {id} cannot be set"), &error))
+}
+
+/// A mismatch under the nonce means that the instance is there, launched with other parameters (an edited deploy.yaml,
+/// a colleague's version): it is ours; its tags are mended.
+async fn adopted(context: &Context, nonce: &str, tags: &Tags) -> Result<Option<String>> {
+    let request = || context.aws.ec2.describe_instances().filters(filter("client-token", nonce)).send();
+    let answer = call("ec2:DescribeInstances", request)
+        .await
+        .map_err(|error| explain("cannot look for the instance", &error))?;
+    let alive =
+        |name: &InstanceStateName| !matches!(name, InstanceStateName::ShuttingDown | InstanceStateName::Terminated);
+    let found = answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default());
+    let found = found
+        .filter(|instance| instance.state.as_ref().and_then(|state| state.name.as_ref()).is_some_and(alive))
+        .next();
+    let Some(id) = found.and_then(|instance| instance.instance_id) else { return Ok(None) };
+    // Its spec stays what it was launched with: the next plan replaces it if that is not what is wanted.
+    let tags: Tags = tags
+        .iter()
+        .filter(|(key, _)| *key != names::TAG_SPEC)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    security_group::set_tags(&context.aws, &id, &tags)
+        .await
+        .map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
+    Ok(Some(id))
+}

@@ -1,0 +1,165 @@
+//! The key pair: made here, so that EC2 only ever sees the public half. Port 22 is closed; it is there for the day
+//! when somebody has to look inside.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use aws_sdk_ec2::primitives::Blob;
+use aws_sdk_ec2::types::ResourceType;
+use ssh_key::rand_core::OsRng;
+use ssh_key::{Algorithm, LineEnding, PrivateKey};
+
+use super::{Planned, Tags, filter, from_ec2, ours, tagged};
+use crate::aws::{Aws, call, explain};
+use crate::dirs;
+use crate::engine::context::Context;
+use crate::engine::observe::Foreign;
+use crate::error::{Failure, Result};
+use crate::names;
+
+/// A key pair as it stands in EC2; whether this machine has the private half does not matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// `key-…`
+    pub id: String,
+}
+
+/// What to do.
+#[allow(missing_docs, reason = "the words of each variant name its fields")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Import the public half.
+    Create { tags: Tags },
+    /// Remove it, and the private half here.
+    Delete { id: String },
+}
+
+/// Looks for the key pair by its name.
+pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
+    let key = names::common(name);
+    let request = || aws.ec2.describe_key_pairs().filters(filter("key-name", &key)).send();
+    let answer =
+        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for the key pair", &error))?;
+    let Some(found) = answer.key_pairs.unwrap_or_default().into_iter().next() else {
+        return Ok((None, None));
+    };
+    if ours(&from_ec2(found.tags), name) {
+        Ok((Some(State { id: found.key_pair_id.unwrap_or_default() }), None))
+    } else {
+        Ok((None, Some(Foreign::new("key pair", key))))
+    }
+}
+
+/// A key pair that is there is kept as it is.
+pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
+    have.is_none().then(|| Planned::create("there is none", Change::Create { tags: tags.clone() }))
+}
+
+/// What is to be done so that none stands.
+pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
+    have.map(|have| Planned::delete(Change::Delete { id: have.id.clone() }))
+}
+
+/// Does it; says what stands then.
+pub async fn apply(context: &Context, change: Change) -> Result<String> {
+    match change {
+        Change::Create { tags } => import(context, &tags).await,
+        Change::Delete { id } => {
+            let request = || context.aws.ec2.delete_key_pair().key_pair_id(&id).send();
+            match call("ec2:DeleteKeyPair", request).await {
+                Ok(_) => {}
+                Err(error) if error.absent() => {}
+                Err(error) => return Err(explain("the key pair cannot be deleted", &error)),
+            }
+            let path = private_half(context)?;
+            if path.exists() {
+                fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
+            }
+            Ok("gone".into())
+        }
+    }
+}
+
+async fn import(context: &Context, tags: &Tags) -> Result<String> {
+    let name = names::common(&context.name);
+    let path = private_half(context)?;
+    let public = public_half(&path)?;
+    let request = || {
+        let specification = tagged(ResourceType::KeyPair, tags);
+        let material = Blob::new(public.clone().into_bytes());
+        context
+            .aws
+            .ec2
+            .import_key_pair()
+            .key_name(&name)
+            .public_key_material(material)
+            .tag_specifications(specification)
+            .send()
+    };
+    match call("ec2:ImportKeyPair", request).await {
+        Ok(_) => Ok(format!("{name}, private half in {}", path.display())),
+        Err(error) if error.is(&["InvalidKeyPair.Duplicate"]) => match observe(&context.aws, &context.name).await? {
+            (_, Some(foreign)) => Err(foreign.refuse()),
+            _ => Ok(name),
+        },
+        Err(error) => Err(explain("the key pair cannot be imported", &error)),
+    }
+}
+
+/// The private half is written before EC2 hears of the public one: killed between the two, a second run uses it again.
+fn public_half(path: &PathBuf) -> Result<String> {
+    let unreadable = |error: ssh_key::Error| {
+        Failure::failed(format!("{} is not a private key", path.display()))
+            .because(error.to_string())
+            .next(format!("move it away (mv {0} {0}.old), then run the same command again", path.display()))
+    };
+    if path.exists() {
+        let key = PrivateKey::read_openssh_file(path).map_err(unreadable)?;
+        return key.public_key().to_openssh().map_err(unreadable);
+    }
+    let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(unreadable)?;
+    let text = key.to_openssh(LineEnding::LF).map_err(unreadable)?;
+    let folder = path.parent().unwrap_or(path);
+    dirs::private(folder)?;
+    let write = || {
+        let mut file = tempfile::Builder::new().tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|error| error.error)
+    };
+    write().map_err(|error| unwritable(path, &error))?;
+    key.public_key().to_openssh().map_err(unreadable)
+}
+
+fn private_half(context: &Context) -> Result<PathBuf> {
+    Ok(dirs::state()?.join("keys").join(&context.account).join(&context.aws.region).join(&context.name))
+}
+
+fn unwritable(path: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write {}", path.display()))
+        .because(error.to_string())
+        .next("make the folder writable for you")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_private_half_is_private_and_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys/hello");
+        let first = public_half(&path).unwrap();
+        assert!(first.starts_with("ssh-ed25519 "), "{first}");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(public_half(&path).unwrap(), first);
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_kept() {
+        assert_eq!(diff(&Tags::new(), Some(&State { id: "key-1".into() })), None);
+    }
+}

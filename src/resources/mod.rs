@@ -1,0 +1,96 @@
+//! One file a kind of resource: what stands (`State`, `observe`), what to do about it (`diff`, pure), and the doing
+//! (`apply`, called by the executor alone).
+//!
+//! SDK types stop here. To add a kind: a file with these four, a [`Kind`](crate::engine::plan::Kind), its needs.
+
+pub mod address;
+pub mod attachment;
+pub mod bucket;
+pub mod doorbell;
+pub mod instance;
+pub mod key_pair;
+pub mod release;
+pub mod reports;
+pub mod role;
+pub mod security_group;
+pub mod token;
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+
+use crate::names;
+
+/// Tags of a resource, by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// What is to be done about one kind, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned<C> {
+    /// In one word.
+    pub action: Action,
+    /// Why, as a person would say it.
+    pub reasons: Vec<String>,
+    /// All that the executor needs to know.
+    pub change: C,
+}
+
+/// What happens to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is not there.
+    Create,
+    /// It is there, but not as wanted.
+    Update,
+    /// It can only become as wanted by being made anew.
+    Replace,
+    /// It is no longer wanted.
+    Delete,
+}
+
+impl<C> Planned<C> {
+    fn new(action: Action, reasons: Vec<String>, change: C) -> Self {
+        Self { action, reasons, change }
+    }
+
+    fn create(reason: &str, change: C) -> Self {
+        Self::new(Action::Create, vec![reason.to_owned()], change)
+    }
+
+    fn delete(change: C) -> Self {
+        Self::new(Action::Delete, vec!["no longer wanted".to_owned()], change)
+    }
+}
+
+/// Whether the tags say that a resource belongs to this deployment.
+fn ours(tags: &Tags, name: &str) -> bool {
+    tags.get(names::TAG_NAME).is_some_and(|owner| owner == name)
+}
+
+/// The tags that are wanted but are missing or different.
+fn missing(want: &Tags, have: &Tags) -> Tags {
+    want.iter()
+        .filter(|(key, value)| have.get(*key) != Some(value))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+fn from_ec2(tags: Option<Vec<Tag>>) -> Tags {
+    tags.unwrap_or_default().into_iter().filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect()
+}
+
+fn to_ec2(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+fn tagged(kind: ResourceType, tags: &Tags) -> TagSpecification {
+    TagSpecification::builder().resource_type(kind).set_tags(Some(to_ec2(tags))).build()
+}
+
+fn filter(name: &str, value: impl Into<String>) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+fn by_name_tag(name: &str) -> Filter {
+    filter(&format!("tag:{}", names::TAG_NAME), name)
+}

@@ -1,0 +1,109 @@
+//! What the agents report, one SSM parameter an instance. They write it, we read it, and remove it after them.
+
+use serde::{Deserialize, Serialize};
+
+use super::Planned;
+use crate::aws::{Aws, call, explain};
+use crate::engine::context::Context;
+use crate::error::Result;
+use crate::names;
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The tags that this report answers.
+    pub wanted: Wanted,
+    /// The release that serves.
+    pub release: Option<String>,
+    /// The token's version that serves.
+    pub token: Option<i64>,
+    /// On the way to what is wanted: `booting`, `credentials`, `fetching`, `token`, `starting`, `healthy`, `failed`.
+    pub phase: String,
+    /// Whether something serves that has proved itself.
+    pub healthy: bool,
+    /// Why the way ended, for a person.
+    pub error: Option<String>,
+    /// The last lines that the app printed.
+    pub log_tail: String,
+    /// Seconds since 1970.
+    pub at: i64,
+}
+
+/// The tags as the agent saw them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    /// `devopsctl:release`
+    pub release: Option<String>,
+    /// `devopsctl:token`
+    pub token: Option<i64>,
+    /// `devopsctl:try`
+    pub r#try: Option<String>,
+}
+
+/// All reports of a deployment, by instance.
+pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<(String, Report)>> {
+    let path = names::report_path(name);
+    let request = || aws.ssm.get_parameters_by_path().path(&path).send();
+    let answer = call("ssm:GetParametersByPath", request)
+        .await
+        .map_err(|error| explain("cannot look for the instance's report", &error))?;
+    let reports = answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
+        let instance = parameter.name?.rsplit('/').next()?.to_owned();
+        // One that cannot be read is one from another time: it is there, and says nothing.
+        Some((instance, serde_json::from_str(parameter.value.as_deref()?).unwrap_or_default()))
+    });
+    Ok(reports.collect())
+}
+
+/// What one instance reports.
+///
+/// # Errors
+/// What SSM says.
+pub async fn read(aws: &Aws, name: &str, instance: &str) -> Result<Option<Report>> {
+    let parameter = format!("{}/{instance}", names::report_path(name));
+    match call("ssm:GetParameter", || aws.ssm.get_parameter().name(&parameter).send()).await {
+        Ok(answer) => Ok(answer.parameter.and_then(|found| serde_json::from_str(found.value.as_deref()?).ok())),
+        Err(error) if error.absent() => Ok(None),
+        Err(error) => Err(explain("the instance's report cannot be read", &error)),
+    }
+}
+
+/// What to do: remove those that are there when the instances are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change;
+
+/// What is to be done so that none stands. An instance that lives may write one yet, so it is looked for again then.
+pub fn removal(reports: bool, instances: bool) -> Option<Planned<Change>> {
+    (reports || instances).then(|| Planned::delete(Change))
+}
+
+/// Does it; says what stands then.
+pub async fn apply(context: &Context, _: Change) -> Result<String> {
+    loop {
+        let found = observe(&context.aws, &context.name).await?;
+        let names: Vec<String> =
+            found.iter().map(|(instance, _)| format!("{}/{instance}", names::report_path(&context.name))).collect();
+        if names.is_empty() {
+            return Ok("gone".into());
+        }
+        let request = || context.aws.ssm.delete_parameters().set_names(Some(names.clone())).send();
+        call("ssm:DeleteParameters", request)
+            .await
+            .map_err(|error| explain("the instance's report cannot be deleted", &error))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_another_time_is_read_as_far_as_it_goes() {
+        let report: Report =
+            serde_json::from_str(r#"{"v": 9, "phase": "healthy", "healthy": true, "new": {"a": 1}}"#).unwrap();
+        assert!(report.healthy);
+        assert_eq!(report.wanted, Wanted::default());
+    }
+}

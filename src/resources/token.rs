@@ -1,0 +1,213 @@
+//! The token: one encrypted SSM parameter that holds one JSON document, so that a rotation is one atomic write.
+
+use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
+use serde::{Deserialize, Serialize};
+
+use super::{Planned, Tags, ours};
+use crate::aws::{ApiError, Aws, call, explain};
+use crate::engine::context::Context;
+use crate::engine::observe::Foreign;
+use crate::error::{Failure, Result};
+use crate::{names, secret};
+
+/// The parameter as it stands; what is in it is nobody's business but the app's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Raised by each write.
+    pub version: i64,
+}
+
+/// What to do.
+#[allow(missing_docs, reason = "the words of each variant name its fields")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Make one up.
+    Create { tags: Tags },
+    /// Remove it.
+    Delete,
+}
+
+/// What the parameter holds.
+#[derive(Serialize, Deserialize)]
+pub struct Document {
+    /// The token that counts.
+    pub current: String,
+    /// The one before, while it still counts.
+    #[serde(default)]
+    pub previous: Option<String>,
+    /// Until when, in seconds since 1970.
+    #[serde(default)]
+    pub previous_until: Option<i64>,
+}
+
+impl Document {
+    /// A token alone.
+    pub fn of(token: String) -> Self {
+        Self { current: token, previous: None, previous_until: None }
+    }
+
+    /// SSM refuses `{{`, which it takes for a reference to another parameter; JSON can say it otherwise.
+    fn to_json(&self) -> Result<String> {
+        let text = serde_json::to_string(self)
+            .map_err(|error| Failure::failed("the token cannot be written").because(error.to_string()))?;
+        Ok(text.replace("{{", "{\\u007b"))
+    }
+}
+
+/// Looks at the parameter and at whose it is.
+pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
+    let parameter = names::token_parameter(name);
+    let (version, tags) = tokio::try_join!(version(aws, name), tags(aws, &parameter))
+        .map_err(|error| explain("cannot look for the token", &error))?;
+    match (version, tags) {
+        (Some(_), Some(tags)) if !ours(&tags, name) => Ok((None, Some(Foreign::new("SSM parameter", parameter)))),
+        (version, _) => Ok((version.map(|version| State { version }), None)),
+    }
+}
+
+async fn tags(aws: &Aws, parameter: &str) -> Result<Option<Tags>, ApiError> {
+    let request = || {
+        aws.ssm.list_tags_for_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(parameter).send()
+    };
+    match call("ssm:ListTagsForResource", request).await {
+        Ok(answer) => {
+            Ok(Some(answer.tag_list.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect()))
+        }
+        Err(error) if error.is(&["InvalidResourceId"]) || error.absent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The newest version's number; the value is not asked for.
+///
+/// # Errors
+/// What SSM says.
+pub async fn version(aws: &Aws, name: &str) -> Result<Option<i64>, ApiError> {
+    let parameter = names::token_parameter(name);
+    // GetParameters knows no error for what is not there.
+    let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(&parameter).send()).await?;
+    Ok(answer.parameters.unwrap_or_default().first().map(|parameter| parameter.version))
+}
+
+/// The document and its version.
+///
+/// # Errors
+/// What SSM says; and when the parameter does not hold what devopsctl writes.
+pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
+    let parameter = names::token_parameter(name);
+    let request = || aws.ssm.get_parameter().name(&parameter).with_decryption(true).send();
+    let found = match call("ssm:GetParameter", request).await {
+        Ok(answer) => answer.parameter,
+        Err(error) if error.absent() => None,
+        Err(error) => return Err(explain("the token cannot be read", &error)),
+    };
+    let Some(found) = found else { return Ok(None) };
+    // The error of the parser would quote the value: it is left out.
+    let document = serde_json::from_str(found.value.as_deref().unwrap_or_default());
+    let document = document.map_err(|_| {
+        Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
+            .next("set the token anew: devopsctl set-token")
+    })?;
+    Ok(Some((document, found.version)))
+}
+
+/// Writes a new document over whatever is there and returns its version. Tags go only with the first write.
+///
+/// # Errors
+/// What SSM says; a parameter of this name that is not ours is left alone.
+pub async fn write(aws: &Aws, name: &str, document: &Document, tags: &Tags) -> Result<i64> {
+    let failed = |error: ApiError| explain("the token cannot be written", &error);
+    if let (_, Some(foreign)) = observe(aws, name).await? {
+        return Err(foreign.refuse());
+    }
+    match put(aws, name, document, Some(tags)).await {
+        Ok(version) => Ok(version),
+        Err(error) if error.is(&["ParameterAlreadyExists"]) => put(aws, name, document, None).await.map_err(failed),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// With tags: makes the parameter, if there is none. Without: writes over it.
+async fn put(aws: &Aws, name: &str, document: &Document, tags: Option<&Tags>) -> Result<i64, ApiError> {
+    let parameter = names::token_parameter(name);
+    let value = document.to_json().map_err(|failure| local(&failure))?;
+    let request = || {
+        let put = aws
+            .ssm
+            .put_parameter()
+            .name(&parameter)
+            .r#type(ParameterType::SecureString)
+            .tier(ParameterTier::Standard)
+            .value(&value);
+        match tags {
+            Some(tags) => put.set_tags(Some(to_ssm(tags))).send(),
+            None => put.overwrite(true).send(),
+        }
+    };
+    call("ssm:PutParameter", request).await.map(|answer| answer.version)
+}
+
+fn local(failure: &Failure) -> ApiError {
+    ApiError { action: "ssm:PutParameter", code: "Local".into(), message: failure.what().to_owned(), status: Some(400) }
+}
+
+/// A token that is there is kept.
+pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
+    have.is_none().then(|| Planned::create("no token is set: one is made up", Change::Create { tags: tags.clone() }))
+}
+
+/// What is to be done so that none stands.
+pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
+    have.map(|_| Planned::delete(Change::Delete))
+}
+
+/// Does it; says what stands then.
+pub async fn apply(context: &Context, change: Change) -> Result<String> {
+    match change {
+        Change::Create { tags } => {
+            let document = Document::of(secret::generate()?);
+            let version = match put(&context.aws, &context.name, &document, Some(&tags)).await {
+                Ok(version) => version,
+                // Somebody set one since we looked: his counts.
+                Err(error) if error.is(&["ParameterAlreadyExists"]) => version(&context.aws, &context.name)
+                    .await
+                    .map_err(|error| explain("the token cannot be looked up", &error))?
+                    .unwrap_or_default(),
+                Err(error) => return Err(explain("the token cannot be written", &error)),
+            };
+            context.set_token(version);
+            Ok(format!("one was made up; to see it: devopsctl token{}", context.aws.flag()))
+        }
+        Change::Delete => {
+            let parameter = names::token_parameter(&context.name);
+            match call("ssm:DeleteParameter", || context.aws.ssm.delete_parameter().name(&parameter).send()).await {
+                Ok(_) => Ok("gone".into()),
+                Err(error) if error.absent() => Ok("gone".into()),
+                Err(error) => Err(explain("the token cannot be deleted", &error)),
+            }
+        }
+    }
+}
+
+fn to_ssm(tags: &Tags) -> Vec<Tag> {
+    // A tag without key or value is not built; ours have both.
+    tags.iter().filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_reach_the_other_side() {
+        let text = Document::of("a{{{b}}".into()).to_json().unwrap();
+        assert!(!text.contains("{{"), "{text}");
+        let back: Document = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.current, "a{{{b}}");
+    }
+
+    #[test]
+    fn a_token_that_is_there_is_kept() {
+        assert_eq!(diff(&Tags::new(), Some(&State { version: 3 })), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! Randomness, and the token's rules.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use crate::error::{Exit, Failure, Result};
+
+/// Fewer characters than this can be guessed; `--force` takes them all the same.
+const SHORT: usize = 12;
+/// More than this does not fit well into a header.
+const LONG: usize = 256;
+
+/// A token of 32 random bytes, in characters that need no quoting anywhere.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn generate() -> Result<String> {
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?))
+}
+
+/// Random bytes as hexadecimal text, for names that only have to be unique.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn random_hex(bytes: usize) -> Result<String> {
+    Ok(random::<32>()?.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::failed("this system gives no random numbers")
+            .because(error.to_string())
+            .next("run the same command again")
+    })?;
+    Ok(bytes)
+}
+
+/// Whether this can be a token: it goes through a header and an environment variable, and must not be guessed.
+///
+/// # Errors
+/// What is wrong with it. The token itself is never part of the message.
+pub fn check(token: &str, force: bool) -> Result<()> {
+    let refuse = |what: &str, next: &str| Err(Failure::new(Exit::Usage, format!("the token {what}")).next(next));
+    let again = "give another one, or have one made: devopsctl set-token --generate";
+    if token.is_empty() {
+        return refuse("is empty", again);
+    }
+    if token.chars().any(char::is_whitespace) {
+        return refuse("holds white space", again);
+    }
+    if !token.chars().all(|c| c.is_ascii_graphic()) {
+        return refuse("holds characters that are not plain ASCII", again);
+    }
+    if token.len() > LONG {
+        return refuse("is longer than 256 characters", again);
+    }
+    if token.len() < SHORT && !force {
+        return refuse("is shorter than 12 characters and could be guessed", "give a longer one, or add --force");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_tokens_are_tokens_and_differ() {
+        let (one, two) = (generate().unwrap(), generate().unwrap());
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 43);
+        assert!(check(&one, false).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_a_token() {
+        let long = "x".repeat(257);
+        for token in
+            ["", "has a space", "tab\tin it....", "new\nline......", "umläut-umläut", "control\u{7}......", &long]
+        {
+            assert!(check(token, true).is_err(), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn short_ones_need_force() {
+        assert!(check("elevenchars", false).is_err());
+        assert!(check("elevenchars", true).is_ok());
+        assert!(check("twelve-chars", false).is_ok());
+        assert!(check(&"x".repeat(256), false).is_ok());
+    }
+}

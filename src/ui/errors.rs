@@ -1,0 +1,19 @@
+//! How a [`Failure`] looks: the headline with its causes, then each finding at its place, then what to type next.
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+
+use crate::error::Failure;
+
+/// Renders for a terminal of this width.
+pub fn render(failure: &Failure, width: usize, color: bool) -> String {
+    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler =
+        GraphicalReportHandler::new_themed(theme).with_width(width.clamp(40, 120)).without_syntax_highlighting();
+    let mut out = String::new();
+    // Writing to a String cannot fail, and an error about an error would help nobody.
+    let _ = handler.render_report(&mut out, failure);
+    for finding in failure.findings_in_file() {
+        let _ = handler.render_report(&mut out, finding);
+    }
+    out
+}

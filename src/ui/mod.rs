@@ -1,0 +1,120 @@
+//! Events → lines. stdout carries results, stderr carries talk; nothing else in the crate writes to either.
+
+mod errors;
+mod prompt;
+mod terminal;
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+pub use errors::render;
+pub use prompt::{confirm, new_token};
+
+/// What the engine and the verbs have to tell.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A line of talk.
+    Say(String),
+    /// Something the user should know though nothing failed.
+    Warn(String),
+    /// Work on one thing began: its name, and what is being done.
+    Begin(Topic, String),
+    /// The same work goes on: what it waits for.
+    Go(Topic, String),
+    /// The work is done: what stands now.
+    Done(Topic, String),
+    /// The work failed; the error itself is told at the end.
+    Fail(Topic, String),
+}
+
+/// What a line is about: "instance", "security group".
+pub type Topic = &'static str;
+
+/// Receives events. One for terminals, one for files and CI, one for `--quiet`.
+pub trait Sink: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: Event);
+}
+
+/// How much is told, and where to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// `-q`: nothing but results and errors.
+    pub quiet: bool,
+    /// `-v`: every call; bars would be in its way.
+    pub verbose: bool,
+}
+
+/// The two streams and the sink.
+#[derive(Clone)]
+pub struct Ui {
+    sink: Arc<dyn Sink>,
+}
+
+impl Ui {
+    /// Bars on a terminal, plain lines elsewhere.
+    pub fn new(style: Style) -> Self {
+        let sink: Arc<dyn Sink> = if style.quiet {
+            Arc::new(Quiet)
+        } else if style.verbose || !std::io::stderr().is_terminal() {
+            Arc::new(Plain)
+        } else {
+            Arc::new(terminal::Terminal::new())
+        };
+        Self { sink }
+    }
+
+    /// The sink, for those who only send events.
+    pub fn sink(&self) -> Arc<dyn Sink> {
+        Arc::clone(&self.sink)
+    }
+
+    /// The sink, borrowed.
+    pub fn sink_ref(&self) -> &dyn Sink {
+        &*self.sink
+    }
+
+    /// A line of talk.
+    pub fn say(&self, line: impl Into<String>) {
+        self.sink.event(Event::Say(line.into()));
+    }
+
+    /// A line of warning.
+    pub fn warn(&self, line: impl Into<String>) {
+        self.sink.event(Event::Warn(line.into()));
+    }
+
+    /// A result, on stdout. A reader that has gone is not an error.
+    pub fn result(&self, line: &str) {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+}
+
+/// Whether colour is wanted on stderr: <https://no-color.org>
+pub fn color() -> bool {
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+struct Quiet;
+
+impl Sink for Quiet {
+    fn event(&self, _: Event) {}
+}
+
+/// One line an event, for files and CI.
+struct Plain;
+
+impl Sink for Plain {
+    fn event(&self, event: Event) {
+        let line = match event {
+            Event::Say(line) => line,
+            Event::Warn(line) => format!("warning: {line}"),
+            Event::Begin(topic, what) | Event::Go(topic, what) => format!("  {topic}: {what}"),
+            Event::Done(topic, what) => format!("✓ {topic}: {what}"),
+            Event::Fail(topic, what) => format!("✗ {topic}: {what}"),
+        };
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
