@@ -36,8 +36,24 @@ macro_rules! program {
 }
 
 /// The program that is moto with our rules.
-const PROGRAM: &[(&str, &str)] =
-    program!["__main__.py", "instances.py", "clock.py", "control.py", "images.json", "parameters.py", "rules.py"];
+const PROGRAM: &[(&str, &str)] = program![
+    "__main__.py",
+    "addresses.py",
+    "buckets.py",
+    "clock.py",
+    "control.py",
+    "faults.py",
+    "groups.py",
+    "hooks.py",
+    "images.json",
+    "instances.py",
+    "launches.py",
+    "parameters.py",
+    "profiles.py",
+    "refusal.py",
+    "rules.py",
+    "settings.py",
+];
 
 /// Installs the emulator unless it is there. Returns the Python that runs it.
 ///
@@ -121,6 +137,8 @@ impl Emulator {
         };
         let put = || -> std::io::Result<()> {
             fs::create_dir_all(&program)?;
+            // The last emulator's log is of no more use.
+            fs::write(&log, "")?;
             PROGRAM.iter().try_for_each(|(name, text)| fs::write(program.join(name), text))
         };
         put().map_err(|error| failed(error.to_string()))?;

@@ -35,7 +35,7 @@ struct Service {
     world: Arc<World>,
     instance: String,
     tokens: Mutex<HashMap<String, Instant>>,
-    /// By the profile they were made for.
+    /// By the association they were made for.
     credentials: tokio::sync::Mutex<Option<(String, Instant, Bytes)>>,
 }
 
@@ -128,7 +128,7 @@ impl Service {
             }
             "meta-data/iam/security-credentials/" | "meta-data/iam/security-credentials" => role.map(text),
             path => match path.strip_prefix("meta-data/iam/security-credentials/") {
-                Some(name) if Some(name) == role => self.credentials(&profile?.arn).await,
+                Some(name) if Some(name) == role => self.credentials(&profile?.association).await,
                 Some(_) => None,
                 None => fact(instance, path.strip_prefix("meta-data/")?),
             },
@@ -136,16 +136,16 @@ impl Service {
     }
 
     /// The role's credentials, the same ones until they are renewed.
-    async fn credentials(&self, profile: &str) -> Option<Bytes> {
+    async fn credentials(&self, association: &str) -> Option<Bytes> {
         let mut kept = self.credentials.lock().await;
         if let Some((made_for, made, body)) = kept.as_ref()
-            && made_for == profile
+            && made_for == association
             && made.elapsed() < FRESH
         {
             return Some(body.clone());
         }
         let body = self.world.emulator().ask(&format!("credentials?instance={}", self.instance)).await.ok()??;
-        *kept = Some((profile.to_owned(), Instant::now(), body.clone()));
+        *kept = Some((association.to_owned(), Instant::now(), body.clone()));
         Some(body)
     }
 }

@@ -179,7 +179,7 @@ async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &P
     let failed =
         |why: String| Failure::failed("the sandbox does not start").because(why).next(format!("see {}", log.display()));
     let said = |error: std::io::Error| failed(error.to_string());
-    let errors = OpenOptions::new().create(true).append(true).mode(0o600).open(&log).map_err(said)?;
+    let errors = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&log).map_err(said)?;
     let mut command = Command::new(own_program().map_err(said)?);
     let (major, minor) = python.version;
     command.args(["sandbox", "serve", "--idle", &options.idle.as_secs().to_string(), "--emulator"]).arg(emulator);

@@ -61,6 +61,8 @@ pub struct Ingress {
 /// The instance profile that is associated.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Profile {
+    /// The id of the association.
+    pub association: String,
     pub arn: String,
     pub id: String,
     /// `None`: the profile holds no role.

@@ -5,6 +5,7 @@ so the sandbox's front is the only way in. Paths below /_devopsctl/ are for the 
 can have such a name.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,13 @@ from werkzeug.serving import run_simple
 SERVICES = ("ec2", "iam", "s3", "ssm", "sts")
 
 
+class Handler(MotoRequestHandler):
+    """Without a line a call: the front notes them, and leaves out what may be secret."""
+
+    def log_request(self, *_):
+        pass
+
+
 class Emulator:
     """moto, with the sandbox's own paths in front of it."""
 
@@ -41,6 +49,8 @@ class Emulator:
 
 
 if __name__ == "__main__":
+    # No advice on production servers.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     emulator = Emulator()
     rules.install()
-    run_simple(f"unix://{sys.argv[1]}", 0, emulator, threaded=True, request_handler=MotoRequestHandler)
+    run_simple(f"unix://{sys.argv[1]}", 0, emulator, threaded=True, request_handler=Handler)

@@ -9,6 +9,8 @@ import json
 from urllib.parse import parse_qs
 
 import clock
+import faults
+import settings
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
@@ -114,18 +116,22 @@ def ingress(group):
 
 
 def profile(backend, instance):
-    """The instance profile that is associated, with its role as it was then."""
+    """The instance profile that is associated, with the role that it held then."""
     association = backend.iam_instance_profile_associations.get(instance.id)
     if association is None:
         return None
-    roles = getattr(association, "roles_then", association.iam_instance_profile.roles)
-    role = roles[0] if roles else None
+    role = role_of(association)
     return {
+        "association": association.association_id,
         "arn": association.iam_instance_profile.arn,
         "id": association.iam_instance_profile.id,
         "role": role.name if role else None,
-        "role_arn": role.arn if role else None,
     }
+
+
+def role_of(association):
+    """A role that was put into the profile later counts only when the profile is associated again."""
+    return association.roles_then[0] if association.roles_then else None
 
 
 def user_data(instance):
@@ -136,17 +142,16 @@ def user_data(instance):
 
 def credentials(instance):
     """Temporary credentials of the role in the profile that is associated with the instance."""
-    backend, found = find(instance)
-    attached = profile(backend, found)
-    if attached is None or attached["role_arn"] is None:
+    backend, _ = find(instance)
+    association = backend.iam_instance_profile_associations.get(instance)
+    role = role_of(association) if association else None
+    # One that was deleted and made anew has the same name and is another.
+    if role is None or role.id not in iam_backends[backend.account_id][PARTITION].roles:
         raise LookupError(f"{instance} has no role")
-    role_name = attached["role"]
-    if role_name not in {role.name for role in iam_backends[backend.account_id][PARTITION].roles.values()}:
-        raise LookupError(f"the role {role_name} is gone")
-    role = sts_backends[backend.account_id][PARTITION].assume_role(
+    keys = sts_backends[backend.account_id][PARTITION].assume_role(
         region_name=backend.region_name,
         role_session_name=instance,
-        role_arn=attached["role_arn"],
+        role_arn=role.arn,
         policy="",
         duration=6 * 3600,
         external_id="",
@@ -155,11 +160,20 @@ def credentials(instance):
         "Code": "Success",
         "LastUpdated": clock.iso(),
         "Type": "AWS-HMAC",
-        "AccessKeyId": role.access_key_id,
-        "SecretAccessKey": role.secret_access_key,
-        "Token": role.session_token,
-        "Expiration": role.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "AccessKeyId": keys.access_key_id,
+        "SecretAccessKey": keys.secret_access_key,
+        "Token": keys.session_token,
+        "Expiration": keys.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
-CALLS = {"user": user, "view": view, "user-data": user_data, "credentials": credentials}
+CALLS = {
+    "user": user,
+    "view": view,
+    "user-data": user_data,
+    "credentials": credentials,
+    "delays": settings.change,
+    "refuse": faults.refuse,
+    "doom": faults.doom,
+    "attach": faults.attach,
+}

@@ -1,7 +1,11 @@
-"""The public parameters that name the newest image, as each publisher keeps them, and one for the process machine."""
+"""The public parameters that name the newest image, as each publisher keeps them, and one for the process machine;
+what a parameter's value may not be."""
 
+from hooks import around
 from moto.core.utils import utcnow
 from moto.ssm.models import Parameter, ParameterDict
+from moto.ssm.responses import SimpleSystemManagerResponse
+from refusal import Refusal
 
 NEWEST_IMAGES = {
     "/aws/service/debian/release/13/latest/amd64": "ami-0de1b1a13d0000001",
@@ -15,7 +19,7 @@ NEWEST_IMAGES = {
 }
 
 
-def publish():
+def install():
     """Has every region's parameter store know them; moto's own point at images that this emulator does not have."""
     ParameterDict._load_latest_amis = lambda store: None
     make = ParameterDict.__init__
@@ -42,3 +46,12 @@ def public(account_id, name, image):
         version=1,
         data_type="aws:ec2:image",
     )
+
+
+@around(SimpleSystemManagerResponse, "put_parameter")
+def put_parameter(call, proceed):
+    value = call._get_param("Value") or ""
+    if "{{" in value and "}}" in value.split("{{", 1)[1]:
+        message = 'Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.'
+        raise Refusal("ValidationException", message)
+    return proceed()

@@ -1,10 +1,22 @@
-"""All rules: where moto is more lenient than AWS, or does not have what AWS has."""
+"""All rules: where moto is more lenient than AWS, or does not have what AWS has.
 
+Each is in the module of what it is about; most take hold when the module is imported.
+"""
+
+import addresses  # noqa: F401
+import buckets
+import groups  # noqa: F401
+import hooks
 import instances
+import launches
 import parameters
+import profiles
+import settings
 
 
 def install():
     """Has moto follow them from now on."""
-    parameters.publish()
-    instances.count_boots()
+    settings.from_environment()
+    hooks.install()
+    for module in (buckets, instances, launches, parameters, profiles):
+        module.install()

@@ -1,0 +1,50 @@
+"""What a test asks AWS to do wrong: refuse a call, let a launch die, attach somebody else's profile."""
+
+from refusal import Refusal
+
+# Refusals that wait for their call; launches that will die; a profile that every launch gets.
+_refusals = []
+_deaths = []
+_foreign_profile = []
+
+
+def refuse(action, code, message="", status=None, times=1):
+    """The next calls of that action are refused."""
+    _refusals.append({"action": action, "code": code, "message": message, "status": status, "left": int(times)})
+    return {}
+
+
+def doom(code, message):
+    """The next launch is accepted and dies."""
+    _deaths.append((code, message))
+    return {}
+
+
+def attach(profile=None):
+    """Every launch from now on gets that instance profile, as an account's rules may do it. None: no more."""
+    _foreign_profile[:] = [profile] if profile else []
+    return {}
+
+
+def meet(call):
+    """Refuses the call if somebody asked for it."""
+    if not _refusals:
+        return
+    action = call._get_action()
+    for refusal in _refusals:
+        if refusal["action"] == action:
+            refusal["left"] -= 1
+            if refusal["left"] <= 0:
+                _refusals.remove(refusal)
+            status = int(refusal["status"]) if refusal["status"] else None
+            raise Refusal(refusal["code"], refusal["message"], status)
+
+
+def death():
+    """How the launch dies that is just made, or None."""
+    return _deaths.pop(0) if _deaths else None
+
+
+def foreign_profile():
+    """The profile that the launch gets by itself, or None."""
+    return _foreign_profile[0] if _foreign_profile else None

@@ -1,0 +1,63 @@
+"""Security groups: their names, and that they stay while an interface or another group needs them."""
+
+import re
+
+import hooks
+from hooks import around
+from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError
+from moto.ec2.responses import EC2Response
+from refusal import Refusal
+
+VALID = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}")
+
+
+@around(EC2Response, "create_security_group")
+def create_security_group(call, proceed):
+    name, description = call._get_param("GroupName") or "", call._get_param("Description") or ""
+    if name.startswith("sg-"):
+        message = f"Value ({name}) for parameter GroupName is invalid. Group names may not be in the format sg-*"
+        raise Refusal("InvalidParameterValue", message)
+    for parameter, value in (("GroupName", name), ("GroupDescription", description)):
+        if not VALID.fullmatch(value):
+            raise Refusal(
+                "InvalidParameterValue",
+                f"Value ({value}) for parameter {parameter} is invalid. Valid values are strings less than 256 "
+                "characters from the following set: a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*",
+            )
+    result = proceed()
+    group = result.result["GroupId"]
+    hooks.make_known_later(group, InvalidSecurityGroupNotFoundError(group))
+    return result
+
+
+@around(EC2Response, "describe_security_groups")
+def describe_security_groups(_call, proceed):
+    """What was made a moment ago is in no list yet."""
+    result = proceed()
+    groups = result.result["SecurityGroups"]
+    result.result["SecurityGroups"] = [group for group in groups if not hooks.is_unknown(group.id)]
+    return result
+
+
+@around(EC2Response, "delete_security_group")
+def delete_security_group(call, proceed):
+    backend = call.ec2_backend
+    wanted = call._get_param("GroupId")
+    group = (
+        backend.get_security_group_from_id(wanted)
+        if wanted
+        else backend.get_security_group_from_name(call._get_param("GroupName"))
+    )
+    if group is not None and (in_use(backend, group) or referred_to(backend, group)):
+        raise Refusal("DependencyViolation", f"resource {group.id} has a dependent object")
+    return proceed()
+
+
+def in_use(backend, group):
+    return any(group.id in {one.id for one in nic.group_set} for nic in backend.enis.values())
+
+
+def referred_to(backend, group):
+    others = (other for groups in backend.groups.values() for other in groups.values() if other is not group)
+    rules = (rule for other in others for rule in other.ingress_rules + other.egress_rules)
+    return any(rule.source_group.get("GroupId") == group.id for rule in rules)

@@ -1,0 +1,86 @@
+"""How a rule takes hold in moto: around an action, under the lock, and with an error that AWS would answer."""
+
+import clock
+import faults
+import settings
+from moto.core.exceptions import ServiceException
+from moto.core.responses import ActionResult, BaseResponse
+
+
+def around(response, action):
+    """Decorates a rule: `rule(call, proceed)` runs instead of the action, and moto's own part is `proceed()`.
+
+    `call` is moto's response object, which knows the parameters and the backend.
+    """
+
+    def install(rule):
+        original = getattr(response, action)
+
+        def method(call):
+            return rule(call, lambda: original(call))
+
+        setattr(response, action, method)
+        return rule
+
+    return install
+
+
+def install():
+    """Has calls run one after the other, see what was due before them, and meet the faults that were asked for."""
+    call_action, serialized = BaseResponse.call_action, BaseResponse.serialized
+
+    def in_order(call):
+        with clock.LOCK:
+            clock.settle()
+            try:
+                faults.meet(call)
+                unknown_yet(call)
+            except ServiceException as refusal:
+                status, headers, body = call.serialized(ActionResult(refusal))
+                return status, {**headers, "status": status}, body
+            return call_action(call)
+
+    def with_status(call, result):
+        status, headers, body = serialized(call, result)
+        return getattr(result.result, "status", None) or status, headers, body
+
+    BaseResponse.call_action = in_order
+    BaseResponse.serialized = with_status
+
+
+# What was just made and what its absence is called: AWS is eventually consistent.
+_unknown = {}
+
+
+def make_known_later(resource_id, absence):
+    """For a moment, calls that name the resource answer with `absence`."""
+    if settings.delay("unknown") > 0:
+        _unknown[resource_id] = absence
+        clock.after(settings.delay("unknown"), lambda: _unknown.pop(resource_id, None))
+
+
+def is_unknown(resource_id):
+    """Whether a list should leave it out yet."""
+    return resource_id in _unknown
+
+
+def unknown_yet(call):
+    """Refuses a call that names what EC2 does not know yet."""
+    if not _unknown or call.service_name != "ec2":
+        return
+    named = set(strings(call.params))
+    for resource_id, absence in _unknown.items():
+        if resource_id in named:
+            raise absence
+
+
+def strings(value):
+    """All texts in a call's parameters."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)

@@ -1,0 +1,168 @@
+"""RunInstances: what it refuses, and that it does nothing twice under one client token."""
+
+import base64
+import binascii
+import copy
+import json
+import re
+
+import faults
+import hooks
+import instances
+import parameters
+import profiles
+import settings
+from hooks import around
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import InvalidInstanceIdError
+from moto.ec2.models.instances import Instance
+from moto.ec2.responses import EC2Response
+from refusal import Refusal
+
+LARGEST_USER_DATA = 16384
+LONGEST_TOKEN = 64
+SAFE_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}")
+RESERVED_KEYS = (".", "..", "_index")
+
+# By account, region, zone and token: the parameters, and the ids of what was launched.
+_launched = {}
+
+
+def install():
+    """Has the root volume bear the image's own name for it."""
+
+    def setup_defaults(instance):
+        volume = instance.ec2_backend.create_volume(size=8, zone_name=instance.placement.zone)
+        instance.ec2_backend.attach_volume(volume.id, instance.id, instance.root_device_name, True)
+
+    Instance.setup_defaults = setup_defaults
+
+
+@around(EC2Response, "run_instances")
+def run_instances(call, proceed):
+    resolve_image(call)
+    check_user_data(call)
+    if (call._get_param("MetadataOptions") or {}).get("InstanceMetadataTags") == "enabled":
+        for specification in call._get_param("TagSpecifications", []):
+            if specification.get("ResourceType") == "instance":
+                check_keys(tag["Key"] for tag in specification.get("Tags", []))
+    profiles.require_known(call)
+    token = call._get_param("ClientToken")
+    if not token:
+        return launch(call, proceed)
+    if len(token) > LONGEST_TOKEN or not token.isascii():
+        raise Refusal("InvalidParameterValue", f"Value ({token}) for parameter clientToken is invalid.")
+    key = (call.current_account, call.region, scope(call), token)
+    wanted = json.dumps({name: value for name, value in call.params.items() if name != "ClientToken"}, default=str)
+    if key in _launched:
+        return repeat(call, wanted, *_launched[key])
+    result = launch(call, proceed)
+    _launched[key] = wanted, [instance.id for instance in result.result.instances]
+    return result
+
+
+def launch(call, proceed):
+    """A new reservation. One that is refused half-way leaves nothing behind."""
+    backend = call.ec2_backend
+    try:
+        result = proceed()
+    finally:
+        for reservation in list(backend.reservations.values()):
+            if not reservation.instances:
+                del backend.reservations[reservation.id]
+    for instance in result.result.instances:
+        add_root(instance)
+        instances.enter(instance, "pending", "running", settings.delay("pending"))
+        hooks.make_known_later(instance.id, InvalidInstanceIdError(instance.id))
+        profiles.attach_foreign(instance)
+        death = faults.death()
+        if death:
+            instances.die(instance, *death)
+    return result
+
+
+def repeat(call, wanted, before, ids):
+    """The same launch again: the same instances, as they are by now."""
+    if wanted != before:
+        message = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
+        raise Refusal("IdempotentParameterMismatch", message)
+    for reservation in call.ec2_backend.reservations.values():
+        found = [instance for instance in reservation.instances if instance.id in ids]
+        if any(instance.state == "terminated" for instance in found):
+            message = f"The client token belongs to the instance '{found[0].id}', which is terminated."
+            raise Refusal("IdempotentInstanceTerminated", message)
+        if found:
+            return ActionResult(copy.copy(reservation))
+    raise Refusal("InternalError", "The instance of this client token is lost.")
+
+
+def scope(call):
+    """A token counts in the region, or in the zone if a subnet names one."""
+    subnet = call._get_param("SubnetId")
+    for interface in call._get_param("NetworkInterfaces", []):
+        subnet = subnet or interface.get("SubnetId")
+    return call.ec2_backend.get_subnet(subnet).availability_zone if subnet else None
+
+
+def resolve_image(call):
+    """`resolve:ssm:NAME` is looked up, and EC2 shows the image's own id ever after."""
+    image = call._get_param("ImageId") or ""
+    if image.startswith("resolve:ssm:"):
+        call.params["ImageId"] = parameters.NEWEST_IMAGES.get(image.removeprefix("resolve:ssm:"), image)
+
+
+def check_user_data(call):
+    encoded = call._get_param("UserData")
+    try:
+        size = len(base64.b64decode(encoded or "", validate=True))
+    except binascii.Error:
+        return  # moto refuses it.
+    if size > LARGEST_USER_DATA:
+        raise Refusal("InvalidParameterValue", f"User data is limited to {LARGEST_USER_DATA} bytes")
+
+
+def add_root(instance):
+    """A mapping for another device adds a disk and leaves the root as the image has it."""
+    if instance.root_device_name not in instance.block_device_mapping:
+        instance.setup_defaults()
+
+
+def check_keys(keys):
+    """Where metadata shows tags, their keys must be good for a path."""
+    for key in keys:
+        if not SAFE_KEY.fullmatch(key) or key in RESERVED_KEYS:
+            raise Refusal(
+                "InvalidParameterValue",
+                f"'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), "
+                "and must not be a reserved name ('.', '..', '_index')",
+            )
+
+
+@around(EC2Response, "create_tags")
+def create_tags(call, proceed):
+    for resource in call._get_param("Resources", []):
+        instance = call.ec2_backend.get_instance_by_id(resource)
+        if instance is not None and instance.metadata_options.instance_metadata_tags == "enabled":
+            check_keys(tag["Key"] for tag in call._get_param("Tags", []))
+    return proceed()
+
+
+@around(EC2Response, "modify_instance_metadata_options")
+def modify_instance_metadata_options(call, proceed):
+    instance = call.ec2_backend.get_instance(call._get_param("InstanceId"))
+    if call._get_param("InstanceMetadataTags") == "enabled":
+        check_keys(tag["key"] for tag in instance.get_tags())
+    before = copy.copy(instance.metadata_options)
+    result = proceed()
+    # What is not named stays as it was.
+    named = {
+        "HttpTokens": "http_tokens",
+        "HttpPutResponseHopLimit": "http_put_response_hop_limit",
+        "HttpEndpoint": "http_endpoint",
+        "HttpProtocolIpv6": "http_protocol_ipv6",
+        "InstanceMetadataTags": "instance_metadata_tags",
+    }
+    for parameter, attribute in named.items():
+        if call._get_param(parameter) is None:
+            setattr(instance.metadata_options, attribute, getattr(before, attribute))
+    return result

@@ -1,0 +1,90 @@
+"""Instance profiles: IAM knows them at once, EC2 after a while, and an instance only as they were when associated."""
+
+import clock
+import faults
+import settings
+from hooks import around
+from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociation
+from moto.ec2.responses import EC2Response
+from moto.iam.models import IAMBackend, InstanceProfile, iam_backends
+from refusal import Refusal
+
+# The ids of profiles that EC2 has not heard of.
+_unheard = set()
+
+
+def install():
+    """Has EC2 hear late of new profiles, and associations remember their role."""
+    make, add, associate = (
+        InstanceProfile.__init__,
+        IAMBackend.add_role_to_instance_profile,
+        IamInstanceProfileAssociation.__init__,
+    )
+
+    def made(profile, *args, **kwargs):
+        make(profile, *args, **kwargs)
+        unheard(profile)
+
+    def added(backend, profile_name, role_name):
+        add(backend, profile_name, role_name)
+        unheard(backend.get_instance_profile(profile_name))
+
+    def associated(association, *args, **kwargs):
+        associate(association, *args, **kwargs)
+        association.roles_then = list(association.iam_instance_profile.roles)
+
+    InstanceProfile.__init__ = made
+    IAMBackend.add_role_to_instance_profile = added
+    IamInstanceProfileAssociation.__init__ = associated
+
+
+def unheard(profile):
+    _unheard.add(profile.id)
+    clock.after(settings.delay("profile"), lambda: _unheard.discard(profile.id))
+
+
+def require_known(call):
+    """Refuses a profile that EC2 does not know (yet), or that holds no role."""
+    named = call._get_param("IamInstanceProfile") or {}
+    if not named:
+        return
+    profiles = iam_backends[call.current_account][call.partition].get_instance_profiles()
+    for kind, value in named.items():
+        found = [one for one in profiles if value == (one.arn if kind == "Arn" else one.name)]
+        if not found or (found[0].id in _unheard):
+            message = f"Value ({value}) for parameter iamInstanceProfile.{kind.lower()} is invalid. "
+            raise Refusal("InvalidParameterValue", f"{message}Invalid IAM Instance Profile {kind.lower()}")
+        if not found[0].roles:
+            raise Refusal("InvalidParameterValue", f'IAM Instance Profile "{found[0].arn}" has no associated IAM Roles')
+
+
+@around(EC2Response, "associate_iam_instance_profile")
+def associate_iam_instance_profile(call, proceed):
+    instance = call.ec2_backend.get_instance(call._get_param("InstanceId"))
+    if instance.state not in ("running", "stopped"):
+        message = f"The instance '{instance.id}' is not in the 'running' or 'stopped' states."
+        raise Refusal("IncorrectInstanceState", message)
+    require_known(call)
+    return proceed()
+
+
+@around(EC2Response, "replace_iam_instance_profile_association")
+def replace_iam_instance_profile_association(call, proceed):
+    require_known(call)
+    result = proceed()
+    association = result.result["IamInstanceProfileAssociation"]
+    association.roles_then = list(association.iam_instance_profile.roles)
+    return result
+
+
+def attach_foreign(instance):
+    """What an account's rules do: the instance gets a profile of theirs as soon as it runs."""
+    profile = faults.foreign_profile()
+    backend = instance.ec2_backend
+
+    def attach():
+        if instance.id not in backend.iam_instance_profile_associations:
+            backend.associate_iam_instance_profile(instance.id, iam_instance_profile_name=profile)
+
+    if profile:
+        clock.after(settings.delay("pending"), attach)
