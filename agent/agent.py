@@ -1,0 +1,220 @@
+"""The agent: keeps the machine at what its tags ask for.
+
+A loop that never waits for anybody: it hears what has happened, looks at its generations, lets `decide` say what to do,
+begins it, and tells. What takes time (the network, compiling) is done in threads, which put their result in the inbox.
+"""
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+
+import decide
+import renewal
+import tasks
+from aws import Aws, AwsError, Metadata, since_boot
+from bootstrap import BadRelease
+from decide import State, Wanted
+from fleet import Fleet
+from places import Places, read_json, write_json
+from report import Reporter, mask
+
+PATIENCE = 1.0  # A phase on the way is reported when it has lasted this long.
+STOP_SECONDS = 10  # What requests may take to end when the machine stops.
+
+
+class Agent:
+    def __init__(self, places, metadata, runner):
+        self.places, self.metadata, self.runner = places, metadata, runner
+        self.aws = Aws(metadata)
+        self.inbox = queue.SimpleQueue()
+        self.kept = read_json(places.state, {})
+        self.state = State(ready=tasks.on_disk(places), healthy=self.kept.get("healthy"))
+        self.fleet = Fleet(places, runner, self.state)
+        self.renewal = renewal.Renewal(self)
+        self.said, self.said_at = None, 0.0
+        self.leaving = False
+
+    def run(self):
+        self.fleet.adopt()
+        self.reporter = Reporter(self.send_report)
+        signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
+        self.in_thread(self.watch_tags)
+        while not self.leaving:
+            self.hear()
+            self.fleet.look()
+            self.keep()
+            for step in decide.decide(self.state, time.time()):
+                self.begin(step)
+            self.tell()
+            self.renewal.consider()
+            self.runner.tidy()
+        self.fleet.end(STOP_SECONDS)
+
+    def in_thread(self, work, *args):
+        threading.Thread(target=work, args=args, daemon=True).start()
+
+    def leave(self):
+        self.leaving = True
+
+    # What happens
+
+    def hear(self):
+        """Takes in what has happened; waits for it, but not longer than processes may go unseen."""
+        busy = self.state.starting or self.state.retiring
+        seconds = 0.02 if busy else 0.2
+        try:
+            while True:
+                handle, *args = self.inbox.get(timeout=seconds)
+                handle(*args)
+                seconds = 0
+        except queue.Empty:
+            pass
+
+    def watch_tags(self):
+        """Each second, for ever. The metadata service may be away for a while: then nothing new is wanted."""
+        while True:
+            try:
+                release, token, attempt = map(self.metadata.tag, ("release", "token", "try"))
+                number = int(token) if token and token.isdigit() else None
+                self.inbox.put((decide.want, self.state, Wanted(release, number, attempt)))
+            except AwsError as problem:
+                print(f"agent: can't read the tags: {problem}", flush=True)
+            time.sleep(1)
+
+    # What is done about it
+
+    def begin(self, step):
+        kind, *args = step
+        if kind == "start":
+            try:
+                self.fleet.start(*args, self.state.token)
+            except (OSError, ValueError, KeyError) as problem:
+                self.failed(step, problem)
+        elif kind == "abort":
+            self.fleet.abort()
+        else:
+            self.state.under_way.add(step)
+            self.in_thread(self.do, step, *args)
+
+    def do(self, step, *args):
+        """In a thread: a step's work, then its result into the inbox."""
+        try:
+            result = getattr(self, "do_" + step[0])(*args)
+            self.inbox.put((self.done, step, result))
+        except Exception as problem:  # noqa: BLE001 (a thread must not end without a word)
+            self.inbox.put((self.failed, step, problem))
+
+    def do_token(self):
+        return tasks.read_token(self.aws, self.name())
+
+    def do_prepare(self, release):
+        tasks.prepare(self.aws, self.name(), release, self.places, lambda: release in decide.candidates(self.state))
+
+    def done(self, step, result):
+        self.state.under_way.discard(step)
+        self.state.failures.pop(step, None)
+        if step[0] == "prepare":
+            self.state.ready.add(step[1])
+        else:
+            self.got_token(result)
+
+    def got_token(self, token):
+        """Never one older than what is known or serves already: nobody may bring a revoked token back."""
+        known = max([each.version for each in (self.state.token,) if each] + [self.fleet.newest_token()])
+        bell = self.state.wanted.token or 0
+        if token.version < known:
+            error = f"SSM has version {token.version} of the token, older than version {known}, which is known here"
+            decide.failed(self.state, decide.TOKEN, error, now=time.time(), least=1, most=60)
+            return
+        self.state.token = token
+        self.fleet.secrets.update(filter(None, (token.current, token.previous)))
+        if token.version < bell:
+            error = f"SSM has version {token.version} of the token, the tag devopsctl:token names {bell}"
+            decide.failed(self.state, decide.TOKEN, error, now=time.time(), least=0.3, most=30)
+
+    def failed(self, step, problem):
+        self.state.under_way.discard(step)
+        error = decide.one_line(str(problem) or type(problem).__name__)
+        print(f"agent: {step[0]}: {self.mask(error)}", flush=True)
+        early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
+        if step == decide.TOKEN:
+            missing = getattr(problem, "code", "") == "ParameterNotFound"
+            least, most = (0.5, 2) if early or missing else (1, 60)
+        else:
+            least, most = 15, 300
+        permanent = isinstance(problem, BadRelease)
+        decide.failed(self.state, step, error, "", time.time(), least, most, permanent)
+
+    def keep(self):
+        """What must survive a reboot, and what need not stay."""
+        release, before = self.state.healthy, self.kept.get("healthy")
+        if release == before:
+            return
+        self.kept = {"agent": release, **self.kept, "healthy": release, "previous": before}
+        write_json(self.places.state, self.kept)
+        keep = {*self.kept.values(), self.state.wanted.release, *self.fleet.releases()}
+        self.state.ready -= tasks.prune(self.places, keep)
+        self.in_thread(tasks.sweep, self.places)
+
+    # What is said about it
+
+    def mask(self, text):
+        return mask(text, self.fleet.secrets)
+
+    def tell(self):
+        phase, error, tail = decide.describe(self.state, time.time())
+        wanted, serving = self.state.wanted, self.state.serving
+        report = {
+            "v": 1,
+            "wanted": {"release": wanted.release, "token": wanted.token, "try": wanted.attempt},
+            "release": serving and serving.release,
+            "token": serving and serving.token,
+            "phase": phase,
+            "healthy": serving is not None,
+            "error": error and self.mask(error),
+            "log_tail": self.mask(tail),
+        }
+        now = time.monotonic()
+        if report != self.said:
+            self.said, self.said_at = report, now
+        if phase in ("healthy", "failed") or now - self.said_at >= PATIENCE:
+            self.reporter.say(report)
+
+    def send_report(self, text):
+        place = f"/devopsctl/{self.name()}/report/{self.metadata.identity()['instanceId']}"
+        self.aws.ssm("PutParameter", Name=place, Value=text, Type="String", Overwrite=True)
+
+    def name(self):
+        name = self.metadata.fact("meta-data/tags/instance/devopsctl:name")
+        if not name:
+            raise AwsError("NoTags", "the instance has no tag devopsctl:name", 404)
+        return name
+
+
+def make():
+    since_boot()
+    os.umask(0o022)
+    root = os.environ.get("DEVOPSCTL_ROOT", "")
+    places = Places(root)
+    places.prepare()
+    if os.environ.get("DEVOPSCTL_RUNNER") == "process":
+        from runner_process import ProcessRunner as Runner
+    else:
+        from runner_systemd import SystemdRunner as Runner
+    return Agent(places, Metadata(), Runner(places))
+
+
+def main():
+    agent = make()
+    if "--check" in sys.argv:  # By the agent before this one: may it hand over?
+        agent.metadata.get("meta-data/instance-id")
+        return
+    os.chdir(agent.places.root or "/")
+    agent.run()
+
+
+if __name__ == "__main__":
+    main()

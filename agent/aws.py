@@ -1,0 +1,177 @@
+"""As much of AWS as a machine needs, with the standard library alone: metadata (IMDSv2), SigV4, S3, SSM.
+
+Stands at the top of the user-data, which EC2 limits to 16 KB; bootstrap.py follows it.
+"""
+
+import calendar
+import email.utils
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import random
+import re
+import time
+import urllib.parse
+
+
+class AwsError(Exception):
+    """`code` is AWS's own word for what went wrong, or ours; the text is a sentence for a person."""
+
+    def __init__(self, code, text, status=0):
+        super().__init__(text)
+        self.code, self.status = code, status
+
+    def may_pass(self):
+        """A new role's policy takes minutes until it is known everywhere: 403 and 404 may pass that long."""
+        busy = self.status >= 500 or re.search("Network|Throttl|TooMany", self.code)
+        return bool(busy) or (self.status in (403, 404) and since_boot() < 300)
+
+
+def since_boot():
+    """Seconds since the first of our programs started here: each hands the moment on to the next."""
+    return time.monotonic() - float(os.environ.setdefault("DEVOPSCTL_BOOTED", str(time.monotonic())))
+
+
+def backoff(attempt, least=0.5, most=30.0):
+    """Seconds to wait after the `attempt`th failure: doubled each time, with jitter."""
+    return min(most, least * 2 ** min(attempt, 16)) * random.uniform(0.5, 1)
+
+
+def send(method, url, headers, body=b"", seconds=5, into=None):
+    """One exchange with a deadline of its own -> (status, headers, body). What a 2xx brings goes to the file `into`."""
+    end = time.monotonic() + seconds
+    parts = urllib.parse.urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.netloc, timeout=min(seconds, 10))
+    try:
+        connection.request(method, parts.path, body, headers)
+        answer, text = connection.getresponse(), b""
+        while True:
+            chunk = answer.read1(65536)
+            if time.monotonic() > end or (answer.length and not chunk):
+                raise TimeoutError("the answer breaks off")
+            if not chunk:
+                return answer.status, answer.headers, text
+            if into and answer.status < 300:
+                into.write(chunk)
+            else:
+                text += chunk
+    except (http.client.HTTPException, OSError) as error:
+        raise AwsError("Network", f"{parts.netloc}: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
+
+
+class Metadata:
+    """What the machine can ask about itself."""
+
+    def __init__(self):
+        self.base = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254") + "/latest/"
+        self.session, self.known = None, {}
+
+    def get(self, path):
+        """What stands at `path`; None where nothing does."""
+        for _ in range(2):
+            if not self.session:
+                ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
+                self.session = send("PUT", self.base + "api/token", ttl, seconds=2)[2].decode()
+            status, _, text = send("GET", self.base + path, {"X-aws-ec2-metadata-token": self.session}, seconds=2)
+            if status in (200, 404):
+                return text.decode() if status == 200 else None
+            self.session = None
+        raise AwsError("Metadata", f"the metadata service answers {status} for {path}", status)
+
+    def tag(self, key):
+        return self.get("meta-data/tags/instance/devopsctl:" + key)
+
+    def fact(self, path):
+        """What never changes: asked once."""
+        if self.known.get(path) is None:
+            self.known[path] = self.get(path)
+        return self.known[path]
+
+    def identity(self):
+        """accountId, region, instanceId and more."""
+        return json.loads(self.fact("dynamic/instance-identity/document"))
+
+
+def sign(credentials, service, region, method, url, headers, body=b"", now=None):
+    """SigV4: the headers that such a request is sent with. `url` is encoded, and has no query."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    parts = urllib.parse.urlsplit(url)
+    digest = hashlib.sha256(body).hexdigest()
+    headers = {**headers, "Host": parts.netloc, "X-Amz-Date": stamp}
+    if service == "s3":
+        headers["X-Amz-Content-SHA256"] = digest
+    if credentials.get("Token"):
+        headers["X-Amz-Security-Token"] = credentials["Token"]
+    lines = sorted((name.lower(), " ".join(value.split())) for name, value in headers.items())
+    names = ";".join(name for name, _ in lines)
+    request = "\n".join([method, parts.path, "", *(f"{name}:{value}" for name, value in lines), "", names, digest])
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+    key = ("AWS4" + credentials["SecretAccessKey"]).encode()
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    for text in [*scope.split("/"), f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"]:
+        key = hmac.new(key, text.encode(), "sha256").digest()
+    who = f"Credential={credentials['AccessKeyId']}/{scope}"
+    headers["Authorization"] = f"AWS4-HMAC-SHA256 {who}, SignedHeaders={names}, Signature={key.hex()}"
+    return headers
+
+
+class Aws:
+    """Calls that are signed with the role of this instance."""
+
+    def __init__(self, metadata):
+        self.metadata, self.held, self.until = metadata, None, 0
+
+    def credentials(self):
+        """Asked anew every few minutes, so long before they end."""
+        if time.time() > self.until:
+            place = "meta-data/iam/security-credentials/"
+            role = self.metadata.get(place)
+            found = json.loads(role and self.metadata.get(place + role.strip()) or "{}")
+            if "AccessKeyId" not in found:
+                raise AwsError("NoCredentials", "the instance has no role (yet)", 404)
+            ends = calendar.timegm(time.strptime(found["Expiration"], "%Y-%m-%dT%H:%M:%SZ"))
+            self.held, self.until = found, min(ends - 300, time.time() + 300)
+        return self.held
+
+    def call(self, what, service, method, url, headers, body=b"", **sending):
+        region = self.metadata.identity()["region"]
+        headers = sign(self.credentials(), service, region, method, url, headers, body)
+        status, answer, text = send(method, url, headers, body, **sending)
+        if status < 300:
+            return text
+        text = text.decode(errors="replace")  # JSON from SSM, XML from S3.
+        code = re.search(r'(?:__type"\s*:\s*"(?:[^"]*#)?|<Code>)(\w+)', text)
+        said = re.search(r'(?i:"message"\s*:\s*"|<message>)([^"<]*)', text)
+        code, said = code[1] if code else f"Http{status}", said[1] if said else ""
+        date = email.utils.parsedate_tz(answer["Date"] or "")
+        fast = (time.time() - email.utils.mktime_tz(date)) / 60 if date else 0
+        if abs(fast) > 4:
+            said += f" (this machine's clock is {abs(fast):.0f} minutes {'fast' if fast > 0 else 'slow'})"
+        raise AwsError(code, f"{what} was refused: {code}: {said}", status)
+
+    def endpoint(self, service, bucket=""):
+        """`AWS_ENDPOINT_URL`, as for every AWS tool, else the region's own."""
+        given = os.environ.get("AWS_ENDPOINT_URL")
+        if given:
+            return f"{given.rstrip('/')}/{bucket and bucket + '/'}"
+        domain = self.metadata.fact("meta-data/services/domain") or "amazonaws.com"
+        return f"https://{bucket and bucket + '.'}{service}.{self.metadata.identity()['region']}.{domain}/"
+
+    def ssm(self, action, **request):
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM." + action}
+        body = json.dumps(request).encode()
+        return json.loads(self.call("ssm:" + action, "ssm", "POST", self.endpoint("ssm"), headers, body))
+
+    def download(self, key, path):
+        """An object of the deployments' bucket into the file `path`."""
+        account, region = self.metadata.identity()["accountId"], self.metadata.identity()["region"]
+        own = "" if region in ("me-south-1", "me-central-1") else "-an"
+        url = self.endpoint("s3", f"devopsctl-{account}-{region}{own}") + urllib.parse.quote(key, safe="/~")
+        owner = {"x-amz-expected-bucket-owner": account}
+        with open(path, "wb") as file:
+            self.call("s3:GetObject of " + key, "s3", "GET", url, owner, seconds=600, into=file)

@@ -1,0 +1,164 @@
+"""The first program on a new machine: fetches the release that the machine's tags name, and becomes its agent.
+
+Nothing in it is secret or differs between deployments. The agent uses `fetch` for later releases.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+
+from aws import Aws, AwsError, Metadata, backoff, send
+
+UNIT = """[Unit]
+Description=devopsctl agent
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+[Service]
+ExecStart=/usr/bin/python3 /opt/devopsctl/bootstrap.py --unit
+Restart=always
+RestartSec=2
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class BadRelease(Exception):
+    """The archive is not what it should be; fetching it again won't help."""
+
+
+def fetch(aws, name, release, folder):
+    """Puts a release at <folder>/<release>, wholly or not at all."""
+    place = os.path.join(folder, release)
+    if os.path.isdir(place):
+        return place
+    archive, aside = place + ".tar.gz", place + ".new"
+    os.makedirs(folder, exist_ok=True)
+    aws.download(f"{name}/releases/{release}.tar.gz", archive)
+    digest = hashlib.sha256()
+    with open(archive, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    if digest.hexdigest() != release:
+        raise BadRelease(f"what S3 holds as release {release[:12]} has another sha256, {digest.hexdigest()[:12]}")
+    shutil.rmtree(aside, ignore_errors=True)
+    unpack(archive, aside)
+    os.remove(archive)
+    if "DEVOPSCTL_ROOT" not in os.environ:
+        os.sync()  # A power failure must not leave a release that only looks whole.
+    os.rename(aside, place)
+    return place
+
+
+def unpack(archive, top):
+    """Plain files, folders and links, all inside `top`; anything else and the archive is refused."""
+    os.makedirs(top)
+    top, links = os.path.realpath(top), []
+
+    def inside(path):
+        return (os.path.realpath(path) + "/").startswith(top + "/")
+
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                path = os.path.join(top, member.name)
+                folder = path if member.isdir() else os.path.dirname(path)
+                plain = member.isfile() or member.isdir() or member.issym()
+                if not plain or ".." in member.name.split("/") or not inside(folder):
+                    raise BadRelease(f"the release holds {member.name!r}: no plain file, or not inside")
+                os.makedirs(folder, exist_ok=True)
+                if member.issym():
+                    os.symlink(member.linkname, path)
+                    links.append(path)
+                elif member.isfile():
+                    with open(path, "xb") as file:
+                        shutil.copyfileobj(tar.extractfile(member), file)
+                    os.chmod(path, 0o755 if member.mode & 0o100 else 0o644)
+        if not all(map(inside, links)):
+            raise BadRelease("the release holds links that lead out of it")
+    except (tarfile.TarError, EOFError, FileExistsError) as error:
+        raise BadRelease(f"the release can't be unpacked: {error}") from error
+
+
+def report(aws, wanted, phase, error=None):
+    """Says how far the machine is; as long as it may not, the console has to do."""
+    print(f"bootstrap: {phase}: {error or 'so far so good'}", flush=True)
+    said = {"v": 1, "wanted": wanted, "release": None, "token": None, "phase": phase, "healthy": False}
+    said.update(error=error, log_tail="", at=int(time.time()))
+    place = f"/devopsctl/{aws.metadata.tag('name')}/report/{aws.metadata.identity()['instanceId']}"
+    value = json.dumps(said).replace("{{", "{\\u007b")  # SSM refuses `{{`.
+    try:
+        aws.ssm("PutParameter", Name=place, Value=value, Type="String", Overwrite=True)
+    except AwsError as problem:
+        print(f"bootstrap: can't report: {problem}", flush=True)
+
+
+def attempt(aws, root):
+    """Fetches what the tags name at this moment -> its folder."""
+    tag = aws.metadata.tag
+    name, release, token = tag("name"), tag("release"), tag("token") or ""
+    if not name or not release:
+        raise AwsError("NoTags", "the instance has no tags devopsctl:name and devopsctl:release (yet)", 404)
+    aws.credentials()
+    wanted = {"release": release, "token": int(token) if token.isdigit() else None, "try": tag("try")}
+    report(aws, wanted, "fetching")
+    try:
+        return fetch(aws, name, release, root + "/opt/devopsctl/releases")
+    except (AwsError, BadRelease, OSError) as error:
+        may_pass = isinstance(error, AwsError) and error.may_pass()
+        report(aws, wanted, "fetching" if may_pass else "failed", str(error))
+        raise
+
+
+def become_agent(aws, root):
+    """Of the release whose agent ran here last; on a new machine, of the one that is wanted."""
+    place, failures = "/nowhere", 0
+    try:
+        with open(root + "/var/lib/devopsctl/state.json") as file:
+            place = f"{root}/opt/devopsctl/releases/{json.load(file)['agent']}"
+    except (OSError, ValueError, KeyError):
+        pass
+    while not os.path.exists(place + "/agent/agent.py"):
+        try:
+            place = attempt(aws, root)
+        except (AwsError, BadRelease, OSError) as error:
+            print(f"bootstrap: {error}", flush=True)
+            early = getattr(error, "code", "") in ("NoTags", "NoCredentials")
+            failures += not early
+            time.sleep(0.25 if early else backoff(failures))
+    os.execv(sys.executable, [sys.executable, place + "/agent/agent.py"])
+
+
+def install():
+    """cloud-init runs user-data once; from then on it is systemd that does."""
+    os.makedirs("/opt/devopsctl", exist_ok=True)
+    shutil.copyfile(__file__, "/opt/devopsctl/bootstrap.py")
+    with open("/etc/systemd/system/devopsctl-agent.service", "w") as file:
+        file.write(UNIT)
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    subprocess.run(["systemctl", "enable", "--now", "--no-block", "devopsctl-agent.service"], check=True)
+
+
+def main():
+    os.umask(0o022)
+    root = os.environ.get("DEVOPSCTL_ROOT", "")
+    if not root or os.environ.get("DEVOPSCTL_RUNNER") != "process":
+        try:
+            ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+            status = os.geteuid() or send("PUT", "http://169.254.169.254/latest/api/token", ttl, seconds=2)[0]
+        except AwsError as error:
+            status = error
+        if status != 200:
+            sys.exit(f"This program sets up EC2 instances, as root; nothing was done here ({status}).")
+        if "--unit" not in sys.argv:
+            return install()
+    return become_agent(Aws(Metadata()), root)
+
+
+if __name__ == "__main__":
+    main()

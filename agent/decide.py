@@ -1,0 +1,147 @@
+"""What the agent does next: a pure function of what it knows. No clock, no process, no call is touched here.
+
+The agent observes (tags, token, processes, results of what it began), puts that into a `State`, asks `decide`, and does
+what it says. Whatever happens in between is simply part of the next state: the newest wins, always.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+FOREVER = float("inf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """The instance's tags. `token` is a doorbell: the version that SSM should have by now."""
+
+    release: str | None = None
+    token: int | None = None
+    attempt: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """What SSM holds. Never printed: `repr` leaves the secrets out."""
+
+    version: int
+    current: str = dataclasses.field(repr=False)
+    previous: str | None = dataclasses.field(default=None, repr=False)
+    previous_until: float = 0
+
+    def in_grace(self, now):
+        return bool(self.previous) and now < self.previous_until
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What one generation runs: it never changes, a new one takes its place."""
+
+    release: str
+    token: int
+    grace: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why something did not work, and when it may be tried again."""
+
+    error: str
+    tail: str = ""
+    count: int = 1
+    retry_at: float = FOREVER
+
+
+@dataclasses.dataclass
+class State:
+    wanted: Wanted = Wanted()
+    ready: set[str] = dataclasses.field(default_factory=set)  # Releases on disk.
+    healthy: str | None = None  # The release that last proved itself.
+    token: Token | None = None
+    serving: Target | None = None
+    starting: Target | None = None
+    retiring: bool = False  # An old generation might still answer something new.
+    under_way: set[tuple] = dataclasses.field(default_factory=set)  # Steps begun, their result not known yet.
+    failures: dict[tuple, Failure] = dataclasses.field(default_factory=dict)  # By step.
+
+
+# Steps, as tuples: ("token",), ("prepare", release), ("start", Target), ("abort",)
+TOKEN, ABORT = ("token",), ("abort",)
+
+
+def decide(state, now):
+    """The steps to begin now."""
+    steps = []
+    bell = state.wanted.token or 0
+    if (state.token is None or state.token.version < bell) and due(state, TOKEN, now):
+        steps.append(TOKEN)
+    goal = None
+    for release in candidates(state):
+        if release not in state.ready:
+            if due(state, ("prepare", release), now):
+                steps.append(("prepare", release))
+            continue  # Meanwhile what was healthy last serves, with the newest token.
+        if state.token is None:
+            break
+        target = Target(release, state.token.version, state.token.in_grace(now))
+        if target == state.serving or target == state.starting or due(state, ("start", target), now):
+            goal = target
+            break
+    if state.starting and state.starting != goal:
+        steps.append(ABORT)
+    elif goal and goal not in (state.serving, state.starting):
+        steps.append(("start", goal))
+    return steps
+
+
+def candidates(state):
+    """What may serve, the best first: what is wanted, else what was healthy last."""
+    return list(dict.fromkeys(release for release in (state.wanted.release, state.healthy) if release))
+
+
+def due(state, step, now):
+    """Whether a step may begin: not under way, and not failed so recently that it is too early to try again."""
+    failure = state.failures.get(step)
+    return step not in state.under_way and (failure is None or now >= failure.retry_at)
+
+
+def failed(state, step, error, tail="", now=0.0, least=15.0, most=300.0, permanent=False):
+    """Records that a step did not work."""
+    before = state.failures.get(step)
+    count = before.count + 1 if before else 1
+    wait = min(most, least * 2 ** min(count - 1, 16)) * random.uniform(0.8, 1)
+    state.failures[step] = Failure(one_line(error), tail, count, FOREVER if permanent else now + wait)
+
+
+def one_line(text, most=500):
+    return " ".join(text.split())[:most]
+
+
+def want(state, wanted):
+    """The tags have changed: somebody wants something, so everything may be tried again at once."""
+    if wanted != state.wanted:
+        state.wanted = wanted
+        state.failures.clear()
+
+
+def describe(state, now):
+    """How the way to what is wanted goes: (phase, error, tail)."""
+    release, token = state.wanted.release, state.token
+    if not release:
+        return "booting", "the instance has no tag devopsctl:release", ""
+    bell = state.wanted.token or 0
+    fresh = token is not None and token.version >= bell
+    target = token and Target(release, token.version, token.in_grace(now))
+    if fresh and target == state.serving and not state.retiring:
+        return "healthy", None, ""
+    failure = state.failures.get(("prepare", release)) or state.failures.get(("start", target))
+    settling = state.retiring or (state.starting and state.starting.release != release)
+    if failure and not settling and (token is None or fresh):
+        return "failed", failure.error, failure.tail
+    if release not in state.ready:
+        return "fetching", None, ""
+    if not fresh:
+        trouble = state.failures.get(TOKEN)
+        return "token", trouble and trouble.error, ""
+    return "starting", None, ""

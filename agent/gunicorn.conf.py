@@ -1,0 +1,73 @@
+"""How gunicorn runs one generation of the app: settings and hooks, nothing that differs between deployments.
+
+What differs comes from the release's manifest and from DEVOPSCTL_ variables:
+DEVOPSCTL_RELEASE (the release's folder), DEVOPSCTL_SECRETS (a file with the token's variables, for this generation's
+eyes only) and DEVOPSCTL_VERDICT (the file that says how the generation does; see proof.py).
+"""
+
+import importlib.util
+import json
+import os
+import site
+import sys
+import time
+
+
+def load(name):
+    """A module from beside this file, under a name that no module of the app has."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+    spec = importlib.util.spec_from_file_location("devopsctl_" + name, path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+release = os.environ["DEVOPSCTL_RELEASE"]
+secrets = os.environ["DEVOPSCTL_SECRETS"]
+if "CREDENTIALS_DIRECTORY" in os.environ:  # systemd's LoadCredential=
+    secrets = os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "token")
+verdict = os.environ["DEVOPSCTL_VERDICT"]
+with open(os.path.join(release, "manifest.json")) as file:
+    manifest = json.load(file)
+
+# gunicorn says READY before a worker exists: the proof says it instead, when the last worker has proved itself.
+notify = os.environ.pop("NOTIFY_SOCKET", None)
+if "LISTEN_PID" not in os.environ:
+    # The process runner can't know our pid beforehand. gunicorn leaves an inherited socket's file alone at its end.
+    os.environ["LISTEN_PID"] = str(os.getpid())
+site.addsitedir(os.path.join(release, "site"))
+proof = load("proof").Proof(manifest, secrets, verdict, notify)
+
+wsgi_app = manifest["wsgi"]
+chdir = os.path.join(release, "app")
+workers = manifest["workers"]
+threads = manifest["threads"]
+worker_class = load("worker").Worker
+worker_class.proof = proof
+graceful_timeout = 30
+keepalive = 15
+timeout = manifest["health"]["timeout"] + 30  # A deadlock's; a start that takes too long is ended by the agent.
+control_socket_disable = True
+errorlog = "-"
+if os.path.isdir("/dev/shm"):
+    worker_tmp_dir = "/dev/shm"  # A worker's heartbeat must not wait for a disk.
+
+
+def post_fork(server, worker):
+    """In the worker alone, before it loads the app: the master never holds the token, nor does /proc/PID/environ."""
+    for name in [name for name in os.environ if name.startswith("DEVOPSCTL_")]:
+        del os.environ[name]
+    os.environ.update(manifest["env"])
+    os.environ.update(proof.variables())
+    time.tzset()
+    proof.born(worker)
+
+
+def post_worker_init(worker):
+    """Before the worker accepts its first request."""
+    proof.prove(worker)
+
+
+def child_exit(server, worker):
+    """In the master, when a worker has ended."""
+    proof.ended(worker)

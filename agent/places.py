@@ -1,0 +1,49 @@
+"""Where things lie on the machine, and how they are written: one place for every path."""
+
+import json
+import os
+
+
+class Places:
+    def __init__(self, root=""):
+        self.root = root
+        self.releases = root + "/opt/devopsctl/releases"
+        self.run = root + "/run/devopsctl"  # Secrets; on tmpfs, so gone with the power.
+        self.generations = self.run + "/generations"
+        self.running = self.run + "/running.json"
+        self.state = root + "/var/lib/devopsctl/state.json"
+        self.app_log = root + "/var/log/app.log"
+        self.net = root + "/net"
+
+    def prepare(self):
+        for folder, mode in ((self.releases, 0o755), (self.run, 0o700), (self.generations, 0o700)):
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(folder, mode)
+        os.makedirs(os.path.dirname(self.state), exist_ok=True)
+
+    def release(self, release):
+        return os.path.join(self.releases, release)
+
+    def manifest(self, release):
+        return read_json(self.release(release) + "/manifest.json")
+
+
+def read_json(path, default=None):
+    """What stands in a JSON file; `default` if it is missing or torn."""
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        if default is None:
+            raise
+        return default
+
+
+def write_json(path, content):
+    """Wholly or not at all, readable by us alone."""
+    aside = path + ".new"
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(aside, path)

@@ -1,0 +1,142 @@
+"""A generation proves itself before it serves: its first workers call the app in process, and say how that went.
+
+The verdict is a file of JSON lines, read by the agent:
+    {"worker": 71}                               a worker's pid, when it is born
+    {"proved": 71}                               a first worker has proved itself
+    {"failed": "<one line>", "detail": "<more>"} a first worker has not: the generation must not serve
+Only a generation's first workers are asked: one that takes a dead one's place later must not end the whole
+generation for a passing fault.
+"""
+
+import io
+import json
+import secrets
+import socket
+import sys
+import traceback
+from urllib.parse import unquote_to_bytes
+
+
+class Failed(Exception):
+    """The app is not fit to serve."""
+
+
+class Proof:
+    def __init__(self, manifest, secrets_file, verdict, notify):
+        self.manifest, self.secrets_file, self.verdict, self.notify = manifest, secrets_file, verdict, notify
+        self.proved = False
+
+    def variables(self):
+        """The token's environment variables."""
+        with open(self.secrets_file) as file:
+            return json.load(file)
+
+    def say(self, **line):
+        with open(self.verdict, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def is_first(self, worker):
+        return worker.age <= self.manifest["workers"]
+
+    def born(self, worker):
+        self.say(worker=worker.pid)
+
+    def failed(self, worker, reason):
+        """Called with what an exception left; silent unless the whole generation depends on this worker."""
+        if self.is_first(worker) and not self.proved:
+            self.say(failed=reason, detail=traceback.format_exc())
+
+    def prove(self, worker):
+        if not self.is_first(worker):
+            return
+        try:
+            self.check_health(worker.wsgi)
+            self.check_guard(worker.wsgi)
+        except Failed as problem:
+            cause = problem.__cause__
+            detail = "".join(traceback.format_exception(type(cause), cause, cause.__traceback__)) if cause else ""
+            self.say(failed=str(problem), detail=detail)
+            sys.exit(3)  # gunicorn's own code for a worker that can't boot: its master ends, too.
+        self.proved = True
+        self.say(proved=worker.pid)
+
+    def complete(self, worker):
+        """Whether the generation may serve: all of its first workers have proved themselves. Tells systemd then."""
+        if not self.is_first(worker):
+            return True
+        if sum("proved" in line for line in self.lines()) < self.manifest["workers"]:
+            return False
+        if self.notify:
+            address = "\0" + self.notify[1:] if self.notify[0] == "@" else self.notify
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
+                way.sendto(b"READY=1", address)
+        return True
+
+    def lines(self):
+        with open(self.verdict) as file:
+            return [json.loads(line) for line in file if line.endswith("\n")]
+
+    def ended(self, worker):
+        """In the master: a first worker that is gone without a word (a signal, os._exit) has failed, too."""
+        if self.is_first(worker) and not any(line.get("proved") == worker.pid for line in self.lines()):
+            self.say(failed="a worker ended before it could answer the health request", detail="")
+
+    def check_health(self, app):
+        path = self.manifest["health"]["path"]
+        status = ask(app, path, self.variables().get(self.manifest["token"]["env"]))
+        if not 200 <= status < 400:
+            raise Failed(f"the app answers {status} at {path} with the token; healthy is 2xx or 3xx")
+
+    def check_guard(self, app):
+        if not self.manifest["token"]["enforce"]:
+            return
+        path = self.manifest["token"]["path"]
+        for token, how in ((None, "without a token"), (secrets.token_urlsafe(), "with a wrong token")):
+            status = ask(app, path, token)
+            if 200 <= status < 300:
+                raise Failed(
+                    f"the app answers {status} at {path} {how}, so it is open to everyone: let it refuse, "
+                    "or say `token.enforce: false` in deploy.yaml if that is meant"
+                )
+
+
+def ask(app, path, token):
+    """GET `path` of a WSGI app, as a client on this machine would -> the status."""
+    path, _, query = path.partition("?")
+    status = []
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+        "QUERY_STRING": query,
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "localhost",
+        "HTTP_USER_AGENT": "devopsctl",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    if token is not None:
+        environ["HTTP_AUTHORIZATION"] = f"Token {token}"
+
+    def start_response(line, headers, exc_info=None):
+        status[:] = [int(line.split()[0])]
+        return lambda data: None
+
+    try:
+        body = app(environ, start_response)
+        try:
+            for _ in body:
+                pass
+        finally:
+            getattr(body, "close", lambda: None)()
+    except Exception as problem:
+        raise Failed(f"the app fails at {path}: {type(problem).__name__}: {problem}") from problem
+    return status[0]

@@ -1,0 +1,75 @@
+"""What the machine says about itself: one small JSON document in SSM, rewritten whenever it changes.
+
+A report is small (SSM takes 4096 bytes), holds no secret, and never stops the agent: it is sent by a thread of its own.
+"""
+
+import json
+import threading
+import time
+
+from aws import AwsError, backoff
+
+LIMIT = 4096
+PAUSE = 1.0  # Between two writes, at least.
+
+
+def mask(text, secrets):
+    """`text` without the secrets. Very short values are no secrets, and are left for the sake of the rest."""
+    pieces = {piece for secret in secrets for piece in (secret, *secret.splitlines()) if len(piece) >= 4}
+    for piece in sorted(pieces, key=len, reverse=True):
+        text = text.replace(piece, "***")
+    return text
+
+
+def encode(report):
+    """The JSON text that SSM takes: `{{` is escaped, and what is too long loses the oldest lines of the log."""
+    report = dict(report)
+    while True:
+        text = json.dumps(report).replace("{{", "{\\u007b")
+        over = len(text.encode()) - LIMIT
+        if over <= 0:
+            return text
+        tail = report["log_tail"]
+        if tail:
+            # JSON's escapes make text longer, never shorter: to cut `over / 6` characters never cuts too much.
+            tail = tail[max(1, over // 6) :]
+            report["log_tail"] = tail.partition("\n")[2] or tail[-200:] if len(tail) > 200 else ""
+        else:
+            report["error"] = report["error"][: len(report["error"]) * 3 // 4]
+
+
+class Reporter:
+    """Sends the newest report, if it says something new, at most once in `PAUSE` seconds."""
+
+    def __init__(self, send):
+        self.send = send
+        self.change = threading.Condition()
+        self.newest = self.sent = None
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def say(self, report):
+        with self.change:
+            if report != self.newest:
+                self.newest = report
+                self.change.notify()
+
+    def idle(self):
+        with self.change:
+            return self.newest == self.sent
+
+    def run(self):
+        failures = 0
+        while True:
+            with self.change:
+                self.change.wait_for(lambda: self.newest != self.sent)
+                report = self.newest
+            try:
+                self.send(encode({**report, "at": int(time.time())}))
+                failures = 0
+                with self.change:
+                    self.sent = report
+                time.sleep(PAUSE)
+            except (AwsError, OSError, ValueError) as problem:
+                print(f"agent: can't report: {problem}", flush=True)
+                time.sleep(backoff(failures, PAUSE * 2, 60))
+                failures += 1

@@ -1,0 +1,172 @@
+"""Runs generations as child processes of the agent: the sandbox's machines.
+
+The agent holds the listening socket, a Unix socket in the machine's folder, and hands it to each gunicorn as systemd
+would. Both the socket and the children survive when the agent makes itself new by exec.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+
+LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
+LOG_LIMIT = 5 << 20
+
+
+class ProcessRunner:
+    def __init__(self, places):
+        self.places = places
+        self.listeners = {}  # port: socket
+
+    def record(self):
+        """For the agent that follows in this very process."""
+        return {"listeners": {port: listener.fileno() for port, listener in self.listeners.items()}}
+
+    def before_exec(self):
+        for listener in self.listeners.values():
+            listener.set_inheritable(True)
+
+    def take_over(self, record):
+        """Only after an exec: otherwise the numbers mean nothing, and the children are somebody else's."""
+        if not os.environ.pop("DEVOPSCTL_HANDOVER", None):
+            return False
+        for port, fd in record["listeners"].items():
+            os.set_inheritable(fd, False)
+            self.listeners[int(port)] = socket.socket(fileno=fd)
+        return True
+
+    def listener(self, port):
+        if port not in self.listeners:
+            self.listeners[port] = bind(self.places.net, f"{port}.sock")
+        return self.listeners[port]
+
+    def start(self, generation):
+        environment = generation.environment()
+        for name in ("PATH", "HOME", "TMPDIR"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        environment["LISTEN_FDS"] = "1"  # gunicorn.conf.py adds LISTEN_PID.
+        listener = self.listener(generation.manifest["port"])
+        log = self.places.app_log
+        generation.log_start = os.path.getsize(log) if os.path.exists(log) else 0
+        generation.pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "gunicorn", "-c", generation.conf()],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, listener.fileno(), LISTEN_FD),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
+        )
+
+    def ended(self, generation):
+        """How its gunicorn ended, as words; None as long as it runs."""
+        if generation.end is None:
+            try:
+                pid, status = os.waitpid(generation.pid, os.WNOHANG)
+            except ChildProcessError:
+                generation.end = "it is gone"
+            else:
+                code = os.waitstatus_to_exitcode(status) if pid else None
+                if pid:
+                    generation.end = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        return generation.end
+
+    def retire(self, generation):
+        """Asks it to finish what it has begun, and to leave. Workers whose master is gone are asked themselves."""
+        members = self.members(generation)
+        self.signal([generation.pid] if generation.pid in members else members, signal.SIGTERM)
+
+    def kill(self, generation):
+        self.signal(self.members(generation), signal.SIGKILL)
+
+    def signal(self, pids, number):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+    def members(self, generation):
+        """The processes that are its own: a pid may have been given to somebody else by now."""
+        if not os.path.isdir("/proc/self"):
+            return [generation.pid] if generation.end is None else []
+        return [pid for pid in {generation.pid, *generation.workers()} if self.is_of(generation, pid)]
+
+    def is_of(self, generation, pid):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                return f"DEVOPSCTL_VERDICT={generation.verdict}".encode() in file.read().split(b"\0")
+        except OSError:
+            return False
+
+    def listens(self, generation):
+        """Whether any of its processes still holds the listening socket, so might answer something new."""
+        if not os.path.isdir("/proc/self/fd"):
+            return time.monotonic() < generation.since + 4  # As long as a worker of ours may take; see worker.py.
+        inode = f"socket:[{os.fstat(self.listener(generation.manifest['port']).fileno()).st_ino}]"
+        return any(inode in open_files(pid) for pid in self.members(generation))
+
+    def output(self, generation):
+        """The last lines that were printed since it started."""
+        try:
+            with open(self.places.app_log, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                start = max(generation.log_start if generation.log_start <= size else 0, size - 16384)
+                file.seek(start)
+                text = file.read(16384).decode(errors="replace")
+        except OSError:
+            return ""
+        return text if start == generation.log_start else text.partition("\n")[2]
+
+    def settle(self, serving):
+        """Nothing starts or retires: sockets that no generation listens on any more can go."""
+        for port in [port for port in self.listeners if port != serving.manifest["port"]]:
+            self.listeners.pop(port).close()
+            os.unlink(f"{self.places.net}/{port}.sock")
+
+    def tidy(self):
+        """Keeps the log bounded. It is copied and cut, because every generation appends to the same file."""
+        log = self.places.app_log
+        if os.path.exists(log) and os.path.getsize(log) > LOG_LIMIT:
+            shutil.copyfile(log, log + ".1")
+            os.truncate(log, 0)
+
+
+def bind(folder, name):
+    """A Unix socket for our user alone; named within its folder, as the whole path may be too long for a socket."""
+    before = os.getcwd()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.chdir(folder)
+        if os.path.exists(name):
+            os.unlink(name)
+        listener.bind(name)
+        os.chmod(name, 0o600)
+    finally:
+        os.chdir(before)
+    listener.listen(2048)
+    # Out of the way of LISTEN_FD: a file descriptor copied onto itself would stay closed to the child.
+    fd = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, 10)
+    listener.close()
+    return socket.socket(fileno=fd)
+
+
+def open_files(pid):
+    """What a process holds open, as Linux names it."""
+    found = set()
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+            except OSError:
+                pass
+    except OSError:
+        pass
+    return found

@@ -1,0 +1,85 @@
+"""What takes its time, done in threads: asking SSM for the token, putting a release on disk."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+from aws import AwsError, backoff
+from bootstrap import fetch
+from decide import Token
+
+COMPILE_SECONDS = 5  # A new release is started after so long even if it is not compiled yet.
+KEEP = 3  # Releases that stay on disk: the current one, the one before, one more.
+
+
+def read_token(aws, name):
+    """The newest version that SSM has: what a tag says about it only rings the bell."""
+    held = aws.ssm("GetParameter", Name=f"/devopsctl/{name}/token", WithDecryption=True)["Parameter"]
+    try:
+        value = json.loads(held["Value"])
+        if not isinstance(value["current"], str) or not value["current"]:
+            raise ValueError
+        until = value.get("previous_until") or 0
+        return Token(held["Version"], value["current"], value.get("previous") or None, float(until))
+    except (ValueError, KeyError, TypeError):
+        # Without the cause: it would show what the parameter holds.
+        text = f"the parameter /devopsctl/{name}/token (version {held.get('Version')}) is not as devopsctl writes it"
+        raise AwsError("BadToken", f"{text}: set a token again, with `devopsctl set-token`") from None
+
+
+def prepare(aws, name, release, places, wanted):
+    """Puts a release on disk, compiled, so that no generation of it has to be compiled again."""
+    attempt = 0
+    while True:
+        try:
+            folder = fetch(aws, name, release, places.releases)
+            break
+        except AwsError as problem:
+            if attempt >= 5 and problem.status not in (403, 404) or not problem.may_pass() or not wanted():
+                raise
+            print(f"agent: {problem}", flush=True)
+            time.sleep(backoff(attempt, 0.5, 8))
+            attempt += 1
+    compiled = folder + "/.compiled"
+    if not os.path.exists(compiled):
+        parts = [f"{folder}/{part}" for part in ("site", "app", "agent")]
+        compiler = subprocess.Popen(
+            [sys.executable, "-m", "compileall", "-qq", "-j0", *parts], cwd=folder, stdin=subprocess.DEVNULL
+        )
+        try:
+            compiler.wait(COMPILE_SECONDS)
+            write_mark(compiled)
+        except subprocess.TimeoutExpired:
+            pass  # It goes on by itself; what it has not reached is compiled by whoever imports it.
+
+
+def write_mark(path):
+    with open(path, "w"):
+        pass
+
+
+def on_disk(places):
+    """The releases that are there and compiled."""
+    names = [name for name in os.listdir(places.releases) if re.fullmatch("[0-9a-f]{64}", name)]
+    return {name for name in names if os.path.exists(f"{places.releases}/{name}/.compiled")}
+
+
+def prune(places, keep):
+    """Takes old releases away: first by name, at once and atomically; what then takes time is left to the caller."""
+    folder = places.releases
+    found = [name for name in os.listdir(folder) if re.fullmatch("[0-9a-f]{64}", name)]
+    found.sort(key=lambda name: (name in keep, os.stat(f"{folder}/{name}").st_mtime), reverse=True)
+    gone = found[max(KEEP, len(keep & set(found))) :]
+    for name in gone:
+        os.rename(f"{folder}/{name}", f"{folder}/{name}.old")
+    return set(gone)
+
+
+def sweep(places):
+    for name in os.listdir(places.releases):
+        if name.endswith(".old"):
+            shutil.rmtree(f"{places.releases}/{name}", ignore_errors=True)

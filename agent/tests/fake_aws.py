@@ -1,0 +1,181 @@
+"""A tiny AWS on loopback: the metadata service, S3 and SSM, as far as a machine meets them.
+
+Every signed call is verified with botocore, and everything that happens is kept for the test to look at.
+"""
+
+import hashlib
+import json
+import threading
+import time
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+
+ACCOUNT, REGION, INSTANCE = "123456789012", "eu-central-1", "i-0123456789abcdef0"
+KEYS = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "secret/key+example", "Token": "session//token+="}
+BUCKET = f"devopsctl-{ACCOUNT}-{REGION}-an"
+
+
+class FakeAws:
+    def __init__(self, name="shop"):
+        self.name = name
+        self.tags = {"devopsctl:name": name}
+        self.role = True
+        self.objects, self.parameters = {}, {}
+        self.reports = []  # (time, parsed report)
+        self.calls = []  # (service or "imds", what)
+        self.faults = {}  # what -> (status, body) or a callable; answered instead
+        self.skew = 0  # Seconds by which this AWS's clock is ahead.
+        self.change = threading.Condition()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"aws": self}))
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def put_release(self, archive):
+        """As the CLI does it: the id is the archive's sha256."""
+        release = hashlib.sha256(archive).hexdigest()
+        self.objects[f"{self.name}/releases/{release}.tar.gz"] = archive
+        return release
+
+    def put_token(self, current, previous=None, until=None, ring=True):
+        value = json.dumps({"current": current, "previous": previous, "previous_until": until})
+        version = self.put_parameter(f"/devopsctl/{self.name}/token", value)
+        if ring:
+            self.tags["devopsctl:token"] = str(version)
+        return version
+
+    def put_parameter(self, name, value):
+        with self.change:
+            version = self.parameters.get(name, (0, ""))[0] + 1
+            self.parameters[name] = version, value
+            if "/report/" in name:
+                self.reports.append((time.monotonic(), json.loads(value), value))
+            self.change.notify_all()
+        return version
+
+    def wait_report(self, condition, seconds=30):
+        """The first report, also of those that were written already, that meets a condition."""
+        with self.change:
+            found = self.change.wait_for(lambda: [each for _, each, _ in self.reports if condition(each)], seconds)
+        assert found, f"no such report within {seconds} s; the last ones: {[each for _, each, _ in self.reports[-3:]]}"
+        return found[0]
+
+
+class Handler(BaseHTTPRequestHandler):
+    aws = None
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def answer(self, status, body=b"", kind="text/plain"):
+        body = body.encode() if isinstance(body, str) else body
+        self.send_response_only(status)
+        self.send_header("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + self.aws.skew)))
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self):
+        if self.path == "/latest/api/token":
+            assert self.headers["X-aws-ec2-metadata-token-ttl-seconds"]
+            return self.answer(200, "a-session")
+        return self.answer(405)
+
+    def do_GET(self):
+        if self.path.startswith("/latest/"):
+            return self.metadata(self.path[len("/latest/") :])
+        return self.s3()
+
+    def metadata(self, path):
+        aws = self.aws
+        aws.calls.append(("imds", path))
+        fault = aws.faults.get("imds")
+        if fault:
+            return self.answer(*fault)
+        if self.headers["X-aws-ec2-metadata-token"] != "a-session":
+            return self.answer(401)
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+        role = {"Code": "Success", **KEYS, "Expiration": ends}
+        known = {
+            "meta-data/instance-id": INSTANCE,
+            "meta-data/services/domain": "amazonaws.com",
+            "dynamic/instance-identity/document": json.dumps(
+                {"accountId": ACCOUNT, "region": REGION, "instanceId": INSTANCE}
+            ),
+            **{f"meta-data/tags/instance/{key}": value for key, value in aws.tags.items()},
+        }
+        if aws.role:
+            known["meta-data/iam/security-credentials/"] = "the-role"
+            known["meta-data/iam/security-credentials/the-role"] = json.dumps(role)
+        if path in known:
+            return self.answer(200, known[path])
+        return self.answer(404)
+
+    def signed(self, service, body):
+        """Whether botocore would have signed this request the same way."""
+        sent = self.headers["Authorization"]
+        names = sent.split("SignedHeaders=")[1].split(",")[0].split(";")
+        headers = {name: self.headers[name] for name in names if name not in ("host", "x-amz-date")}
+        request = botocore.awsrequest.AWSRequest(
+            self.command, f"http://{self.headers['Host']}{self.path}", headers, body
+        )
+        request.context["timestamp"] = self.headers["X-Amz-Date"]
+        credentials = botocore.credentials.Credentials(*KEYS.values())
+        kind = botocore.auth.S3SigV4Auth if service == "s3" else botocore.auth.SigV4Auth
+        signer = kind(credentials, service, REGION)
+        text = signer.string_to_sign(request, self.canonical(signer, request, names))
+        return sent.endswith(f"Signature={signer.signature(text, request)}")
+
+    def canonical(self, signer, request, names):
+        request.headers["X-Amz-Date"] = self.headers["X-Amz-Date"]
+        if "host" not in request.headers:
+            request.headers["host"] = self.headers["Host"]
+        return signer.canonical_request(request)
+
+    def s3(self):
+        aws = self.aws
+        aws.calls.append(("s3", self.path))
+        fault = aws.faults.get("s3")
+        if callable(fault):
+            return fault(self)
+        if fault:
+            return self.answer(*fault)
+        assert self.headers["x-amz-expected-bucket-owner"] == ACCOUNT
+        if not self.signed("s3", b""):
+            return self.answer(403, "<Error><Code>SignatureDoesNotMatch</Code><Message>wrong</Message></Error>")
+        _, bucket, key = self.path.split("/", 2)
+        found = aws.objects.get(urllib.parse.unquote(key)) if bucket == BUCKET else None
+        if found is None:
+            return self.answer(404, "<Error><Code>NoSuchKey</Code><Message>The key does not exist.</Message></Error>")
+        return self.answer(200, found)
+
+    def do_POST(self):
+        aws = self.aws
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        action = self.headers["X-Amz-Target"].split(".")[1]
+        request = json.loads(body)
+        aws.calls.append(("ssm", action))
+        fault = aws.faults.get(action)
+        if fault:
+            return self.answer(*fault)
+        if not self.signed("ssm", body):
+            return self.answer(400, '{"__type":"InvalidSignatureException","message":"wrong"}')
+        if action == "PutParameter":
+            assert "{{" not in request["Value"] and len(request["Value"].encode()) <= 4096
+            return self.answer(200, json.dumps({"Version": aws.put_parameter(request["Name"], request["Value"])}))
+        if request["Name"] not in aws.parameters:
+            return self.answer(400, '{"__type":"ParameterNotFound","message":""}')
+        version, value = aws.parameters[request["Name"]]
+        return self.answer(
+            200, json.dumps({"Parameter": {"Name": request["Name"], "Value": value, "Version": version}})
+        )

@@ -1,0 +1,181 @@
+"""A machine as the sandbox boots it: a folder that stands for `/`, the user-data as its program, nothing else."""
+
+import contextlib
+import functools
+import gzip
+import http.client
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+AGENT = pathlib.Path(__file__).resolve().parent.parent
+APP = AGENT.parent / "app"
+PORT = 8080
+
+
+def user_data():
+    """As the CLI makes it: the two modules as one program."""
+    bootstrap = (AGENT / "bootstrap.py").read_text()
+    lines = [line for line in bootstrap.splitlines(True) if not line.startswith("from aws import")]
+    return "#!/usr/bin/env python3\n" + (AGENT / "aws.py").read_text() + "".join(lines)
+
+
+@functools.lru_cache(None)
+def site(gunicorn):
+    """The dependencies of app/ with one version of gunicorn, as files: name -> content."""
+    with tempfile.TemporaryDirectory() as folder:
+        what = ["-r", str(APP / "requirements.txt"), f"gunicorn{gunicorn}"]
+        uv = shutil.which("uv") or "uv"
+        subprocess.run([uv, "pip", "install", "-q", "--python", sys.executable, "--target", folder, *what], check=True)
+        shutil.rmtree(folder + "/bin", ignore_errors=True)
+        return {
+            f"site/{path.relative_to(folder)}": path.read_bytes()
+            for path in pathlib.Path(folder).rglob("*.*")
+            if path.is_file()
+        }
+
+
+def release(gunicorn=">=23", app=None, agent=None, **manifest):
+    """An archive. `app`: source of app.py, else app/ as it stands; `agent`: files that are different in it."""
+    settings = {
+        "v": 1,
+        "wsgi": "app:app",
+        "workers": 2,
+        "threads": 4,
+        "env": {},
+        "port": PORT,
+        "health": {"path": "/", "timeout": 30},
+        "token": {"env": "APP_SECRET_TOKEN", "enforce": True, "path": "/"},
+        **manifest,
+    }
+    files = {
+        "manifest.json": json.dumps(settings).encode(),
+        "app/app.py": app.encode() if app else (APP / "app.py").read_bytes(),
+        **{f"agent/{path.name}": path.read_bytes() for path in AGENT.iterdir() if path.is_file()},
+        **{f"agent/{name}": text.encode() for name, text in (agent or {}).items()},
+        **site(gunicorn),
+    }
+    return pack(files)
+
+
+def pack(files):
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=1) as zipped:
+        with tarfile.open(fileobj=zipped, mode="w") as tar:
+            for name, content in sorted(files.items()):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+class Machine:
+    def __init__(self, aws, root=None):
+        self.aws = aws
+        self.root = pathlib.Path(root or tempfile.mkdtemp(prefix="machine-"))
+        for folder in ("bin", "net", "opt", "run", "tmp", "root", "var/lib", "var/log"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        os.chmod(self.root / "net", 0o700)
+        self.program = None
+
+    def boot(self):
+        python = self.root / "bin/python3"
+        if not python.exists():
+            python.symlink_to(sys.executable)
+        script = self.root / "user-data"
+        script.write_text(user_data())
+        script.chmod(0o755)
+        environment = {
+            "DEVOPSCTL_ROOT": str(self.root),
+            "DEVOPSCTL_RUNNER": "process",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.aws.url,
+            "AWS_ENDPOINT_URL": self.aws.url,
+            "PATH": f"{self.root}/bin:/usr/bin:/bin",
+            "HOME": str(self.root / "root"),
+            "TMPDIR": str(self.root / "tmp"),
+            "LANG": "C.UTF-8",
+        }
+        console = open(self.root / "var/log/console.log", "ab")
+        self.program = subprocess.Popen(
+            [str(script)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,
+        )
+        console.close()
+        return self
+
+    def stop(self):
+        """As a reboot does: the program may end what runs."""
+        self.program.send_signal(signal.SIGTERM)
+        return self.program.wait(20)
+
+    def destroy(self):
+        if self.program:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.program.pid, signal.SIGKILL)
+            self.program.wait()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def console(self):
+        return (self.root / "var/log/console.log").read_text()
+
+    def app_log(self):
+        return (self.root / "var/log/app.log").read_text()
+
+    def running(self):
+        return json.loads((self.root / "run/devopsctl/running.json").read_text())["generations"]
+
+    def pid(self, role="serving"):
+        return next(each["pid"] for each in self.running() if each["role"] == role)
+
+    def connect(self, timeout=15):
+        return UnixConnection(self.root / f"net/{PORT}.sock", timeout)
+
+    def get(self, token=None, path="/", timeout=15):
+        """(status, text) of one request on a connection of its own."""
+        connection = self.connect(timeout)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Token {token}"} if token else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.unix_path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        here = os.open(os.path.dirname(self.unix_path), os.O_RDONLY)
+        try:
+            # By way of /proc, as the path may be too long for a socket.
+            self.sock.connect(f"/proc/self/fd/{here}/{os.path.basename(self.unix_path)}")
+        finally:
+            os.close(here)
+
+
+def until(condition, seconds=20, what="it"):
+    """Waits until a condition holds; its value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
+        time.sleep(0.01)

@@ -1,0 +1,176 @@
+"""gunicorn's threaded worker with an end that can be relied on.
+
+gunicorn's own one drops a connection that it has accepted but not yet read when it is told to end (23), or goes on
+answering new requests on old connections after it (27). A token that was changed must not do either. Here a connection
+is in one of two states:
+
+    waiting  nobody has said anything yet, or since the last answer: in the poller
+    busy     its request is being answered: in a thread, with gunicorn's own code
+
+and a worker that is told to end (SIGTERM) takes three steps: it accepts nothing more; it gives the waiting ones a
+moment to speak, answers those that do with `Connection: close`, and closes the others; then it **closes the listening
+socket**, by which the agent knows that nothing new will be answered here; and finishes what is busy.
+"""
+
+import collections
+import errno
+import functools
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+# What waiting connections get at the end, in seconds: a client that has had an answer must expect the connection to be
+# closed, and tries again; one that was just accepted has its first request on the way.
+IDLE, SILENT = 0.5, 2.0
+
+
+class Worker(ThreadWorker):
+    proof = None
+
+    def load_wsgi(self):
+        try:
+            super().load_wsgi()
+        except BaseException as problem:
+            text = str(problem) or repr(problem)
+            self.proof.failed(self, f"the app can't be loaded: {type(problem).__name__}: {text}")
+            if isinstance(problem, SystemExit):
+                sys.exit(3)  # Else gunicorn would start it again, for ever.
+            raise
+
+    def run(self):
+        self.waiting, self.busy, self.finished = {}, set(), collections.deque()
+        self.wsgi = self.polite(self.wsgi)
+        # The app may have taken these two for itself while it was loaded.
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.set_wakeup_fd(self.PIPE[1], warn_on_full_buffer=False)
+        self.poller.register(self.PIPE[0], selectors.EVENT_READ, self.woken)
+        self.accepting = False
+        while self.alive and not self.proof.complete(self):
+            self.notify()
+            time.sleep(0.01)
+        while self.alive and self.ppid == os.getppid():
+            self.accept_more(len(self.waiting) + len(self.busy) < self.worker_connections)
+            self.turn(1.0)
+        self.alive = False
+        self.retire()
+
+    def retire(self):
+        now = time.monotonic()
+        end = now + self.cfg.graceful_timeout
+        self.accept_more(False)
+        for conn, until in self.waiting.items():
+            self.waiting[conn] = min(until, now + (IDLE if conn.initialized else SILENT))
+        while self.waiting and time.monotonic() < end:
+            self.turn(0.05)
+        for listener in self.sockets:
+            listener.close()
+        while self.busy and time.monotonic() < end:
+            self.turn(1.0)
+        self.tpool.shutdown(False)
+
+    def handle_exit(self, sig, frame):
+        self.alive = False
+
+    def turn(self, seconds):
+        """Whatever happens next, or nothing for so long."""
+        self.notify()
+        for key, _ in self.poller.select(seconds):
+            key.data(key.fileobj)
+        now = time.monotonic()
+        for conn in [conn for conn, until in self.waiting.items() if until <= now]:
+            self.poller.unregister(conn.sock)
+            del self.waiting[conn]
+            self.close(conn)
+
+    def accept_more(self, more):
+        if more != self.accepting:
+            for listener in self.sockets:
+                if more:
+                    listener.setblocking(False)
+                    self.poller.register(listener, selectors.EVENT_READ, self.accept)
+                else:
+                    self.poller.unregister(listener)
+            self.accepting = more
+
+    def accept(self, listener):
+        try:
+            sock, client = listener.accept()
+        except OSError as problem:
+            if problem.errno in (errno.EAGAIN, errno.ECONNABORTED):
+                return  # Another worker was faster, or the client gave up.
+            raise
+        self.wait(TConn(self.cfg, sock, client, listener.getsockname()))
+
+    def wait(self, conn):
+        """Until the client speaks."""
+        conn.sock.setblocking(False)
+        self.waiting[conn] = time.monotonic() + self.cfg.keepalive
+        self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self.begin, conn))
+
+    def begin(self, conn, sock):
+        """A client speaks: a thread answers."""
+        self.poller.unregister(sock)
+        del self.waiting[conn]
+        self.enqueue_req(conn)
+
+    def enqueue_req(self, conn):
+        self.busy.add(conn)
+        conn.data_ready = True  # gunicorn 27 would wait once more.
+        self.tpool.submit(self.answer, conn).add_done_callback(functools.partial(self.done, conn))
+
+    def answer(self, conn):
+        conn.init()
+        return self.handle(conn)
+
+    def done(self, conn, future):
+        """In the thread: leave the rest to the main loop."""
+        self.finished.append((conn, future))
+        try:
+            os.write(self.PIPE[1], b".")
+        except BlockingIOError:
+            pass  # The main loop has enough to wake up for.
+
+    def woken(self, pipe):
+        """Signals and finished requests come through the pipe."""
+        os.read(pipe, 4096)
+        while self.finished:
+            conn, future = self.finished.popleft()
+            self.busy.discard(conn)
+            result = None if future.cancelled() or future.exception() else future.result()
+            keep = result[0] if isinstance(result, tuple) else result is True  # 23 and before, or after.
+            if not keep or not self.alive:
+                self.close(conn)
+            elif conn.parser.unreader.buf.getvalue():
+                self.enqueue_req(conn)  # The next request has been read along with the last one.
+            else:
+                self.wait(conn)
+
+    def close(self, conn):
+        """Reads what is left first: closing with unread data would take the answer away from the client again."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            for _ in range(16):
+                if not conn.sock.recv(65536):
+                    break
+        except OSError:
+            pass
+        conn.close()
+
+    def polite(self, app):
+        """The app, so that an answer which begins when this worker is to end says `Connection: close`."""
+
+        def wrapped(environ, start_response):
+            def start(*args, **kwargs):
+                if not self.alive:
+                    start_response.__self__.force_close()
+                return start_response(*args, **kwargs)
+
+            return app(environ, start)
+
+        return wrapped
