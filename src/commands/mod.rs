@@ -36,7 +36,9 @@ fn outcome(cli: Cli) -> Result<ExitCode> {
     }
     log_calls(cli.globals.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        Failure::failed("this machine gives no threads").because(error.to_string()).next("end other programs, then try again")
+        Failure::failed("this machine gives no threads")
+            .because(error.to_string())
+            .next("end other programs, then try again")
     })?;
     runtime.block_on(run(cli))
 }

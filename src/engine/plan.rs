@@ -54,7 +54,7 @@ impl Kind {
             Kind::Instance => "instance",
             Kind::Attachment => "profile",
             Kind::Address => "address",
-            Kind::Doorbell => "orders",
+            Kind::Doorbell => "agent",
             Kind::Leftovers => "old instance",
             Kind::Reports => "reports",
         }

@@ -159,7 +159,7 @@ async fn create(context: &Context, rules: Vec<Rule>, mut tags: Tags) -> Result<S
     };
     let request = || {
         let specification = tagged(ResourceType::SecurityGroup, &tags);
-        let description = format!("{name}: the app's port only");
+        let description = format!("{name}: the port of the app only");
         context
             .aws
             .ec2

@@ -47,6 +47,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "hooks.py",
     "images.json",
     "instances.py",
+    "key_pairs.py",
     "launches.py",
     "parameters.py",
     "profiles.py",

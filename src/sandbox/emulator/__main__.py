@@ -51,6 +51,6 @@ class Emulator:
 if __name__ == "__main__":
     # No advice on production servers.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    emulator = Emulator()
+    # Before the services are loaded: that makes the first region's stores.
     rules.install()
-    run_simple(f"unix://{sys.argv[1]}", 0, emulator, threaded=True, request_handler=Handler)
+    run_simple(f"unix://{sys.argv[1]}", 0, Emulator(), threaded=True, request_handler=Handler)

@@ -1,9 +1,12 @@
 """Buckets: whose they are, what a new one is like, and that a name rests after its bucket is deleted."""
 
+import json
+
 import clock
 import settings
+from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.exceptions import S3ClientError
-from moto.s3.models import PublicAccessBlock, S3Backend, s3_backends
+from moto.s3.models import FakeBucket, PublicAccessBlock, S3Backend, s3_backends
 from moto.s3.responses import S3Response
 
 # Names whose bucket was just deleted.
@@ -47,8 +50,25 @@ def install():
             return deleted
 
     S3Backend.create_bucket, S3Backend.delete_bucket = create_bucket, delete_bucket
+    FakeBucket.get_permission = get_permission
     for name in ("_bucket_response", "_key_response"):
         setattr(S3Response, name, of_expected_owner(getattr(S3Response, name)))
+
+
+def get_permission(bucket, action, resource):
+    """What the bucket's policy says of a call. moto knows no conditions: it would refuse everything to everybody where
+    only unencrypted calls are refused. Loopback stands for TLS here, so that statement never applies."""
+    if bucket.policy is None:
+        return PermissionResult.NEUTRAL
+    policy = json.loads(bucket.policy)
+    statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+    policy["Statement"] = [one for one in statements if not only_unencrypted(one)]
+    return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
+
+
+def only_unencrypted(statement):
+    """Whether it is about calls that do not come over TLS."""
+    return str(statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport", "")).lower() == "false"
 
 
 def of_expected_owner(original):

@@ -31,11 +31,18 @@ def install():
 
     def associated(association, *args, **kwargs):
         associate(association, *args, **kwargs)
-        association.roles_then = list(association.iam_instance_profile.roles)
+        remember(association)
 
     InstanceProfile.__init__ = made
     IAMBackend.add_role_to_instance_profile = added
     IamInstanceProfileAssociation.__init__ = associated
+
+
+def remember(association):
+    """The association has the profile's role of this moment, and the instance shows the profile's own id."""
+    profile = association.iam_instance_profile
+    association.roles_then = list(profile.roles)
+    association.instance.iam_instance_profile = {"Arn": profile.arn, "Id": profile.id}
 
 
 def unheard(profile):
@@ -72,8 +79,7 @@ def associate_iam_instance_profile(call, proceed):
 def replace_iam_instance_profile_association(call, proceed):
     require_known(call)
     result = proceed()
-    association = result.result["IamInstanceProfileAssociation"]
-    association.roles_then = list(association.iam_instance_profile.roles)
+    remember(result.result["IamInstanceProfileAssociation"])
     return result
 
 

@@ -8,6 +8,7 @@ import buckets
 import groups  # noqa: F401
 import hooks
 import instances
+import key_pairs  # noqa: F401
 import launches
 import parameters
 import profiles
