@@ -14,12 +14,13 @@ import time
 import decide
 import renewal
 import tasks
-from aws import Aws, AwsError, Metadata, since_boot
 from bootstrap import BadRelease
 from decide import State, Wanted
 from fleet import Fleet
 from places import Places, read_json, write_json
 from report import Reporter, mask
+
+from aws import Aws, AwsError, Metadata, since_boot
 
 PATIENCE = 1.0  # A phase on the way is reported when it has lasted this long.
 STOP_SECONDS = 10  # What requests may take to end when the machine stops.
@@ -174,8 +175,8 @@ class Agent:
             "token": serving and serving.token,
             "phase": phase,
             "healthy": serving is not None,
-            "error": error and self.mask(error),
-            "log_tail": self.mask(tail),
+            "error": error and self.mask(self.places.shorten(error)),
+            "log_tail": self.mask(self.places.shorten(tail)),
         }
         now = time.monotonic()
         if report != self.said:

@@ -98,7 +98,8 @@ class Fleet:
         failure = generation.failure()
         ended = self.runner.ended(generation)
         if not failure and not ended and generation.proved():
-            return self.promote(generation)
+            self.promote(generation)
+            return
         if not failure and ended:
             failure = f"gunicorn ended before it was ready: {ended}", ""
         if not failure and time.monotonic() > generation.until:

@@ -49,6 +49,7 @@ keepalive = 15
 timeout = manifest["health"]["timeout"] + 30  # A deadlock's; a start that takes too long is ended by the agent.
 control_socket_disable = True
 errorlog = "-"
+loglevel = "warning"  # What it says of itself would hide what the app says.
 if os.path.isdir("/dev/shm"):
     worker_tmp_dir = "/dev/shm"  # A worker's heartbeat must not wait for a disk.
 

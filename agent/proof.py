@@ -44,7 +44,7 @@ class Proof:
     def failed(self, worker, reason):
         """Called with what an exception left; silent unless the whole generation depends on this worker."""
         if self.is_first(worker) and not self.proved:
-            self.say(failed=reason, detail=traceback.format_exc())
+            self.say(failed=reason, detail=story(sys.exc_info()[1], worker))
 
     def prove(self, worker):
         if not self.is_first(worker):
@@ -54,8 +54,7 @@ class Proof:
             self.check_guard(worker.wsgi)
         except Failed as problem:
             cause = problem.__cause__
-            detail = "".join(traceback.format_exception(type(cause), cause, cause.__traceback__)) if cause else ""
-            self.say(failed=str(problem), detail=detail)
+            self.say(failed=str(problem), detail=story(cause, worker) if cause else "")
             sys.exit(3)  # gunicorn's own code for a worker that can't boot: its master ends, too.
         self.proved = True
         self.say(proved=worker.pid)
@@ -98,6 +97,14 @@ class Proof:
                     f"the app answers {status} at {path} {how}, so it is open to everyone: let it refuse, "
                     "or say `token.enforce: false` in deploy.yaml if that is meant"
                 )
+
+
+def story(problem, worker):
+    """A traceback that begins in the app: how gunicorn got there tells nobody anything."""
+    frame = problem.__traceback__
+    while frame and not frame.tb_frame.f_code.co_filename.startswith(worker.cfg.chdir):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(problem), problem, frame))
 
 
 def ask(app, path, token):

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 
-from aws import AwsError, backoff
 from bootstrap import fetch
 from decide import Token
+
+from aws import AwsError, backoff
 
 COMPILE_SECONDS = 5  # A new release is started after so long even if it is not compiled yet.
 KEEP = 3  # Releases that stay on disk: the current one, the one before, one more.

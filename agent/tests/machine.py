@@ -69,12 +69,12 @@ def release(gunicorn=">=23", app=None, agent=None, **manifest):
 
 def pack(files):
     buffer = io.BytesIO()
-    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=1) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w") as tar:
-            for name, content in sorted(files.items()):
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
+    zipped = gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=1)
+    with zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+        for name, content in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 

@@ -3,10 +3,14 @@
 use super::{ApiError, Settings};
 use crate::error::{Exit, Failure};
 
+const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
+
 /// Turns an API error into words: `what` failed, why, and what to type next.
 pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
     let (exit, next) = advice(error);
     let code = if error.code.is_empty() { "no answer" } else { &error.code };
+    // Everything fails with such credentials; which call was the first to say so tells nothing.
+    let what = if error.is(&EXPIRED) { "the AWS credentials have expired".to_owned() } else { what.into() };
     Failure::new(exit, what)
         .because(format!("{} says {code}: {}", error.action, error.message.trim_end_matches('.')))
         .next(next)
@@ -14,7 +18,6 @@ pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
 
 fn advice(error: &ApiError) -> (Exit, String) {
     let denied = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"];
-    let expired = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
     let clock = ["RequestTimeTooSkewed", "InvalidSignatureException"];
     let unknown = [
         "AuthFailure",
@@ -35,7 +38,7 @@ fn advice(error: &ApiError) -> (Exit, String) {
             format!("let an administrator allow {} to you, or choose another --profile", error.action),
         );
     }
-    if error.is(&expired) {
+    if error.is(&EXPIRED) {
         return (
             Exit::Denied,
             "get new credentials (aws sso login, or aws login), then run the same command again".into(),
@@ -101,6 +104,10 @@ pub(super) fn no_credentials<E: std::error::Error>(settings: &Settings, error: &
     while let Some(below) = cause {
         reason = below.to_string();
         cause = below.source();
+    }
+    if reason.starts_with("no credentials found in chain") {
+        tracing::debug!("{reason}");
+        reason = "neither the environment, nor an AWS profile, nor this machine has any".to_owned();
     }
     let whose = settings.profile.as_ref().map_or_else(String::new, |profile| format!(" for profile {profile}"));
     Failure::new(Exit::Denied, format!("no AWS credentials were found{whose}"))

@@ -166,6 +166,7 @@ fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
     let deployment = match tree::parse(text) {
         Ok(tree) => deployment(&mut reader, tree, folder),
         Err((what, span)) => {
+            settings(text).for_each(|span| reader.hide(span));
             reader.find(span, what, "here", "correct the YAML; text that begins with a sign is best put in quotes");
             None
         }
@@ -182,6 +183,20 @@ fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
                 .findings(findings))
         }
     }
+}
+
+/// In a file that cannot be read, whatever looks like the value of an environment variable may be a secret.
+fn settings(text: &str) -> impl Iterator<Item = miette::SourceSpan> {
+    let mut offset = 0;
+    text.split_inclusive('\n').filter_map(move |line| {
+        let start = offset;
+        offset += line.len();
+        let (key, value) = line.split_once(':')?;
+        let name = key.trim_start().trim_start_matches(['-', ' ', '"', '\'']);
+        let setting = !name.is_empty() && name.chars().all(|c| !c.is_lowercase());
+        let blank = value.len() - value.trim_start().len();
+        setting.then(|| (start + key.len() + 1 + blank, value.trim().len()).into())
+    })
 }
 
 /// Walks the whole tree, whatever it finds, so that everything is said at once.
@@ -278,6 +293,7 @@ fn env_section(reader: &mut Reader, node: Option<Node>, token_env: &str) -> BTre
             reader.find(key.span, format!("`{}` {}", key.name, wrong.what), "here", wrong.hint);
         } else if key.name == token_env || key.name == format!("{token_env}_PREVIOUS") {
             let hint = "take it out; the token is set with `devopsctl set-token` and never stands in a file";
+            reader.hide(found.node.span);
             reader.find(key.span, format!("`app.env` sets `{}`, which holds the token", key.name), "here", hint);
         } else if let Some(value) = env_value(reader, &found) {
             env.insert(key.name, value);

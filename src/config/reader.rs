@@ -12,11 +12,12 @@ pub struct Reader<'a> {
     file: &'a Path,
     text: &'a str,
     findings: Vec<Finding>,
+    hidden: Vec<SourceSpan>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(file: &'a Path, text: &'a str) -> Self {
-        Self { file, text, findings: Vec::new() }
+        Self { file, text, findings: Vec::new(), hidden: Vec::new() }
     }
 
     /// Notes a mistake at a place.
@@ -27,12 +28,27 @@ impl<'a> Reader<'a> {
         label: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let source = NamedSource::new(self.file.display().to_string(), self.text.to_owned()).with_language("yaml");
+        let source = NamedSource::new(self.file.display().to_string(), String::new());
         self.findings.push(Finding { what: what.into(), label: label.into(), span, hint: hint.into(), source });
     }
 
-    /// All findings, in the order of the file.
+    /// Keeps a place out of everything that is shown.
+    pub fn hide(&mut self, span: SourceSpan) {
+        self.hidden.push(span);
+    }
+
+    /// All findings, in the order of the file, each with the file's text as it may be shown.
     pub fn into_findings(mut self) -> Vec<Finding> {
+        let mut text = self.text.as_bytes().to_vec();
+        for span in &self.hidden {
+            let end = (span.offset() + span.len()).min(text.len());
+            text[span.offset().min(end)..end].fill(b'*');
+        }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let name = self.file.display().to_string();
+        for finding in &mut self.findings {
+            finding.source = NamedSource::new(&name, text.clone()).with_language("yaml");
+        }
         self.findings.sort_by_key(|finding| finding.span.offset());
         self.findings
     }

@@ -1,7 +1,5 @@
 //! What `deploy.yaml` may say, and how every mistake in it is shown.
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
-
 use super::*;
 
 struct Project(tempfile::TempDir);
@@ -28,10 +26,7 @@ fn bad(text: &str) -> String {
 }
 
 fn render(failure: &Failure) -> String {
-    let mut out = String::new();
-    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
-    handler.render_report(&mut out, failure).unwrap();
-    out
+    crate::ui::render(failure, 100, false)
 }
 
 #[test]
@@ -81,6 +76,18 @@ instance:
 tags:
   cost centre: 12
 "));
+}
+
+#[test]
+fn a_token_in_the_file_is_not_shown() {
+    for text in [
+        "name: hello\napp:\n  path: app\n  env:\n    APP_SECRET_TOKEN: not-for-your-eyes\n",
+        "name: hello\napp:\n  path: app\n  env:\n    APP_SECRET_TOKEN: not-for-your-eyes\n   oops: [\n",
+    ] {
+        let shown = bad(text);
+        assert!(shown.contains("APP_SECRET_TOKEN: *"), "{shown}");
+        assert!(!shown.contains("not-for-your-eyes"), "{shown}");
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub fn parse(text: &str) -> Result<Node, (String, SourceSpan)> {
         return Ok(Node { value: Value::Null, span: (0, 0).into() });
     }
     serde_yaml::from_str::<Spanned<Value>>(text).map(node).map_err(|error| {
-        let span = error.location().map_or((0, 0).into(), place);
+        let span = error.location().map_or((0, 0).into(), |location| spot(text, location));
         (headline(&error), span)
     })
 }
@@ -69,10 +69,22 @@ fn headline(error: &serde_yaml::Error) -> String {
     let text = error.without_snippet().to_string();
     let line = text.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
-    match line.rfind(" at line ") {
-        Some(end) => line[..end].trim_end_matches(',').to_owned(),
-        None => line.to_owned(),
+    let line = line.rfind(" at line ").map_or(line, |end| line[..end].trim_end_matches(','));
+    // Advice to programmers.
+    let line = line.find(", set DuplicateKeyPolicy").map_or(line, |end| &line[..end]);
+    line.to_owned()
+}
+
+/// Some of the library's errors know their line and column only.
+fn spot(text: &str, location: Location) -> SourceSpan {
+    let known = location.span().byte_offset().is_some();
+    let line = usize::try_from(location.line()).unwrap_or(1).saturating_sub(1);
+    let column = usize::try_from(location.column()).unwrap_or(1).saturating_sub(1);
+    if known {
+        return place(location);
     }
+    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    ((start + column).min(text.len()), 0).into()
 }
 
 fn node(spanned: Spanned<Value>) -> Node {

@@ -76,7 +76,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
                 return Ok(report);
             }
             if goal.failed(&report) {
-                sink.event(Event::Fail(TOPIC, "it does not start".into()));
+                sink.event(Event::Fail(TOPIC, "not taken into service".into()));
                 return Err(broken(watch, &report));
             }
             if report.phase != last.0 {
@@ -129,7 +129,7 @@ async fn alive(aws: &Aws, name: &str, id: &str) -> Result<()> {
 
 fn broken(watch: &Watch, report: &Report) -> Failure {
     let error = report.error.as_deref().unwrap_or("it does not become healthy");
-    let mut failure = Failure::new(Exit::Unhealthy, format!("the app does not start: {error}"));
+    let mut failure = Failure::new(Exit::Unhealthy, "the app is not taken into service").because(error);
     if !report.log_tail.trim().is_empty() {
         failure = failure.because(format!("it printed:\n{}", report.log_tail.trim_end()));
     }

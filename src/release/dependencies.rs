@@ -66,15 +66,12 @@ impl Requirements {
     }
 
     /// Names the requirements for a target: the same for the same text.
-    ///
-    /// # Errors
-    /// None today; the signature leaves room for reading more.
-    pub fn lock_key(&self, target: &Target) -> Result<String> {
+    pub fn lock_key(&self, target: &Target) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("{target:?}\n{}\n", gunicorn(target)));
         hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
         hash.update(&self.around);
-        Ok(hex(&hash.finalize()))
+        hex(&hash.finalize())
     }
 
     /// What the requirements resolved to, if they were resolved before.
@@ -98,7 +95,7 @@ impl Requirements {
     }
 
     fn lock(&self, target: &Target) -> Result<PathBuf> {
-        Ok(dirs::cache()?.join("locks").join(format!("{}.txt", self.lock_key(target)?)))
+        Ok(dirs::cache()?.join("locks").join(format!("{}.txt", self.lock_key(target))))
     }
 }
 

@@ -85,7 +85,7 @@ fn inputs(
     part(env!("CARGO_PKG_VERSION").as_bytes());
     part(format!("{target:?}").as_bytes());
     part(manifest.as_bytes());
-    part(requirements.lock_key(target)?.as_bytes());
+    part(requirements.lock_key(target).as_bytes());
     part(requirements.lock_state(target)?.as_bytes());
     for file in files {
         part(file.name.as_bytes());

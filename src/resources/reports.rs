@@ -1,12 +1,19 @@
 //! What the agents report, one SSM parameter an instance. They write it, we read it, and remove it after them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Planned;
 use crate::aws::{Aws, call, explain};
 use crate::engine::context::Context;
-use crate::error::Result;
+use crate::engine::retry::{Backoff, Retry};
+use crate::error::{Failure, Result};
 use crate::names;
+
+/// As many names as `DeleteParameters` takes:
+/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>
+const AT_ONCE: usize = 10;
 
 /// What an agent says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,16 +52,22 @@ pub struct Wanted {
 /// All reports of a deployment, by instance.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<(String, Report)>> {
     let path = names::report_path(name);
-    let request = || aws.ssm.get_parameters_by_path().path(&path).send();
-    let answer = call("ssm:GetParametersByPath", request)
-        .await
-        .map_err(|error| explain("cannot look for the instance's report", &error))?;
-    let reports = answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
-        let instance = parameter.name?.rsplit('/').next()?.to_owned();
-        // One that cannot be read is one from another time: it is there, and says nothing.
-        Some((instance, serde_json::from_str(parameter.value.as_deref()?).unwrap_or_default()))
-    });
-    Ok(reports.collect())
+    let (mut reports, mut page) = (Vec::new(), None);
+    loop {
+        let request = || aws.ssm.get_parameters_by_path().path(&path).set_next_token(page.clone()).send();
+        let answer = call("ssm:GetParametersByPath", request)
+            .await
+            .map_err(|error| explain("cannot look for the instance's report", &error))?;
+        reports.extend(answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
+            let instance = parameter.name?.rsplit('/').next()?.to_owned();
+            // One that cannot be read is one from another time: it is there, and says nothing.
+            Some((instance, serde_json::from_str(parameter.value.as_deref()?).unwrap_or_default()))
+        }));
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            return Ok(reports);
+        }
+    }
 }
 
 /// What one instance reports.
@@ -79,8 +92,9 @@ pub fn removal(reports: bool, instances: bool) -> Option<Planned<Change>> {
     (reports || instances).then(|| Planned::delete(Change))
 }
 
-/// Does it; says what stands then.
+/// Does it; says what stands then. What a machine wrote with its last breath may show up a moment later.
 pub async fn apply(context: &Context, _: Change) -> Result<String> {
+    let mut backoff = Backoff::new(Duration::from_secs(60));
     loop {
         let found = observe(&context.aws, &context.name).await?;
         let names: Vec<String> =
@@ -88,10 +102,17 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
         if names.is_empty() {
             return Ok("gone".into());
         }
-        let request = || context.aws.ssm.delete_parameters().set_names(Some(names.clone())).send();
-        call("ssm:DeleteParameters", request)
-            .await
-            .map_err(|error| explain("the instance's report cannot be deleted", &error))?;
+        for some in names.chunks(AT_ONCE) {
+            let request = || context.aws.ssm.delete_parameters().set_names(Some(some.to_vec())).send();
+            call("ssm:DeleteParameters", request)
+                .await
+                .map_err(|error| explain("the instance's report cannot be deleted", &error))?;
+        }
+        if backoff.wait().await == Retry::Enough {
+            return Err(Failure::failed("the instance's report comes back again and again")
+                .because(format!("{} is there after it was deleted", names.join(", ")))
+                .next("run the same command again in a minute"));
+        }
     }
 }
 

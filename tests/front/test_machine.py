@@ -64,6 +64,8 @@ def machine(sandbox):
     ec2, iam, ssm = sandbox.client("ec2"), sandbox.client("iam"), sandbox.client("ssm")
     image = ssm.get_parameters(Names=["/aws/service/devopsctl/process/latest/x86_64"])["Parameters"][0]["Value"]
     group = ec2.create_security_group(GroupName="machine", Description="machine")["GroupId"]
+    # What was just made is not known to the next call.
+    ec2.get_waiter("security_group_exists").wait(GroupIds=[group], WaiterConfig={"Delay": 1})
     trust = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}],

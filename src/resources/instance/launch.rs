@@ -173,10 +173,8 @@ async fn adopted(context: &Context, nonce: &str, tags: &Tags) -> Result<Option<S
         .map_err(|error| explain("cannot look for the instance", &error))?;
     let alive =
         |name: &InstanceStateName| !matches!(name, InstanceStateName::ShuttingDown | InstanceStateName::Terminated);
-    let found = answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default());
-    let found = found
-        .filter(|instance| instance.state.as_ref().and_then(|state| state.name.as_ref()).is_some_and(alive))
-        .next();
+    let mut all = answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default());
+    let found = all.find(|instance| instance.state.as_ref().and_then(|state| state.name.as_ref()).is_some_and(alive));
     let Some(id) = found.and_then(|instance| instance.instance_id) else { return Ok(None) };
     // Its spec stays what it was launched with: the next plan replaces it if that is not what is wanted.
     let tags: Tags = tags

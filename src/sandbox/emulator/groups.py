@@ -24,6 +24,8 @@ def create_security_group(call, proceed):
                 f"Value ({value}) for parameter {parameter} is invalid. Valid values are strings less than 256 "
                 "characters from the following set: a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*",
             )
+    if not call._get_param("VpcId") and not call.ec2_backend.get_default_vpc():
+        raise Refusal("VPCIdNotSpecified", "No default VPC for this user")
     result = proceed()
     group = result.result["GroupId"]
     hooks.make_known_later(group, InvalidSecurityGroupNotFoundError(group))

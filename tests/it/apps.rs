@@ -1,0 +1,91 @@
+//! Apps that are not the example.
+
+use crate::http::get;
+use crate::project::Project;
+
+/// Two modules, a factory, a dependency with compiled code, settings of its own, another token variable.
+fn shop(project: &Project) {
+    project
+        .file(
+            "deploy.yaml",
+            "name: shop
+app:
+  path: src
+  wsgi: shop.web:create_app()
+  workers: 1
+  env: {GREETING: Welcome, LIMIT: 3}
+token: {env: SHOP_KEY, path: /orders}
+health: {path: /healthz, timeout: 20}
+tags: {team: web}
+",
+        )
+        .file(
+            "src/pyproject.toml",
+            "[project]\nname = \"shop\"\nversion = \"1\"\ndependencies = [\"flask>=3,<4\", \"orjson>=3.10\"]\n",
+        )
+        .file("src/shop/__init__.py", "")
+        .file(
+            "src/shop/orders.py",
+            "import orjson\n\ndef listed(limit):\n    return orjson.dumps(list(range(limit)))\n",
+        )
+        .file(
+            "src/shop/web.py",
+            "import os
+from flask import Flask, request
+from .orders import listed
+
+
+def create_app():
+    app = Flask(__name__)
+
+    @app.get('/healthz')
+    def healthz():
+        return os.environ['GREETING']
+
+    @app.get('/orders')
+    def orders():
+        if request.headers.get('Authorization') != 'Token ' + os.environ['SHOP_KEY']:
+            return 'no', 403
+        return listed(int(os.environ['LIMIT']))
+
+    return app
+",
+        );
+}
+
+#[test]
+fn a_factory_with_a_compiled_dependency_and_an_open_health_path() {
+    let project = Project::empty();
+    shop(&project);
+    let url = project.up();
+    let token = project.token();
+    assert_eq!(get(&format!("{url}/healthz"), None).body, "Welcome");
+    assert_eq!(get(&format!("{url}/orders"), Some(&token)).body, "[0,1,2]");
+    assert_eq!(get(&format!("{url}/orders"), None).status, 403);
+
+    // A changed setting is a new release.
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &text.replace("LIMIT: 3", "LIMIT: 1"));
+    project.up();
+    assert_eq!(get(&format!("{url}/orders"), Some(&token)).body, "[0]");
+    project.ok("set-token --sandbox --generate");
+    assert_eq!(get(&format!("{url}/orders"), Some(&token)).status, 403);
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn an_app_that_is_meant_to_be_public_is_when_it_says_so() {
+    let project = Project::empty();
+    project
+        .file(
+            "app/app.py",
+            "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'open']\n",
+        )
+        .file("app/requirements.txt", "")
+        .file("deploy.yaml", "name: hello\napp: {path: app}\n");
+    project.run("up --sandbox").code(4).says("so it is open to everyone").says("token.enforce: false");
+    project.file("deploy.yaml", "name: hello\napp: {path: app}\ntoken: {enforce: false}\n");
+    let url = project.up();
+    assert_eq!(get(&url, None).body, "open");
+    project.run("set-token --sandbox --generate").ok().says("as the instance says");
+}

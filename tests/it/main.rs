@@ -1,0 +1,14 @@
+//! Black box: the real binary against a real sandbox, with real gunicorn over real HTTP.
+//!
+//! One binary for all stories, because each links the AWS SDKs anew. Every test has a project and a sandbox of its own
+//! (see [`project`]), and leaves nothing behind, also when it fails.
+
+mod apps;
+mod errors;
+mod http;
+mod project;
+mod python;
+mod regions;
+mod rotation;
+mod sandbox;
+mod story;

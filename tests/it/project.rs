@@ -1,0 +1,284 @@
+//! A user's project in a folder of its own, a sandbox of its own, and the real binary run in it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::{env, fs};
+
+use devopsctl::sandbox::OWNER;
+use tempfile::TempDir;
+
+/// What the settings of whoever runs the tests would change.
+const FOREIGN: [&str; 12] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "RUST_LOG",
+];
+
+/// A project. Its sandbox ends with it.
+pub struct Project {
+    // Short paths: a Unix socket's may not be long.
+    root: TempDir,
+}
+
+/// What the binary did.
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    what: String,
+}
+
+impl Project {
+    /// The example as it stands in the repository: `deploy.yaml` and `app/`.
+    pub fn example() -> Self {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let project = Self::empty();
+        let file = |name: &str| fs::read_to_string(repository.join(name)).unwrap();
+        project.file("deploy.yaml", &file("deploy.yaml"));
+        project.file("app/app.py", &file("app/app.py"));
+        project.file("app/requirements.txt", &file("app/requirements.txt"));
+        project
+    }
+
+    /// A project without a file.
+    pub fn empty() -> Self {
+        let root = tempfile::Builder::new().prefix("dt").tempdir_in("/tmp").unwrap();
+        let project = Self { root };
+        fs::create_dir(project.folder()).unwrap();
+        project
+    }
+
+    /// The project's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.root.path().join("p")
+    }
+
+    /// Where the sandbox and the keys are.
+    pub fn state(&self) -> PathBuf {
+        self.root.path().join("s")
+    }
+
+    /// Writes a file of the project.
+    pub fn file(&self, name: &str, text: &str) -> &Self {
+        let path = self.folder().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    /// A command line, ready to be run; words are split at white space.
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devopsctl"));
+        command.args(line.split_whitespace());
+        self.settle(&mut command);
+        command
+    }
+
+    /// Gives any command the environment of this project.
+    pub fn settle(&self, command: &mut Command) {
+        for name in FOREIGN {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(self.folder())
+            .env("XDG_STATE_HOME", self.state())
+            .env("AWS_CONFIG_FILE", self.root.path().join("aws-config"))
+            .env("AWS_SHARED_CREDENTIALS_FILE", self.root.path().join("aws-credentials"))
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env(OWNER, std::process::id().to_string())
+            .stdin(Stdio::null());
+    }
+
+    /// Runs a command line.
+    pub fn run(&self, line: &str) -> Ran {
+        if line.contains("--sandbox") {
+            install_emulator();
+        }
+        let output = self.command(line).output().unwrap();
+        Ran::new(line, &output)
+    }
+
+    /// Runs a command line that reads this from its standard input.
+    pub fn run_with(&self, line: &str, input: &str) -> Ran {
+        let mut command = self.command(line);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that refuses before it reads is no fault of the pipe.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Ran::new(line, &child.wait_with_output().unwrap())
+    }
+
+    /// Runs a command line that must end well; what it printed.
+    #[track_caller]
+    pub fn ok(&self, line: &str) -> String {
+        self.run(line).ok().stdout.trim_end().to_owned()
+    }
+
+    /// Brings it up; the URL.
+    #[track_caller]
+    pub fn up(&self) -> String {
+        self.ok("up --sandbox")
+    }
+
+    /// The current token.
+    #[track_caller]
+    pub fn token(&self) -> String {
+        self.ok("token --sandbox")
+    }
+
+    /// The folder of the only machine there is.
+    #[track_caller]
+    pub fn machine(&self) -> PathBuf {
+        let folders: Vec<_> = fs::read_dir(self.state().join("devopsctl/sandbox/machines"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(folders.len(), 1, "{folders:?}");
+        folders[0].clone()
+    }
+
+    /// The processes that belong to this project's sandbox, as they name themselves.
+    pub fn processes(&self) -> Vec<String> {
+        let mark = self.root.path().to_str().unwrap();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
+            let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace('\0', " ");
+            let (line, environment) = (text(read("cmdline")), text(read("environ")));
+            if (line.contains(mark) || environment.contains(mark)) && !line.is_empty() {
+                found.push(format!("{}: {line}", entry.file_name().to_string_lossy()));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = self.command("sandbox stop").output();
+        if std::thread::panicking() {
+            return;
+        }
+        // The sandbox lets go of its lock just before it ends.
+        until(10, "no process is left", || self.processes().is_empty().then_some(()));
+    }
+}
+
+impl Ran {
+    pub fn new(line: &str, output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            what: format!("devopsctl {line}"),
+        }
+    }
+
+    /// It ended well.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.code(0)
+    }
+
+    /// It ended with this code, and not as programs end that break down.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        let (what, stdout, stderr) = (&self.what, &self.stdout, &self.stderr);
+        assert_eq!(self.code, code, "{what}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        assert!(!stderr.contains("panicked at"), "{what}\n{stderr}");
+        self
+    }
+
+    /// It said this.
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        assert!(
+            self.stderr.contains(words) || self.stdout.contains(words),
+            "{:?} is missing in:\n{}",
+            words,
+            self.shown()
+        );
+        self
+    }
+
+    /// As a snapshot has it: the code and both streams.
+    pub fn shown(&self) -> String {
+        format!("$ {}\n{}{}(exit code {})\n", self.what, self.stderr, self.stdout, self.code)
+    }
+}
+
+/// Downloads moto once, before the first test that needs it: all at once would only be in each other's way.
+pub fn install_emulator() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let project = Project::empty();
+        let ran = Ran::new("sandbox start", &project.command("sandbox start").output().unwrap());
+        ran.ok();
+    });
+}
+
+/// Snapshots without what differs from run to run.
+#[macro_export]
+macro_rules! snapshot {
+    ($project:expr, $text:expr) => {{
+        let mut settings = insta::Settings::clone_current();
+        for (pattern, word) in $crate::project::filters(&$project) {
+            settings.add_filter(&pattern, word);
+        }
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!($text));
+    }};
+}
+
+/// What differs from run to run, and what stands for it.
+pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
+    let folder = |path: PathBuf| regex_escape(path.to_str().unwrap());
+    vec![
+        (folder(project.folder()), "[project]"),
+        (folder(project.state()), "[state]"),
+        (r"127\.0\.0\.1:\d+".into(), "127.0.0.1:[port]"),
+        (r"\bi-[0-9a-f]{17}\b".into(), "i-[id]"),
+        (r"\bsg-[0-9a-f]{8,17}\b".into(), "sg-[id]"),
+        (r"\beipalloc-[0-9a-f]+\b".into(), "eipalloc-[id]"),
+        (r"\b123456789012\b".into(), "[account]"),
+        (r"✓ built release [0-9a-f]{12}\n".into(), ""),
+        (r"\b[0-9.]+ (KiB|MiB)".into(), "[size]"),
+        (r"\[\d{4}-\d\d-\d\d [^\]]*\]".into(), "[time]"),
+        // Python's marks below a line, which differ from version to version.
+        (r"(?m)^ *[~^]+\n".into(), ""),
+        (r"\bPython 3\.\d+\b".into(), "Python [version]"),
+        (r"\b[0-9a-f]{12}\b".into(), "[release]"),
+        (r"\b(\d+ (seconds?|minutes?)|now) ago".into(), "[age] ago"),
+        (r"\b(?:\d{1,3}\.){3}\d{1,3} \(eipalloc".into(), "[ip] (eipalloc"),
+        (r"address: (?:\d{1,3}\.){3}\d{1,3}".into(), "address: [ip]"),
+    ]
+}
+
+fn regex_escape(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_ascii_alphanumeric() || c == '/' { vec![c] } else { vec!['\\', c] }).collect()
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < end, "{what}: not within {seconds} seconds");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,47 @@
+//! The suites that are written in Python: the app's, the agent's, and the one that holds the sandbox to AWS's word.
+
+use std::path::Path;
+use std::process::Command;
+
+use devopsctl::uv::Uv;
+
+use crate::http::runtime;
+use crate::project::install_emulator;
+
+/// pytest for one folder, in an environment of its own.
+fn pytest(folder: &str) -> Command {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let uv = runtime().block_on(Uv::find()).unwrap();
+    let mut command = uv.command().into_std();
+    command
+        .current_dir(repository)
+        .args(["run", "--quiet", "--no-project", "--with-requirements", "tests/requirements.txt"])
+        .args(["--with-requirements", "app/requirements.txt", "python", "-m", "pytest"])
+        .args(["--quiet", "-p", "no:cacheprovider", folder])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("DEVOPSCTL", env!("CARGO_BIN_EXE_devopsctl"));
+    command
+}
+
+#[track_caller]
+fn passes(mut command: Command) {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn the_app() {
+    passes(pytest("app"));
+}
+
+#[test]
+fn the_agent() {
+    passes(pytest("agent/tests"));
+}
+
+#[test]
+fn the_sandbox_is_as_strict_as_aws() {
+    install_emulator();
+    passes(pytest("tests/front"));
+}

@@ -1,0 +1,203 @@
+//! `set-token` under load: nobody notices, but for the token.
+//!
+//! Clients hold the old token or the new one and ask all the time, on connections that they keep and on new ones. While the
+//! token changes both 200 and 401 are right; before and after, only one of them is; and anything else never.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::http::{get, runtime};
+use crate::project::Project;
+
+/// How far the change is, from a client's point of view.
+const BEFORE: u32 = 0;
+const CHANGING: u32 = 1;
+const AFTER: u32 = 2;
+const DONE: u32 = 3;
+
+#[derive(Default)]
+struct Load {
+    phase: AtomicU32,
+    answered: AtomicU64,
+    retried: AtomicU64,
+    /// Requests that began after the change, by those who hold the old token and were refused.
+    refused: AtomicU64,
+    wrong: std::sync::Mutex<Vec<String>>,
+}
+
+/// One HTTP/1.1 connection: no pool that would hide a retry.
+struct Connection {
+    stream: TcpStream,
+    used: bool,
+}
+
+/// What an exchange came to.
+enum Exchange {
+    /// Status, and whether the connection stays open.
+    Answer(u16, bool),
+    /// The connection was closed before a byte of the answer came.
+    Closed,
+    Broken(String),
+}
+
+impl Connection {
+    async fn open(address: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, used: false }
+    }
+
+    async fn ask(&mut self, path: &str, token: &str, close: bool) -> Exchange {
+        let connection = if close { "Connection: close\r\n" } else { "" };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Token {token}\r\n{connection}\r\n");
+        if self.stream.write_all(request.as_bytes()).await.is_err() {
+            return Exchange::Closed;
+        }
+        let mut bytes = Vec::new();
+        loop {
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk).await {
+                Ok(0) | Err(_) if bytes.is_empty() => return Exchange::Closed,
+                Ok(0) => return Exchange::Broken(format!("cut off: {}", String::from_utf8_lossy(&bytes))),
+                Err(error) => return Exchange::Broken(format!("{error} in the middle of an answer")),
+                Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            }
+            if let Some(answer) = whole(&bytes) {
+                self.used = true;
+                return answer;
+            }
+        }
+    }
+}
+
+/// The status, once head and body are there.
+fn whole(bytes: &[u8]) -> Option<Exchange> {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let header = |name: &str| {
+        head.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then(|| value.to_owned())
+        })
+    };
+    let length: usize = header("Content-Length")?.parse().ok()?;
+    if body.len() < length {
+        return None;
+    }
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    let stays = header("Connection").is_none_or(|value| !value.eq_ignore_ascii_case("close"));
+    Some(Exchange::Answer(status, stays))
+}
+
+/// Asks until the load is done. `old`: whether the token is the one that is going to be refused.
+async fn client(load: Arc<Load>, address: String, token: String, old: bool, keep: bool) {
+    let mut open: Option<Connection> = None;
+    while load.phase.load(Ordering::SeqCst) != DONE {
+        let began = load.phase.load(Ordering::SeqCst);
+        let mut connection = match open.take() {
+            Some(connection) => connection,
+            None => Connection::open(&address).await,
+        };
+        match connection.ask("/", &token, !keep).await {
+            Exchange::Answer(status, stays) => {
+                load.answered.fetch_add(1, Ordering::SeqCst);
+                let ended = load.phase.load(Ordering::SeqCst);
+                let (then, now) = if old { (200, 401) } else { (401, 200) };
+                let right = match (began, ended) {
+                    (BEFORE, BEFORE) => status == then,
+                    (AFTER | DONE, _) => status == now,
+                    _ => status == 200 || status == 401,
+                };
+                if began == AFTER && old && status == 401 {
+                    load.refused.fetch_add(1, Ordering::SeqCst);
+                }
+                if !right {
+                    let which = if old { "old" } else { "new" };
+                    load.wrong.lock().unwrap().push(format!("{status} to the {which} token in phase {began}-{ended}"));
+                }
+                open = (keep && stays).then_some(connection);
+            }
+            // A server may close a connection that waits for its next request; every client asks again then.
+            Exchange::Closed if connection.used => {
+                load.retried.fetch_add(1, Ordering::SeqCst);
+            }
+            Exchange::Closed => load.wrong.lock().unwrap().push("a new connection was closed unanswered".to_owned()),
+            Exchange::Broken(how) => load.wrong.lock().unwrap().push(how),
+        }
+    }
+}
+
+/// One request of ten seconds: begun before the change, answered after it.
+async fn slow(address: String, token: String) -> (u16, Duration) {
+    let began = Instant::now();
+    let mut connection = Connection::open(&address).await;
+    match connection.ask("/slow", &token, true).await {
+        Exchange::Answer(status, _) => (status, began.elapsed()),
+        Exchange::Closed => panic!("the slow request was closed unanswered"),
+        Exchange::Broken(how) => panic!("the slow request: {how}"),
+    }
+}
+
+fn wait_for_answers(load: &Load, more: u64) {
+    let target = load.answered.load(Ordering::SeqCst) + more;
+    crate::project::until(60, "requests are answered", || {
+        (load.answered.load(Ordering::SeqCst) >= target || !load.wrong.lock().unwrap().is_empty()).then_some(())
+    });
+}
+
+#[test]
+fn nobody_notices() {
+    let project = Project::example();
+    let app = fs::read_to_string(project.folder().join("app/app.py")).unwrap();
+    let slow_route = "import time\n\n\n@app.get(\"/slow\")\ndef slow():\n    time.sleep(10)\n    return \"at last\\n\"\n\n\nif __name__";
+    project.file("app/app.py", &app.replace("if __name__", slow_route));
+    let url = project.up();
+    let address = url.trim_start_matches("http://").to_owned();
+    let mut token = project.token();
+    let (mut answered, mut retried) = (0, 0);
+    for round in 0..3 {
+        let fresh = format!("token-of-round-{round}");
+        let load = Arc::new(Load::default());
+        let clients: Vec<_> = (0..8)
+            .map(|number| {
+                let (old, keep) = (number % 4 < 2, number % 2 == 0);
+                let token = if old { token.clone() } else { fresh.clone() };
+                runtime().spawn(client(load.clone(), address.clone(), token, old, keep))
+            })
+            .collect();
+        let in_flight = (round == 0).then(|| runtime().spawn(slow(address.clone(), token.clone())));
+        wait_for_answers(&load, 200);
+        load.phase.store(CHANGING, Ordering::SeqCst);
+        project.run_with("set-token --sandbox --stdin", &fresh).ok();
+        load.phase.store(AFTER, Ordering::SeqCst);
+        wait_for_answers(&load, 400);
+        load.phase.store(DONE, Ordering::SeqCst);
+        for client in clients {
+            runtime().block_on(client).unwrap();
+        }
+        if let Some(in_flight) = in_flight {
+            let (status, took) = runtime().block_on(in_flight).unwrap();
+            assert_eq!(status, 200);
+            assert!(took >= Duration::from_secs(10), "it was answered early: {took:?}");
+        }
+        let wrong = load.wrong.lock().unwrap();
+        assert!(
+            wrong.is_empty(),
+            "round {round}: {} wrong, for example {:?}",
+            wrong.len(),
+            &wrong[..wrong.len().min(5)]
+        );
+        assert!(load.refused.load(Ordering::SeqCst) > 0);
+        answered += load.answered.load(Ordering::SeqCst);
+        retried += load.retried.load(Ordering::SeqCst);
+        token = fresh;
+    }
+    println!("{answered} requests over three rotations, none failed; {retried} asked again on a closed connection");
+    assert!(answered > 2000, "only {answered} requests");
+    assert_eq!(get(&url, Some(&token)).status, 200);
+}

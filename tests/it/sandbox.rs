@@ -1,0 +1,181 @@
+//! The sandbox itself: what it lets in, what it keeps to itself, how it ends.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use devopsctl::aws::{Aws, Settings};
+use devopsctl::sandbox::{Handle, IDLE};
+use serde_json::Value;
+
+use crate::http::{get, runtime, try_get};
+use crate::project::{Project, install_emulator, until};
+
+/// The running sandbox's address and keys.
+fn file(project: &Project) -> String {
+    fs::read_to_string(project.state().join("devopsctl/sandbox/sandbox.json")).unwrap()
+}
+
+/// Does something in the sandbox's AWS past the tool, as a person in the console would.
+pub fn aws<T>(project: &Project, work: impl AsyncFnOnce(Aws) -> T) -> T {
+    let handle: Handle = serde_json::from_str(&file(project)).unwrap();
+    runtime().block_on(async { work(Aws::sandbox(&Settings::default(), handle)).await })
+}
+
+/// Asks the sandbox for a fault, such as `refuse?action=RunInstances&code=…`.
+pub fn fault(project: &Project, call: &str) {
+    let handle: Value = serde_json::from_str(&file(project)).unwrap();
+    let url = format!("{}/_devopsctl/emulator/{call}", handle["endpoint"].as_str().unwrap());
+    let status = runtime().block_on(async {
+        let secret = handle["control"].as_str().unwrap();
+        crate::http::client().get(url).header("x-devopsctl-sandbox", secret).send().await.unwrap().status()
+    });
+    assert!(status.is_success(), "{call}: {status}");
+}
+
+#[test]
+fn only_whom_the_security_group_allows_gets_through() {
+    let project = Project::example();
+    let open = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{open}\nnetwork: {{allow: [203.0.113.0/24]}}\n"));
+    let up = project.run("up --sandbox").ok().says("network.allow does not let this machine in");
+    let url = up.stdout.trim_end();
+    assert!(try_get(url, Some(&project.token())).is_err());
+    project.ok("status --sandbox");
+
+    project.file("deploy.yaml", &open);
+    assert_eq!(project.up(), url);
+    assert_eq!(get(url, Some(&project.token())).status, 200);
+}
+
+#[test]
+fn the_token_is_where_it_belongs_and_nowhere_else() {
+    let project = Project::example();
+    let said = project.run("up --sandbox -v").ok();
+    let url = said.stdout.trim_end().to_owned();
+    let first = project.token();
+    let changed = project.run("set-token --sandbox --generate -v").ok();
+    let second = project.token();
+    assert_ne!(first, second);
+    assert_eq!(get(&url, Some(&second)).status, 200);
+    let others = [
+        said.shown(),
+        changed.shown(),
+        project.run("status --sandbox -v").shown(),
+        project.run("status --sandbox --json").shown(),
+        project.run("sandbox logs").shown(),
+        project.run("up --sandbox --json").shown(),
+    ];
+    for token in [&first, &second] {
+        for text in &others {
+            assert!(!text.contains(token.as_str()), "{text}");
+        }
+        let holds = holding(&project.state(), token);
+        // A generation's own file, on what is tmpfs on a real machine; nothing else.
+        assert!(holds.iter().all(|path| path.contains("/run/devopsctl/generations/")), "{holds:?}");
+        assert!(holding(&project.folder(), token).is_empty());
+        for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+            for name in ["cmdline", "environ"] {
+                let bytes = fs::read(entry.path().join(name)).unwrap_or_default();
+                assert!(!String::from_utf8_lossy(&bytes).contains(token.as_str()), "{:?}/{name}", entry.path());
+            }
+        }
+    }
+}
+
+/// The files below a folder that hold a text.
+fn holding(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            found.extend(holding(&path, text));
+        } else if kind.is_file() && String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).contains(text) {
+            found.push(path.to_str().unwrap().to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_secret_is_readable_by_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let project = Project::example();
+    project.up();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let state = project.state().join("devopsctl");
+    assert_eq!(mode(&state.join("sandbox")), 0o700);
+    assert_eq!(mode(&state.join("sandbox/sandbox.json")), 0o600);
+    assert_eq!(mode(&state.join("keys")), 0o700);
+    assert_eq!(mode(&state.join("keys/123456789012/us-east-1/hello")), 0o600);
+}
+
+#[test]
+fn nobody_uses_it_and_it_ends_and_the_next_command_says_so() {
+    install_emulator();
+    let project = Project::example();
+    let started = project.command("sandbox start").env(IDLE, "1").output().unwrap();
+    assert!(started.status.success(), "{started:?}");
+    until(30, "the sandbox ends", || project.processes().is_empty().then_some(()));
+    project.run("status --sandbox").code(4).says("the last sandbox ended after 1 idle seconds; what it held is gone");
+}
+
+#[test]
+fn killed_it_leaves_nothing_running_and_the_next_command_begins_anew() {
+    let project = Project::example();
+    project.up();
+    let handle: Value = serde_json::from_str(&file(&project)).unwrap();
+    let killed = Command::new("kill").args(["-9", &handle["pid"].to_string()]).status().unwrap();
+    assert!(killed.success());
+    until(30, "everything it had started ends", || project.processes().is_empty().then_some(()));
+    project.run("up --sandbox").ok().says("the last sandbox was killed, or the machine was switched off");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    install_emulator();
+    let project = Project::empty();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    project
+        .run(&format!("sandbox start --port {port}"))
+        .code(1)
+        .says(&format!("cannot listen on port {port}"))
+        .says("name another --port");
+}
+
+/// The host's files are mounted read-only around the sandbox, all but its own folders: it must not miss the others.
+#[test]
+fn nothing_outside_its_folders_changes_on_the_host() {
+    if !cfg!(target_os = "linux") || !Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|s| s.success())
+    {
+        eprintln!("this system does not let us mount anything: not tested");
+        return;
+    }
+    let project = Project::example();
+    install_emulator();
+    let script = r#"
+        set -eu
+        world=$STATE/../w
+        mkdir -p "$STATE" "$world"
+        mount --make-rprivate /
+        mount --rbind / "$world"
+        for folder in "$STATE" "$CACHE"; do mount --bind "$folder" "$world$folder"; done
+        mount -o remount,bind,ro "$world"
+        if touch "$world/etc/devopsctl-test" 2>/dev/null; then echo "the host can still be written to"; exit 99; fi
+        exec chroot "$world" sh -c 'cd "$FOLDER" && "$BINARY" up --sandbox && "$BINARY" set-token --sandbox --generate && "$BINARY" down --sandbox --yes && "$BINARY" sandbox stop'
+    "#;
+    let mut command = Command::new("unshare");
+    command.args(["-Urm", "sh", "-c", script]);
+    project.settle(&mut command);
+    let cache = devopsctl::dirs::cache().unwrap();
+    command
+        .env("STATE", project.state())
+        .env("CACHE", cache.parent().unwrap())
+        .env("FOLDER", project.folder())
+        .env("BINARY", env!("CARGO_BIN_EXE_devopsctl"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,129 @@
+//! The whole story, as the README tells it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::http::get;
+use crate::project::Project;
+use crate::snapshot;
+
+#[test]
+fn from_nothing_to_a_url_to_another_token_to_nothing() {
+    let project = Project::example();
+    let up = project.run("up --sandbox").ok();
+    snapshot!(project, sorted(&up.shown()));
+    let url = up.stdout.trim_end().to_owned();
+
+    let token = project.token();
+    assert_eq!(token.len(), 43);
+    let answer = get(&url, Some(&token));
+    assert_eq!((answer.status, answer.body.as_str()), (200, "Hello! You hold the token, so you may come in.\n"));
+    let stranger = get(&url, None);
+    assert_eq!(stranger.status, 401);
+    assert_eq!(stranger.headers["www-authenticate"], "Token");
+    assert_eq!(get(&url, Some("another-token")).status, 401);
+    assert_eq!(get(&format!("{url}/nowhere"), Some(&token)).status, 404);
+
+    let status = project.run("status --sandbox").ok();
+    snapshot!(project, status.shown());
+    let json: Value = serde_json::from_str(&project.ok("status --sandbox --json")).unwrap();
+    assert_eq!((&json["healthy"], &json["url"]), (&Value::Bool(true), &Value::String(url.clone())));
+
+    let again = project.run("up --sandbox").ok();
+    assert_eq!(again.stdout.trim_end(), url);
+    snapshot!(project, sorted(&again.shown()));
+
+    let changed = project.run_with("set-token --sandbox --stdin", "quite-another-token\n").ok();
+    snapshot!(project, changed.shown());
+    assert_eq!(project.token(), "quite-another-token");
+    assert_eq!(get(&url, Some("quite-another-token")).status, 200);
+    assert_eq!(get(&url, Some(&token)).status, 401);
+
+    let down = project.run("down --sandbox --yes").ok();
+    snapshot!(project, sorted(&down.shown()));
+    assert_eq!(fs::read_dir(project.state().join("devopsctl/sandbox/machines")).unwrap().count(), 0);
+    snapshot!(project, project.run("status --sandbox").code(4).shown());
+    snapshot!(project, project.run("down --sandbox --yes").ok().shown());
+}
+
+/// Steps that run at once end in any order.
+fn sorted(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let mut first = 0;
+    while first < lines.len() {
+        let step = |line: &str| line.starts_with("  ") || line.starts_with('✓');
+        let end = (first..lines.len()).find(|index| !step(lines[*index])).unwrap_or(lines.len());
+        lines[first..end].sort_unstable();
+        first = end + 1;
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn new_code_replaces_the_old_and_broken_code_does_not() {
+    let project = Project::example();
+    let url = project.up();
+    let token = project.token();
+    let app = fs::read_to_string(project.folder().join("app/app.py")).unwrap();
+
+    project.file("app/app.py", &app.replace("Hello!", "Good day!"));
+    assert_eq!(project.up(), url);
+    assert!(get(&url, Some(&token)).body.starts_with("Good day!"));
+
+    project.file("app/app.py", &app.replace("from flask import Flask", "from flask import Flusk"));
+    let broken = project.run("up --sandbox").code(4);
+    assert!(broken.stderr.contains("cannot import name 'Flusk'"), "{}", broken.stderr);
+    assert!(get(&url, Some(&token)).body.starts_with("Good day!"));
+    project.run("status --sandbox").code(4).says("Flusk");
+
+    // The token can be changed all the same: what ran before serves on, with the new one.
+    project.run_with("set-token --sandbox --stdin", "token-for-the-old-code\n");
+    assert!(get(&url, Some("token-for-the-old-code")).body.starts_with("Good day!"));
+    assert_eq!(get(&url, Some(&token)).status, 401);
+
+    project.file("app/app.py", &app);
+    assert_eq!(project.up(), url);
+    assert!(get(&url, Some("token-for-the-old-code")).body.starts_with("Hello!"));
+}
+
+#[test]
+fn a_token_set_before_the_first_up_is_the_one_that_counts() {
+    let project = Project::example();
+    project.run_with("set-token --sandbox --stdin", "set-before-the-first-up").ok().says("up --sandbox");
+    let url = project.up();
+    assert_eq!(project.token(), "set-before-the-first-up");
+    assert_eq!(get(&url, Some("set-before-the-first-up")).status, 200);
+}
+
+#[test]
+fn without_waiting_everything_is_attached_all_the_same() {
+    let project = Project::example();
+    project.ok("up --sandbox --no-wait");
+    let json: Value = serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap();
+    assert_eq!(json["instance"]["ip"], json["address"]["ip"]);
+    let url = project.up();
+    assert_eq!(get(&url, Some(&project.token())).status, 200);
+}
+
+#[test]
+fn what_was_deleted_by_hand_is_mended() {
+    let project = Project::example();
+    let url = project.up();
+    let machine = project.machine();
+    let id = machine.file_name().unwrap().to_str().unwrap().to_owned();
+    // As a person would do it in the console.
+    crate::sandbox::aws(&project, async |aws| {
+        aws.ec2.terminate_instances().instance_ids(&id).send().await.unwrap();
+        aws.iam
+            .delete_role_policy()
+            .role_name("devopsctl-hello-us-east-1")
+            .policy_name("devopsctl-hello-us-east-1")
+            .send()
+            .await
+            .unwrap();
+    });
+    assert_eq!(project.up(), url, "the URL outlives the instance");
+    assert_ne!(project.machine(), machine);
+    assert_eq!(get(&url, Some(&project.token())).status, 200);
+}
