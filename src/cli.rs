@@ -29,6 +29,12 @@ Exit codes:
 
 Try it without an AWS account:  devopsctl up --sandbox";
 
+/// A command of ours as this user would type it: who came by `cargo run` has nothing on his `PATH` yet.
+pub fn command(rest: &str) -> String {
+    let program = if std::env::var_os("CARGO").is_some() { "cargo run -q --" } else { "devopsctl" };
+    format!("{program} {rest}")
+}
+
 /// What holds for every verb.
 #[derive(Clone, Debug, Args)]
 pub struct Globals {

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
+use crate::cli::command;
 use crate::error::{Exit, Failure, Result};
 
 /// Fewer characters than this can be guessed; `--force` takes them all the same.
@@ -42,7 +43,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 /// What is wrong with it. The token itself is never part of the message.
 pub fn check(token: &str, force: bool) -> Result<()> {
     let refuse = |what: &str, next: &str| Err(Failure::new(Exit::Usage, format!("the token {what}")).next(next));
-    let again = "give another one, or have one made: devopsctl set-token --generate";
+    let again = &format!("give another one, or have one made: {}", command("set-token --generate"));
     if token.is_empty() {
         return refuse("is empty", again);
     }

@@ -102,7 +102,7 @@ impl Session {
 
     /// A command that goes to the same place, to be shown.
     fn command(&self, verb: &str) -> String {
-        let mut command = format!("devopsctl {verb}{}", self.aws.flag());
+        let mut command = crate::cli::command(&format!("{verb}{}", self.aws.flag()));
         if let Some(file) = &self.globals.file {
             command.push_str(&format!(" -f {}", file.display()));
         }

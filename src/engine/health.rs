@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::aws::Aws;
+use crate::cli::command;
 use crate::error::{Exit, Failure, Result};
 use crate::resources::instance::{self, Phase};
 use crate::resources::reports::{self, Report};
@@ -150,7 +151,7 @@ fn stuck(watch: &Watch, id: &str, phase: &str, patience: Duration) -> Failure {
         .standing("Everything in AWS was made; nothing was taken back.")
         .next(match watch.aws.flag() {
             "" => format!("see what the machine printed: aws ec2 get-console-output --latest --output text --instance-id {id} --region {}", watch.aws.region),
-            _ => "see what the machine printed: devopsctl sandbox logs".to_owned(),
+            _ => format!("see what the machine printed: {}", command("sandbox logs")),
         })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Action, Planned, Tags, instance, security_group, token};
 use crate::aws::{Aws, explain};
+use crate::cli::command;
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
@@ -85,7 +86,7 @@ pub async fn ring(aws: &Aws, name: &str, instance: &str, mut tags: Tags) -> Resu
             None if backoff.wait().await == Retry::Again => {}
             None => {
                 return Err(Failure::failed(format!("the token of {name} is gone"))
-                    .next("set one: devopsctl set-token --generate"));
+                    .next(format!("set one: {}", command("set-token --generate"))));
             }
         }
     }

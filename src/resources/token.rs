@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Planned, Tags, ours};
 use crate::aws::{ApiError, Aws, call, explain};
+use crate::cli::command;
 use crate::engine::context::Context;
 use crate::engine::observe::Foreign;
 use crate::error::{Failure, Result};
@@ -106,7 +107,7 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
     let document = serde_json::from_str(found.value.as_deref().unwrap_or_default());
     let document = document.map_err(|_| {
         Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
-            .next("set the token anew: devopsctl set-token")
+            .next(format!("set the token anew: {}", command("set-token")))
     })?;
     Ok(Some((document, found.version)))
 }
@@ -176,7 +177,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
                 Err(error) => return Err(explain("the token cannot be written", &error)),
             };
             context.set_token(version);
-            Ok(format!("one was made up; to see it: devopsctl token{}", context.aws.flag()))
+            Ok(format!("one was made up; to see it: {}{}", command("token"), context.aws.flag()))
         }
         Change::Delete => {
             let parameter = names::token_parameter(&context.name);

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::info;
 
+use crate::cli::command;
 use crate::error::{Failure, Result};
 
 use super::emulator::Emulator;
@@ -33,7 +34,7 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     let folder = Folder::open()?;
     let begun = match folder.try_hold("running.lock")? {
         Some(held) => begin(&folder, &args).await.map(|running| (held, running)),
-        None => Err(Failure::failed("a sandbox already runs").next("devopsctl sandbox status")),
+        None => Err(Failure::failed("a sandbox already runs").next(command("sandbox status"))),
     };
     match begun {
         Ok((_held, (running, ready))) => {

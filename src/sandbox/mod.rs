@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::command;
 use crate::error::{Failure, Result};
 
 pub use daemon::serve;
@@ -154,7 +155,7 @@ impl Handle {
         let trouble = |why: String| {
             Failure::failed("the sandbox does not answer")
                 .because(why)
-                .next("devopsctl sandbox stop, then run the same command again")
+                .next(format!("{}, then run the same command again", command("sandbox stop")))
         };
         let plain = |error: reqwest::Error| trouble(error.without_url().to_string());
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| trouble(error.to_string()))?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::command;
 use crate::error::{Failure, Result};
 
 use super::leash::own_program;
@@ -87,7 +88,7 @@ fn usable(folder: &Folder, options: &Options) -> Result<Option<Handle>> {
     match options.port {
         Some(port) if !handle.endpoint.ends_with(&format!(":{port}")) => {
             Err(Failure::failed(format!("the sandbox already runs at {}, not on port {port}", handle.endpoint))
-                .next("leave --port out, or run devopsctl sandbox stop first (what it holds goes)"))
+                .next(format!("leave --port out, or first run: {} (what it holds goes)", command("sandbox stop"))))
         }
         _ => Ok(Some(handle)),
     }
@@ -139,13 +140,15 @@ pub async fn status() -> Result<Option<Status>> {
     status.map(Some).map_err(|error| Failure::failed("the sandbox's status is unreadable").because(error.to_string()))
 }
 
-/// What the sandbox, the emulator and the front write, in this order.
+/// What the sandbox, the emulator and the front write, in this order; then what each machine and its app print.
 ///
 /// # Errors
 /// When the state folder cannot be had.
 pub fn log_files() -> Result<Vec<PathBuf>> {
     let folder = Folder::open()?;
-    Ok(["sandbox", "emulator", "front"].map(|name| folder.log(name)).to_vec())
+    let mut files = ["sandbox", "emulator", "front"].map(|name| folder.log(name)).to_vec();
+    files.extend(folder.machine_logs());
+    Ok(files)
 }
 
 /// Asks the running one to end and waits for its lock; one that does not listen is killed, and its guards clean up.

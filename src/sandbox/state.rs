@@ -89,6 +89,17 @@ impl Folder {
         self.0.join("machines").join(instance)
     }
 
+    /// What the machines and their apps print.
+    pub fn machine_logs(&self) -> Vec<PathBuf> {
+        let mut machines: Vec<PathBuf> =
+            fs::read_dir(self.0.join("machines")).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        machines.sort();
+        let logs = machines
+            .iter()
+            .flat_map(|machine| ["console", "app"].map(|log| machine.join(format!("var/log/{log}.log"))));
+        logs.filter(|log| log.is_file()).collect()
+    }
+
     /// How to reach the sandbox, if one is running.
     pub fn running(&self) -> Result<Option<Handle>> {
         match self.try_hold("running.lock")? {

@@ -57,7 +57,7 @@ impl Ui {
         let sink: Arc<dyn Sink> = if style.quiet {
             Arc::new(Quiet)
         } else if style.verbose || !std::io::stderr().is_terminal() {
-            Arc::new(Plain)
+            Arc::new(Plain { verbose: style.verbose })
         } else {
             Arc::new(terminal::Terminal::new())
         };
@@ -103,14 +103,17 @@ impl Sink for Quiet {
     fn event(&self, _: Event) {}
 }
 
-/// One line an event, for files and CI.
-struct Plain;
+/// One line an event, for files and CI: what is done, and what is waited for.
+struct Plain {
+    verbose: bool,
+}
 
 impl Sink for Plain {
     fn event(&self, event: Event) {
         let line = match event {
             Event::Say(line) => line,
             Event::Warn(line) => format!("warning: {line}"),
+            Event::Begin(..) if !self.verbose => return,
             Event::Begin(topic, what) | Event::Go(topic, what) => format!("  {topic}: {what}"),
             Event::Done(topic, what) => format!("✓ {topic}: {what}"),
             Event::Fail(topic, what) => format!("✗ {topic}: {what}"),

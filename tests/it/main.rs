@@ -8,6 +8,7 @@ mod errors;
 mod http;
 mod project;
 mod python;
+mod readme;
 mod regions;
 mod rotation;
 mod sandbox;

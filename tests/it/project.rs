@@ -10,7 +10,7 @@ use devopsctl::sandbox::OWNER;
 use tempfile::TempDir;
 
 /// What the settings of whoever runs the tests would change.
-const FOREIGN: [&str; 12] = [
+const FOREIGN: [&str; 13] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -23,6 +23,7 @@ const FOREIGN: [&str; 12] = [
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "RUST_LOG",
+    "CARGO",
 ];
 
 /// A project. Its sandbox ends with it.
@@ -254,6 +255,8 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
         (r"\beipalloc-[0-9a-f]+\b".into(), "eipalloc-[id]"),
         (r"\b123456789012\b".into(), "[account]"),
         (r"✓ built release [0-9a-f]{12}\n".into(), ""),
+        // Of calls that are sent at once, any may be the first to be refused.
+        (r"\w+:\w+ says RequestExpired".into(), "[call] says RequestExpired"),
         (r"\b[0-9.]+ (KiB|MiB)".into(), "[size]"),
         (r"\[\d{4}-\d\d-\d\d [^\]]*\]".into(), "[time]"),
         // Python's marks below a line, which differ from version to version.
