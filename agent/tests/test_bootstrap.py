@@ -1,0 +1,103 @@
+"""The boot program: what it takes from S3, and where it refuses to do anything."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+
+import bootstrap
+import pytest
+from machine import pack, user_data
+
+
+class Bucket:
+    """As much of `Aws` as `fetch` needs."""
+
+    def __init__(self, archive):
+        self.archive, self.asked = archive, 0
+
+    def download(self, key, path):
+        self.asked += 1
+        with open(path, "wb") as file:
+            file.write(self.archive)
+
+
+def fetched(archive, folder, release=None):
+    release = release or hashlib.sha256(archive).hexdigest()
+    return bootstrap.fetch(Bucket(archive), "shop", release, str(folder))
+
+
+def archive(*members):
+    """A tar.gz of (name, type, link name or content)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, kind, what in members:
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            if kind == tarfile.REGTYPE:
+                info.size = len(what)
+                tar.addfile(info, io.BytesIO(what))
+            else:
+                info.linkname = what
+                tar.addfile(info)
+    return buffer.getvalue()
+
+
+def test_a_release_is_there_wholly_and_once(tmp_path):
+    packed = pack({"app/app.py": b"x = 1\n", "manifest.json": b"{}"})
+    folder = fetched(packed, tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [os.path.basename(folder)]
+    assert open(folder + "/app/app.py").read() == "x = 1\n"
+    bucket = Bucket(packed)
+    assert bootstrap.fetch(bucket, "shop", os.path.basename(folder), str(tmp_path)) == folder
+    assert bucket.asked == 0
+
+
+def test_another_sha256_is_refused(tmp_path):
+    with pytest.raises(bootstrap.BadRelease, match="another sha256"):
+        fetched(pack({"a": b""}), tmp_path, "0" * 64)
+    assert not (tmp_path / ("0" * 64)).exists()
+
+
+FILE, LINK, HARD, DEVICE, FIFO = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param([("../evil", FILE, b"x")], id="upwards"),
+        pytest.param([("a/../../evil", FILE, b"x")], id="upwards in the middle"),
+        pytest.param([("/etc/evil", FILE, b"x")], id="absolute"),
+        pytest.param([("link", LINK, "/etc"), ("link/evil", FILE, b"x")], id="through a link"),
+        pytest.param([("link", LINK, "../../out")], id="a link out"),
+        pytest.param([("hard", HARD, "/etc/passwd")], id="a hard link"),
+        pytest.param([("device", DEVICE, "")], id="a device"),
+        pytest.param([("fifo", FIFO, "")], id="a fifo"),
+        pytest.param([("a", FILE, b"x"), ("a", FILE, b"y")], id="a file twice"),
+    ],
+)
+def test_what_is_no_plain_release_is_refused(tmp_path, members):
+    releases = tmp_path / "a/b/releases"
+    with pytest.raises(bootstrap.BadRelease):
+        fetched(archive(*members), releases)
+    outside = [path for path in tmp_path.rglob("*") if path.is_file() and releases not in path.parents]
+    assert not outside
+    assert not [name for name in os.listdir(releases) if len(name) == 64]
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    with pytest.raises(bootstrap.BadRelease, match="can't be unpacked"):
+        fetched(b"not an archive", tmp_path)
+
+
+def test_it_installs_itself_on_no_machine_that_is_not_an_instance(tmp_path):
+    """Without the process machine's settings, and with no metadata service at its own address."""
+    program = tmp_path / "user-data"
+    program.write_text(user_data())
+    ran = subprocess.run(
+        [sys.executable, str(program)], env={"PATH": "/usr/bin"}, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode != 0
+    assert "nothing was done here" in ran.stderr

@@ -1,0 +1,312 @@
+"""A machine's life, with real gunicorn: the older one that Amazon Linux gets, and the newest."""
+
+import os
+import pathlib
+import signal
+import threading
+import time
+
+import machine as machines
+import pytest
+from machine import AGENT, release, until
+
+TOKEN = "first-token"
+
+
+def healthy(name, version):
+    def is_so(report):
+        return report["phase"] == "healthy" and report["release"] == name and report["token"] == version
+
+    return is_so
+
+
+def bring_up(aws, machine, archive=None, token=TOKEN):
+    """Booted, with its token, and healthy: the release and the token's version."""
+    name = aws.put_release(archive or release())
+    aws.tags["devopsctl:release"] = name
+    version = aws.put_token(token)
+    machine.boot()
+    aws.wait_report(healthy(name, version), 60)
+    return name, version
+
+
+class Load:
+    """Clients that ask without a pause, each with a token of its own; what they saw."""
+
+    def __init__(self, machine, *tokens):
+        self.machine, self.seen, self.broken, self.going = machine, {token: [] for token in tokens}, [], True
+        self.threads = [threading.Thread(target=self.ask, args=(token,)) for token in tokens]
+        for thread in self.threads:
+            thread.start()
+
+    def ask(self, token):
+        while self.going:
+            began = time.monotonic()
+            try:
+                self.seen[token].append((began, self.machine.get(token)[0]))
+            except OSError as problem:
+                self.broken.append(repr(problem))
+
+    def count(self):
+        return sum(map(len, self.seen.values()))
+
+    def end(self):
+        self.going = False
+        for thread in self.threads:
+            thread.join()
+        assert not self.broken, self.broken[:5]
+
+
+@pytest.fixture
+def load(machine):
+    loads = []
+
+    def start(*tokens):
+        loads.append(Load(machine, *tokens))
+        return loads[-1]
+
+    yield start
+    for each in loads:
+        each.going = False
+
+
+@pytest.mark.parametrize("gunicorn", ["==23.0.0", "==27.0.1"])
+def test_it_waits_for_its_token_serves_and_changes_it_under_load(aws, machine, load, gunicorn):
+    name = aws.put_release(release(gunicorn, app=SLOW))
+    aws.tags["devopsctl:release"] = name
+    machine.boot()
+    aws.wait_report(lambda report: report["phase"] == "token", 60)
+    version = aws.put_token(TOKEN)
+    aws.wait_report(healthy(name, version), 60)
+    assert machine.get(TOKEN)[0] == 200
+    assert machine.get()[0] == machine.get("wrong")[0] == 401
+
+    clients = load(TOKEN, "second-token")
+    slow = []
+    in_flight = threading.Thread(target=lambda: slow.append(machine.get(TOKEN, "/slow")))
+    in_flight.start()
+    until(lambda: clients.count() > 50)
+    version = aws.put_token("second-token")
+    aws.wait_report(healthy(name, version), 60)
+    changed, before = time.monotonic(), clients.count()
+    until(lambda: clients.count() > before + 50)
+    clients.end()
+    in_flight.join()
+    assert slow == [(200, "at last")]
+    assert {status for began, status in clients.seen[TOKEN] if began > changed} == {401}
+    assert {status for began, status in clients.seen["second-token"] if began > changed} == {200}
+    assert {status for seen in clients.seen.values() for _, status in seen} == {200, 401}
+
+
+SLOW = """
+import os, time
+TOKEN = "Token " + os.environ["APP_SECRET_TOKEN"]
+
+def app(environ, start_response):
+    right = environ.get("HTTP_AUTHORIZATION") == TOKEN
+    body = b"at last" if environ["PATH_INFO"] == "/slow" else b"hello"
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(4)
+    start_response("200 OK" if right else "401 Unauthorized", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+GUARDED = "import os\ndef app(environ, start_response):\n    {}\n    return [b'new']\n"
+RIGHT = (
+    "right = environ.get('HTTP_AUTHORIZATION') == 'Token ' + os.environ['APP_SECRET_TOKEN']\n"
+    "    start_response('200 OK' if right else '401 No', [('Content-Length', '3')])"
+)
+
+
+def test_new_code_takes_over_under_load(aws, machine, load):
+    bring_up(aws, machine)
+    clients = load(TOKEN)
+    until(lambda: clients.count() > 20)
+    name = aws.put_release(release(app=GUARDED.format(RIGHT)))
+    aws.tags["devopsctl:release"] = name
+    aws.wait_report(healthy(name, 1), 60)
+    assert machine.get(TOKEN) == (200, "new")
+    clients.end()
+    assert {status for _, status in clients.seen[TOKEN]} == {200}
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        pytest.param("import no_such_module\n", "No module named 'no_such_module'", id="import"),
+        pytest.param("def wrong(): pass\n", "app", id="no callable"),
+        pytest.param("import os\nos._exit(7)\n", "a worker ended before it could answer", id="dies"),
+        pytest.param(GUARDED.format("raise ValueError('no table')"), "ValueError: no table", id="raises"),
+        pytest.param(GUARDED.format("start_response('500 Oh', [])"), "answers 500", id="500"),
+        pytest.param(GUARDED.format("start_response('200 OK', [])"), "open to everyone", id="unguarded"),
+        pytest.param("import time\ntime.sleep(600)\n", "not healthy within 2 seconds", id="hangs"),
+    ],
+)
+def test_a_broken_release_changes_nothing_but_the_report(aws, machine, source, why):
+    good, _ = bring_up(aws, machine)
+    broken = aws.put_release(release(app=source, health={"path": "/", "timeout": 2 if "sleep" in source else 30}))
+    aws.tags["devopsctl:release"] = broken
+    report = aws.wait_report(lambda report: report["phase"] == "failed" and report["wanted"]["release"] == broken, 60)
+    assert why in report["error"] + report["log_tail"]
+    assert report["release"] == good and report["healthy"]
+    assert machine.get(TOKEN)[0] == 200
+    # What served goes on with a new token, and a corrected release takes over.
+    version = aws.put_token("second-token")
+    aws.wait_report(lambda report: report["token"] == version and report["release"] == good, 60)
+    assert machine.get("second-token")[0] == 200
+    mended = aws.put_release(release(app=GUARDED.format(RIGHT)))
+    aws.tags["devopsctl:release"] = mended
+    aws.wait_report(healthy(mended, version), 60)
+
+
+def test_secrets_are_masked_and_paths_are_the_apps_own(aws, machine):
+    source = (
+        "import os\nprint('token', os.environ['APP_SECRET_TOKEN'], os.environ['PASSWORD'])\nraise ValueError('oh')\n"
+    )
+    name = aws.put_release(release(app=source, env={"PASSWORD": "open-sesame"}))
+    aws.tags["devopsctl:release"] = name
+    aws.put_token(TOKEN)
+    machine.boot()
+    report = aws.wait_report(lambda report: report["phase"] == "failed", 60)
+    assert 'File "app/app.py", line 3' in report["log_tail"]
+    for _, _, text in aws.reports:
+        assert TOKEN not in text and "open-sesame" not in text
+
+
+def test_the_token_is_in_no_file_but_its_generations_own_and_in_no_process_listing(aws, machine):
+    bring_up(aws, machine)
+    for path in machine.root.rglob("*"):
+        if path.is_file() and TOKEN.encode() in path.read_bytes():
+            assert "run/devopsctl/generations" in str(path)
+            assert path.stat().st_mode & 0o077 == 0
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        for name in ("environ", "cmdline"):
+            try:
+                assert TOKEN.encode() not in (process / name).read_bytes(), process
+            except OSError:
+                continue
+
+
+def test_what_is_not_there_yet_is_waited_for(aws, machine):
+    """The role comes late, S3 and SSM refuse at first, as on a new account."""
+    aws.role = False
+    aws.faults["s3"] = 403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    aws.faults["GetParameter"] = 400, '{"__type":"AccessDeniedException","message":"no"}'
+    name = aws.put_release(release())
+    aws.tags["devopsctl:release"] = name
+    aws.put_token(TOKEN)
+    machine.boot()
+    until(lambda: ("imds", "meta-data/iam/security-credentials/") in aws.calls)
+    aws.role = True
+    until(lambda: any(service == "s3" for service, _ in aws.calls))
+    aws.faults.clear()
+    aws.wait_report(healthy(name, 1), 60)
+
+
+def test_a_metadata_service_that_is_away_is_no_reason_to_stop(aws, machine):
+    name, _ = bring_up(aws, machine)
+    asked = len(aws.calls)
+    aws.faults["imds"] = 500, ""
+    until(lambda: len(aws.calls) > asked + 4)
+    assert machine.get(TOKEN)[0] == 200
+    version = aws.put_token("second-token")
+    aws.faults.clear()
+    aws.wait_report(healthy(name, version), 60)
+    assert machine.get("second-token")[0] == 200
+
+
+def test_an_older_token_never_comes_back(aws, machine):
+    name, _ = bring_up(aws, machine)
+    version = aws.put_token("second-token")
+    aws.wait_report(healthy(name, version), 60)
+    # Somebody who may write tags, or has put an old parameter back.
+    parameter = f"/devopsctl/{aws.name}/token"
+    aws.parameters[parameter] = 1, aws.parameters[parameter][1].replace("second-token", TOKEN)
+    aws.tags["devopsctl:token"] = "7"
+    aws.wait_report(
+        lambda report: report["wanted"]["token"] == 7 and "older than version 2" in (report["error"] or ""), 60
+    )
+    assert machine.get("second-token")[0] == 200
+    assert machine.get(TOKEN)[0] == 401
+
+
+def test_during_a_grace_period_both_tokens_are_good(aws, machine):
+    name, _ = bring_up(aws, machine)
+    ends = time.time() + 6
+    version = aws.put_token("second-token", TOKEN, ends)
+    aws.wait_report(healthy(name, version), 60)
+    assert machine.get("second-token")[0] == machine.get(TOKEN)[0] == 200
+    until(lambda: machine.get(TOKEN)[0] == 401, 30)
+    assert time.time() >= ends
+    assert machine.get("second-token")[0] == 200
+
+
+@pytest.mark.parametrize("which", ["master", "worker"])
+def test_what_is_killed_comes_back(aws, machine, which):
+    bring_up(aws, machine)
+    master = machine.pid()
+    victim = master if which == "master" else children(master)[0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: not alive(victim))
+    until(lambda: serves(machine), 60)
+
+
+def children(pid):
+    return [int(each) for each in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def serves(machine):
+    try:
+        return machine.get(TOKEN)[0] == 200
+    except OSError:
+        return False
+
+
+def test_after_a_reboot_it_runs_what_it_ran_with_nothing_fetched(aws, machine):
+    name, version = bring_up(aws, machine)
+    assert machine.stop() == 0
+    aws.reports.clear()
+    aws.faults["s3"] = 503, "<Error><Code>SlowDown</Code></Error>"
+    machine.boot()
+    aws.wait_report(healthy(name, version), 60)
+    assert machine.get(TOKEN)[0] == 200
+
+
+def test_a_release_brings_its_agent_along(aws, machine):
+    bring_up(aws, machine)
+    program = machine.program.pid
+    changed = (AGENT / "agent.py").read_text().replace('"v": 1,', '"v": 1, "generation": "next",')
+    name = aws.put_release(release(agent={"agent.py": changed}))
+    aws.tags["devopsctl:release"] = name
+    aws.wait_report(lambda report: report.get("generation") == "next" and report["phase"] == "healthy", 60)
+    assert machine.program.poll() is None and machine.program.pid == program
+    assert machine.get(TOKEN)[0] == 200
+    # The new one does what the old one did.
+    version = aws.put_token("second-token")
+    aws.wait_report(healthy(name, version), 60)
+
+
+def test_an_agent_that_is_broken_does_not_take_over(aws, machine):
+    bring_up(aws, machine)
+    name = aws.put_release(release(agent={"decide.py": "raise SystemExit('broken')\n"}))
+    aws.tags["devopsctl:release"] = name
+    aws.wait_report(healthy(name, 1), 60)
+    until(lambda: "is not fit, this one stays" in machine.console())
+    version = aws.put_token("second-token")
+    aws.wait_report(healthy(name, version), 60)
+
+
+def test_it_is_written_for_python_3_9():
+    """The agent runs on the Python of Amazon Linux 2023: nothing newer than 3.9 is used in it."""
+    import ast
+
+    for path in AGENT.glob("*.py"):
+        ast.parse(path.read_text(), feature_version=(3, 9))
+    assert machines.user_data().startswith("#!")
