@@ -93,6 +93,8 @@ class Fleet:
         for generation in list(self.old):
             self.look_at_old(generation)
         self.state.retiring = any(each.served and self.runner.listens(each) for each in self.old)
+        if self.serving and not self.starting and not self.old:
+            self.runner.settle(self.serving)
 
     def look_at_starting(self, generation):
         failure = generation.failure()

@@ -18,7 +18,7 @@ class Generation:
         self.places, self.number, self.target, self.pid = places, number, target, pid
         self.folder = os.path.join(places.generations, str(number))
         self.secrets = self.folder + "/token"
-        self.verdict = self.folder + "/verdict"
+        self.verdict = places.verdict(number)
         self.manifest = places.manifest(target.release)
         self.until = until  # By when it must be healthy, or gone; on the monotonic clock.
         self.since = time.monotonic()

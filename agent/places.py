@@ -25,6 +25,10 @@ class Places:
     def release(self, release):
         return os.path.join(self.releases, release)
 
+    def verdict(self, number):
+        """Where a generation says how it does. Under systemd it has a folder of its own, made by its unit."""
+        return f"{self.generations}/{number}/verdict" if self.root else f"/run/app-{number}/verdict"
+
     def shorten(self, text):
         """Paths as the app's owner knows them."""
         return re.sub(re.escape(self.releases) + "/[0-9a-f]{64}/", "", text)

@@ -12,6 +12,8 @@ import socket
 import sys
 import time
 
+from processes import open_files
+
 LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
 LOG_LIMIT = 5 << 20
 
@@ -156,17 +158,3 @@ def bind(folder, name):
     fd = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, 10)
     listener.close()
     return socket.socket(fileno=fd)
-
-
-def open_files(pid):
-    """What a process holds open, as Linux names it."""
-    found = set()
-    try:
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            try:
-                found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
-            except OSError:
-                pass
-    except OSError:
-        pass
-    return found

@@ -34,7 +34,7 @@ def site(gunicorn):
     """The dependencies of app/ with one version of gunicorn, as files: name -> content."""
     with tempfile.TemporaryDirectory() as folder:
         what = ["-r", str(APP / "requirements.txt"), f"gunicorn{gunicorn}"]
-        uv = shutil.which("uv") or "uv"
+        uv = os.environ.get("UV") or "uv"  # As `uv run` says where it is.
         subprocess.run([uv, "pip", "install", "-q", "--python", sys.executable, "--target", folder, *what], check=True)
         shutil.rmtree(folder + "/bin", ignore_errors=True)
         return {

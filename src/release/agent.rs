@@ -7,17 +7,23 @@ macro_rules! files {
 /// Path below `agent/` in the archive, and content.
 pub const FILES: &[(&str, &str)] = files![
     "agent.py",
+    "app-wake.service",
+    "app.socket",
+    "app@.service",
     "aws.py",
     "bootstrap.py",
     "decide.py",
+    "devopsctl-agent.service",
     "fleet.py",
     "generation.py",
     "gunicorn.conf.py",
     "places.py",
+    "processes.py",
     "proof.py",
     "renewal.py",
     "report.py",
     "runner_process.py",
+    "runner_systemd.py",
     "tasks.py",
     "worker.py",
 ];
@@ -26,22 +32,14 @@ pub const FILES: &[(&str, &str)] = files![
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::{Path, PathBuf};
-
-    fn list(folder: &Path) -> Vec<PathBuf> {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
-    }
+    use std::path::Path;
 
     #[test]
     fn every_file_of_the_agent_is_embedded() {
         let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("agent");
-        let mut there = list(&agent);
-        let systemd = agent.join("systemd");
-        if systemd.is_dir() {
-            there.extend(list(&systemd));
-        }
-        for path in there.iter().filter(|path| path.is_file()) {
-            let name = path.strip_prefix(&agent).unwrap().to_str().unwrap();
+        let entries = fs::read_dir(&agent).unwrap().map(|entry| entry.unwrap());
+        for entry in entries.filter(|entry| entry.file_type().unwrap().is_file()) {
+            let name = entry.file_name().into_string().unwrap();
             assert!(FILES.iter().any(|(embedded, _)| *embedded == name), "{name} is not embedded");
         }
     }
