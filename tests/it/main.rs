@@ -13,3 +13,4 @@ mod regions;
 mod rotation;
 mod sandbox;
 mod story;
+mod terminal;
