@@ -25,11 +25,11 @@ credentials = st.fixed_dictionaries(
 )
 
 
-def theirs(signer, service, method, url, headers, body, keys, monkeypatch_now):
+def theirs(signer, service, method, url, headers, body, keys, stamp):
     request = AWSRequest(method, url, dict(headers), body)
     held = Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys.get("Token"))
     auth = signer(held, service, "eu-central-1")
-    request.context["timestamp"] = monkeypatch_now
+    request.context["timestamp"] = stamp
     auth._modify_request_before_signing(request)
     canonical = auth.canonical_request(request)
     signature = auth.signature(auth.string_to_sign(request, canonical), request)
