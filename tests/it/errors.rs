@@ -214,3 +214,32 @@ fn nothing_deployed_yet() {
     let project = started();
     snapshot!(project, project.run("token --sandbox").code(1).shown());
 }
+
+/// A start of the sandbox on a machine that lacks something.
+fn start_without(project: &Project, settings: &[(&str, &std::path::Path)]) -> Ran {
+    let mut command = project.command("sandbox start");
+    command.envs(settings.iter().copied());
+    Ran::new("sandbox start", &command.output().unwrap())
+}
+
+#[test]
+fn no_python() {
+    let project = Project::empty();
+    let nothing = project.folder();
+    let ran = start_without(&project, &[("PATH", &nothing)]);
+    snapshot!(project, ran.code(1).shown());
+}
+
+#[test]
+fn no_network_on_the_first_start() {
+    let project = Project::empty();
+    let (cache, nowhere) = (project.folder().join("cache"), std::path::Path::new("http://127.0.0.1:1/simple"));
+    let one = std::path::Path::new("1");
+    // pip's and uv's own words for it.
+    let settings =
+        [("XDG_CACHE_HOME", &*cache), ("PIP_INDEX_URL", nowhere), ("PIP_RETRIES", std::path::Path::new("0"))];
+    let ran = start_without(&project, &[&settings[..], &[("UV_INDEX_URL", nowhere), ("UV_OFFLINE", one)]].concat());
+    let ran = ran.code(1);
+    assert!(ran.stderr.contains("cannot install"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("install uv") || ran.stderr.contains("check the network"), "{}", ran.stderr);
+}

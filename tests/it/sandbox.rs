@@ -158,6 +158,7 @@ fn nothing_outside_its_folders_changes_on_the_host() {
     install_emulator();
     let script = r#"
         set -eu
+        PATH=$PATH:/usr/sbin:/sbin
         world=$STATE/../w
         mkdir -p "$STATE" "$world"
         mount --make-rprivate /
