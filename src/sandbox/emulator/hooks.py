@@ -65,10 +65,10 @@ def is_unknown(resource_id):
 
 
 def unknown_yet(call):
-    """Refuses a call that names what EC2 does not know yet."""
+    """Refuses a call that names what EC2 does not know yet. A filter names nothing: it just finds nothing."""
     if not _unknown or call.service_name != "ec2":
         return
-    named = set(strings(call.params))
+    named = set(strings({name: value for name, value in call.params.items() if not name.startswith("Filter")}))
     for resource_id, absence in _unknown.items():
         if resource_id in named:
             raise absence

@@ -1,0 +1,362 @@
+"""Where moto is lenient, the sandbox is as strict as AWS: a test for each rule, spoken by a client that is not ours."""
+
+import itertools
+import json
+import uuid
+
+import pytest
+from botocore.exceptions import ClientError
+from conftest import refused, until
+
+NUMBERS = itertools.count()
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}],
+}
+
+
+def image(sandbox, ec2):
+    ssm = sandbox.client("ssm", ec2.meta.region_name)
+    name = "/aws/service/debian/release/13/latest/amd64"
+    return ssm.get_parameters(Names=[name])["Parameters"][0]["Value"]
+
+
+@pytest.fixture
+def launch(sandbox, ec2):
+    """Launches instances that are nothing but an entry (no user-data, so nothing boots), and ends them."""
+    launched = []
+
+    def launch(**more):
+        wanted = {"ImageId": image(sandbox, ec2), "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, **more}
+        instance = ec2.run_instances(**wanted)["Instances"][0]
+        launched.append(instance["InstanceId"])
+        return instance
+
+    yield launch
+    if launched:
+        until(lambda: ended(ec2, launched))
+
+
+def ended(ec2, instances):
+    try:
+        return ec2.terminate_instances(InstanceIds=instances)
+    except ClientError:
+        return None  # Not known yet.
+
+
+def state(ec2, instance):
+    found = ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": [instance]}])["Reservations"]
+    return found[0]["Instances"][0]["State"]["Name"] if found else None
+
+
+def runs(ec2, instance):
+    return until(lambda: state(ec2, instance) == "running")
+
+
+@pytest.fixture
+def group(ec2):
+    group = ec2.create_security_group(GroupName=f"group-{next(NUMBERS)}", Description="x")["GroupId"]
+    until(lambda: known(ec2, group))
+    return group
+
+
+def known(ec2, group):
+    try:
+        return ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    except ClientError:
+        return None
+
+
+@pytest.fixture
+def profile(iam):
+    """An instance profile with its role, and the moment it was made."""
+    name = f"profile-{next(NUMBERS)}"
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    return name
+
+
+# Launches
+
+
+def test_a_client_token_launches_once(ec2, launch):
+    token = str(uuid.uuid4())
+    first = launch(ClientToken=token)
+    assert launch(ClientToken=token)["InstanceId"] == first["InstanceId"]
+    until(lambda: state(ec2, first["InstanceId"]))
+    found = ec2.describe_instances(Filters=[{"Name": "client-token", "Values": [token]}])
+    assert len(found["Reservations"]) == 1
+
+
+def test_other_parameters_under_the_same_token_are_refused(launch):
+    token = str(uuid.uuid4())
+    launch(ClientToken=token)
+    assert refused(launch, ClientToken=token, InstanceType="t3.small")[0] == "IdempotentParameterMismatch"
+
+
+def test_the_token_of_a_terminated_instance_is_refused(ec2, launch):
+    token = str(uuid.uuid4())
+    instance = launch(ClientToken=token)["InstanceId"]
+    runs(ec2, instance)
+    ec2.terminate_instances(InstanceIds=[instance])
+    until(lambda: state(ec2, instance) == "terminated")
+    assert refused(launch, ClientToken=token)[0] == "IdempotentInstanceTerminated"
+
+
+def test_a_long_token_is_refused(launch):
+    assert refused(launch, ClientToken="x" * 65)[0] == "InvalidParameterValue"
+
+
+def test_an_instance_is_unknown_then_pending_then_running(ec2, launch):
+    instance = launch()
+    assert instance["State"]["Name"] == "pending"
+    assert refused(ec2.describe_instances, InstanceIds=[instance["InstanceId"]])[0] == "InvalidInstanceID.NotFound"
+    seen = []
+    until(lambda: seen.append(state(ec2, instance["InstanceId"])) or seen[-1] == "running")
+    assert set(seen) == {None, "pending", "running"}
+
+
+def test_a_launch_may_be_accepted_and_die(sandbox, ec2, launch):
+    sandbox.control("emulator/doom?code=Client.VolumeLimitExceeded&message=Volume+limit+exceeded")
+    instance = launch()["InstanceId"]
+    until(lambda: state(ec2, instance) in ("shutting-down", "terminated"))
+    found = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    assert found["StateReason"]["Code"] == "Client.VolumeLimitExceeded"
+
+
+def test_user_data_may_have_16384_bytes(launch):
+    assert refused(launch, UserData="x" * 16385)[0] == "InvalidParameterValue"
+
+
+@pytest.mark.parametrize("key", ["with space", "a/b", ".", "..", "_index", "ä"])
+def test_tag_keys_must_fit_into_metadata(ec2, launch, key):
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": key, "Value": "x"}]}]
+    metadata = {"InstanceMetadataTags": "enabled"}
+    assert refused(launch, TagSpecifications=tags, MetadataOptions=metadata)[0] == "InvalidParameterValue"
+    instance = launch(MetadataOptions=metadata)["InstanceId"]
+    runs(ec2, instance)
+    assert refused(ec2.create_tags, Resources=[instance], Tags=tags[0]["Tags"])[0] == "InvalidParameterValue"
+
+
+def test_an_image_that_is_not_there_is_refused(launch):
+    assert refused(launch, ImageId="ami-00000000000000000")[0] == "InvalidAMIID.NotFound"
+
+
+def test_a_resolved_image_shows_its_own_id(sandbox, ec2, launch):
+    instance = launch(ImageId="resolve:ssm:/aws/service/debian/release/13/latest/amd64")
+    assert instance["ImageId"] == image(sandbox, ec2)
+
+
+# Groups and keys
+
+
+@pytest.mark.parametrize(
+    ("name", "description"), [("sg-mine", "x"), ("ok", "somebody's"), ("ok", "ä"), ("n" * 256, "x"), ("ok", "d" * 256)]
+)
+def test_a_groups_name_and_description_have_rules(ec2, name, description):
+    assert refused(ec2.create_security_group, GroupName=name, Description=description)[0] == "InvalidParameterValue"
+
+
+def test_a_new_group_is_unknown_to_the_next_call(ec2):
+    group = ec2.create_security_group(GroupName=f"group-{next(NUMBERS)}", Description="x")["GroupId"]
+    rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIp": "0.0.0.0/0"}
+    assert refused(ec2.authorize_security_group_ingress, **rule)[0] == "InvalidGroup.NotFound"
+    until(lambda: known(ec2, group))
+    ec2.authorize_security_group_ingress(**rule)
+    assert refused(ec2.authorize_security_group_ingress, **rule)[0] == "InvalidPermission.Duplicate"
+
+
+def test_a_group_stays_while_an_interface_uses_it(ec2, group, launch):
+    instance = launch(SecurityGroupIds=[group])["InstanceId"]
+    runs(ec2, instance)
+    assert refused(ec2.delete_security_group, GroupId=group)[0] == "DependencyViolation"
+    ec2.terminate_instances(InstanceIds=[instance])
+    until(lambda: state(ec2, instance) == "terminated")
+    # The interface goes a moment after the instance.
+    assert refused(ec2.delete_security_group, GroupId=group)[0] == "DependencyViolation"
+    until(lambda: deleted(ec2, group))
+
+
+def deleted(ec2, group):
+    try:
+        return ec2.delete_security_group(GroupId=group)
+    except ClientError:
+        return None
+
+
+def test_without_a_default_vpc_a_group_needs_one(sandbox):
+    ec2 = sandbox.client("ec2", "eu-north-1")
+    for subnet in ec2.describe_subnets()["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    for vpc in ec2.describe_vpcs()["Vpcs"]:
+        ec2.delete_vpc(VpcId=vpc["VpcId"])
+    assert refused(ec2.create_security_group, GroupName="x", Description="x")[0] == "VPCIdNotSpecified"
+
+
+def test_a_key_pair_is_deleted_by_its_id(ec2):
+    pair = ec2.create_key_pair(KeyName="a-key")["KeyPairId"]
+    assert refused(ec2.delete_key_pair, KeyPairId="key-00000000000000000")[0] == "InvalidKeyPair.NotFound"
+    ec2.delete_key_pair(KeyPairId=pair)
+    assert not ec2.describe_key_pairs()["KeyPairs"]
+
+
+# Profiles
+
+
+def test_a_new_profile_is_unknown_to_ec2_for_a_while(ec2, launch, profile):
+    code, message = refused(launch, IamInstanceProfile={"Name": profile})
+    assert (code, "Invalid IAM Instance Profile" in message) == ("InvalidParameterValue", True)
+
+
+def associate(ec2, instance, profile):
+    try:
+        return ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": profile})
+    except ClientError as error:
+        assert "Invalid IAM Instance Profile" in str(error)
+        return None
+
+
+def test_a_profile_is_attached_to_what_runs_and_once(ec2, iam, launch, profile):
+    instance = launch()["InstanceId"]
+    until(lambda: state(ec2, instance))
+    named = {"InstanceId": instance, "IamInstanceProfile": {"Name": profile}}
+    assert refused(ec2.associate_iam_instance_profile, **named)[0] == "IncorrectInstanceState"
+    runs(ec2, instance)
+    until(lambda: associate(ec2, instance, profile))
+    assert refused(ec2.associate_iam_instance_profile, **named)[0] == "IncorrectState"
+    shown = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["IamInstanceProfile"]
+    own = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
+    assert (shown["Id"], shown["Arn"]) == (own["InstanceProfileId"], own["Arn"])
+
+
+def test_a_profile_without_a_role_is_refused(ec2, iam, launch):
+    iam.create_instance_profile(InstanceProfileName="empty")
+    instance = launch()["InstanceId"]
+    runs(ec2, instance)
+
+    def why():
+        named = {"InstanceId": instance, "IamInstanceProfile": {"Name": "empty"}}
+        return refused(ec2.associate_iam_instance_profile, **named)[1]
+
+    until(lambda: "has no associated IAM Roles" in why())
+
+
+def test_a_role_put_back_counts_after_the_profile_is_associated_again(sandbox, ec2, iam, launch, profile):
+    instance = launch()["InstanceId"]
+    runs(ec2, instance)
+    association = until(lambda: associate(ec2, instance, profile))["IamInstanceProfileAssociation"]["AssociationId"]
+    assert json.loads(sandbox.control(f"emulator/credentials?instance={instance}"))["AccessKeyId"]
+    iam.remove_role_from_instance_profile(InstanceProfileName=profile, RoleName=profile)
+    iam.delete_role(RoleName=profile)
+    iam.create_role(RoleName=profile, AssumeRolePolicyDocument=json.dumps(TRUST))
+    iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=profile)
+    with pytest.raises(OSError, match="404"):
+        sandbox.control(f"emulator/credentials?instance={instance}")
+    ec2.disassociate_iam_instance_profile(AssociationId=association)
+    until(lambda: associate(ec2, instance, profile))
+    assert json.loads(sandbox.control(f"emulator/credentials?instance={instance}"))["AccessKeyId"]
+
+
+# Addresses
+
+
+def test_an_address_waits_for_the_instance_to_run_and_stays_while_used(ec2, launch):
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    instance = launch()["InstanceId"]
+    until(lambda: state(ec2, instance))
+    assert refused(ec2.associate_address, AllocationId=address, InstanceId=instance)[0] == "InvalidInstanceID"
+    runs(ec2, instance)
+    association = ec2.associate_address(AllocationId=address, InstanceId=instance)["AssociationId"]
+    assert refused(ec2.release_address, AllocationId=address)[0] == "InvalidIPAddress.InUse"
+    ec2.disassociate_address(AssociationId=association)
+    ec2.release_address(AllocationId=address)
+
+
+def test_a_region_has_five_addresses(sandbox):
+    ec2 = sandbox.client("ec2", "ca-central-1")
+    for _ in range(5):
+        ec2.allocate_address(Domain="vpc")
+    assert refused(ec2.allocate_address, Domain="vpc")[0] == "AddressLimitExceeded"
+
+
+# Parameters and buckets
+
+
+def test_a_value_may_not_nest_a_parameter(ssm):
+    value = {"Name": "/x", "Type": "String"}
+    assert refused(ssm.put_parameter, Value="a {{b}} c", **value)[0] == "ValidationException"
+    ssm.put_parameter(Value="a {b}} c", **value)
+
+
+def test_tags_do_not_go_with_overwriting(ssm):
+    value = {"Name": "/y", "Type": "String", "Value": "1", "Tags": [{"Key": "a", "Value": "b"}]}
+    assert ssm.put_parameter(**value)["Version"] == 1
+    assert refused(ssm.put_parameter, **value)[0] == "ParameterAlreadyExists"
+    assert refused(ssm.put_parameter, Overwrite=True, **value)[0] == "ValidationException"
+
+
+def test_each_region_knows_the_newest_images(sandbox):
+    for region in ("us-east-1", "eu-west-1"):
+        ssm = sandbox.client("ssm", region)
+        names = ["/aws/service/debian/release/13/latest/amd64", "/aws/service/debian/release/13/latest/arm64"]
+        assert len(ssm.get_parameters(Names=names)["Parameters"]) == 2
+
+
+def make(s3, name):
+    return s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+
+
+def test_a_bucket_is_closed_and_whose_it_is_counts(s3):
+    make(s3, "closed")
+    assert all(s3.get_public_access_block(Bucket="closed")["PublicAccessBlockConfiguration"].values())
+    assert refused(s3.list_objects_v2, Bucket="closed", ExpectedBucketOwner="999999999999")[0] == "AccessDenied"
+    s3.list_objects_v2(Bucket="closed", ExpectedBucketOwner="123456789012")
+
+
+def test_the_name_of_a_deleted_bucket_rests(s3):
+    make(s3, "resting")
+    s3.delete_bucket(Bucket="resting")
+    assert refused(make, s3=s3, name="resting")[0] == "OperationAborted"
+
+    def again():
+        try:
+            return make(s3, "resting")
+        except ClientError:
+            return None
+
+    until(again)
+
+
+def test_a_policy_against_unencrypted_calls_does_not_shut_everybody_out(s3):
+    make(s3, "tls-only")
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": ["arn:aws:s3:::tls-only", "arn:aws:s3:::tls-only/*"],
+    }
+    tls = {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    s3.put_bucket_policy(Bucket="tls-only", Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny | tls]}))
+    s3.put_object(Bucket="tls-only", Key="a", Body=b"x")
+    s3.put_bucket_policy(Bucket="tls-only", Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
+    assert refused(s3.put_object, Bucket="tls-only", Key="b", Body=b"x")[0] in ("AccessDenied", "403")
+
+
+# The front itself
+
+
+def test_faults_come_once_and_only_where_asked(sandbox, ec2):
+    sandbox.control("emulator/refuse?action=DescribeInstances&code=RequestLimitExceeded&status=503")
+    ec2.describe_security_groups()
+    assert refused(ec2.describe_instances)[0] == "RequestLimitExceeded"
+    ec2.describe_instances()
+
+
+def test_nobody_gets_past_the_front(sandbox):
+    import urllib.error
+    import urllib.request
+
+    for path in ("/moto-api/data.json", "/latest/meta-data/", "/_devopsctl/status"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(sandbox.endpoint + path)
