@@ -20,13 +20,27 @@ use crate::ui::{self, Style, Ui};
 
 /// Runs the verb; an error is shown on stderr and becomes the exit code.
 pub fn main(cli: Cli) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("no reason is known");
+        show(
+            &Failure::failed("devopsctl itself failed")
+                .because(format!("{what} ({place})"))
+                .next("run the same command again, which goes on from here; please report this if it happens twice"),
+        );
+        std::process::exit(Exit::Failed as i32);
+    }));
     match outcome(cli) {
         Ok(code) => code,
         Err(failure) => {
-            eprint!("{}", ui::render(&failure, console_width(), ui::color()));
+            show(&failure);
             ExitCode::from(failure.exit() as u8)
         }
     }
+}
+
+fn show(failure: &Failure) {
+    eprint!("{}", ui::render(failure, console_width(), ui::color()));
 }
 
 fn outcome(cli: Cli) -> Result<ExitCode> {

@@ -197,7 +197,7 @@ impl Ran {
     pub fn code(self, code: i32) -> Self {
         let (what, stdout, stderr) = (&self.what, &self.stdout, &self.stderr);
         assert_eq!(self.code, code, "{what}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
-        assert!(!stderr.contains("panicked at"), "{what}\n{stderr}");
+        assert!(!stderr.contains("panicked at") && !stderr.contains("devopsctl itself failed"), "{what}\n{stderr}");
         self
     }
 
