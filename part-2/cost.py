@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The monthly bill at three scales, as the table in README.md has it: assumptions and prices on top, arithmetic below.
 
-Prices are in US dollars, read in November 2026: CloudFront for viewers in South America, everything else us-east-1.
+Prices are in US dollars: CloudFront for viewers in South America, everything else us-east-1. README.md says which of them
+were read again in November 2026.
 """
 
 SCALES = {"10 thousand": 10_000, "10 million": 10_000_000, "1 billion": 1_000_000_000}
