@@ -77,12 +77,11 @@ fn headline(error: &serde_yaml::Error) -> String {
 
 /// Some of the library's errors know their line and column only.
 fn spot(text: &str, location: Location) -> SourceSpan {
-    let known = location.span().byte_offset().is_some();
-    let line = usize::try_from(location.line()).unwrap_or(1).saturating_sub(1);
-    let column = usize::try_from(location.column()).unwrap_or(1).saturating_sub(1);
-    if known {
+    if location.span().byte_offset().is_some() {
         return place(location);
     }
+    let line = usize::try_from(location.line()).unwrap_or(1).saturating_sub(1);
+    let column = usize::try_from(location.column()).unwrap_or(1).saturating_sub(1);
     let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
     ((start + column).min(text.len()), 0).into()
 }

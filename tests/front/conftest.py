@@ -110,3 +110,20 @@ def refused(call, **arguments):
         call(**arguments)
     error = refusal.value.response["Error"]
     return error["Code"], error["Message"]
+
+
+def granted(call, **arguments):
+    """What AWS answers, or None where it refuses: for what is true after a while."""
+    try:
+        return call(**arguments)
+    except ClientError:
+        return None
+
+
+def associated(ec2, instance, profile):
+    """The association of an instance with a profile, or None as long as EC2 does not know the profile."""
+    try:
+        return ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": profile})
+    except ClientError as error:
+        assert "Invalid IAM Instance Profile name" in error.response["Error"]["Message"]
+        return None

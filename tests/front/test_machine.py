@@ -7,8 +7,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
-from conftest import until
+from conftest import associated, until
 
 # Serves what it finds: its environment, its metadata, its credentials. Leaves a daemon behind, as programs do.
 USER_DATA = b"""#!/usr/bin/env python3
@@ -164,7 +163,7 @@ def test_the_story_of_a_machine(sandbox, machine, ec2):
     # Credentials come with the association, not before.
     credentials = "/latest/meta-data/iam/security-credentials/"
     assert metadata(credentials)[1] == 404
-    associate(ec2, machine["id"])
+    until(lambda: associated(ec2, machine["id"], "machine"))
     assert metadata(credentials)[2] == "machine"
     keys = json.loads(metadata(credentials + "machine")[2])
     caller = boto3.client(
@@ -207,13 +206,3 @@ def test_the_story_of_a_machine(sandbox, machine, ec2):
     ec2.terminate_instances(InstanceIds=[machine["id"]])
     until(lambda: not folder.exists())
     assert not processes_of(folder)
-
-
-def associate(ec2, instance):
-    def attempt():
-        try:
-            return ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": "machine"})
-        except ClientError as error:
-            assert "Invalid IAM Instance Profile name" in error.response["Error"]["Message"]
-
-    until(attempt)

@@ -2,11 +2,12 @@
 
 import itertools
 import json
+import urllib.error
+import urllib.request
 import uuid
 
 import pytest
-from botocore.exceptions import ClientError
-from conftest import refused, until
+from conftest import associated, granted, refused, until
 
 NUMBERS = itertools.count()
 TRUST = {
@@ -34,14 +35,8 @@ def launch(sandbox, ec2):
 
     yield launch
     if launched:
-        until(lambda: ended(ec2, launched))
-
-
-def ended(ec2, instances):
-    try:
-        return ec2.terminate_instances(InstanceIds=instances)
-    except ClientError:
-        return None  # Not known yet.
+        # What is not known yet is refused.
+        until(lambda: granted(ec2.terminate_instances, InstanceIds=launched))
 
 
 def state(ec2, instance):
@@ -56,15 +51,8 @@ def runs(ec2, instance):
 @pytest.fixture
 def group(ec2):
     group = ec2.create_security_group(GroupName=f"group-{next(NUMBERS)}", Description="x")["GroupId"]
-    until(lambda: known(ec2, group))
+    until(lambda: granted(ec2.describe_security_groups, GroupIds=[group]))
     return group
-
-
-def known(ec2, group):
-    try:
-        return ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
-    except ClientError:
-        return None
 
 
 @pytest.fixture
@@ -162,7 +150,7 @@ def test_a_new_group_is_unknown_to_the_next_call(ec2):
     group = ec2.create_security_group(GroupName=f"group-{next(NUMBERS)}", Description="x")["GroupId"]
     rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIp": "0.0.0.0/0"}
     assert refused(ec2.authorize_security_group_ingress, **rule)[0] == "InvalidGroup.NotFound"
-    until(lambda: known(ec2, group))
+    until(lambda: granted(ec2.describe_security_groups, GroupIds=[group]))
     ec2.authorize_security_group_ingress(**rule)
     assert refused(ec2.authorize_security_group_ingress, **rule)[0] == "InvalidPermission.Duplicate"
 
@@ -175,14 +163,7 @@ def test_a_group_stays_while_an_interface_uses_it(ec2, group, launch):
     until(lambda: state(ec2, instance) == "terminated")
     # The interface goes a moment after the instance.
     assert refused(ec2.delete_security_group, GroupId=group)[0] == "DependencyViolation"
-    until(lambda: deleted(ec2, group))
-
-
-def deleted(ec2, group):
-    try:
-        return ec2.delete_security_group(GroupId=group)
-    except ClientError:
-        return None
+    until(lambda: granted(ec2.delete_security_group, GroupId=group))
 
 
 def test_without_a_default_vpc_a_group_needs_one(sandbox):
@@ -209,21 +190,13 @@ def test_a_new_profile_is_unknown_to_ec2_for_a_while(ec2, launch, profile):
     assert (code, "Invalid IAM Instance Profile" in message) == ("InvalidParameterValue", True)
 
 
-def associate(ec2, instance, profile):
-    try:
-        return ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": profile})
-    except ClientError as error:
-        assert "Invalid IAM Instance Profile" in str(error)
-        return None
-
-
 def test_a_profile_is_attached_to_what_runs_and_once(ec2, iam, launch, profile):
     instance = launch()["InstanceId"]
     until(lambda: state(ec2, instance))
     named = {"InstanceId": instance, "IamInstanceProfile": {"Name": profile}}
     assert refused(ec2.associate_iam_instance_profile, **named)[0] == "IncorrectInstanceState"
     runs(ec2, instance)
-    until(lambda: associate(ec2, instance, profile))
+    until(lambda: associated(ec2, instance, profile))
     assert refused(ec2.associate_iam_instance_profile, **named)[0] == "IncorrectState"
     shown = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["IamInstanceProfile"]
     own = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
@@ -245,7 +218,7 @@ def test_a_profile_without_a_role_is_refused(ec2, iam, launch):
 def test_a_role_put_back_counts_after_the_profile_is_associated_again(sandbox, ec2, iam, launch, profile):
     instance = launch()["InstanceId"]
     runs(ec2, instance)
-    association = until(lambda: associate(ec2, instance, profile))["IamInstanceProfileAssociation"]["AssociationId"]
+    association = until(lambda: associated(ec2, instance, profile))["IamInstanceProfileAssociation"]["AssociationId"]
     assert json.loads(sandbox.control(f"emulator/credentials?instance={instance}"))["AccessKeyId"]
     iam.remove_role_from_instance_profile(InstanceProfileName=profile, RoleName=profile)
     iam.delete_role(RoleName=profile)
@@ -254,7 +227,7 @@ def test_a_role_put_back_counts_after_the_profile_is_associated_again(sandbox, e
     with pytest.raises(OSError, match="404"):
         sandbox.control(f"emulator/credentials?instance={instance}")
     ec2.disassociate_iam_instance_profile(AssociationId=association)
-    until(lambda: associate(ec2, instance, profile))
+    until(lambda: associated(ec2, instance, profile))
     assert json.loads(sandbox.control(f"emulator/credentials?instance={instance}"))["AccessKeyId"]
 
 
@@ -318,14 +291,7 @@ def test_the_name_of_a_deleted_bucket_rests(s3):
     make(s3, "resting")
     s3.delete_bucket(Bucket="resting")
     assert refused(make, s3=s3, name="resting")[0] == "OperationAborted"
-
-    def again():
-        try:
-            return make(s3, "resting")
-        except ClientError:
-            return None
-
-    until(again)
+    until(lambda: granted(make, s3=s3, name="resting"))
 
 
 def test_a_policy_against_unencrypted_calls_does_not_shut_everybody_out(s3):
@@ -354,9 +320,6 @@ def test_faults_come_once_and_only_where_asked(sandbox, ec2):
 
 
 def test_nobody_gets_past_the_front(sandbox):
-    import urllib.error
-    import urllib.request
-
     for path in ("/moto-api/data.json", "/latest/meta-data/", "/_devopsctl/status"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(sandbox.endpoint + path)

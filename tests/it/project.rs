@@ -245,7 +245,7 @@ macro_rules! snapshot {
 
 /// What differs from run to run, and what stands for it.
 pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
-    let folder = |path: PathBuf| regex_escape(path.to_str().unwrap());
+    let folder = |path: PathBuf| regex::escape(path.to_str().unwrap());
     vec![
         (folder(project.folder()), "[project]"),
         (folder(project.state()), "[state]"),
@@ -267,10 +267,6 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
         (r"\b(?:\d{1,3}\.){3}\d{1,3} \(eipalloc".into(), "[ip] (eipalloc"),
         (r"address: (?:\d{1,3}\.){3}\d{1,3}".into(), "address: [ip]"),
     ]
-}
-
-fn regex_escape(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_ascii_alphanumeric() || c == '/' { vec![c] } else { vec!['\\', c] }).collect()
 }
 
 /// Waits until something is so.

@@ -72,7 +72,10 @@ fn new_code_replaces_the_old_and_broken_code_does_not() {
     project.run("status --sandbox").code(4).says("Flusk");
 
     // The token can be changed all the same: what ran before serves on, with the new one.
-    project.run_with("set-token --sandbox --stdin", "token-for-the-old-code\n");
+    project
+        .run_with("set-token --sandbox --stdin", "token-for-the-old-code\n")
+        .code(4)
+        .says("What ran before serves on");
     assert!(get(&url, Some("token-for-the-old-code")).body.starts_with("Good day!"));
     assert_eq!(get(&url, Some(&token)).status, 401);
 
