@@ -1,6 +1,7 @@
 //! One file a verb: gather, decide, do, say.
 
 mod down;
+mod policy;
 mod sandbox;
 mod set_token;
 mod status;
@@ -66,6 +67,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
         Verb::Down(arguments) => down::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::Policy(arguments) => policy::run(&globals, &ui, arguments),
         Verb::Sandbox(verb) => sandbox::run(verb, &globals, &ui).await,
     }
 }

@@ -48,6 +48,9 @@ pub const OWNER: &str = "DEVOPSCTL_SANDBOX_OWNER";
 /// After how many idle seconds the sandbox ends, instead of after 30 minutes.
 pub const IDLE: &str = "DEVOPSCTL_SANDBOX_IDLE";
 
+/// The number of the only account that there is in it.
+pub const ACCOUNT: &str = "123456789012";
+
 /// What `devopsctl sandbox serve` is told by the command that starts it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
