@@ -38,13 +38,16 @@ class Sandbox:
         command = [os.environ.get("DEVOPSCTL", "devopsctl"), "sandbox", verb]
         subprocess.run(command, env=self.environment, check=True, capture_output=True)
 
-    def client(self, service, region="eu-west-1"):
+    def client(self, service, region="eu-west-1", keys=None):
+        """A client of the administrator's, or of whose keys they are."""
+        keys = keys or self.handle["administrator"]
         return boto3.client(
             service,
             region_name=region,
             endpoint_url=self.endpoint,
-            aws_access_key_id=self.handle["access_key"],
-            aws_secret_access_key=self.handle["secret_key"],
+            aws_access_key_id=keys["access_key"],
+            aws_secret_access_key=keys["secret_key"],
+            aws_session_token=keys.get("token"),
             config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
         )
 

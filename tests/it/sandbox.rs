@@ -17,9 +17,10 @@ fn file(project: &Project) -> String {
     fs::read_to_string(project.state().join("devopsctl/sandbox/sandbox.json")).unwrap()
 }
 
-/// Does something in the sandbox's AWS past the tool, as a person in the console would.
+/// Does something in the sandbox's AWS past the tool, as an administrator in the console would.
 pub fn aws<T>(project: &Project, work: impl AsyncFnOnce(Aws) -> T) -> T {
-    let handle: Handle = serde_json::from_str(&file(project)).unwrap();
+    let mut handle: Handle = serde_json::from_str(&file(project)).unwrap();
+    handle.user = handle.administrator.clone();
     runtime().block_on(async { work(Aws::sandbox(&Settings::default(), handle)).await })
 }
 
