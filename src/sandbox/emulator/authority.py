@@ -7,6 +7,7 @@ somebody who may do everything, and is refused to others with a word on that: it
 What the command line was allowed is noted, so that a policy that allows more than is ever used can be told.
 """
 
+import io
 import json
 import os
 import time
@@ -27,6 +28,8 @@ from refusal import Refusal
 # The IAM user that is the command line.
 USER = "devopsctl"
 LOG = "authority.log"
+# Where a form's bytes are kept.
+FORM = "devopsctl.form"
 # Tests collect the logs of all their sandboxes there.
 COLLECTED = "DEVOPSCTL_AUTHORITY_LOG"
 
@@ -68,6 +71,13 @@ def install():
         _logs.append((Path(collected) / name).open("w", buffering=1))
 
 
+def keep_form(environ):
+    """Keeps the body of a form to the byte, as it was signed: once it is parsed, nobody can say how a space was written."""
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        environ[FORM] = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(environ[FORM])
+
+
 class Signed(IAMRequest):
     """moto's check of a signature, which finds the caller by the key; with the errors of each service."""
 
@@ -80,7 +90,7 @@ class Signed(IAMRequest):
             method=call.method,
             path=call.raw_path + (f"?{call.parsed_url.query}" if call.parsed_url.query else ""),
             data=call.data,
-            body=call.raw_body,
+            body=call.normalized_request.environ.get(FORM, call.raw_body),
             headers=call.headers,
             action=action,
         )
