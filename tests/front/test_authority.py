@@ -216,7 +216,7 @@ def test_buckets_of_other_accounts_are_refused(cli, s3):
         assert refused(mine.create_bucket, Bucket=bucket)[0] == "AccessDenied"
         assert refused(mine.put_object, Bucket=bucket, Key="a", Body=b"x")[0] == "AccessDenied"
     bucket = "devopsctl-123456789012-us-east-1-an"
-    mine.create_bucket(Bucket=bucket)
+    until(lambda: granted(mine.create_bucket, Bucket=bucket))
     key = "a/releases/with space+plus=ä.gz"
     mine.put_object(Bucket=bucket, Key=key, Body=b"x")
     assert mine.get_object(Bucket=bucket, Key=key)["Body"].read() == b"x"
@@ -261,6 +261,19 @@ def test_a_call_that_was_changed_on_its_way_is_refused(sandbox, cli):
     client.meta.events.register("before-send.ec2.DescribeKeyPairs", change)
     assert refused(client.describe_key_pairs, Filters=[{"Name": "key-name", "Values": ["hello"]}])[0] == "AuthFailure"
     assert client.describe_key_pairs(Filters=[{"Name": "key-name", "Values": ["another"]}])["KeyPairs"] == []
+
+
+def test_a_body_that_was_changed_on_its_way_is_refused(cli):
+    client, bucket = cli("s3", "us-east-1"), "devopsctl-123456789012-us-east-1-an"
+    # The name of a bucket that was just deleted rests for a while.
+    until(lambda: granted(client.create_bucket, Bucket=bucket))
+
+    def change(request, **_):
+        request.body = b"other"
+
+    client.meta.events.register("before-send.s3.PutBucketPolicy", change)
+    assert refused(client.put_bucket_policy, Bucket=bucket, Policy="hello")[0] == "XAmzContentSHA256Mismatch"
+    client.delete_bucket(Bucket=bucket)
 
 
 def test_a_call_without_a_signature_is_refused(sandbox):

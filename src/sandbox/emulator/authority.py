@@ -7,6 +7,7 @@ somebody who may do everything, and is refused to others with a word on that: it
 What the command line was allowed is noted, so that a policy that allows more than is ever used can be told.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -46,6 +47,8 @@ ERRORS = {
     ),
     "sts": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
 }
+# The length of a body's digest, where the signature covers one.
+SHA256 = 64
 UNKNOWN, WRONG, UNSIGNED, FORBIDDEN = range(4)
 
 _logs = []
@@ -54,9 +57,9 @@ _logs = []
 class S3Refusal(S3ClientError):
     """An error as S3 answers it."""
 
-    def __init__(self, code, message):
+    def __init__(self, code, message, status=403):
         super().__init__(code, message)
-        self.status = 403
+        self.status = status
 
 
 def install():
@@ -144,6 +147,10 @@ def authorize(call, _resource=None):
 def authorize_s3(call, bucket_name=None, key_name=None):
     """The same for S3, where what is named decides what the action is."""
     action = demands.s3_action(call)
+    declared = call.headers.get("x-amz-content-sha256", "")
+    if len(declared) == SHA256 and hashlib.sha256(call.raw_body).hexdigest() != declared:
+        message = "The provided 'x-amz-content-sha256' header does not match what was computed."
+        raise S3Refusal("XAmzContentSHA256Mismatch", message, 400)
     try:
         judge(call, action)
     except S3Refusal as refusal:
