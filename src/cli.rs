@@ -77,6 +77,8 @@ pub enum Verb {
     Status,
     /// Remove every trace of the deployment
     Down(Down),
+    /// Print the IAM policy with the least that devopsctl needs, for the user or role that runs it
+    Policy(Policy),
     /// Manage the local AWS
     #[command(subcommand)]
     Sandbox(SandboxVerb),
@@ -128,6 +130,20 @@ pub struct Down {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+}
+
+/// `policy`. It calls nothing and needs no credentials.
+#[derive(Debug, Args)]
+pub struct Policy {
+    /// Narrow it to this account; --region narrows it to one region [default: all of both]
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub account: Option<String>,
+}
+
+/// An account's number as AWS writes it.
+fn account(text: &str) -> Result<String, String> {
+    let number = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if number { Ok(text.to_owned()) } else { Err("an account's number has 12 digits".to_owned()) }
 }
 
 /// `sandbox …`

@@ -4,6 +4,7 @@
 //!
 //! - [`cli`] what can be typed; [`commands`] one file a verb: gather, decide, do, say
 //! - [`config`] `deploy.yaml` → [`config::Deployment`]; [`names`] every name in AWS
+//! - [`policy`] what all of that may do in an account
 //! - [`aws`] clients, images, what an error code means to a person
 //! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program
 //! - [`resources`] one file a kind: observe, diff (pure), apply, delete
@@ -20,6 +21,7 @@ pub mod dirs;
 pub mod engine;
 pub mod error;
 pub mod names;
+pub mod policy;
 pub mod probe;
 pub mod release;
 pub mod resources;

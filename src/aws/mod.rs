@@ -76,7 +76,7 @@ impl Aws {
     /// The local AWS.
     pub fn sandbox(settings: &Settings, handle: sandbox::Handle) -> Self {
         let region = settings.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
-        let keys = Credentials::new(&handle.access_key, &handle.secret_key, None, None, "sandbox");
+        let keys = Credentials::new(&handle.user.access_key, &handle.user.secret_key, None, None, "sandbox");
         let config = SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(Region::new(region))

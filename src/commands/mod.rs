@@ -2,6 +2,7 @@
 
 mod down;
 mod plan;
+mod policy;
 mod sandbox;
 mod set_token;
 mod status;
@@ -69,6 +70,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
         Verb::Down(arguments) => down::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::Policy(arguments) => policy::run(&globals, &ui, arguments),
         Verb::Sandbox(verb) => sandbox::run(verb, &globals, &ui).await,
     }
 }

@@ -21,7 +21,7 @@ use super::machine;
 use super::start::Started;
 use super::state::{Ended, Folder};
 use super::world::World;
-use super::{Handle, Machines, OWNER, ServeArgs, secret};
+use super::{ACCOUNT, Handle, Keys, Machines, OWNER, ServeArgs, secret};
 
 /// Runs the sandbox until somebody stops it, nobody uses it, or its owner is gone.
 ///
@@ -70,14 +70,14 @@ async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> 
     let listener = listen(args.port).await?;
     let address = listener.local_addr().map_err(|error| Failure::failed("no port").because(error.to_string()))?;
     let emulator = Emulator::start(folder, &args.emulator).await?;
-    let user: User = emulator.client.ask_json("user").await?;
+    let users: Users = emulator.client.ask_json("users").await?;
     let handle = Handle {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         endpoint: format!("http://{address}"),
-        access_key: user.access_key,
-        secret_key: user.secret_key,
-        account: user.account,
+        user: users.devopsctl,
+        administrator: users.administrator,
+        account: ACCOUNT.to_owned(),
         python: args.python.clone(),
         python_version: version(&args.python_version)?,
         control: secret(),
@@ -98,10 +98,9 @@ async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> 
 }
 
 #[derive(serde::Deserialize)]
-struct User {
-    access_key: String,
-    secret_key: String,
-    account: String,
+struct Users {
+    devopsctl: Keys,
+    administrator: Keys,
 }
 
 async fn listen(port: Option<u16>) -> Result<TcpListener> {

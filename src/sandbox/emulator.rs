@@ -19,8 +19,10 @@ use tokio::net::UnixStream;
 
 use crate::dirs;
 use crate::error::{Failure, Result};
+use crate::policy::Scope;
 use crate::uv::Uv;
 
+use super::ACCOUNT;
 use super::leash::Leash;
 use super::state::{Folder, remove_tree};
 
@@ -39,9 +41,12 @@ macro_rules! program {
 const PROGRAM: &[(&str, &str)] = program![
     "__main__.py",
     "addresses.py",
+    "authority.py",
     "buckets.py",
     "clock.py",
     "control.py",
+    "demands.py",
+    "demands_ec2.py",
     "faults.py",
     "groups.py",
     "hooks.py",
@@ -50,6 +55,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "key_pairs.py",
     "launches.py",
     "parameters.py",
+    "policies.py",
     "profiles.py",
     "refusal.py",
     "rules.py",
@@ -140,6 +146,9 @@ impl Emulator {
             fs::create_dir_all(&program)?;
             // The last emulator's log is of no more use.
             fs::write(&log, "")?;
+            // What its user may do that is the command line.
+            let scope = Scope { account: Some(ACCOUNT.to_owned()), region: None };
+            fs::write(program.join("policy.json"), scope.policy().to_string())?;
             PROGRAM.iter().try_for_each(|(name, text)| fs::write(program.join(name), text))
         };
         put().map_err(|error| failed(error.to_string()))?;

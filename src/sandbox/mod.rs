@@ -48,6 +48,9 @@ pub const OWNER: &str = "DEVOPSCTL_SANDBOX_OWNER";
 /// After how many idle seconds the sandbox ends, instead of after 30 minutes.
 pub const IDLE: &str = "DEVOPSCTL_SANDBOX_IDLE";
 
+/// The number of the only account that there is in it.
+pub const ACCOUNT: &str = "123456789012";
+
 /// What `devopsctl sandbox serve` is told by the command that starts it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
@@ -98,10 +101,11 @@ pub struct Handle {
     pub pid: u32,
     /// The AWS endpoint.
     pub endpoint: String,
-    /// An access key of an IAM user in it.
-    pub access_key: String,
-    /// The secret that goes with it.
-    pub secret_key: String,
+    /// The keys of the IAM user that is the command line: he may do what `devopsctl policy` prints.
+    #[serde(flatten)]
+    pub user: Keys,
+    /// Those of a user who may do everything, to act past the command line.
+    pub administrator: Keys,
     /// The account's number.
     pub account: String,
     /// The Python on its machines.
@@ -110,6 +114,15 @@ pub struct Handle {
     pub python_version: (u32, u32),
     /// What opens the control paths.
     control: String,
+}
+
+/// An access key of an IAM user in the sandbox.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Keys {
+    /// Its id.
+    pub access_key: String,
+    /// The secret that goes with it.
+    pub secret_key: String,
 }
 
 /// How the running sandbox is.

@@ -6,6 +6,7 @@
 mod apps;
 mod errors;
 mod http;
+mod permissions;
 mod project;
 mod python;
 mod readme;

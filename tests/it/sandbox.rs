@@ -17,21 +17,28 @@ fn file(project: &Project) -> String {
     fs::read_to_string(project.state().join("devopsctl/sandbox/sandbox.json")).unwrap()
 }
 
-/// Does something in the sandbox's AWS past the tool, as a person in the console would.
+/// Does something in the sandbox's AWS past the tool, as an administrator in the console would.
 pub fn aws<T>(project: &Project, work: impl AsyncFnOnce(Aws) -> T) -> T {
-    let handle: Handle = serde_json::from_str(&file(project)).unwrap();
+    let mut handle: Handle = serde_json::from_str(&file(project)).unwrap();
+    handle.user = handle.administrator.clone();
     runtime().block_on(async { work(Aws::sandbox(&Settings::default(), handle)).await })
 }
 
 /// Asks the sandbox for a fault, such as `refuse?action=RunInstances&code=…`.
 pub fn fault(project: &Project, call: &str) {
+    control(project, call);
+}
+
+/// Asks the emulator past AWS's own calls; its answer.
+pub fn control(project: &Project, call: &str) -> String {
     let handle: Value = serde_json::from_str(&file(project)).unwrap();
     let url = format!("{}/_devopsctl/emulator/{call}", handle["endpoint"].as_str().unwrap());
-    let status = runtime().block_on(async {
+    runtime().block_on(async {
         let secret = handle["control"].as_str().unwrap();
-        crate::http::client().get(url).header("x-devopsctl-sandbox", secret).send().await.unwrap().status()
-    });
-    assert!(status.is_success(), "{call}: {status}");
+        let answer = crate::http::client().get(url).header("x-devopsctl-sandbox", secret).send().await.unwrap();
+        assert!(answer.status().is_success(), "{call}: {}", answer.status());
+        answer.text().await.unwrap()
+    })
 }
 
 #[test]
@@ -169,7 +176,7 @@ fn nothing_outside_its_folders_changes_on_the_host() {
         exec chroot "$world" sh -c 'cd "$FOLDER" && "$BINARY" up --sandbox && "$BINARY" set-token --sandbox --generate && "$BINARY" down --sandbox --yes && "$BINARY" sandbox stop'
     "#;
     let mut command = Command::new("unshare");
-    command.args(["-Urm", "sh", "-c", script]);
+    command.args(["-Urm", "sh", "-c", script]).env_remove("DEVOPSCTL_AUTHORITY_LOG");
     project.settle(&mut command);
     let cache = devopsctl::dirs::cache().unwrap();
     command

@@ -14,6 +14,7 @@ from pathlib import Path
 os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).parent / "images.json")
 os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
 
+import authority
 import control
 import rules
 from moto.moto_server.werkzeug_app import (
@@ -45,6 +46,7 @@ class Emulator:
     def __call__(self, environ, start_response):
         if environ["PATH_INFO"].startswith(control.PREFIX):
             return control.answer(environ, start_response)
+        authority.keep_form(environ)
         return self.moto(environ, start_response)
 
 

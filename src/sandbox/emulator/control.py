@@ -6,8 +6,10 @@ metadata and to let traffic through. Everything in it is also in AWS's answers; 
 
 import base64
 import json
+from pathlib import Path
 from urllib.parse import parse_qs
 
+import authority
 import clock
 import faults
 import settings
@@ -34,15 +36,21 @@ def answer(environ, start_response):
     return [body]
 
 
-def user():
-    """The IAM user that the command line uses in the sandbox, with an access key of its own."""
-    iam = iam_backends[DEFAULT_ACCOUNT_ID][PARTITION]
-    name = "devopsctl"
-    iam.create_user(region_name="us-east-1", user_name=name)
+def users():
+    """The IAM users that there are from the start: the command line, which may do what `devopsctl policy` prints, and an
+    administrator, for people and tests that act past it."""
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    iam.put_user_policy(name, "everything", json.dumps(everything))
+    least = Path(__file__).with_name("policy.json").read_text()
+    return {authority.USER: user(authority.USER, least), "administrator": user("administrator", json.dumps(everything))}
+
+
+def user(name, policy):
+    """A user with that policy, and his access key."""
+    iam = iam_backends[DEFAULT_ACCOUNT_ID][PARTITION]
+    iam.create_user(region_name="us-east-1", user_name=name)
+    iam.put_user_policy(name, name, policy)
     key = iam.create_access_key(name)
-    return {"account": DEFAULT_ACCOUNT_ID, "access_key": key.access_key_id, "secret_key": key.secret_access_key}
+    return {"access_key": key.access_key_id, "secret_key": key.secret_access_key}
 
 
 def view():
@@ -168,7 +176,7 @@ def credentials(instance):
 
 
 CALLS = {
-    "user": user,
+    "users": users,
     "view": view,
     "user-data": user_data,
     "credentials": credentials,

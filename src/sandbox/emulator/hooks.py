@@ -35,10 +35,11 @@ def install():
             try:
                 faults.meet(call)
                 unknown_yet(call)
+                # What the action itself refuses it answers; who may not call it at all is told from here.
+                return call_action(call)
             except ServiceException as refusal:
                 status, headers, body = call.serialized(ActionResult(refusal))
                 return status, {**headers, "status": status}, body
-            return call_action(call)
 
     def with_status(call, result):
         status, headers, body = serialized(call, result)

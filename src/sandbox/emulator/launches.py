@@ -72,6 +72,7 @@ def launch(call, proceed):
                 del backend.reservations[reservation.id]
     for instance in result.result.instances:
         add_root(instance)
+        tag_interfaces(call, instance)
         instances.enter(instance, "pending", "running", settings.delay("pending"))
         hooks.make_known_later(instance.id, InvalidInstanceIdError(instance.id))
         profiles.attach_foreign(instance)
@@ -125,6 +126,14 @@ def add_root(instance):
     """A mapping for another device adds a disk and leaves the root as the image has it."""
     if instance.root_device_name not in instance.block_device_mapping:
         instance.setup_defaults()
+
+
+def tag_interfaces(call, instance):
+    """moto tags the instance and its volumes; a policy may ask for a tag on the interface, too."""
+    for specification in call._get_param("TagSpecifications", []):
+        if specification.get("ResourceType") == "network-interface":
+            for nic in instance.nics.values():
+                nic.add_tags({tag["Key"]: tag.get("Value", "") for tag in specification.get("Tags", [])})
 
 
 def check_keys(keys):

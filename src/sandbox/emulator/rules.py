@@ -4,6 +4,7 @@ Each is in the module of what it is about; most take hold when the module is imp
 """
 
 import addresses  # noqa: F401
+import authority
 import buckets
 import groups  # noqa: F401
 import hooks
@@ -19,5 +20,5 @@ def install():
     """Has moto follow them from now on."""
     settings.from_environment()
     hooks.install()
-    for module in (buckets, instances, launches, parameters, profiles):
+    for module in (authority, buckets, instances, launches, parameters, profiles):
         module.install()

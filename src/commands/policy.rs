@@ -1,0 +1,19 @@
+//! `policy`: prints what the command line may need to do, as an IAM policy. It calls nothing: whoever needs it most has
+//! no credentials yet, or only those of somebody who is to create it.
+
+use std::process::ExitCode;
+
+use crate::cli::{Globals, Policy};
+use crate::error::{Failure, Result};
+use crate::policy::Scope;
+use crate::sandbox;
+use crate::ui::Ui;
+
+pub(super) fn run(globals: &Globals, ui: &Ui, arguments: Policy) -> Result<ExitCode> {
+    let account = arguments.account.or_else(|| globals.sandbox.then(|| sandbox::ACCOUNT.to_owned()));
+    let policy = Scope { account, region: globals.region.clone() }.policy();
+    let text = serde_json::to_string_pretty(&policy)
+        .map_err(|error| Failure::failed("the policy cannot be written").because(error.to_string()))?;
+    ui.result(&text);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,325 @@
+//! What the command line itself may do: the least with which `up`, `plan`, `set-token`, `token`, `status` and `down`
+//! work, as an IAM policy. `devopsctl policy` prints it, and the sandbox holds the command line to it.
+//!
+//! It covers all deployments of an account. What can be named is narrowed by its name (`devopsctl-*`, `/devopsctl/*`),
+//! and what cannot, because EC2 makes up its id, by the tag that it carries or must be given. `sts:GetCallerIdentity`
+//! needs no permission, and decrypting the token neither: the key `alias/aws/ssm` lets the account's own principals.
+//!
+//! A new call needs its action here, and a rule in `sandbox/emulator/demands.py` that says on which resources AWS checks
+//! it; both are in AWS's service authorization reference. The sandbox refuses the call until then, and `tests/policy-used`
+//! tells an action that nobody calls any more.
+
+use serde_json::{Value, json};
+
+use crate::names;
+
+/// Any account's number, region or name.
+const ANY: &str = "*";
+
+/// Where the policy is to hold.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// The account's number; any if it is not named.
+    pub account: Option<String>,
+    /// The region; any if it is not named.
+    pub region: Option<String>,
+}
+
+impl Scope {
+    /// The policy.
+    pub fn policy(&self) -> Value {
+        let statements = [self.ec2(), self.iam(), self.ssm(), self.s3()].concat();
+        json!({"Version": "2012-10-17", "Statement": statements})
+    }
+
+    /// EC2 makes up the ids, so tags narrow it. The tag's presence is asked for; its value is the deployment's name.
+    fn ec2(&self) -> Vec<Value> {
+        let ours = |kinds: &[&str]| kinds.iter().map(|kind| self.arn("ec2", self.account(), kind)).collect();
+        let asked_for = json!({"StringLike": {format!("aws:RequestTag/{}", names::TAG_NAME): ANY}});
+        let carried = json!({"StringLike": {format!("aws:ResourceTag/{}", names::TAG_NAME): ANY}});
+        let making = ["RunInstances", "CreateSecurityGroup", "ImportKeyPair", "AllocateAddress"];
+        vec![
+            // AWS knows nothing narrower for these.
+            allow("Look", &of("ec2", &LOOKS), vec![ANY.into()]),
+            // Images are their publishers'; a subnet, with its VPC, may be shared by another account.
+            allow(
+                "LaunchFrom",
+                &of("ec2", &["RunInstances"]),
+                vec![self.arn("ec2", "", "image/*"), self.arn("ec2", ANY, "subnet/*")],
+            ),
+            when(
+                &carried,
+                allow("LaunchWith", &of("ec2", &["RunInstances"]), ours(&["key-pair/*", "security-group/*"])),
+            ),
+            when(
+                &asked_for,
+                allow(
+                    "Launch",
+                    &of("ec2", &["RunInstances"]),
+                    ours(&["instance/*", "network-interface/*", "volume/*"]),
+                ),
+            ),
+            allow("MakeIn", &of("ec2", &["CreateSecurityGroup"]), vec![self.arn("ec2", ANY, "vpc/*")]),
+            when(
+                &asked_for,
+                allow("Make", &of("ec2", &making[1..]), ours(&["elastic-ip/*", "key-pair/*", "security-group/*"])),
+            ),
+            when(
+                &json!({"StringEquals": {"ec2:CreateAction": making}}),
+                allow("TagWhatIsMade", &of("ec2", &["CreateTags"]), ours(&TAGGED)),
+            ),
+            when(&carried, allow("Change", &of("ec2", &CHANGES), ours(&TAGGED[..5]))),
+        ]
+    }
+
+    /// The instance's role. That it can be given to EC2 only is what keeps it from being anybody else's.
+    fn iam(&self) -> Vec<Value> {
+        let region = self.region();
+        let named = |kind: &str| match region {
+            ANY => self.global("iam", &format!("{kind}/{}", names::common(ANY))),
+            region => self.global("iam", &format!("{kind}/{}", names::role(ANY, region))),
+        };
+        vec![
+            allow("Role", &of("iam", &ROLE), vec![named("role")]),
+            allow("Profile", &of("iam", &PROFILE), vec![named("instance-profile")]),
+            when(
+                &json!({"StringEquals": {"iam:PassedToService": self.ec2_service()}}),
+                allow("PassRole", &of("iam", &["PassRole"]), vec![named("role")]),
+            ),
+        ]
+    }
+
+    /// Token and reports; and the parameters in which AWS keeps the newest images for everybody to read.
+    fn ssm(&self) -> Vec<Value> {
+        vec![
+            allow(
+                "Parameters",
+                &of("ssm", &PARAMETERS),
+                vec![self.arn("ssm", self.account(), "parameter/devopsctl/*")],
+            ),
+            allow("Images", &of("ssm", &["GetParameters"]), vec![self.arn("ssm", "", "parameter/aws/service/*")]),
+        ]
+    }
+
+    /// An ARN in S3 has no account, so its number in the bucket's name narrows it; where it is not known, AWS puts in
+    /// that of whoever calls.
+    fn s3(&self) -> Vec<Value> {
+        let account = self.account.as_deref().unwrap_or("${aws:PrincipalAccount}");
+        let region = self.region.as_deref().unwrap_or_default();
+        let bucket = self.resource("s3", "", "", &format!("{}-{region}*", names::common(account)));
+        vec![
+            allow("Bucket", &of("s3", &BUCKET), vec![bucket.clone()]),
+            allow("Objects", &of("s3", &["DeleteObject", "GetObject", "PutObject"]), vec![format!("{bucket}/*")]),
+        ]
+    }
+
+    fn account(&self) -> &str {
+        self.account.as_deref().unwrap_or(ANY)
+    }
+
+    fn region(&self) -> &str {
+        self.region.as_deref().unwrap_or(ANY)
+    }
+
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
+    fn partition(&self) -> &'static str {
+        let region = self.region();
+        let known = [("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("eusc-", "aws-eusc")];
+        known.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
+    }
+
+    /// What IAM calls EC2 when a role is passed to it.
+    fn ec2_service(&self) -> Vec<&'static str> {
+        match self.partition() {
+            "aws-cn" => vec!["ec2.amazonaws.com", "ec2.amazonaws.com.cn"],
+            _ => vec!["ec2.amazonaws.com"],
+        }
+    }
+
+    fn arn(&self, service: &str, account: &str, resource: &str) -> String {
+        self.resource(service, self.region(), account, resource)
+    }
+
+    fn global(&self, service: &str, resource: &str) -> String {
+        self.resource(service, "", self.account(), resource)
+    }
+
+    fn resource(&self, service: &str, region: &str, account: &str, resource: &str) -> String {
+        format!("arn:{}:{service}:{region}:{account}:{resource}", self.partition())
+    }
+}
+
+const LOOKS: [&str; 7] = [
+    "DescribeAddresses",
+    "DescribeIamInstanceProfileAssociations",
+    "DescribeImages",
+    "DescribeInstances",
+    "DescribeKeyPairs",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+];
+
+/// What is tagged when it is made. Volumes come last: they go with their instance, and nothing changes them.
+const TAGGED: [&str; 6] =
+    ["elastic-ip/*", "instance/*", "key-pair/*", "network-interface/*", "security-group/*", "volume/*"];
+
+const CHANGES: [&str; 13] = [
+    "AssociateAddress",
+    "AssociateIamInstanceProfile",
+    "AuthorizeSecurityGroupIngress",
+    "CreateTags",
+    "DeleteKeyPair",
+    "DeleteSecurityGroup",
+    "DisassociateAddress",
+    "DisassociateIamInstanceProfile",
+    "ModifyInstanceMetadataOptions",
+    "ReleaseAddress",
+    "RevokeSecurityGroupIngress",
+    "StartInstances",
+    "TerminateInstances",
+];
+
+const ROLE: [&str; 7] =
+    ["CreateRole", "DeleteRole", "DeleteRolePolicy", "GetRole", "GetRolePolicy", "PutRolePolicy", "TagRole"];
+
+const PROFILE: [&str; 6] = [
+    "AddRoleToInstanceProfile",
+    "CreateInstanceProfile",
+    "DeleteInstanceProfile",
+    "GetInstanceProfile",
+    "RemoveRoleFromInstanceProfile",
+    "TagInstanceProfile",
+];
+
+const PARAMETERS: [&str; 8] = [
+    "AddTagsToResource",
+    "DeleteParameter",
+    "DeleteParameters",
+    "GetParameter",
+    "GetParameters",
+    "GetParametersByPath",
+    "ListTagsForResource",
+    "PutParameter",
+];
+
+const BUCKET: [&str; 7] = [
+    "CreateBucket",
+    "DeleteBucket",
+    "GetBucketPolicy",
+    "GetBucketPublicAccessBlock",
+    "ListBucket",
+    "PutBucketPolicy",
+    "PutBucketPublicAccessBlock",
+];
+
+fn of(service: &str, actions: &[&str]) -> Vec<String> {
+    actions.iter().map(|action| format!("{service}:{action}")).collect()
+}
+
+fn allow(sid: &str, actions: &[String], resources: Vec<String>) -> Value {
+    json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources})
+}
+
+/// The statement holds under a condition only.
+fn when(condition: &Value, mut statement: Value) -> Value {
+    statement["Condition"] = condition.clone();
+    statement
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// White space is not counted: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+    const LARGEST_MANAGED_POLICY: usize = 6144;
+
+    /// What the statement is about is nobody's alone: a launch also needs what the others narrow.
+    const NOT_OURS: [&str; 3] = ["Look", "LaunchFrom", "MakeIn"];
+
+    fn scopes() -> Vec<Scope> {
+        let account = Some("123456789012".to_owned());
+        let regions = [None, Some("ap-southeast-3"), Some("cn-northwest-1"), Some("us-gov-east-1")];
+        let narrowed = regions.map(|region| Scope { account: account.clone(), region: region.map(str::to_owned) });
+        [vec![Scope::default()], narrowed.to_vec()].concat()
+    }
+
+    fn statements(policy: &Value) -> &Vec<Value> {
+        policy["Statement"].as_array().unwrap()
+    }
+
+    fn texts<'a>(statement: &'a Value, key: &str) -> Vec<&'a str> {
+        statement[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+    }
+
+    fn resources(scope: &Scope, sid: &str) -> Vec<String> {
+        let policy = scope.policy();
+        let statement = statements(&policy).iter().find(|statement| statement["Sid"] == sid).unwrap();
+        texts(statement, "Resource").into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn it_fits_into_a_managed_policy() {
+        for scope in scopes() {
+            let size = scope.policy().to_string().len();
+            assert!(size <= LARGEST_MANAGED_POLICY, "{scope:?}: {size}");
+        }
+    }
+
+    #[test]
+    fn every_action_is_named_in_full() {
+        for statement in statements(&Scope::default().policy()) {
+            for action in texts(statement, "Action") {
+                assert!(!action.contains(['*', '?']), "{action}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_changes_something_is_narrowed_to_what_is_ours() {
+        let reads = |action: &str| {
+            let verb = action.split_once(':').unwrap().1;
+            ["Describe", "Get", "List"].iter().any(|prefix| verb.starts_with(prefix))
+        };
+        for scope in scopes() {
+            for statement in statements(&scope.policy()) {
+                let sid = statement["Sid"].as_str().unwrap();
+                if NOT_OURS.contains(&sid) || texts(statement, "Action").into_iter().all(reads) {
+                    continue;
+                }
+                let conditions = statement["Condition"].to_string();
+                let condition = conditions.contains("devopsctl:name") || conditions.contains("ec2:CreateAction");
+                for resource in texts(statement, "Resource") {
+                    assert!(condition || resource.contains("devopsctl"), "{sid}: {resource}");
+                    assert!(resource.contains(scope.account()) || resource.contains(":s3:::"), "{sid}: {resource}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_all_regions_or_of_one_are_covered() {
+        let account = Some("123456789012".to_owned());
+        let all = Scope { account: account.clone(), region: None };
+        let one = Scope { account, region: Some("eu-west-1".into()) };
+        assert_eq!(resources(&all, "Role"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
+        assert_eq!(resources(&one, "Role"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
+        assert_eq!(names::role("hello", "eu-west-1"), "devopsctl-hello-eu-west-1");
+        assert_eq!(resources(&all, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-*"]);
+        assert_eq!(resources(&one, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-eu-west-1*"]);
+        assert_eq!(names::bucket("123456789012", "eu-west-1").0, "devopsctl-123456789012-eu-west-1-an");
+        assert_eq!(resources(&one, "Parameters"), ["arn:aws:ssm:eu-west-1:123456789012:parameter/devopsctl/*"]);
+        assert_eq!(names::token_parameter("hello"), "/devopsctl/hello/token");
+        assert_eq!(names::report_path("hello"), "/devopsctl/hello/report");
+    }
+
+    #[test]
+    fn without_an_account_the_bucket_is_still_the_callers_own() {
+        assert_eq!(resources(&Scope::default(), "Bucket"), ["arn:aws:s3:::devopsctl-${aws:PrincipalAccount}-*"]);
+    }
+
+    #[test]
+    fn other_partitions_have_their_own_arns() {
+        let china = Scope { account: None, region: Some("cn-north-1".into()) };
+        assert!(resources(&china, "Launch").iter().all(|arn| arn.starts_with("arn:aws-cn:ec2:cn-north-1:")));
+    }
+}

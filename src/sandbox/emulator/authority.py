@@ -1,0 +1,208 @@
+"""IAM, enforced: who calls is who has signed, and may do what his policies say of each resource that the call touches.
+
+moto checks signatures, and knows of policies the actions alone. Here the whole policy counts (policies.py), for each of
+the checks that AWS makes (demands.py). An action of which the sandbox does not know what AWS checks is allowed only to
+somebody who may do everything, and is refused to others with a word on that: it is never let through unseen.
+
+What the command line was allowed is noted, so that a policy that allows more than is ever used can be told.
+"""
+
+import hashlib
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import clock
+import demands
+import policies
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from moto.core.authorization import ActionAuthenticatorMixin
+from moto.iam.access_control import IAMRequest
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import Policy
+from moto.s3.exceptions import BucketAccessDeniedError, S3ClientError
+from policies import Check, Unjudgeable
+from refusal import Refusal
+
+# The IAM user that is the command line.
+USER = "devopsctl"
+LOG = "authority.log"
+# Where a form's bytes are kept.
+FORM = "devopsctl.form"
+# Tests collect the logs of all their sandboxes there.
+COLLECTED = "DEVOPSCTL_AUTHORITY_LOG"
+
+# What each service answers to whom it does not know, to a wrong signature, to no signature, and to who may not.
+ERRORS = {
+    "ec2": ("AuthFailure", "AuthFailure", "AuthFailure", "UnauthorizedOperation"),
+    "iam": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
+    "s3": ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "AccessDenied"),
+    "ssm": (
+        "UnrecognizedClientException",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "AccessDeniedException",
+    ),
+    "sts": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
+}
+# The length of a body's digest, where the signature covers one.
+SHA256 = 64
+UNKNOWN, WRONG, UNSIGNED, FORBIDDEN = range(4)
+
+_logs = []
+
+
+class S3Refusal(S3ClientError):
+    """An error as S3 answers it."""
+
+    def __init__(self, code, message, status=403):
+        super().__init__(code, message)
+        self.status = status
+
+
+def install():
+    """Has every call be signed and allowed."""
+    ActionAuthenticatorMixin._authenticate_and_authorize_normal_action = authorize
+    ActionAuthenticatorMixin._authenticate_and_authorize_s3_action = authorize_s3
+    # The sandbox's own folder is the one in which the emulator runs.
+    _logs.append(Path(LOG).open("w", buffering=1))
+    collected = os.environ.get(COLLECTED)
+    if collected:
+        name = f"{os.getpid()}-{time.time_ns()}.log"
+        _logs.append((Path(collected) / name).open("w", buffering=1))
+
+
+def keep_form(environ):
+    """Keeps the body of a form to the byte, as it was signed: once it is parsed, nobody can say how a space was written."""
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        environ[FORM] = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(environ[FORM])
+
+
+class Signed(IAMRequest):
+    """moto's check of a signature, which finds the caller by the key; with the errors of each service."""
+
+    def __init__(self, call, action):
+        self.service = call.service_name
+        if "Authorization" not in call.headers:
+            raise refuse(self.service, UNSIGNED, "The request is not signed; the sandbox knows no other way.")
+        super().__init__(
+            account_id=call.current_account,
+            method=call.method,
+            path=call.raw_path + (f"?{call.parsed_url.query}" if call.parsed_url.query else ""),
+            data=call.data,
+            body=call.normalized_request.environ.get(FORM, call.raw_body),
+            headers=call.headers,
+            action=action,
+        )
+
+    def _raise_invalid_access_key(self, _reason):
+        raise refuse(self.service, UNKNOWN, "The access key or the session token is not known.")
+
+    def _raise_signature_does_not_match(self):
+        raise refuse(self.service, WRONG, "The signature that is calculated here is another than the one provided.")
+
+    def _create_auth(self, credentials):
+        kind = S3SigV4Auth if self._service == "s3" else SigV4Auth
+        return kind(credentials, self._service, self._region)
+
+    @property
+    def caller(self):
+        """The ARN of the user or of the role's session."""
+        return self._access_key.arn
+
+    def documents(self):
+        """His policies. One whose role is gone has none."""
+        try:
+            found = self._access_key.collect_policies()
+        except NotFoundException:
+            return []
+        return [text_of(policy) for policy in found]
+
+
+def text_of(policy):
+    """moto holds policies in three forms."""
+    if isinstance(policy, Policy):
+        return next(version.document for version in policy.versions if version.is_default)
+    return policy if isinstance(policy, str) else policy["policy_document"]
+
+
+def refuse(service, kind, message):
+    """The error with which that service refuses."""
+    code = ERRORS[service][kind]
+    if service == "s3":
+        return S3Refusal(code, message)
+    # EC2 does not know who calls: 401. The services that speak JSON say 400 to everything.
+    status = 401 if code == "AuthFailure" else 400 if service == "ssm" else 403
+    return Refusal(code, message, status)
+
+
+def authorize(call, _resource=None):
+    """Refuses a call that is not signed by somebody who may make it."""
+    judge(call, f"{call.service_name}:{call._get_action()}")
+
+
+def authorize_s3(call, bucket_name=None, key_name=None):
+    """The same for S3, where what is named decides what the action is."""
+    action = demands.s3_action(call)
+    declared = call.headers.get("x-amz-content-sha256", "")
+    if len(declared) == SHA256 and hashlib.sha256(call.raw_body).hexdigest() != declared:
+        message = "The provided 'x-amz-content-sha256' header does not match what was computed."
+        raise S3Refusal("XAmzContentSHA256Mismatch", message, 400)
+    try:
+        judge(call, action)
+    except S3Refusal as refusal:
+        # Of several objects, S3 says it of each.
+        if action == "s3:DeleteObject" and not key_name and refusal.code == "AccessDenied":
+            raise BucketAccessDeniedError(bucket=bucket_name) from refusal
+        raise
+
+
+def judge(call, action):
+    """Lets the call pass, or raises what AWS answers."""
+    signed = Signed(call, action.partition(":")[2])
+    signed.check_signature()
+    if action == "sts:GetCallerIdentity":
+        return
+    try:
+        with clock.LOCK:
+            documents = signed.documents()
+            if policies.everything(documents):
+                return
+            checks = demands.of(call, action)
+            if checks is None:
+                raise forbidden(signed, Check(action, "*", {}), "the sandbox does not know what AWS checks for it")
+            # A call that names nothing is still a call.
+            allowed = [allow(signed, documents, check) for check in checks or [Check(action, None, {})]]
+            note(signed.caller, action, allowed)
+    except Unjudgeable as reason:
+        raise forbidden(signed, Check(action, "*", {}), str(reason)) from reason
+
+
+def allow(signed, documents, check):
+    """The check with the statements that allow it."""
+    ruling = policies.ruling(documents, check)
+    if ruling.denied:
+        raise forbidden(signed, check, "of an explicit deny in an identity-based policy")
+    if not ruling.by:
+        raise forbidden(signed, check, f"no identity-based policy allows the {check.action} action")
+    return {"action": check.action, "resource": check.resource, "by": ruling.by}
+
+
+def forbidden(signed, check, because):
+    """As AWS says it."""
+    what = f"{check.action} on resource: {check.resource or '*'}"
+    message = f"User: {signed.caller} is not authorized to perform: {what} because {because}"
+    if signed.service == "ec2":
+        message = f"You are not authorized to perform this operation. {message}"
+    return refuse(signed.service, FORBIDDEN, message)
+
+
+def note(caller, action, allowed):
+    """One line a call of the command line's; names and ARNs only."""
+    if caller.endswith(f":user/{USER}"):
+        line = json.dumps({"action": action, "checks": allowed})
+        for log in _logs:
+            log.write(f"{line}\n")

@@ -1,0 +1,182 @@
+"""What AWS checks before it does what a call asks for: for each action the resources, with their condition keys, and the
+actions that go along without a call of their own (`ec2:CreateTags`, `iam:PassRole`, …).
+
+After the service authorization reference: https://docs.aws.amazon.com/service-authorization/latest/reference/. Where it
+leaves open whether a resource is checked, it is checked here. What is to be made has no id yet and stands as `*`.
+"""
+
+from urllib.parse import parse_qsl, urlsplit
+
+import xmltodict
+from demands_ec2 import RULES as EC2
+from demands_ec2 import tags
+from moto.iam.exceptions import NotFoundException
+from policies import Check
+
+# What a query of S3 may hold beside the name of what is asked for.
+DETAILS = {"continuation-token", "delimiter", "encoding-type", "fetch-owner", "list-type", "max-keys", "prefix"}
+DETAILS |= {"start-after", "x-id"}
+
+
+def of(call, action):
+    """The checks of a call, or None for an action of which nothing is known."""
+    rule = RULES.get(action)
+    return None if rule is None else list(rule(call))
+
+
+# IAM
+
+
+def about_role(action):
+    def rule(call):
+        yield Check(action, role_arn(call), {})
+
+    return rule
+
+
+def about_profile(action):
+    def rule(call):
+        yield Check(action, profile_arn(call), {})
+
+    return rule
+
+
+def create_role(call):
+    yield from made(call, "iam:CreateRole", "iam:TagRole", role_arn(call))
+
+
+def create_instance_profile(call):
+    yield from made(call, "iam:CreateInstanceProfile", "iam:TagInstanceProfile", profile_arn(call))
+
+
+def made(call, create, tag, resource):
+    keys = tags("RequestTag", call._get_param("Tags"))
+    yield Check(create, resource, keys)
+    if keys:
+        yield Check(tag, resource, keys)
+
+
+def add_role_to_instance_profile(call):
+    yield Check("iam:AddRoleToInstanceProfile", profile_arn(call), {})
+    yield Check("iam:PassRole", role_arn(call), {"iam:passedtoservice": "ec2.amazonaws.com"})
+
+
+def role_arn(call):
+    name = call._get_param("RoleName")
+    try:
+        return call.backend.get_role(name).arn
+    except NotFoundException:
+        return f"arn:{call.partition}:iam::{call.current_account}:role{call._get_param('Path', '/')}{name}"
+
+
+def profile_arn(call):
+    name = call._get_param("InstanceProfileName")
+    try:
+        return call.backend.get_instance_profile(name).arn
+    except NotFoundException:
+        return f"arn:{call.partition}:iam::{call.current_account}:instance-profile{call._get_param('Path', '/')}{name}"
+
+
+# SSM
+
+
+def about_parameters(action, field):
+    """One or several names, or the path above them."""
+
+    def rule(call):
+        named = call._get_param(field) or []
+        for name in [named] if isinstance(named, str) else named:
+            yield Check(action, parameter_arn(call, name), {})
+
+    return rule
+
+
+def put_parameter(call):
+    resource, keys = parameter_arn(call, call._get_param("Name")), tags("RequestTag", call._get_param("Tags"))
+    yield Check("ssm:PutParameter", resource, keys)
+    if keys:
+        yield Check("ssm:AddTagsToResource", resource, keys)
+
+
+def parameter_arn(call, name):
+    """A name that begins with /aws/ is AWS's own, and of no account. A version or label is not part of the name."""
+    if name.startswith("arn:"):
+        return name
+    name = "/" + name.removeprefix("/").split(":")[0]
+    account = "" if name.startswith("/aws/") else call.current_account
+    return f"arn:{call.partition}:ssm:{call.region}:{account}:parameter{name}"
+
+
+# S3
+
+
+def s3_action(call):
+    """What a request is in a policy, by its method and what it names: not S3's name for it."""
+    named = [name for name, _ in parse_qsl(urlsplit(call.uri).query, keep_blank_values=True) if name not in DETAILS]
+    kind = "object" if call.parse_key_name() else "bucket" if call.bucket_name else "service"
+    return S3.get((kind, call.method, *named), f"s3:{call.method} {kind} {' '.join(named)}".rstrip())
+
+
+S3 = {
+    ("bucket", "DELETE"): "s3:DeleteBucket",
+    ("bucket", "GET"): "s3:ListBucket",
+    ("bucket", "GET", "policy"): "s3:GetBucketPolicy",
+    ("bucket", "GET", "publicAccessBlock"): "s3:GetBucketPublicAccessBlock",
+    ("bucket", "HEAD"): "s3:ListBucket",
+    ("bucket", "POST", "delete"): "s3:DeleteObject",
+    ("bucket", "PUT"): "s3:CreateBucket",
+    ("bucket", "PUT", "policy"): "s3:PutBucketPolicy",
+    ("bucket", "PUT", "publicAccessBlock"): "s3:PutBucketPublicAccessBlock",
+    ("object", "DELETE"): "s3:DeleteObject",
+    ("object", "GET"): "s3:GetObject",
+    ("object", "HEAD"): "s3:GetObject",
+    ("object", "PUT"): "s3:PutObject",
+}
+
+
+def about_bucket(action):
+    def rule(call):
+        yield Check(action, f"arn:{call.partition}:s3:::{call.bucket_name}", {})
+
+    return rule
+
+
+def about_objects(action):
+    """One, or those that the body lists."""
+
+    def rule(call):
+        names = [call.parse_key_name()]
+        if not names[0]:
+            listed = xmltodict.parse(call.body, force_list=("Object",), strip_whitespace=False)["Delete"]
+            names = [one["Key"] for one in listed.get("Object", [])]
+        for name in names:
+            yield Check(action, f"arn:{call.partition}:s3:::{call.bucket_name}/{name}", {})
+
+    return rule
+
+
+OF_ROLES = ("DeleteRole", "DeleteRolePolicy", "GetRole", "GetRolePolicy", "PutRolePolicy")
+OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile")
+OF_BUCKETS = ("CreateBucket", "DeleteBucket", "GetBucketPolicy", "GetBucketPublicAccessBlock", "ListBucket")
+OF_BUCKETS += ("PutBucketPolicy", "PutBucketPublicAccessBlock")
+OF_PARAMETERS = {
+    "DeleteParameter": "Name",
+    "DeleteParameters": "Names",
+    "GetParameter": "Name",
+    "GetParameters": "Names",
+    "GetParametersByPath": "Path",
+    "ListTagsForResource": "ResourceId",
+}
+
+RULES = {
+    **EC2,
+    **{f"iam:{name}": about_role(f"iam:{name}") for name in OF_ROLES},
+    **{f"iam:{name}": about_profile(f"iam:{name}") for name in OF_PROFILES},
+    **{f"ssm:{name}": about_parameters(f"ssm:{name}", field) for name, field in OF_PARAMETERS.items()},
+    **{f"s3:{name}": about_bucket(f"s3:{name}") for name in OF_BUCKETS},
+    **{f"s3:{name}": about_objects(f"s3:{name}") for name in ("DeleteObject", "GetObject", "PutObject")},
+    "iam:AddRoleToInstanceProfile": add_role_to_instance_profile,
+    "iam:CreateInstanceProfile": create_instance_profile,
+    "iam:CreateRole": create_role,
+    "ssm:PutParameter": put_parameter,
+}

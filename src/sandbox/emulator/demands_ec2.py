@@ -1,0 +1,231 @@
+"""What AWS checks before it does what a call of EC2 asks for. See demands.py."""
+
+from moto.iam.models import iam_backends
+from policies import Check
+
+LOOKS = ("Addresses", "IamInstanceProfileAssociations", "Images", "Instances", "KeyPairs", "SecurityGroups", "Subnets")
+# By the beginning of its id, what a resource is in an ARN.
+KINDS = {
+    "eipalloc": "elastic-ip",
+    "eni": "network-interface",
+    "i": "instance",
+    "key": "key-pair",
+    "sg": "security-group",
+    "subnet": "subnet",
+    "vol": "volume",
+    "vpc": "vpc",
+}
+# What an action makes, when nothing else is named.
+ALL_OF_A_LAUNCH = ("instance", "network-interface", "volume")
+
+
+def tags(kind, given):
+    """Tags as condition keys."""
+    return {f"aws:{kind}/{tag['Key']}".lower(): tag.get("Value", "") for tag in given or []}
+
+
+def arn(call, kind, name, account=None):
+    """The ARN of something in the call's region."""
+    account = call.current_account if account is None else account
+    return f"arn:{call.partition}:ec2:{call.region}:{account}:{kind}/{name}"
+
+
+def standing(call, action, resource_id, more=None):
+    """Something that is there, with the tags that it carries. Of what is not there, AWS knows neither."""
+    backend = call.ec2_backend
+    kind = KINDS.get(resource_id.split("-")[0], "unknown") if resource_id else "unknown"
+    if not resource_id or not exists(backend, kind, resource_id):
+        return Check(action, None, {})
+    # Not by index: that would make an entry.
+    carried = backend.tags.get(resource_id) or {}
+    keys = tags("ResourceTag", ({"Key": key, "Value": value} for key, value in carried.items()))
+    return Check(action, arn(call, kind, resource_id), keys | (more or {}))
+
+
+def exists(backend, kind, resource_id):
+    """Whether there is such a thing."""
+    looks = {
+        "elastic-ip": lambda: any(address.allocation_id == resource_id for address in backend.addresses),
+        "instance": lambda: backend.get_instance_by_id(resource_id) is not None,
+        "key-pair": lambda: any(pair.id == resource_id for pair in backend.key_pairs.values()),
+        "network-interface": lambda: resource_id in backend.enis,
+        "security-group": lambda: backend.get_security_group_from_id(resource_id) is not None,
+    }
+    return looks[kind]() if kind in looks else True
+
+
+def made(call, action, kinds):
+    """What is made, with the tags that the call asks for; with tags goes the right to give them."""
+    asked = {}
+    for specification in call._get_param("TagSpecifications", []):
+        asked.setdefault(specification["ResourceType"], []).extend(specification.get("Tags", []))
+    for kind in kinds:
+        yield Check(action, arn(call, kind, "*"), tags("RequestTag", asked.get(kind)))
+    for kind, given in asked.items():
+        keys = tags("RequestTag", given) | {"ec2:createaction": action.removeprefix("ec2:")}
+        yield Check("ec2:CreateTags", arn(call, kind, "*"), keys)
+
+
+def passed(call):
+    """The roles that a call gives to EC2 with a profile. One that is not known is refused for that."""
+    named = call._get_param("IamInstanceProfile") or {}
+    for profile in iam_backends[call.current_account][call.partition].get_instance_profiles():
+        if named and (named.get("Name", profile.name), named.get("Arn", profile.arn)) == (profile.name, profile.arn):
+            for role in profile.roles:
+                yield Check("iam:PassRole", role.arn, {"iam:passedtoservice": "ec2.amazonaws.com"})
+
+
+def run_instances(call):
+    action = "ec2:RunInstances"
+    yield Check(action, arn(call, "image", call._get_param("ImageId"), account=""), {})
+    interfaces = call._get_param("NetworkInterfaces", [])
+    subnets = [one.get("SubnetId") for one in [{"SubnetId": call._get_param("SubnetId")}, *interfaces]]
+    for subnet in [one for one in subnets if one] or ["*"]:
+        yield Check(action, arn(call, "subnet", subnet), {})
+    for interface in interfaces:
+        if interface.get("NetworkInterfaceId"):
+            yield standing(call, action, interface["NetworkInterfaceId"])
+    for group in launch_groups(call, interfaces):
+        yield standing(call, action, group)
+    pair = call._get_param("KeyName")
+    if pair:
+        yield key_pair(call, action, pair)
+    for mapping in call._get_param("BlockDeviceMappings", []):
+        if mapping.get("Ebs", {}).get("SnapshotId"):
+            yield Check(action, arn(call, "snapshot", mapping["Ebs"]["SnapshotId"], account=""), {})
+    if call._get_param("LaunchTemplate"):
+        yield Check(action, arn(call, "launch-template", "*"), {})
+    yield from made(call, action, ALL_OF_A_LAUNCH)
+    yield from passed(call)
+
+
+def launch_groups(call, interfaces):
+    """The groups that the instance will be in: those that are named, else the VPC's own, which is nobody's."""
+    backend = call.ec2_backend
+    named = [*call._get_param("SecurityGroupIds", [])]
+    for interface in interfaces:
+        named.extend(interface.get("Groups", []))
+    for name in call._get_param("SecurityGroups", []):
+        group = backend.get_security_group_from_name(name)
+        named.append(group.id if group else None)
+    vpc = backend.get_default_vpc()
+    if not named and vpc:
+        named.append(backend.get_default_security_group(vpc.id).id)
+    return named
+
+
+def key_pair(call, action, name):
+    pair = call.ec2_backend.key_pairs.get(name)
+    return standing(call, action, pair.id if pair else None)
+
+
+def create_security_group(call):
+    vpc = call._get_param("VpcId") or getattr(call.ec2_backend.get_default_vpc(), "id", "*")
+    yield Check("ec2:CreateSecurityGroup", arn(call, "vpc", vpc), {})
+    yield from made(call, "ec2:CreateSecurityGroup", ["security-group"])
+
+
+def create_tags(call):
+    for resource in call._get_param("Resources", []):
+        yield standing(call, "ec2:CreateTags", resource, tags("RequestTag", call._get_param("Tags")))
+
+
+def delete_key_pair(call):
+    name, pair_id = call._get_param("KeyName"), call._get_param("KeyPairId")
+    yield standing(call, "ec2:DeleteKeyPair", pair_id) if pair_id else key_pair(call, "ec2:DeleteKeyPair", name)
+
+
+def makes(action, kind):
+    def rule(call):
+        yield from made(call, action, [kind])
+
+    return rule
+
+
+def about_instances(action):
+    def rule(call):
+        for instance in call._get_param("InstanceIds", []) or [call._get_param("InstanceId")]:
+            yield standing(call, action, instance)
+
+    return rule
+
+
+def about_group(action):
+    def rule(call):
+        group = call._get_param("GroupId")
+        if not group:
+            found = call.ec2_backend.get_security_group_from_name(call._get_param("GroupName"))
+            group = found.id if found else None
+        yield standing(call, action, group)
+        # Rules may be given tags of their own.
+        yield from made(call, action, [])
+
+    return rule
+
+
+def address(call):
+    """The address that a call names by any of its names."""
+    for found in call.ec2_backend.addresses:
+        ids = {"AllocationId": found.allocation_id, "AssociationId": found.association_id, "PublicIp": found.public_ip}
+        if any(value and call._get_param(name) == value for name, value in ids.items()):
+            return found
+    return None
+
+
+def about_address(action):
+    """The address, what it leads to, and what it is to lead to."""
+
+    def rule(call):
+        found = address(call)
+        yield standing(call, action, found.allocation_id if found else None)
+        interfaces = {call._get_param("NetworkInterfaceId")}
+        if found is not None and found.eni is not None and action != "ec2:ReleaseAddress":
+            interfaces.add(found.eni.id)
+        instance = call._get_param("InstanceId")
+        if instance:
+            yield standing(call, action, instance)
+            nics = getattr(call.ec2_backend.get_instance_by_id(instance), "nics", {})
+            interfaces |= {nics[0].id} if nics else set()
+        for interface in sorted(interfaces - {None}):
+            yield standing(call, action, interface)
+
+    return rule
+
+
+def associate_iam_instance_profile(call):
+    yield standing(call, "ec2:AssociateIamInstanceProfile", call._get_param("InstanceId"))
+    yield from passed(call)
+
+
+def disassociate_iam_instance_profile(call):
+    wanted = call._get_param("AssociationId")
+    associations = call.ec2_backend.iam_instance_profile_associations.values()
+    found = [one.instance.id for one in associations if one.association_id == wanted]
+    yield standing(call, "ec2:DisassociateIamInstanceProfile", found[0] if found else None)
+
+
+def look(action):
+    def rule(_call):
+        yield Check(action, "*", {})
+
+    return rule
+
+
+OF_INSTANCES = ("ModifyInstanceMetadataOptions", "StartInstances", "TerminateInstances")
+OF_GROUPS = ("AuthorizeSecurityGroupIngress", "DeleteSecurityGroup", "RevokeSecurityGroupIngress")
+OF_ADDRESSES = ("AssociateAddress", "DisassociateAddress", "ReleaseAddress")
+
+RULES = {
+    **{f"ec2:Describe{name}": look(f"ec2:Describe{name}") for name in LOOKS},
+    **{f"ec2:{name}": about_instances(f"ec2:{name}") for name in OF_INSTANCES},
+    **{f"ec2:{name}": about_group(f"ec2:{name}") for name in OF_GROUPS},
+    **{f"ec2:{name}": about_address(f"ec2:{name}") for name in OF_ADDRESSES},
+    "ec2:AllocateAddress": makes("ec2:AllocateAddress", "elastic-ip"),
+    "ec2:AssociateIamInstanceProfile": associate_iam_instance_profile,
+    "ec2:CreateSecurityGroup": create_security_group,
+    "ec2:CreateTags": create_tags,
+    "ec2:DeleteKeyPair": delete_key_pair,
+    "ec2:DisassociateIamInstanceProfile": disassociate_iam_instance_profile,
+    "ec2:ImportKeyPair": makes("ec2:ImportKeyPair", "key-pair"),
+    "ec2:RunInstances": run_instances,
+}

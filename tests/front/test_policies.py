@@ -1,0 +1,141 @@
+"""The sandbox's evaluator of policies, by itself."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "src/sandbox/emulator"))
+
+from policies import Check, Unjudgeable, everything, ruling
+
+GROUP = "arn:aws:ec2:eu-west-1:123456789012:security-group/sg-1"
+OURS = {"aws:resourcetag/devopsctl:name": "hello"}
+TAGGED = {"StringLike": {"aws:ResourceTag/devopsctl:name": "*"}}
+
+
+def policy(*statements):
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def statement(action, resource="*", effect="Allow", **more):
+    return {"Effect": effect, "Action": action, "Resource": resource, **more}
+
+
+def by(documents, action="ec2:DeleteSecurityGroup", resource=GROUP, keys=None):
+    """The statements that allow it; None where one denies."""
+    said = ruling(documents, Check(action, resource, keys or {}))
+    return None if said.denied else said.by
+
+
+def test_what_nothing_allows_is_not_allowed():
+    assert by([]) == []
+    assert by([policy(statement("ec2:DescribeInstances"))]) == []
+
+
+def test_it_names_each_statement_that_allows():
+    document = policy(statement("ec2:*"), statement(["s3:GetObject", "ec2:DeleteSecurityGroup"], Sid="Mine"))
+    assert by([document]) == ["statement 1", "Mine"]
+    assert by([document, document]) == ["statement 1", "Mine"] * 2
+
+
+def test_one_statement_may_stand_without_a_list():
+    assert by([json.dumps({"Statement": statement("ec2:*", Sid="A")})]) == ["A"]
+
+
+def test_a_deny_outweighs():
+    document = policy(statement("*"), statement("ec2:Delete*", GROUP, "Deny"))
+    assert by([document]) is None
+    assert by([document], resource=GROUP.replace("sg-1", "sg-2")) == ["statement 1"]
+
+
+def test_actions_ignore_case_and_resources_do_not():
+    assert by([policy(statement("EC2:deleteSecurityGROUP", Sid="A"))]) == ["A"]
+    assert by([policy(statement("ec2:*", GROUP.upper()))]) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("arn:aws:ec2:*:123456789012:security-group/*", True),
+        ("arn:aws:ec2:eu-west-?:123456789012:security-group/sg-?", True),
+        ("arn:aws:ec2:*:999999999999:security-group/*", False),
+        ("arn:aws:ec2:*:security-group/*", False),
+        ("arn:aws:ec2:*:*:instance/*", False),
+        ("arn:aws:ec2:eu*group/*", False),
+    ],
+)
+def test_a_wildcard_stays_in_its_part_of_an_arn(pattern, matches):
+    try:
+        assert bool(by([policy(statement("ec2:*", pattern))])) == matches
+    except Unjudgeable:
+        assert not matches
+
+
+def test_only_the_last_part_may_hold_colons():
+    parameter = "arn:aws:ssm:eu-west-1:123456789012:parameter/devopsctl/a:b"
+    document = policy(statement("ssm:*", "arn:aws:ssm:*:*:parameter/devopsctl/*"))
+    assert by([document], "ssm:GetParameter", parameter)
+    assert not by([document], "ssm:GetParameter", parameter.replace("/devopsctl/", "/other/"))
+
+
+def test_what_looks_like_a_pattern_is_none():
+    assert not by([policy(statement("ec2:*", GROUP.replace("sg-1", "sg.1")))], resource=GROUP.replace("-1", "x1"))
+
+
+def test_a_condition_asks_for_its_key():
+    document = policy(statement("ec2:*", Condition=TAGGED))
+    assert not by([document])
+    assert by([document], keys=OURS)
+    # The case of a key does not count.
+    louder = policy(statement("ec2:*", Condition={"StringLike": {"AWS:resourcetag/DevOpsCtl:Name": "h*"}}))
+    assert by([louder], keys=OURS)
+    assert not by([louder], keys={"aws:resourcetag/devopsctl:name": "other"})
+
+
+def test_all_conditions_must_hold_and_one_of_their_values():
+    condition = {"StringEquals": {"ec2:CreateAction": ["RunInstances", "AllocateAddress"]}, **TAGGED}
+    document = policy(statement("ec2:*", Condition=condition))
+    assert by([document], keys=OURS | {"ec2:createaction": "AllocateAddress"})
+    assert not by([document], keys=OURS | {"ec2:createaction": "ImportKeyPair"})
+    assert not by([document], keys=OURS)
+
+
+@pytest.mark.parametrize("absent", ["true", "false"])
+def test_null_asks_whether_there_is_a_key(absent):
+    document = policy(statement("ec2:*", Condition={"Null": {"aws:RequestTag/a": absent}}))
+    assert bool(by([document])) == (absent == "true")
+    assert bool(by([document], keys={"aws:requesttag/a": ""})) == (absent == "false")
+
+
+def test_of_what_is_not_there_only_the_action_can_be_judged():
+    document = policy(statement("ec2:DeleteSecurityGroup", "arn:aws:ec2:*:*:security-group/*", Condition=TAGGED))
+    assert by([document], resource=None)
+    assert not by([document], action="ec2:DeleteVpc", resource=None)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"},
+        {"Effect": "Allow", "Action": "*", "NotResource": "*"},
+        statement("*", Principal="*"),
+        statement("*", "arn:aws:s3:::${aws:username}/*"),
+        statement("*", "not-an-arn"),
+        statement("*", Condition={"StringEqualsIfExists": {"aws:RequestTag/a": "b"}}),
+        statement("*", Condition={"DateLessThan": {"aws:RequestTag/a": "2030-01-01"}}),
+        statement("*", Condition={"StringEquals": {"aws:SourceIp": "203.0.113.1"}}),
+    ],
+)
+def test_what_it_does_not_know_it_does_not_judge(unknown):
+    with pytest.raises(Unjudgeable):
+        ruling([policy(unknown)], Check("ec2:DescribeInstances", "*", {}))
+
+
+def test_everything_is_everything():
+    assert everything([policy(statement("*"))])
+    assert not everything([policy(statement("ec2:*"))])
+    assert not everything([policy(statement("*", GROUP))])
+    assert not everything([policy(statement("*", Condition=TAGGED))])
+    assert not everything([policy(statement("*"), statement("s3:*", effect="Deny"))])

@@ -1,0 +1,94 @@
+//! What the command line may do: the policy it prints, and that it is enough for what is mended seldom.
+
+use aws_sdk_ec2::types::{HttpTokensState, InstanceStateName};
+use aws_sdk_ssm::config::Credentials;
+use aws_sdk_ssm::error::ProvideErrorMetadata;
+use devopsctl::aws::Aws;
+use serde_json::Value;
+
+use crate::project::Project;
+use crate::sandbox::{aws, control};
+
+const ROLE: &str = "devopsctl-hello-us-east-1";
+
+/// A project in a subnet that its `deploy.yaml` names.
+fn in_a_subnet() -> Project {
+    let project = Project::example();
+    crate::project::install_emulator();
+    project.ok("sandbox start");
+    let subnet = aws(&project, async |aws| {
+        let subnets = aws.ec2.describe_subnets().send().await.unwrap();
+        subnets.subnets()[0].subnet_id().unwrap().to_owned()
+    });
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\nnetwork: {{subnet: {subnet}}}\n"));
+    project
+}
+
+/// The only instance that lives.
+async fn instance(aws: &Aws) -> aws_sdk_ec2::types::Instance {
+    let found = aws.ec2.describe_instances().send().await.unwrap();
+    found.reservations()[0].instances()[0].clone()
+}
+
+#[test]
+fn the_policy_is_printed_without_any_aws() {
+    let project = Project::empty();
+    let policy: Value = serde_json::from_str(&project.ok("policy --account 123456789012 --region eu-west-1")).unwrap();
+    let text = policy["Statement"].to_string();
+    assert!(text.contains("arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"), "{text}");
+    assert!(text.contains("arn:aws:ssm:eu-west-1:123456789012:parameter/devopsctl/*"), "{text}");
+    assert!(project.ok("policy").contains("devopsctl-${aws:PrincipalAccount}-*"));
+    // What the sandbox holds the command line to.
+    assert!(project.ok("policy --sandbox").contains("arn:aws:s3:::devopsctl-123456789012-*"));
+    project.run("policy --account 1234").code(2).says("an account's number has 12 digits");
+    assert!(project.processes().is_empty());
+}
+
+#[test]
+fn it_is_enough_to_mend_what_is_seldom_broken() {
+    let project = in_a_subnet();
+    project.ok("up --sandbox --no-wait");
+    // As an administrator would break it: lax metadata, the profile made anew, the machine stopped.
+    aws(&project, async |aws| {
+        let id = instance(&aws).await.instance_id.unwrap();
+        let lax = aws.ec2.modify_instance_metadata_options().instance_id(&id).http_tokens(HttpTokensState::Optional);
+        lax.send().await.unwrap();
+        aws.iam.remove_role_from_instance_profile().instance_profile_name(ROLE).role_name(ROLE).send().await.unwrap();
+        aws.iam.delete_instance_profile().instance_profile_name(ROLE).send().await.unwrap();
+        aws.ec2.stop_instances().instance_ids(&id).send().await.unwrap();
+    });
+    project.ok("up --sandbox --no-wait");
+    aws(&project, async |aws| {
+        let instance = instance(&aws).await;
+        assert_eq!(instance.metadata_options.unwrap().http_tokens, Some(HttpTokensState::Required));
+        assert_eq!(instance.state.unwrap().name, Some(InstanceStateName::Running));
+        let profile = aws.iam.get_instance_profile().instance_profile_name(ROLE).send().await.unwrap();
+        let id = profile.instance_profile.unwrap().instance_profile_id;
+        assert_eq!(instance.iam_instance_profile.unwrap().id, Some(id));
+    });
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn one_deployments_instance_reads_no_other_ones_token() {
+    let project = Project::example();
+    project.ok("up --sandbox --no-wait");
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("other.yaml", &text.replace("name: hello", "name: other"));
+    project.ok("set-token --sandbox --generate -f other.yaml");
+    let id = aws(&project, async |aws| instance(&aws).await.instance_id.unwrap());
+    let keys: Value = serde_json::from_str(&control(&project, &format!("credentials?instance={id}"))).unwrap();
+    let key = |name: &str| keys[name].as_str().unwrap().to_owned();
+    let credentials =
+        Credentials::new(key("AccessKeyId"), key("SecretAccessKey"), Some(key("Token")), None, "the instance's role");
+    let said = aws(&project, async |aws| {
+        let config = aws.ssm.config().to_builder().credentials_provider(credentials).build();
+        let ssm = aws_sdk_ssm::Client::from_conf(config);
+        let own = ssm.get_parameter().name("/devopsctl/hello/token").with_decryption(true).send().await;
+        assert!(own.is_ok(), "{own:?}");
+        ssm.get_parameter().name("/devopsctl/other/token").with_decryption(true).send().await.unwrap_err()
+    });
+    assert_eq!(said.code(), Some("AccessDeniedException"), "{said:?}");
+    project.ok("down --sandbox --yes -f other.yaml");
+}
