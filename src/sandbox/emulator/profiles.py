@@ -38,6 +38,11 @@ def install():
     IamInstanceProfileAssociation.__init__ = associated
 
 
+def forget():
+    """EC2 knows every profile that there is."""
+    _unheard.clear()
+
+
 def remember(association):
     """The association has the profile's role of this moment, and the instance shows the profile's own id."""
     profile = association.iam_instance_profile
