@@ -7,6 +7,8 @@ use crate::wire::Message;
 pub struct Call {
     /// Such as `ec2:RunInstances`; for S3, whose requests bear no name, `s3:PUT bucket?policy`.
     pub action: String,
+    /// Whether its answer has a head alone.
+    pub head_only: bool,
     /// Tells a call that is sent again from another of the same action: path and body.
     pub content: Vec<u8>,
 }
@@ -35,7 +37,8 @@ impl Call {
             None if service == "s3" => s3(method, target),
             None => form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned(),
         };
-        Self { action: format!("{service}:{name}"), content: [target.as_bytes(), &request.body].concat() }
+        let head_only = method == "HEAD";
+        Self { action: format!("{service}:{name}"), head_only, content: [target.as_bytes(), &request.body].concat() }
     }
 
     /// Whether AWS is otherwise after it.
@@ -63,38 +66,4 @@ fn s3(method: &str, target: &str) -> String {
     let what = if object { "object" } else { "bucket" };
     // `x-id` is the SDK's own note on the request.
     if first.is_empty() || first == "x-id" { format!("{method} {what}") } else { format!("{method} {what}?{first}") }
-}
-
-impl Dialect {
-    /// An error as that service answers it.
-    pub fn error(self, status: u16, code: &str, message: &str) -> Vec<u8> {
-        let (kind, body) = match self {
-            Dialect::Ec2 => (
-                "text/xml",
-                format!(
-                    "<?xml version=\"1.0\"?><Response><Errors><Error><Code>{code}</Code><Message>{message}</Message>\
-                     </Error></Errors><RequestID>r-1</RequestID></Response>"
-                ),
-            ),
-            Dialect::Query => (
-                "text/xml",
-                format!(
-                    "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
-                     <RequestId>r-1</RequestId></ErrorResponse>"
-                ),
-            ),
-            Dialect::Json => {
-                ("application/x-amz-json-1.1", format!("{{\"__type\":\"{code}\",\"message\":\"{message}\"}}"))
-            }
-            Dialect::S3 => (
-                "application/xml",
-                format!(
-                    "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message>\
-                     <RequestId>r-1</RequestId></Error>"
-                ),
-            ),
-        };
-        let head = format!("HTTP/1.1 {status} Refused\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
-        format!("{head}{body}").into_bytes()
-    }
 }
