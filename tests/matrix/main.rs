@@ -2,7 +2,8 @@
 //! are not its own. The real binary against the sandbox's AWS, through a proxy that does the evil.
 //!
 //! `cargo test` runs the named few of each matrix; `DEVOPSCTL_MATRIX=all cargo test --test matrix` runs every point. Words
-//! behind `--` choose cells by their name, such as `-- AllocateAddress`. Every cell is named in the tables at the end.
+//! behind `--` choose cells by their name, such as `-- AllocateAddress`. Every cell is named in a table, which is shown when its
+//! last cell has run.
 //!
 //! Emulators are started once and emptied between cells; several work the cells off at the same time.
 
@@ -13,6 +14,7 @@ mod crash;
 mod denial;
 mod fault;
 mod foreign;
+mod ground;
 mod proxy;
 mod races;
 mod refusal;
@@ -26,10 +28,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::mpsc;
 
 use account::Account;
 use scenario::Outcome;
-use table::{Done, show};
+use table::{Done, Tables};
 
 /// How many emulators work: one more than processors, because a command waits now and then.
 const ACCOUNTS: usize = 3;
@@ -82,19 +85,27 @@ async fn run(part: Part, words: Vec<String>) -> ExitCode {
     };
     let mut accounts = vec![first];
     accounts.extend(join_all((1..ACCOUNTS).map(|_| Account::start())).await.into_iter().map(Arc::new));
+    let mut tables = Tables::of(&cells);
     let queue = Arc::new(Mutex::new(VecDeque::from_iter(cells.into_iter().enumerate())));
-    let workers = accounts.into_iter().map(|account| tokio::spawn(work_off(account, queue.clone())));
-    let mut done: Vec<Done> = join_all(workers).await.into_iter().flat_map(Result::unwrap).collect();
-    done.sort_by_key(|done| done.number);
-    print!("{}", show(&done));
-    let wrong = done.iter().filter(|done| done.outcome.is_err()).count();
-    println!("\n{} cells, {wrong} of them wrong, in {:.0?}", done.len(), began.elapsed());
+    let (told, mut done) = mpsc::unbounded_channel();
+    for account in accounts {
+        tokio::spawn(work_off(account, queue.clone(), told.clone()));
+    }
+    // The workers hold the others; when they are through, all is told.
+    drop(told);
+    while let Some(done) = done.recv().await {
+        if let Some(table) = tables.add(done) {
+            print!("{table}");
+        }
+    }
+    let (all, wrong) = tables.count();
+    println!("\n{all} cells, {wrong} of them wrong, in {:.0?}", began.elapsed());
     if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// All cells that are asked for.
 async fn cells(account: &Account, part: Part, words: &[String]) -> Result<Vec<Cell>, String> {
-    let mut cells = Vec::new();
+    let mut cells = ground::cells();
     for scenario in scenario::ALL {
         let calls = scenario.calls(account).await.map_err(|why| format!("{}: {why}", scenario.title()))?;
         cells.extend(crash::cells(scenario, &calls, part));
@@ -110,15 +121,21 @@ async fn cells(account: &Account, part: Part, words: &[String]) -> Result<Vec<Ce
     Ok(cells)
 }
 
-/// Takes cell after cell until none is left.
-async fn work_off(account: Arc<Account>, queue: Arc<Mutex<VecDeque<(usize, Cell)>>>) -> Vec<Done> {
-    let mut done = Vec::new();
+/// Takes cell after cell until none is left. The account ends before its worker does.
+async fn work_off(
+    account: Arc<Account>,
+    queue: Arc<Mutex<VecDeque<(usize, Cell)>>>,
+    told: mpsc::UnboundedSender<Done>,
+) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some((number, Cell { table, row, column, work })) = next else { return done };
+        let Some((number, Cell { table, row, column, work })) = next else { break };
         let began = Instant::now();
         // A task of its own, so that what panics in it is one wrong cell.
         let outcome = tokio::spawn(work(account.clone())).await.unwrap_or_else(|error| Err(error.to_string()));
-        done.push(Done { number, table, row, column, outcome, took: began.elapsed() });
+        // Who listens does so until all workers are through.
+        let _ = told.send(Done { number, table, row, column, outcome, took: began.elapsed() });
     }
+    drop(account);
+    drop(told);
 }

@@ -77,7 +77,6 @@ struct Run {
     killed: bool,
     counts: BTreeMap<String, usize>,
     calls: Vec<(Point, Call)>,
-    refused: Option<Call>,
 }
 
 struct Shared {
@@ -97,7 +96,6 @@ pub struct Proxy {
 #[derive(Default)]
 pub struct Calls {
     all: Vec<(Point, Call)>,
-    refused: Option<Call>,
     trap: Option<Point>,
 }
 
@@ -136,11 +134,7 @@ impl Proxy {
         assert!(quiet.is_ok(), "calls are still under way {QUIET:?} after the command ended");
         let mut run = self.shared.run();
         run.killed = true;
-        Calls {
-            all: std::mem::take(&mut run.calls),
-            refused: run.refused.take(),
-            trap: run.trap.take().map(|trap| trap.point),
-        }
+        Calls { all: std::mem::take(&mut run.calls), trap: run.trap.take().map(|trap| trap.point) }
     }
 }
 
@@ -160,9 +154,11 @@ impl Calls {
         self.trap.as_ref().is_none_or(|trap| self.all.iter().any(|(point, _)| point == trap))
     }
 
-    /// How often the call that was refused was sent.
+    /// How often the call was sent that met the trap, from then on.
     pub fn sent(&self) -> usize {
-        self.all.iter().filter(|(_, call)| Some(call) == self.refused.as_ref()).count()
+        let met = self.all.iter().skip_while(|(point, _)| Some(point) != self.trap.as_ref());
+        let calls: Vec<&Call> = met.map(|(_, call)| call).collect();
+        calls.iter().filter(|call| Some(*call) == calls.first()).count()
     }
 }
 
@@ -186,9 +182,6 @@ impl Shared {
             let times = if let Evil::Refuse(_, times) = trap.evil { times } else { 1 };
             (trap.point.nth..trap.point.nth.saturating_add(times)).contains(&nth).then_some(trap.evil)
         });
-        if evil.is_some() && run.refused.is_none() {
-            run.refused = Some(call.clone());
-        }
         run.killed = matches!(evil, Some(Evil::KillBefore));
         Some(evil)
     }

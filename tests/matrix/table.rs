@@ -1,8 +1,10 @@
 //! The tables: a row a point, a column an evil. What went wrong stands below in full.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::Cell;
 use crate::scenario::Outcome;
 
 /// A cell that has run.
@@ -16,23 +18,50 @@ pub struct Done {
     pub took: Duration,
 }
 
-/// All tables, each with what went wrong in it.
-pub fn show(done: &[Done]) -> String {
-    let mut text = String::new();
-    let mut tables = distinct(done, |done| &done.table);
-    tables.sort_by_key(|table| done.iter().position(|done| done.table == **table));
-    for table in tables {
-        let cells: Vec<&Done> = done.iter().filter(|done| done.table == *table).collect();
-        // Writing to a String cannot fail.
-        let _ = write!(text, "\n== {table}\n{}", one(&cells));
-        for cell in &cells {
+/// The tables as they fill.
+pub struct Tables {
+    /// How many cells of each have not run.
+    left: BTreeMap<String, usize>,
+    done: Vec<Done>,
+}
+
+impl Tables {
+    /// Empty ones for these cells.
+    pub fn of(cells: &[Cell]) -> Self {
+        let mut left = BTreeMap::new();
+        for cell in cells {
+            *left.entry(cell.table.clone()).or_default() += 1;
+        }
+        Self { left, done: Vec::new() }
+    }
+
+    /// Takes a cell. If it was its table's last: the table.
+    pub fn add(&mut self, done: Done) -> Option<String> {
+        let table = done.table.clone();
+        self.done.push(done);
+        let left = self.left.entry(table.clone()).or_default();
+        *left = left.saturating_sub(1);
+        (*left == 0).then(|| self.show(&table))
+    }
+
+    /// How many cells have run, and how many of them went wrong.
+    pub fn count(&self) -> (usize, usize) {
+        (self.done.len(), self.done.iter().filter(|done| done.outcome.is_err()).count())
+    }
+
+    fn show(&self, table: &str) -> String {
+        let mut cells: Vec<&Done> = self.done.iter().filter(|done| done.table == table).collect();
+        cells.sort_by_key(|cell| cell.number);
+        let mut text = format!("\n== {table}\n{}", one(&cells));
+        for cell in cells {
             if let Err(why) = &cell.outcome {
-                let _ =
-                    writeln!(text, "WRONG {table}: {}, {}\n    {}", cell.row, cell.column, why.replace('\n', "\n    "));
+                let why = why.replace('\n', "\n    ");
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "WRONG {table}: {}, {}\n    {why}", cell.row, cell.column);
             }
         }
+        text
     }
-    text
 }
 
 /// One table: what a cell holds is `ok` with its seconds, or `WRONG`.
