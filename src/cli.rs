@@ -23,6 +23,7 @@ Exit codes:
   0    done
   1    failed: AWS, the network or this machine refused
   2    the command line or deploy.yaml is wrong; nothing was called
+  3    plan: there is something to do
   4    the app is not healthy
   5    no credentials, expired ones, or ones that may not do this
   130  stopped by Ctrl-C
@@ -66,6 +67,8 @@ pub struct Globals {
 pub enum Verb {
     /// Create or update everything in deploy.yaml, and wait until the app is healthy
     Up(Up),
+    /// Show what up would do, and why; nothing is changed
+    Plan(Plan),
     /// Define or change the app's token, without restarting the machine or dropping a request
     SetToken(SetToken),
     /// Print the current token
@@ -84,13 +87,22 @@ pub enum Verb {
 /// `up`
 #[derive(Debug, Args)]
 pub struct Up {
-    /// Return when AWS has what it needs; do not wait until the app is healthy
+    /// Return when AWS has what it needs; do not wait until the app is healthy, also where a new instance takes over from
+    /// an old one
     #[arg(long)]
     pub no_wait: bool,
     /// Do not ask before something is replaced or deleted
     #[arg(short, long)]
     pub yes: bool,
     /// Resolve unpinned requirements anew
+    #[arg(long)]
+    pub upgrade: bool,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// As up would with --upgrade: resolve unpinned requirements anew
     #[arg(long)]
     pub upgrade: bool,
 }

@@ -10,13 +10,15 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceSpan};
 /// Shorthand for everything that can end in a [`Failure`].
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// The documented exit codes. 0 is success; 3 is kept for "a plan has changes".
+/// The documented exit codes. 0 is success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Something that should have worked did not: AWS, the network, this machine.
     Failed = 1,
     /// The command line or `deploy.yaml` is wrong; nothing was called.
     Usage = 2,
+    /// `plan`: there is something to do.
+    Changes = 3,
     /// AWS has what it needs, but the app is not healthy.
     Unhealthy = 4,
     /// No credentials, expired ones, or ones that may not do this.

@@ -39,9 +39,9 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
         session.aws.clone(),
         &session.deployment,
         &observed,
+        &plan,
         None,
-        session.interrupt.clone(),
-        session.ui.sink(),
+        session.shared(),
     ));
     execute(&context, plan).await?;
     let left = plan::down(&observe_all(session).await?);

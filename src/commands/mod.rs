@@ -1,6 +1,7 @@
 //! One file a verb: gather, decide, do, say.
 
 mod down;
+mod plan;
 mod policy;
 mod sandbox;
 mod set_token;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use crate::aws::{Aws, Settings};
 use crate::cli::{Cli, Globals, SandboxVerb, Verb};
 use crate::config::{self, Deployment};
+use crate::engine::context::Shared;
 use crate::engine::health::Watch;
 use crate::engine::interrupt::Interrupt;
 use crate::error::{Exit, Failure, Result};
@@ -63,6 +65,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     let ui = Ui::new(Style { quiet: globals.quiet, verbose: globals.verbose });
     match cli.verb {
         Verb::Up(arguments) => up::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::Plan(arguments) => plan::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::SetToken(arguments) => set_token::run(globals, ui, &arguments).await,
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
@@ -104,6 +107,10 @@ impl Session {
 
     fn name(&self) -> &str {
         &self.deployment.name
+    }
+
+    fn shared(&self) -> Shared {
+        Shared { interrupt: self.interrupt.clone(), sink: self.ui.sink(), up: self.command("up") }
     }
 
     fn watch(&self) -> Watch<'_> {

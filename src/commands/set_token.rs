@@ -1,6 +1,7 @@
 //! `set-token`: the easy way to define and to change the token. It never comes from the command line's arguments.
 
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -22,8 +23,18 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     secret::check(&fresh, arguments.force)?;
     let session = Session::with(globals, ui, deployment).await?;
     let (aws, name) = (&session.aws, session.name());
-    let looked = async { tokio::try_join!(token::read(aws, name), instance::observe(aws, name)) };
-    let (before, instances) = session.interrupt.or(looked).await?;
+    let looked = async {
+        tokio::try_join!(
+            token::read(aws, name),
+            token::observe(aws, name),
+            instance::observe(aws, name),
+            address::observe(aws, name)
+        )
+    };
+    let (before, (_, foreign), instances, addresses) = session.interrupt.or(looked).await?;
+    if let Some(foreign) = foreign {
+        return Err(foreign.refuse());
+    }
     let before = before.map(|(document, _)| document.current);
     if before.as_ref() == Some(&fresh) {
         session.ui.say("this is the token already; nothing was changed");
@@ -31,37 +42,41 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     }
     let mut tags: Tags = session.deployment.tags.clone();
     tags.insert(names::TAG_NAME.into(), name.to_owned());
-    let version = token::write(aws, name, &Document::of(fresh.clone()), &tags).await?;
-    let Some(instance) = instance::alive(&instances) else {
+    let version = token::write(aws, name, &Document::of(fresh.clone()), &tags, before.is_some()).await?;
+    let Some(instance) = instance::serving(&instances, &addresses) else {
         session.ui.say(format!("✓ token: stored; {} will use it", session.command("up")));
         return done(&session, Some(version));
     };
-    let version = doorbell::ring(aws, name, &instance.id, Tags::new()).await?.max(version);
+    // All that live are told: one that is about to take over must not come with the old token.
+    let all: Vec<&str> = instance::alive(&instances).map(|instance| instance.id.as_str()).collect();
+    let version = doorbell::tell(aws, name, &all, Tags::new(), version).await?;
     session.ui.say(format!("✓ token: stored as version {version}, and the instance was told"));
     if !arguments.no_wait {
-        session.interrupt.or(in_force(&session, instance, version, &fresh, before.as_deref())).await?;
+        let ip = addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
+        let ip = ip.map(|address| address.ip).or(instance.ip);
+        let change = Rotation { fresh: &fresh, before: before.as_deref(), version };
+        session.interrupt.or(in_force(&session, &instance.id, ip, change)).await?;
     }
     done(&session, Some(version))
 }
 
-/// The new token answers and the old one is refused.
-async fn in_force(
-    session: &Session,
-    instance: &instance::State,
+/// From which token to which.
+struct Rotation<'a> {
+    fresh: &'a str,
+    before: Option<&'a str>,
     version: i64,
-    fresh: &str,
-    before: Option<&str>,
-) -> Result<()> {
+}
+
+/// The new token answers and the old one is refused.
+async fn in_force(session: &Session, instance: &str, ip: Option<Ipv4Addr>, change: Rotation<'_>) -> Result<()> {
+    let Rotation { fresh, before, version } = change;
     let goal = Goal { release: None, token: version, again: None };
-    health::wait(&session.watch(), &instance.id, &goal).await?;
+    health::wait(&session.watch(), instance, &goal).await?;
     if !session.deployment.token.enforce {
         session.ui.say("the app uses the new token, as the instance says (token.enforce is false)");
         return Ok(());
     }
-    let addresses = address::observe(&session.aws, session.name()).await?;
-    let ip =
-        addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id)).map(|address| address.ip);
-    let Some(ip) = ip.or(instance.ip) else {
+    let Some(ip) = ip else {
         session.ui.warn("the instance has no public address, so it was not asked from outside");
         return Ok(());
     };

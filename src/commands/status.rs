@@ -9,13 +9,14 @@ use super::Session;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::error::{Exit, Result};
 use crate::names;
+use crate::resources::ingress;
 use crate::resources::instance::{self, State};
 use crate::resources::release::short;
 use crate::resources::reports::Report;
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(observe(&session.aws, session.name(), Ask::default())).await?;
-    let current = instance::alive(&observed.instances);
+    let current = instance::serving(&observed.instances, &observed.addresses);
     let report = current.and_then(|instance| observed.report_of(&instance.id));
     let ip = observed.addresses.first().map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
     let url = match ip {
@@ -48,7 +49,7 @@ impl View<'_> {
         report.healthy
             && self.current.is_some_and(|instance| instance.phase == instance::Phase::Running)
             && report.release.as_deref() == self.tag(names::TAG_RELEASE)
-            && report.token >= self.observed.token.map(|token| token.version)
+            && report.token >= self.observed.token.as_ref().map(|token| token.version)
     }
 
     fn tag(&self, key: &str) -> Option<&str> {
@@ -76,13 +77,11 @@ impl View<'_> {
         lines.push((
             "group",
             self.observed.security_group.as_ref().map_or_else(none, |group| {
-                format!(
-                    "{} lets in {}",
-                    group.id,
-                    group.ingress.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                )
+                format!("{} lets in {}", group.id, ingress::list(&group.ingress))
             }),
         ));
+        let others = instance::alive(&self.observed.instances).filter(|state| self.current != Some(*state));
+        lines.extend(others.map(|state| ("also", format!("{} ({}, {})", state.id, state.kind, state.phase.name()))));
         lines.push(("account", format!("{} {}", self.observed.account, session.aws.region)));
         if let Some(error) = self.report.and_then(|report| report.error.as_deref()) {
             lines.push(("error", error.to_owned()));
@@ -115,7 +114,7 @@ impl View<'_> {
 
     fn token(&self) -> String {
         let running = self.report.and_then(|report| report.token);
-        match (running, self.observed.token.map(|token| token.version)) {
+        match (running, self.observed.token.as_ref().map(|token| token.version)) {
             (_, None) => "none".into(),
             (Some(running), Some(newest)) if running >= newest => format!("version {newest}"),
             (Some(running), Some(newest)) => format!("version {newest}; the app has version {running}"),
@@ -134,7 +133,7 @@ impl View<'_> {
             "address": self.observed.addresses.first().map(|address| json!({"id": address.id, "ip": address.ip})),
             "security_group": self.observed.security_group.as_ref().map(|group| json!({"id": group.id})),
             "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone())},
-            "token": {"newest": self.observed.token.map(|token| token.version), "running": self.report.and_then(|report| report.token)},
+            "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token)},
             "report": self.report,
             "foreign": self.observed.foreign.iter().map(super::super::engine::observe::Foreign::describe).collect::<Vec<_>>(),
         })

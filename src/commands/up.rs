@@ -1,51 +1,46 @@
 //! `up`: observe → plan → execute → wait until the instance is healthy → ask it from outside.
 
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::json;
 
+use super::plan::{self, Looked, Store};
 use super::Session;
 use crate::cli::Up;
 use crate::engine::context::Context;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
-use crate::engine::observe::{Ask, Observed, observe};
-use crate::engine::plan::{self, Plan, Wanted};
+use crate::engine::observe::Observed;
+use crate::engine::plan::Plan;
 use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
-use crate::release::{self, Release};
-use crate::resources::release::short;
-use crate::resources::{Action, doorbell, instance, token};
+use crate::release::Release;
+use crate::resources::{doorbell, instance, token};
 use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
-    let (release, observed) = session.interrupt.or(gather(session, arguments.upgrade)).await?;
-    if let Some(foreign) = observed.foreign.first() {
-        return Err(foreign.refuse());
-    }
-    let machine = session.aws.machine(&session.deployment.instance);
-    let wanted = Wanted {
-        deployment: &session.deployment,
-        region: &session.aws.region,
-        image: &machine.image,
-        release: &release.id,
-    };
-    let plan = plan::up(&wanted, &observed);
+    let looked = session.interrupt.or(plan::look(session, arguments.upgrade, Store::UnlessLaunching)).await?;
+    let plan = looked.plan(session, !arguments.no_wait);
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;
+    let Looked { release, observed } = looked;
     let context = Arc::new(Context::new(
         session.aws.clone(),
         &session.deployment,
         &observed,
+        &plan,
         Some(release.clone()),
-        session.interrupt.clone(),
-        session.ui.sink(),
+        session.shared(),
     ));
     execute(&context, plan).await?;
-    let url = address(session, &context).await?;
+    let url = address(session, &context, &observed).await?;
     if arguments.no_wait {
-        session.ui.say("AWS has what it needs; the app comes up by itself");
+        session.ui.say(match changed {
+            true => "AWS has what it needs; the app comes up by itself",
+            false => "nothing to do: everything is as deploy.yaml says; the app was not asked",
+        });
         say_url(session, url.as_deref(), changed);
         return Ok(ExitCode::SUCCESS);
     }
@@ -57,48 +52,32 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The release is built while AWS is looked at; neither changes anything there.
-async fn gather(session: &Session, upgrade: bool) -> Result<(Release, Observed)> {
-    let machine = session.aws.machine(&session.deployment.instance);
-    let ask = Ask { image: Some(&machine.parameter) };
-    let build = release::build(&session.deployment, &machine.target, upgrade);
-    let look = observe(&session.aws, session.name(), ask);
-    let (release, mut observed) = tokio::try_join!(build, look)?;
-    if release.fresh {
-        session.ui.say(format!("✓ built release {}", short(&release.id)));
-    }
-    observed.look_for_release(&session.aws, session.name(), &release.id).await?;
-    Ok((release, observed))
-}
-
-/// What cannot be taken back is asked about first.
+/// Shows what will be done; what cannot be taken back is asked about first.
 fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
-    let grave: Vec<_> =
-        plan.steps.iter().filter(|step| matches!(step.action, Action::Replace | Action::Delete)).collect();
-    if grave.is_empty() || arguments.yes {
-        return Ok(());
-    }
-    for step in &grave {
-        session.ui.say(format!("{} will be replaced or deleted: {}", step.kind.title(), step.reasons.join("; ")));
-    }
-    if ui::confirm("Go on?")? {
+    plan::summary(plan).into_iter().for_each(|line| session.ui.say(line));
+    if arguments.yes || !plan.steps.iter().any(|step| step.action.grave()) || ui::confirm("Go on?")? {
         return Ok(());
     }
     Err(Failure::new(Exit::Interrupted, "nothing was changed, as you asked"))
 }
 
-async fn address(session: &Session, context: &Context) -> Result<Option<String>> {
-    let ip = match context.ip() {
-        Some(ip) if session.deployment.network.static_ip => Some(ip),
-        _ => {
-            let found = instance::observe(&session.aws, session.name()).await?;
-            instance::alive(&found).and_then(|instance| instance.ip)
-        }
+/// Where the app answers. An address that belongs to the instance itself may only now be there.
+async fn address(session: &Session, context: &Context, observed: &Observed) -> Result<Option<String>> {
+    let mut ip = match session.deployment.network.static_ip {
+        true => context.address().ok().map(|(_, ip)| ip),
+        false => ip_of(&observed.instances, &context.instance()?),
     };
+    if ip.is_none() {
+        ip = ip_of(&instance::observe(&session.aws, session.name()).await?, &context.instance()?);
+    }
     match ip {
         Some(ip) => session.aws.url(ip, session.deployment.network.port).await.map(Some),
         None => Ok(None),
     }
+}
+
+fn ip_of(instances: &[instance::State], id: &str) -> Option<Ipv4Addr> {
+    instances.iter().find(|instance| instance.id == id).and_then(|instance| instance.ip)
 }
 
 async fn healthy(session: &Session, context: &Context, release: &Release, url: Option<&str>) -> Result<()> {
@@ -111,7 +90,7 @@ async fn healthy(session: &Session, context: &Context, release: &Release, url: O
         .ok_or_else(|| Failure::failed("the token is gone").next(session.command("set-token --generate")))?;
     // Somebody changed the token meanwhile: the new one is what must answer.
     if newest > report.token.unwrap_or_default() {
-        goal.token = doorbell::ring(&session.aws, session.name(), &id, Default::default()).await?;
+        goal.token = doorbell::ring(&session.aws, session.name(), &[&id], Default::default()).await?;
         report = health::wait(&session.watch(), &id, &goal).await?;
     }
     tracing::debug!(token = report.token, "healthy");

@@ -3,13 +3,16 @@
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::OnceCell;
+
 use super::interrupt::Interrupt;
 use super::observe::Observed;
+use super::plan::Plan;
 use crate::aws::{Aws, Machine};
 use crate::config::Deployment;
 use crate::error::{Failure, Result};
 use crate::release::Release;
-use crate::resources::instance;
+use crate::resources::instance::{self, Image};
 use crate::ui::{Event, Sink, Topic};
 
 /// Everything that a step may ask for.
@@ -20,6 +23,8 @@ pub struct Context {
     pub name: String,
     /// The account's number.
     pub account: String,
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: String,
     /// Where the instance goes, if not into the default VPC.
     pub subnet: Option<String>,
     /// EC2's name of the instance type.
@@ -28,13 +33,26 @@ pub struct Context {
     pub disk_gib: u32,
     /// What boots.
     pub machine: Machine,
-    /// Its image's id, if the region has it.
-    pub image: Option<String>,
+    /// How a new instance is waited for.
+    pub health: Health,
     /// What is to run; nothing when everything goes.
     pub release: Option<Release>,
+    /// Its image's id, if the region has it.
+    image_id: Option<String>,
+    /// What else a launch has to know about the image: looked up once, as early as somebody asks.
+    image: OnceCell<Image>,
     interrupt: Interrupt,
     sink: Arc<dyn Sink>,
     learned: Mutex<Learned>,
+}
+
+/// How a new instance is waited for before it takes over.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The app's own health timeout, seconds.
+    pub timeout: u32,
+    /// The command that brings a corrected app there.
+    pub up: String,
 }
 
 /// What one step finds out and another needs. The graph's edges see to the order.
@@ -44,26 +62,28 @@ struct Learned {
     nonce: Option<String>,
     instance: Option<String>,
     token: Option<i64>,
-    ip: Option<Ipv4Addr>,
+    told: Option<i64>,
+    address: Option<(String, Ipv4Addr)>,
     again: Option<String>,
 }
 
 impl Context {
-    /// Begins with what was observed.
+    /// Begins with what was observed. `plan` says which instance and which address it is about.
     pub fn new(
         aws: Aws,
         deployment: &Deployment,
         observed: &Observed,
+        plan: &Plan,
         release: Option<Release>,
-        interrupt: Interrupt,
-        sink: Arc<dyn Sink>,
+        shared: Shared,
     ) -> Self {
         let learned = Learned {
             group: observed.security_group.as_ref().map(|group| group.id.clone()),
             nonce: observed.security_group.as_ref().and_then(|group| group.nonce.clone()),
-            instance: instance::alive(&observed.instances).map(|instance| instance.id.clone()),
-            token: observed.token.map(|token| token.version),
-            ip: observed.addresses.first().map(|address| address.ip),
+            instance: plan.instance.clone(),
+            token: observed.token.as_ref().map(|token| token.version),
+            told: None,
+            address: plan.address.clone(),
             again: None,
         };
         Self {
@@ -71,15 +91,32 @@ impl Context {
             aws,
             name: deployment.name.clone(),
             account: observed.account.clone(),
+            partition: observed.partition.clone(),
             subnet: deployment.network.subnet.clone(),
             instance_type: deployment.instance.kind.clone(),
             disk_gib: deployment.instance.disk_gib,
-            image: observed.image.clone(),
+            health: Health { timeout: deployment.health.timeout, up: shared.up },
+            image_id: observed.image.clone(),
+            image: OnceCell::new(),
             release,
-            interrupt,
-            sink,
+            interrupt: shared.interrupt,
+            sink: shared.sink,
             learned: Mutex::new(learned),
         }
+    }
+
+    /// What a launch has to know about the image.
+    ///
+    /// # Errors
+    /// That the region has no such image, or that the account may not use it.
+    pub async fn image(&self) -> Result<Image> {
+        let look = || instance::image(&self.aws, &self.machine, self.image_id.as_deref());
+        self.image.get_or_try_init(look).await.cloned()
+    }
+
+    /// Who is told.
+    pub fn sink(&self) -> &dyn Sink {
+        &*self.sink
     }
 
     fn learned(&self) -> MutexGuard<'_, Learned> {
@@ -101,6 +138,14 @@ impl Context {
         self.interrupt.asked()
     }
 
+    /// Runs what changes nothing, and drops it when the user wants to stop.
+    ///
+    /// # Errors
+    /// Its own, or that the user stopped it.
+    pub async fn or_interrupt<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.interrupt.or(work).await
+    }
+
     /// An error once the user wants to stop: for loops that wait.
     ///
     /// # Errors
@@ -115,11 +160,6 @@ impl Context {
     /// When a step runs before the one it needs, which the plan's tests rule out.
     pub fn group(&self) -> Result<String> {
         self.learned().group.clone().ok_or_else(|| missing("security group"))
-    }
-
-    /// The security group's id, or nothing where EC2 is to say so.
-    pub fn group_or_empty(&self) -> String {
-        self.learned().group.clone().unwrap_or_default()
     }
 
     /// The launch nonce.
@@ -143,9 +183,17 @@ impl Context {
         self.learned().token
     }
 
-    /// The Elastic IP, if there is one.
-    pub fn ip(&self) -> Option<Ipv4Addr> {
-        self.learned().ip
+    /// The token's version that an instance was launched with in this run.
+    pub fn told(&self) -> Option<i64> {
+        self.learned().told
+    }
+
+    /// The Elastic IP: its id and itself.
+    ///
+    /// # Errors
+    /// As [`Context::group`].
+    pub fn address(&self) -> Result<(String, Ipv4Addr)> {
+        self.learned().address.clone().ok_or_else(|| missing("address"))
     }
 
     /// The value of `devopsctl:try`, if it was set in this run.
@@ -178,10 +226,25 @@ impl Context {
         self.learned().token = Some(version);
     }
 
-    /// Learned: the Elastic IP.
-    pub fn set_ip(&self, ip: Ipv4Addr) {
-        self.learned().ip = Some(ip);
+    /// Learned: the token's version that an instance was launched with.
+    pub fn set_told(&self, version: Option<i64>) {
+        self.learned().told = version;
     }
+
+    /// Learned: the Elastic IP.
+    pub fn set_address(&self, id: &str, ip: Ipv4Addr) {
+        self.learned().address = Some((id.to_owned(), ip));
+    }
+}
+
+/// What a command shares with the steps that it runs.
+pub struct Shared {
+    /// Whether the user wants to stop.
+    pub interrupt: Interrupt,
+    /// Who is told.
+    pub sink: Arc<dyn Sink>,
+    /// The command that brings a corrected app there.
+    pub up: String,
 }
 
 fn missing(what: &str) -> Failure {

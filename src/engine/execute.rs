@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::context::Context;
+use super::health;
 use super::plan::{Change, Kind, Plan, Step};
 use crate::error::{Exit, Failure, Result};
 use crate::resources::{
-    Action, address, attachment, bucket, doorbell, instance, key_pair, release, reports, role, security_group, token,
+    Action, address, association, attachment, bucket, doorbell, ingress, instance, key_pair, release, reports, role,
+    security_group, token,
 };
 use crate::ui::Event;
 
@@ -18,6 +20,11 @@ use crate::ui::Event;
 /// # Errors
 /// The first failure, with what stands now.
 pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
+    if plan.launches() {
+        // The launch needs it: looked up while what comes before the launch is made. What it says, the launch says.
+        let context = Arc::clone(context);
+        tokio::spawn(async move { context.image().await.map(|_| ()) });
+    }
     let mut waiting = plan.steps;
     let mut running = JoinSet::new();
     let mut done = BTreeSet::new();
@@ -38,7 +45,8 @@ pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
                 done.insert(kind);
             }
             Some(Ok((_, Err(error)))) => {
-                failure.get_or_insert(error);
+                // A step that gave up because it was asked to has not failed.
+                failure.get_or_insert_with(|| context.check_interrupt().err().unwrap_or(error));
             }
             Some(Err(error)) => {
                 failure.get_or_insert_with(|| crashed(&error));
@@ -81,6 +89,7 @@ fn doing(action: Action) -> &'static str {
 async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::SecurityGroup(change) => security_group::apply(context, change).await,
+        Change::Ingress(change) => ingress::apply(context, change).await,
         Change::KeyPair(change) => key_pair::apply(context, change).await,
         Change::Role(change) => role::apply(context, change).await,
         Change::Token(change) => token::apply(context, change).await,
@@ -89,6 +98,8 @@ async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Instance(change) => instance::apply(context, change).await,
         Change::Attachment(change) => attachment::apply(context, change).await,
         Change::Address(change) => address::apply(context, change).await,
+        Change::Association(change) => association::apply(context, change).await,
+        Change::Ready(ready) => health::ready(context, ready.release).await,
         Change::Doorbell(change) => doorbell::apply(context, change).await,
         Change::Reports(change) => reports::apply(context, change).await,
     }
@@ -104,7 +115,8 @@ fn with_standing(failure: Failure, done: &BTreeSet<Kind>, waiting: &[Step]) -> F
     let list = |kinds: Vec<&str>| if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
     let finished = list(done.iter().map(|kind| kind.title()).collect());
     let left = list(waiting.iter().map(|step| step.kind.title()).collect());
+    let own = failure.left_standing().map(|text| format!("{text} ")).unwrap_or_default();
     failure
-        .standing(format!("Done in this run: {finished}. Not begun: {left}. The same command goes on from here."))
+        .standing(format!("{own}Done in this run: {finished}. Not begun: {left}. The same command goes on from here."))
         .next("run the same command again")
 }

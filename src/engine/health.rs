@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::aws::Aws;
 use crate::cli::command;
+use crate::engine::context::{Context, Health};
 use crate::error::{Exit, Failure, Result};
 use crate::resources::instance::{self, Phase};
 use crate::resources::reports::{self, Report};
@@ -100,6 +101,22 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
         let pause = if started.elapsed() < Duration::from_secs(15) { 200 } else { 1000 };
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
+}
+
+/// Waits until a new instance can take over from the one that serves.
+///
+/// # Errors
+/// As [`wait`].
+pub async fn ready(context: &Context, release: String) -> Result<String> {
+    let id = context.instance()?;
+    let goal = Goal { release: Some(release), token: context.token().unwrap_or_default(), again: context.again() };
+    let Health { timeout, up } = context.health.clone();
+    let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up };
+    context
+        .or_interrupt(wait(&watch, &id, &goal))
+        .await
+        .map_err(|failure| failure.standing("The old instance serves on, at the same address."))?;
+    Ok(format!("{id} is healthy"))
 }
 
 fn words(phase: &str) -> &str {

@@ -22,12 +22,10 @@ pub struct Observed {
     pub role: Option<role::State>,
     /// The token's parameter.
     pub token: Option<token::State>,
-    /// The bucket.
-    pub bucket: Option<bucket::State>,
-    /// What is in the bucket, if that was looked at.
-    pub contents: bucket::Contents,
-    /// Whether the release that is wanted is in the bucket.
-    pub release: bool,
+    /// The bucket and whether the wanted release is in it, if that was looked at: [`Observed::look_for_release`].
+    pub store: Option<Store>,
+    /// Whose things are in the bucket, if there is one and it was looked at: [`Observed::look_into_bucket`].
+    pub contents: Option<bucket::Contents>,
     /// Instances, the one that counts first.
     pub instances: Vec<instance::State>,
     /// Elastic IPs, the one that counts first.
@@ -36,6 +34,15 @@ pub struct Observed {
     pub reports: Vec<(String, reports::Report)>,
     /// What bears our name but not our tag.
     pub foreign: Vec<Foreign>,
+}
+
+/// Where releases are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Store {
+    /// The bucket.
+    pub bucket: Option<bucket::State>,
+    /// Whether the release that is wanted is in it.
+    pub release: bool,
 }
 
 /// Something that bears our name but is not ours: it is never touched.
@@ -89,7 +96,6 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         reports::observe(aws, name),
     )?;
     let (account, partition) = identity;
-    let bucket = bucket::observe(aws, &account).await?;
     Ok(Observed {
         account,
         partition,
@@ -99,9 +105,8 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         key_pair: key_pair.0,
         role: role.0,
         token: token.0,
-        bucket,
-        contents: bucket::Contents::default(),
-        release: false,
+        store: None,
+        contents: None,
         instances,
         addresses,
         reports,
@@ -109,14 +114,14 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
 }
 
 impl Observed {
-    /// Looks whether a release is in the bucket.
+    /// Looks at the bucket, and whether a release is in it.
     ///
     /// # Errors
     /// What S3 says.
     pub async fn look_for_release(&mut self, aws: &Aws, name: &str, id: &str) -> Result<()> {
-        if self.bucket.is_some() {
-            self.release = release::observe(aws, &self.account, name, id).await?;
-        }
+        let (bucket, release) =
+            tokio::try_join!(bucket::observe(aws, &self.account), release::observe(aws, &self.account, name, id))?;
+        self.store = Some(Store { bucket, release });
         Ok(())
     }
 
@@ -125,9 +130,7 @@ impl Observed {
     /// # Errors
     /// What S3 says.
     pub async fn look_into_bucket(&mut self, aws: &Aws, name: &str) -> Result<()> {
-        if self.bucket.is_some() {
-            self.contents = bucket::contents(aws, &self.account, name).await?;
-        }
+        self.contents = bucket::contents(aws, &self.account, name).await?;
         Ok(())
     }
 

@@ -1,24 +1,29 @@
 //! (What is wanted, what stands) → the steps between them. Pure: no call, no clock, no choice left to the executor.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
 use super::observe::Observed;
 use crate::resources::{
-    Action, Planned, Tags, address, attachment, bucket, doorbell, instance, key_pair, release, reports, role,
-    security_group, token,
+    Action, Planned, Tags, address, association, attachment, bucket, doorbell, ingress, ingress::Rule, instance,
+    key_pair, release, reports, role, security_group, token,
 };
 use crate::ui::Topic;
 use crate::{config::Deployment, names};
 
-/// The kinds of resources, in the order in which they are shown.
+/// The kinds of steps, in the order in which they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Security group
     SecurityGroup,
+    /// What the security group lets in
+    Ingress,
     /// Key pair
     KeyPair,
+    /// An instance profile of our name that gives no credentials
+    Detachment,
     /// Role, policy, instance profile
     Role,
     /// SSM parameter
@@ -27,14 +32,18 @@ pub enum Kind {
     Bucket,
     /// Object in the bucket
     Release,
+    /// Elastic IP
+    Address,
     /// Instance
     Instance,
     /// Instance ↔ instance profile
     Attachment,
-    /// Elastic IP ↔ instance
-    Address,
     /// The tags that the agent watches
     Doorbell,
+    /// A new instance must be healthy before the address leads to it
+    Ready,
+    /// Elastic IP ↔ instance
+    Association,
     /// Instances that another one replaces
     Leftovers,
     /// The agents' reports
@@ -46,15 +55,19 @@ impl Kind {
     pub fn title(self) -> Topic {
         match self {
             Kind::SecurityGroup => "security group",
+            Kind::Ingress => "ingress",
             Kind::KeyPair => "key pair",
+            Kind::Detachment => "old profile",
             Kind::Role => "role",
             Kind::Token => "token",
             Kind::Bucket => "bucket",
             Kind::Release => "release",
+            Kind::Address => "address",
             Kind::Instance => "instance",
             Kind::Attachment => "profile",
-            Kind::Address => "address",
             Kind::Doorbell => "agent",
+            Kind::Ready => "new instance",
+            Kind::Association => "association",
             Kind::Leftovers => "old instance",
             Kind::Reports => "reports",
         }
@@ -63,13 +76,16 @@ impl Kind {
     /// What must be done before, on the way up.
     fn needs_up(self) -> &'static [Kind] {
         match self {
-            Kind::SecurityGroup | Kind::KeyPair | Kind::Role | Kind::Token | Kind::Bucket => &[],
+            Kind::SecurityGroup | Kind::KeyPair | Kind::Detachment | Kind::Token | Kind::Bucket | Kind::Address => &[],
+            Kind::Ingress => &[Kind::SecurityGroup],
+            Kind::Role => &[Kind::Detachment],
             Kind::Release => &[Kind::Bucket],
-            Kind::Instance => &[Kind::SecurityGroup, Kind::KeyPair],
-            Kind::Attachment => &[Kind::Role, Kind::Instance],
-            Kind::Address => &[Kind::Instance],
+            Kind::Instance => &[Kind::SecurityGroup, Kind::KeyPair, Kind::Token],
+            Kind::Attachment => &[Kind::Detachment, Kind::Role, Kind::Instance],
             Kind::Doorbell => &[Kind::Token, Kind::Release, Kind::Instance],
-            Kind::Leftovers => &[Kind::Attachment, Kind::Address, Kind::Doorbell],
+            Kind::Ready => &[Kind::Role, Kind::Release, Kind::Attachment, Kind::Doorbell, Kind::Ingress],
+            Kind::Association => &[Kind::Address, Kind::Instance, Kind::Ingress, Kind::Ready],
+            Kind::Leftovers => &[Kind::Attachment, Kind::Doorbell, Kind::Ready, Kind::Association],
             Kind::Reports => &[],
         }
     }
@@ -88,6 +104,7 @@ impl Kind {
 #[allow(missing_docs, reason = "each is its module's Change")]
 pub enum Change {
     SecurityGroup(security_group::Change),
+    Ingress(ingress::Change),
     KeyPair(key_pair::Change),
     Role(role::Change),
     Token(token::Change),
@@ -96,8 +113,17 @@ pub enum Change {
     Instance(instance::Change),
     Attachment(attachment::Change),
     Address(address::Change),
+    Association(association::Change),
     Doorbell(doorbell::Change),
+    Ready(Ready),
     Reports(reports::Change),
+}
+
+/// Wait until the new instance runs this release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The release's id.
+    pub release: String,
 }
 
 /// One step.
@@ -120,6 +146,10 @@ pub struct Step {
 pub struct Plan {
     /// At most one of each kind.
     pub steps: Vec<Step>,
+    /// The instance that the steps are about, if it is there already.
+    pub instance: Option<String>,
+    /// The Elastic IP that stays, if there is one: its id and itself.
+    pub address: Option<(String, Ipv4Addr)>,
 }
 
 /// What is wanted: the deployment, made concrete.
@@ -133,6 +163,8 @@ pub struct Wanted<'a> {
     pub image: &'a str,
     /// The release that is to run.
     pub release: &'a str,
+    /// Whether a new instance must be healthy before it takes over from an old one.
+    pub wait: bool,
 }
 
 impl Wanted<'_> {
@@ -157,6 +189,11 @@ impl Wanted<'_> {
         tags
     }
 
+    fn rules(&self) -> BTreeSet<Rule> {
+        let network = &self.deployment.network;
+        network.allow.iter().map(|block| Rule::tcp(network.port, *block)).collect()
+    }
+
     fn policy(&self, have: &Observed) -> Value {
         let (bucket, _) = names::bucket(&have.account, self.region);
         role::policy(&have.partition, &have.account, self.region, &self.deployment.name, &bucket)
@@ -165,51 +202,33 @@ impl Wanted<'_> {
 
 /// From what stands to what is wanted.
 pub fn up(want: &Wanted, have: &Observed) -> Plan {
-    let deployment = want.deployment;
-    let (tags, named) = (want.tags(), want.named_tags());
-    let rules: BTreeSet<_> = deployment
-        .network
-        .allow
-        .iter()
-        .map(|block| security_group::Rule::tcp(deployment.network.port, *block))
-        .collect();
-    let instance_tags = want.instance_tags();
-    let (bucket, _) = names::bucket(&have.account, want.region);
-    let machine = instance::diff(&instance_tags, &have.instances);
+    let (tags, named, instance_tags) = (want.tags(), want.named_tags(), want.instance_tags());
+    let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
+    let found = instance::pick(instance_tags.get(names::TAG_SPEC), leads, &have.instances);
+    let machine = instance::diff(&instance_tags, found);
     // A new instance has nothing attached yet, whatever the old one has.
-    let launched = machine.as_ref().is_some_and(|planned| planned.action != Action::Update);
-    let current = instance::alive(&have.instances).filter(|_| !launched);
-    let profile = names::role(&deployment.name, want.region);
-    let address = if deployment.network.static_ip {
-        address::diff(&named, current.map(|instance| instance.id.as_str()), &have.addresses)
-    } else {
-        address::removal(&have.addresses)
-    };
+    let current = found.filter(|_| machine.as_ref().is_none_or(|planned| planned.action == Action::Update));
+    let id = current.map(|instance| instance.id.as_str());
+    let mut plan = Plan { instance: id.map(str::to_owned), ..Plan::default() };
 
-    let mut plan = Plan::default();
-    plan.add(
-        Kind::SecurityGroup,
-        security_group::diff(&rules, &tags, have.security_group.as_ref()),
-        Change::SecurityGroup,
-    );
+    let group = have.security_group.as_ref();
+    plan.add(Kind::SecurityGroup, security_group::diff(&tags, group), Change::SecurityGroup);
+    plan.add(Kind::Ingress, ingress::diff(&want.rules(), group.map(|group| &group.ingress)), Change::Ingress);
     plan.add(Kind::KeyPair, key_pair::diff(&tags, have.key_pair.as_ref()), Change::KeyPair);
-    plan.add(Kind::Role, role::diff(&want.policy(have), &tags, have.role.as_ref()), Change::Role);
+    plan.role(want, have, &tags, current);
     plan.add(Kind::Token, token::diff(&tags, have.token.as_ref()), Change::Token);
-    plan.add(Kind::Bucket, bucket::diff(&have.partition, &bucket, have.bucket.as_ref()), Change::Bucket);
-    plan.add(Kind::Release, release::diff(want.release, have.release), Change::Release);
+    plan.store(want, have);
     plan.add(Kind::Instance, machine, Change::Instance);
-    plan.add(Kind::Attachment, attachment::diff(&profile, have.role.as_ref(), current), Change::Attachment);
-    plan.add(Kind::Address, address, Change::Address);
-    plan.add(
-        Kind::Doorbell,
-        doorbell::diff(want.release, have.token.as_ref(), current, gave_up(want, have, current)),
-        Change::Doorbell,
-    );
-    plan.add(
-        Kind::Leftovers,
-        instance::leftovers(instance_tags.get(names::TAG_SPEC), &have.instances),
-        Change::Instance,
-    );
+    let again = gave_up(want, have, current);
+    plan.add(Kind::Doorbell, doorbell::diff(want.release, have.token.as_ref(), current, again), Change::Doorbell);
+    let leftovers = instance::leftovers(id, &have.instances);
+    if leftovers.is_some() && want.wait {
+        let reasons = vec!["what is there serves until it is healthy".to_owned()];
+        let ready = Planned { action: Action::Update, reasons, change: Ready { release: want.release.to_owned() } };
+        plan.add(Kind::Ready, Some(ready), Change::Ready);
+    }
+    plan.address(want, have, &named, id);
+    plan.add(Kind::Leftovers, leftovers, Change::Instance);
     plan.connect(Kind::needs_up);
     plan
 }
@@ -228,7 +247,7 @@ pub fn down(have: &Observed) -> Plan {
     plan.add(Kind::KeyPair, key_pair::removal(have.key_pair.as_ref()), Change::KeyPair);
     plan.add(Kind::Role, role::removal(have.role.as_ref()), Change::Role);
     plan.add(Kind::Token, token::removal(have.token.as_ref()), Change::Token);
-    plan.add(Kind::Bucket, bucket::removal(have.bucket.as_ref(), have.contents, instances), Change::Bucket);
+    plan.add(Kind::Bucket, bucket::removal(have.contents, instances), Change::Bucket);
     plan.add(Kind::Instance, instance::removal(&have.instances), Change::Instance);
     plan.add(Kind::Address, address::removal(&have.addresses), Change::Address);
     plan.add(Kind::Reports, reports::removal(!have.reports.is_empty(), instances), Change::Reports);
@@ -242,6 +261,41 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// Whether an instance will be launched.
+    pub fn launches(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.change, Change::Instance(instance::Change::Launch { .. })))
+    }
+
+    fn role(&mut self, want: &Wanted, have: &Observed, tags: &Tags, current: Option<&instance::State>) {
+        let (profile, role) = (names::role(&want.deployment.name, want.region), have.role.as_ref());
+        let stale = attachment::stale(&profile, role, current);
+        let attach = attachment::diff(&profile, stale.is_some(), current);
+        self.add(Kind::Detachment, stale, Change::Attachment);
+        self.add(Kind::Role, role::diff(&want.policy(have), tags, role), Change::Role);
+        self.add(Kind::Attachment, attach, Change::Attachment);
+    }
+
+    fn store(&mut self, want: &Wanted, have: &Observed) {
+        let Some(store) = &have.store else {
+            self.add(Kind::Bucket, Some(bucket::unseen()), Change::Bucket);
+            return self.add(Kind::Release, Some(release::unseen(want.release)), Change::Release);
+        };
+        let (name, _) = names::bucket(&have.account, want.region);
+        self.add(Kind::Bucket, bucket::diff(&have.partition, &name, store.bucket.as_ref()), Change::Bucket);
+        self.add(Kind::Release, release::diff(want.release, store.release), Change::Release);
+    }
+
+    fn address(&mut self, want: &Wanted, have: &Observed, tags: &Tags, instance: Option<&str>) {
+        if !want.deployment.network.static_ip {
+            return self.add(Kind::Address, address::removal(&have.addresses), Change::Address);
+        }
+        let lives = |id: &str| instance::alive(&have.instances).any(|instance| instance.id == id);
+        let keep = address::pick(&have.addresses, lives);
+        self.address = keep.map(|address| (address.id.clone(), address.ip));
+        self.add(Kind::Address, address::diff(tags, keep, &have.addresses), Change::Address);
+        self.add(Kind::Association, association::diff(instance, keep), Change::Association);
+    }
+
     fn add<C>(&mut self, kind: Kind, planned: Option<Planned<C>>, change: impl Fn(C) -> Change) {
         if let Some(planned) = planned {
             let Planned { action, reasons, change: what } = planned;
@@ -252,6 +306,7 @@ impl Plan {
     /// Only what is in the plan can be waited for: the rest stands already.
     fn connect(&mut self, needs: impl Fn(Kind) -> &'static [Kind]) {
         let kinds: Vec<Kind> = self.steps.iter().map(|step| step.kind).collect();
+        self.steps.sort_by_key(|step| step.kind);
         for step in &mut self.steps {
             step.needs = needs(step.kind).iter().copied().filter(|need| kinds.contains(need)).collect();
         }

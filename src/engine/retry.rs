@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::aws::ApiError;
+
 /// Whether to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
@@ -47,6 +49,23 @@ impl Backoff {
         let pause = self.next.mul_f64(jitter());
         self.next = (self.next * 2).min(self.ceiling);
         (spent + pause <= self.budget).then_some(pause)
+    }
+}
+
+/// Tries again for as long as the error is one that `passes` and there is time left. The last error is what is returned.
+///
+/// # Errors
+/// The first that does not pass, or the last that did not pass in time.
+pub async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
+    mut backoff: Backoff,
+    passes: impl Fn(&ApiError) -> bool,
+    attempt: impl Fn() -> F,
+) -> Result<T, ApiError> {
+    loop {
+        match attempt().await {
+            Err(error) if passes(&error) && backoff.wait().await == Retry::Again => {}
+            answer => return answer,
+        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! The Elastic IP: the URL outlives the instance.
 //!
 //! `AllocateAddress` has no client token, so it is never sent twice blindly: a lost answer is looked for by tag, and of
-//! two that are ours the one with the lower id stays.
+//! two that are ours one goes.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use aws_sdk_ec2::types::{DomainType, ResourceType};
 
 use super::{Action, Planned, Tags, by_name_tag, from_ec2, tagged};
 use crate::aws::{ApiError, Aws, Fault, call, explain, once};
 use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry};
+use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
 
 /// An address as it stands.
@@ -32,8 +33,10 @@ pub struct State {
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Allocate one if there is none, lead it to the instance, let go of those that are too many.
-    Ensure { keep: Option<State>, attach: bool, release: Vec<State>, tags: Tags },
+    /// Allocate one.
+    Allocate { tags: Tags },
+    /// Tag the one that stays, let go of those that are too many.
+    Update { keep: State, release: Vec<State>, tags: Tags },
     /// Let go of all.
     Release { all: Vec<State> },
 }
@@ -59,24 +62,24 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<State>> {
     Ok(found)
 }
 
-/// One address that leads to `instance` (none yet: to the one that will be launched).
-pub fn diff(tags: &Tags, instance: Option<&str>, have: &[State]) -> Option<Planned<Change>> {
-    let (keep, extra) = match have.split_first() {
-        Some((keep, extra)) => (Some(keep.clone()), extra.to_vec()),
-        None => (None, Vec::new()),
+/// Which of several stays: one that leads to an instance of ours is known to people already; else the lowest id, so that
+/// two `up`s at once choose the same.
+pub fn pick<'a>(have: &'a [State], leads: impl Fn(&str) -> bool) -> Option<&'a State> {
+    let leads = |address: &&State| address.instance.as_deref().is_some_and(&leads);
+    have.iter().find(leads).or_else(|| have.first())
+}
+
+/// One address, `keep` of those that there are.
+pub fn diff(tags: &Tags, keep: Option<&State>, have: &[State]) -> Option<Planned<Change>> {
+    let Some(keep) = keep else {
+        return Some(Planned::create("there is none", Change::Allocate { tags: tags.clone() }));
     };
-    let attached = keep.as_ref().is_some_and(|keep| instance.is_some() && keep.instance.as_deref() == instance);
-    let tags = keep.as_ref().map_or_else(|| tags.clone(), |keep| super::missing(tags, &keep.tags));
-    let mut reasons = Vec::new();
-    match &keep {
-        None => reasons.push("there is none".to_owned()),
-        Some(keep) if !attached => reasons.push(format!("{} does not lead to the instance", keep.ip)),
-        Some(_) => reasons.extend(tags.keys().map(|key| format!("tag {key} is missing or different"))),
-    }
-    reasons.extend(extra.iter().map(|extra| format!("{} is one too many", extra.ip)));
-    let action = if keep.is_none() { Action::Create } else { Action::Update };
-    let change = Change::Ensure { keep, attach: !attached, release: extra, tags };
-    (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
+    let tags = super::missing(tags, &keep.tags);
+    let release: Vec<State> = have.iter().filter(|address| address.id != keep.id).cloned().collect();
+    let mut reasons = super::untagged(&tags);
+    reasons.extend(release.iter().map(|extra| format!("{} is one too many", extra.ip)));
+    let change = Change::Update { keep: keep.clone(), release, tags };
+    (!reasons.is_empty()).then(|| Planned::new(Action::Update, reasons, change))
 }
 
 /// What is to be done so that none stands.
@@ -87,23 +90,18 @@ pub fn removal(have: &[State]) -> Option<Planned<Change>> {
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
-        Change::Ensure { keep, attach: wanted, release: extra, tags } => {
-            let (id, ip) = match keep {
-                Some(keep) => {
-                    let tagged = super::security_group::set_tags(&context.aws, &keep.id, &tags).await;
-                    tagged.map_err(|error| explain(format!("the address {} cannot be tagged", keep.ip), &error))?;
-                    (keep.id, keep.ip)
-                }
-                None => allocate(context, &tags).await?,
-            };
-            if wanted {
-                attach(context, &id, ip).await?;
-            }
+        Change::Allocate { tags } => {
+            let (id, ip) = allocate(context, &tags).await?;
+            context.set_address(&id, ip);
+            Ok(ip.to_string())
+        }
+        Change::Update { keep, release: extra, tags } => {
+            let tagged = super::set_tags(&context.aws, &[&keep.id], &tags).await;
+            tagged.map_err(|error| explain(format!("the address {} cannot be tagged", keep.ip), &error))?;
             for address in &extra {
                 release(context, address).await?;
             }
-            context.set_ip(ip);
-            Ok(ip.to_string())
+            Ok(keep.ip.to_string())
         }
         Change::Release { all } => {
             for address in &all {
@@ -114,66 +112,57 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     }
 }
 
+/// A lost answer is looked for by tag for a while; only then is another one asked for. Somebody else may have asked at
+/// the same time: of two, one goes.
 async fn allocate(context: &Context, tags: &Tags) -> Result<(String, Ipv4Addr)> {
     let request = || {
         let specification = tagged(ResourceType::ElasticIp, tags);
         context.aws.ec2.allocate_address().domain(DomainType::Vpc).tag_specifications(specification).send()
     };
-    match once("ec2:AllocateAddress", request).await {
-        Ok(answer) => {
-            let ip = answer.public_ip.as_deref().and_then(|ip| ip.parse().ok());
-            match (answer.allocation_id, ip) {
-                (Some(id), Some(ip)) => Ok((id, ip)),
-                _ => found_again(context, None).await,
-            }
-        }
-        Err(error) if error.fault() == Fault::Passing => found_again(context, Some(error)).await,
-        Err(error) => Err(explain("no address can be had", &error)),
-    }
-}
-
-/// The answer was lost: if one was made, it bears our tag, perhaps after a moment.
-async fn found_again(context: &Context, error: Option<ApiError>) -> Result<(String, Ipv4Addr)> {
-    let mut backoff = Backoff::new(std::time::Duration::from_secs(15));
-    loop {
-        if let Some(found) = observe(&context.aws, &context.name).await?.into_iter().next() {
+    let mut lost = 0;
+    let made = loop {
+        let answer = once("ec2:AllocateAddress", request).await;
+        let error = match answer {
+            Ok(answer) => match (answer.allocation_id, answer.public_ip.and_then(|ip| ip.parse().ok())) {
+                (Some(id), Some(ip)) => break (id, ip),
+                _ => return Err(Failure::failed("EC2 gave an address that cannot be read").next(AGAIN)),
+            },
+            Err(error) if error.fault() == Fault::Passing && lost < LOST => error,
+            Err(error) => return Err(explain("no address can be had", &error)),
+        };
+        lost += 1;
+        context.waits("address", &format!("the answer was lost, looking whether one was made ({})", error.message));
+        if let Some(found) = found_again(context).await? {
             return Ok((found.id, found.ip));
         }
-        if backoff.wait().await == Retry::Enough {
-            return Err(match error {
-                Some(error) => explain("no address can be had", &error),
-                None => Failure::failed("EC2 gave an address that cannot be read").next("run the same command again"),
-            });
+    };
+    one_of_many(context, made).await
+}
+
+const AGAIN: &str = "run the same command again";
+/// How many lost answers are borne, and how long an address is looked for after each.
+const LOST: u32 = 3;
+const LOOK: Duration = Duration::from_secs(4);
+
+/// If one was made, it bears our tag, perhaps after a moment.
+async fn found_again(context: &Context) -> Result<Option<State>> {
+    let mut backoff = Backoff::new(LOOK);
+    loop {
+        let found = observe(&context.aws, &context.name).await?.into_iter().next();
+        if found.is_some() || backoff.wait().await == Retry::Enough {
+            return Ok(found);
         }
     }
 }
 
-/// An instance that has only just been launched is not ready for an address for some seconds.
-async fn attach(context: &Context, id: &str, ip: Ipv4Addr) -> Result<()> {
-    let instance = context.instance()?;
-    let mut backoff = Backoff::polling(std::time::Duration::from_secs(120), std::time::Duration::from_secs(2));
-    loop {
-        let request = || {
-            context
-                .aws
-                .ec2
-                .associate_address()
-                .allocation_id(id)
-                .instance_id(&instance)
-                .allow_reassociation(true)
-                .send()
-        };
-        match call("ec2:AssociateAddress", request).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is(&["InvalidInstanceID", "IncorrectInstanceState", "InvalidInstanceID.NotFound"]) => {
-                context.check_interrupt()?;
-                if backoff.wait().await == Retry::Enough {
-                    return Err(explain(format!("the address {ip} cannot be led to {instance}"), &error));
-                }
-            }
-            Err(error) => return Err(explain(format!("the address {ip} cannot be led to {instance}"), &error)),
-        }
+/// Somebody who ran `up` at the same moment has made one as well: the one that leads somewhere stays, or the lower id.
+async fn one_of_many(context: &Context, made: (String, Ipv4Addr)) -> Result<(String, Ipv4Addr)> {
+    let all = observe(&context.aws, &context.name).await?;
+    let Some(keep) = pick(&all, |_| true).filter(|_| all.len() > 1) else { return Ok(made) };
+    for address in all.iter().filter(|address| address.id != keep.id) {
+        release(context, address).await?;
     }
+    Ok((keep.id.clone(), keep.ip))
 }
 
 async fn release(context: &Context, address: &State) -> Result<()> {
@@ -185,15 +174,15 @@ async fn release(context: &Context, address: &State) -> Result<()> {
             Err(error) => return Err(explain(format!("the address {} cannot be detached", address.ip), &error)),
         }
     }
-    let mut backoff = Backoff::new(std::time::Duration::from_secs(60));
-    loop {
-        match call("ec2:ReleaseAddress", || ec2.release_address().allocation_id(&address.id).send()).await {
-            Ok(_) => return Ok(()),
-            // Released already; it may even be somebody else's by now.
-            Err(error) if error.absent() || error.is(&["AuthFailure"]) => return Ok(()),
-            Err(error) if error.is(&["InvalidIPAddress.InUse"]) && backoff.wait().await == Retry::Again => {}
-            Err(error) => return Err(explain(format!("the address {} cannot be released", address.ip), &error)),
-        }
+    let in_use = |error: &ApiError| error.is(&["InvalidIPAddress.InUse"]);
+    let released = patiently(Backoff::new(Duration::from_secs(60)), in_use, || {
+        call("ec2:ReleaseAddress", || ec2.release_address().allocation_id(&address.id).send())
+    });
+    match released.await {
+        Ok(_) => Ok(()),
+        // Released already; it may even be somebody else's by now.
+        Err(error) if error.absent() || error.is(&["AuthFailure"]) => Ok(()),
+        Err(error) => Err(explain(format!("the address {} cannot be released", address.ip), &error)),
     }
 }
 
@@ -213,25 +202,19 @@ mod tests {
     }
 
     #[test]
-    fn one_that_leads_to_the_instance_is_kept() {
-        assert_eq!(diff(&Tags::new(), Some("i-1"), &[state("eipalloc-1", Some("i-1"))]), None);
+    fn one_that_stands_is_kept() {
+        let have = [state("eipalloc-1", Some("i-1"))];
+        assert_eq!(diff(&Tags::new(), Some(&have[0]), &have), None);
+        assert!(matches!(diff(&Tags::new(), None, &[]).unwrap().change, Change::Allocate { .. }));
     }
 
     #[test]
-    fn of_two_the_lower_id_stays() {
-        let planned =
-            diff(&Tags::new(), Some("i-1"), &[state("eipalloc-1", Some("i-1")), state("eipalloc-2", None)]).unwrap();
-        let Change::Ensure { keep, attach, release, .. } = planned.change else { panic!() };
-        assert_eq!((keep.unwrap().id.as_str(), attach, release[0].id.as_str()), ("eipalloc-1", false, "eipalloc-2"));
-    }
-
-    #[test]
-    fn one_that_leads_elsewhere_is_moved() {
-        let planned = diff(&Tags::new(), Some("i-2"), &[state("eipalloc-1", Some("i-1"))]).unwrap();
-        assert!(matches!(planned.change, Change::Ensure { attach: true, .. }));
-        assert!(matches!(
-            diff(&Tags::new(), None, &[state("eipalloc-1", None)]).unwrap().change,
-            Change::Ensure { attach: true, .. }
-        ));
+    fn of_two_the_one_that_people_know_stays_else_the_lower_id() {
+        let have = [state("eipalloc-1", None), state("eipalloc-2", Some("i-1"))];
+        assert_eq!(pick(&have, |id| id == "i-1").unwrap().id, "eipalloc-2");
+        assert_eq!(pick(&have, |id| id == "i-2").unwrap().id, "eipalloc-1");
+        let planned = diff(&Tags::new(), Some(&have[1]), &have).unwrap();
+        let Change::Update { keep, release, .. } = planned.change else { panic!() };
+        assert_eq!((keep.id.as_str(), release[0].id.as_str()), ("eipalloc-2", "eipalloc-1"));
     }
 }

@@ -13,45 +13,56 @@ use crate::error::{Failure, Result};
 use crate::names;
 
 /// What to do.
-#[allow(missing_docs, reason = "the words of each variant name its fields")]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Attach ours.
     Attach,
-    /// Ours was made anew under the same name: what is attached is the old one, and gives no credentials.
-    Renew,
+    /// Detach one that bears our name and gives no credentials: it was made anew, or its role was.
+    Detach,
 }
 
-/// The instance must have our profile, and the one that stands now.
-pub fn diff(profile: &str, role: Option<&role::State>, instance: Option<&instance::State>) -> Option<Planned<Change>> {
-    let attached = instance.and_then(|instance| instance.profile.as_ref());
-    let Some(attached) = attached else {
-        return Some(Planned::create("the instance has none", Change::Attach));
-    };
-    if !attached.arn.ends_with(&format!(":instance-profile/{profile}")) {
+/// Whether what is attached is ours by name, but of no use. It goes before its role is mended: afterwards nobody could
+/// tell that it has to be attached anew.
+pub fn stale(profile: &str, role: Option<&role::State>, instance: Option<&instance::State>) -> Option<Planned<Change>> {
+    let attached = instance.and_then(|instance| instance.profile.as_ref())?;
+    let serves = role.is_some_and(|role| role.serves(&attached.id));
+    (is(&attached.arn, profile) && !serves)
+        .then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], Change::Detach))
+}
+
+/// The instance must have our profile.
+pub fn diff(profile: &str, stale: bool, instance: Option<&instance::State>) -> Option<Planned<Change>> {
+    match instance.and_then(|instance| instance.profile.as_ref()) {
+        None => Some(Planned::create("the instance has none", Change::Attach)),
         // Somebody else's: told by `apply`, which names it.
-        return Some(Planned::new(Action::Update, vec!["the instance has another".into()], Change::Attach));
+        Some(attached) if !is(&attached.arn, profile) => {
+            Some(Planned::new(Action::Update, vec!["the instance has another".into()], Change::Attach))
+        }
+        Some(_) => stale
+            .then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], Change::Attach)),
     }
-    let current = role
-        .and_then(|role| role.profile.as_ref())
-        .is_some_and(|profile| profile.holds_role && profile.id == attached.id);
-    (!current).then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], Change::Renew))
+}
+
+fn is(arn: &str, profile: &str) -> bool {
+    arn.ends_with(&format!(":instance-profile/{profile}"))
 }
 
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let instance = context.instance()?;
-    if change == Change::Renew
-        && let Some((association, _)) = association(context, &instance).await?
-    {
-        let request = || context.aws.ec2.disassociate_iam_instance_profile().association_id(&association).send();
-        match call("ec2:DisassociateIamInstanceProfile", request).await {
-            Ok(_) => {}
-            Err(error) if error.absent() => {}
-            Err(error) => return Err(explain("the old instance profile cannot be detached", &error)),
+    match change {
+        Change::Attach => attach(context, &instance).await,
+        Change::Detach => {
+            let Some((association, _)) = association(context, &instance).await? else { return Ok("gone".into()) };
+            let request = || context.aws.ec2.disassociate_iam_instance_profile().association_id(&association).send();
+            match call("ec2:DisassociateIamInstanceProfile", request).await {
+                Err(error) if !error.absent() => {
+                    Err(explain("the old instance profile cannot be detached", &error))
+                }
+                _ => Ok("detached".into()),
+            }
         }
     }
-    attach(context, &instance).await
 }
 
 async fn attach(context: &Context, instance: &str) -> Result<String> {
@@ -74,7 +85,7 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
         };
         if error.says("IncorrectState", "association") {
             match association(context, instance).await? {
-                Some((_, arn)) if arn.ends_with(&format!(":instance-profile/{profile}")) => return Ok(profile),
+                Some((_, arn)) if is(&arn, &profile) => return Ok(profile),
                 Some((association, arn)) => return Err(taken(instance, &association, &arn)),
                 None => {}
             }

@@ -1,15 +1,17 @@
 //! The bucket that releases and logs go through, one for all deployments of an account's region: private, and nothing
 //! but TLS. Its proof of being ours is its owner, so every call names the owner that is expected.
 
+use std::time::Duration;
+
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketNamespace, CreateBucketConfiguration, PublicAccessBlockConfiguration,
 };
 use serde_json::{Value, json};
 
-use super::{Action, Planned};
+use super::{Action, Planned, release};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry};
+use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
 
@@ -26,7 +28,9 @@ pub struct State {
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make it if it is not there, close it, set its policy.
+    /// Look whether it stands, then do what is missing: nobody has looked yet, because a launch does not wait for it.
+    Look,
+    /// Make it if it is not there, close it, set its policy. A new one is closed from the beginning.
     Ensure { create: bool, close: bool, policy: Option<String> },
     /// Remove what this deployment has in it, and the bucket itself if nothing else is.
     Delete,
@@ -64,11 +68,16 @@ fn unreadable(bucket: &str, error: &ApiError) -> Failure {
     failure
 }
 
+/// To be planned where nobody has looked.
+pub fn unseen() -> Planned<Change> {
+    Planned::create("made unless it is there", Change::Look)
+}
+
 /// What is missing.
 pub fn diff(partition: &str, bucket: &str, have: Option<&State>) -> Option<Planned<Change>> {
     let policy = policy(partition, bucket);
     let create = have.is_none();
-    let close = !have.is_some_and(|have| have.closed);
+    let close = have.is_some_and(|have| !have.closed);
     let new_policy = have.and_then(|have| have.policy.as_ref()) != Some(&policy);
     let reasons: Vec<String> = match (create, close, new_policy) {
         (true, _, _) => vec!["there is none".into()],
@@ -86,7 +95,7 @@ pub fn diff(partition: &str, bucket: &str, have: Option<&State>) -> Option<Plann
     Some(Planned::new(action, reasons, Change::Ensure { create, close, policy }))
 }
 
-/// Whose things are in a bucket.
+/// Whose things are in a bucket that stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// This deployment has something in it.
@@ -95,35 +104,31 @@ pub struct Contents {
     pub any: bool,
 }
 
-/// Looks whose things are in it.
-pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Contents> {
+/// Looks whose things are in it; nothing if there is no bucket.
+pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Option<Contents>> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let prefix = names::bucket_prefix(name);
     let holds = |prefix: Option<&str>| {
-        let bucket = bucket.clone();
-        let request = aws
-            .s3
-            .list_objects_v2()
-            .bucket(&bucket)
-            .set_prefix(prefix.map(str::to_owned))
-            .expected_bucket_owner(account)
-            .max_keys(1);
+        let list = aws.s3.list_objects_v2().bucket(&bucket).set_prefix(prefix.map(str::to_owned));
+        let list = list.expected_bucket_owner(account).max_keys(1);
         async move {
-            match call("s3:ListBucket", || request.clone().send()).await {
-                Ok(answer) => Ok(answer.key_count.unwrap_or_default() > 0),
-                Err(error) if error.is(&["NoSuchBucket"]) => Ok(false),
-                Err(error) => Err(unreadable(&bucket, &error)),
+            match call("s3:ListBucket", || list.clone().send()).await {
+                Ok(answer) => Ok(Some(answer.key_count.unwrap_or_default() > 0)),
+                Err(error) if error.is(&["NoSuchBucket"]) => Ok(None),
+                Err(error) => Err(error),
             }
         }
     };
-    let (ours, any) = tokio::try_join!(holds(Some(&prefix)), holds(None))?;
-    Ok(Contents { ours, any })
+    let (ours, any) = tokio::try_join!(holds(Some(&prefix)), holds(None)).map_err(|error| unreadable(&bucket, &error))?;
+    Ok(any.map(|any| Contents { ours: ours.unwrap_or_default(), any }))
 }
 
 /// What is to be done so that nothing of this deployment is left in it, nor an empty bucket. An instance that lives may
 /// write something yet.
-pub fn removal(have: Option<&State>, contents: Contents, instances: bool) -> Option<Planned<Change>> {
-    (have.is_some() && (contents.ours || !contents.any || instances)).then(|| Planned::delete(Change::Delete))
+pub fn removal(contents: Option<Contents>, instances: bool) -> Option<Planned<Change>> {
+    contents
+        .is_some_and(|contents| contents.ours || !contents.any || instances)
+        .then(|| Planned::delete(Change::Delete))
 }
 
 fn policy(partition: &str, bucket: &str) -> Value {
@@ -153,33 +158,36 @@ fn closed() -> PublicAccessBlockConfiguration {
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let (bucket, _) = names::bucket(&context.account, &context.aws.region);
     match change {
-        Change::Ensure { create, close, policy } => {
-            if create {
-                make(context, &bucket).await?;
+        Change::Look => {
+            let have = observe(&context.aws, &context.account).await?;
+            match diff(&context.partition, &bucket, have.as_ref()).map(|planned| planned.change) {
+                Some(Change::Ensure { create, close, policy }) => ensure(context, &bucket, create, close, policy).await,
+                _ => Ok(bucket),
             }
-            let failed = |error| explain(format!("the bucket {bucket} cannot be closed"), &error);
-            let s3 = &context.aws.s3;
-            if close {
-                let request = || {
-                    let block = s3.put_public_access_block().bucket(&bucket).expected_bucket_owner(&context.account);
-                    block.public_access_block_configuration(closed()).send()
-                };
-                settled(context, "s3:PutBucketPublicAccessBlock", request).await.map_err(failed)?;
-            }
-            if let Some(policy) = policy {
-                let request = || {
-                    s3.put_bucket_policy()
-                        .bucket(&bucket)
-                        .expected_bucket_owner(&context.account)
-                        .policy(&policy)
-                        .send()
-                };
-                settled(context, "s3:PutBucketPolicy", request).await.map_err(failed)?;
-            }
-            Ok(bucket)
         }
+        Change::Ensure { create, close, policy } => ensure(context, &bucket, create, close, policy).await,
         Change::Delete => empty_and_delete(context, &bucket).await,
     }
+}
+
+async fn ensure(context: &Context, bucket: &str, create: bool, close: bool, policy: Option<String>) -> Result<String> {
+    if create {
+        make(context, bucket).await?;
+    }
+    let failed = |error| explain(format!("the bucket {bucket} cannot be closed"), &error);
+    let (s3, owner) = (&context.aws.s3, &context.account);
+    if close {
+        let request = || {
+            let block = s3.put_public_access_block().bucket(bucket).expected_bucket_owner(owner);
+            block.public_access_block_configuration(closed()).send()
+        };
+        settled(context, "s3:PutBucketPublicAccessBlock", request).await.map_err(failed)?;
+    }
+    if let Some(policy) = policy {
+        let request = || s3.put_bucket_policy().bucket(bucket).expected_bucket_owner(owner).policy(&policy).send();
+        settled(context, "s3:PutBucketPolicy", request).await.map_err(failed)?;
+    }
+    Ok(bucket.to_owned())
 }
 
 /// S3 answers `OperationAborted` while another change to the same bucket is under way.
@@ -188,22 +196,13 @@ where
     E: std::error::Error + aws_sdk_s3::error::ProvideErrorMetadata + 'static,
     F: Future<Output = Result<T, aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>>>,
 {
-    let mut backoff = Backoff::new(std::time::Duration::from_secs(60));
-    loop {
-        match call(action, &request).await {
-            Err(error) if error.is(&["OperationAborted", "NoSuchBucket"]) && !context.interrupted() => {
-                if backoff.wait().await == Retry::Enough {
-                    return Err(error);
-                }
-            }
-            answer => return answer.map(|_| ()),
-        }
-    }
+    let passes = |error: &ApiError| error.is(&["OperationAborted", "NoSuchBucket"]) && !context.interrupted();
+    patiently(Backoff::new(Duration::from_secs(60)), passes, || call(action, &request)).await.map(|_| ())
 }
 
 async fn make(context: &Context, bucket: &str) -> Result<()> {
     let (_, own_namespace) = names::bucket(&context.account, &context.aws.region);
-    let mut backoff = Backoff::polling(std::time::Duration::from_secs(600), std::time::Duration::from_secs(10));
+    let mut backoff = Backoff::polling(Duration::from_secs(600), Duration::from_secs(10));
     loop {
         let request = || {
             let create = context.aws.s3.create_bucket().bucket(bucket);
@@ -236,26 +235,48 @@ async fn make(context: &Context, bucket: &str) -> Result<()> {
     }
 }
 
+/// What others have in it is left, and then so is the bucket. Two who leave at once may both find it empty.
 async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
     let failed = |error: ApiError| explain(format!("the bucket {bucket} cannot be emptied of this deployment"), &error);
-    super::release::delete_prefix(context, bucket, &names::bucket_prefix(&context.name)).await.map_err(failed)?;
-    let s3 = &context.aws.s3;
-    let request = || s3.list_objects_v2().bucket(bucket).expected_bucket_owner(&context.account).max_keys(1).send();
-    match call("s3:ListBucket", request).await {
-        Ok(answer) if answer.key_count.unwrap_or_default() > 0 => {
-            return Ok("emptied of this deployment; others use it still".into());
-        }
-        Ok(_) => {}
-        Err(error) if error.is(&["NoSuchBucket"]) => return Ok("gone".into()),
-        Err(error) => return Err(failed(error)),
+    const SHARED: &str = "emptied of this deployment; others use it still";
+    if empty(context, bucket).await.map_err(failed)? {
+        return Ok(SHARED.into());
     }
-    let request = || s3.delete_bucket().bucket(bucket).expected_bucket_owner(&context.account).send();
-    match call("s3:DeleteBucket", request).await {
+    let request = || context.aws.s3.delete_bucket().bucket(bucket).expected_bucket_owner(&context.account).send();
+    let passes = |error: &ApiError| error.is(&["OperationAborted"]) && !context.interrupted();
+    let delete = || call("s3:DeleteBucket", &request);
+    match patiently(Backoff::new(Duration::from_secs(60)), passes, delete).await {
         Ok(_) => Ok("gone".into()),
         Err(error) if error.is(&["NoSuchBucket"]) => Ok("gone".into()),
         // Another deployment put something in since we looked.
-        Err(error) if error.is(&["BucketNotEmpty"]) => Ok("emptied of this deployment; others use it still".into()),
+        Err(error) if error.is(&["BucketNotEmpty"]) => Ok(SHARED.into()),
         Err(error) => Err(explain(format!("the bucket {bucket} cannot be deleted"), &error)),
+    }
+}
+
+/// Removes what this deployment has in it; whether others have something in it.
+async fn empty(context: &Context, bucket: &str) -> Result<bool, ApiError> {
+    let (s3, owner) = (&context.aws.s3, &context.account);
+    let prefix = names::bucket_prefix(&context.name);
+    let mut after = None;
+    let mut others = false;
+    loop {
+        let list = s3.list_objects_v2().bucket(bucket).expected_bucket_owner(owner).set_start_after(after.clone());
+        let listed = match call("s3:ListBucket", || list.clone().send()).await {
+            Ok(listed) => listed,
+            Err(error) if error.is(&["NoSuchBucket"]) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let keys: Vec<String> = listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect();
+        after = keys.last().cloned();
+        let (ours, theirs): (Vec<String>, Vec<String>) = keys.into_iter().partition(|key| key.starts_with(&prefix));
+        others |= !theirs.is_empty();
+        release::delete(context, bucket, &ours).await?;
+        // Keys come in order: behind theirs there may be ours yet, but behind what follows ours there is none.
+        let past = theirs.last().is_some_and(|key| key.as_str() > prefix.as_str() && !key.starts_with(&prefix));
+        if !listed.is_truncated.unwrap_or_default() || past {
+            return Ok(others);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Planned, Tags, instance, security_group, token};
+use super::{Action, Planned, Tags, instance, set_tags, token};
 use crate::aws::{Aws, explain};
 use crate::cli::command;
 use crate::engine::context::Context;
@@ -58,31 +58,51 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         context.set_again(&again);
         tags.insert(names::TAG_TRY.into(), again);
     }
-    let version = ring(&context.aws, &context.name, &instance, tags).await?;
+    // What was launched just now carries the release and the token's version already.
+    let told = context.told();
+    let version = match (told, tags.is_empty()) {
+        (Some(told), _) => check(&context.aws, &context.name, &[&instance], told).await?,
+        (None, _) => ring(&context.aws, &context.name, &[&instance], tags).await?,
+    };
     context.set_token(version);
     Ok(format!("told of token version {version}"))
 }
 
-/// Sets the tags with the token's newest version, and looks again until the two agree: another writer may have been
-/// between. Returns the version.
+/// Sets the tags with the token's newest version. Returns the version.
 ///
 /// # Errors
 /// What AWS says; and when the token is gone.
-pub async fn ring(aws: &Aws, name: &str, instance: &str, mut tags: Tags) -> Result<i64> {
-    let mut rung = None;
+pub async fn ring(aws: &Aws, name: &str, instances: &[&str], tags: Tags) -> Result<i64> {
+    let version = newest(aws, name).await?;
+    tell(aws, name, instances, tags, version).await
+}
+
+/// Sets the tags, with this version of the token, and looks until the two agree: another writer may have been between.
+///
+/// # Errors
+/// As [`ring`].
+pub async fn tell(aws: &Aws, name: &str, instances: &[&str], mut tags: Tags, version: i64) -> Result<i64> {
+    tags.insert(names::TAG_TOKEN.into(), version.to_string());
+    let set = set_tags(aws, instances, &tags).await;
+    set.map_err(|error| explain(format!("the instance {} cannot be tagged", instances.join(", ")), &error))?;
+    check(aws, name, instances, version).await
+}
+
+/// Looks whether there is a newer version than the instances were told; then tells them.
+async fn check(aws: &Aws, name: &str, instances: &[&str], told: i64) -> Result<i64> {
+    match newest(aws, name).await? {
+        newest if newest > told => Box::pin(tell(aws, name, instances, Tags::new(), newest)).await,
+        _ => Ok(told),
+    }
+}
+
+/// Just written, SSM may not show it yet.
+async fn newest(aws: &Aws, name: &str) -> Result<i64> {
     let mut backoff = Backoff::new(Duration::from_secs(30));
     loop {
-        let version =
-            token::version(aws, name).await.map_err(|error| explain("the token's version cannot be read", &error))?;
-        match version {
-            Some(version) if rung == Some(version) => return Ok(version),
-            Some(version) => {
-                tags.insert(names::TAG_TOKEN.into(), version.to_string());
-                let set = security_group::set_tags(aws, instance, &tags).await;
-                set.map_err(|error| explain(format!("the instance {instance} cannot be tagged"), &error))?;
-                rung = Some(version);
-            }
-            // Just written: SSM may not show it yet.
+        let version = token::version(aws, name).await;
+        match version.map_err(|error| explain("the token's version cannot be read", &error))? {
+            Some(version) => return Ok(version),
             None if backoff.wait().await == Retry::Again => {}
             None => {
                 return Err(Failure::failed(format!("the token of {name} is gone"))
@@ -113,7 +133,7 @@ mod tests {
 
     #[test]
     fn it_rings_only_for_a_reason() {
-        let token = token::State { version: 3 };
+        let token = token::State { version: 3, tags: Tags::new() };
         assert_eq!(diff("r1", Some(&token), Some(&current("r1", Some("3"))), false), None);
         for (release, version, again) in
             [("r2", Some("3"), false), ("r1", Some("2"), false), ("r1", None, false), ("r1", Some("3"), true)]

@@ -6,15 +6,17 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Instance, InstanceStateName};
 use sha2::{Digest, Sha256};
 
-use super::{Action, Planned, Tags, by_name_tag, from_ec2, missing, security_group};
-use crate::aws::{Aws, call, explain};
+use super::{Action, Planned, Tags, address, by_name_tag, from_ec2, missing, set_tags, untagged};
+use crate::aws::{ApiError, Aws, call, explain};
 use crate::config;
 use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry};
+use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
 
 mod launch;
+
+pub use launch::{Image, image};
 
 /// An instance as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +80,8 @@ pub struct Profile {
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Launch one; `fresh`: the nonce was used by one that is dying.
-    Launch { tags: Tags, fresh: bool },
+    /// Launch one.
+    Launch { tags: Tags },
     /// Start it, set its metadata options, set tags: as far as wanted.
     Update { id: String, start: bool, metadata: bool, tags: Tags },
     /// End these, and wait until they are gone.
@@ -141,21 +143,34 @@ pub fn spec(instance: &config::Instance, image: &str, subnet: Option<&str>) -> S
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The first that is alive.
-pub fn alive(have: &[State]) -> Option<&State> {
-    have.iter().find(|state| state.phase != Phase::Dying)
+/// Those that are not on their way out.
+pub fn alive(have: &[State]) -> impl Iterator<Item = &State> {
+    have.iter().filter(|state| state.phase != Phase::Dying)
 }
 
-/// One instance with this spec. `tags` are all that it is launched with; later the doorbell's are the doorbell's.
-pub fn diff(tags: &Tags, have: &[State]) -> Option<Planned<Change>> {
-    let fresh = have.iter().any(|state| state.phase == Phase::Dying);
-    let Some(current) = alive(have) else {
-        let reason = if fresh { "the one there is shutting down" } else { "there is none" };
-        return Some(Planned::create(reason, Change::Launch { tags: tags.clone(), fresh }));
+/// The one that is, or becomes, what is wanted: it has the wanted spec; of several the one that `serves` already, else
+/// the newest. Where none has the spec, the same choice tells which one is replaced.
+pub fn pick<'a>(spec: Option<&String>, serves: impl Fn(&str) -> bool, have: &'a [State]) -> Option<&'a State> {
+    // The list begins with the newest, and of equals the last is taken.
+    let rank = |state: &&State| (state.tags.get(names::TAG_SPEC) == spec, serves(&state.id));
+    let candidates: Vec<&State> = alive(have).collect();
+    candidates.into_iter().rev().max_by_key(rank)
+}
+
+/// The one that answers requests: where the address leads, else the newest.
+pub fn serving<'a>(have: &'a [State], addresses: &[address::State]) -> Option<&'a State> {
+    let leads = |state: &&State| addresses.iter().any(|address| address.instance.as_deref() == Some(&state.id));
+    alive(have).find(leads).or_else(|| alive(have).next())
+}
+
+/// `current` with this spec. `tags` are all that it is launched with; later the doorbell's are the doorbell's.
+pub fn diff(tags: &Tags, current: Option<&State>) -> Option<Planned<Change>> {
+    let Some(current) = current else {
+        return Some(Planned::create("there is none", Change::Launch { tags: tags.clone() }));
     };
     if current.tags.get(names::TAG_SPEC) != tags.get(names::TAG_SPEC) {
         let reason = "type, image, disk or subnet changed, which takes a new instance".to_owned();
-        return Some(Planned::new(Action::Replace, vec![reason], Change::Launch { tags: tags.clone(), fresh: true }));
+        return Some(Planned::new(Action::Replace, vec![reason], Change::Launch { tags: tags.clone() }));
     }
     let mut wanted = missing(tags, &current.tags);
     wanted.remove(names::TAG_RELEASE);
@@ -167,19 +182,15 @@ pub fn diff(tags: &Tags, have: &[State]) -> Option<Planned<Change>> {
     if !current.metadata {
         reasons.push("its metadata options were changed".into());
     }
-    reasons.extend(wanted.keys().map(|key| format!("tag {key} is missing or different")));
+    reasons.extend(untagged(&wanted));
     let change = Change::Update { id: current.id.clone(), start, metadata: !current.metadata, tags: wanted };
     (!reasons.is_empty()).then(|| Planned::new(Action::Update, reasons, change))
 }
 
-/// What is to be done about those that do not count: all but the first that is alive when it has this spec, else all.
-pub fn leftovers(spec: Option<&String>, have: &[State]) -> Option<Planned<Change>> {
-    let keep = alive(have).filter(|state| state.tags.get(names::TAG_SPEC) == spec);
-    let ids: Vec<String> = have
-        .iter()
-        .filter(|state| state.phase != Phase::Dying && keep.is_none_or(|keep| keep.id != state.id))
-        .map(|state| state.id.clone())
-        .collect();
+/// What is to be done about those that do not count: all that are alive but `keep`.
+pub fn leftovers(keep: Option<&str>, have: &[State]) -> Option<Planned<Change>> {
+    let ids: Vec<String> =
+        alive(have).filter(|state| keep != Some(state.id.as_str())).map(|state| state.id.clone()).collect();
     (!ids.is_empty())
         .then(|| Planned::new(Action::Delete, vec!["another takes its place".into()], Change::Terminate { ids }))
 }
@@ -193,12 +204,12 @@ pub fn removal(have: &[State]) -> Option<Planned<Change>> {
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
-        Change::Launch { tags, fresh } => {
-            if fresh {
-                security_group::renew_nonce(context, &context.group()?).await?;
-            }
+        Change::Launch { mut tags } => {
+            let token = context.token();
+            tags.extend(token.map(|version| (names::TAG_TOKEN.to_owned(), version.to_string())));
             let id = launch::launch(context, &tags).await?;
             context.set_instance(&id);
+            context.set_told(token);
             wait_running(context, &id).await?;
             Ok(format!("{id} is running"))
         }
@@ -209,7 +220,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             if metadata {
                 launch::restore_metadata(context, &id).await?;
             }
-            let tagged = security_group::set_tags(&context.aws, &id, &tags).await;
+            let tagged = set_tags(&context.aws, &[&id], &tags).await;
             tagged.map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
             Ok(format!("{id} is put right"))
         }
@@ -219,20 +230,15 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 
 /// A stopping instance cannot be started before it has stopped.
 async fn start_again(context: &Context, id: &str) -> Result<()> {
-    let mut backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(3));
-    loop {
-        match call("ec2:StartInstances", || context.aws.ec2.start_instances().instance_ids(id).send()).await {
-            Ok(_) => break,
-            Err(error) if error.is(&["IncorrectInstanceState"]) => {
-                context.check_interrupt()?;
-                context.waits("instance", "waiting until it has stopped, to start it again");
-                if backoff.wait().await == Retry::Enough {
-                    return Err(explain(format!("the instance {id} cannot be started"), &error));
-                }
-            }
-            Err(error) => return Err(explain(format!("the instance {id} cannot be started"), &error)),
-        }
-    }
+    let stopping = |error: &ApiError| {
+        context.waits("instance", "waiting until it has stopped, to start it again");
+        error.is(&["IncorrectInstanceState"]) && !context.interrupted()
+    };
+    let backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(3));
+    let request = || context.aws.ec2.start_instances().instance_ids(id).send();
+    patiently(backoff, stopping, || call("ec2:StartInstances", &request))
+        .await
+        .map_err(|error| explain(format!("the instance {id} cannot be started"), &error))?;
     wait_running(context, id).await
 }
 
@@ -293,13 +299,9 @@ fn died(id: &str, instance: &Instance) -> Failure {
         .next(next)
 }
 
+/// Ends these, and waits until they are gone: they use the group, and write reports, for as long as they live.
 async fn terminate(context: &Context, ids: Vec<String>) -> Result<String> {
-    let request = || context.aws.ec2.terminate_instances().set_instance_ids(Some(ids.clone())).send();
-    match call("ec2:TerminateInstances", request).await {
-        Ok(_) => {}
-        Err(error) if error.absent() => {}
-        Err(error) => return Err(explain("the instance cannot be terminated", &error)),
-    }
+    end(context, &ids).await?;
     let mut backoff = Backoff::polling(Duration::from_secs(600), Duration::from_secs(2));
     context.waits("instance", "waiting until it is gone");
     loop {
@@ -313,6 +315,32 @@ async fn terminate(context: &Context, ids: Vec<String>) -> Result<String> {
                 .next("run the same command again in some minutes"));
         }
     }
+}
+
+async fn end(context: &Context, ids: &[String]) -> Result<()> {
+    let request = || context.aws.ec2.terminate_instances().set_instance_ids(Some(ids.to_vec())).send();
+    match call("ec2:TerminateInstances", request).await {
+        Ok(_) => Ok(()),
+        // One that is unknown would keep the others alive: EC2 refuses the whole list.
+        Err(error) if error.absent() && ids.len() > 1 => {
+            for id in ids {
+                Box::pin(end(context, std::slice::from_ref(id))).await?;
+            }
+            Ok(())
+        }
+        Err(error) if error.absent() => Ok(()),
+        Err(error) => Err(explain("the instance cannot be terminated", &error)),
+    }
+}
+
+/// Ends whatever lives of this deployment, without waiting.
+///
+/// # Errors
+/// What EC2 says.
+pub async fn terminate_all(context: &Context) -> Result<()> {
+    let found = observe(&context.aws, &context.name).await?;
+    let ids: Vec<String> = alive(&found).map(|state| state.id.clone()).collect();
+    if ids.is_empty() { Ok(()) } else { end(context, &ids).await }
 }
 
 #[cfg(test)]
@@ -340,40 +368,50 @@ mod tests {
         }
     }
 
+    fn spec_of(tags: &Tags) -> Option<&String> {
+        tags.get(names::TAG_SPEC)
+    }
+
     #[test]
     fn none_or_a_dying_one_means_launch() {
-        assert!(matches!(diff(&wanted("s1"), &[]).unwrap().change, Change::Launch { fresh: false, .. }));
-        assert!(matches!(
-            diff(&wanted("s1"), &[state("i-1", Phase::Dying, 1)]).unwrap().change,
-            Change::Launch { fresh: true, .. }
-        ));
+        let dying = [state("i-1", Phase::Dying, 1)];
+        assert_eq!(pick(spec_of(&wanted("s1")), |_| true, &dying), None);
+        assert!(matches!(diff(&wanted("s1"), None).unwrap().change, Change::Launch { .. }));
     }
 
     #[test]
     fn another_release_is_the_doorbells_business() {
         let mut other = state("i-1", Phase::Running, 1);
         other.tags.insert(names::TAG_RELEASE.into(), "r0".into());
-        assert_eq!(diff(&wanted("s1"), &[other]), None);
+        assert_eq!(diff(&wanted("s1"), Some(&other)), None);
     }
 
     #[test]
     fn a_new_spec_means_another_instance_and_the_end_of_this_one() {
         let have = [state("i-1", Phase::Running, 1)];
-        let planned = diff(&wanted("s2"), &have).unwrap();
-        assert_eq!(planned.action, Action::Replace);
-        let wanted = wanted("s2");
-        let Some(Change::Terminate { ids }) =
-            leftovers(wanted.get(names::TAG_SPEC), &have).map(|planned| planned.change)
-        else {
+        assert_eq!(diff(&wanted("s2"), Some(&have[0])).unwrap().action, Action::Replace);
+        let Some(Change::Terminate { ids }) = leftovers(Some("i-2"), &have).map(|planned| planned.change) else {
             panic!()
         };
         assert_eq!(ids, ["i-1"]);
-        assert!(leftovers(Some(&"s1".to_owned()), &have).is_none());
+        assert!(leftovers(Some("i-1"), &have).is_none());
+    }
+
+    #[test]
+    fn the_wanted_spec_counts_first_then_who_serves_then_the_newest() {
+        let mut new = state("i-2", Phase::Running, 2);
+        new.tags.extend(wanted("s2"));
+        let have = [new, state("i-1", Phase::Running, 1), state("i-0", Phase::Running, 0)];
+        let (one, two) = (wanted("s1"), wanted("s2"));
+        assert_eq!(pick(spec_of(&two), |id| id == "i-1", &have).unwrap().id, "i-2");
+        assert_eq!(pick(spec_of(&one), |_| false, &have).unwrap().id, "i-1");
+        assert_eq!(pick(spec_of(&one), |id| id == "i-0", &have).unwrap().id, "i-0");
+        assert_eq!(pick(None, |_| false, &have).unwrap().id, "i-2");
     }
 
     #[test]
     fn a_stopped_one_is_started() {
-        let planned = diff(&wanted("s1"), &[state("i-1", Phase::Stopped, 1)]).unwrap();
+        let planned = diff(&wanted("s1"), Some(&state("i-1", Phase::Stopped, 1))).unwrap();
         assert_eq!(planned.reasons, ["it is stopped"]);
         assert!(matches!(planned.change, Change::Update { start: true, .. }));
     }

@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::ResourceType;
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-use super::{Planned, Tags, filter, from_ec2, ours, tagged};
+use super::{Planned, Tags, filter, from_ec2, missing, ours, set_tags, tagged};
 use crate::aws::{Aws, call, explain};
 use crate::dirs;
 use crate::engine::context::Context;
@@ -23,6 +23,8 @@ use crate::names;
 pub struct State {
     /// `key-…`
     pub id: String,
+    /// All its tags.
+    pub tags: Tags,
 }
 
 /// What to do.
@@ -31,6 +33,8 @@ pub struct State {
 pub enum Change {
     /// Import the public half.
     Create { tags: Tags },
+    /// Set these tags.
+    Tag { id: String, tags: Tags },
     /// Remove it, and the private half here.
     Delete { id: String },
 }
@@ -44,16 +48,19 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
     let Some(found) = answer.key_pairs.unwrap_or_default().into_iter().next() else {
         return Ok((None, None));
     };
-    if ours(&from_ec2(found.tags), name) {
-        Ok((Some(State { id: found.key_pair_id.unwrap_or_default() }), None))
-    } else {
-        Ok((None, Some(Foreign::new("key pair", key))))
+    let tags = from_ec2(found.tags);
+    if !ours(&tags, name) {
+        return Ok((None, Some(Foreign::new("key pair", key))));
     }
+    Ok((Some(State { id: found.key_pair_id.unwrap_or_default(), tags }), None))
 }
 
-/// A key pair that is there is kept as it is.
+/// A key pair that is there is kept, whether this machine has its private half or not.
 pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
-    have.is_none().then(|| Planned::create("there is none", Change::Create { tags: tags.clone() }))
+    match have {
+        None => Some(Planned::create("there is none", Change::Create { tags: tags.clone() })),
+        Some(have) => Planned::tag(missing(tags, &have.tags), |tags| Change::Tag { id: have.id.clone(), tags }),
+    }
 }
 
 /// What is to be done so that none stands.
@@ -65,6 +72,11 @@ pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Create { tags } => import(context, &tags).await,
+        Change::Tag { id, tags } => {
+            let tagged = set_tags(&context.aws, &[&id], &tags).await;
+            tagged.map_err(|error| explain("the key pair cannot be tagged", &error))?;
+            Ok(format!("{id} is tagged"))
+        }
         Change::Delete { id } => {
             let request = || context.aws.ec2.delete_key_pair().key_pair_id(&id).send();
             match call("ec2:DeleteKeyPair", request).await {
@@ -160,6 +172,8 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_is_kept() {
-        assert_eq!(diff(&Tags::new(), Some(&State { id: "key-1".into() })), None);
+        let have = State { id: "key-1".into(), tags: Tags::new() };
+        assert_eq!(diff(&Tags::new(), Some(&have)), None);
+        assert!(diff(&Tags::from([("team".into(), "web".into())]), Some(&have)).is_some());
     }
 }

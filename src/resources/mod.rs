@@ -4,9 +4,11 @@
 //! SDK types stop here. To add a kind: a file with these four, a [`Kind`](crate::engine::plan::Kind), its needs.
 
 pub mod address;
+pub mod association;
 pub mod attachment;
 pub mod bucket;
 pub mod doorbell;
+pub mod ingress;
 pub mod instance;
 pub mod key_pair;
 pub mod release;
@@ -16,9 +18,12 @@ pub mod security_group;
 pub mod token;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 
+use crate::aws::{ApiError, Aws, call};
+use crate::engine::retry::{Backoff, patiently};
 use crate::names;
 
 /// Tags of a resource, by key.
@@ -48,6 +53,23 @@ pub enum Action {
     Delete,
 }
 
+impl Action {
+    /// In one word, as in the JSON of `plan`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Update => "update",
+            Action::Replace => "replace",
+            Action::Delete => "delete",
+        }
+    }
+
+    /// Whether somebody is to be asked first: it takes away what stands.
+    pub fn grave(self) -> bool {
+        matches!(self, Action::Replace | Action::Delete)
+    }
+}
+
 impl<C> Planned<C> {
     fn new(action: Action, reasons: Vec<String>, change: C) -> Self {
         Self { action, reasons, change }
@@ -55,6 +77,12 @@ impl<C> Planned<C> {
 
     fn create(reason: &str, change: C) -> Self {
         Self::new(Action::Create, vec![reason.to_owned()], change)
+    }
+
+    /// Sets tags, if there are any to be set.
+    fn tag(tags: Tags, change: impl FnOnce(Tags) -> C) -> Option<Self> {
+        let reasons = untagged(&tags);
+        (!reasons.is_empty()).then(|| Self::new(Action::Update, reasons, change(tags)))
     }
 
     fn delete(change: C) -> Self {
@@ -73,6 +101,24 @@ fn missing(want: &Tags, have: &Tags) -> Tags {
         .filter(|(key, value)| have.get(*key) != Some(value))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
+}
+
+fn untagged(tags: &Tags) -> Vec<String> {
+    tags.keys().map(|key| format!("tag {key} is missing or different")).collect()
+}
+
+/// Sets tags on EC2's resources; one that was just made may be unknown for a moment.
+///
+/// # Errors
+/// What EC2 says, when it says it for longer than half a minute.
+pub async fn set_tags(aws: &Aws, ids: &[&str], tags: &Tags) -> Result<(), ApiError> {
+    if tags.is_empty() || ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = ids.iter().map(|&id| id.to_owned()).collect();
+    let request = || aws.ec2.create_tags().set_resources(Some(ids.clone())).set_tags(Some(to_ec2(tags))).send();
+    let tag = || call("ec2:CreateTags", request);
+    patiently(Backoff::new(Duration::from_secs(30)), ApiError::absent, tag).await.map(|_| ())
 }
 
 fn from_ec2(tags: Option<Vec<Tag>>) -> Tags {

@@ -14,6 +14,8 @@ use crate::names;
 pub struct Change {
     /// The release's id.
     pub id: String,
+    /// Whether nobody has looked yet if it is there.
+    pub look: bool,
 }
 
 /// Whether the release is in the bucket.
@@ -30,11 +32,19 @@ pub async fn observe(aws: &Aws, account: &str, name: &str, id: &str) -> Result<b
 
 /// It is put there if it is not.
 pub fn diff(id: &str, have: bool) -> Option<Planned<Change>> {
-    (!have).then(|| Planned::create("it is not in the bucket yet", Change { id: id.to_owned() }))
+    (!have).then(|| Planned::create("it is not in the bucket yet", Change { id: id.to_owned(), look: false }))
+}
+
+/// To be planned where nobody has looked.
+pub fn unseen(id: &str) -> Planned<Change> {
+    Planned::create("put into the bucket unless it is there", Change { id: id.to_owned(), look: true })
 }
 
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
+    if change.look && observe(&context.aws, &context.account, &context.name, &change.id).await? {
+        return Ok(format!("{} is there already", short(&change.id)));
+    }
     let Some(release) = &context.release else {
         return Err(Failure::failed("there is no release to upload").next("run the same command again"));
     };
@@ -59,35 +69,32 @@ pub fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// Removes every object below a prefix.
+/// Removes these objects, at most a thousand: as many as one list shows.
 ///
 /// # Errors
 /// What S3 says; objects that it keeps are an error too.
-pub async fn delete_prefix(context: &Context, bucket: &str, prefix: &str) -> Result<(), ApiError> {
-    let s3 = &context.aws.s3;
-    loop {
-        let request =
-            || s3.list_objects_v2().bucket(bucket).prefix(prefix).expected_bucket_owner(&context.account).send();
-        let listed = match call("s3:ListBucket", request).await {
-            Ok(answer) => answer.contents.unwrap_or_default(),
-            Err(error) if error.is(&["NoSuchBucket"]) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let keys: Vec<ObjectIdentifier> =
-            listed.into_iter().filter_map(|object| ObjectIdentifier::builder().key(object.key?).build().ok()).collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let request = || {
-            // An empty list is the only one that is not built.
-            let delete = Delete::builder().set_objects(Some(keys.clone())).quiet(true).build().ok();
-            s3.delete_objects().bucket(bucket).expected_bucket_owner(&context.account).set_delete(delete).send()
-        };
-        let answer = call("s3:DeleteObject", request).await?;
-        if let Some(kept) = answer.errors().first() {
+pub async fn delete(context: &Context, bucket: &str, keys: &[String]) -> Result<(), ApiError> {
+    let objects: Vec<ObjectIdentifier> =
+        keys.iter().filter_map(|key| ObjectIdentifier::builder().key(key).build().ok()).collect();
+    if objects.is_empty() {
+        return Ok(());
+    }
+    let request = || {
+        // An empty list is the only one that is not built.
+        let delete = Delete::builder().set_objects(Some(objects.clone())).quiet(true).build().ok();
+        let request = context.aws.s3.delete_objects().bucket(bucket).expected_bucket_owner(&context.account);
+        request.set_delete(delete).send()
+    };
+    let answer = match call("s3:DeleteObject", request).await {
+        Err(error) if error.is(&["NoSuchBucket"]) => return Ok(()),
+        answer => answer?,
+    };
+    match answer.errors().first() {
+        None => Ok(()),
+        Some(kept) => {
             let code = kept.code().unwrap_or_default().to_owned();
             let message = format!("{}: {}", kept.key().unwrap_or_default(), kept.message().unwrap_or_default());
-            return Err(ApiError { action: "s3:DeleteObject", code, message, status: Some(400) });
+            Err(ApiError { action: "s3:DeleteObject", code, message, status: Some(400) })
         }
     }
 }

@@ -1,21 +1,24 @@
 //! What the instance may do: a role with one inline policy, in an instance profile. All three bear the same name, which
 //! carries the region because IAM is global.
 
+use std::time::Duration;
+
 use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
-use super::{Action, Planned, Tags, ours};
+use super::{Action, Planned, Tags, missing, ours, untagged};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::engine::context::Context;
 use crate::engine::observe::Foreign;
-use crate::error::Result;
+use crate::engine::retry::{Backoff, patiently};
+use crate::error::{Failure, Result};
 use crate::names;
 
 /// Role, policy and profile as they stand, each perhaps missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// The role is there.
-    pub role: bool,
+    /// The role's tags, if it is there.
+    pub role: Option<Tags>,
     /// The inline policy's document, if there is one.
     pub policy: Option<Value>,
     /// The instance profile, if there is one.
@@ -29,16 +32,44 @@ pub struct Profile {
     pub id: String,
     /// Whether our role is in it.
     pub holds_role: bool,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+impl State {
+    /// Whether an instance that the profile with this id is attached to gets the role's credentials from it.
+    pub fn serves(&self, attached: &str) -> bool {
+        self.role.is_some() && self.profile.as_ref().is_some_and(|profile| profile.holds_role && profile.id == attached)
+    }
 }
 
 /// What to do.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make what is missing, in this order.
-    Ensure { role: bool, policy: Option<String>, profile: bool, membership: bool, tags: Tags },
+    /// Make what is missing, and tag what stands.
+    Ensure(Ensure),
     /// Remove what stands, in the order that IAM asks for.
     Delete { have: State },
+}
+
+/// What is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ensure {
+    /// The role itself.
+    pub role: bool,
+    /// Its policy's document.
+    pub policy: Option<String>,
+    /// The instance profile.
+    pub profile: bool,
+    /// The role in its profile.
+    pub membership: bool,
+    /// Tags of what is made.
+    pub tags: Tags,
+    /// Tags that the role lacks.
+    pub role_tags: Tags,
+    /// Tags that the profile lacks.
+    pub profile_tags: Tags,
 }
 
 /// Looks at all three at once.
@@ -52,12 +83,12 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
     {
         return Ok((None, Some(Foreign::new("IAM role", role))));
     }
-    if let Some((_, tags)) = &profile
-        && !ours(tags, name)
+    if let Some(profile) = &profile
+        && !ours(&profile.tags, name)
     {
         return Ok((None, Some(Foreign::new("instance profile", role))));
     }
-    let state = State { role: found.is_some(), policy, profile: profile.map(|(profile, _)| profile) };
+    let state = State { role: found, policy, profile };
     Ok(((state != State::default()).then_some(state), None))
 }
 
@@ -73,12 +104,12 @@ async fn get_policy(aws: &Aws, role: &str) -> Result<Option<Value>, ApiError> {
     Ok(answer.map(|answer| serde_json::from_str(&percent_decoded(&answer.policy_document)).unwrap_or(Value::Null)))
 }
 
-async fn get_profile(aws: &Aws, name: &str) -> Result<Option<(Profile, Tags)>, ApiError> {
+async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError> {
     let request = || aws.iam.get_instance_profile().instance_profile_name(name).send();
     let answer = present(call("iam:GetInstanceProfile", request).await)?;
     Ok(answer.and_then(|answer| answer.instance_profile).map(|profile| {
         let holds_role = profile.roles.iter().any(|role| role.role_name == name);
-        (Profile { id: profile.instance_profile_id, holds_role }, from_iam(profile.tags))
+        Profile { id: profile.instance_profile_id, holds_role, tags: from_iam(profile.tags) }
     }))
 }
 
@@ -94,26 +125,31 @@ fn present<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
 pub fn diff(policy: &Value, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let absent = State::default();
     let state = have.unwrap_or(&absent);
+    let (no_role, no_profile) = (state.role.is_none(), state.profile.is_none());
     let new_policy = state.policy.as_ref() != Some(policy);
-    let membership = !state.profile.as_ref().is_some_and(|profile| profile.holds_role) || !state.role;
-    let mut reasons = Vec::new();
-    let mut because = |holds: bool, reason: &str| {
-        if holds {
-            reasons.push(reason.to_owned());
-        }
-    };
-    because(!state.role, "there is no role");
-    because(state.role && new_policy, "its policy is missing or was changed");
-    because(state.profile.is_none(), "there is no instance profile");
-    because(state.role && state.profile.is_some() && membership, "the role is not in its profile");
+    let membership = no_role || !state.profile.as_ref().is_some_and(|profile| profile.holds_role);
+    let role_tags = state.role.as_ref().map(|have| missing(tags, have)).unwrap_or_default();
+    let profile_tags = state.profile.as_ref().map(|have| missing(tags, &have.tags)).unwrap_or_default();
+    let mut reasons: Vec<String> = [
+        (no_role, "there is no role"),
+        (!no_role && new_policy, "its policy is missing or was changed"),
+        (no_profile, "there is no instance profile"),
+        (!no_role && !no_profile && membership, "the role is not in its profile"),
+    ]
+    .into_iter()
+    .filter(|(holds, _)| *holds)
+    .map(|(_, reason)| reason.to_owned())
+    .collect();
+    reasons.extend(untagged(&role_tags));
+    reasons.extend(untagged(&profile_tags).into_iter().map(|reason| format!("{reason} on the instance profile")));
     if reasons.is_empty() {
         return None;
     }
     let action = if have.is_none() { Action::Create } else { Action::Update };
-    let policy = (new_policy || !state.role).then(|| policy.to_string());
-    let change =
-        Change::Ensure { role: !state.role, policy, profile: state.profile.is_none(), membership, tags: tags.clone() };
-    Some(Planned::new(action, reasons, change))
+    let policy = (new_policy || no_role).then(|| policy.to_string());
+    let tags = tags.clone();
+    let ensure = Ensure { role: no_role, policy, profile: no_profile, membership, tags, role_tags, profile_tags };
+    Some(Planned::new(action, reasons, Change::Ensure(ensure)))
 }
 
 /// What is to be done so that none stands.
@@ -148,22 +184,11 @@ fn trust() -> String {
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let name = names::role(&context.name, &context.aws.region);
     match change {
-        Change::Ensure { role, policy, profile, membership, tags } => {
-            let failed = |error| explain("the instance's role cannot be made", &error);
+        Change::Ensure(ensure) => {
             // Role with policy and profile do not wait for each other; the membership needs both.
-            let role = async {
-                if role {
-                    create_role(context, &name, &tags).await?;
-                }
-                match policy {
-                    Some(document) => put_policy(context, &name, &document).await,
-                    None => Ok(()),
-                }
-            };
-            let profile = async { if profile { create_profile(context, &name, &tags).await } else { Ok(()) } };
-            tokio::try_join!(role, profile).map_err(failed)?;
-            if membership {
-                join_profile(context, &name).await.map_err(failed)?;
+            tokio::try_join!(ensure_role(context, &name, &ensure), ensure_profile(context, &name, &ensure))?;
+            if ensure.membership {
+                join_profile(context, &name).await.map_err(|error| cannot_be_made(&error))?;
             }
             Ok(name)
         }
@@ -176,47 +201,72 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     }
 }
 
-async fn create_role(context: &Context, name: &str, tags: &Tags) -> Result<(), ApiError> {
-    let request = || {
-        let description = format!("What the instance of {} may do", context.name);
-        context
-            .aws
-            .iam
-            .create_role()
-            .role_name(name)
-            .assume_role_policy_document(trust())
-            .description(description)
-            .set_tags(Some(to_iam(tags)))
-            .send()
-    };
-    exists_is_fine(call("iam:CreateRole", request).await)
+fn cannot_be_made(error: &ApiError) -> Failure {
+    explain("the instance's role cannot be made", error)
 }
 
-async fn put_policy(context: &Context, name: &str, document: &str) -> Result<(), ApiError> {
-    let request =
-        || context.aws.iam.put_role_policy().role_name(name).policy_name(name).policy_document(document).send();
-    call("iam:PutRolePolicy", request).await.map(|_| ())
+async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<()> {
+    let iam = &context.aws.iam;
+    if ensure.role {
+        let request = || {
+            let description = format!("What the instance of {} may do", context.name);
+            let create = iam.create_role().role_name(name).assume_role_policy_document(trust());
+            create.description(description).set_tags(Some(to_iam(&ensure.tags))).send()
+        };
+        made(context, call("iam:CreateRole", request).await).await?;
+    }
+    if !ensure.role_tags.is_empty() {
+        let request = || iam.tag_role().role_name(name).set_tags(Some(to_iam(&ensure.role_tags))).send();
+        call("iam:TagRole", request).await.map_err(|error| cannot_be_made(&error))?;
+    }
+    if let Some(document) = &ensure.policy {
+        let request = || iam.put_role_policy().role_name(name).policy_name(name).policy_document(document).send();
+        let put = once_known(|| call("iam:PutRolePolicy", &request)).await;
+        put.map_err(|error| cannot_be_made(&error))?;
+    }
+    Ok(())
 }
 
-async fn create_profile(context: &Context, name: &str, tags: &Tags) -> Result<(), ApiError> {
-    let request =
-        || context.aws.iam.create_instance_profile().instance_profile_name(name).set_tags(Some(to_iam(tags))).send();
-    exists_is_fine(call("iam:CreateInstanceProfile", request).await)
+async fn ensure_profile(context: &Context, name: &str, ensure: &Ensure) -> Result<()> {
+    let iam = &context.aws.iam;
+    if ensure.profile {
+        let tags = to_iam(&ensure.tags);
+        let request =
+            || iam.create_instance_profile().instance_profile_name(name).set_tags(Some(tags.clone())).send();
+        made(context, call("iam:CreateInstanceProfile", request).await).await?;
+    }
+    if !ensure.profile_tags.is_empty() {
+        let tags = to_iam(&ensure.profile_tags);
+        let request = || iam.tag_instance_profile().instance_profile_name(name).set_tags(Some(tags.clone())).send();
+        call("iam:TagInstanceProfile", request).await.map_err(|error| cannot_be_made(&error))?;
+    }
+    Ok(())
 }
 
 /// A profile holds one role at most: `LimitExceeded` means that one is in it, which can only be ours.
 async fn join_profile(context: &Context, name: &str) -> Result<(), ApiError> {
-    let request = || context.aws.iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
-    match call("iam:AddRoleToInstanceProfile", request).await {
+    let iam = &context.aws.iam;
+    let request = || iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
+    match once_known(|| call("iam:AddRoleToInstanceProfile", &request)).await {
         Err(error) if error.is(&["LimitExceeded"]) => Ok(()),
         answer => answer.map(|_| ()),
     }
 }
 
-fn exists_is_fine<T>(answer: Result<T, ApiError>) -> Result<(), ApiError> {
+/// IAM is eventually consistent: what was just made may be unknown to the next call for some seconds.
+async fn once_known<T, F: Future<Output = Result<T, ApiError>>>(attempt: impl Fn() -> F) -> Result<T, ApiError> {
+    patiently(Backoff::new(Duration::from_secs(30)), ApiError::absent, attempt).await
+}
+
+/// Somebody was faster, or the answer to our first try was lost: what is there is ours if its tag says so.
+async fn made<T>(context: &Context, answer: Result<T, ApiError>) -> Result<()> {
     match answer {
-        Err(error) if error.is(&["EntityAlreadyExists"]) => Ok(()),
-        answer => answer.map(|_| ()),
+        Err(error) if error.is(&["EntityAlreadyExists"]) => {
+            let (_, foreign) = observe(&context.aws, &context.name).await?;
+            foreign.map_or(Ok(()), |foreign| Err(foreign.refuse()))
+        }
+        Err(error) => Err(cannot_be_made(&error)),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -238,12 +288,43 @@ async fn delete(context: &Context, name: &str, have: &State) -> Result<(), ApiEr
             let request = || iam.delete_role_policy().role_name(name).policy_name(name).send();
             present(call("iam:DeleteRolePolicy", request).await)?;
         }
-        if have.role {
-            present(call("iam:DeleteRole", || iam.delete_role().role_name(name).send()).await)?;
+        if have.role.is_some() {
+            delete_role(context, name).await?;
         }
         Ok(())
     };
     tokio::try_join!(profile, role).map(|_| ())
+}
+
+/// A role keeps a policy that somebody gave it since, or by hand; with it, it cannot be deleted.
+async fn delete_role(context: &Context, name: &str) -> Result<(), ApiError> {
+    let iam = &context.aws.iam;
+    let request = || iam.delete_role().role_name(name).send();
+    match call("iam:DeleteRole", request).await {
+        Err(error) if error.is(&["DeleteConflict"]) => {
+            strip(context, name).await?;
+            present(call("iam:DeleteRole", request).await).map(|_| ())
+        }
+        answer => present(answer).map(|_| ()),
+    }
+}
+
+/// Takes every policy off the role.
+async fn strip(context: &Context, name: &str) -> Result<(), ApiError> {
+    let iam = &context.aws.iam;
+    let (inline, attached) = tokio::try_join!(
+        call("iam:ListRolePolicies", || iam.list_role_policies().role_name(name).send()),
+        call("iam:ListAttachedRolePolicies", || iam.list_attached_role_policies().role_name(name).send()),
+    )?;
+    for policy in inline.policy_names {
+        let request = || iam.delete_role_policy().role_name(name).policy_name(&policy).send();
+        present(call("iam:DeleteRolePolicy", request).await)?;
+    }
+    for arn in attached.attached_policies.unwrap_or_default().into_iter().filter_map(|policy| policy.policy_arn) {
+        let request = || iam.detach_role_policy().role_name(name).policy_arn(&arn).send();
+        present(call("iam:DetachRolePolicy", request).await)?;
+    }
+    Ok(())
 }
 
 fn from_iam(tags: Option<Vec<Tag>>) -> Tags {
@@ -267,8 +348,12 @@ mod tests {
         policy("aws", "123456789012", "eu-central-1", "hello", "devopsctl-123456789012-eu-central-1-an")
     }
 
+    fn profile(holds_role: bool) -> Profile {
+        Profile { id: "AIPA1".into(), holds_role, tags: Tags::new() }
+    }
+
     fn whole() -> State {
-        State { role: true, policy: Some(document()), profile: Some(Profile { id: "AIPA1".into(), holds_role: true }) }
+        State { role: Some(Tags::new()), policy: Some(document()), profile: Some(profile(true)) }
     }
 
     #[test]
@@ -278,27 +363,33 @@ mod tests {
 
     #[test]
     fn every_part_that_is_missing_is_made_and_no_other() {
-        for (role, with_policy, profile, member) in (0..16).map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0, n & 8 > 0)) {
+        for (role, with_policy, with_profile, member) in (0..16).map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0, n & 8 > 0)) {
             let state = State {
-                role,
+                role: role.then(Tags::new),
                 policy: (role && with_policy).then(document),
-                profile: profile.then(|| Profile { id: "AIPA1".into(), holds_role: role && member }),
+                profile: with_profile.then(|| profile(role && member)),
             };
             let planned = diff(&document(), &Tags::new(), Some(&state));
             if state == whole() {
                 assert_eq!(planned, None);
                 continue;
             }
-            let Some(Change::Ensure { role: make, policy, profile: make_profile, membership, .. }) =
-                planned.map(|planned| planned.change)
-            else {
-                panic!()
-            };
-            assert_eq!(make, !state.role);
-            assert_eq!(policy.is_some(), state.policy.is_none());
-            assert_eq!(make_profile, state.profile.is_none());
-            assert_eq!(membership, !state.profile.is_some_and(|profile| profile.holds_role));
+            let Some(Change::Ensure(ensure)) = planned.map(|planned| planned.change) else { panic!() };
+            assert_eq!(ensure.role, state.role.is_none());
+            assert_eq!(ensure.policy.is_some(), state.policy.is_none());
+            assert_eq!(ensure.profile, state.profile.is_none());
+            assert_eq!(ensure.membership, !state.profile.is_some_and(|profile| profile.holds_role));
         }
+    }
+
+    #[test]
+    fn a_missing_tag_is_set_where_it_is_missing() {
+        let tags = Tags::from([("team".to_owned(), "web".to_owned())]);
+        let state = State { role: Some(tags.clone()), ..whole() };
+        let planned = diff(&document(), &tags, Some(&state)).unwrap();
+        assert_eq!(planned.reasons, ["tag team is missing or different on the instance profile"]);
+        let Change::Ensure(ensure) = planned.change else { panic!() };
+        assert_eq!((ensure.role_tags, ensure.profile_tags, ensure.policy), (Tags::new(), tags, None));
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! The security group: lets in the app's port from the allowed blocks and nothing else. It also carries the launch
-//! nonce, made with it, so that two `up`s at once launch one instance.
+//! The security group: the instance's shell. It also carries the launch nonce, made with it, so that two `up`s at once
+//! launch one instance. What it lets in is [`ingress`](super::ingress)'s business: nobody waits for that to launch.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::time::Duration;
 
-use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, ResourceType, UserIdGroupPair};
-use ipnet::IpNet;
+use aws_sdk_ec2::types::ResourceType;
 
-use super::{Action, Planned, Tags, filter, from_ec2, missing, ours, tagged, to_ec2};
+use super::ingress::{self, Rule};
+use super::{Planned, Tags, filter, from_ec2, instance, missing, ours, set_tags, tagged};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::engine::context::Context;
 use crate::engine::observe::Foreign;
@@ -20,7 +20,7 @@ use crate::names;
 pub struct State {
     /// `sg-…`
     pub id: String,
-    /// What `RunInstances` is to carry as its client token.
+    /// What `RunInstances` is to carry as its client token, with the instance's spec.
     pub nonce: Option<String>,
     /// Everything that is let in.
     pub ingress: BTreeSet<Rule>,
@@ -28,60 +28,14 @@ pub struct State {
     pub tags: Tags,
 }
 
-/// One permission for one source.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rule {
-    /// `tcp`, `udp`, `icmp`, or `-1` for everything.
-    pub protocol: String,
-    /// The first port; -1 for all.
-    pub from: i32,
-    /// The last port; -1 for all.
-    pub to: i32,
-    /// Who is let in.
-    pub source: Source,
-}
-
-/// Who is let in.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// A block of addresses.
-    Block(IpNet),
-    /// Members of another security group.
-    Group(String),
-    /// A managed prefix list.
-    PrefixList(String),
-}
-
-impl Rule {
-    /// TCP to one port from one block.
-    pub fn tcp(port: u16, block: IpNet) -> Self {
-        let port = i32::from(port);
-        Self { protocol: "tcp".into(), from: port, to: port, source: Source::Block(block) }
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match &self.source {
-            Source::Block(block) => block.to_string(),
-            Source::Group(id) | Source::PrefixList(id) => id.clone(),
-        };
-        match (self.protocol.as_str(), self.from == self.to) {
-            ("-1", _) => write!(f, "everything from {source}"),
-            (protocol, true) => write!(f, "{protocol} {} from {source}", self.from),
-            (protocol, false) => write!(f, "{protocol} {}-{} from {source}", self.from, self.to),
-        }
-    }
-}
-
 /// What to do.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make it, let these in.
-    Create { rules: Vec<Rule>, tags: Tags },
-    /// Let these in, these no longer, and set these tags.
-    Update { id: String, authorize: Vec<Rule>, revoke: Vec<Rule>, tags: Tags },
+    /// Make it.
+    Create { tags: Tags },
+    /// Set these tags.
+    Tag { id: String, tags: Tags },
     /// Remove it.
     Delete { id: String },
 }
@@ -101,32 +55,23 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
             foreign = Some(Foreign::new("security group", format!("{group} ({id})")));
             continue;
         }
-        let ingress = found.ip_permissions.unwrap_or_default().iter().flat_map(rules).collect();
+        let ingress = found.ip_permissions.unwrap_or_default().iter().flat_map(ingress::rules).collect();
         let nonce = tags.get(names::TAG_NONCE).cloned();
         return Ok((Some(State { id, nonce, ingress, tags }), foreign));
     }
     Ok((None, foreign))
 }
 
-/// What is to be done so that exactly `rules` are let in.
-pub fn diff(rules: &BTreeSet<Rule>, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
+/// What is to be done so that it stands, with its tags and a nonce.
+pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let Some(have) = have else {
-        return Some(Planned::create(
-            "there is none",
-            Change::Create { rules: rules.iter().cloned().collect(), tags: tags.clone() },
-        ));
+        return Some(Planned::create("there is none", Change::Create { tags: tags.clone() }));
     };
-    let authorize: Vec<Rule> = rules.difference(&have.ingress).cloned().collect();
-    let revoke: Vec<Rule> = have.ingress.difference(rules).cloned().collect();
     let mut tags = missing(tags, &have.tags);
     if have.nonce.is_none() {
         tags.insert(names::TAG_NONCE.to_owned(), String::new());
     }
-    let mut reasons: Vec<String> = authorize.iter().map(|rule| format!("does not let in {rule}")).collect();
-    reasons.extend(revoke.iter().map(|rule| format!("lets in {rule}")));
-    reasons.extend(tags.keys().map(|key| format!("tag {key} is missing or different")));
-    let change = Change::Update { id: have.id.clone(), authorize, revoke, tags };
-    (!reasons.is_empty()).then(|| Planned::new(Action::Update, reasons, change))
+    Planned::tag(tags, |tags| Change::Tag { id: have.id.clone(), tags })
 }
 
 /// What is to be done so that none stands.
@@ -137,19 +82,16 @@ pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
-        Change::Create { rules, tags } => create(context, rules, tags).await,
-        Change::Update { id, authorize, revoke, tags } => {
-            // What is too much goes first: nobody is let in a moment longer than wanted.
-            permit(context, &id, &revoke, Permit::Revoke).await?;
-            permit(context, &id, &authorize, Permit::Authorize).await?;
+        Change::Create { tags } => create(context, tags).await,
+        Change::Tag { id, tags } => {
             retag(context, &id, tags).await?;
-            Ok("put right".into())
+            Ok(format!("{id} is tagged"))
         }
         Change::Delete { id } => delete(context, &id).await,
     }
 }
 
-async fn create(context: &Context, rules: Vec<Rule>, mut tags: Tags) -> Result<String> {
+async fn create(context: &Context, mut tags: Tags) -> Result<String> {
     let name = names::common(&context.name);
     let nonce = nonce()?;
     tags.insert(names::TAG_NONCE.to_owned(), nonce.clone());
@@ -180,20 +122,26 @@ async fn create(context: &Context, rules: Vec<Rule>, mut tags: Tags) -> Result<S
         Err(error) => return Err(explain("the security group cannot be made", &error)),
     };
     context.set_group(&id);
-    permit(context, &id, &rules, Permit::Authorize).await?;
-    Ok(format!("{id} lets in {}", rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+    Ok(id)
 }
 
+/// One that was only just made may be in no list yet.
 async fn adopt(context: &Context, error: &ApiError) -> Result<String> {
-    match observe(&context.aws, &context.name).await? {
-        (Some(state), _) => {
-            if let Some(nonce) = state.nonce {
+    let mut backoff = Backoff::new(Duration::from_secs(30));
+    loop {
+        match observe(&context.aws, &context.name).await? {
+            (Some(State { id, nonce: Some(nonce), .. }), _) => {
                 context.set_nonce(nonce);
+                return Ok(id);
             }
-            Ok(state.id)
+            (Some(State { id, nonce: None, .. }), _) => {
+                renew_nonce(context, &id).await?;
+                return Ok(id);
+            }
+            (None, Some(foreign)) => return Err(foreign.refuse()),
+            (None, None) if backoff.wait().await == Retry::Again => {}
+            (None, None) => return Err(explain("the security group cannot be made", error)),
         }
-        (None, Some(foreign)) => Err(foreign.refuse()),
-        (None, None) => Err(explain("the security group cannot be made", error)),
     }
 }
 
@@ -208,84 +156,30 @@ async fn vpc_of(aws: &Aws, subnet: &str) -> Result<String> {
     })
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Permit {
-    Authorize,
-    Revoke,
-}
-
-/// A group just made may be unknown to the next call for a moment; a rule that is there, or gone, already is as wanted.
-async fn permit(context: &Context, id: &str, rules: &[Rule], permit: Permit) -> Result<()> {
-    let ec2 = &context.aws.ec2;
-    for rule in rules {
-        let mut backoff = Backoff::new(std::time::Duration::from_secs(30));
-        loop {
-            let sent = match permit {
-                Permit::Authorize => {
-                    let request =
-                        || ec2.authorize_security_group_ingress().group_id(id).ip_permissions(permission(rule)).send();
-                    call("ec2:AuthorizeSecurityGroupIngress", request).await.map(|_| ())
-                }
-                Permit::Revoke => {
-                    let request =
-                        || ec2.revoke_security_group_ingress().group_id(id).ip_permissions(permission(rule)).send();
-                    call("ec2:RevokeSecurityGroupIngress", request).await.map(|_| ())
-                }
-            };
-            match sent {
-                Ok(()) => break,
-                Err(error) if error.is(&["InvalidPermission.Duplicate", "InvalidPermission.NotFound"]) => break,
-                Err(error) if error.is(&["InvalidGroup.NotFound"]) && backoff.wait().await == Retry::Again => {}
-                Err(error) => {
-                    return Err(explain(format!("the security group's rule ({rule}) cannot be changed"), &error));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 async fn retag(context: &Context, id: &str, mut tags: Tags) -> Result<()> {
     if let Some(slot) = tags.get_mut(names::TAG_NONCE) {
         *slot = nonce()?;
         context.set_nonce(slot.clone());
     }
-    set_tags(&context.aws, id, &tags).await.map_err(|error| explain("the security group cannot be tagged", &error))
+    set_tags(&context.aws, &[id], &tags).await.map_err(|error| explain("the security group cannot be tagged", &error))
 }
 
-/// Gives the group a nonce that no launch has used yet.
+/// Gives the group a nonce that no launch has used yet. Of two who do so at once the last one counts, for both.
 ///
 /// # Errors
 /// What EC2 says.
-pub async fn renew_nonce(context: &Context, id: &str) -> Result<String> {
-    let fresh = nonce()?;
-    let tags = Tags::from([(names::TAG_NONCE.to_owned(), fresh.clone())]);
-    set_tags(&context.aws, id, &tags).await.map_err(|error| explain("the security group cannot be tagged", &error))?;
-    context.set_nonce(fresh.clone());
-    Ok(fresh)
+pub async fn renew_nonce(context: &Context, id: &str) -> Result<()> {
+    retag(context, id, Tags::from([(names::TAG_NONCE.to_owned(), String::new())])).await?;
+    if let (Some(State { nonce: Some(nonce), .. }), _) = observe(&context.aws, &context.name).await? {
+        context.set_nonce(nonce);
+    }
+    Ok(())
 }
 
-/// Sets tags on any EC2 resource; one that was just made may be unknown for a moment.
-///
-/// # Errors
-/// What EC2 says, when it says it for longer than half a minute.
-pub async fn set_tags(aws: &Aws, id: &str, tags: &Tags) -> Result<(), ApiError> {
-    if tags.is_empty() {
-        return Ok(());
-    }
-    let mut backoff = Backoff::new(std::time::Duration::from_secs(30));
-    loop {
-        match call("ec2:CreateTags", || aws.ec2.create_tags().resources(id).set_tags(Some(to_ec2(tags))).send()).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.absent() && backoff.wait().await == Retry::Again => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// The interface of a terminated instance is gone some seconds after the instance: until then the group is in use.
+/// The interface of a terminated instance is gone some seconds after the instance: until then the group is in use. It
+/// may also be that of an instance which was in no list when we looked, because it had only just been launched.
 async fn delete(context: &Context, id: &str) -> Result<String> {
-    let mut backoff = Backoff::polling(std::time::Duration::from_secs(300), std::time::Duration::from_secs(2));
+    let mut backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(2));
     loop {
         match call("ec2:DeleteSecurityGroup", || context.aws.ec2.delete_security_group().group_id(id).send()).await {
             Ok(_) => return Ok("gone".into()),
@@ -296,6 +190,7 @@ async fn delete(context: &Context, id: &str) -> Result<String> {
                     let next = "find what uses it in the EC2 console (network interfaces), remove that, then run the same command again";
                     return Err(explain(format!("the security group {id} is still in use"), &error).next(next));
                 }
+                instance::terminate_all(context).await?;
             }
             Err(error) => return Err(explain(format!("the security group {id} cannot be deleted"), &error)),
         }
@@ -306,87 +201,33 @@ fn nonce() -> Result<String> {
     crate::secret::random_hex(16)
 }
 
-fn rules(permission: &IpPermission) -> Vec<Rule> {
-    let protocol = permission.ip_protocol.clone().unwrap_or_default();
-    let (from, to) = (permission.from_port.unwrap_or(-1), permission.to_port.unwrap_or(-1));
-    let blocks = permission.ip_ranges().iter().filter_map(|range| range.cidr_ip());
-    let blocks = blocks.chain(permission.ipv6_ranges().iter().filter_map(|range| range.cidr_ipv6()));
-    let blocks = blocks.filter_map(|block| block.parse().ok()).map(Source::Block);
-    let groups = permission.user_id_group_pairs().iter().filter_map(|pair| pair.group_id.clone()).map(Source::Group);
-    let lists =
-        permission.prefix_list_ids().iter().filter_map(|list| list.prefix_list_id.clone()).map(Source::PrefixList);
-    blocks.chain(groups).chain(lists).map(|source| Rule { protocol: protocol.clone(), from, to, source }).collect()
-}
-
-fn permission(rule: &Rule) -> IpPermission {
-    let permission = IpPermission::builder().ip_protocol(&rule.protocol).from_port(rule.from).to_port(rule.to);
-    match &rule.source {
-        Source::Block(IpNet::V4(block)) => permission.ip_ranges(IpRange::builder().cidr_ip(block.to_string()).build()),
-        Source::Block(IpNet::V6(block)) => {
-            permission.ipv6_ranges(Ipv6Range::builder().cidr_ipv6(block.to_string()).build())
-        }
-        Source::Group(id) => permission.user_id_group_pairs(UserIdGroupPair::builder().group_id(id).build()),
-        Source::PrefixList(id) => permission.prefix_list_ids(PrefixListId::builder().prefix_list_id(id).build()),
-    }
-    .build()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rule(port: u16, block: &str) -> Rule {
-        Rule::tcp(port, block.parse().unwrap())
-    }
-
-    fn state(rules: &[Rule]) -> State {
-        let nonce = Some("n".to_owned());
-        let tags = Tags::from([
-            (names::TAG_NAME.to_owned(), "hello".to_owned()),
-            (names::TAG_NONCE.to_owned(), "n".to_owned()),
-        ]);
-        State { id: "sg-1".into(), nonce, ingress: rules.iter().cloned().collect(), tags }
-    }
-
-    fn want(rules: &[Rule]) -> (BTreeSet<Rule>, Tags) {
-        (rules.iter().cloned().collect(), Tags::from([(names::TAG_NAME.to_owned(), "hello".to_owned())]))
+    fn state() -> State {
+        let tags = Tags::from([(names::TAG_NAME.to_owned(), "hello".to_owned())]);
+        State { id: "sg-1".into(), nonce: Some("n".into()), ingress: BTreeSet::new(), tags }
     }
 
     #[test]
     fn as_wanted_is_kept() {
-        let (rules, tags) = want(&[rule(80, "0.0.0.0/0")]);
-        assert_eq!(diff(&rules, &tags, Some(&state(&[rule(80, "0.0.0.0/0")]))), None);
-    }
-
-    #[test]
-    fn a_rule_too_many_is_revoked_and_a_missing_one_authorized() {
-        let (rules, tags) = want(&[rule(80, "0.0.0.0/0")]);
-        let planned = diff(&rules, &tags, Some(&state(&[rule(22, "0.0.0.0/0")]))).unwrap();
-        assert_eq!(planned.reasons, ["does not let in tcp 80 from 0.0.0.0/0", "lets in tcp 22 from 0.0.0.0/0"]);
-        let Change::Update { authorize, revoke, .. } = planned.change else { panic!("{planned:?}") };
-        assert_eq!((authorize, revoke), (vec![rule(80, "0.0.0.0/0")], vec![rule(22, "0.0.0.0/0")]));
-    }
-
-    #[test]
-    fn every_kind_of_source_survives_the_way_to_ec2_and_back() {
-        for source in [
-            Source::Block("10.0.0.0/8".parse().unwrap()),
-            Source::Block("2001:db8::/32".parse().unwrap()),
-            Source::Group("sg-2".into()),
-            Source::PrefixList("pl-1".into()),
-        ] {
-            let rule = Rule { protocol: "udp".into(), from: 1, to: 2, source };
-            assert_eq!(rules(&permission(&rule)), [rule]);
-        }
+        assert_eq!(diff(&state().tags, Some(&state())), None);
     }
 
     #[test]
     fn a_group_without_a_nonce_gets_one() {
-        let (rules, tags) = want(&[]);
-        let have = State { nonce: None, ..state(&[]) };
-        let Some(Change::Update { tags, .. }) = diff(&rules, &tags, Some(&have)).map(|planned| planned.change) else {
+        let have = State { nonce: None, ..state() };
+        let Some(Change::Tag { tags, .. }) = diff(&have.tags, Some(&have)).map(|planned| planned.change) else {
             panic!()
         };
         assert!(tags.contains_key(names::TAG_NONCE));
+    }
+
+    #[test]
+    fn a_missing_tag_is_set() {
+        let mut want = state().tags;
+        want.insert("team".into(), "web".into());
+        assert_eq!(diff(&want, Some(&state())).unwrap().reasons, ["tag team is missing or different"]);
     }
 }

@@ -3,7 +3,7 @@
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
 use serde::{Deserialize, Serialize};
 
-use super::{Planned, Tags, ours};
+use super::{Planned, Tags, missing, ours};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::cli::command;
 use crate::engine::context::Context;
@@ -12,10 +12,12 @@ use crate::error::{Failure, Result};
 use crate::{names, secret};
 
 /// The parameter as it stands; what is in it is nobody's business but the app's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// Raised by each write.
     pub version: i64,
+    /// All its tags.
+    pub tags: Tags,
 }
 
 /// What to do.
@@ -24,6 +26,8 @@ pub struct State {
 pub enum Change {
     /// Make one up.
     Create { tags: Tags },
+    /// Set these tags.
+    Tag { tags: Tags },
     /// Remove it.
     Delete,
 }
@@ -62,7 +66,8 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
         .map_err(|error| explain("cannot look for the token", &error))?;
     match (version, tags) {
         (Some(_), Some(tags)) if !ours(&tags, name) => Ok((None, Some(Foreign::new("SSM parameter", parameter)))),
-        (version, _) => Ok((version.map(|version| State { version }), None)),
+        (Some(version), tags) => Ok((Some(State { version, tags: tags.unwrap_or_default() }), None)),
+        (None, _) => Ok((None, None)),
     }
 }
 
@@ -112,20 +117,33 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
     Ok(Some((document, found.version)))
 }
 
-/// Writes a new document over whatever is there and returns its version. Tags go only with the first write.
+/// Writes a new document and returns its version. `stands`: over what is there, else it is made, with its tags.
 ///
 /// # Errors
-/// What SSM says; a parameter of this name that is not ours is left alone.
-pub async fn write(aws: &Aws, name: &str, document: &Document, tags: &Tags) -> Result<i64> {
+/// What SSM says.
+pub async fn write(aws: &Aws, name: &str, document: &Document, tags: &Tags, stands: bool) -> Result<i64> {
     let failed = |error: ApiError| explain("the token cannot be written", &error);
-    if let (_, Some(foreign)) = observe(aws, name).await? {
-        return Err(foreign.refuse());
+    if !stands {
+        match put(aws, name, document, Some(tags)).await {
+            Err(error) if error.is(&["ParameterAlreadyExists"]) => {}
+            answer => return answer.map_err(failed),
+        }
     }
-    match put(aws, name, document, Some(tags)).await {
-        Ok(version) => Ok(version),
-        Err(error) if error.is(&["ParameterAlreadyExists"]) => put(aws, name, document, None).await.map_err(failed),
-        Err(error) => Err(failed(error)),
+    let version = put(aws, name, document, None).await.map_err(failed)?;
+    if version == 1 {
+        // Somebody removed it since we looked, and tags cannot go with a write over what is there.
+        tag(aws, name, tags).await.map_err(failed)?;
     }
+    Ok(version)
+}
+
+async fn tag(aws: &Aws, name: &str, tags: &Tags) -> Result<(), ApiError> {
+    let parameter = names::token_parameter(name);
+    let request = || {
+        let add = aws.ssm.add_tags_to_resource().resource_type(ResourceTypeForTagging::Parameter);
+        add.resource_id(&parameter).set_tags(Some(to_ssm(tags))).send()
+    };
+    call("ssm:AddTagsToResource", request).await.map(|_| ())
 }
 
 /// With tags: makes the parameter, if there is none. Without: writes over it.
@@ -154,7 +172,10 @@ fn local(failure: &Failure) -> ApiError {
 
 /// A token that is there is kept.
 pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
-    have.is_none().then(|| Planned::create("no token is set: one is made up", Change::Create { tags: tags.clone() }))
+    match have {
+        None => Some(Planned::create("no token is set: one is made up", Change::Create { tags: tags.clone() })),
+        Some(have) => Planned::tag(missing(tags, &have.tags), |tags| Change::Tag { tags }),
+    }
 }
 
 /// What is to be done so that none stands.
@@ -178,6 +199,11 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             };
             context.set_token(version);
             Ok(format!("one was made up; to see it: {}{}", command("token"), context.aws.flag()))
+        }
+        Change::Tag { tags } => {
+            let tagged = tag(&context.aws, &context.name, &tags).await;
+            tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
+            Ok("tagged".into())
         }
         Change::Delete => {
             let parameter = names::token_parameter(&context.name);
@@ -209,6 +235,8 @@ mod tests {
 
     #[test]
     fn a_token_that_is_there_is_kept() {
-        assert_eq!(diff(&Tags::new(), Some(&State { version: 3 })), None);
+        let have = State { version: 3, tags: Tags::new() };
+        assert_eq!(diff(&Tags::new(), Some(&have)), None);
+        assert!(diff(&Tags::from([("team".into(), "web".into())]), Some(&have)).is_some());
     }
 }

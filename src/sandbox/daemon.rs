@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -89,7 +90,8 @@ async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> 
         .then(|| machine::Machines::new(folder.clone(), world.clone(), handle.endpoint.clone(), args.python.clone()));
     folder.announce(&handle)?;
     let gateway = Arc::new(Gateway::new(folder.clone(), world.clone(), idle.clone()));
-    let front = Arc::new(Front { handle, folder: folder.clone(), world, gateway, idle, log, stop: Notify::new() });
+    let latency = AtomicU64::new(0);
+    let front = Arc::new(Front { handle, folder: folder.clone(), world, gateway, idle, log, latency, stop: Notify::new() });
     tokio::spawn(front::serve(front.clone(), listener));
     info!(endpoint = front.handle.endpoint, "the sandbox is ready");
     Ok((Running { emulator, front, machines }, Started::Ready))

@@ -47,6 +47,8 @@ pub use state::Ended;
 pub const OWNER: &str = "DEVOPSCTL_SANDBOX_OWNER";
 /// After how many idle seconds the sandbox ends, instead of after 30 minutes.
 pub const IDLE: &str = "DEVOPSCTL_SANDBOX_IDLE";
+/// What an instance is in a sandbox that is started: `off` for an entry that never boots, as tests of the calls want it.
+pub const MACHINES: &str = "DEVOPSCTL_SANDBOX_MACHINES";
 
 /// The number of the only account that there is in it.
 pub const ACCOUNT: &str = "123456789012";

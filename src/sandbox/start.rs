@@ -15,7 +15,7 @@ use crate::error::{Failure, Result};
 use super::leash::own_program;
 use super::python::Python;
 use super::state::{Ended, Folder};
-use super::{Handle, IDLE, Machines, Status, emulator};
+use super::{Handle, IDLE, MACHINES, Machines, Status, emulator};
 
 /// How a sandbox is to be, if one has to be started.
 #[derive(Clone, Debug)]
@@ -31,7 +31,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let told = std::env::var(IDLE).ok().and_then(|seconds| seconds.parse().ok());
-        Self { port: None, idle: Duration::from_secs(told.unwrap_or(30 * 60)), machines: Machines::default() }
+        let off = std::env::var(MACHINES).is_ok_and(|machines| machines == "off");
+        let machines = if off { Machines::Off } else { Machines::default() };
+        Self { port: None, idle: Duration::from_secs(told.unwrap_or(30 * 60)), machines }
     }
 }
 

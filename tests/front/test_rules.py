@@ -215,6 +215,12 @@ def test_a_profile_without_a_role_is_refused(ec2, iam, launch):
     until(lambda: "has no associated IAM Roles" in why())
 
 
+def test_a_role_is_taken_out_of_its_profile_once(iam, profile):
+    named = {"InstanceProfileName": profile, "RoleName": profile}
+    iam.remove_role_from_instance_profile(**named)
+    assert refused(iam.remove_role_from_instance_profile, **named)[0] == "NoSuchEntity"
+
+
 def test_a_role_put_back_counts_after_the_profile_is_associated_again(sandbox, ec2, iam, launch, profile):
     instance = launch()["InstanceId"]
     runs(ec2, instance)

@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::engine::observe::Store;
 use crate::config::{App, Health, Image, Instance, Network, Token};
 use crate::resources::instance::Phase;
 
@@ -36,72 +39,122 @@ fn deployment() -> Deployment {
 }
 
 fn wanted(deployment: &Deployment) -> Wanted<'_> {
-    Wanted { deployment, region: REGION, image: "debian-13", release: RELEASE }
+    Wanted { deployment, region: REGION, image: "debian-13", release: RELEASE, wait: true }
 }
 
 /// AWS, as far as a plan can change it.
 #[derive(Clone, Debug)]
-struct World(Observed);
+struct World {
+    seen: Observed,
+    /// The instances that get the role's credentials: what EC2 knows, and no look at it tells.
+    served: BTreeSet<String>,
+    /// The bucket and what is in it, whether it was looked at or not.
+    store: Store,
+    /// How many instance profiles were made.
+    profiles: u32,
+}
 
 impl World {
     /// Nothing at all.
     fn empty() -> Self {
-        Self(Observed { account: "123456789012".into(), partition: "aws".into(), ..Observed::default() })
+        let seen = Observed { account: "123456789012".into(), partition: "aws".into(), ..Observed::default() };
+        Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0 }.looked()
+    }
+
+    /// As somebody sees who looks at everything.
+    fn looked(mut self) -> Self {
+        self.seen.store = Some(self.store.clone());
+        self.seen.contents =
+            self.store.bucket.is_some().then_some(bucket::Contents { ours: self.store.release, any: self.store.release });
+        self
     }
 
     /// As `up` leaves it.
     fn complete() -> Self {
         let (deployment, mut world) = (deployment(), Self::empty());
-        world.run(up(&wanted(&deployment), &world.0));
-        world
+        world.run(up(&wanted(&deployment), &world.seen));
+        world.looked()
     }
 
-    /// Runs every step as soon as its needs are met, the last of those that are ready first: the executor may do
-    /// them in any order.
     fn run(&mut self, plan: Plan) {
+        self.run_some(plan, usize::MAX, &mut |ready| ready - 1);
+    }
+
+    /// Runs at most `most` steps, each as soon as its needs are met. Of those that are ready `choose` takes one: the
+    /// executor may do them in any order.
+    fn run_some(&mut self, plan: Plan, most: usize, choose: &mut dyn FnMut(usize) -> usize) {
         let (mut waiting, mut done) = (plan.steps, BTreeSet::new());
-        while !waiting.is_empty() {
-            let ready = waiting.iter().rposition(|step| step.needs.iter().all(|need| done.contains(need)));
-            let step = waiting.remove(ready.unwrap_or_else(|| panic!("these wait for each other: {waiting:?}")));
+        while !waiting.is_empty() && done.len() < most {
+            let ready: Vec<usize> = (0..waiting.len())
+                .filter(|&place| waiting[place].needs.iter().all(|need| done.contains(need)))
+                .collect();
+            assert!(!ready.is_empty(), "these wait for each other: {waiting:?}");
+            let step = waiting.remove(ready[choose(ready.len())]);
             assert!(!step.reasons.is_empty(), "no reason is given for {step:?}");
             self.apply(step.change);
             assert!(done.insert(step.kind), "two steps of one kind");
         }
     }
 
+    /// The instance that is what is wanted.
     fn current(&mut self) -> &mut instance::State {
-        let found = self.0.instances.iter_mut().find(|state| state.phase != Phase::Dying);
-        found.expect("this step needs an instance")
+        let deployment = deployment();
+        let tags = wanted(&deployment).instance_tags();
+        let spec = tags.get(names::TAG_SPEC);
+        let alive = |state: &&mut instance::State| state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == spec;
+        self.seen.instances.iter_mut().find(alive).expect("this step needs an instance")
     }
 
     fn apply(&mut self, change: Change) {
         match change {
             Change::SecurityGroup(change) => self.security_group(change),
-            Change::KeyPair(key_pair::Change::Create { .. }) => {
-                self.0.key_pair = Some(key_pair::State { id: "key-1".into() });
+            Change::Ingress(change) => {
+                let group = self.seen.security_group.as_mut().expect("a rule needs its group");
+                group.ingress.retain(|rule| !change.revoke.contains(rule));
+                group.ingress.extend(change.authorize);
             }
-            Change::KeyPair(key_pair::Change::Delete { .. }) => self.0.key_pair = None,
+            Change::KeyPair(key_pair::Change::Create { tags }) => {
+                self.seen.key_pair = Some(key_pair::State { id: "key-1".into(), tags });
+            }
+            Change::KeyPair(key_pair::Change::Tag { tags, .. }) => {
+                self.seen.key_pair.as_mut().unwrap().tags.extend(tags);
+            }
+            Change::KeyPair(key_pair::Change::Delete { .. }) => self.seen.key_pair = None,
             Change::Role(change) => self.role(change),
-            Change::Token(token::Change::Create { .. }) => self.0.token = Some(token::State { version: 1 }),
-            Change::Token(token::Change::Delete) => self.0.token = None,
+            Change::Token(token::Change::Create { tags }) => {
+                self.seen.token = Some(token::State { version: 1, tags });
+            }
+            Change::Token(token::Change::Tag { tags }) => self.seen.token.as_mut().unwrap().tags.extend(tags),
+            Change::Token(token::Change::Delete) => self.seen.token = None,
             Change::Bucket(change) => self.bucket(change),
             Change::Release(_) => {
-                assert!(self.0.bucket.is_some(), "a release needs its bucket");
-                (self.0.release, self.0.contents) = (true, bucket::Contents { ours: true, any: true });
+                assert!(self.store.bucket.is_some(), "a release needs its bucket");
+                self.store.release = true;
             }
             Change::Instance(change) => self.instance(change),
-            Change::Attachment(_) => self.attach(),
+            Change::Attachment(attachment::Change::Attach) => self.attach(),
+            Change::Attachment(attachment::Change::Detach) => {
+                let id = self.current().id.clone();
+                self.current().profile = None;
+                self.served.remove(&id);
+            }
             Change::Address(change) => self.address(change),
+            Change::Association(_) => self.associate(),
             Change::Doorbell(change) => {
-                let version = self.0.token.expect("the doorbell needs a token").version;
-                assert!(self.0.release, "the doorbell names a release that is there");
+                let version = self.seen.token.as_ref().expect("the doorbell needs a token").version;
+                assert!(self.store.release, "the doorbell names a release that is there");
                 let tags = &mut self.current().tags;
                 tags.extend(change.release.map(|release| (names::TAG_RELEASE.to_owned(), release)));
                 tags.insert(names::TAG_TOKEN.into(), version.to_string());
             }
+            Change::Ready(_) => {
+                let current = self.current().clone();
+                assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
+                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.store.release);
+            }
             Change::Reports(_) => {
-                assert!(self.0.instances.is_empty(), "an instance that lives writes reports");
-                self.0.reports.clear();
+                assert!(self.seen.instances.is_empty(), "an instance that lives writes reports");
+                self.seen.reports.clear();
             }
         }
     }
@@ -109,65 +162,74 @@ impl World {
     fn security_group(&mut self, change: security_group::Change) {
         let nonce = Some("nonce".to_owned());
         match change {
-            security_group::Change::Create { rules, tags } => {
-                assert!(self.0.security_group.is_none());
-                let ingress = rules.into_iter().collect();
-                self.0.security_group = Some(security_group::State { id: "sg-1".into(), nonce, ingress, tags });
+            security_group::Change::Create { tags } => {
+                assert!(self.seen.security_group.is_none());
+                let ingress = BTreeSet::new();
+                self.seen.security_group = Some(security_group::State { id: "sg-1".into(), nonce, ingress, tags });
             }
-            security_group::Change::Update { authorize, revoke, tags, .. } => {
-                let group = self.0.security_group.as_mut().unwrap();
-                group.ingress.retain(|rule| !revoke.contains(rule));
-                group.ingress.extend(authorize);
+            security_group::Change::Tag { tags, .. } => {
+                let group = self.seen.security_group.as_mut().unwrap();
                 if tags.contains_key(names::TAG_NONCE) {
                     group.nonce = nonce;
                 }
                 group.tags.extend(tags);
             }
             security_group::Change::Delete { .. } => {
-                assert!(self.0.instances.is_empty(), "an interface still uses the group");
-                self.0.security_group = None;
+                assert!(self.seen.instances.is_empty(), "an interface still uses the group");
+                self.seen.security_group = None;
             }
         }
     }
 
     fn role(&mut self, change: role::Change) {
-        let role::Change::Ensure { role, policy, profile, .. } = change else {
-            self.0.role = None;
+        let role::Change::Ensure(ensure) = change else {
+            self.seen.role = None;
             return;
         };
-        let state = self.0.role.get_or_insert_with(role::State::default);
-        assert_ne!(role, state.role);
-        state.role = true;
-        if let Some(document) = policy {
+        let state = self.seen.role.get_or_insert_with(role::State::default);
+        assert_ne!(ensure.role, state.role.is_some());
+        state.role.get_or_insert(ensure.tags.clone()).extend(ensure.role_tags);
+        if let Some(document) = ensure.policy {
             state.policy = Some(serde_json::from_str(&document).unwrap());
         }
-        let id = if profile { "AIPANEW".to_owned() } else { state.profile.clone().unwrap().id };
-        state.profile = Some(role::Profile { id, holds_role: true });
+        if ensure.profile {
+            self.profiles += 1;
+            let id = format!("AIPA{}", self.profiles);
+            state.profile = Some(role::Profile { id, holds_role: false, tags: ensure.tags });
+        }
+        let profile = state.profile.as_mut().unwrap();
+        profile.holds_role |= ensure.membership;
+        profile.tags.extend(ensure.profile_tags);
     }
 
     fn bucket(&mut self, change: bucket::Change) {
         match change {
+            bucket::Change::Look => {
+                let bucket = bucket::diff("aws", "devopsctl-123456789012-eu-central-1-an", self.store.bucket.as_ref());
+                if let Some(planned) = bucket {
+                    self.bucket(planned.change);
+                }
+            }
             bucket::Change::Ensure { create, policy, .. } => {
-                assert_eq!(create, self.0.bucket.is_none());
-                let before = self.0.bucket.take().and_then(|bucket| bucket.policy);
+                assert_eq!(create, self.store.bucket.is_none());
+                let before = self.store.bucket.take().and_then(|bucket| bucket.policy);
                 let policy = policy.map_or(before, |document| Some(serde_json::from_str(&document).unwrap()));
-                self.0.bucket = Some(bucket::State { policy, closed: true });
+                self.store.bucket = Some(bucket::State { policy, closed: true });
             }
             bucket::Change::Delete => {
-                assert!(self.0.instances.is_empty(), "an instance that lives writes logs");
-                (self.0.bucket, self.0.release) = (None, false);
-                self.0.contents = bucket::Contents::default();
+                assert!(self.seen.instances.is_empty(), "an instance that lives writes logs");
+                self.store = Store::default();
             }
         }
     }
 
     fn instance(&mut self, change: instance::Change) {
         match change {
-            instance::Change::Launch { tags, .. } => {
-                assert!(self.0.security_group.as_ref().is_some_and(|group| group.nonce.is_some()));
-                assert!(self.0.key_pair.is_some());
-                let id = format!("i-new{}", self.0.instances.len());
-                self.0.instances.insert(0, running(&id, tags));
+            instance::Change::Launch { tags } => {
+                assert!(self.seen.security_group.as_ref().is_some_and(|group| group.nonce.is_some()));
+                assert!(self.seen.key_pair.is_some() && self.seen.token.is_some());
+                let id = format!("i-new{}", self.seen.instances.len());
+                self.seen.instances.insert(0, running(&id, tags));
             }
             instance::Change::Update { start, metadata, tags, .. } => {
                 let current = self.current();
@@ -178,9 +240,9 @@ impl World {
                 current.tags.extend(tags);
             }
             instance::Change::Terminate { ids } => {
-                self.0.instances.retain(|state| !ids.contains(&state.id));
+                self.seen.instances.retain(|state| !ids.contains(&state.id));
                 let gone = |address: &address::State| address.instance.as_ref().is_some_and(|id| ids.contains(id));
-                for address in self.0.addresses.iter_mut().filter(|address| gone(address)) {
+                for address in self.seen.addresses.iter_mut().filter(|address| gone(address)) {
                     (address.instance, address.association) = (None, None);
                 }
             }
@@ -188,28 +250,36 @@ impl World {
     }
 
     fn attach(&mut self) {
-        let role = self.0.role.clone().expect("the profile is attached after it was made");
-        assert!(role.role && role.policy.is_some(), "what is attached must be of use at once");
+        let role = self.seen.role.clone().expect("the profile is attached after it was made");
+        assert!(role.role.is_some() && role.policy.is_some(), "what is attached must be of use at once");
         let id = role.profile.filter(|profile| profile.holds_role).unwrap().id;
         let arn = format!("arn:aws:iam::123456789012:instance-profile/{}", names::role("hello", REGION));
         let current = self.current();
         assert_eq!(current.phase, Phase::Running);
+        assert_eq!(current.profile, None, "there is one attached already");
         current.profile = Some(instance::Profile { arn, id });
+        let id = current.id.clone();
+        self.served.insert(id);
     }
 
     fn address(&mut self, change: address::Change) {
-        let address::Change::Ensure { keep, attach, tags, .. } = change else {
-            self.0.addresses.clear();
-            return;
+        self.seen.addresses = match change {
+            address::Change::Allocate { tags } => vec![elastic("eipalloc-1", None, tags)],
+            address::Change::Update { mut keep, tags, .. } => {
+                keep.tags.extend(tags);
+                vec![keep]
+            }
+            address::Change::Release { .. } => Vec::new(),
         };
-        let mut address = keep.unwrap_or_else(|| elastic("eipalloc-1", None, Tags::new()));
-        address.tags.extend(tags);
-        if attach {
-            let current = self.current();
-            assert_eq!(current.phase, Phase::Running);
-            address.instance = Some(current.id.clone());
-        }
-        self.0.addresses = vec![address];
+    }
+
+    fn associate(&mut self) {
+        let current = self.current().clone();
+        assert_eq!(current.phase, Phase::Running);
+        let others = instance::alive(&self.seen.instances).any(|state| state.id != current.id);
+        assert!(!others || self.served.contains(&current.id), "the old one serves until the new one can");
+        assert_eq!(self.seen.addresses.len(), 1);
+        self.seen.addresses[0].instance = Some(current.id);
     }
 }
 
@@ -235,45 +305,63 @@ fn elastic(id: &str, instance: Option<&str>, tags: Tags) -> address::State {
 /// One thing, whole, missing, or spoilt in one of the ways that AWS, a person or a killed run can leave it in.
 type Ways = Vec<fn(&mut World)>;
 
+/// The role, as it is spoilt; who had its credentials has them no longer.
+fn spoil_role(world: &mut World, how: impl FnOnce(&mut role::State)) {
+    how(world.seen.role.as_mut().unwrap());
+    world.served.clear();
+}
+
 fn ways() -> [Ways; 7] {
     let whole: fn(&mut World) = |_| {};
     [
         vec![
             whole,
-            |world| world.0.security_group = None,
-            |world| world.0.security_group.as_mut().unwrap().ingress.clear(),
-            |world| world.0.security_group.as_mut().unwrap().nonce = None,
+            |world| world.seen.security_group = None,
+            |world| world.seen.security_group.as_mut().unwrap().ingress.clear(),
+            |world| world.seen.security_group.as_mut().unwrap().nonce = None,
             |world| {
-                let ssh = security_group::Rule::tcp(22, "0.0.0.0/0".parse().unwrap());
-                world.0.security_group.as_mut().unwrap().ingress.insert(ssh);
+                let ssh = Rule::tcp(22, "0.0.0.0/0".parse().unwrap());
+                world.seen.security_group.as_mut().unwrap().ingress.insert(ssh);
             },
         ],
-        vec![whole, |world| world.0.key_pair = None],
         vec![
             whole,
-            |world| world.0.role = None,
-            |world| world.0.role.as_mut().unwrap().policy = None,
-            |world| world.0.role.as_mut().unwrap().profile = None,
-            |world| world.0.role.as_mut().unwrap().profile.as_mut().unwrap().holds_role = false,
+            |world| world.seen.key_pair = None,
+            |world| drop(world.seen.key_pair.as_mut().unwrap().tags.remove("team")),
+        ],
+        vec![
+            whole,
             |world| {
-                let role = world.0.role.as_mut().unwrap();
-                (role.role, role.policy) = (false, None);
-                role.profile.as_mut().unwrap().holds_role = false;
+                world.seen.role = None;
+                world.served.clear();
             },
+            |world| world.seen.role.as_mut().unwrap().policy = None,
+            |world| spoil_role(world, |role| role.profile = None),
+            |world| spoil_role(world, |role| role.profile.as_mut().unwrap().holds_role = false),
+            |world| {
+                spoil_role(world, |role| {
+                    (role.role, role.policy) = (None, None);
+                    role.profile.as_mut().unwrap().holds_role = false;
+                });
+            },
+            |world| drop(world.seen.role.as_mut().unwrap().profile.as_mut().unwrap().tags.remove("team")),
         ],
-        vec![whole, |world| world.0.token = None, |world| world.0.token = Some(token::State { version: 7 })],
+        vec![whole, |world| world.seen.token = None, |world| world.seen.token.as_mut().unwrap().version = 7],
         vec![
             whole,
-            |world| (world.0.bucket, world.0.release) = (None, false),
-            |world| world.0.release = false,
-            |world| world.0.bucket.as_mut().unwrap().closed = false,
+            |world| world.store = Store::default(),
+            |world| world.store.release = false,
+            |world| world.store.bucket.as_mut().unwrap().closed = false,
         ],
         vec![
             whole,
-            |world| world.0.instances.clear(),
+            |world| world.seen.instances.clear(),
             |world| world.current().phase = Phase::Stopped,
             |world| world.current().phase = Phase::Dying,
-            |world| world.current().profile = None,
+            |world| {
+                world.current().profile = None;
+                world.served.clear();
+            },
             |world| world.current().metadata = false,
             |world| drop(world.current().tags.insert(names::TAG_SPEC.into(), "another".into())),
             |world| drop(world.current().tags.remove(names::TAG_RELEASE)),
@@ -282,15 +370,22 @@ fn ways() -> [Ways; 7] {
             |world| {
                 let mut second = world.current().clone();
                 second.id = "i-second".into();
-                world.0.instances.push(second);
+                world.seen.instances.push(second);
+            },
+            // A replacement that was killed after the launch.
+            |world| {
+                let mut new = world.current().clone();
+                world.current().tags.insert(names::TAG_SPEC.into(), "another".into());
+                (new.id, new.profile, new.launched) = ("i-fresh".into(), None, 2);
+                world.seen.instances.insert(0, new);
             },
         ],
         vec![
             whole,
-            |world| world.0.addresses.clear(),
-            |world| (world.0.addresses[0].instance, world.0.addresses[0].association) = (None, None),
-            |world| world.0.addresses[0].instance = Some("i-of-somebody".into()),
-            |world| world.0.addresses.push(elastic("eipalloc-2", None, Tags::new())),
+            |world| world.seen.addresses.clear(),
+            |world| (world.seen.addresses[0].instance, world.seen.addresses[0].association) = (None, None),
+            |world| world.seen.addresses[0].instance = Some("i-of-somebody".into()),
+            |world| world.seen.addresses.push(elastic("eipalloc-2", None, Tags::new())),
         ],
     ]
 }
@@ -298,7 +393,7 @@ fn ways() -> [Ways; 7] {
 /// Every combination of everything's states.
 fn every(visit: &mut dyn FnMut(World)) {
     fn spoil(ways: &[Ways], world: World, visit: &mut dyn FnMut(World)) {
-        let Some((first, rest)) = ways.split_first() else { return visit(world) };
+        let Some((first, rest)) = ways.split_first() else { return visit(world.looked()) };
         for way in first {
             let mut world = world.clone();
             way(&mut world);
@@ -313,8 +408,19 @@ fn every(visit: &mut dyn FnMut(World)) {
 fn what_is_complete_needs_nothing() {
     let deployment = deployment();
     let world = World::complete();
-    assert_eq!(up(&wanted(&deployment), &world.0), Plan::default());
-    assert_eq!(down(&World::empty().0), Plan::default());
+    assert_eq!(up(&wanted(&deployment), &world.seen).steps, []);
+    assert_eq!(down(&World::empty().seen), Plan::default());
+}
+
+/// Nothing is left to do, everything is there once, and the instance gets its role's credentials.
+fn assert_complete(world: &World, before: &str) {
+    let deployment = deployment();
+    let again = up(&wanted(&deployment), &world.clone().looked().seen);
+    assert!(again.is_empty(), "{:?}\nis still to be done after\n{before}", again.steps);
+    assert_eq!(world.seen.addresses.len(), 1);
+    let alive: Vec<_> = instance::alive(&world.seen.instances).collect();
+    assert_eq!(alive.len(), 1, "{alive:?}");
+    assert!(world.served.contains(&alive[0].id), "the instance has no credentials, after\n{before}");
 }
 
 #[test]
@@ -324,42 +430,98 @@ fn up_converges_from_every_state_and_then_has_nothing_to_do() {
     every(&mut |mut world| {
         count += 1;
         let before = format!("{world:?}");
-        world.run(up(&wanted(&deployment), &world.0));
-        let again = up(&wanted(&deployment), &world.0);
-        assert!(again.is_empty(), "{:?}\nis still to be done after\n{before}", again.steps);
-        assert_eq!(world.0.addresses.len(), 1);
-        let alive: Vec<_> = world.0.instances.iter().filter(|state| state.phase != Phase::Dying).collect();
-        assert_eq!(alive.len(), 1, "{alive:?}");
+        world.run(up(&wanted(&deployment), &world.seen));
+        assert_complete(&world, &before);
     });
-    assert_eq!(count, 5 * 2 * 6 * 3 * 4 * 11 * 5);
+    assert_eq!(count, 5 * 3 * 7 * 3 * 4 * 12 * 5);
 }
 
 #[test]
 fn down_leads_from_every_state_to_nothing() {
     every(&mut |mut world| {
-        world.run(down(&world.0));
-        assert!(down(&world.0).is_empty(), "{:?}", world.0);
-        assert!(world.0.nothing() && world.0.bucket.is_none(), "{:?}", world.0);
+        world.run(down(&world.seen));
+        let world = world.looked();
+        assert!(down(&world.seen).is_empty(), "{:?}", world.seen);
+        assert!(world.seen.nothing() && world.store.bucket.is_none(), "{:?}", world.seen);
     });
+}
+
+/// Any of the ways at once, several of one thing too, and whether the bucket is looked at before the plan is made.
+fn spoilt() -> impl Strategy<Value = World> {
+    let ways = ways().map(|ways| (0..ways.len()).prop_map(move |pick| ways[pick]));
+    (ways, any::<bool>()).prop_map(|(ways, looked)| {
+        let mut world = World::complete();
+        ways.iter().for_each(|way| way(&mut world));
+        let mut world = world.looked();
+        if !looked {
+            world.seen.store = None;
+        }
+        world
+    })
+}
+
+/// Which of the steps that are ready comes next.
+fn order(seed: Vec<usize>) -> impl FnMut(usize) -> usize {
+    let mut seed = seed.into_iter().cycle();
+    move |ready| seed.next().unwrap_or_default() % ready
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    /// The heart of crash safety: wherever a run ends, and in whatever order its steps were done, the next one completes it.
+    #[test]
+    fn an_up_that_is_killed_anywhere_is_completed_by_the_next(
+        mut world in spoilt(), seed in prop::collection::vec(0..100_usize, 1..20), most in 0..16_usize,
+    ) {
+        let (deployment, before) = (deployment(), format!("{world:?}"));
+        world.run_some(up(&wanted(&deployment), &world.seen), most, &mut order(seed));
+        let mut world = world.looked();
+        world.run(up(&wanted(&deployment), &world.seen));
+        assert_complete(&world, &before);
+    }
+
+    #[test]
+    fn a_down_that_is_killed_anywhere_is_completed_by_the_next(
+        world in spoilt(), seed in prop::collection::vec(0..100_usize, 1..20), most in 0..8_usize,
+    ) {
+        let mut world = world.looked();
+        world.run_some(down(&world.seen), most, &mut order(seed));
+        let mut world = world.looked();
+        world.run(down(&world.seen));
+        prop_assert!(world.seen.nothing() && world.store.bucket.is_none(), "{:?}", world.seen);
+    }
+
+    /// Whoever changes his mind in the middle gets what he wants in the end.
+    #[test]
+    fn a_down_in_the_middle_of_an_up_leaves_nothing(
+        mut world in spoilt(), seed in prop::collection::vec(0..100_usize, 1..20), most in 0..16_usize,
+    ) {
+        let deployment = deployment();
+        world.run_some(up(&wanted(&deployment), &world.seen), most, &mut order(seed));
+        let mut world = world.looked();
+        world.run(down(&world.seen));
+        prop_assert!(world.seen.nothing() && world.store.bucket.is_none(), "{:?}", world.seen);
+    }
 }
 
 #[test]
 fn another_deployment_in_the_bucket_keeps_it() {
     let mut world = World::complete();
-    world.0.contents = bucket::Contents { ours: false, any: true };
-    world.0.instances.clear();
-    assert!(!down(&world.0).steps.iter().any(|step| step.kind == Kind::Bucket));
+    world.seen.contents = Some(bucket::Contents { ours: false, any: true });
+    world.seen.instances.clear();
+    assert!(!down(&world.seen).steps.iter().any(|step| step.kind == Kind::Bucket));
 }
 
 #[test]
 fn nothing_that_is_not_asked_for_is_replaced_or_deleted() {
     let deployment = deployment();
     let mut world = World::complete();
-    world.0.role = None;
-    world.0.security_group.as_mut().unwrap().ingress.clear();
+    spoil_role(&mut world, |role| role.profile = None);
+    world.seen.security_group.as_mut().unwrap().ingress.clear();
     world.current().phase = Phase::Stopped;
-    let plan = up(&wanted(&deployment), &world.0);
-    assert!(plan.steps.iter().all(|step| matches!(step.action, Action::Create | Action::Update)), "{plan:?}");
+    let plan = up(&wanted(&deployment), &world.seen);
+    assert!(!plan.steps.iter().any(|step| step.action.grave()), "{plan:?}");
 }
 
 #[test]
@@ -371,8 +533,36 @@ fn what_was_given_up_is_tried_again() {
         ..Default::default()
     };
     let id = world.current().id.clone();
-    world.0.reports = vec![(id, report)];
-    let plan = up(&wanted(&deployment), &world.0);
+    world.seen.reports = vec![(id, report)];
+    let plan = up(&wanted(&deployment), &world.seen);
     assert_eq!(plan.steps.len(), 1);
     assert!(matches!(&plan.steps[0].change, Change::Doorbell(doorbell::Change { again: true, .. })));
+}
+
+#[test]
+fn a_replacement_takes_over_when_it_is_healthy_and_only_then_the_old_one_goes() {
+    let (deployment, mut world) = (deployment(), World::complete());
+    world.current().tags.insert(names::TAG_SPEC.into(), "another".into());
+    let plan = up(&wanted(&deployment), &world.seen);
+    let kinds: Vec<Kind> = plan.steps.iter().map(|step| step.kind).collect();
+    let expected = [Kind::Instance, Kind::Attachment, Kind::Doorbell, Kind::Ready, Kind::Association, Kind::Leftovers];
+    assert_eq!(kinds, expected);
+    let needs = |kind| &plan.steps.iter().find(|step| step.kind == kind).unwrap().needs;
+    assert!(needs(Kind::Association).contains(&Kind::Ready));
+    assert!(needs(Kind::Leftovers).contains(&Kind::Association));
+    // Who does not want to wait gets no such step.
+    let plan = up(&Wanted { wait: false, ..wanted(&deployment) }, &world.seen);
+    assert!(!plan.steps.iter().any(|step| step.kind == Kind::Ready));
+}
+
+#[test]
+fn a_launch_waits_for_nothing_but_group_key_and_token() {
+    let (deployment, world) = (deployment(), World::empty());
+    let unseen = Observed { store: None, ..world.seen };
+    let plan = up(&wanted(&deployment), &unseen);
+    let launch = plan.steps.iter().find(|step| step.kind == Kind::Instance).unwrap();
+    assert_eq!(launch.needs, [Kind::SecurityGroup, Kind::KeyPair, Kind::Token]);
+    for need in &launch.needs {
+        assert!(plan.steps.iter().find(|step| step.kind == *need).unwrap().needs.is_empty());
+    }
 }

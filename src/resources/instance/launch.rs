@@ -1,5 +1,7 @@
 //! `RunInstances`: every option is set, so that no default of the account decides.
 
+use std::time::Duration;
+
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, CreditSpecificationRequest, EbsBlockDevice, HttpTokensState, InstanceMetadataEndpointState,
     InstanceMetadataOptionsRequest, InstanceMetadataOptionsResponse, InstanceMetadataProtocolState,
@@ -9,80 +11,102 @@ use aws_sdk_ec2::types::{
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::aws::{ApiError, call, explain};
+use crate::aws::{ApiError, Aws, Machine, call, explain};
 use crate::engine::context::Context;
+use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
-use crate::resources::{Tags, filter, security_group, tagged};
+use crate::resources::{Tags, filter, security_group, set_tags, tagged};
 use crate::user_data;
 
-/// Launches, or finds the instance that was launched under the same nonce; returns its id.
+/// Launches, or finds the instance that was launched under the same nonce with the same spec; returns its id.
 ///
-/// The nonce makes this safe to repeat: by us, after a lost answer, and by a colleague at the same time.
+/// The nonce makes this safe to repeat: by us, after a lost answer, and by a colleague at the same time. The spec is part
+/// of the client token, so that a replacement needs no other nonce than what it replaces.
 pub(super) async fn launch(context: &Context, tags: &Tags) -> Result<String> {
-    let image = image(context).await?;
-    for _ in 0..2 {
-        let nonce = context.nonce()?;
-        match run(context, tags, &image, &nonce).await {
+    let image = context.image().await?;
+    let group = context.group()?;
+    let spec = tags.get(names::TAG_SPEC).cloned().unwrap_or_default();
+    for _ in 0..3 {
+        let token = format!("{}-{spec}", context.nonce()?);
+        let launched = patiently(Backoff::new(Duration::from_secs(30)), unknown_yet, || {
+            run(context, tags, &image, &group, &token)
+        });
+        match launched.await {
             Ok(Some(id)) => return Ok(id),
             // What was launched under this nonce is dead: a new launch takes a new one.
             Ok(None) => {}
             Err(error) if error.is(&["IdempotentInstanceTerminated"]) => {}
             Err(error) if error.is(&["IdempotentParameterMismatch"]) => {
-                if let Some(id) = adopted(context, &nonce, tags).await? {
+                if let Some(id) = adopted(context, &token, tags).await? {
                     return Ok(id);
                 }
             }
             Err(error) => return Err(explain("the instance cannot be launched", &error)),
         }
-        security_group::renew_nonce(context, &context.group()?).await?;
+        security_group::renew_nonce(context, &group).await?;
     }
     Err(Failure::failed("the instance cannot be launched")
-        .because("what EC2 launched was dead at once, twice")
+        .because("what EC2 launched was dead at once, again and again")
         .next("run the same command again in some minutes"))
 }
 
+/// What was made a moment ago may be unknown to the launch.
+fn unknown_yet(error: &ApiError) -> bool {
+    error.is(&["InvalidGroup.NotFound", "InvalidKeyPair.NotFound"])
+}
+
 /// The image's id and the name of its root device: a mapping for any other name would add a second disk.
-struct Image {
+#[derive(Clone, Debug)]
+pub struct Image {
     id: String,
     root: String,
 }
 
-async fn image(context: &Context) -> Result<Image> {
-    let Some(id) = &context.image else {
-        return Err(Failure::failed(format!("the image {} is not in {}", context.machine.image, context.aws.region))
-            .because(format!("the public parameter {} is not there", context.machine.parameter))
+/// Looks up what a launch has to know about the image.
+///
+/// # Errors
+/// That the region has no such image, or that the account may not use it.
+pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Image> {
+    let Some(id) = id else {
+        return Err(Failure::failed(format!("the image {} is not in {}", machine.image, aws.region))
+            .because(format!("the public parameter {} is not there", machine.parameter))
             .next("choose another instance.image or another region"));
     };
-    let request = || context.aws.ec2.describe_images().image_ids(id).send();
+    let request = || aws.ec2.describe_images().image_ids(id).send();
     let answer = call("ec2:DescribeImages", request).await.map_err(|error| {
-        let failure = explain(format!("the image {id} ({}) cannot be used", context.machine.image), &error);
+        let failure = explain(format!("the image {id} ({}) cannot be used", machine.image), &error);
         failure.next("the account may allow certain images only: EC2 console, Settings, Allowed AMIs")
     })?;
     let root = answer.images.unwrap_or_default().into_iter().find_map(|image| image.root_device_name);
     let root = root.ok_or_else(|| {
         Failure::failed(format!("the image {id} has no root device")).next("choose another instance.image")
     })?;
-    Ok(Image { id: id.clone(), root })
+    Ok(Image { id: id.to_owned(), root })
 }
 
 /// The id of an instance that lives, or nothing when the nonce's instance is on its way out.
-async fn run(context: &Context, tags: &Tags, image: &Image, nonce: &str) -> Result<Option<String>, ApiError> {
-    let group = context.group_or_empty();
+async fn run(
+    context: &Context,
+    tags: &Tags,
+    image: &Image,
+    group: &str,
+    token: &str,
+) -> Result<Option<String>, ApiError> {
     let program = BASE64_STANDARD.encode(user_data::program());
     let request = || {
         let network = InstanceNetworkInterfaceSpecification::builder()
             .device_index(0)
             .associate_public_ip_address(true)
             .delete_on_termination(true)
-            .groups(&group)
+            .groups(group)
             .set_subnet_id(context.subnet.clone())
             .build();
         let launch = context
             .aws
             .ec2
             .run_instances()
-            .client_token(nonce)
+            .client_token(token)
             .image_id(&image.id)
             .instance_type(InstanceType::from(context.instance_type.as_str()))
             .key_name(names::common(&context.name))
@@ -113,7 +137,7 @@ async fn run(context: &Context, tags: &Tags, image: &Image, nonce: &str) -> Resu
 
 /// Disk and interface carry what all our resources carry, not what is the agent's to read.
 fn shared(tags: &Tags) -> Tags {
-    let agents = [names::TAG_SPEC, names::TAG_RELEASE];
+    let agents = [names::TAG_SPEC, names::TAG_RELEASE, names::TAG_TOKEN];
     tags.iter()
         .filter(|(key, _)| !agents.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.clone()))
@@ -145,6 +169,7 @@ pub(super) fn metadata_as_wanted(options: &InstanceMetadataOptionsResponse) -> b
     options.http_tokens() == Some(&HttpTokensState::Required)
         && options.http_endpoint() == Some(&InstanceMetadataEndpointState::Enabled)
         && options.http_put_response_hop_limit() == Some(1)
+        && options.http_protocol_ipv6() != Some(&InstanceMetadataProtocolState::Enabled)
         && options.instance_metadata_tags() == Some(&InstanceMetadataTagsState::Enabled)
 }
 
@@ -164,25 +189,27 @@ pub(super) async fn restore_metadata(context: &Context, id: &str) -> Result<()> 
     answer.map(|_| ()).map_err(|error| explain(format!("the metadata options of {id} cannot be set"), &error))
 }
 
-/// A mismatch under the nonce means that the instance is there, launched with other parameters (an edited deploy.yaml,
-/// a colleague's version): it is ours; its tags are mended.
-async fn adopted(context: &Context, nonce: &str, tags: &Tags) -> Result<Option<String>> {
-    let request = || context.aws.ec2.describe_instances().filters(filter("client-token", nonce)).send();
-    let answer = call("ec2:DescribeInstances", request)
-        .await
-        .map_err(|error| explain("cannot look for the instance", &error))?;
-    let alive =
-        |name: &InstanceStateName| !matches!(name, InstanceStateName::ShuttingDown | InstanceStateName::Terminated);
-    let mut all = answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default());
-    let found = all.find(|instance| instance.state.as_ref().and_then(|state| state.name.as_ref()).is_some_and(alive));
-    let Some(id) = found.and_then(|instance| instance.instance_id) else { return Ok(None) };
-    // Its spec stays what it was launched with: the next plan replaces it if that is not what is wanted.
-    let tags: Tags = tags
-        .iter()
-        .filter(|(key, _)| *key != names::TAG_SPEC)
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    security_group::set_tags(&context.aws, &id, &tags)
+/// A mismatch under the token means that the instance is there, launched with other parameters (another release, a newer
+/// image): it is ours, and has the spec; its tags are mended. It may be in no list yet.
+async fn adopted(context: &Context, token: &str, tags: &Tags) -> Result<Option<String>> {
+    let request = || context.aws.ec2.describe_instances().filters(filter("client-token", token)).send();
+    let mut backoff = Backoff::new(Duration::from_secs(15));
+    let instance = loop {
+        let answer = call("ec2:DescribeInstances", request)
+            .await
+            .map_err(|error| explain("cannot look for the instance", &error))?;
+        let mut found =
+            answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default());
+        match found.next() {
+            Some(instance) => break instance,
+            None if backoff.wait().await == Retry::Again => {}
+            None => return Ok(None),
+        }
+    };
+    let state = instance.state.as_ref().and_then(|state| state.name.as_ref());
+    let dead = matches!(state, Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated));
+    let Some(id) = instance.instance_id.filter(|_| !dead) else { return Ok(None) };
+    set_tags(&context.aws, &[&id], tags)
         .await
         .map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
     Ok(Some(id))

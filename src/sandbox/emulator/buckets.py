@@ -55,6 +55,11 @@ def install():
         setattr(S3Response, name, of_expected_owner(getattr(S3Response, name)))
 
 
+def forget():
+    """No name rests."""
+    _resting.clear()
+
+
 def get_permission(bucket, action, resource):
     """What the bucket's policy says of a call. moto knows no conditions: it would refuse everything to everybody where
     only unencrypted calls are refused. Loopback stands for TLS here, so that statement never applies."""

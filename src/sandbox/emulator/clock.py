@@ -21,6 +21,11 @@ def after(seconds, change):
     _due.sort(key=lambda entry: entry[0])
 
 
+def forget():
+    """Nothing is due any more."""
+    _due.clear()
+
+
 def settle():
     """Lets everything happen that is due. Returns the seconds until the next change, or None."""
     while _due and _due[0][0] <= time.monotonic():

@@ -12,14 +12,20 @@ from urllib.parse import parse_qs
 import authority
 import clock
 import faults
+import rules
 import settings
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.model_instances import reset_model_data
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
+from moto.s3.models import s3_backends
+from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
 
 PREFIX = "/_devopsctl/"
 PARTITION = "aws"
+# What moto's IAM keeps of those who call.
+CALLERS = ("users", "access_keys")
 
 
 def answer(environ, start_response):
@@ -51,6 +57,19 @@ def user(name, policy):
     iam.put_user_policy(name, name, policy)
     key = iam.create_access_key(name)
     return {"access_key": key.access_key_id, "secret_key": key.secret_access_key}
+
+
+def reset():
+    """An account as on its first day, without a restart. Who calls stays: users with their policies and keys."""
+    with clock.LOCK:
+        for service in (ec2_backends, iam_backends, s3_backends, ssm_backends, sts_backends):
+            for backend in [backend for regions in service.values() for backend in regions.values()]:
+                callers = {name: vars(backend)[name] for name in CALLERS if name in vars(backend)}
+                backend.reset()
+                vars(backend).update(callers)
+        reset_model_data()
+        rules.forget()
+    return {}
 
 
 def view():
@@ -177,6 +196,7 @@ def credentials(instance):
 
 CALLS = {
     "users": users,
+    "reset": reset,
     "view": view,
     "user-data": user_data,
     "credentials": credentials,

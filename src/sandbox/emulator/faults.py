@@ -26,6 +26,12 @@ def attach(profile=None):
     return {}
 
 
+def forget():
+    """Nothing goes wrong any more."""
+    for wishes in (_refusals, _deaths, _foreign_profile):
+        wishes.clear()
+
+
 def meet(call):
     """Refuses the call if somebody asked for it."""
     if not _refusals:

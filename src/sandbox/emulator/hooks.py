@@ -60,6 +60,11 @@ def make_known_later(resource_id, absence):
         clock.after(settings.delay("unknown"), lambda: _unknown.pop(resource_id, None))
 
 
+def forget():
+    """Everything is known."""
+    _unknown.clear()
+
+
 def is_unknown(resource_id):
     """Whether a list should leave it out yet."""
     return resource_id in _unknown

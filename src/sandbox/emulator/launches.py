@@ -38,6 +38,11 @@ def install():
     Instance.setup_defaults = setup_defaults
 
 
+def forget():
+    """No client token was seen yet."""
+    _launched.clear()
+
+
 @around(EC2Response, "run_instances")
 def run_instances(call, proceed):
     resolve_image(call)

@@ -6,6 +6,7 @@ import settings
 from hooks import around
 from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociation
 from moto.ec2.responses import EC2Response
+from moto.iam.exceptions import NoSuchEntity
 from moto.iam.models import IAMBackend, InstanceProfile, iam_backends
 from refusal import Refusal
 
@@ -15,9 +16,10 @@ _unheard = set()
 
 def install():
     """Has EC2 hear late of new profiles, and associations remember their role."""
-    make, add, associate = (
+    make, add, remove, associate = (
         InstanceProfile.__init__,
         IAMBackend.add_role_to_instance_profile,
+        IAMBackend.remove_role_from_instance_profile,
         IamInstanceProfileAssociation.__init__,
     )
 
@@ -29,13 +31,24 @@ def install():
         add(backend, profile_name, role_name)
         unheard(backend.get_instance_profile(profile_name))
 
+    def removed(backend, profile_name, role_name):
+        if backend.get_role(role_name) not in backend.get_instance_profile(profile_name).roles:
+            raise NoSuchEntity(f"The role with name {role_name} cannot be found.")
+        remove(backend, profile_name, role_name)
+
     def associated(association, *args, **kwargs):
         associate(association, *args, **kwargs)
         remember(association)
 
     InstanceProfile.__init__ = made
     IAMBackend.add_role_to_instance_profile = added
+    IAMBackend.remove_role_from_instance_profile = removed
     IamInstanceProfileAssociation.__init__ = associated
+
+
+def forget():
+    """EC2 knows every profile that there is."""
+    _unheard.clear()
 
 
 def remember(association):

@@ -6,6 +6,8 @@ Each is in the module of what it is about; most take hold when the module is imp
 import addresses  # noqa: F401
 import authority
 import buckets
+import clock
+import faults
 import groups  # noqa: F401
 import hooks
 import instances
@@ -22,3 +24,9 @@ def install():
     hooks.install()
     for module in (authority, buckets, instances, launches, parameters, profiles):
         module.install()
+
+
+def forget():
+    """Has the rules forget what they have seen."""
+    for module in (buckets, clock, faults, hooks, launches, profiles):
+        module.forget()

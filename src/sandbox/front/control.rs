@@ -1,6 +1,7 @@
 //! The front's own paths, for the command line alone: they need the secret from the state folder.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,7 @@ pub async fn answer(front: &Front, headers: &HeaderMap, call: &str) -> Response 
     let answer = match (fields.next().unwrap_or_default(), fields.next().unwrap_or_default()) {
         ("url", place) => url(front, place).await,
         ("status", "") => status(front).await.map(Some),
+        ("latency", milliseconds) => Ok(latency(front, milliseconds)),
         ("emulator", call) => tell_emulator(front, call).await,
         ("stop", "") => {
             front.stop.notify_one();
@@ -44,6 +46,12 @@ async fn url(front: &Front, place: &str) -> Result<Option<String>> {
         Some((address, port)) => Ok(Some(front.gateway.listen(address, port).await?.to_string())),
         None => Ok(None),
     }
+}
+
+/// Has each call of a command take so much longer, as it does where AWS is far away.
+fn latency(front: &Front, milliseconds: &str) -> Option<String> {
+    front.latency.store(milliseconds.parse().ok()?, Ordering::Relaxed);
+    Some(String::new())
 }
 
 async fn status(front: &Front) -> Result<String> {

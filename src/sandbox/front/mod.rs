@@ -9,7 +9,8 @@ mod log;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -45,6 +46,8 @@ pub struct Front {
     pub gateway: Arc<Gateway>,
     pub idle: Arc<Idle>,
     pub log: Log,
+    /// How much longer a command's calls take, in milliseconds: AWS is far away.
+    pub latency: AtomicU64,
     /// Somebody asked the sandbox to end.
     pub stop: Notify,
 }
@@ -94,6 +97,10 @@ async fn pass(front: &Front, request: Request) -> Result<Response, (StatusCode, 
     };
     if call.by_user() {
         front.idle.used();
+        match front.latency.load(Ordering::Relaxed) {
+            0 => {}
+            far => tokio::time::sleep(Duration::from_millis(far)).await,
+        }
     }
     let passed = front.world.emulator().pass(Request::from_parts(parts, body)).await;
     let response = passed.map_err(|why| (StatusCode::BAD_GATEWAY, format!("the emulator does not answer: {why}\n")))?;

@@ -1,0 +1,117 @@
+//! `plan`: what `up` would do, and why; nothing is changed. `up` begins with the same look.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::Session;
+use crate::cli;
+use crate::engine::observe::{Ask, Observed, observe};
+use crate::engine::plan::{self, Plan, Step, Wanted};
+use crate::error::{Exit, Result};
+use crate::release::{self, Release};
+use crate::resources::release::short;
+use crate::resources::{Action, instance};
+
+pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
+    let looked = session.interrupt.or(look(session, arguments.upgrade, Store::Always)).await?;
+    let plan = looked.plan(session, true);
+    if session.globals.json {
+        session.ui.result(&to_json(session, &plan).to_string());
+    } else if plan.is_empty() {
+        session.ui.result("nothing to do: everything is as deploy.yaml says");
+    } else {
+        lines(&plan).iter().for_each(|line| session.ui.result(line));
+        session.ui.say(format!("to do it: {}", session.command("up")));
+    }
+    Ok(if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Changes as u8) })
+}
+
+/// Whether it is looked what is in the bucket.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Store {
+    Always,
+    /// Not where an instance has to be launched: it need not wait for that, and the steps look for themselves.
+    UnlessLaunching,
+}
+
+/// What is to run, and what stands.
+pub(super) struct Looked {
+    pub release: Release,
+    pub observed: Observed,
+}
+
+/// The release is built while AWS is looked at; neither changes anything there.
+///
+/// # Errors
+/// What is wrong with the app, what AWS says, and what bears our name and is not ours.
+pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Result<Looked> {
+    let machine = session.aws.machine(&session.deployment.instance);
+    let ask = Ask { image: Some(&machine.parameter) };
+    let build = release::build(&session.deployment, &machine.target, upgrade);
+    let look = observe(&session.aws, session.name(), ask);
+    let (release, mut observed) = tokio::try_join!(build, look)?;
+    if release.fresh {
+        session.ui.say(format!("✓ built release {}", short(&release.id)));
+    }
+    if let Some(foreign) = observed.foreign.first() {
+        return Err(foreign.refuse());
+    }
+    if store == Store::Always || instance::alive(&observed.instances).next().is_some() {
+        observed.look_for_release(&session.aws, session.name(), &release.id).await?;
+    }
+    Ok(Looked { release, observed })
+}
+
+impl Looked {
+    /// `wait`: whether a new instance must be healthy before it takes over.
+    pub fn plan(&self, session: &Session, wait: bool) -> Plan {
+        let machine = session.aws.machine(&session.deployment.instance);
+        let wanted = Wanted {
+            deployment: &session.deployment,
+            region: &session.aws.region,
+            image: &machine.image,
+            release: &self.release.id,
+            wait,
+        };
+        plan::up(&wanted, &self.observed)
+    }
+}
+
+/// One line a step: its sign, what it is about, and why.
+pub(super) fn lines(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(line).collect()
+}
+
+fn line(step: &Step) -> String {
+    format!("{} {:<15} {}", sign(step.action), step.kind.title(), step.reasons.join("; "))
+}
+
+fn sign(action: Action) -> char {
+    match action {
+        Action::Create => '+',
+        Action::Update => '~',
+        Action::Replace => '±',
+        Action::Delete => '-',
+    }
+}
+
+/// As `up` shows it before it begins: what is made in one line, what is changed with its reasons.
+pub(super) fn summary(plan: &Plan) -> Vec<String> {
+    let (made, rest): (Vec<&Step>, Vec<&Step>) = plan.steps.iter().partition(|step| step.action == Action::Create);
+    let titles: Vec<&str> = made.iter().map(|step| step.kind.title()).collect();
+    let made = (!titles.is_empty()).then(|| format!("+ {}", titles.join(", ")));
+    made.into_iter().chain(rest.into_iter().map(line)).collect()
+}
+
+fn to_json(session: &Session, plan: &Plan) -> Value {
+    let steps: Vec<Value> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let needs: Vec<&str> = step.needs.iter().map(|need| need.title()).collect();
+            json!({"kind": step.kind.title(), "action": step.action.name(), "reasons": step.reasons, "needs": needs})
+        })
+        .collect();
+    json!({"v": 1, "name": session.name(), "changes": !plan.is_empty(), "steps": steps})
+}

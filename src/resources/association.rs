@@ -1,0 +1,87 @@
+//! Elastic IP ↔ instance. Moving it is what moves the traffic, so a new instance gets it when it is ready, and no earlier.
+
+use std::time::Duration;
+
+use super::{Action, Planned, address};
+use crate::aws::{ApiError, call, explain};
+use crate::engine::context::Context;
+use crate::engine::retry::{Backoff, patiently};
+use crate::error::Result;
+
+/// What to do: have the address lead to the instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change;
+
+/// The address must lead to `instance` (none yet: to the one that will be launched).
+pub fn diff(instance: Option<&str>, address: Option<&address::State>) -> Option<Planned<Change>> {
+    let leads = address.and_then(|address| address.instance.as_deref());
+    match (address, leads, instance) {
+        (_, Some(leads), Some(instance)) if leads == instance => None,
+        (Some(address), Some(leads), _) => {
+            Some(Planned::new(Action::Update, vec![format!("{} leads to {leads}", address.ip)], Change))
+        }
+        _ => Some(Planned::create("no address leads to the instance", Change)),
+    }
+}
+
+/// Does it; says what stands then. An instance that has only just been launched is not ready for an address for some
+/// seconds, and one that was just made may be unknown.
+pub async fn apply(context: &Context, _: Change) -> Result<String> {
+    let instance = context.instance()?;
+    let backoff = Backoff::polling(Duration::from_secs(120), Duration::from_secs(2));
+    let not_yet = |error: &ApiError| {
+        !context.interrupted()
+            && error.is(&["InvalidInstanceID", "IncorrectInstanceState", "InvalidInstanceID.NotFound", GONE])
+    };
+    let associated = patiently(backoff, not_yet, || async {
+        let id = context.address().map(|(id, _)| id).unwrap_or_default();
+        let request = || {
+            let associate = context.aws.ec2.associate_address().allocation_id(&id).instance_id(&instance);
+            associate.allow_reassociation(true).send()
+        };
+        let answer = call("ec2:AssociateAddress", request).await;
+        if answer.as_ref().is_err_and(|error| error.is(&[GONE])) {
+            look_again(context).await;
+        }
+        answer
+    });
+    associated.await.map_err(|error| explain(format!("the address cannot be led to {instance}"), &error))?;
+    let (_, ip) = context.address()?;
+    Ok(format!("{ip} leads to {instance}"))
+}
+
+const GONE: &str = "InvalidAllocationID.NotFound";
+
+/// Of two addresses that two `up`s made at once, one went: it may have been ours. What cannot be seen now is seen at the
+/// next try.
+async fn look_again(context: &Context) {
+    if let Ok(found) = address::observe(&context.aws, &context.name).await
+        && let Some(other) = address::pick(&found, |_| true)
+    {
+        context.set_address(&other.id, other.ip);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::resources::Tags;
+
+    #[test]
+    fn only_one_that_leads_elsewhere_is_moved() {
+        let mut address = address::State {
+            id: "eipalloc-1".into(),
+            ip: Ipv4Addr::new(203, 0, 113, 1),
+            instance: Some("i-1".into()),
+            association: Some("eipassoc-1".into()),
+            tags: Tags::new(),
+        };
+        assert_eq!(diff(Some("i-1"), Some(&address)), None);
+        assert_eq!(diff(Some("i-2"), Some(&address)).unwrap().reasons, ["203.0.113.1 leads to i-1"]);
+        address.instance = None;
+        assert_eq!(diff(Some("i-1"), Some(&address)).unwrap().action, Action::Create);
+        assert!(diff(None, None).is_some());
+    }
+}

@@ -1,0 +1,213 @@
+//! What the security group lets in: the app's port from the allowed blocks and nothing else.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair};
+use ipnet::IpNet;
+
+use super::{Action, Planned};
+use crate::aws::{ApiError, call, explain};
+use crate::engine::context::Context;
+use crate::engine::retry::{Backoff, patiently};
+use crate::error::Result;
+
+/// One permission for one source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// `tcp`, `udp`, `icmp`, or `-1` for everything.
+    pub protocol: String,
+    /// The first port; -1 for all.
+    pub from: i32,
+    /// The last port; -1 for all.
+    pub to: i32,
+    /// Who is let in.
+    pub source: Source,
+}
+
+/// Who is let in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A block of addresses.
+    Block(IpNet),
+    /// Members of another security group.
+    Group(String),
+    /// A managed prefix list.
+    PrefixList(String),
+}
+
+impl Rule {
+    /// TCP to one port from one block.
+    pub fn tcp(port: u16, block: IpNet) -> Self {
+        let port = i32::from(port);
+        Self { protocol: "tcp".into(), from: port, to: port, source: Source::Block(block) }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.source {
+            Source::Block(block) => block.to_string(),
+            Source::Group(id) | Source::PrefixList(id) => id.clone(),
+        };
+        match (self.protocol.as_str(), self.from == self.to) {
+            ("-1", _) => write!(f, "everything from {source}"),
+            (protocol, true) => write!(f, "{protocol} {} from {source}", self.from),
+            (protocol, false) => write!(f, "{protocol} {}-{} from {source}", self.from, self.to),
+        }
+    }
+}
+
+/// As a person reads them.
+pub fn list<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> String {
+    rules.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What to do: let these in, and those no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Not let in yet.
+    pub authorize: Vec<Rule>,
+    /// Let in, and not wanted.
+    pub revoke: Vec<Rule>,
+}
+
+/// What is to be done so that exactly `rules` are let in. `have`: none if the group itself is still to be made.
+pub fn diff(rules: &BTreeSet<Rule>, have: Option<&BTreeSet<Rule>>) -> Option<Planned<Change>> {
+    let nothing = BTreeSet::new();
+    let let_in = have.unwrap_or(&nothing);
+    let authorize: Vec<Rule> = rules.difference(let_in).cloned().collect();
+    let revoke: Vec<Rule> = let_in.difference(rules).cloned().collect();
+    let mut reasons: Vec<String> = authorize.iter().map(|rule| format!("does not let in {rule}")).collect();
+    reasons.extend(revoke.iter().map(|rule| format!("lets in {rule}")));
+    let action = if have.is_none() { Action::Create } else { Action::Update };
+    (!reasons.is_empty()).then(|| Planned::new(action, reasons, Change { authorize, revoke }))
+}
+
+/// Does it; says what stands then. What is too much goes first: nobody is let in a moment longer than wanted.
+pub async fn apply(context: &Context, change: Change) -> Result<String> {
+    let group = context.group()?;
+    permit(context, &group, &change.revoke, Permit::Revoke).await?;
+    permit(context, &group, &change.authorize, Permit::Authorize).await?;
+    let said = [("lets in ", &change.authorize), ("no longer lets in ", &change.revoke)]
+        .into_iter()
+        .filter(|(_, rules)| !rules.is_empty())
+        .map(|(words, rules)| format!("{words}{}", list(rules)));
+    Ok(format!("{group} {}", said.collect::<Vec<_>>().join(", ")))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Permit {
+    Authorize,
+    Revoke,
+}
+
+/// All at once. Where some are as wanted already, EC2 refuses the whole list: then it is one after the other.
+async fn permit(context: &Context, group: &str, rules: &[Rule], permit: Permit) -> Result<()> {
+    let already = |error: &ApiError| error.is(&["InvalidPermission.Duplicate", "InvalidPermission.NotFound"]);
+    let failed = |rules: &[Rule], error: &ApiError| {
+        explain(format!("the security group's rule ({}) cannot be changed", list(rules)), error)
+    };
+    match send(context, group, rules, permit).await {
+        Err(error) if already(&error) && rules.len() > 1 => {}
+        Err(error) if !already(&error) => return Err(failed(rules, &error)),
+        _ => return Ok(()),
+    }
+    for rule in rules {
+        match send(context, group, std::slice::from_ref(rule), permit).await {
+            Err(error) if !already(&error) => return Err(failed(std::slice::from_ref(rule), &error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A group that was just made may be unknown to the next call for a moment.
+async fn send(context: &Context, group: &str, rules: &[Rule], permit: Permit) -> Result<(), ApiError> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let ec2 = &context.aws.ec2;
+    let permissions: Vec<IpPermission> = rules.iter().map(permission).collect();
+    let permissions = || Some(permissions.clone());
+    let unknown_yet = |error: &ApiError| error.is(&["InvalidGroup.NotFound"]);
+    patiently(Backoff::new(Duration::from_secs(30)), unknown_yet, || async {
+        match permit {
+            Permit::Authorize => {
+                let request =
+                    || ec2.authorize_security_group_ingress().group_id(group).set_ip_permissions(permissions()).send();
+                call("ec2:AuthorizeSecurityGroupIngress", request).await.map(|_| ())
+            }
+            Permit::Revoke => {
+                let request =
+                    || ec2.revoke_security_group_ingress().group_id(group).set_ip_permissions(permissions()).send();
+                call("ec2:RevokeSecurityGroupIngress", request).await.map(|_| ())
+            }
+        }
+    })
+    .await
+}
+
+/// A permission as EC2 shows it may stand for many rules.
+pub fn rules(permission: &IpPermission) -> Vec<Rule> {
+    let protocol = permission.ip_protocol.clone().unwrap_or_default();
+    let (from, to) = (permission.from_port.unwrap_or(-1), permission.to_port.unwrap_or(-1));
+    let blocks = permission.ip_ranges().iter().filter_map(|range| range.cidr_ip());
+    let blocks = blocks.chain(permission.ipv6_ranges().iter().filter_map(|range| range.cidr_ipv6()));
+    let blocks = blocks.filter_map(|block| block.parse().ok()).map(Source::Block);
+    let groups = permission.user_id_group_pairs().iter().filter_map(|pair| pair.group_id.clone()).map(Source::Group);
+    let lists =
+        permission.prefix_list_ids().iter().filter_map(|list| list.prefix_list_id.clone()).map(Source::PrefixList);
+    blocks.chain(groups).chain(lists).map(|source| Rule { protocol: protocol.clone(), from, to, source }).collect()
+}
+
+fn permission(rule: &Rule) -> IpPermission {
+    let permission = IpPermission::builder().ip_protocol(&rule.protocol).from_port(rule.from).to_port(rule.to);
+    match &rule.source {
+        Source::Block(IpNet::V4(block)) => permission.ip_ranges(IpRange::builder().cidr_ip(block.to_string()).build()),
+        Source::Block(IpNet::V6(block)) => {
+            permission.ipv6_ranges(Ipv6Range::builder().cidr_ipv6(block.to_string()).build())
+        }
+        Source::Group(id) => permission.user_id_group_pairs(UserIdGroupPair::builder().group_id(id).build()),
+        Source::PrefixList(id) => permission.prefix_list_ids(PrefixListId::builder().prefix_list_id(id).build()),
+    }
+    .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(port: u16, block: &str) -> Rule {
+        Rule::tcp(port, block.parse().unwrap())
+    }
+
+    #[test]
+    fn as_wanted_is_kept() {
+        let rules = BTreeSet::from([rule(80, "0.0.0.0/0")]);
+        assert_eq!(diff(&rules, Some(&rules)), None);
+    }
+
+    #[test]
+    fn a_rule_too_many_is_revoked_and_a_missing_one_authorized() {
+        let (want, have) = (BTreeSet::from([rule(80, "0.0.0.0/0")]), BTreeSet::from([rule(22, "0.0.0.0/0")]));
+        let planned = diff(&want, Some(&have)).unwrap();
+        assert_eq!(planned.reasons, ["does not let in tcp 80 from 0.0.0.0/0", "lets in tcp 22 from 0.0.0.0/0"]);
+        let Change { authorize, revoke } = planned.change;
+        assert_eq!((authorize, revoke), (vec![rule(80, "0.0.0.0/0")], vec![rule(22, "0.0.0.0/0")]));
+    }
+
+    #[test]
+    fn every_kind_of_source_survives_the_way_to_ec2_and_back() {
+        for source in [
+            Source::Block("10.0.0.0/8".parse().unwrap()),
+            Source::Block("2001:db8::/32".parse().unwrap()),
+            Source::Group("sg-2".into()),
+            Source::PrefixList("pl-1".into()),
+        ] {
+            let rule = Rule { protocol: "udp".into(), from: 1, to: 2, source };
+            assert_eq!(rules(&permission(&rule)), [rule]);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! An AWS account for one cell after the other: an emulator that is emptied between them, the proxy before it, and the
+//! real binary that takes both for AWS.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use devopsctl::aws::{Aws, Settings};
+use devopsctl::sandbox::{IDLE, MACHINES, OWNER};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+use crate::proxy::{Calls, Proxy, Trap};
+
+/// The deployment that most cells are about.
+pub const NAME: &str = "hello";
+/// The region.
+pub const REGION: &str = "us-east-1";
+/// After this long a command hangs.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// One account.
+pub struct Account {
+    /// AWS past command and proxy.
+    pub aws: Aws,
+    root: TempDir,
+    handle: Value,
+    proxy: Proxy,
+    http: reqwest::Client,
+}
+
+/// What a command did.
+pub struct Ran {
+    /// Its exit code. `None`: it was killed.
+    pub code: Option<i32>,
+    /// What it said, on both streams.
+    pub said: String,
+    /// What it called; of several commands that ran at once, what all of them called.
+    pub calls: Calls,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A command line and what it reads.
+#[derive(Clone, Copy)]
+pub struct Line<'a> {
+    pub words: &'a str,
+    pub input: &'a str,
+    /// The project's folder in the account's.
+    pub project: &'a str,
+}
+
+impl Account {
+    /// An emulator of its own, whose instances never boot and whose AWS does everything at once.
+    pub async fn start() -> Self {
+        // Short, because a Unix socket's path may not be long.
+        let root = tempfile::Builder::new().prefix("dm").tempdir_in("/tmp").unwrap();
+        let mut start = command(&root, "s");
+        start.args(["sandbox", "start"]).env(MACHINES, "off").env(IDLE, "3600").env("DEVOPSCTL_SANDBOX_DELAYS", "0");
+        let output = start.output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = fs::read_to_string(root.path().join("s/devopsctl/sandbox/sandbox.json")).unwrap();
+        let handle: Value = serde_json::from_str(&text).unwrap();
+        let settings = Settings { region: Some(REGION.into()), profile: None };
+        let aws = Aws::sandbox(&settings, serde_json::from_str(&text).unwrap());
+        let endpoint = handle["endpoint"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { aws, proxy: Proxy::start(endpoint).await, root, handle, http }
+    }
+
+    /// Nothing stands, and nothing is known here either.
+    pub async fn reset(&self) {
+        self.control("emulator/reset").await;
+        self.control("emulator/delays?all=0").await;
+        for folder in ["c", NAME, "other"] {
+            // It may not be there, which is what is wanted.
+            let _ = fs::remove_dir_all(self.root.path().join(folder));
+        }
+        self.project(NAME, "t3.micro");
+    }
+
+    /// Asks the sandbox itself.
+    pub async fn control(&self, call: &str) {
+        let url = format!("{}/_devopsctl/{call}", self.handle["endpoint"].as_str().unwrap());
+        let secret = self.handle["control"].as_str().unwrap();
+        let answer = self.http.get(url).header("x-devopsctl-sandbox", secret).send().await.unwrap();
+        assert!(answer.status().is_success(), "{call}: {}", answer.status());
+    }
+
+    /// The example as it stands in the repository, under this name and on this type of instance.
+    pub fn project(&self, name: &str, kind: &str) {
+        let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("app"), self.root.path().join(name));
+        fs::create_dir_all(to.join("app")).unwrap();
+        for file in ["app.py", "requirements.txt"] {
+            fs::copy(from.join(file), to.join("app").join(file)).unwrap();
+        }
+        let text = format!("name: {name}\napp: {{path: app}}\ninstance: {{type: {kind}}}\n");
+        fs::write(to.join("deploy.yaml"), text).unwrap();
+    }
+
+    /// Runs one command line to its end.
+    pub async fn run(&self, line: Line<'_>, trap: Option<Trap>) -> Ran {
+        let mut ran = self.run_all(&[line], trap).await;
+        ran.remove(0)
+    }
+
+    /// Runs them all at once. What they called is with the first.
+    pub async fn run_all(&self, lines: &[Line<'_>], trap: Option<Trap>) -> Vec<Ran> {
+        let began = Instant::now();
+        let children = self.proxy.begin(trap, || lines.iter().map(|line| self.spawn(line)).collect());
+        let ended =
+            futures_util::future::join_all(children.into_iter().zip(lines).map(|(child, line)| finish(child, line)));
+        let outputs = ended.await;
+        let took = began.elapsed();
+        let mut calls = Some(self.proxy.end().await);
+        let ran = outputs.into_iter().map(|output| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let said = text(&output.stderr) + &text(&output.stdout);
+            Ran { code: output.status.code(), said, calls: calls.take().unwrap_or_default(), took }
+        });
+        ran.collect()
+    }
+
+    fn spawn(&self, line: &Line<'_>) -> Child {
+        let mut command = command(&self.root, "c");
+        let key = |name: &str| self.handle[name].as_str().unwrap();
+        command
+            .args(line.words.split_whitespace())
+            .current_dir(self.root.path().join(line.project))
+            .env("AWS_ENDPOINT_URL", format!("http://{}", self.proxy.address))
+            .env("AWS_ACCESS_KEY_ID", key("access_key"))
+            .env("AWS_SECRET_ACCESS_KEY", key("secret_key"))
+            .env("AWS_REGION", REGION)
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let mut stop = command(&self.root, "s").into_std();
+        // Without it, it ends with this process; its folder goes in any case.
+        let _ = stop.args(["sandbox", "stop"]).output();
+    }
+}
+
+/// The binary, without the settings of whoever runs the tests.
+fn command(root: &TempDir, state: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devopsctl"));
+    let foreign: BTreeMap<_, _> = env::vars_os().collect();
+    for name in foreign.keys().filter(|name| name.to_string_lossy().starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    command
+        .env_remove("RUST_LOG")
+        .env_remove("CARGO")
+        .env("XDG_STATE_HOME", root.path().join(state))
+        .env("AWS_CONFIG_FILE", root.path().join("no-config"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", root.path().join("no-credentials"))
+        .env(OWNER, std::process::id().to_string())
+        .stdin(Stdio::null());
+    command
+}
+
+async fn finish(mut child: Child, line: &Line<'_>) -> Output {
+    // A command that is killed before it reads is no fault of the pipe.
+    let _ = child.stdin.take().unwrap().write_all(line.input.as_bytes()).await;
+    match tokio::time::timeout(HANGS, child.wait_with_output()).await {
+        Ok(output) => output.unwrap(),
+        Err(_) => panic!("{} has not ended after {HANGS:?}", line.words),
+    }
+}

@@ -1,0 +1,69 @@
+//! What a request is in AWS's words: service and action, read from the request alone.
+
+use crate::wire::Message;
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Such as `ec2:RunInstances`; for S3, whose requests bear no name, `s3:PUT bucket?policy`.
+    pub action: String,
+    /// Whether its answer has a head alone.
+    pub head_only: bool,
+    /// Tells a call that is sent again from another of the same action: path and body.
+    pub content: Vec<u8>,
+}
+
+/// How a service writes its errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Ec2,
+    Query,
+    Json,
+    S3,
+}
+
+impl Call {
+    /// Reads it.
+    pub fn of(request: &Message) -> Self {
+        let line = request.first_line();
+        let mut words = line.split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let signed = request.header("authorization").unwrap_or_default();
+        let scope = signed.split_once("Credential=").map_or("", |(_, scope)| scope);
+        let service = scope.split('/').nth(3).unwrap_or("nobody").to_owned();
+        let form = String::from_utf8_lossy(&request.body).into_owned();
+        let name = match request.header("x-amz-target") {
+            Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
+            None if service == "s3" => s3(method, target),
+            None => form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned(),
+        };
+        let head_only = method == "HEAD";
+        Self { action: format!("{service}:{name}"), head_only, content: [target.as_bytes(), &request.body].concat() }
+    }
+
+    /// Whether AWS is otherwise after it.
+    pub fn changes(&self) -> bool {
+        let (_, name) = self.action.split_once(':').unwrap_or_default();
+        !["Describe", "Get", "List", "GET ", "HEAD "].iter().any(|verb| name.starts_with(verb))
+    }
+
+    /// How its service writes errors.
+    pub fn dialect(&self) -> Dialect {
+        match self.action.split(':').next() {
+            Some("ec2") => Dialect::Ec2,
+            Some("ssm") => Dialect::Json,
+            Some("s3") => Dialect::S3,
+            _ => Dialect::Query,
+        }
+    }
+}
+
+/// Method, whether it is about a bucket or an object, and the sub-resource.
+fn s3(method: &str, target: &str) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let object = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
+    let first = query.split(['&', '=']).next().unwrap_or_default();
+    let what = if object { "object" } else { "bucket" };
+    // `x-id` is the SDK's own note on the request.
+    if first.is_empty() || first == "x-id" { format!("{method} {what}") } else { format!("{method} {what}?{first}") }
+}

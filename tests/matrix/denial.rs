@@ -1,0 +1,76 @@
+//! What does not pass: no permission, credentials that have run out, limits, a lack of capacity. The command ends at once
+//! with words of its own, without having tried again, and goes on when the cause is gone.
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::crash::chosen;
+use crate::proxy::{Calls, Evil, Point, Trap};
+use crate::refusal::Why;
+use crate::scenario::{Outcome, Scenario, at_once, ended, ended_well};
+use crate::{Cell, Part};
+
+/// What may be said to every call: why, the exit code, and words of the message. An answer to HEAD has no body, so no
+/// code either: a 403 is plain enough, a 400 is not, and then any words will do.
+const COLUMNS: [(&str, Why, i32, &str); 2] = [
+    ("denied", Why::Denied, 5, "let an administrator allow"),
+    ("expired", Why::Expired, 5, "the AWS credentials have expired"),
+];
+
+/// What only one call may be told.
+const LIMITS: [(&str, &str, Why, &str); 4] = [
+    ("no capacity", "ec2:RunInstances", Why::Other(500, "InsufficientInstanceCapacity"), "no such instance free"),
+    ("vCPU limit", "ec2:RunInstances", Why::Other(400, "VcpuLimitExceeded"), "limit is reached"),
+    ("instance limit", "ec2:RunInstances", Why::Other(400, "InstanceLimitExceeded"), "limit is reached"),
+    ("address limit", "ec2:AllocateAddress", Why::Other(400, "AddressLimitExceeded"), "all Elastic IPs"),
+];
+
+/// What of it runs always.
+const FEW: [(Scenario, &str); 4] = [
+    (Scenario::Up, "ec2:DescribeInstances"),
+    (Scenario::Up, "iam:CreateRole"),
+    (Scenario::SetToken, "ssm:PutParameter"),
+    (Scenario::Down, "ec2:ReleaseAddress"),
+];
+
+/// The cells of one command, which makes these calls when it is left alone.
+pub fn cells(scenario: Scenario, calls: &Calls, part: Part) -> Vec<Cell> {
+    let cell = |point: Point, (column, why, code, words): (&'static str, Why, i32, &'static str)| Cell {
+        table: format!("refused: {}", scenario.title()),
+        row: point.to_string(),
+        column,
+        work: Box::new(move |account| {
+            let silent = why == Why::Expired && point.action.contains(":HEAD ");
+            let (code, words) = if silent { (1, "help:") } else { (code, words) };
+            let trap = Trap { point, evil: Evil::Refuse(why, usize::MAX) };
+            Box::pin(refused(account, scenario, trap, code, words))
+        }),
+    };
+    let points = chosen(scenario, calls.points(), &FEW, part);
+    let mut cells: Vec<Cell> =
+        points.into_iter().flat_map(|point| COLUMNS.map(|column| cell(point.clone(), column))).collect();
+    for (column, action, why, words) in LIMITS {
+        let point = Point { action: action.to_owned(), nth: 1 };
+        if calls.points().contains(&point) {
+            cells.push(cell(point, (column, why, 1, words)));
+        }
+    }
+    cells
+}
+
+async fn refused(account: Arc<Account>, scenario: Scenario, trap: Trap, code: i32, words: &str) -> Outcome {
+    let ran = scenario.sprung(&account, &trap).await?;
+    ended(&ran, "refused", code)?;
+    // What is shown is wrapped to the width of a terminal.
+    let said = ran.said.split_whitespace().collect::<Vec<_>>().join(" ").replace("│ ", "");
+    if !said.contains(words) {
+        return Err(format!("{words:?} is missing in:\n{}", ran.said));
+    }
+    if ran.calls.sent() != 1 {
+        return Err(format!("it was sent {} times", ran.calls.sent()));
+    }
+    at_once(&ran)?;
+    let again = scenario.run(&account, None).await;
+    ended_well(&again, "when the cause is gone")?;
+    scenario.check(&account).await
+}

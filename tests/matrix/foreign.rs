@@ -1,0 +1,232 @@
+//! What is not ours: of our name without our tag, or another deployment's. It is named where it is in the way, and it
+//! never changes.
+
+use std::sync::Arc;
+
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use aws_sdk_ssm::types::{ParameterType, ResourceTypeForTagging};
+use futures_util::future::BoxFuture;
+
+use crate::Cell;
+use crate::account::{Account, NAME};
+use crate::census::{Census, Wanted, census};
+use crate::scenario::{Outcome, Scenario, down, ended, ended_well, goes_away, is_settled, set_token, up};
+
+const COMMON: &str = "devopsctl-hello";
+const ROLE: &str = "devopsctl-hello-us-east-1";
+const TOKEN: &str = "/devopsctl/hello/token";
+const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
+const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
+
+type Test = fn(Arc<Account>) -> BoxFuture<'static, Outcome>;
+
+const TESTS: [(&str, &str, Test); 12] = [
+    ("security group", "somebody's", |account| Box::pin(in_the_way(account, Kind::Group))),
+    ("key pair", "somebody's", |account| Box::pin(in_the_way(account, Kind::Key))),
+    ("role", "somebody's", |account| Box::pin(in_the_way(account, Kind::Role))),
+    ("instance profile", "somebody's", |account| Box::pin(in_the_way(account, Kind::Profile))),
+    ("parameter", "somebody's", |account| Box::pin(in_the_way(account, Kind::Parameter))),
+    ("security group", "tag taken away", |account| Box::pin(untagged(account, Kind::Group))),
+    ("key pair", "tag taken away", |account| Box::pin(untagged(account, Kind::Key))),
+    ("parameter", "tag taken away", |account| Box::pin(untagged(account, Kind::Parameter))),
+    ("instance", "somebody's", |account| Box::pin(beside(account, Kind::Instance))),
+    ("address", "somebody's", |account| Box::pin(beside(account, Kind::Address))),
+    ("objects in the bucket", "somebody's", |account| Box::pin(bucket_in_use(account))),
+    ("another deployment", "somebody's", |account| Box::pin(two_deployments(account))),
+];
+
+/// The cells: all of them, always.
+pub fn cells() -> Vec<Cell> {
+    let cells = TESTS.iter().map(|(row, column, test)| Cell {
+        table: "not ours".to_owned(),
+        row: (*row).to_owned(),
+        column,
+        work: Box::new(|account| test(account)),
+    });
+    cells.collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Group,
+    Key,
+    Role,
+    Profile,
+    Parameter,
+    Instance,
+    Address,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Group | Kind::Key | Kind::Instance | Kind::Address => COMMON,
+            Kind::Role | Kind::Profile => ROLE,
+            Kind::Parameter => TOKEN,
+        }
+    }
+
+    /// Makes one of our name, as somebody would who knows nothing of us.
+    async fn make(self, account: &Account) {
+        let (ec2, iam, ssm) = (&account.aws.ec2, &account.aws.iam, &account.aws.ssm);
+        match self {
+            Kind::Group => {
+                let made = ec2.create_security_group().group_name(COMMON).description("of somebody else").send().await;
+                made.map(drop).unwrap();
+            }
+            Kind::Key => ec2.create_key_pair().key_name(COMMON).send().await.map(drop).unwrap(),
+            Kind::Role => {
+                let made = iam.create_role().role_name(ROLE).assume_role_policy_document(TRUST).send().await;
+                made.map(drop).unwrap();
+            }
+            Kind::Profile => {
+                iam.create_instance_profile().instance_profile_name(ROLE).send().await.map(drop).unwrap();
+            }
+            Kind::Parameter => {
+                let put = ssm.put_parameter().name(TOKEN).r#type(ParameterType::String).value("somebody's");
+                put.send().await.map(drop).unwrap();
+            }
+            Kind::Instance => {
+                let images = ec2.describe_images().send().await.unwrap();
+                let image = images.images()[0].image_id().unwrap_or_default();
+                let launch = ec2.run_instances().image_id(image).min_count(1).max_count(1);
+                launch.tag_specifications(named(ResourceType::Instance)).send().await.map(drop).unwrap();
+            }
+            Kind::Address => {
+                let made = ec2.allocate_address().tag_specifications(named(ResourceType::ElasticIp)).send().await;
+                made.map(drop).unwrap();
+            }
+        }
+    }
+
+    /// Takes our tag away from what stands.
+    async fn untag(self, account: &Account, stands: &Census) {
+        let ours = Tag::builder().key("devopsctl:name").build();
+        let id = match self {
+            Kind::Group => stands.groups[0].id.clone(),
+            Kind::Key => {
+                let keys = account.aws.ec2.describe_key_pairs().send().await.unwrap();
+                keys.key_pairs()[0].key_pair_id().unwrap_or_default().to_owned()
+            }
+            _ => {
+                let untag = account.aws.ssm.remove_tags_from_resource().resource_id(TOKEN).tag_keys("devopsctl:name");
+                untag.resource_type(ResourceTypeForTagging::Parameter).send().await.unwrap();
+                return;
+            }
+        };
+        account.aws.ec2.delete_tags().resources(id).tags(ours).send().await.unwrap();
+    }
+}
+
+/// The `Name` that ours has, and no tag of ours.
+fn named(kind: ResourceType) -> TagSpecification {
+    TagSpecification::builder().resource_type(kind).tags(Tag::builder().key("Name").value(COMMON).build()).build()
+}
+
+fn same(before: &Census, after: &Census, when: &str) -> Outcome {
+    if before == after { Ok(()) } else { Err(format!("{when}\n{before:?}\nbecame\n{after:?}")) }
+}
+
+fn says(said: &str, words: &str) -> Outcome {
+    // What is shown is wrapped to the width of a terminal.
+    let plain = |text: &str| text.split_whitespace().filter(|word| *word != "│").collect::<String>();
+    if plain(said).contains(&plain(words)) { Ok(()) } else { Err(format!("{words:?} is missing in:\n{said}")) }
+}
+
+/// It bears a name that only one can bear.
+async fn in_the_way(account: Arc<Account>, kind: Kind) -> Outcome {
+    account.reset().await;
+    kind.make(&account).await;
+    let before = census(&account.aws).await;
+    let ran = account.run(up(NAME), None).await;
+    ended(&ran, "up", 1)?;
+    says(&ran.said, kind.name())?;
+    says(&ran.said, "is not ours")?;
+    same(&before, &census(&account.aws).await, "by up")?;
+    if kind == Kind::Parameter {
+        let ran = account.run(set_token(NAME, "a-token-for-nobody"), None).await;
+        ended(&ran, "set-token", 1)?;
+        same(&before, &census(&account.aws).await, "by set-token")?;
+    }
+    let ran = account.run(down(NAME), None).await;
+    ended_well(&ran, "down")?;
+    says(&ran.said, "is not ours and is left alone")?;
+    same(&before, &census(&account.aws).await, "by down")
+}
+
+/// Somebody has taken it over: from then on it is his.
+async fn untagged(account: Arc<Account>, kind: Kind) -> Outcome {
+    Scenario::Down.prepare(&account).await?;
+    let stands = census(&account.aws).await;
+    kind.untag(&account, &stands).await;
+    let before = census(&account.aws).await;
+    let ran = account.run(up(NAME), None).await;
+    ended(&ran, "up", 1)?;
+    says(&ran.said, kind.name())?;
+    says(&ran.said, "is not ours")?;
+    same(&before, &census(&account.aws).await, "by up")?;
+    ended_well(&account.run(down(NAME), None).await, "down")?;
+    let mut left = Census::default();
+    match kind {
+        Kind::Group => left.groups = before.groups,
+        Kind::Key => left.key_pairs = before.key_pairs,
+        _ => left.parameters = before.parameters,
+    }
+    same(&left, &census(&account.aws).await, "what should be left, after down")
+}
+
+/// It only looks like ours: `up` makes its own beside it.
+async fn beside(account: Arc<Account>, kind: Kind) -> Outcome {
+    account.reset().await;
+    kind.make(&account).await;
+    let before = census(&account.aws).await;
+    ended_well(&account.run(up(NAME), None).await, "up")?;
+    let mut stands = census(&account.aws).await;
+    stands.instances.retain(|instance| !before.instances.contains(instance));
+    stands.addresses.retain(|address| !before.addresses.contains(address));
+    stands.holds(&[Wanted { name: NAME, kind: "t3.micro", token: None }])?;
+    is_settled(&account).await?;
+    ended_well(&account.run(down(NAME), None).await, "down")?;
+    same(&before, &census(&account.aws).await, "by up and down")
+}
+
+/// The bucket serves all of an account's region: what others have in it stays, and so does it.
+async fn bucket_in_use(account: Arc<Account>) -> Outcome {
+    account.reset().await;
+    let s3 = &account.aws.s3;
+    s3.create_bucket().bucket(BUCKET).send().await.unwrap();
+    for key in ["hello2/releases/1.tar.gz", "hell", "notes.txt"] {
+        s3.put_object().bucket(BUCKET).key(key).body(b"somebody's".to_vec().into()).send().await.unwrap();
+    }
+    let before = census(&account.aws).await;
+    ended_well(&account.run(up(NAME), None).await, "up")?;
+    ended_well(&account.run(down(NAME), None).await, "down")?;
+    let after = census(&account.aws).await;
+    let objects = |census: &Census| census.buckets.first().map(|bucket| bucket.objects.clone());
+    if objects(&before) != objects(&after) {
+        return Err(format!("{:?} became {:?}", before.buckets, after.buckets));
+    }
+    Census { buckets: Vec::new(), ..after }.is_empty()
+}
+
+/// Two in one account, brought up at once: neither sees the other.
+async fn two_deployments(account: Arc<Account>) -> Outcome {
+    account.reset().await;
+    account.project("other", "t3.micro");
+    for ran in account.run_all(&[up(NAME), up("other")], None).await {
+        ended_well(&ran, "up beside another's")?;
+    }
+    let [hello, other] = [NAME, "other"].map(|name| Wanted { name, kind: "t3.micro", token: None });
+    let both = census(&account.aws).await;
+    both.holds(&[hello, other.clone()])?;
+    is_settled(&account).await?;
+    ended_well(&account.run(down(NAME), None).await, "down")?;
+    let left = census(&account.aws).await;
+    left.holds(&[other])?;
+    let theirs = both.parameters.iter().filter(|parameter| left.parameters.contains(parameter)).count();
+    if theirs != 1 {
+        return Err(format!("the other's token was touched: {:?}", left.parameters));
+    }
+    ended_well(&account.run(down("other"), None).await, "the other's down")?;
+    goes_away(&account).await
+}

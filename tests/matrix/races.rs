@@ -1,0 +1,147 @@
+//! Commands at once: what stands afterwards is what some order of them could have given, and nothing is doubled.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::account::{Account, Line, NAME, Ran};
+use crate::census::{Census, Wanted, census};
+use crate::scenario::{Outcome, Scenario, down, ended_well, goes_away, is_settled, set_token, up};
+use crate::{Cell, Part};
+
+type Race = fn(Arc<Account>, bool) -> BoxFuture<'static, Outcome>;
+
+/// All of them; each is run several times, because no two runs meet in the same way.
+const RACES: [(&str, Race); 8] = [
+    ("two up from nothing", |account, slow| Box::pin(two_up(account, slow, Scenario::Up))),
+    ("two up that replace", |account, slow| Box::pin(two_up(account, slow, Scenario::Replace))),
+    ("up as soon as down has returned", |account, slow| Box::pin(up_after_down(account, slow))),
+    ("up and down, from nothing", |account, slow| Box::pin(up_and_down(account, slow, Scenario::Up))),
+    ("up and down, where it stands", |account, slow| Box::pin(up_and_down(account, slow, Scenario::Down))),
+    ("set-token and up, from nothing", |account, slow| Box::pin(set_token_and_up(account, slow, Scenario::Up))),
+    ("set-token and up that replaces", |account, slow| Box::pin(set_token_and_up(account, slow, Scenario::Replace))),
+    ("ten set-token", |account, slow| Box::pin(ten_set_token(account, slow))),
+];
+/// Whether AWS takes its time over everything, as it really does, or does all at once.
+const ROUNDS: [(&str, bool); 6] =
+    [("1st", false), ("2nd", false), ("3rd", false), ("1st, slow", true), ("2nd, slow", true), ("3rd, slow", true)];
+const SLOW: &str =
+    "emulator/delays?unknown=0.1&pending=0.2&shutting-down=0.2&interface=0.2&tags=1&profile=0.4&bucket=0.4";
+
+/// The cells: every race, the first round or all.
+pub fn cells(part: Part) -> Vec<Cell> {
+    let rounds = if part == Part::All { &ROUNDS[..] } else { &ROUNDS[..1] };
+    let cells = RACES.iter().flat_map(|(row, race)| {
+        rounds.iter().map(|(column, slow)| Cell {
+            table: "raced".to_owned(),
+            row: (*row).to_owned(),
+            column,
+            work: Box::new(|account| race(account, *slow)),
+        })
+    });
+    cells.collect()
+}
+
+async fn begin(account: &Account, from: Scenario, slow: bool) -> Outcome {
+    from.prepare(account).await?;
+    if slow {
+        account.control(SLOW).await;
+    }
+    Ok(())
+}
+
+/// One may end with an error, because the other has changed things under it: in words, and with the code for that.
+fn ended_in_words(ran: &Ran, which: &str) -> Outcome {
+    if ran.code == Some(1) && ran.said.contains("help:") && !ran.said.contains("devopsctl itself failed") {
+        return Ok(());
+    }
+    ended_well(ran, which)
+}
+
+/// The deployment as it is to be after it.
+fn wanted(from: Scenario, token: Option<&str>) -> Wanted<'_> {
+    let kind = if from == Scenario::Replace { "t3.small" } else { "t3.micro" };
+    Wanted { name: NAME, kind, token }
+}
+
+fn holds(stands: &Census, wanted: &Wanted<'_>, when: &str) -> Outcome {
+    stands.holds(std::slice::from_ref(wanted)).map_err(|why| format!("{when}: {why}"))
+}
+
+/// After one more `up` all is right, and `down` leaves nothing.
+async fn comes_right(account: &Account, wanted: &Wanted<'_>) -> Outcome {
+    ended_well(&account.run(up(NAME), None).await, "up after it")?;
+    holds(&census(&account.aws).await, wanted, "after one more up")?;
+    is_settled(account).await?;
+    goes_away(account).await
+}
+
+async fn two_up(account: Arc<Account>, slow: bool, from: Scenario) -> Outcome {
+    begin(&account, from, slow).await?;
+    let ran = account.run_all(&[up(NAME), up(NAME)], None).await;
+    for one in &ran {
+        ended_in_words(one, "up beside up")?;
+    }
+    let stands = census(&account.aws).await;
+    let wanted = wanted(from, None);
+    comes_right(&account, &wanted).await?;
+    // Looked at last, so that what is wrong for good is told rather than what one more `up` mends.
+    if ran.iter().all(|one| one.code == Some(0)) {
+        holds(&stands, &wanted, "when both had returned")?;
+    }
+    Ok(())
+}
+
+/// What AWS still holds of what was deleted is waited out.
+async fn up_after_down(account: Arc<Account>, slow: bool) -> Outcome {
+    begin(&account, Scenario::Down, slow).await?;
+    ended_well(&account.run(down(NAME), None).await, "down")?;
+    ended_well(&account.run(up(NAME), None).await, "up after down")?;
+    let wanted = wanted(Scenario::Up, None);
+    holds(&census(&account.aws).await, &wanted, "when it had returned")?;
+    comes_right(&account, &wanted).await
+}
+
+async fn up_and_down(account: Arc<Account>, slow: bool, from: Scenario) -> Outcome {
+    begin(&account, from, slow).await?;
+    for one in account.run_all(&[up(NAME), down(NAME)], None).await {
+        ended_in_words(&one, "up beside down")?;
+    }
+    comes_right(&account, &wanted(Scenario::Up, None)).await?;
+    // And the other way round: whatever the two left, down takes away.
+    begin(&account, from, slow).await?;
+    for one in account.run_all(&[up(NAME), down(NAME)], None).await {
+        ended_in_words(&one, "up beside down")?;
+    }
+    goes_away(&account).await
+}
+
+/// In either order it is the token that was set, and the instance was told its version.
+async fn set_token_and_up(account: Arc<Account>, slow: bool, from: Scenario) -> Outcome {
+    const TOKEN: &str = "a-token-set-beside-up";
+    begin(&account, from, slow).await?;
+    for one in account.run_all(&[set_token(NAME, TOKEN), up(NAME)], None).await {
+        ended_well(&one, "set-token beside up")?;
+    }
+    let stands = census(&account.aws).await;
+    let wanted = wanted(from, Some(TOKEN));
+    comes_right(&account, &wanted).await?;
+    holds(&stands, &wanted, "when both had returned")
+}
+
+async fn ten_set_token(account: Arc<Account>, slow: bool) -> Outcome {
+    begin(&account, Scenario::Down, slow).await?;
+    let tokens: Vec<String> = (0..10).map(|number| format!("token-number-{number}")).collect();
+    let lines: Vec<Line<'_>> = tokens.iter().map(|token| set_token(NAME, token)).collect();
+    for one in account.run_all(&lines, None).await {
+        ended_well(&one, "set-token beside nine others")?;
+    }
+    let stands = census(&account.aws).await;
+    let value = stands.parameters.first().map(|parameter| parameter.value.clone()).unwrap_or_default();
+    let Some(token) = tokens.iter().find(|token| value.contains(&format!("\"{token}\""))) else {
+        return Err(format!("the token is none of the ten: {value}"));
+    };
+    let wanted = wanted(Scenario::SetToken, Some(token));
+    holds(&stands, &wanted, "when all had returned")?;
+    comes_right(&account, &wanted).await
+}

@@ -1,0 +1,148 @@
+//! The commands under test: how an account stands before each, the command itself, and what must stand after it.
+
+use std::time::Duration;
+
+use crate::account::{Account, Line, NAME, Ran};
+use crate::census::{Wanted, census};
+use crate::proxy::{Calls, Trap};
+
+/// What a cell ends with: nothing, or what went wrong.
+pub type Outcome = Result<(), String>;
+
+/// A command in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// `up` from nothing.
+    Up,
+    /// `up` for another type of instance.
+    Replace,
+    /// `set-token` for what runs.
+    SetToken,
+    /// `down` of what runs.
+    Down,
+}
+
+/// All of them.
+pub const ALL: [Scenario; 4] = [Scenario::Up, Scenario::SetToken, Scenario::Replace, Scenario::Down];
+/// The token that is set.
+const TOKEN: &str = "a-token-for-the-matrix";
+
+/// `up`, in the folder of a project.
+pub fn up(project: &str) -> Line<'_> {
+    Line { words: "up --no-wait --yes", input: "", project }
+}
+
+/// `down`, in the folder of a project.
+pub fn down(project: &str) -> Line<'_> {
+    Line { words: "down --yes", input: "", project }
+}
+
+/// `set-token`, in the folder of a project.
+pub fn set_token<'a>(project: &'a str, token: &'a str) -> Line<'a> {
+    Line { words: "set-token --stdin --no-wait", input: token, project }
+}
+
+impl Scenario {
+    /// What stands above its table.
+    pub fn title(self) -> &'static str {
+        match self {
+            Scenario::Up => "up",
+            Scenario::Replace => "replacing up",
+            Scenario::SetToken => "set-token",
+            Scenario::Down => "down",
+        }
+    }
+
+    /// The command.
+    pub fn line(self) -> Line<'static> {
+        match self {
+            Scenario::Up | Scenario::Replace => up(NAME),
+            Scenario::SetToken => set_token(NAME, TOKEN),
+            Scenario::Down => down(NAME),
+        }
+    }
+
+    /// Makes the account as it is before.
+    pub async fn prepare(self, account: &Account) -> Outcome {
+        account.reset().await;
+        if self != Scenario::Up {
+            ended_well(&account.run(up(NAME), None).await, "up before it")?;
+        }
+        if self == Scenario::Replace {
+            account.project(NAME, "t3.small");
+        }
+        Ok(())
+    }
+
+    /// Runs it.
+    pub async fn run(self, account: &Account, trap: Option<Trap>) -> Ran {
+        account.run(self.line(), trap).await
+    }
+
+    /// Prepares, and runs it into a trap. Steps that run at once do not always make the same calls, so a call that did
+    /// not come is waited for in another run.
+    pub async fn sprung(self, account: &Account, trap: &Trap) -> Result<Ran, String> {
+        for _ in 0..3 {
+            self.prepare(account).await?;
+            let ran = self.run(account, Some(trap.clone())).await;
+            if ran.calls.sprung() {
+                return Ok(ran);
+            }
+        }
+        Err("the call did not come in three runs".to_owned())
+    }
+
+    /// Looks at what it left.
+    pub async fn check(self, account: &Account) -> Outcome {
+        let stands = census(&account.aws).await;
+        let kind = if self == Scenario::Replace { "t3.small" } else { "t3.micro" };
+        let token = (self == Scenario::SetToken).then_some(TOKEN);
+        match self {
+            Scenario::Down => stands.is_empty(),
+            _ => stands.holds(&[Wanted { name: NAME, kind, token }]),
+        }
+    }
+
+    /// What it calls when nothing goes wrong.
+    pub async fn calls(self, account: &Account) -> Result<Calls, String> {
+        self.prepare(account).await?;
+        let ran = self.run(account, None).await;
+        ended_well(&ran, "without any fault")?;
+        self.check(account).await?;
+        Ok(ran.calls)
+    }
+}
+
+/// The command ended with 0.
+pub fn ended_well(ran: &Ran, which: &str) -> Outcome {
+    ended(ran, which, 0)
+}
+
+/// The command ended with this code, and not as programs end that break down.
+pub fn ended(ran: &Ran, which: &str, code: i32) -> Outcome {
+    let broken = ran.said.contains("devopsctl itself failed");
+    if ran.code == Some(code) && !broken {
+        return Ok(());
+    }
+    let how = ran.code.map_or("killed".to_owned(), |code| format!("code {code}"));
+    Err(format!("{which}: {how} after {:.1?} instead of {code}:\n{}", ran.took, ran.said.trim_end()))
+}
+
+/// It ended before anybody would have waited for a retry.
+pub fn at_once(ran: &Ran) -> Outcome {
+    if ran.took < Duration::from_secs(15) { Ok(()) } else { Err(format!("it took {:.1?}", ran.took)) }
+}
+
+/// All of it is gone after `down`.
+pub async fn goes_away(account: &Account) -> Outcome {
+    ended_well(&account.run(down(NAME), None).await, "down")?;
+    census(&account.aws).await.is_empty()
+}
+
+/// One more `up` has nothing to do.
+pub async fn is_settled(account: &Account) -> Outcome {
+    let ran = account.run(up(NAME), None).await;
+    ended_well(&ran, "up once more")?;
+    let changes = ran.calls.changes();
+    if changes.is_empty() { Ok(()) } else { Err(format!("up once more changes something: {changes:?}")) }
+}

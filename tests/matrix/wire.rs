@@ -1,0 +1,152 @@
+//! HTTP as bytes: one message after the other, exactly as it came. A parser that built the message anew would also build
+//! a new `Host`, and every signature would be wrong.
+
+use std::io::{Error, ErrorKind, Result};
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// A request or an answer, to the byte.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The head with its empty line.
+    pub head: Vec<u8>,
+    /// The body as it was framed.
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    /// The first line.
+    pub fn first_line(&self) -> String {
+        String::from_utf8_lossy(&self.head).lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.head).into_owned();
+        text.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        })
+    }
+
+    /// Everything, as it goes over the wire.
+    pub fn bytes(&self) -> Vec<u8> {
+        [&self.head[..], &self.body].concat()
+    }
+
+    /// What arrives of it when the connection breaks in the middle: half the body, or half the head if there is no more.
+    pub fn half(&self) -> Vec<u8> {
+        if self.body.is_empty() {
+            return self.head[..self.head.len() / 2].to_vec();
+        }
+        [&self.head[..], &self.body[..self.body.len() / 2]].concat()
+    }
+
+    fn chunked(&self) -> bool {
+        self.header("transfer-encoding").is_some_and(|how| how.eq_ignore_ascii_case("chunked"))
+    }
+}
+
+/// Reads messages from one side of a connection.
+pub struct Reader<R> {
+    from: R,
+    rest: Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// Nothing is read yet.
+    pub fn new(from: R) -> Self {
+        Self { from, rest: Vec::new() }
+    }
+
+    /// A request's or an answer's head, without its body. `None`: the other side has nothing more to say.
+    pub async fn head(&mut self) -> Result<Option<Message>> {
+        loop {
+            if let Some(end) = position(&self.rest, b"\r\n\r\n") {
+                return Ok(Some(Message { head: self.take(end + 4), body: Vec::new() }));
+            }
+            if !self.more().await? {
+                return if self.rest.is_empty() { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
+            }
+        }
+    }
+
+    /// The body that belongs to this head. Neither AWS nor its clients send one that only the connection's end bounds.
+    pub async fn body(&mut self, message: &mut Message) -> Result<()> {
+        if message.chunked() {
+            return self.chunks(message).await;
+        }
+        let length = message.header("content-length").map_or(Ok(0), |text| text.parse());
+        let length = length.map_err(|_| Error::from(ErrorKind::InvalidData))?;
+        message.body = self.exactly(length).await?;
+        Ok(())
+    }
+
+    /// An answer to this request; what only says "go on" is left out.
+    pub async fn answer(&mut self, method: &str) -> Result<Message> {
+        loop {
+            let mut answer = self.head().await?.ok_or(ErrorKind::UnexpectedEof)?;
+            let status = answer.first_line().split(' ').nth(1).unwrap_or_default().to_owned();
+            if status.starts_with('1') {
+                continue;
+            }
+            if method != "HEAD" && status != "204" && status != "304" {
+                self.body(&mut answer).await?;
+            }
+            return Ok(answer);
+        }
+    }
+
+    async fn chunks(&mut self, message: &mut Message) -> Result<()> {
+        loop {
+            let line = self.line().await?;
+            let text = String::from_utf8_lossy(&line).into_owned();
+            let size = usize::from_str_radix(text.split(';').next().unwrap_or_default().trim(), 16);
+            let size = size.map_err(|_| Error::from(ErrorKind::InvalidData))?;
+            message.body.extend(line);
+            if size == 0 {
+                break;
+            }
+            message.body.extend(self.exactly(size + 2).await?);
+        }
+        loop {
+            let trailer = self.line().await?;
+            message.body.extend(&trailer);
+            if trailer == b"\r\n" {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn line(&mut self) -> Result<Vec<u8>> {
+        loop {
+            if let Some(end) = position(&self.rest, b"\r\n") {
+                return Ok(self.take(end + 2));
+            }
+            if !self.more().await? {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    async fn exactly(&mut self, length: usize) -> Result<Vec<u8>> {
+        while self.rest.len() < length {
+            if !self.more().await? {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(self.take(length))
+    }
+
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        self.rest.drain(..length).collect()
+    }
+
+    async fn more(&mut self) -> Result<bool> {
+        Ok(self.from.read_buf(&mut self.rest).await? > 0)
+    }
+}
+
+fn position(bytes: &[u8], of: &[u8]) -> Option<usize> {
+    bytes.windows(of.len()).position(|window| window == of)
+}
