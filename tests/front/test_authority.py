@@ -70,6 +70,7 @@ def launch(cli, make_group):
     yield launch
     for instance in launched:
         until(lambda instance=instance: granted(cli("ec2").terminate_instances, InstanceIds=[instance]))
+    cli("ec2").delete_key_pair(KeyName=name)
 
 
 def image(ssm):
@@ -136,6 +137,7 @@ def test_a_launch_takes_nothing_of_others(ec2, launch, make_group):
     forbidden(launch, NetworkInterfaces=[])
     ec2.import_key_pair(KeyName="somebody", PublicKeyMaterial=KEY)
     assert "key-pair/" in forbidden(launch, KeyName="somebody")
+    ec2.delete_key_pair(KeyName="somebody")
 
 
 def test_a_call_that_is_not_in_the_policy_is_refused(cli, ec2, launch):
