@@ -109,7 +109,7 @@ impl Scope {
         let bucket = self.resource("s3", "", "", &format!("{}-{region}*", names::common(account)));
         vec![
             allow("Bucket", &of("s3", &BUCKET), vec![bucket.clone()]),
-            allow("Objects", &of("s3", &["DeleteObject", "GetObject", "PutObject"]), vec![format!("{bucket}/*")]),
+            allow("Objects", &of("s3", &["DeleteObject", "PutObject"]), vec![format!("{bucket}/*")]),
         ]
     }
 

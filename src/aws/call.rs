@@ -108,8 +108,6 @@ impl ApiError {
             match self.status {
                 None => Fault::Passing,
                 Some(status) if status >= 500 => Fault::Passing,
-                // A refused HEAD has no body that could say more.
-                Some(403) => Fault::Final,
                 // An answer that was cut off has a status but nothing in it that can be read.
                 Some(status) if status < 300 || self.code.is_empty() => Fault::Passing,
                 Some(_) => Fault::Final,
@@ -203,7 +201,6 @@ mod tests {
     fn what_is_wrong_stays_wrong() {
         assert_eq!(error("UnauthorizedOperation", Some(403)).fault(), Fault::Final);
         assert_eq!(error("InvalidParameterValue", Some(400)).fault(), Fault::Final);
-        assert_eq!(error("", Some(403)).fault(), Fault::Final);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What an AWS error means to a person, and what he can do about it.
 
 use super::{ApiError, Settings};
+use crate::cli::command;
 use crate::error::{Exit, Failure};
 
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
@@ -21,9 +22,7 @@ pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
 }
 
 fn advice(error: &ApiError) -> (Exit, String) {
-    // A refused HEAD has a status and no words.
-    let refused = error.is(&["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"])
-        || (error.code.is_empty() && error.status == Some(403));
+    let denied = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"];
     let clock = ["RequestTimeTooSkewed", "InvalidSignatureException"];
     let unknown = [
         "AuthFailure",
@@ -32,16 +31,20 @@ fn advice(error: &ApiError) -> (Exit, String) {
         "InvalidAccessKeyId",
         "SignatureDoesNotMatch",
     ];
-    if refused && error.message.contains("service control policy") {
+    if error.is(&denied) && error.message.contains("service control policy") {
         return (
             Exit::Denied,
             "your organisation forbids this; whoever runs AWS Organizations there can allow it".into(),
         );
     }
-    if refused {
+    if error.is(&denied) {
         return (
             Exit::Denied,
-            format!("let an administrator allow {} to you, or choose another --profile", error.action),
+            format!(
+                "let an administrator allow {} to you ({} prints all that is needed), or choose another --profile",
+                error.action,
+                command("policy")
+            ),
         );
     }
     if error.is(&EXPIRED) {

@@ -35,14 +35,8 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
     if !arguments.yes && !ui::confirm("Remove it all?")? {
         return Err(Failure::new(Exit::Interrupted, "nothing was changed, as you asked"));
     }
-    let context = Arc::new(Context::new(
-        session.aws.clone(),
-        &session.deployment,
-        &observed,
-        &plan,
-        None,
-        session.shared(),
-    ));
+    let context =
+        Arc::new(Context::new(session.aws.clone(), &session.deployment, &observed, &plan, None, session.shared()));
     execute(&context, plan).await?;
     let left = plan::down(&observe_all(session).await?);
     if !left.is_empty() {

@@ -110,7 +110,7 @@ impl Session {
     }
 
     fn shared(&self) -> Shared {
-        Shared { interrupt: self.interrupt.clone(), sink: self.ui.sink(), up: self.command("up") }
+        Shared { interrupt: self.interrupt.clone(), sink: self.ui.sink(), up: self.command("up"), fresh: None }
     }
 
     fn watch(&self) -> Watch<'_> {

@@ -3,16 +3,20 @@
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::{Session, deployment};
 use crate::cli::{Globals, SetToken};
+use crate::engine::context::{Context, Shared};
+use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
+use crate::engine::observe::Observed;
+use crate::engine::plan;
 use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
-use crate::resources::token::Document;
-use crate::resources::{Tags, address, doorbell, instance, token};
+use crate::resources::{Tags, address, instance, token};
 use crate::ui::{self, Ui};
 use crate::{names, secret};
 
@@ -31,39 +35,32 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
             address::observe(aws, name)
         )
     };
-    let (before, (_, foreign), instances, addresses) = session.interrupt.or(looked).await?;
+    let (before, (token, foreign), instances, addresses) = session.interrupt.or(looked).await?;
     if let Some(foreign) = foreign {
         return Err(foreign.refuse());
     }
-    let told = |version: i64| {
-        let version = version.to_string();
-        instance::alive(&instances).all(|instance| instance.tags.get(names::TAG_TOKEN) == Some(&version))
-    };
-    let same = before.as_ref().filter(|(document, _)| document.current == fresh).map(|(_, version)| *version);
-    if same.is_some_and(told) {
+    let observed = Observed { token, instances, addresses, ..Observed::default() };
+    // A run that was stopped halfway has stored it, and told nobody.
+    let stored = before.as_ref().filter(|(document, _)| document.current == fresh).map(|(_, version)| *version);
+    let mut tags: Tags = session.deployment.tags.clone();
+    tags.insert(names::TAG_NAME.into(), name.to_owned());
+    let plan = plan::rotation(&tags, &observed, stored);
+    if plan.is_empty() {
         session.ui.say("this is the token already; nothing was changed");
         return done(&session, None);
     }
-    let before = before.map(|(document, _)| document.current);
-    let mut tags: Tags = session.deployment.tags.clone();
-    tags.insert(names::TAG_NAME.into(), name.to_owned());
-    let version = match same {
-        // A run that was stopped halfway has stored it, and told nobody.
-        Some(version) => version,
-        None => token::write(aws, name, &Document::of(fresh.clone()), &tags, before.is_some()).await?,
-    };
-    let Some(instance) = instance::serving(&instances, &addresses) else {
-        session.ui.say(format!("✓ token: stored; {} will use it", session.command("up")));
+    let shared = Shared { fresh: Some(fresh.clone()), ..session.shared() };
+    let context = Arc::new(Context::new(aws.clone(), &session.deployment, &observed, &plan, None, shared));
+    execute(&context, plan).await?;
+    let version = context.token().unwrap_or_default();
+    let Some(instance) = instance::serving(&observed.instances, &observed.addresses) else {
+        session.ui.say(format!("{} will use it", session.command("up")));
         return done(&session, Some(version));
     };
-    // All that live are told: one that is about to take over must not come with the old token.
-    let all: Vec<&str> = instance::alive(&instances).map(|instance| instance.id.as_str()).collect();
-    let version = doorbell::tell(aws, name, &all, Tags::new(), version).await?;
-    session.ui.say(format!("✓ token: stored as version {version}, and the instance was told"));
     if !arguments.no_wait {
-        let ip = addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
+        let ip = observed.addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
         let ip = ip.map(|address| address.ip).or(instance.ip);
-        let before = before.as_deref().filter(|before| *before != fresh);
+        let before = before.as_ref().map(|(document, _)| document.current.as_str()).filter(|before| *before != fresh);
         let change = Rotation { fresh: &fresh, before, version };
         session.interrupt.or(in_force(&session, &instance.id, ip, change)).await?;
     }

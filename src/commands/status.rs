@@ -76,9 +76,10 @@ impl View<'_> {
         ));
         lines.push((
             "group",
-            self.observed.security_group.as_ref().map_or_else(none, |group| {
-                format!("{} lets in {}", group.id, ingress::list(&group.ingress))
-            }),
+            self.observed
+                .security_group
+                .as_ref()
+                .map_or_else(none, |group| format!("{} lets in {}", group.id, ingress::list(&group.ingress))),
         ));
         let others = instance::alive(&self.observed.instances).filter(|state| self.current != Some(*state));
         lines.extend(others.map(|state| ("also", format!("{} ({}, {})", state.id, state.kind, state.phase.name()))));

@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::plan::{self, Looked, Store};
 use super::Session;
+use super::plan::{Looked, Store, look, summary};
 use crate::cli::Up;
 use crate::engine::context::Context;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{self, Plan};
 use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
 use crate::release::Release;
-use crate::resources::{doorbell, instance, token};
+use crate::resources::{instance, token};
 use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
-    let looked = session.interrupt.or(plan::look(session, arguments.upgrade, Store::UnlessLaunching)).await?;
+    let looked = session.interrupt.or(look(session, arguments.upgrade, Store::UnlessLaunching)).await?;
     let plan = looked.plan(session, !arguments.no_wait);
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;
@@ -54,7 +54,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
 
 /// Shows what will be done; what cannot be taken back is asked about first.
 fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
-    plan::summary(plan).into_iter().for_each(|line| session.ui.say(line));
+    summary(plan).into_iter().for_each(|line| session.ui.say(line));
     if arguments.yes || !plan.steps.iter().any(|step| step.action.grave()) || ui::confirm("Go on?")? {
         return Ok(());
     }
@@ -80,7 +80,7 @@ fn ip_of(instances: &[instance::State], id: &str) -> Option<Ipv4Addr> {
     instances.iter().find(|instance| instance.id == id).and_then(|instance| instance.ip)
 }
 
-async fn healthy(session: &Session, context: &Context, release: &Release, url: Option<&str>) -> Result<()> {
+async fn healthy(session: &Session, context: &Arc<Context>, release: &Release, url: Option<&str>) -> Result<()> {
     let id = context.instance()?;
     let version = context.token().unwrap_or_default();
     let mut goal = Goal { release: Some(release.id.clone()), token: version, again: context.again() };
@@ -90,7 +90,9 @@ async fn healthy(session: &Session, context: &Context, release: &Release, url: O
         .ok_or_else(|| Failure::failed("the token is gone").next(session.command("set-token --generate")))?;
     // Somebody changed the token meanwhile: the new one is what must answer.
     if newest > report.token.unwrap_or_default() {
-        goal.token = doorbell::ring(&session.aws, session.name(), &[&id], Default::default()).await?;
+        context.set_token(newest);
+        execute(context, plan::rotated(&id)).await?;
+        goal.token = context.token().unwrap_or(newest);
         report = health::wait(&session.watch(), &id, &goal).await?;
     }
     tracing::debug!(token = report.token, "healthy");

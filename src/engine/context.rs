@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
 use super::interrupt::Interrupt;
 use super::observe::Observed;
@@ -39,10 +39,11 @@ pub struct Context {
     pub release: Option<Release>,
     /// Its image's id, if the region has it.
     image_id: Option<String>,
-    /// What else a launch has to know about the image: looked up once, as early as somebody asks.
-    image: OnceCell<Image>,
+    /// What else a launch has to know about the image, on its way.
+    image: Mutex<Option<JoinHandle<Result<Image>>>>,
     interrupt: Interrupt,
     sink: Arc<dyn Sink>,
+    fresh: Option<String>,
     learned: Mutex<Learned>,
 }
 
@@ -97,12 +98,20 @@ impl Context {
             disk_gib: deployment.instance.disk_gib,
             health: Health { timeout: deployment.health.timeout, up: shared.up },
             image_id: observed.image.clone(),
-            image: OnceCell::new(),
+            image: Mutex::default(),
             release,
             interrupt: shared.interrupt,
             sink: shared.sink,
+            fresh: shared.fresh,
             learned: Mutex::new(learned),
         }
+    }
+
+    /// Begins to look up what a launch has to know about the image, so that it is there when the launch begins.
+    pub fn look_at_image(self: &Arc<Self>) {
+        let context = Arc::clone(self);
+        let look = async move { instance::image(&context.aws, &context.machine, context.image_id.as_deref()).await };
+        *self.image.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(look));
     }
 
     /// What a launch has to know about the image.
@@ -110,8 +119,11 @@ impl Context {
     /// # Errors
     /// That the region has no such image, or that the account may not use it.
     pub async fn image(&self) -> Result<Image> {
-        let look = || instance::image(&self.aws, &self.machine, self.image_id.as_deref());
-        self.image.get_or_try_init(look).await.cloned()
+        let begun = self.image.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match begun {
+            Some(look) => look.await.unwrap_or_else(|_| Err(missing("image"))),
+            None => instance::image(&self.aws, &self.machine, self.image_id.as_deref()).await,
+        }
     }
 
     /// Who is told.
@@ -196,6 +208,14 @@ impl Context {
         self.learned().address.clone().ok_or_else(|| missing("address"))
     }
 
+    /// The token that is to be set.
+    ///
+    /// # Errors
+    /// As [`Context::group`].
+    pub fn fresh(&self) -> Result<String> {
+        self.fresh.clone().ok_or_else(|| missing("new token"))
+    }
+
     /// The value of `devopsctl:try`, if it was set in this run.
     pub fn again(&self) -> Option<String> {
         self.learned().again.clone()
@@ -245,6 +265,8 @@ pub struct Shared {
     pub sink: Arc<dyn Sink>,
     /// The command that brings a corrected app there.
     pub up: String,
+    /// The token that is to be set. It is no part of the plan, which anybody may print.
+    pub fresh: Option<String>,
 }
 
 fn missing(what: &str) -> Failure {

@@ -21,9 +21,7 @@ use crate::ui::Event;
 /// The first failure, with what stands now.
 pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
     if plan.launches() {
-        // The launch needs it: looked up while what comes before the launch is made. What it says, the launch says.
-        let context = Arc::clone(context);
-        tokio::spawn(async move { context.image().await.map(|_| ()) });
+        context.look_at_image();
     }
     let mut waiting = plan.steps;
     let mut running = JoinSet::new();

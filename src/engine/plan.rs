@@ -233,6 +233,27 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan
 }
 
+/// From the token that stands to another one. `stored`: it stands already, under this version, written by a run that was
+/// stopped before it told the instances.
+pub fn rotation(tags: &Tags, have: &Observed, stored: Option<i64>) -> Plan {
+    let current = instance::serving(&have.instances, &have.addresses);
+    let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
+    let write = stored.is_none().then(|| token::rotation(tags, have.token.as_ref()));
+    plan.add(Kind::Token, write, Change::Token);
+    plan.add(Kind::Doorbell, doorbell::rotation(stored, current, &have.instances), Change::Doorbell);
+    plan.connect(Kind::needs_up);
+    plan
+}
+
+/// The token was changed while everything else was done: the instance is told.
+pub fn rotated(instance: &str) -> Plan {
+    let mut plan = Plan { instance: Some(instance.to_owned()), ..Plan::default() };
+    let change = doorbell::Change { release: None, again: false, others: Vec::new() };
+    let reasons = vec!["the token was changed meanwhile".to_owned()];
+    plan.add(Kind::Doorbell, Some(Planned { action: Action::Update, reasons, change }), Change::Doorbell);
+    plan
+}
+
 /// Whether the agent tried just what is wanted now, and gave up.
 fn gave_up(want: &Wanted, have: &Observed, current: Option<&instance::State>) -> bool {
     let report = current.and_then(|instance| have.report_of(&instance.id));

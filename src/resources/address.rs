@@ -64,7 +64,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<State>> {
 
 /// Which of several stays: one that leads to an instance of ours is known to people already; else the lowest id, so that
 /// two `up`s at once choose the same.
-pub fn pick<'a>(have: &'a [State], leads: impl Fn(&str) -> bool) -> Option<&'a State> {
+pub fn pick(have: &[State], leads: impl Fn(&str) -> bool) -> Option<&State> {
     let leads = |address: &&State| address.instance.as_deref().is_some_and(&leads);
     have.iter().find(leads).or_else(|| have.first())
 }

@@ -56,9 +56,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let Some((association, _)) = association(context, &instance).await? else { return Ok("gone".into()) };
             let request = || context.aws.ec2.disassociate_iam_instance_profile().association_id(&association).send();
             match call("ec2:DisassociateIamInstanceProfile", request).await {
-                Err(error) if !error.absent() => {
-                    Err(explain("the old instance profile cannot be detached", &error))
-                }
+                Err(error) if !error.absent() => Err(explain("the old instance profile cannot be detached", &error)),
                 _ => Ok("detached".into()),
             }
         }

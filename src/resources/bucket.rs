@@ -119,7 +119,8 @@ pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Option<Con
             }
         }
     };
-    let (ours, any) = tokio::try_join!(holds(Some(&prefix)), holds(None)).map_err(|error| unreadable(&bucket, &error))?;
+    let (ours, any) =
+        tokio::try_join!(holds(Some(&prefix)), holds(None)).map_err(|error| unreadable(&bucket, &error))?;
     Ok(any.map(|any| Contents { ours: ours.unwrap_or_default(), any }))
 }
 
@@ -267,7 +268,8 @@ async fn empty(context: &Context, bucket: &str) -> Result<bool, ApiError> {
             Err(error) if error.is(&["NoSuchBucket"]) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let keys: Vec<String> = listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect();
+        let keys: Vec<String> =
+            listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect();
         after = keys.last().cloned();
         let (ours, theirs): (Vec<String>, Vec<String>) = keys.into_iter().partition(|key| key.starts_with(&prefix));
         others |= !theirs.is_empty();

@@ -18,6 +18,8 @@ pub struct Change {
     pub release: Option<String>,
     /// Whether the agent is to try again what it gave up.
     pub again: bool,
+    /// Other instances that are to see the token's version, beside the one that the plan is about.
+    pub others: Vec<String>,
 }
 
 /// Rings where the tags are not what they should be. `again`: the agent gave up on just this.
@@ -41,14 +43,31 @@ pub fn diff(
     if again {
         reasons.push("the instance gave up and is to try again".into());
     }
-    let change = Change { release: new_release.then(|| release.to_owned()), again };
+    let change = Change { release: new_release.then(|| release.to_owned()), again, others: Vec::new() };
     let action = if current.is_none() { Action::Create } else { Action::Update };
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
+}
+
+/// Tells all that live of a new version of the token: one that is about to take over must not come with the old one.
+/// `stored`: the version, if it is known already.
+pub fn rotation(
+    stored: Option<i64>,
+    current: Option<&instance::State>,
+    all: &[instance::State],
+) -> Option<Planned<Change>> {
+    let (current, version) = (current?, stored.map(|version| version.to_string()));
+    let told = |state: &instance::State| version.is_some() && state.tags.get(names::TAG_TOKEN) == version.as_ref();
+    let others = instance::alive(all).filter(|state| state.id != current.id).map(|state| state.id.clone());
+    let change = Change { release: None, again: false, others: others.collect() };
+    let reasons = vec!["the token has another version than the instance was told".to_owned()];
+    (!instance::alive(all).all(told)).then(|| Planned::new(Action::Update, reasons, change))
 }
 
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let instance = context.instance()?;
+    let mut instances = vec![instance.as_str()];
+    instances.extend(change.others.iter().map(String::as_str));
     let mut tags = Tags::new();
     if let Some(release) = change.release {
         tags.insert(names::TAG_RELEASE.into(), release);
@@ -58,30 +77,19 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         context.set_again(&again);
         tags.insert(names::TAG_TRY.into(), again);
     }
-    // What was launched just now carries the release and the token's version already.
-    let told = context.told();
-    let version = match (told, tags.is_empty()) {
-        (Some(told), _) => check(&context.aws, &context.name, &[&instance], told).await?,
-        (None, _) => ring(&context.aws, &context.name, &[&instance], tags).await?,
+    let (aws, name) = (&context.aws, context.name.as_str());
+    let version = match (context.told(), context.token()) {
+        // What was launched just now carries the release and the token's version already.
+        (Some(told), _) => check(aws, name, &instances, told).await?,
+        (None, Some(version)) => tell(aws, name, &instances, tags, version).await?,
+        (None, None) => tell(aws, name, &instances, tags, newest(aws, name).await?).await?,
     };
     context.set_token(version);
     Ok(format!("told of token version {version}"))
 }
 
-/// Sets the tags with the token's newest version. Returns the version.
-///
-/// # Errors
-/// What AWS says; and when the token is gone.
-pub async fn ring(aws: &Aws, name: &str, instances: &[&str], tags: Tags) -> Result<i64> {
-    let version = newest(aws, name).await?;
-    tell(aws, name, instances, tags, version).await
-}
-
 /// Sets the tags, with this version of the token, and looks until the two agree: another writer may have been between.
-///
-/// # Errors
-/// As [`ring`].
-pub async fn tell(aws: &Aws, name: &str, instances: &[&str], mut tags: Tags, version: i64) -> Result<i64> {
+async fn tell(aws: &Aws, name: &str, instances: &[&str], mut tags: Tags, version: i64) -> Result<i64> {
     tags.insert(names::TAG_TOKEN.into(), version.to_string());
     let set = set_tags(aws, instances, &tags).await;
     set.map_err(|error| explain(format!("the instance {} cannot be tagged", instances.join(", ")), &error))?;
@@ -141,5 +149,17 @@ mod tests {
             assert!(diff("r1", Some(&token), Some(&current(release, version)), again).is_some());
         }
         assert!(diff("r1", None, Some(&current("r1", Some("3"))), false).is_some());
+    }
+
+    #[test]
+    fn all_that_live_are_told_unless_they_know() {
+        let mut other = current("r1", Some("3"));
+        other.id = "i-2".into();
+        let all = [current("r1", Some("4")), other];
+        let planned = rotation(Some(4), Some(&all[0]), &all).unwrap();
+        assert_eq!(planned.change.others, ["i-2"]);
+        assert_eq!(rotation(Some(4), Some(&all[0]), &all[..1]), None);
+        assert!(rotation(None, Some(&all[0]), &all[..1]).is_some());
+        assert_eq!(rotation(None, None, &[]), None);
     }
 }

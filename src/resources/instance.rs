@@ -329,7 +329,13 @@ async fn end(context: &Context, ids: &[String]) -> Result<()> {
             Ok(())
         }
         Err(error) if error.absent() => Ok(()),
-        Err(error) => Err(explain("the instance cannot be terminated", &error)),
+        // One that was terminated may have lost its tags, and with them whoever may only end what bears them.
+        Err(error) => match observe(&context.aws, &context.name).await? {
+            found if alive(&found).any(|state| ids.contains(&state.id)) => {
+                Err(explain("the instance cannot be terminated", &error))
+            }
+            _ => Ok(()),
+        },
     }
 }
 

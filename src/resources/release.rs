@@ -18,13 +18,14 @@ pub struct Change {
     pub look: bool,
 }
 
-/// Whether the release is in the bucket.
+/// Whether the release is in the bucket. It is looked for in the list, because what refuses a HEAD cannot say why.
 pub async fn observe(aws: &Aws, account: &str, name: &str, id: &str) -> Result<bool> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let key = names::release_key(name, id);
-    let request = || aws.s3.head_object().bucket(&bucket).key(&key).expected_bucket_owner(account).send();
-    match call("s3:GetObject", request).await {
-        Ok(_) => Ok(true),
+    let request =
+        || aws.s3.list_objects_v2().bucket(&bucket).prefix(&key).max_keys(1).expected_bucket_owner(account).send();
+    match call("s3:ListBucket", request).await {
+        Ok(answer) => Ok(answer.key_count.unwrap_or_default() > 0),
         Err(error) if error.absent() => Ok(false),
         Err(error) => Err(explain("cannot look for the release", &error)),
     }

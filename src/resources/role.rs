@@ -231,8 +231,7 @@ async fn ensure_profile(context: &Context, name: &str, ensure: &Ensure) -> Resul
     let iam = &context.aws.iam;
     if ensure.profile {
         let tags = to_iam(&ensure.tags);
-        let request =
-            || iam.create_instance_profile().instance_profile_name(name).set_tags(Some(tags.clone())).send();
+        let request = || iam.create_instance_profile().instance_profile_name(name).set_tags(Some(tags.clone())).send();
         made(context, call("iam:CreateInstanceProfile", request).await).await?;
     }
     if !ensure.profile_tags.is_empty() {

@@ -3,7 +3,7 @@
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
 use serde::{Deserialize, Serialize};
 
-use super::{Planned, Tags, missing, ours};
+use super::{Action, Planned, Tags, missing, ours};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::cli::command;
 use crate::engine::context::Context;
@@ -28,6 +28,8 @@ pub enum Change {
     Create { tags: Tags },
     /// Set these tags.
     Tag { tags: Tags },
+    /// Write the token that was given to this run. `stands`: over what is there, else it is made, with its tags.
+    Write { stands: bool, tags: Tags },
     /// Remove it.
     Delete,
 }
@@ -117,22 +119,19 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
     Ok(Some((document, found.version)))
 }
 
-/// Writes a new document and returns its version. `stands`: over what is there, else it is made, with its tags.
-///
-/// # Errors
-/// What SSM says.
-pub async fn write(aws: &Aws, name: &str, document: &Document, tags: &Tags, stands: bool) -> Result<i64> {
-    let failed = |error: ApiError| explain("the token cannot be written", &error);
+/// Writes a new document and returns its version.
+async fn write(context: &Context, document: &Document, tags: &Tags, stands: bool) -> Result<i64, ApiError> {
+    let (aws, name) = (&context.aws, &context.name);
     if !stands {
         match put(aws, name, document, Some(tags)).await {
             Err(error) if error.is(&["ParameterAlreadyExists"]) => {}
-            answer => return answer.map_err(failed),
+            answer => return answer,
         }
     }
-    let version = put(aws, name, document, None).await.map_err(failed)?;
+    let version = put(aws, name, document, None).await?;
     if version == 1 {
         // Somebody removed it since we looked, and tags cannot go with a write over what is there.
-        tag(aws, name, tags).await.map_err(failed)?;
+        tag(aws, name, tags).await?;
     }
     Ok(version)
 }
@@ -178,6 +177,15 @@ pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     }
 }
 
+/// What is to be done so that another one stands.
+pub fn rotation(tags: &Tags, have: Option<&State>) -> Planned<Change> {
+    let change = Change::Write { stands: have.is_some(), tags: tags.clone() };
+    match have {
+        None => Planned::create("no token is set", change),
+        Some(_) => Planned::new(Action::Update, vec!["another one is to be used".into()], change),
+    }
+}
+
 /// What is to be done so that none stands.
 pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
     have.map(|_| Planned::delete(Change::Delete))
@@ -204,6 +212,13 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let tagged = tag(&context.aws, &context.name, &tags).await;
             tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
             Ok("tagged".into())
+        }
+        Change::Write { stands, tags } => {
+            let document = Document::of(context.fresh()?);
+            let version = write(context, &document, &tags, stands).await;
+            let version = version.map_err(|error| explain("the token cannot be written", &error))?;
+            context.set_token(version);
+            Ok(format!("stored as version {version}"))
         }
         Change::Delete => {
             let parameter = names::token_parameter(&context.name);

@@ -175,6 +175,27 @@ def test_without_a_default_vpc_a_group_needs_one(sandbox):
     assert refused(ec2.create_security_group, GroupName="x", Description="x")[0] == "VPCIdNotSpecified"
 
 
+def test_a_group_that_is_not_there_is_refused_and_not_made(ec2, launch):
+    gone = "sg-0123456789abcdef0"
+    interface = {"DeviceIndex": 0, "AssociatePublicIpAddress": True, "Groups": [gone]}
+    for where in ({"NetworkInterfaces": [interface]}, {"SecurityGroupIds": [gone]}):
+        assert refused(launch, **where)[0] == "InvalidGroup.NotFound"
+    assert gone not in [group["GroupId"] for group in ec2.describe_security_groups()["SecurityGroups"]]
+
+
+def test_a_default_vpc_may_have_no_subnet(sandbox):
+    ec2 = sandbox.client("ec2", "eu-west-3")
+    wanted = {"ImageId": image(sandbox, ec2), "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+    subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]]
+    for subnet in subnets[1:]:
+        ec2.delete_subnet(SubnetId=subnet)
+    launched = ec2.run_instances(**wanted)["Instances"][0]["InstanceId"]
+    until(lambda: granted(ec2.terminate_instances, InstanceIds=[launched]))
+    until(lambda: granted(ec2.delete_subnet, SubnetId=subnets[0]))
+    code, message = refused(ec2.run_instances, **wanted)
+    assert (code, "No subnets found for the default VPC" in message) == ("MissingInput", True)
+
+
 def test_a_key_pair_is_deleted_by_its_id(ec2):
     pair = ec2.create_key_pair(KeyName="a-key")["KeyPairId"]
     assert refused(ec2.delete_key_pair, KeyPairId="key-00000000000000000")[0] == "InvalidKeyPair.NotFound"
@@ -201,6 +222,28 @@ def test_a_profile_is_attached_to_what_runs_and_once(ec2, iam, launch, profile):
     shown = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["IamInstanceProfile"]
     own = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
     assert (shown["Id"], shown["Arn"]) == (own["InstanceProfileId"], own["Arn"])
+
+
+def test_an_accounts_rules_may_attach_a_profile_of_theirs(sandbox, ec2, launch, profile):
+    until(lambda: known(ec2, launch, profile))
+    sandbox.control(f"emulator/attach?profile={profile}")
+    try:
+        instance = launch()["InstanceId"]
+    finally:
+        sandbox.control("emulator/attach")
+    found = [{"Name": "instance-id", "Values": [instance]}]
+    until(lambda: ec2.describe_iam_instance_profile_associations(Filters=found)["IamInstanceProfileAssociations"])
+    named = {"InstanceId": instance, "IamInstanceProfile": {"Name": profile}}
+    code, message = refused(ec2.associate_iam_instance_profile, **named)
+    assert (code, "existing association" in message) == ("IncorrectState", True)
+
+
+def known(ec2, launch, profile):
+    """Whether EC2 has heard of the profile."""
+    try:
+        return launch(IamInstanceProfile={"Name": profile})
+    except ec2.exceptions.ClientError:
+        return None
 
 
 def test_a_profile_without_a_role_is_refused(ec2, iam, launch):

@@ -196,8 +196,7 @@ fn a_plan_in_json_names_kinds_actions_reasons_and_needs() {
     let project = up();
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\ninstance: {{disk_gib: 9}}\n"));
-    let plan: serde_json::Value =
-        serde_json::from_str(&project.run("plan --sandbox --json").code(3).stdout).unwrap();
+    let plan: serde_json::Value = serde_json::from_str(&project.run("plan --sandbox --json").code(3).stdout).unwrap();
     assert_eq!((&plan["v"], &plan["changes"]), (&1.into(), &true.into()));
     let kinds: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["instance", "profile", "agent", "new instance", "association", "old instance"]);

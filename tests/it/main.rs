@@ -3,10 +3,12 @@
 //! One binary for all stories, because each links the AWS SDKs anew. Every test has a project and a sandbox of its own
 //! (see [`project`]), and leaves nothing behind, also when it fails.
 
+mod accounts;
 mod apps;
 mod drift;
 mod errors;
 mod http;
+mod killed;
 mod permissions;
 mod project;
 mod python;

@@ -45,8 +45,7 @@ fn the_url_answers_all_the_while() {
     let url = project.up();
     let (token, old) = (project.token(), machines(&project));
     let visitor = Arc::new(Visitor::default());
-    let visits: Vec<_> =
-        (0..2).map(|_| runtime().spawn(visitor.clone().visit(url.clone(), token.clone()))).collect();
+    let visits: Vec<_> = (0..2).map(|_| runtime().spawn(visitor.clone().visit(url.clone(), token.clone()))).collect();
 
     with_disk(&project, 9);
     let said = project.run("up --sandbox --yes").ok().says("new instance: i-").says("old instance: gone");

@@ -10,8 +10,7 @@ use crate::refusal::Why;
 use crate::scenario::{Outcome, Scenario, at_once, ended, ended_well};
 use crate::{Cell, Part};
 
-/// What may be said to every call: why, the exit code, and words of the message. An answer to HEAD has no body, so no
-/// code either: a 403 is plain enough, a 400 is not, and then any words will do.
+/// What may be said to every call: why, the exit code, and words of the message.
 const COLUMNS: [(&str, Why, i32, &str); 2] = [
     ("denied", Why::Denied, 5, "let an administrator allow"),
     ("expired", Why::Expired, 5, "the AWS credentials have expired"),
@@ -40,8 +39,6 @@ pub fn cells(scenario: Scenario, calls: &Calls, part: Part) -> Vec<Cell> {
         row: point.to_string(),
         column,
         work: Box::new(move |account| {
-            let silent = why == Why::Expired && point.action.contains(":HEAD ");
-            let (code, words) = if silent { (1, "help:") } else { (code, words) };
             let trap = Trap { point, evil: Evil::Refuse(why, usize::MAX) };
             Box::pin(refused(account, scenario, trap, code, words))
         }),

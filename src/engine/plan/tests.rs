@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::observe::Store;
 use crate::config::{App, Health, Image, Instance, Network, Token};
+use crate::engine::observe::Store;
 use crate::resources::instance::Phase;
 
 const RELEASE: &str = "r1";
@@ -52,20 +52,25 @@ struct World {
     store: Store,
     /// How many instance profiles were made.
     profiles: u32,
+    /// The instance that the plan is about: it is there, or launched by the plan.
+    told: Option<String>,
 }
 
 impl World {
     /// Nothing at all.
     fn empty() -> Self {
         let seen = Observed { account: "123456789012".into(), partition: "aws".into(), ..Observed::default() };
-        Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0 }.looked()
+        Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, told: None }.looked()
     }
 
     /// As somebody sees who looks at everything.
     fn looked(mut self) -> Self {
         self.seen.store = Some(self.store.clone());
-        self.seen.contents =
-            self.store.bucket.is_some().then_some(bucket::Contents { ours: self.store.release, any: self.store.release });
+        self.seen.contents = self
+            .store
+            .bucket
+            .is_some()
+            .then_some(bucket::Contents { ours: self.store.release, any: self.store.release });
         self
     }
 
@@ -83,6 +88,7 @@ impl World {
     /// Runs at most `most` steps, each as soon as its needs are met. Of those that are ready `choose` takes one: the
     /// executor may do them in any order.
     fn run_some(&mut self, plan: Plan, most: usize, choose: &mut dyn FnMut(usize) -> usize) {
+        self.told = plan.instance.clone();
         let (mut waiting, mut done) = (plan.steps, BTreeSet::new());
         while !waiting.is_empty() && done.len() < most {
             let ready: Vec<usize> = (0..waiting.len())
@@ -101,7 +107,8 @@ impl World {
         let deployment = deployment();
         let tags = wanted(&deployment).instance_tags();
         let spec = tags.get(names::TAG_SPEC);
-        let alive = |state: &&mut instance::State| state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == spec;
+        let alive =
+            |state: &&mut instance::State| state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == spec;
         self.seen.instances.iter_mut().find(alive).expect("this step needs an instance")
     }
 
@@ -125,6 +132,11 @@ impl World {
                 self.seen.token = Some(token::State { version: 1, tags });
             }
             Change::Token(token::Change::Tag { tags }) => self.seen.token.as_mut().unwrap().tags.extend(tags),
+            Change::Token(token::Change::Write { stands, tags }) => {
+                assert_eq!(stands, self.seen.token.is_some());
+                let state = self.seen.token.get_or_insert(token::State { version: 0, tags });
+                state.version += 1;
+            }
             Change::Token(token::Change::Delete) => self.seen.token = None,
             Change::Bucket(change) => self.bucket(change),
             Change::Release(_) => {
@@ -142,10 +154,14 @@ impl World {
             Change::Association(_) => self.associate(),
             Change::Doorbell(change) => {
                 let version = self.seen.token.as_ref().expect("the doorbell needs a token").version;
-                assert!(self.store.release, "the doorbell names a release that is there");
-                let tags = &mut self.current().tags;
-                tags.extend(change.release.map(|release| (names::TAG_RELEASE.to_owned(), release)));
-                tags.insert(names::TAG_TOKEN.into(), version.to_string());
+                if let Some(release) = change.release {
+                    assert!(self.store.release, "the doorbell names a release that is there");
+                    self.current().tags.insert(names::TAG_RELEASE.to_owned(), release);
+                }
+                let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
+                for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
+                    state.tags.insert(names::TAG_TOKEN.into(), version.to_string());
+                }
             }
             Change::Ready(_) => {
                 let current = self.current().clone();
@@ -229,6 +245,7 @@ impl World {
                 assert!(self.seen.security_group.as_ref().is_some_and(|group| group.nonce.is_some()));
                 assert!(self.seen.key_pair.is_some() && self.seen.token.is_some());
                 let id = format!("i-new{}", self.seen.instances.len());
+                self.told = Some(id.clone());
                 self.seen.instances.insert(0, running(&id, tags));
             }
             instance::Change::Update { start, metadata, tags, .. } => {
@@ -324,11 +341,9 @@ fn ways() -> [Ways; 7] {
                 world.seen.security_group.as_mut().unwrap().ingress.insert(ssh);
             },
         ],
-        vec![
-            whole,
-            |world| world.seen.key_pair = None,
-            |world| drop(world.seen.key_pair.as_mut().unwrap().tags.remove("team")),
-        ],
+        vec![whole, |world| world.seen.key_pair = None, |world| {
+            drop(world.seen.key_pair.as_mut().unwrap().tags.remove("team"))
+        }],
         vec![
             whole,
             |world| {
@@ -347,12 +362,9 @@ fn ways() -> [Ways; 7] {
             |world| drop(world.seen.role.as_mut().unwrap().profile.as_mut().unwrap().tags.remove("team")),
         ],
         vec![whole, |world| world.seen.token = None, |world| world.seen.token.as_mut().unwrap().version = 7],
-        vec![
-            whole,
-            |world| world.store = Store::default(),
-            |world| world.store.release = false,
-            |world| world.store.bucket.as_mut().unwrap().closed = false,
-        ],
+        vec![whole, |world| world.store = Store::default(), |world| world.store.release = false, |world| {
+            world.store.bucket.as_mut().unwrap().closed = false
+        }],
         vec![
             whole,
             |world| world.seen.instances.clear(),
@@ -503,6 +515,20 @@ proptest! {
         world.run(down(&world.seen));
         prop_assert!(world.seen.nothing() && world.store.bucket.is_none(), "{:?}", world.seen);
     }
+}
+
+#[test]
+fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
+    every(&mut |mut world| {
+        let version = world.seen.token.as_ref().map_or(0, |token| token.version);
+        world.run(rotation(&Tags::new(), &world.seen, None));
+        let now = world.seen.token.as_ref().unwrap().version;
+        assert_eq!(now, version + 1);
+        for state in instance::alive(&world.seen.instances) {
+            assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&now.to_string()), "{world:?}");
+        }
+        assert_eq!(rotation(&Tags::new(), &world.seen, Some(now)).steps, []);
+    });
 }
 
 #[test]

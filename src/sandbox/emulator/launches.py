@@ -14,7 +14,7 @@ import profiles
 import settings
 from hooks import around
 from moto.core.responses import ActionResult
-from moto.ec2.exceptions import InvalidInstanceIdError
+from moto.ec2.exceptions import InvalidInstanceIdError, InvalidSecurityGroupNotFoundError
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses import EC2Response
 from refusal import Refusal
@@ -47,6 +47,8 @@ def forget():
 def run_instances(call, proceed):
     resolve_image(call)
     check_user_data(call)
+    require_subnet(call)
+    require_groups(call)
     if (call._get_param("MetadataOptions") or {}).get("InstanceMetadataTags") == "enabled":
         for specification in call._get_param("TagSpecifications", []):
             if specification.get("ResourceType") == "instance":
@@ -104,10 +106,36 @@ def repeat(call, wanted, before, ids):
 
 def scope(call):
     """A token counts in the region, or in the zone if a subnet names one."""
-    subnet = call._get_param("SubnetId")
-    for interface in call._get_param("NetworkInterfaces", []):
-        subnet = subnet or interface.get("SubnetId")
+    subnet = named_subnet(call)
     return call.ec2_backend.get_subnet(subnet).availability_zone if subnet else None
+
+
+def named_subnet(call):
+    """Where the launch goes, if it says so."""
+    interfaces = call._get_param("NetworkInterfaces", [])
+    named = [call._get_param("SubnetId"), *(interface.get("SubnetId") for interface in interfaces)]
+    return next(filter(None, named), None)
+
+
+def require_subnet(call):
+    """What does not say where it goes goes into the default VPC, which may be missing, or have no subnet."""
+    if named_subnet(call) or any("NetworkInterfaceId" in one for one in call._get_param("NetworkInterfaces", [])):
+        return
+    vpc = call.ec2_backend.get_default_vpc()
+    if not vpc:
+        raise Refusal("VPCIdNotSpecified", "No default VPC for this user")
+    if not any(subnet.vpc_id == vpc.id for zone in call.ec2_backend.subnets.values() for subnet in zone.values()):
+        raise Refusal("MissingInput", f"No subnets found for the default VPC '{vpc.id}'. Please specify a subnet.")
+
+
+def require_groups(call):
+    """moto would make a group for an interface that names one which is not there."""
+    named = [*call._get_param("SecurityGroupIds", [])]
+    for interface in call._get_param("NetworkInterfaces", []):
+        named += interface.get("Groups", [])
+    for group in named:
+        if call.ec2_backend.get_security_group_from_id(group) is None:
+            raise InvalidSecurityGroupNotFoundError(group)
 
 
 def resolve_image(call):
