@@ -179,8 +179,18 @@ const CHANGES: [&str; 13] = [
     "TerminateInstances",
 ];
 
-const ROLE: [&str; 7] =
-    ["CreateRole", "DeleteRole", "DeleteRolePolicy", "GetRole", "GetRolePolicy", "PutRolePolicy", "TagRole"];
+const ROLE: [&str; 10] = [
+    "CreateRole",
+    "DeleteRole",
+    "DeleteRolePolicy",
+    "DetachRolePolicy",
+    "GetRole",
+    "GetRolePolicy",
+    "ListAttachedRolePolicies",
+    "ListRolePolicies",
+    "PutRolePolicy",
+    "TagRole",
+];
 
 const PROFILE: [&str; 6] = [
     "AddRoleToInstanceProfile",

@@ -155,7 +155,8 @@ def about_objects(action):
     return rule
 
 
-OF_ROLES = ("DeleteRole", "DeleteRolePolicy", "GetRole", "GetRolePolicy", "PutRolePolicy")
+OF_ROLES = ("DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy", "PutRolePolicy")
+OF_ROLES += ("ListAttachedRolePolicies", "ListRolePolicies")
 OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile")
 OF_BUCKETS = ("CreateBucket", "DeleteBucket", "GetBucketPolicy", "GetBucketPublicAccessBlock", "ListBucket")
 OF_BUCKETS += ("PutBucketPolicy", "PutBucketPublicAccessBlock")
