@@ -68,7 +68,6 @@ impl ApiError {
         self.is(&["NoSuchEntity", "ParameterNotFound", "NoSuchBucket", "NoSuchKey", "NoSuchBucketPolicy", "NotFound"])
             || self.is(&["NoSuchPublicAccessBlockConfiguration", "InvalidKeyPair.NotFound"])
             || (code.starts_with("Invalid") && code.ends_with(".NotFound"))
-            || (code.is_empty() && self.status == Some(404))
     }
 
     /// What can be done about it.
@@ -109,8 +108,10 @@ impl ApiError {
             match self.status {
                 None => Fault::Passing,
                 Some(status) if status >= 500 => Fault::Passing,
+                // A refused HEAD has no body that could say more.
+                Some(403) => Fault::Final,
                 // An answer that was cut off has a status but nothing in it that can be read.
-                Some(status) if status < 300 => Fault::Passing,
+                Some(status) if status < 300 || self.code.is_empty() => Fault::Passing,
                 Some(_) => Fault::Final,
             }
         }
@@ -193,6 +194,8 @@ mod tests {
     fn what_was_lost_or_broken_may_pass() {
         assert_eq!(error("", None).fault(), Fault::Passing);
         assert_eq!(error("", Some(200)).fault(), Fault::Passing);
+        assert_eq!(error("", Some(400)).fault(), Fault::Passing);
+        assert_eq!(error("", Some(404)).fault(), Fault::Passing);
         assert_eq!(error("InternalFailure", Some(500)).fault(), Fault::Passing);
     }
 
@@ -200,6 +203,7 @@ mod tests {
     fn what_is_wrong_stays_wrong() {
         assert_eq!(error("UnauthorizedOperation", Some(403)).fault(), Fault::Final);
         assert_eq!(error("InvalidParameterValue", Some(400)).fault(), Fault::Final);
+        assert_eq!(error("", Some(403)).fault(), Fault::Final);
     }
 
     #[test]

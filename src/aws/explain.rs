@@ -8,7 +8,11 @@ const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExp
 /// Turns an API error into words: `what` failed, why, and what to type next.
 pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
     let (exit, next) = advice(error);
-    let code = if error.code.is_empty() { "no answer" } else { &error.code };
+    let code = match error.status {
+        _ if !error.code.is_empty() => error.code.clone(),
+        Some(status) => status.to_string(),
+        None => "no answer".to_owned(),
+    };
     // Everything fails with such credentials; which call was the first to say so tells nothing.
     let what = if error.is(&EXPIRED) { "the AWS credentials have expired".to_owned() } else { what.into() };
     Failure::new(exit, what)
@@ -17,7 +21,9 @@ pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
 }
 
 fn advice(error: &ApiError) -> (Exit, String) {
-    let denied = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"];
+    // A refused HEAD has a status and no words.
+    let refused = error.is(&["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"])
+        || (error.code.is_empty() && error.status == Some(403));
     let clock = ["RequestTimeTooSkewed", "InvalidSignatureException"];
     let unknown = [
         "AuthFailure",
@@ -26,13 +32,13 @@ fn advice(error: &ApiError) -> (Exit, String) {
         "InvalidAccessKeyId",
         "SignatureDoesNotMatch",
     ];
-    if error.is(&denied) && error.message.contains("service control policy") {
+    if refused && error.message.contains("service control policy") {
         return (
             Exit::Denied,
             "your organisation forbids this; whoever runs AWS Organizations there can allow it".into(),
         );
     }
-    if error.is(&denied) {
+    if refused {
         return (
             Exit::Denied,
             format!("let an administrator allow {} to you, or choose another --profile", error.action),

@@ -35,14 +35,23 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     if let Some(foreign) = foreign {
         return Err(foreign.refuse());
     }
-    let before = before.map(|(document, _)| document.current);
-    if before.as_ref() == Some(&fresh) {
+    let told = |version: i64| {
+        let version = version.to_string();
+        instance::alive(&instances).all(|instance| instance.tags.get(names::TAG_TOKEN) == Some(&version))
+    };
+    let same = before.as_ref().filter(|(document, _)| document.current == fresh).map(|(_, version)| *version);
+    if same.is_some_and(told) {
         session.ui.say("this is the token already; nothing was changed");
         return done(&session, None);
     }
+    let before = before.map(|(document, _)| document.current);
     let mut tags: Tags = session.deployment.tags.clone();
     tags.insert(names::TAG_NAME.into(), name.to_owned());
-    let version = token::write(aws, name, &Document::of(fresh.clone()), &tags, before.is_some()).await?;
+    let version = match same {
+        // A run that was stopped halfway has stored it, and told nobody.
+        Some(version) => version,
+        None => token::write(aws, name, &Document::of(fresh.clone()), &tags, before.is_some()).await?,
+    };
     let Some(instance) = instance::serving(&instances, &addresses) else {
         session.ui.say(format!("✓ token: stored; {} will use it", session.command("up")));
         return done(&session, Some(version));
@@ -54,7 +63,8 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     if !arguments.no_wait {
         let ip = addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
         let ip = ip.map(|address| address.ip).or(instance.ip);
-        let change = Rotation { fresh: &fresh, before: before.as_deref(), version };
+        let before = before.as_deref().filter(|before| *before != fresh);
+        let change = Rotation { fresh: &fresh, before, version };
         session.interrupt.or(in_force(&session, &instance.id, ip, change)).await?;
     }
     done(&session, Some(version))

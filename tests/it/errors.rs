@@ -75,7 +75,7 @@ fn access_denied() {
         &project,
         "refuse?action=RunInstances&code=UnauthorizedOperation&status=403&message=You+are+not+authorized+to+perform+this+operation.",
     );
-    snapshot!(project, project.run("up --sandbox -q").code(5).shown());
+    snapshot!(project, standing_aside(&project.run("up --sandbox -q").code(5).shown()));
     // The same command goes on from there.
     project.up();
 }
@@ -93,8 +93,14 @@ fn no_default_vpc() {
             aws.ec2.delete_vpc().vpc_id(vpc.vpc_id().unwrap()).send().await.unwrap();
         }
     });
-    snapshot!(project, project.run("up --sandbox -q").code(1).shown());
+    snapshot!(project, standing_aside(&project.run("up --sandbox -q").code(1).shown()));
     project.ok("down --sandbox --yes");
+}
+
+/// Without how far the steps had come that ran beside the one that failed.
+fn standing_aside(text: &str) -> String {
+    let list = regex::Regex::new(r"(?s)Done in this run: .*?\. The\s+same\s+command").unwrap();
+    list.replace(text, "Done in this run: […]. Not begun: […]. The same command").into_owned()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! (see [`project`]), and leaves nothing behind, also when it fails.
 
 mod apps;
+mod drift;
 mod errors;
 mod http;
 mod permissions;
@@ -11,6 +12,7 @@ mod project;
 mod python;
 mod readme;
 mod regions;
+mod replacement;
 mod rotation;
 mod sandbox;
 mod story;

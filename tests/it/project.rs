@@ -265,6 +265,7 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
         (r"\b[0-9a-f]{12}\b".into(), "[release]"),
         (r"\b(\d+ (seconds?|minutes?)|now) ago".into(), "[age] ago"),
         (r"\b(?:\d{1,3}\.){3}\d{1,3} \(eipalloc".into(), "[ip] (eipalloc"),
+        (r"association: (?:\d{1,3}\.){3}\d{1,3}".into(), "association: [ip]"),
         (r"address: (?:\d{1,3}\.){3}\d{1,3}".into(), "address: [ip]"),
     ]
 }

@@ -25,7 +25,7 @@ const HANGS: Duration = Duration::from_secs(60);
 
 /// One account.
 pub struct Account {
-    /// AWS past command and proxy.
+    /// AWS past command and proxy, for an administrator.
     pub aws: Aws,
     root: TempDir,
     handle: Value,
@@ -66,8 +66,9 @@ impl Account {
         let text = fs::read_to_string(root.path().join("s/devopsctl/sandbox/sandbox.json")).unwrap();
         let handle: Value = serde_json::from_str(&text).unwrap();
         let settings = Settings { region: Some(REGION.into()), profile: None };
-        // What the tests look at and break, they do past the command line.
-        let aws = Aws::sandbox(&settings, serde_json::from_str::<Handle>(&text).unwrap().as_administrator());
+        let mut administrator: Handle = serde_json::from_str(&text).unwrap();
+        administrator.user = administrator.administrator.clone();
+        let aws = Aws::sandbox(&settings, administrator);
         let endpoint = handle["endpoint"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { aws, proxy: Proxy::start(endpoint).await, root, handle, http }

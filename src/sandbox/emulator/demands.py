@@ -155,12 +155,13 @@ def about_objects(action):
     return rule
 
 
-OF_ROLES = ("DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy", "PutRolePolicy")
-OF_ROLES += ("ListAttachedRolePolicies", "ListRolePolicies")
-OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile")
+OF_ROLES = ("DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy")
+OF_ROLES += ("ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy", "TagRole")
+OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile", "TagInstanceProfile")
 OF_BUCKETS = ("CreateBucket", "DeleteBucket", "GetBucketPolicy", "GetBucketPublicAccessBlock", "ListBucket")
 OF_BUCKETS += ("PutBucketPolicy", "PutBucketPublicAccessBlock")
 OF_PARAMETERS = {
+    "AddTagsToResource": "ResourceId",
     "DeleteParameter": "Name",
     "DeleteParameters": "Names",
     "GetParameter": "Name",

@@ -1,0 +1,98 @@
+//! A new instance takes an old one's place: healthy first, then the address moves, then the old one goes. Nobody is left
+//! without an answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::http::{get, runtime};
+use crate::project::{Project, until};
+
+/// The instances' ids, as the sandbox has folders for them.
+fn machines(project: &Project) -> Vec<String> {
+    let entries = std::fs::read_dir(project.state().join("devopsctl/sandbox/machines")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn with_disk(project: &Project, gib: u32) {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\ninstance: {{disk_gib: {gib}}}\n"));
+}
+
+/// Asks all the time, each time on a connection of its own.
+#[derive(Default)]
+struct Visitor {
+    done: AtomicBool,
+    answered: AtomicU32,
+    wrong: std::sync::Mutex<Vec<String>>,
+}
+
+impl Visitor {
+    async fn visit(self: Arc<Self>, url: String, token: String) {
+        while !self.done.load(Ordering::SeqCst) {
+            let request = crate::http::client().get(&url).header("Authorization", format!("Token {token}"));
+            match request.send().await {
+                Ok(answer) if answer.status() == 200 => drop(self.answered.fetch_add(1, Ordering::SeqCst)),
+                Ok(answer) => self.wrong.lock().unwrap().push(answer.status().to_string()),
+                Err(error) => self.wrong.lock().unwrap().push(format!("{error:?}")),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_url_answers_all_the_while() {
+    let project = Project::example();
+    let url = project.up();
+    let (token, old) = (project.token(), machines(&project));
+    let visitor = Arc::new(Visitor::default());
+    let visits: Vec<_> =
+        (0..2).map(|_| runtime().spawn(visitor.clone().visit(url.clone(), token.clone()))).collect();
+
+    with_disk(&project, 9);
+    let said = project.run("up --sandbox --yes").ok().says("new instance: i-").says("old instance: gone");
+    assert_eq!(said.stdout.trim_end(), url);
+    let before = visitor.answered.load(Ordering::SeqCst);
+    until(30, "the new one answers", || (visitor.answered.load(Ordering::SeqCst) > before + 20).then_some(()));
+    visitor.done.store(true, Ordering::SeqCst);
+    for visit in visits {
+        runtime().block_on(visit).unwrap();
+    }
+    let wrong = visitor.wrong.lock().unwrap();
+    println!("{} answered, {} not", visitor.answered.load(Ordering::SeqCst), wrong.len());
+    assert!(wrong.is_empty(), "{wrong:?}");
+    // The folder of the old one goes when its last process has ended.
+    let new = until(30, "one is left", || Some(machines(&project)).filter(|machines| machines.len() == 1));
+    assert_ne!(new, old);
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn one_that_never_gets_healthy_takes_nothing_over_and_can_be_taken_back() {
+    let project = Project::example();
+    let url = project.up();
+    let (token, old) = (project.token(), machines(&project));
+    let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
+    with_disk(&project, 9);
+    project.file("app/app.py", "raise RuntimeError('not today')\n");
+    project.run("up --sandbox --yes").code(4).says("not today").says("The old instance serves on");
+    assert_eq!(get(&url, Some(&token)).status, 200);
+    assert_eq!(machines(&project).len(), 2);
+
+    // A token that is changed meanwhile is changed where it counts.
+    project.run_with("set-token --sandbox --stdin", "changed-in-between").ok();
+    assert_eq!(get(&url, Some("changed-in-between")).status, 200);
+    assert_eq!(get(&url, Some(&token)).status, 401);
+
+    // Taken back: the old one was never gone.
+    with_disk(&project, 8);
+    project.file("app/app.py", &app);
+    assert_eq!(project.ok("up --sandbox --yes"), url);
+    until(30, "the old one alone is left", || (machines(&project) == old).then_some(()));
+
+    // And forwards again, this time with an app that works: what was begun before is not in the way.
+    with_disk(&project, 9);
+    assert_eq!(project.ok("up --sandbox --yes"), url);
+    until(30, "another one is left", || (!machines(&project).contains(&old[0])).then_some(()));
+    assert_eq!(get(&url, Some("changed-in-between")).status, 200);
+    project.ok("down --sandbox --yes");
+}
