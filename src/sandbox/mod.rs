@@ -156,6 +156,12 @@ pub struct Machine {
 }
 
 impl Handle {
+    /// The same sandbox, for somebody who may do everything there.
+    #[must_use]
+    pub fn as_administrator(self) -> Self {
+        Self { user: self.administrator.clone(), ..self }
+    }
+
     /// Where a machine's port can be reached from this machine, such as `http://127.0.0.1:18080`.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::project::Project;
 use crate::sandbox::{aws, control};
 
 const ROLE: &str = "devopsctl-hello-us-east-1";
+const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 
 /// A project in a subnet that its `deploy.yaml` names.
 fn in_a_subnet() -> Project {
@@ -49,7 +50,7 @@ fn the_policy_is_printed_without_any_aws() {
 fn it_is_enough_to_mend_what_is_seldom_broken() {
     let project = in_a_subnet();
     project.ok("up --sandbox --no-wait");
-    // As an administrator would break it: lax metadata, the profile made anew, the machine stopped.
+    // As an administrator would break it: lax metadata, the profile gone, the machine stopped, the bucket open.
     aws(&project, async |aws| {
         let id = instance(&aws).await.instance_id.unwrap();
         let lax = aws.ec2.modify_instance_metadata_options().instance_id(&id).http_tokens(HttpTokensState::Optional);
@@ -57,6 +58,7 @@ fn it_is_enough_to_mend_what_is_seldom_broken() {
         aws.iam.remove_role_from_instance_profile().instance_profile_name(ROLE).role_name(ROLE).send().await.unwrap();
         aws.iam.delete_instance_profile().instance_profile_name(ROLE).send().await.unwrap();
         aws.ec2.stop_instances().instance_ids(&id).send().await.unwrap();
+        aws.s3.delete_public_access_block().bucket(BUCKET).send().await.unwrap();
     });
     project.ok("up --sandbox --no-wait");
     aws(&project, async |aws| {
@@ -66,8 +68,22 @@ fn it_is_enough_to_mend_what_is_seldom_broken() {
         let profile = aws.iam.get_instance_profile().instance_profile_name(ROLE).send().await.unwrap();
         let id = profile.instance_profile.unwrap().instance_profile_id;
         assert_eq!(instance.iam_instance_profile.unwrap().id, Some(id));
+        let block = aws.s3.get_public_access_block().bucket(BUCKET).send().await.unwrap();
+        assert_eq!(block.public_access_block_configuration.unwrap().restrict_public_buckets, Some(true));
+    });
+    // As somebody would give the instance more rights by hand: the role goes all the same.
+    aws(&project, async |aws| {
+        let document =
+            r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}}"#;
+        let made = aws.iam.create_policy().policy_name("more").policy_document(document).send().await.unwrap();
+        let arn = made.policy.unwrap().arn.unwrap();
+        aws.iam.attach_role_policy().role_name(ROLE).policy_arn(arn).send().await.unwrap();
+        let inline = aws.iam.put_role_policy().role_name(ROLE).policy_name("more").policy_document(document);
+        inline.send().await.unwrap();
     });
     project.ok("down --sandbox --yes");
+    let roles = aws(&project, async |aws| aws.iam.list_roles().send().await.unwrap());
+    assert!(roles.roles().is_empty(), "{roles:?}");
 }
 
 #[test]

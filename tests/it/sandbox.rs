@@ -19,9 +19,8 @@ fn file(project: &Project) -> String {
 
 /// Does something in the sandbox's AWS past the tool, as an administrator in the console would.
 pub fn aws<T>(project: &Project, work: impl AsyncFnOnce(Aws) -> T) -> T {
-    let mut handle: Handle = serde_json::from_str(&file(project)).unwrap();
-    handle.user = handle.administrator.clone();
-    runtime().block_on(async { work(Aws::sandbox(&Settings::default(), handle)).await })
+    let handle: Handle = serde_json::from_str(&file(project)).unwrap();
+    runtime().block_on(async { work(Aws::sandbox(&Settings::default(), handle.as_administrator())).await })
 }
 
 /// Asks the sandbox for a fault, such as `refuse?action=RunInstances&code=…`.

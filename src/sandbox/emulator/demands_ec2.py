@@ -46,12 +46,18 @@ def exists(backend, kind, resource_id):
     """Whether there is such a thing."""
     looks = {
         "elastic-ip": lambda: any(address.allocation_id == resource_id for address in backend.addresses),
-        "instance": lambda: backend.get_instance_by_id(resource_id) is not None,
+        "instance": lambda: remembered(backend, backend.get_instance_by_id(resource_id)),
         "key-pair": lambda: any(pair.id == resource_id for pair in backend.key_pairs.values()),
         "network-interface": lambda: resource_id in backend.enis,
         "security-group": lambda: backend.get_security_group_from_id(resource_id) is not None,
     }
     return looks[kind]() if kind in looks else True
+
+
+def remembered(backend, instance):
+    """A terminated instance loses its tags long before it goes. What AWS judges it by then is not said anywhere; here it
+    is as good as gone, so that whoever terminates it twice is not told that he may not."""
+    return instance is not None and (instance.state != "terminated" or bool(backend.tags.get(instance.id)))
 
 
 def made(call, action, kinds):
