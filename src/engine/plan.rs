@@ -205,7 +205,7 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     let (tags, named, instance_tags) = (want.tags(), want.named_tags(), want.instance_tags());
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
     let found = instance::pick(instance_tags.get(names::TAG_SPEC), leads, &have.instances);
-    let machine = instance::diff(&instance_tags, found);
+    let machine = instance::diff(&instance_tags, found, &have.instances);
     // A new instance has nothing attached yet, whatever the old one has.
     let current = found.filter(|_| machine.as_ref().is_none_or(|planned| planned.action == Action::Update));
     let id = current.map(|instance| instance.id.as_str());

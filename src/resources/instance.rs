@@ -80,8 +80,8 @@ pub struct Profile {
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Launch one.
-    Launch { tags: Tags },
+    /// Launch one. These are on their way out: whoever gets one of them for an answer asks for another.
+    Launch { tags: Tags, dying: Vec<String> },
     /// Start it, set its metadata options, set tags: as far as wanted.
     Update { id: String, start: bool, metadata: bool, tags: Tags },
     /// End these, and wait until they are gone.
@@ -164,13 +164,15 @@ pub fn serving<'a>(have: &'a [State], addresses: &[address::State]) -> Option<&'
 }
 
 /// `current` with this spec. `tags` are all that it is launched with; later the doorbell's are the doorbell's.
-pub fn diff(tags: &Tags, current: Option<&State>) -> Option<Planned<Change>> {
-    let Some(current) = current else {
-        return Some(Planned::create("there is none", Change::Launch { tags: tags.clone() }));
+pub fn diff(tags: &Tags, current: Option<&State>, have: &[State]) -> Option<Planned<Change>> {
+    let launch = || {
+        let dying = have.iter().filter(|state| state.phase == Phase::Dying).map(|state| state.id.clone());
+        Change::Launch { tags: tags.clone(), dying: dying.collect() }
     };
+    let Some(current) = current else { return Some(Planned::create("there is none", launch())) };
     if current.tags.get(names::TAG_SPEC) != tags.get(names::TAG_SPEC) {
         let reason = "type, image, disk or subnet changed, which takes a new instance".to_owned();
-        return Some(Planned::new(Action::Replace, vec![reason], Change::Launch { tags: tags.clone() }));
+        return Some(Planned::new(Action::Replace, vec![reason], launch()));
     }
     let mut wanted = missing(tags, &current.tags);
     wanted.remove(names::TAG_RELEASE);
@@ -204,10 +206,10 @@ pub fn removal(have: &[State]) -> Option<Planned<Change>> {
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
-        Change::Launch { mut tags } => {
+        Change::Launch { mut tags, dying } => {
             let token = context.token();
             tags.extend(token.map(|version| (names::TAG_TOKEN.to_owned(), version.to_string())));
-            let id = launch::launch(context, &tags).await?;
+            let id = launch::launch(context, &tags, &dying).await?;
             context.set_instance(&id);
             context.set_told(token);
             wait_running(context, &id).await?;
@@ -382,20 +384,21 @@ mod tests {
     fn none_or_a_dying_one_means_launch() {
         let dying = [state("i-1", Phase::Dying, 1)];
         assert_eq!(pick(spec_of(&wanted("s1")), |_| true, &dying), None);
-        assert!(matches!(diff(&wanted("s1"), None).unwrap().change, Change::Launch { .. }));
+        let Change::Launch { dying, .. } = diff(&wanted("s1"), None, &dying).unwrap().change else { panic!() };
+        assert_eq!(dying, ["i-1"]);
     }
 
     #[test]
     fn another_release_is_the_doorbells_business() {
         let mut other = state("i-1", Phase::Running, 1);
         other.tags.insert(names::TAG_RELEASE.into(), "r0".into());
-        assert_eq!(diff(&wanted("s1"), Some(&other)), None);
+        assert_eq!(diff(&wanted("s1"), Some(&other), &[]), None);
     }
 
     #[test]
     fn a_new_spec_means_another_instance_and_the_end_of_this_one() {
         let have = [state("i-1", Phase::Running, 1)];
-        assert_eq!(diff(&wanted("s2"), Some(&have[0])).unwrap().action, Action::Replace);
+        assert_eq!(diff(&wanted("s2"), Some(&have[0]), &have).unwrap().action, Action::Replace);
         let Some(Change::Terminate { ids }) = leftovers(Some("i-2"), &have).map(|planned| planned.change) else {
             panic!()
         };
@@ -417,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_stopped_one_is_started() {
-        let planned = diff(&wanted("s1"), Some(&state("i-1", Phase::Stopped, 1))).unwrap();
+        let planned = diff(&wanted("s1"), Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
         assert_eq!(planned.reasons, ["it is stopped"]);
         assert!(matches!(planned.change, Change::Update { start: true, .. }));
     }

@@ -92,6 +92,19 @@ def test_the_token_of_a_terminated_instance_is_refused(ec2, launch):
     assert refused(launch, ClientToken=token)[0] == "IdempotentInstanceTerminated"
 
 
+def test_the_token_of_a_dying_instance_shows_it_as_it_is(sandbox, ec2, launch):
+    token = str(uuid.uuid4())
+    instance = launch(ClientToken=token)["InstanceId"]
+    runs(ec2, instance)
+    sandbox.control("emulator/delays?shutting-down=60")
+    try:
+        ec2.terminate_instances(InstanceIds=[instance])
+    finally:
+        sandbox.control("emulator/delays?shutting-down=0.3")
+    again = launch(ClientToken=token)
+    assert (again["InstanceId"], again["State"]["Name"]) == (instance, "shutting-down")
+
+
 def test_a_long_token_is_refused(launch):
     assert refused(launch, ClientToken="x" * 65)[0] == "InvalidParameterValue"
 

@@ -241,7 +241,7 @@ impl World {
 
     fn instance(&mut self, change: instance::Change) {
         match change {
-            instance::Change::Launch { tags } => {
+            instance::Change::Launch { tags, .. } => {
                 assert!(self.seen.security_group.as_ref().is_some_and(|group| group.nonce.is_some()));
                 assert!(self.seen.key_pair.is_some() && self.seen.token.is_some());
                 let id = format!("i-new{}", self.seen.instances.len());

@@ -23,7 +23,7 @@ use crate::user_data;
 ///
 /// The nonce makes this safe to repeat: by us, after a lost answer, and by a colleague at the same time. The spec is part
 /// of the client token, so that a replacement needs no other nonce than what it replaces.
-pub(super) async fn launch(context: &Context, tags: &Tags) -> Result<String> {
+pub(super) async fn launch(context: &Context, tags: &Tags, dying: &[String]) -> Result<String> {
     let image = context.image().await?;
     let group = context.group()?;
     let spec = tags.get(names::TAG_SPEC).cloned().unwrap_or_default();
@@ -33,9 +33,9 @@ pub(super) async fn launch(context: &Context, tags: &Tags) -> Result<String> {
             run(context, tags, &image, &group, &token)
         });
         match launched.await {
-            Ok(Some(id)) => return Ok(id),
+            Ok(Some(id)) if !dying.contains(&id) => return Ok(id),
             // What was launched under this nonce is dead: a new launch takes a new one.
-            Ok(None) => {}
+            Ok(_) => {}
             Err(error) if error.is(&["IdempotentInstanceTerminated"]) => {}
             Err(error) if error.is(&["IdempotentParameterMismatch"]) => {
                 if let Some(id) = adopted(context, &token, tags).await? {

@@ -29,7 +29,8 @@ _launched = {}
 
 
 def install():
-    """Has the root volume bear the image's own name for it."""
+    """Has the root volume bear the image's own name for it, and a repeated launch show the instance as it is."""
+    EC2Response.RESPONSE_KEY_PATH_TO_TRANSFORMER.pop("RunInstances.Reservation.Instances.Instance.State", None)
 
     def setup_defaults(instance):
         volume = instance.ec2_backend.create_volume(size=8, zone_name=instance.placement.zone)
