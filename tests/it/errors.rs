@@ -9,6 +9,9 @@ use crate::snapshot;
 /// A project whose `app/app.py` is this.
 fn with_app(source: &str) -> Project {
     let project = Project::example();
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    // One worker: two may both say why, or only the one that was faster.
+    project.file("deploy.yaml", &text.replace("  path: app\n", "  path: app\n  workers: 1\n"));
     project.file("app/app.py", source);
     project
 }
