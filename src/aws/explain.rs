@@ -71,6 +71,16 @@ fn failure_advice(error: &ApiError) -> &'static str {
             "this region has no default VPC that an instance could go to: name a subnet as network.subnet in deploy.yaml, \
              or make a default VPC with: aws ec2 create-default-vpc"
         }
+        "DependencyViolation" => {
+            "something that is not devopsctl's uses it: find it in the EC2 console (network interfaces), remove it, then run \
+             the same command again"
+        }
+        "InvalidAMIID.NotFound" => {
+            "the account may allow certain images only (EC2 console, Settings, Allowed AMIs); or choose another instance.image"
+        }
+        "InvalidParameter" if error.message.contains("different networks") => {
+            "network.subnet is in another VPC than the security group, and a group cannot move: devopsctl down, then up"
+        }
         "InsufficientFreeAddressesInSubnet" => "name another subnet as network.subnet in deploy.yaml",
         "InvalidSubnetID.NotFound" => "correct network.subnet in deploy.yaml, or the region",
         "InsufficientInstanceCapacity" => {

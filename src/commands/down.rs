@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use crate::engine::context::Context;
 use crate::engine::execute::execute;
 use crate::engine::observe::{Ask, observe};
 use crate::engine::plan;
+use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failure, Result};
 use crate::ui;
 
@@ -38,7 +40,12 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
     let context =
         Arc::new(Context::new(session.aws.clone(), &session.deployment, &observed, &plan, None, session.shared()));
     execute(&context, plan).await?;
-    let left = plan::down(&observe_all(session).await?);
+    // What was just deleted may still be in a list for some seconds.
+    let mut backoff = Backoff::polling(Duration::from_secs(30), Duration::from_secs(3));
+    let mut left = plan::down(&observe_all(session).await?);
+    while !left.is_empty() && backoff.wait().await == Retry::Again {
+        left = plan::down(&observe_all(session).await?);
+    }
     if !left.is_empty() {
         let what: Vec<&str> = left.steps.iter().map(|step| step.kind.title()).collect();
         return Err(Failure::failed(format!("something of {} is there again: {}", session.name(), what.join(", ")))

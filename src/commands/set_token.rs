@@ -29,7 +29,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     let (aws, name) = (&session.aws, session.name());
     let looked = async {
         tokio::try_join!(
-            token::read(aws, name),
+            token::peek(aws, name),
             token::observe(aws, name),
             instance::observe(aws, name),
             address::observe(aws, name)
@@ -41,7 +41,8 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     }
     let observed = Observed { token, instances, addresses, ..Observed::default() };
     // A run that was stopped halfway has stored it, and told nobody.
-    let stored = before.as_ref().filter(|(document, _)| document.current == fresh).map(|(_, version)| *version);
+    let before = before.map(|(document, version)| (document.map(|document| document.current), version));
+    let stored = before.as_ref().filter(|(current, _)| current.as_ref() == Some(&fresh)).map(|(_, version)| *version);
     let mut tags: Tags = session.deployment.tags.clone();
     tags.insert(names::TAG_NAME.into(), name.to_owned());
     let plan = plan::rotation(&tags, &observed, stored);
@@ -60,9 +61,9 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     if !arguments.no_wait {
         let ip = observed.addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
         let ip = ip.map(|address| address.ip).or(instance.ip);
-        let before = before.as_ref().map(|(document, _)| document.current.as_str()).filter(|before| *before != fresh);
+        let before = before.as_ref().and_then(|(current, _)| current.as_deref()).filter(|before| *before != fresh);
         let change = Rotation { fresh: &fresh, before, version };
-        session.interrupt.or(in_force(&session, &instance.id, ip, change)).await?;
+        session.interrupt.or(in_force(&session, instance, ip, change)).await?;
     }
     done(&session, Some(version))
 }
@@ -75,10 +76,15 @@ struct Rotation<'a> {
 }
 
 /// The new token answers and the old one is refused.
-async fn in_force(session: &Session, instance: &str, ip: Option<Ipv4Addr>, change: Rotation<'_>) -> Result<()> {
+async fn in_force(
+    session: &Session,
+    instance: &instance::State,
+    ip: Option<Ipv4Addr>,
+    change: Rotation<'_>,
+) -> Result<()> {
     let Rotation { fresh, before, version } = change;
-    let goal = Goal { release: None, token: version, again: None };
-    health::wait(&session.watch(), instance, &goal).await?;
+    let goal = Goal { release: None, token: version, again: None, since: instance.launched };
+    health::wait(&session.watch(), &instance.id, &goal).await?;
     if !session.deployment.token.enforce {
         session.ui.say("the app uses the new token, as the instance says (token.enforce is false)");
         return Ok(());

@@ -9,21 +9,23 @@ use super::Session;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::error::{Exit, Result};
 use crate::names;
-use crate::resources::ingress;
 use crate::resources::instance::{self, State};
 use crate::resources::release::short;
 use crate::resources::reports::Report;
+use crate::resources::{address, ingress};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(observe(&session.aws, session.name(), Ask::default())).await?;
     let current = instance::serving(&observed.instances, &observed.addresses);
     let report = current.and_then(|instance| observed.report_of(&instance.id));
-    let ip = observed.addresses.first().map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
+    let leads = |address: &&address::State| current.is_some_and(|state| address.instance.as_ref() == Some(&state.id));
+    let address = observed.addresses.iter().find(leads).or_else(|| observed.addresses.first());
+    let ip = address.map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
     let url = match ip {
         Some(ip) if current.is_some() => Some(session.aws.url(ip, session.deployment.network.port).await?),
         _ => None,
     };
-    let view = View { name: session.name(), observed: &observed, current, report, url };
+    let view = View { name: session.name(), observed: &observed, current, address, report, url };
     if session.globals.json {
         session.ui.result(&view.json().to_string());
     } else {
@@ -38,6 +40,7 @@ struct View<'a> {
     name: &'a str,
     observed: &'a Observed,
     current: Option<&'a State>,
+    address: Option<&'a address::State>,
     report: Option<&'a Report>,
     url: Option<String>,
 }
@@ -70,10 +73,7 @@ impl View<'_> {
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
         ));
-        lines.push((
-            "address",
-            self.observed.addresses.first().map_or_else(none, |address| format!("{} ({})", address.ip, address.id)),
-        ));
+        lines.push(("address", self.address.map_or_else(none, |address| format!("{} ({})", address.ip, address.id))));
         lines.push((
             "group",
             self.observed
@@ -131,7 +131,7 @@ impl View<'_> {
             "url": self.url,
             "account": self.observed.account,
             "instance": self.current.map(|state| json!({"id": state.id, "type": state.kind, "state": state.phase.name(), "ip": state.ip})),
-            "address": self.observed.addresses.first().map(|address| json!({"id": address.id, "ip": address.ip})),
+            "address": self.address.map(|address| json!({"id": address.id, "ip": address.ip})),
             "security_group": self.observed.security_group.as_ref().map(|group| json!({"id": group.id})),
             "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone())},
             "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token)},

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
 use crate::engine::plan::{self, Plan};
+use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
 use crate::release::Release;
@@ -35,7 +37,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         session.shared(),
     ));
     execute(&context, plan).await?;
-    let url = address(session, &context, &observed).await?;
+    let url = address(session, &context, &observed, changed, !arguments.no_wait).await?;
     if arguments.no_wait {
         session.ui.say(match changed {
             true => "AWS has what it needs; the app comes up by itself",
@@ -61,18 +63,37 @@ fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
     Err(Failure::new(Exit::Interrupted, "nothing was changed, as you asked"))
 }
 
-/// Where the app answers. An address that belongs to the instance itself may only now be there.
-async fn address(session: &Session, context: &Context, observed: &Observed) -> Result<Option<String>> {
-    let mut ip = match session.deployment.network.static_ip {
-        true => context.address().ok().map(|(_, ip)| ip),
-        false => ip_of(&observed.instances, &context.instance()?),
+/// Where the app answers. What was seen before something was changed may be somebody else's by now; and an instance that
+/// has lost an Elastic IP gets another address after a while.
+async fn address(
+    session: &Session,
+    context: &Context,
+    observed: &Observed,
+    changed: bool,
+    wait: bool,
+) -> Result<Option<String>> {
+    let ip = match (session.deployment.network.static_ip, changed) {
+        (true, _) => context.address().ok().map(|(_, ip)| ip),
+        (false, false) => ip_of(&observed.instances, &context.instance()?),
+        (false, true) => session.interrupt.or(own_address(session, context, observed, wait)).await?,
     };
-    if ip.is_none() {
-        ip = ip_of(&instance::observe(&session.aws, session.name()).await?, &context.instance()?);
-    }
     match ip {
         Some(ip) => session.aws.url(ip, session.deployment.network.port).await.map(Some),
         None => Ok(None),
+    }
+}
+
+async fn own_address(session: &Session, context: &Context, before: &Observed, wait: bool) -> Result<Option<Ipv4Addr>> {
+    let id = context.instance()?;
+    let released = |ip: &Ipv4Addr| before.addresses.iter().any(|address| address.ip == *ip);
+    let patience = Duration::from_secs(if wait { 120 } else { 0 });
+    let mut backoff = Backoff::polling(patience, Duration::from_secs(3));
+    loop {
+        let found = instance::observe(&session.aws, session.name()).await?;
+        let ip = ip_of(&found, &id).filter(|ip| !released(ip));
+        if ip.is_some() || backoff.wait().await == Retry::Enough {
+            return Ok(ip);
+        }
     }
 }
 
@@ -83,7 +104,8 @@ fn ip_of(instances: &[instance::State], id: &str) -> Option<Ipv4Addr> {
 async fn healthy(session: &Session, context: &Arc<Context>, release: &Release, url: Option<&str>) -> Result<()> {
     let id = context.instance()?;
     let version = context.token().unwrap_or_default();
-    let mut goal = Goal { release: Some(release.id.clone()), token: version, again: context.again() };
+    let mut goal =
+        Goal { release: Some(release.id.clone()), token: version, again: context.again(), since: context.since() };
     let mut report = health::wait(&session.watch(), &id, &goal).await?;
     let (document, newest) = token::read(&session.aws, session.name())
         .await?

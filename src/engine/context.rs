@@ -62,6 +62,7 @@ struct Learned {
     group: Option<String>,
     nonce: Option<String>,
     instance: Option<String>,
+    since: i64,
     token: Option<i64>,
     told: Option<i64>,
     address: Option<(String, Ipv4Addr)>,
@@ -78,10 +79,12 @@ impl Context {
         release: Option<Release>,
         shared: Shared,
     ) -> Self {
+        let current = observed.instances.iter().find(|instance| plan.instance.as_ref() == Some(&instance.id));
         let learned = Learned {
             group: observed.security_group.as_ref().map(|group| group.id.clone()),
             nonce: observed.security_group.as_ref().and_then(|group| group.nonce.clone()),
             instance: plan.instance.clone(),
+            since: current.map_or(0, |instance| instance.launched),
             token: observed.token.as_ref().map(|token| token.version),
             told: None,
             address: plan.address.clone(),
@@ -190,6 +193,11 @@ impl Context {
         self.learned().instance.clone().ok_or_else(|| missing("instance"))
     }
 
+    /// When the instance was launched or last started, in seconds since 1970.
+    pub fn since(&self) -> i64 {
+        self.learned().since
+    }
+
     /// The token's version, if there is one.
     pub fn token(&self) -> Option<i64> {
         self.learned().token
@@ -239,6 +247,11 @@ impl Context {
     /// Learned: the instance's id.
     pub fn set_instance(&self, id: &str) {
         self.learned().instance = Some(id.to_owned());
+    }
+
+    /// Learned: when the instance was launched or last started.
+    pub fn set_since(&self, at: i64) {
+        self.learned().since = at;
     }
 
     /// Learned: the token's version.

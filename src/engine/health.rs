@@ -25,11 +25,14 @@ pub struct Goal {
     pub token: i64,
     /// The value of `devopsctl:try` that was set, if it was.
     pub again: Option<String>,
+    /// When the instance was launched or last started, in seconds since 1970: what it said before counts no longer.
+    pub since: i64,
 }
 
 impl Goal {
     fn reached(&self, report: &Report) -> bool {
-        report.healthy
+        report.at >= self.since
+            && report.healthy
             && report.phase == "healthy"
             && report.token.is_some_and(|token| token >= self.token)
             && report.release.is_some()
@@ -41,7 +44,8 @@ impl Goal {
 
     /// Whether the instance tried this very thing and gave up.
     fn failed(&self, report: &Report) -> bool {
-        report.phase == "failed"
+        report.at >= self.since
+            && report.phase == "failed"
             && self.release.as_ref().is_none_or(|release| report.wanted.release.as_ref() == Some(release))
             && report.wanted.token.is_some_and(|token| token >= self.token)
             && (self.again.is_none() || report.wanted.r#try == self.again)
@@ -109,7 +113,8 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
 /// As [`wait`].
 pub async fn ready(context: &Context, release: String) -> Result<String> {
     let id = context.instance()?;
-    let goal = Goal { release: Some(release), token: context.token().unwrap_or_default(), again: context.again() };
+    let token = context.token().unwrap_or_default();
+    let goal = Goal { release: Some(release), token, again: context.again(), since: context.since() };
     let Health { timeout, up } = context.health.clone();
     let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up };
     context
@@ -184,12 +189,13 @@ mod tests {
             token: Some(token),
             phase: phase.into(),
             healthy,
+            at: 100,
             ..Report::default()
         }
     }
 
     fn goal() -> Goal {
-        Goal { release: Some("new".into()), token: 2, again: None }
+        Goal { release: Some("new".into()), token: 2, again: None, since: 100 }
     }
 
     #[test]
@@ -200,6 +206,8 @@ mod tests {
         assert!(!goal().reached(&report("healthy", "new", 1, true)));
         assert!(!goal().reached(&report("starting", "new", 2, true)));
         assert!(!goal().reached(&report("healthy", "new", 2, false)));
+        let before = Report { at: 99, ..report("healthy", "new", 2, true) };
+        assert!(!goal().reached(&before), "it was stopped and started since");
     }
 
     #[test]

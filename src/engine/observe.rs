@@ -3,6 +3,7 @@
 
 use crate::aws::{Aws, call, explain};
 use crate::error::{Failure, Result};
+use crate::names;
 use crate::resources::{address, bucket, instance, key_pair, release, reports, role, security_group, token};
 
 /// Everything of one deployment.
@@ -143,6 +144,13 @@ impl Observed {
             && self.instances.is_empty()
             && self.addresses.is_empty()
             && self.reports.is_empty()
+    }
+
+    /// The highest version of the token that an instance that lives has been told, or says to have.
+    pub fn known_token(&self) -> i64 {
+        let told = |state: &instance::State| state.tags.get(names::TAG_TOKEN).and_then(|version| version.parse().ok());
+        let has = |state: &instance::State| self.report_of(&state.id).and_then(|report| report.token);
+        instance::alive(&self.instances).flat_map(|state| [told(state), has(state)]).flatten().max().unwrap_or_default()
     }
 
     /// What the instance reports.

@@ -76,14 +76,18 @@ impl Kind {
     /// What must be done before, on the way up.
     fn needs_up(self) -> &'static [Kind] {
         match self {
-            Kind::SecurityGroup | Kind::KeyPair | Kind::Detachment | Kind::Token | Kind::Bucket | Kind::Address => &[],
+            Kind::SecurityGroup | Kind::KeyPair | Kind::Detachment | Kind::Token | Kind::Bucket => &[],
+            // One that is no longer wanted leads to what serves.
+            Kind::Address => &[Kind::Ready],
             Kind::Ingress => &[Kind::SecurityGroup],
             Kind::Role => &[Kind::Detachment],
             Kind::Release => &[Kind::Bucket],
             Kind::Instance => &[Kind::SecurityGroup, Kind::KeyPair, Kind::Token],
             Kind::Attachment => &[Kind::Detachment, Kind::Role, Kind::Instance],
             Kind::Doorbell => &[Kind::Token, Kind::Release, Kind::Instance],
-            Kind::Ready => &[Kind::Role, Kind::Release, Kind::Attachment, Kind::Doorbell, Kind::Ingress],
+            Kind::Ready => {
+                &[Kind::Role, Kind::Release, Kind::Instance, Kind::Attachment, Kind::Doorbell, Kind::Ingress]
+            }
             Kind::Association => &[Kind::Address, Kind::Instance, Kind::Ingress, Kind::Ready],
             Kind::Leftovers => &[Kind::Attachment, Kind::Doorbell, Kind::Ready, Kind::Association],
             Kind::Reports => &[],
@@ -216,7 +220,7 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan.add(Kind::Ingress, ingress::diff(&want.rules(), group.map(|group| &group.ingress)), Change::Ingress);
     plan.add(Kind::KeyPair, key_pair::diff(&tags, have.key_pair.as_ref()), Change::KeyPair);
     plan.role(want, have, &tags, current);
-    plan.add(Kind::Token, token::diff(&tags, have.token.as_ref()), Change::Token);
+    plan.add(Kind::Token, token::diff(&tags, have.token.as_ref(), have.known_token()), Change::Token);
     plan.store(want, have);
     plan.add(Kind::Instance, machine, Change::Instance);
     let again = gave_up(want, have, current);
@@ -238,7 +242,7 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
 pub fn rotation(tags: &Tags, have: &Observed, stored: Option<i64>) -> Plan {
     let current = instance::serving(&have.instances, &have.addresses);
     let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
-    let write = stored.is_none().then(|| token::rotation(tags, have.token.as_ref()));
+    let write = stored.is_none().then(|| token::rotation(tags, have.token.as_ref(), have.known_token()));
     plan.add(Kind::Token, write, Change::Token);
     plan.add(Kind::Doorbell, doorbell::rotation(stored, current, &have.instances), Change::Doorbell);
     plan.connect(Kind::needs_up);
@@ -280,6 +284,10 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        self.steps.iter().any(|step| step.kind == kind)
     }
 
     /// Whether an instance will be launched.
@@ -327,10 +335,16 @@ impl Plan {
     /// Only what is in the plan can be waited for: the rest stands already.
     fn connect(&mut self, needs: impl Fn(Kind) -> &'static [Kind]) {
         let kinds: Vec<Kind> = self.steps.iter().map(|step| step.kind).collect();
-        self.steps.sort_by_key(|step| step.kind);
         for step in &mut self.steps {
             step.needs = needs(step.kind).iter().copied().filter(|need| kinds.contains(need)).collect();
         }
+        self.steps.sort_by_key(|step| step.kind);
+        let mut rest = std::mem::take(&mut self.steps);
+        // Needs form no circle, so one is always ready.
+        while let Some(ready) = rest.iter().position(|step| step.needs.iter().all(|need| self.has(*need))) {
+            self.steps.push(rest.remove(ready));
+        }
+        self.steps.append(&mut rest);
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{DomainType, ResourceType};
 
 use super::{Action, Planned, Tags, by_name_tag, from_ec2, tagged};
-use crate::aws::{ApiError, Aws, Fault, call, explain, once};
+use crate::aws::{Aws, Fault, call, explain, once};
 use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry, patiently};
+use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
 
 /// An address as it stands.
@@ -167,22 +167,29 @@ async fn one_of_many(context: &Context, made: (String, Ipv4Addr)) -> Result<(Str
 
 async fn release(context: &Context, address: &State) -> Result<()> {
     let ec2 = &context.aws.ec2;
-    if let Some(association) = &address.association {
-        match call("ec2:DisassociateAddress", || ec2.disassociate_address().association_id(association).send()).await {
-            Ok(_) => {}
-            Err(error) if error.absent() => {}
-            Err(error) => return Err(explain(format!("the address {} cannot be detached", address.ip), &error)),
+    let mut association = address.association.clone();
+    let mut backoff = Backoff::new(Duration::from_secs(60));
+    loop {
+        if let Some(id) = &association {
+            match call("ec2:DisassociateAddress", || ec2.disassociate_address().association_id(id).send()).await {
+                Err(error) if !error.absent() => {
+                    return Err(explain(format!("the address {} cannot be detached", address.ip), &error));
+                }
+                _ => {}
+            }
         }
-    }
-    let in_use = |error: &ApiError| error.is(&["InvalidIPAddress.InUse"]);
-    let released = patiently(Backoff::new(Duration::from_secs(60)), in_use, || {
-        call("ec2:ReleaseAddress", || ec2.release_address().allocation_id(&address.id).send())
-    });
-    match released.await {
-        Ok(_) => Ok(()),
-        // Released already; it may even be somebody else's by now.
-        Err(error) if error.absent() || error.is(&["AuthFailure"]) => Ok(()),
-        Err(error) => Err(explain(format!("the address {} cannot be released", address.ip), &error)),
+        match call("ec2:ReleaseAddress", || ec2.release_address().allocation_id(&address.id).send()).await {
+            Ok(_) => return Ok(()),
+            // Released already; it may even be somebody else's by now.
+            Err(error) if error.absent() || error.is(&["AuthFailure"]) => return Ok(()),
+            // Not detached yet; or attached since by somebody who ran `up` at the same time.
+            Err(error) if error.is(&["InvalidIPAddress.InUse"]) && backoff.wait().await == Retry::Again => {
+                let found = observe(&context.aws, &context.name).await?;
+                association =
+                    found.into_iter().find(|found| found.id == address.id).and_then(|found| found.association);
+            }
+            Err(error) => return Err(explain(format!("the address {} cannot be released", address.ip), &error)),
+        }
     }
 }
 

@@ -93,7 +93,7 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
         context.check_interrupt()?;
         context.waits("profile", "waiting until EC2 knows it");
         if backoff.wait().await == Retry::Enough {
-            return Err(explain("the instance profile cannot be attached", &error).next("run the same command again"));
+            return Err(explain("the instance profile cannot be attached", &error));
         }
     }
 }

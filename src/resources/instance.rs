@@ -212,7 +212,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let id = launch::launch(context, &tags, &dying).await?;
             context.set_instance(&id);
             context.set_told(token);
-            wait_running(context, &id).await?;
+            wait_running(context, &id, "launched").await?;
             Ok(format!("{id} is running"))
         }
         Change::Update { id, start, metadata, tags } => {
@@ -241,13 +241,13 @@ async fn start_again(context: &Context, id: &str) -> Result<()> {
     patiently(backoff, stopping, || call("ec2:StartInstances", &request))
         .await
         .map_err(|error| explain(format!("the instance {id} cannot be started"), &error))?;
-    wait_running(context, id).await
+    wait_running(context, id, "started").await
 }
 
 /// Waits until the instance runs. A launch can be accepted and die all the same; then EC2 says why.
-async fn wait_running(context: &Context, id: &str) -> Result<()> {
+async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
     let mut backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(2));
-    context.waits("instance", &format!("{id} is launched, waiting until it runs"));
+    context.waits("instance", &format!("{id} is {begun}, waiting until it runs"));
     loop {
         match call("ec2:DescribeInstances", || context.aws.ec2.describe_instances().instance_ids(id).send()).await {
             Ok(answer) => {
@@ -259,7 +259,11 @@ async fn wait_running(context: &Context, id: &str) -> Result<()> {
                     .next();
                 if let Some(instance) = found {
                     match instance.state.as_ref().and_then(|state| state.name.as_ref()) {
-                        Some(InstanceStateName::Running) => return Ok(()),
+                        Some(InstanceStateName::Running) => {
+                            // EC2 sets it anew with each start.
+                            context.set_since(instance.launch_time.map_or(0, |time| time.secs()));
+                            return Ok(());
+                        }
                         Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated) => {
                             return Err(died(id, &instance));
                         }

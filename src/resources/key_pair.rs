@@ -78,17 +78,16 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             Ok(format!("{id} is tagged"))
         }
         Change::Delete { id } => {
-            let request = || context.aws.ec2.delete_key_pair().key_pair_id(&id).send();
-            match call("ec2:DeleteKeyPair", request).await {
-                Ok(_) => {}
-                Err(error) if error.absent() => {}
-                Err(error) => return Err(explain("the key pair cannot be deleted", &error)),
-            }
+            // The private half first: killed between the two, a second run still sees the public one.
             let path = private_half(context)?;
             if path.exists() {
                 fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
             }
-            Ok("gone".into())
+            let request = || context.aws.ec2.delete_key_pair().key_pair_id(&id).send();
+            match call("ec2:DeleteKeyPair", request).await {
+                Err(error) if !error.absent() => Err(explain("the key pair cannot be deleted", &error)),
+                _ => Ok("gone".into()),
+            }
         }
     }
 }
@@ -126,9 +125,9 @@ fn public_half(path: &PathBuf) -> Result<String> {
             .because(error.to_string())
             .next(format!("move it away (mv {0} {0}.old), then run the same command again", path.display()))
     };
+    let there = || PrivateKey::read_openssh_file(path)?.public_key().to_openssh();
     if path.exists() {
-        let key = PrivateKey::read_openssh_file(path).map_err(unreadable)?;
-        return key.public_key().to_openssh().map_err(unreadable);
+        return there().map_err(unreadable);
     }
     let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(unreadable)?;
     let text = key.to_openssh(LineEnding::LF).map_err(unreadable)?;
@@ -140,8 +139,12 @@ fn public_half(path: &PathBuf) -> Result<String> {
         file.as_file().sync_all()?;
         file.persist_noclobber(path).map_err(|error| error.error)
     };
-    write().map_err(|error| unwritable(path, &error))?;
-    key.public_key().to_openssh().map_err(unreadable)
+    match write() {
+        Ok(_) => key.public_key().to_openssh().map_err(unreadable),
+        // Another run on this machine was faster.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => there().map_err(unreadable),
+        Err(error) => Err(unwritable(path, &error)),
+    }
 }
 
 fn private_half(context: &Context) -> Result<PathBuf> {

@@ -1,5 +1,8 @@
 //! A release in the bucket: content-addressed, so that one that is there is never written again.
 
+use std::time::Duration;
+
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
@@ -59,10 +62,16 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let size = body.len();
     let request = || {
         let put = context.aws.s3.put_object().bucket(&bucket).key(&key).expected_bucket_owner(&context.account);
-        put.content_type("application/gzip").body(ByteStream::from(body.clone())).send()
+        let put = put.content_type("application/gzip").body(ByteStream::from(body.clone()));
+        // A slow line is no fault: the SDK itself notices one on which nothing moves any more.
+        put.customize().config_override(aws_sdk_s3::config::Builder::new().timeout_config(unhurried())).send()
     };
     call("s3:PutObject", request).await.map_err(|error| explain("the release cannot be uploaded", &error))?;
     Ok(format!("{} uploaded ({})", short(&change.id), indicatif::HumanBytes(size as u64)))
+}
+
+fn unhurried() -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3600)).build()
 }
 
 /// As much of an id as a person needs.

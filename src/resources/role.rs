@@ -32,6 +32,8 @@ pub struct Profile {
     pub id: String,
     /// Whether our role is in it.
     pub holds_role: bool,
+    /// The names of others that are: IAM puts one role in a profile at most, so ours has no place then.
+    pub others: Vec<String>,
     /// All its tags.
     pub tags: Tags,
 }
@@ -64,6 +66,8 @@ pub struct Ensure {
     pub profile: bool,
     /// The role in its profile.
     pub membership: bool,
+    /// Roles that are not ours, out of our profile.
+    pub others: Vec<String>,
     /// Tags of what is made.
     pub tags: Tags,
     /// Tags that the role lacks.
@@ -108,8 +112,10 @@ async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError>
     let request = || aws.iam.get_instance_profile().instance_profile_name(name).send();
     let answer = present(call("iam:GetInstanceProfile", request).await)?;
     Ok(answer.and_then(|answer| answer.instance_profile).map(|profile| {
-        let holds_role = profile.roles.iter().any(|role| role.role_name == name);
-        Profile { id: profile.instance_profile_id, holds_role, tags: from_iam(profile.tags) }
+        let (own, others): (Vec<String>, Vec<String>) =
+            profile.roles.into_iter().map(|role| role.role_name).partition(|role| role == name);
+        let (holds_role, id) = (!own.is_empty(), profile.instance_profile_id);
+        Profile { id, holds_role, others, tags: from_iam(profile.tags) }
     }))
 }
 
@@ -148,7 +154,9 @@ pub fn diff(policy: &Value, tags: &Tags, have: Option<&State>) -> Option<Planned
     let action = if have.is_none() { Action::Create } else { Action::Update };
     let policy = (new_policy || no_role).then(|| policy.to_string());
     let tags = tags.clone();
-    let ensure = Ensure { role: no_role, policy, profile: no_profile, membership, tags, role_tags, profile_tags };
+    let others = state.profile.as_ref().map(|profile| profile.others.clone()).unwrap_or_default();
+    let ensure =
+        Ensure { role: no_role, policy, profile: no_profile, membership, others, tags, role_tags, profile_tags };
     Some(Planned::new(action, reasons, Change::Ensure(ensure)))
 }
 
@@ -187,6 +195,9 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Ensure(ensure) => {
             // Role with policy and profile do not wait for each other; the membership needs both.
             tokio::try_join!(ensure_role(context, &name, &ensure), ensure_profile(context, &name, &ensure))?;
+            for other in &ensure.others {
+                leave_profile(context, &name, other).await.map_err(|error| cannot_be_made(&error))?;
+            }
             if ensure.membership {
                 join_profile(context, &name).await.map_err(|error| cannot_be_made(&error))?;
             }
@@ -242,14 +253,23 @@ async fn ensure_profile(context: &Context, name: &str, ensure: &Ensure) -> Resul
     Ok(())
 }
 
-/// A profile holds one role at most: `LimitExceeded` means that one is in it, which can only be ours.
+/// A profile holds one role at most: `LimitExceeded` means that one is in it, which is ours if we were there before.
 async fn join_profile(context: &Context, name: &str) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
     let request = || iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
     match once_known(|| call("iam:AddRoleToInstanceProfile", &request)).await {
-        Err(error) if error.is(&["LimitExceeded"]) => Ok(()),
+        Err(error) if error.is(&["LimitExceeded"]) => match get_profile(&context.aws, name).await? {
+            Some(Profile { holds_role: true, .. }) => Ok(()),
+            _ => Err(error),
+        },
         answer => answer.map(|_| ()),
     }
+}
+
+async fn leave_profile(context: &Context, profile: &str, role: &str) -> Result<(), ApiError> {
+    let iam = &context.aws.iam;
+    let request = || iam.remove_role_from_instance_profile().instance_profile_name(profile).role_name(role).send();
+    present(call("iam:RemoveRoleFromInstanceProfile", request).await).map(|_| ())
 }
 
 /// IAM is eventually consistent: what was just made may be unknown to the next call for some seconds.
@@ -271,14 +291,16 @@ async fn made<T>(context: &Context, answer: Result<T, ApiError>) -> Result<()> {
 
 async fn delete(context: &Context, name: &str, have: &State) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
-    if have.profile.as_ref().is_some_and(|profile| profile.holds_role) {
-        let request = || iam.remove_role_from_instance_profile().instance_profile_name(name).role_name(name).send();
-        present(call("iam:RemoveRoleFromInstanceProfile", request).await)?;
+    if let Some(profile) = &have.profile {
+        let own = profile.holds_role.then_some(name);
+        for role in own.into_iter().chain(profile.others.iter().map(String::as_str)) {
+            leave_profile(context, name, role).await?;
+        }
     }
     let profile = async {
         if have.profile.is_some() {
             let request = || iam.delete_instance_profile().instance_profile_name(name).send();
-            present(call("iam:DeleteInstanceProfile", request).await)?;
+            present(once_free(|| call("iam:DeleteInstanceProfile", &request)).await)?;
         }
         Ok(())
     };
@@ -302,10 +324,16 @@ async fn delete_role(context: &Context, name: &str) -> Result<(), ApiError> {
     match call("iam:DeleteRole", request).await {
         Err(error) if error.is(&["DeleteConflict"]) => {
             strip(context, name).await?;
-            present(call("iam:DeleteRole", request).await).map(|_| ())
+            present(once_free(|| call("iam:DeleteRole", &request)).await).map(|_| ())
         }
         answer => present(answer).map(|_| ()),
     }
+}
+
+/// What was just taken out or off may still count for some seconds.
+async fn once_free<T, F: Future<Output = Result<T, ApiError>>>(attempt: impl Fn() -> F) -> Result<T, ApiError> {
+    let conflict = |error: &ApiError| error.is(&["DeleteConflict"]);
+    patiently(Backoff::new(Duration::from_secs(30)), conflict, attempt).await
 }
 
 /// Takes every policy off the role.
@@ -348,7 +376,7 @@ mod tests {
     }
 
     fn profile(holds_role: bool) -> Profile {
-        Profile { id: "AIPA1".into(), holds_role, tags: Tags::new() }
+        Profile { id: "AIPA1".into(), holds_role, others: Vec::new(), tags: Tags::new() }
     }
 
     fn whole() -> State {
@@ -389,6 +417,14 @@ mod tests {
         assert_eq!(planned.reasons, ["tag team is missing or different on the instance profile"]);
         let Change::Ensure(ensure) = planned.change else { panic!() };
         assert_eq!((ensure.role_tags, ensure.profile_tags, ensure.policy), (Tags::new(), tags, None));
+    }
+
+    #[test]
+    fn another_role_leaves_the_profile() {
+        let theirs = Profile { others: vec!["theirs".into()], ..profile(false) };
+        let planned = diff(&document(), &Tags::new(), Some(&State { profile: Some(theirs), ..whole() })).unwrap();
+        let Change::Ensure(ensure) = planned.change else { panic!() };
+        assert_eq!((ensure.others, ensure.membership), (vec!["theirs".to_owned()], true));
     }
 
     #[test]

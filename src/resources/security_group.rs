@@ -169,8 +169,12 @@ async fn retag(context: &Context, id: &str, mut tags: Tags) -> Result<()> {
 /// # Errors
 /// What EC2 says.
 pub async fn renew_nonce(context: &Context, id: &str) -> Result<()> {
+    let used = context.nonce().ok();
     retag(context, id, Tags::from([(names::TAG_NONCE.to_owned(), String::new())])).await?;
-    if let (Some(State { nonce: Some(nonce), .. }), _) = observe(&context.aws, &context.name).await? {
+    // A list that has not heard of it yet still shows the used one.
+    if let (Some(State { nonce: Some(nonce), .. }), _) = observe(&context.aws, &context.name).await?
+        && used.as_ref() != Some(&nonce)
+    {
         context.set_nonce(nonce);
     }
     Ok(())
@@ -187,8 +191,7 @@ async fn delete(context: &Context, id: &str) -> Result<String> {
             Err(error) if error.is(&["DependencyViolation"]) => {
                 context.check_interrupt()?;
                 if backoff.wait().await == Retry::Enough {
-                    let next = "find what uses it in the EC2 console (network interfaces), remove that, then run the same command again";
-                    return Err(explain(format!("the security group {id} is still in use"), &error).next(next));
+                    return Err(explain(format!("the security group {id} is still in use"), &error));
                 }
                 instance::terminate_all(context).await?;
             }

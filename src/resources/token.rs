@@ -1,5 +1,7 @@
 //! The token: one encrypted SSM parameter that holds one JSON document, so that a rotation is one atomic write.
 
+use std::time::Duration;
+
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,7 @@ use crate::aws::{ApiError, Aws, call, explain};
 use crate::cli::command;
 use crate::engine::context::Context;
 use crate::engine::observe::Foreign;
+use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
 use crate::{names, secret};
 
@@ -24,12 +27,15 @@ pub struct State {
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make one up.
-    Create { tags: Tags },
+    /// Make one up, with a version above the floor.
+    Create { tags: Tags, floor: i64 },
+    /// Write what stands again until its version is above the floor, and set these tags.
+    Raise { floor: i64, tags: Tags },
     /// Set these tags.
     Tag { tags: Tags },
-    /// Write the token that was given to this run. `stands`: over what is there, else it is made, with its tags.
-    Write { stands: bool, tags: Tags },
+    /// Write the token that was given to this run, with a version above the floor. `stands`: the version that is there;
+    /// without one it is made, with its tags.
+    Write { stands: Option<i64>, tags: Tags, floor: i64 },
     /// Remove it.
     Delete,
 }
@@ -97,11 +103,11 @@ pub async fn version(aws: &Aws, name: &str) -> Result<Option<i64>, ApiError> {
     Ok(answer.parameters.unwrap_or_default().first().map(|parameter| parameter.version))
 }
 
-/// The document and its version.
+/// The version, and the document if it is one.
 ///
 /// # Errors
-/// What SSM says; and when the parameter does not hold what devopsctl writes.
-pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
+/// What SSM says.
+pub async fn peek(aws: &Aws, name: &str) -> Result<Option<(Option<Document>, i64)>> {
     let parameter = names::token_parameter(name);
     let request = || aws.ssm.get_parameter().name(&parameter).with_decryption(true).send();
     let found = match call("ssm:GetParameter", request).await {
@@ -109,31 +115,70 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
         Err(error) if error.absent() => None,
         Err(error) => return Err(explain("the token cannot be read", &error)),
     };
-    let Some(found) = found else { return Ok(None) };
     // The error of the parser would quote the value: it is left out.
-    let document = serde_json::from_str(found.value.as_deref().unwrap_or_default());
-    let document = document.map_err(|_| {
-        Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
-            .next(format!("set the token anew: {}", command("set-token")))
-    })?;
-    Ok(Some((document, found.version)))
+    Ok(found.map(|found| (serde_json::from_str(found.value.as_deref().unwrap_or_default()).ok(), found.version)))
+}
+
+/// The document and its version.
+///
+/// # Errors
+/// What SSM says; and when the parameter does not hold what devopsctl writes.
+pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
+    match peek(aws, name).await? {
+        None => Ok(None),
+        Some((Some(document), version)) => Ok(Some((document, version))),
+        Some((None, _)) => {
+            let parameter = names::token_parameter(name);
+            Err(Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
+                .next(format!("set the token anew: {}", command("set-token"))))
+        }
+    }
 }
 
 /// Writes a new document and returns its version.
-async fn write(context: &Context, document: &Document, tags: &Tags, stands: bool) -> Result<i64, ApiError> {
+async fn write(context: &Context, document: &Document, tags: &Tags, stands: Option<i64>) -> Result<i64, ApiError> {
     let (aws, name) = (&context.aws, &context.name);
-    if !stands {
+    if stands.is_none() {
         match put(aws, name, document, Some(tags)).await {
             Err(error) if error.is(&["ParameterAlreadyExists"]) => {}
             answer => return answer,
         }
     }
     let version = put(aws, name, document, None).await?;
-    if version == 1 {
+    if version == 1 || stands.is_some_and(|before| version <= before) {
         // Somebody removed it since we looked, and tags cannot go with a write over what is there.
         tag(aws, name, tags).await?;
     }
     Ok(version)
+}
+
+/// Versions begin anew when the parameter was deleted, and agents take none that is older than what they know. So it is
+/// written until there is a newer one.
+async fn above(context: &Context, document: &Document, mut version: i64, floor: i64) -> Result<i64, ApiError> {
+    while version <= floor {
+        version = put(&context.aws, &context.name, document, None).await?;
+    }
+    Ok(version)
+}
+
+/// What is read must be what stands, or an older token would come back: a version below the floor is looked at again for a
+/// while, because SSM may show one that is no longer the newest.
+async fn raise(context: &Context, floor: i64) -> Result<i64> {
+    let mut backoff = Backoff::new(Duration::from_secs(5));
+    loop {
+        match read(&context.aws, &context.name).await? {
+            Some((_, version)) if version >= floor => return Ok(version),
+            Some((document, version)) if backoff.wait().await == Retry::Enough => {
+                return above(context, &document, version, floor).await.map_err(|error| cannot_be_written(&error));
+            }
+            Some(_) => {}
+            None => return Err(Failure::failed("the token is gone").next("run the same command again")),
+        }
+    }
+}
+
+fn cannot_be_written(error: &ApiError) -> Failure {
+    explain("the token cannot be written", error)
 }
 
 async fn tag(aws: &Aws, name: &str, tags: &Tags) -> Result<(), ApiError> {
@@ -169,17 +214,25 @@ fn local(failure: &Failure) -> ApiError {
     ApiError { action: "ssm:PutParameter", code: "Local".into(), message: failure.what().to_owned(), status: Some(400) }
 }
 
-/// A token that is there is kept.
-pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
+/// A token that is there is kept. `floor`: the highest version that an instance has been told, or has.
+pub fn diff(tags: &Tags, have: Option<&State>, floor: i64) -> Option<Planned<Change>> {
     match have {
-        None => Some(Planned::create("no token is set: one is made up", Change::Create { tags: tags.clone() })),
+        None => {
+            let change = Change::Create { tags: tags.clone(), floor };
+            Some(Planned::create("no token is set: one is made up", change))
+        }
+        Some(have) if have.version < floor => {
+            let change = Change::Raise { floor, tags: missing(tags, &have.tags) };
+            let reason = format!("it was made anew: its version is {}, and an instance knows {floor}", have.version);
+            Some(Planned::new(Action::Update, vec![reason], change))
+        }
         Some(have) => Planned::tag(missing(tags, &have.tags), |tags| Change::Tag { tags }),
     }
 }
 
 /// What is to be done so that another one stands.
-pub fn rotation(tags: &Tags, have: Option<&State>) -> Planned<Change> {
-    let change = Change::Write { stands: have.is_some(), tags: tags.clone() };
+pub fn rotation(tags: &Tags, have: Option<&State>, floor: i64) -> Planned<Change> {
+    let change = Change::Write { stands: have.map(|have| have.version), tags: tags.clone(), floor };
     match have {
         None => Planned::create("no token is set", change),
         Some(_) => Planned::new(Action::Update, vec!["another one is to be used".into()], change),
@@ -194,29 +247,37 @@ pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
-        Change::Create { tags } => {
+        Change::Create { tags, floor } => {
             let document = Document::of(secret::generate()?);
-            let version = match put(&context.aws, &context.name, &document, Some(&tags)).await {
-                Ok(version) => version,
+            let made = match put(&context.aws, &context.name, &document, Some(&tags)).await {
+                Ok(version) => above(context, &document, version, floor).await.map(Some),
                 // Somebody set one since we looked: his counts.
-                Err(error) if error.is(&["ParameterAlreadyExists"]) => version(&context.aws, &context.name)
-                    .await
-                    .map_err(|error| explain("the token cannot be looked up", &error))?
-                    .unwrap_or_default(),
-                Err(error) => return Err(explain("the token cannot be written", &error)),
+                Err(error) if error.is(&["ParameterAlreadyExists"]) => version(&context.aws, &context.name).await,
+                Err(error) => Err(error),
             };
-            context.set_token(version);
+            let version = made.map_err(|error| cannot_be_written(&error))?;
+            context.set_token(version.unwrap_or_default());
             Ok(format!("one was made up; to see it: {}{}", command("token"), context.aws.flag()))
+        }
+        Change::Raise { floor, tags } => {
+            let version = raise(context, floor).await?;
+            if !tags.is_empty() {
+                let tagged = tag(&context.aws, &context.name, &tags).await;
+                tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
+            }
+            context.set_token(version);
+            Ok(format!("stored again, as version {version}"))
         }
         Change::Tag { tags } => {
             let tagged = tag(&context.aws, &context.name, &tags).await;
             tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
             Ok("tagged".into())
         }
-        Change::Write { stands, tags } => {
+        Change::Write { stands, tags, floor } => {
             let document = Document::of(context.fresh()?);
-            let version = write(context, &document, &tags, stands).await;
-            let version = version.map_err(|error| explain("the token cannot be written", &error))?;
+            let version = write(context, &document, &tags, stands).await.map_err(|error| cannot_be_written(&error))?;
+            let version = above(context, &document, version, floor).await;
+            let version = version.map_err(|error| cannot_be_written(&error))?;
             context.set_token(version);
             Ok(format!("stored as version {version}"))
         }
@@ -251,7 +312,8 @@ mod tests {
     #[test]
     fn a_token_that_is_there_is_kept() {
         let have = State { version: 3, tags: Tags::new() };
-        assert_eq!(diff(&Tags::new(), Some(&have)), None);
-        assert!(diff(&Tags::from([("team".into(), "web".into())]), Some(&have)).is_some());
+        assert_eq!(diff(&Tags::new(), Some(&have), 3), None);
+        assert!(diff(&Tags::from([("team".into(), "web".into())]), Some(&have), 3).is_some());
+        assert_eq!(diff(&Tags::new(), Some(&have), 4).unwrap().change, Change::Raise { floor: 4, tags: Tags::new() });
     }
 }

@@ -129,6 +129,58 @@ fn what_the_role_may_do_is_what_was_said_and_down_removes_what_was_added() {
 }
 
 #[test]
+fn a_token_that_was_deleted_is_made_anew_and_its_version_goes_on() {
+    let project = up();
+    project.ok("set-token --sandbox --generate --no-wait");
+    project.ok("set-token --sandbox --generate --no-wait");
+    let version = || {
+        let text = project.ok("token --sandbox --json");
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["version"].as_i64().unwrap()
+    };
+    assert_eq!(version(), 3);
+    let delete = async |aws: Aws| {
+        aws.ssm.delete_parameter().name("/devopsctl/hello/token").send().await.unwrap();
+    };
+    // SSM would begin with 1 again, and the agent takes nothing that is older than what it knows.
+    aws(&project, delete);
+    mended(&project, &["no token is set"]);
+    assert_eq!(version(), 4);
+    // And where somebody made one by hand.
+    aws(&project, async |aws| {
+        let name = "/devopsctl/hello/token";
+        aws.ssm.delete_parameter().name(name).send().await.unwrap();
+        let ours = aws_sdk_ssm::types::Tag::builder().key("devopsctl:name").value("hello").build().unwrap();
+        let kind = aws_sdk_ssm::types::ParameterType::SecureString;
+        let put = aws.ssm.put_parameter().name(name).value("by-hand-and-no-document").r#type(kind).tags(ours);
+        put.send().await.unwrap();
+    });
+    project.run("token --sandbox").code(1).says("does not hold what devopsctl writes").says("set-token");
+    project.run_with("set-token --sandbox --stdin --no-wait", "a-token-after-all").ok();
+    assert_eq!(version(), 5);
+    mended(&project, &["tag team is missing"]);
+}
+
+#[test]
+fn another_role_leaves_the_profile_and_down_removes_it_from_there_too() {
+    let project = up();
+    let swap = async |aws: Aws| {
+        let trust = r#"{"Version":"2012-10-17","Statement":[]}"#;
+        // It may be there from before.
+        let _ = aws.iam.create_role().role_name("theirs").assume_role_policy_document(trust).send().await;
+        aws.iam.remove_role_from_instance_profile().instance_profile_name(ROLE).role_name(ROLE).send().await.unwrap();
+        aws.iam.add_role_to_instance_profile().instance_profile_name(ROLE).role_name("theirs").send().await.unwrap();
+    };
+    aws(&project, swap);
+    mended(&project, &["the role is not in its profile"]);
+    aws(&project, swap);
+    project.ok("down --sandbox --yes");
+    project.run("status --sandbox").code(4).says("nothing");
+    aws(&project, async |aws| {
+        assert!(aws.iam.get_role().role_name("theirs").send().await.is_ok(), "it was not ours to delete");
+    });
+}
+
+#[test]
 fn the_address_leads_to_the_instance_and_there_is_one() {
     let project = up();
     aws(&project, async |aws| {

@@ -104,6 +104,34 @@ fn without_waiting_everything_is_attached_all_the_same() {
 }
 
 #[test]
+fn an_address_that_is_no_longer_wanted_goes_and_the_url_is_the_instances_own() {
+    let project = Project::example();
+    let url = project.up();
+    let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\nnetwork: {{static_ip: false}}\n"));
+    project.run("up --sandbox").code(2).says("- address").says("add --yes");
+    let own = project.ok("up --sandbox --yes");
+    assert_ne!(own, url);
+    assert_eq!(get(&own, Some(&project.token())).status, 200);
+    assert_eq!(project.up(), own);
+    let json: Value = serde_json::from_str(&project.ok("status --sandbox --json")).unwrap();
+    assert_eq!((&json["url"], &json["address"]), (&Value::String(own), &Value::Null));
+}
+
+#[test]
+fn a_machine_that_was_stopped_is_started_and_what_it_said_before_does_not_count() {
+    let project = Project::example();
+    let url = project.up();
+    crate::sandbox::aws(&project, async |aws| {
+        let found = aws.ec2.describe_instances().send().await.unwrap();
+        let id = found.reservations()[0].instances()[0].instance_id().unwrap().to_owned();
+        aws.ec2.stop_instances().instance_ids(id).send().await.unwrap();
+    });
+    project.run("up --sandbox").ok().says("is started, waiting").says("app: healthy");
+    assert_eq!(get(&url, Some(&project.token())).status, 200);
+}
+
+#[test]
 fn what_was_deleted_by_hand_is_mended() {
     let project = Project::example();
     let url = project.up();

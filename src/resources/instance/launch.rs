@@ -16,7 +16,7 @@ use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
-use crate::resources::{Tags, filter, security_group, set_tags, tagged};
+use crate::resources::{Tags, filter, from_ec2, missing, security_group, set_tags, tagged};
 use crate::user_data;
 
 /// Launches, or finds the instance that was launched under the same nonce with the same spec; returns its id.
@@ -33,7 +33,11 @@ pub(super) async fn launch(context: &Context, tags: &Tags, dying: &[String]) -> 
             run(context, tags, &image, &group, &token)
         });
         match launched.await {
-            Ok(Some(id)) if !dying.contains(&id) => return Ok(id),
+            Ok(Some((id, have))) if !dying.contains(&id) => {
+                // EC2 may answer with a colleague's launch, which has his release.
+                retag(context, &id, &missing(tags, &have)).await?;
+                return Ok(id);
+            }
             // What was launched under this nonce is dead: a new launch takes a new one.
             Ok(_) => {}
             Err(error) if error.is(&["IdempotentInstanceTerminated"]) => {}
@@ -74,10 +78,9 @@ pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Ima
             .next("choose another instance.image or another region"));
     };
     let request = || aws.ec2.describe_images().image_ids(id).send();
-    let answer = call("ec2:DescribeImages", request).await.map_err(|error| {
-        let failure = explain(format!("the image {id} ({}) cannot be used", machine.image), &error);
-        failure.next("the account may allow certain images only: EC2 console, Settings, Allowed AMIs")
-    })?;
+    let answer = call("ec2:DescribeImages", request)
+        .await
+        .map_err(|error| explain(format!("the image {id} ({}) cannot be used", machine.image), &error))?;
     let root = answer.images.unwrap_or_default().into_iter().find_map(|image| image.root_device_name);
     let root = root.ok_or_else(|| {
         Failure::failed(format!("the image {id} has no root device")).next("choose another instance.image")
@@ -85,14 +88,14 @@ pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Ima
     Ok(Image { id: id.to_owned(), root })
 }
 
-/// The id of an instance that lives, or nothing when the nonce's instance is on its way out.
+/// Id and tags of an instance that lives, or nothing when the nonce's instance is on its way out.
 async fn run(
     context: &Context,
     tags: &Tags,
     image: &Image,
     group: &str,
     token: &str,
-) -> Result<Option<String>, ApiError> {
+) -> Result<Option<(String, Tags)>, ApiError> {
     let program = BASE64_STANDARD.encode(user_data::program());
     let request = || {
         let network = InstanceNetworkInterfaceSpecification::builder()
@@ -132,7 +135,13 @@ async fn run(
         |state: &InstanceStateName| matches!(state, InstanceStateName::ShuttingDown | InstanceStateName::Terminated);
     Ok(instance
         .filter(|instance| !instance.state.as_ref().and_then(|state| state.name.as_ref()).is_some_and(dead))
-        .and_then(|instance| instance.instance_id))
+        .and_then(|instance| Some((instance.instance_id?, from_ec2(instance.tags)))))
+}
+
+async fn retag(context: &Context, id: &str, tags: &Tags) -> Result<()> {
+    set_tags(&context.aws, &[id], tags)
+        .await
+        .map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))
 }
 
 /// Disk and interface carry what all our resources carry, not what is the agent's to read.
@@ -209,8 +218,6 @@ async fn adopted(context: &Context, token: &str, tags: &Tags) -> Result<Option<S
     let state = instance.state.as_ref().and_then(|state| state.name.as_ref());
     let dead = matches!(state, Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated));
     let Some(id) = instance.instance_id.filter(|_| !dead) else { return Ok(None) };
-    set_tags(&context.aws, &[&id], tags)
-        .await
-        .map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
+    retag(context, &id, tags).await?;
     Ok(Some(id))
 }

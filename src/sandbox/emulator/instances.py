@@ -5,6 +5,7 @@ import hooks
 import settings
 from hooks import around
 from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import filter_dict_attribute_mapping
@@ -26,6 +27,7 @@ def install():
         keep_elastic(instance)
         renew_profile(instance)
         instance.boots = getattr(instance, "boots", 1) + 1
+        instance.launch_time = utcnow()
         enter(instance, "pending", "running", settings.delay("pending"))
         return before
 
