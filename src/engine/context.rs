@@ -1,6 +1,7 @@
 //! What the steps of one run share: where they work, and what they learn on the way.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
@@ -44,6 +45,7 @@ pub struct Context {
     interrupt: Interrupt,
     sink: Arc<dyn Sink>,
     fresh: Option<String>,
+    failed: AtomicBool,
     learned: Mutex<Learned>,
 }
 
@@ -106,6 +108,7 @@ impl Context {
             interrupt: shared.interrupt,
             sink: shared.sink,
             fresh: shared.fresh,
+            failed: AtomicBool::new(false),
             learned: Mutex::new(learned),
         }
     }
@@ -148,9 +151,19 @@ impl Context {
         self.tell(Event::Go(topic, what.to_owned()));
     }
 
-    /// Whether the user wants to stop.
+    /// Whether nobody should wait any longer: the user wants to stop, or another step has failed.
     pub fn interrupted(&self) -> bool {
-        self.interrupt.asked()
+        self.interrupt.asked() || self.failed.load(Ordering::SeqCst)
+    }
+
+    /// What the user wants, if he wants to stop.
+    pub fn stopped(&self) -> Option<Failure> {
+        self.interrupt.check().err()
+    }
+
+    /// A step has failed: what others only wait for need not be waited for any more, as the same command does so again.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
     }
 
     /// Runs what changes nothing, and drops it when the user wants to stop.
@@ -161,12 +174,18 @@ impl Context {
         self.interrupt.or(work).await
     }
 
-    /// An error once the user wants to stop: for loops that wait.
+    /// An error once nobody should wait any longer: for loops that wait.
     ///
     /// # Errors
-    /// That he does.
+    /// That the user wants to stop, or that another step has failed.
     pub fn check_interrupt(&self) -> Result<()> {
-        self.interrupt.check()
+        match self.stopped() {
+            Some(stopped) => Err(stopped),
+            None if self.interrupted() => {
+                Err(Failure::failed("another step has failed").next("run the same command again"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The security group's id.

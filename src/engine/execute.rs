@@ -28,8 +28,8 @@ pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
     let mut done = BTreeSet::new();
     let mut failure: Option<Failure> = None;
     loop {
-        if failure.is_none() && context.interrupted() && !waiting.is_empty() {
-            failure = context.check_interrupt().err();
+        if failure.is_none() && !waiting.is_empty() {
+            failure = context.stopped();
         }
         if failure.is_none() {
             for step in take_ready(&mut waiting, &done) {
@@ -44,7 +44,8 @@ pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
             }
             Some(Ok((_, Err(error)))) => {
                 // A step that gave up because it was asked to has not failed.
-                failure.get_or_insert_with(|| context.check_interrupt().err().unwrap_or(error));
+                failure.get_or_insert_with(|| context.stopped().unwrap_or(error));
+                context.fail();
             }
             Some(Err(error)) => {
                 failure.get_or_insert_with(|| crashed(&error));

@@ -131,7 +131,7 @@ async fn send(context: &Context, group: &str, rules: &[Rule], permit: Permit) ->
     let ec2 = &context.aws.ec2;
     let permissions: Vec<IpPermission> = rules.iter().map(permission).collect();
     let permissions = || Some(permissions.clone());
-    let unknown_yet = |error: &ApiError| error.is(&["InvalidGroup.NotFound"]);
+    let unknown_yet = |error: &ApiError| error.is(&["InvalidGroup.NotFound"]) && !context.interrupted();
     patiently(Backoff::new(Duration::from_secs(30)), unknown_yet, || async {
         match permit {
             Permit::Authorize => {

@@ -21,7 +21,7 @@ pub const NAME: &str = "hello";
 /// The region.
 pub const REGION: &str = "us-east-1";
 /// After this long a command hangs.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_secs(180);
 
 /// One account.
 pub struct Account {

@@ -26,12 +26,12 @@ use crate::user_data;
 pub(super) async fn launch(context: &Context, tags: &Tags, dying: &[String]) -> Result<String> {
     let image = context.image().await?;
     let group = context.group()?;
+    let unknown = |error: &ApiError| unknown_yet(error) && !context.interrupted();
     let spec = tags.get(names::TAG_SPEC).cloned().unwrap_or_default();
     for _ in 0..3 {
         let token = format!("{}-{spec}", context.nonce()?);
-        let launched = patiently(Backoff::new(Duration::from_secs(30)), unknown_yet, || {
-            run(context, tags, &image, &group, &token)
-        });
+        let launched =
+            patiently(Backoff::new(Duration::from_secs(30)), unknown, || run(context, tags, &image, &group, &token));
         match launched.await {
             Ok(Some((id, have))) if !dying.contains(&id) => {
                 // EC2 may answer with a colleague's launch, which has his release.
