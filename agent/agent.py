@@ -52,7 +52,8 @@ class Agent:
             self.tell()
             self.renewal.consider()
             self.runner.tidy()
-        self.fleet.end(STOP_SECONDS)
+        if not self.runner.outlived:
+            self.fleet.end(STOP_SECONDS)
 
     def in_thread(self, work, *args):
         threading.Thread(target=work, args=args, daemon=True).start()

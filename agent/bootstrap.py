@@ -135,13 +135,16 @@ def become_agent(aws, root):
 
 
 def install():
-    """cloud-init runs user-data once; from then on it is systemd that does."""
+    """cloud-init runs user-data once; from then on it is systemd that does. A unit that is new needs no reload."""
     os.makedirs("/opt/devopsctl", exist_ok=True)
     shutil.copyfile(__file__, "/opt/devopsctl/bootstrap.py")
-    with open("/etc/systemd/system/devopsctl-agent.service", "w") as file:
+    unit, wants = "/etc/systemd/system/devopsctl-agent.service", "/etc/systemd/system/multi-user.target.wants"
+    with open(unit, "w") as file:
         file.write(UNIT)
-    subprocess.run(["systemctl", "daemon-reload"], check=True)
-    subprocess.run(["systemctl", "enable", "--now", "--no-block", "devopsctl-agent.service"], check=True)
+    os.makedirs(wants, exist_ok=True)
+    if not os.path.lexists(wants + "/devopsctl-agent.service"):
+        os.symlink(unit, wants + "/devopsctl-agent.service")
+    subprocess.run(["systemctl", "start", "--no-block", "devopsctl-agent.service"], check=True)
 
 
 def main():

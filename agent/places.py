@@ -31,7 +31,7 @@ class Places:
 
     def shorten(self, text):
         """Paths as the app's owner knows them."""
-        return re.sub(re.escape(self.releases) + "/[0-9a-f]{64}/", "", text)
+        return re.sub("(" + re.escape(self.releases) + "/[0-9a-f]{64}|/opt/devopsctl/release)/", "", text)
 
     def manifest(self, release):
         return read_json(self.release(release) + "/manifest.json")

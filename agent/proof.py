@@ -78,7 +78,8 @@ class Proof:
     def ended(self, worker):
         """In the master: a first worker that is gone without a word (a signal, os._exit) has failed, too."""
         if self.is_first(worker) and not any(line.get("proved") == worker.pid for line in self.lines()):
-            self.say(failed="a worker ended before it could answer the health request", detail="")
+            why = ": it took more memory than there is" if lacked_memory() else ""
+            self.say(failed="a worker ended before it could answer the health request" + why, detail="")
 
     def check_health(self, app):
         path = self.manifest["health"]["path"]
@@ -97,6 +98,19 @@ class Proof:
                     f"the app answers {status} at {path} {how}, so it is open to everyone: let it refuse, "
                     "or say `token.enforce: false` in deploy.yaml if that is meant"
                 )
+
+
+def lacked_memory():
+    """Whether the kernel has ended a process of this unit because memory was at its end."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            group = file.read().strip().rpartition("::")[2]
+        if not group.endswith(".service"):
+            return False  # No unit of ours: others' processes would count.
+        with open(f"/sys/fs/cgroup{group}/memory.events") as file:
+            return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in file)
+    except OSError:
+        return False
 
 
 def story(problem, worker):

@@ -19,6 +19,8 @@ LOG_LIMIT = 5 << 20
 
 
 class ProcessRunner:
+    outlived = False  # Generations are the agent's children.
+
     def __init__(self, places):
         self.places = places
         self.listeners = {}  # port: socket

@@ -1,49 +1,72 @@
 """Runs generations as systemd units: EC2's machines.
 
-`app-<port>.socket` holds the port open for as long as the machine is up; each generation is `app@<number>.service`, which
-inherits it. So neither the agent's end nor a generation's closes the port. All units but the agent's own lie in /run:
-a boot begins with a clean slate.
+`app-<port>.socket` holds the port open for as long as the machine is up; each generation is `app-<port>@<number>.service`,
+which inherits it. So neither the agent's end nor a generation's closes the port. All units but the agent's own lie in
+/run: a boot begins with a clean slate. What differs from one generation to the next is in files that systemd reads when
+it starts one, not in units: to have it read all units anew takes a second, and only a changed unit needs it.
 """
 
+import hashlib
 import os
 import shutil
+import socket
 import subprocess
-import sys
+import threading
 import time
 
+from places import read_json, write_json
 from processes import open_files
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNITS = "/run/systemd/system"
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
+SEEN = "/opt/devopsctl/release"  # Where a generation finds its release.
 SLICE = "/sys/fs/cgroup/devopsctl.slice"
+JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
+JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
+MOMENT = 5  # Between a healthy state and the agent's restart under its own unit, so that what it says gets out.
+ALIVE_SECONDS = 10  # Between two signs of life; the unit's WatchdogSec is longer.
+PROBE_SECONDS = 30
+STARTING_OOM, SERVING_OOM = 900, 500  # Who has to go first when memory ends; see app@.service.
 LISTENING = "0A"  # /proc/net/tcp's word for it.
 
 
 class SystemdRunner:
+    outlived = True  # Generations live on when the agent ends.
+
     def __init__(self, places):
         self.places = places
         self.ports = set()
         self.endings = {}  # number: how its unit ended
+        self.calm = (None, 0.0)  # Which generation has been alone for how long.
+        self.alive = 0.0
         os.makedirs(UNITS, exist_ok=True)
-        if self.install("devopsctl-agent.service", AGENT_UNIT):
-            # The boot program's unit can do little; ours is narrower, and holds for what runs from now on.
-            print("agent: starts anew, under its own unit", flush=True)
-            systemctl("daemon-reload")
-            systemctl("restart", "--no-block", "devopsctl-agent.service")
-            while True:
-                time.sleep(1)
-        changed = [self.install(name, f"{UNITS}/{name}") for name in ("app@.service", "app-wake.service")]
-        if any(changed):
-            systemctl("daemon-reload")
+        self.stale = False  # Whether systemd has to read units anew.
+        # The boot program's unit can do little; ours is narrower, and holds from the next start of the agent.
+        self.boot_unit = write(AGENT_UNIT, text_of("devopsctl-agent.service"))
+        for name in ("app-wake.service", "devopsctl.slice"):
+            self.install(name, f"{UNITS}/{name}")
+        # That of the release which this agent came with: most likely the one that is wanted.
+        port = read_json(os.path.dirname(HERE) + "/manifest.json")["port"]
+        self.prepare(port)
+        self.probe = Probe(places, port)
+        if write(JOURNAL, JOURNAL_LIMITS):
+            systemctl("restart", "--no-block", "systemd-journald.service", check=False)
 
-    def install(self, name, path, **words):
-        """Writes a unit of ours; whether it was another before."""
-        with open(f"{HERE}/{name}") as file:
-            text = file.read()
-        for word, value in words.items():
-            text = text.replace(f"@{word}@", str(value))
-        return write(path, text)
+    def install(self, name, path, port=""):
+        """Writes a unit of ours. One that is new systemd finds by itself."""
+        known = os.path.exists(path)
+        self.stale |= write(path, text_of(name).replace("@PORT@", str(port))) and known
+
+    def prepare(self, port):
+        """Writes the units of a port."""
+        self.install("app@.service", f"{UNITS}/app-{port}@.service", port)
+        self.install("app.socket", f"{UNITS}/app-{port}.socket", port)
+
+    def reload(self):
+        if self.stale:
+            systemctl("daemon-reload")
+            self.stale = False
 
     def record(self):
         return {}
@@ -55,19 +78,19 @@ class SystemdRunner:
         """Generations outlive the agent, but not the machine: after a boot there is no record."""
         return True
 
-    def listen(self, port):
-        if port not in self.ports:
-            unit = f"app-{port}.socket"
-            if self.install("app.socket", f"{UNITS}/{unit}", PORT=port):
-                systemctl("daemon-reload")
-            systemctl("start", unit)
-            self.ports.add(port)
-
     def start(self, generation):
-        self.listen(generation.manifest["port"])
+        self.probe.passed()
         self.endings.pop(generation.number, None)
-        write(f"{UNITS}/{unit(generation)}.d/generation.conf", drop_in(generation))
-        systemctl("daemon-reload")
+        port = generation.manifest["port"]
+        release = self.places.release(generation.target.release)
+        lines = [f"{name}={value}\n" for name, value in generation.environment().items()]
+        write(generation.folder + "/environment", "".join(lines).replace(release, SEEN))
+        os.symlink(release, generation.folder + "/release")
+        self.prepare(port)
+        self.reload()
+        if port not in self.ports:
+            systemctl("start", f"app-{port}.socket")
+            self.ports.add(port)
         systemctl("start", "--no-block", unit(generation))
 
     def ended(self, generation):
@@ -75,10 +98,10 @@ class SystemdRunner:
         if self.members(generation):
             return None
         if generation.number not in self.endings:
-            shown = show(generation, "ActiveState", "Job", "Result", "ExecMainCode", "ExecMainStatus")
+            shown = show(unit(generation), "ActiveState", "Job", "Result", "ExecMainCode", "ExecMainStatus")
             if shown["Job"] not in ("", "0") or shown["ActiveState"] not in ("inactive", "failed"):
                 return None
-            self.endings[generation.number] = ending(shown)
+            self.endings[generation.number] = ending(shown, self.lacked_memory(generation))
         return self.endings[generation.number]
 
     def retire(self, generation):
@@ -95,6 +118,14 @@ class SystemdRunner:
         except OSError:
             return []
 
+    def lacked_memory(self, generation):
+        """Whether the kernel has ended any of its processes because memory was at its end."""
+        try:
+            with open(f"{SLICE}/{unit(generation)}/memory.events") as file:
+                return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in file)
+        except OSError:
+            return False
+
     def listens(self, generation):
         """Whether any of its processes still holds the listening socket, so might answer something new."""
         sockets = {f"socket:[{inode}]" for inode in listening(generation.manifest["port"])}
@@ -102,7 +133,7 @@ class SystemdRunner:
 
     def output(self, generation):
         """The last lines that were printed since it started."""
-        run = show(generation, "InvocationID")["InvocationID"]
+        run = show(unit(generation), "InvocationID")["InvocationID"]
         command = ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "200", "_SYSTEMD_INVOCATION_ID=" + run]
         try:
             ran = subprocess.run(command, capture_output=True, timeout=10, check=False)
@@ -111,51 +142,121 @@ class SystemdRunner:
         return ran.stdout.decode(errors="replace")[-16384:] if run else ""
 
     def settle(self, serving):
-        """Nothing starts or retires: ports that nobody serves any more are closed."""
+        """Nothing starts or retires: ports that nobody serves any more are closed, and whoever waited for calm goes on."""
+        number, since = self.calm
+        if number != serving.number:
+            self.calm = (serving.number, time.monotonic())
+            self.spare(serving)
+        elif self.boot_unit and time.monotonic() > since + MOMENT:
+            self.boot_unit = False
+            print("agent: starts anew, under its own unit", flush=True)
+            systemctl("daemon-reload")
+            # It may be ended before it has told us how it went.
+            systemctl("restart", "--no-block", "devopsctl-agent.service", check=False)
         for name in os.listdir(UNITS):
             port = name[len("app-") : -len(".socket")]
             if name == f"app-{port}.socket" and port != str(serving.manifest["port"]):
                 systemctl("stop", name, check=False)
                 os.remove(f"{UNITS}/{name}")
+                os.remove(f"{UNITS}/app-{port}@.service")
                 self.ports.discard(int(port))
 
+    def spare(self, generation):
+        """Of those that serve and those that are only about to, the latter go first when memory ends."""
+        for pid in self.members(generation):
+            try:
+                with open(f"/proc/{pid}/oom_score_adj", "r+") as file:
+                    if int(file.read()) == STARTING_OOM:
+                        file.write(str(SERVING_OOM))
+            except (OSError, ValueError):
+                continue  # It is gone, or it is as it was.
+
     def tidy(self):
-        """What generations leave behind that are gone."""
-        for name in os.listdir(UNITS):
-            number = name[len("app@") : -len(".service.d")]
-            if name == f"app@{number}.service.d" and not os.path.exists(f"{self.places.generations}/{number}"):
-                shutil.rmtree(f"{UNITS}/{name}", ignore_errors=True)
+        """Says that the agent lives; takes away what generations leave behind that are gone."""
+        if time.monotonic() > self.alive + ALIVE_SECONDS:
+            self.alive = time.monotonic()
+            notify("READY=1\nWATCHDOG=1")
+        for name in os.listdir("/run"):
+            number = name[len("app-") :]
+            if name == f"app-{number}" and number.isdigit() and not self.is_known(number):
                 shutil.rmtree(os.path.dirname(self.places.verdict(number)), ignore_errors=True)
-                systemctl("reset-failed", f"app@{number}.service", check=False)
+                systemctl("reset-failed", f"app-*@{number}.service", check=False)
                 self.endings.pop(int(number), None)
+
+    def is_known(self, number):
+        return os.path.exists(f"{self.places.generations}/{number}")
 
 
 def unit(generation):
-    return f"app@{generation.number}.service"
+    return f"app-{generation.manifest['port']}@{generation.number}.service"
 
 
-def drop_in(generation):
-    """What differs from one generation to the next. The token is read by systemd and shown to this unit alone."""
-    lines = ["[Unit]", f"After=app-{generation.manifest['port']}.socket", "[Service]"]
-    lines.append(f"Sockets=app-{generation.manifest['port']}.socket")
-    lines.append(f"LoadCredential=token:{generation.secrets}")
-    lines += [f'Environment="{name}={value}"' for name, value in generation.environment().items()]
-    lines.append("ExecStart=")
-    lines.append(f"ExecStart={sys.executable} -m gunicorn -c {generation.conf()}")
-    return "\n".join(lines) + "\n"
+class Probe:
+    """Whether an app could reach the role's credentials, which `IPAddressDeny=` is to prevent: on a kernel without BPF it
+    does nothing, silently. So what an app would try is tried, as the app's user and in the app's own unit, before the
+    first one is started; once a boot, beside whatever else there is to do.
+    """
+
+    def __init__(self, places, port):
+        with open(f"{UNITS}/app-{port}@.service", "rb") as file:
+            self.rules = hashlib.sha256(file.read()).hexdigest()
+        self.unit = f"app-{port}@probe.service"
+        self.mark = places.run + "/probed.json"
+        self.trouble, self.thread = None, None
+        if read_json(self.mark, {}).get("rules") != self.rules:
+            self.thread = threading.Thread(target=self.run, daemon=True)
+            self.thread.start()
+
+    def run(self):
+        try:
+            write(f"{UNITS}/{self.unit}.d/probe.conf", PROBE_UNIT)
+            systemctl("start", self.unit)
+            write_json(self.mark, {"rules": self.rules})
+        except (OSError, subprocess.SubprocessError):
+            status = show(self.unit, "ExecMainStatus")["ExecMainStatus"]
+            self.trouble = "the app is not started: " + (
+                "it could reach the instance's credentials at 169.254.169.254, because this kernel does not support "
+                "systemd's IPAddressDeny= (BPF)"
+                if status == REACHED
+                else f"whether it could reach the instance's credentials can't be told (the probe ended with {status})"
+            )
+
+    def passed(self):
+        """Waits for the answer; an error if an app must not be started."""
+        if self.thread:
+            self.thread.join(PROBE_SECONDS)
+            if self.thread.is_alive():
+                raise OSError(
+                    "the app is not started: whether it could reach the instance's credentials is not known yet"
+                )
+        if self.trouble:
+            raise OSError(self.trouble)
 
 
-def ending(shown):
+REACHED = "3"  # The exit code of imds_probe.py.
+PROBE_UNIT = f"""[Service]
+Type=oneshot
+TimeoutStartSec={PROBE_SECONDS - 5}
+EnvironmentFile=
+LoadCredential=
+BindReadOnlyPaths=
+BindReadOnlyPaths={HERE}
+ExecStart=
+ExecStart=/usr/bin/python3 -I -S {HERE}/imds_probe.py
+"""
+
+
+def ending(shown, lacked_memory):
     code, status = shown["ExecMainCode"], shown["ExecMainStatus"]
-    if shown["Result"] == "oom-kill":
+    if lacked_memory or shown["Result"] == "oom-kill":
         return "it took more memory than there is"
     if code == "1":  # CLD_EXITED
         return f"exit code {status}"
     return f"signal {status}" if status not in ("", "0") else f"{shown['Result']}"
 
 
-def show(generation, *properties):
-    command = ["systemctl", "show", unit(generation), *(f"--property={name}" for name in properties)]
+def show(unit, *properties):
+    command = ["systemctl", "show", unit, *(f"--property={name}" for name in properties)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     found = dict(line.split("=", 1) for line in ran.stdout.splitlines() if "=" in line)
     return {name: found.get(name, "") for name in properties}
@@ -165,6 +266,19 @@ def systemctl(*words, check=True):
     ran = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=90, check=False)
     if check and ran.returncode:
         raise OSError(f"systemctl {' '.join(words)} failed: {ran.stderr.strip()}")
+
+
+def text_of(name):
+    with open(f"{HERE}/{name}") as file:
+        return file.read()
+
+
+def notify(text):
+    """To systemd, as sd_notify(3) does; nothing where it is not asked for."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
+            way.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 
 def write(path, text):

@@ -45,6 +45,9 @@ pub struct Globals {
     /// Use a local AWS that devopsctl starts by itself: no account needed
     #[arg(long, global = true)]
     pub sandbox: bool,
+    /// What an instance is in the local AWS that is started [default: process]
+    #[arg(long, global = true, value_enum, value_name = "KIND", hide_possible_values = true)]
+    pub machine: Option<sandbox::Machines>,
     /// The AWS region [default: deploy.yaml's, else as the AWS CLI finds it]
     #[arg(long, global = true)]
     pub region: Option<String>,
@@ -164,6 +167,9 @@ pub enum SandboxVerb {
     /// What the detached process runs
     #[command(hide = true)]
     Serve(sandbox::ServeArgs),
+    /// What leads a virtual machine to its metadata service
+    #[command(hide = true)]
+    Join(sandbox::JoinArgs),
     /// What stands guard over each program that the sandbox starts
     #[command(hide = true)]
     Guard(sandbox::GuardArgs),

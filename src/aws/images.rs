@@ -1,6 +1,7 @@
 //! Which image boots, and what a release must be built for to run on it.
 
 use crate::config::{Image, Instance};
+use crate::error::{Exit, Failure, Result};
 use crate::sandbox;
 
 /// The processor, by EC2's name.
@@ -61,8 +62,20 @@ fn architecture(kind: &str) -> Architecture {
     if family == "a1" || options.contains('g') { Architecture::Arm64 } else { Architecture::X86_64 }
 }
 
+/// The sandbox's virtual machine boots one image.
+pub(super) fn fits_a_virtual_machine(instance: &Instance) -> Result<()> {
+    let image = instance.image == Image::Debian13;
+    if image && architecture(&instance.kind) == Architecture::X86_64 {
+        return Ok(());
+    }
+    let (what, line) = if image { ("type", "instance.type: t3.micro") } else { ("image", "instance.image: debian-13") };
+    Err(Failure::new(Exit::Usage, format!("the sandbox's virtual machine cannot be of this instance.{what}"))
+        .because("it boots debian-13 on x86-64, and nothing else")
+        .next(format!("set `{line}` in deploy.yaml, or leave --machine out")))
+}
+
 pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) -> Machine {
-    if let Some(handle) = sandbox {
+    if let Some(handle) = sandbox.filter(|handle| handle.machines != sandbox::Machines::Qemu) {
         let (major, minor) = handle.python_version;
         return Machine {
             image: "process".to_owned(),

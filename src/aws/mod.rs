@@ -117,6 +117,17 @@ impl Aws {
         images::machine(instance, self.sandbox.as_ref())
     }
 
+    /// Whether such an instance can boot there.
+    ///
+    /// # Errors
+    /// When it is another than the sandbox's virtual machines can be.
+    pub fn can_boot(&self, instance: &crate::config::Instance) -> Result<()> {
+        match self.sandbox.as_ref().map(|handle| handle.machines) {
+            Some(sandbox::Machines::Qemu) => images::fits_a_virtual_machine(instance),
+            _ => Ok(()),
+        }
+    }
+
     /// What to add to a command that is shown, so that it goes to the same place.
     pub fn flag(&self) -> &'static str {
         if self.sandbox.is_some() { " --sandbox" } else { "" }

@@ -51,6 +51,9 @@ fn outcome(cli: Cli) -> Result<ExitCode> {
     if let Verb::Sandbox(SandboxVerb::Guard(arguments)) = cli.verb {
         return local::guard(&arguments).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1)));
     }
+    if let Verb::Sandbox(SandboxVerb::Join(arguments)) = cli.verb {
+        return local::join(&arguments).map(|()| ExitCode::SUCCESS);
+    }
     log_calls(cli.globals.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::failed("this machine gives no threads")
@@ -97,8 +100,14 @@ impl Session {
         let settings = Settings { region, profile: globals.profile.clone() };
         let aws = if globals.sandbox {
             let talk = ui.clone();
-            let handle = interrupt.or(local::ensure(&local::Options::default(), &move |line| talk.say(line))).await?;
-            Aws::sandbox(&settings, handle)
+            let options = local::Options { machines: globals.machine, ..local::Options::default() };
+            let handle = interrupt.or(local::ensure(&options, &move |line| talk.say(line))).await?;
+            let aws = Aws::sandbox(&settings, handle);
+            aws.can_boot(&deployment.instance)?;
+            aws
+        } else if globals.machine.is_some() {
+            return Err(Failure::new(Exit::Usage, "--machine is for the local AWS only")
+                .next("add --sandbox, or leave --machine out"));
         } else {
             interrupt.or(Aws::account(&settings)).await?
         };

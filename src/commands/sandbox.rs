@@ -10,7 +10,7 @@ use crate::ui::Ui;
 pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result<ExitCode> {
     match verb {
         SandboxVerb::Start { port } => {
-            let options = sandbox::Options { port, ..sandbox::Options::default() };
+            let options = sandbox::Options { port, machines: globals.machine, ..sandbox::Options::default() };
             let handle = sandbox::ensure(&options, &|line| ui.say(line)).await?;
             ui.result(&handle.endpoint);
             Ok(ExitCode::SUCCESS)
@@ -24,7 +24,7 @@ pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result
         SandboxVerb::Logs => logs(ui),
         SandboxVerb::Serve(arguments) => sandbox::serve(arguments).await.map(|()| ExitCode::SUCCESS),
         // Dealt with before there is a runtime.
-        SandboxVerb::Guard(_) => Ok(ExitCode::SUCCESS),
+        SandboxVerb::Guard(_) | SandboxVerb::Join(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -21,7 +21,7 @@ use super::machine;
 use super::start::Started;
 use super::state::{Ended, Folder};
 use super::world::World;
-use super::{ACCOUNT, Handle, Keys, Machines, OWNER, ServeArgs, secret};
+use super::{ACCOUNT, Handle, Keys, OWNER, ServeArgs, secret};
 
 /// Runs the sandbox until somebody stops it, nobody uses it, or its owner is gone.
 ///
@@ -78,6 +78,7 @@ async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> 
         user: users.devopsctl,
         administrator: users.administrator,
         account: ACCOUNT.to_owned(),
+        machines: args.machines,
         python: args.python.clone(),
         python_version: version(&args.python_version)?,
         control: secret(),
@@ -86,8 +87,9 @@ async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> 
     let idle = Arc::new(Idle::new(Duration::from_secs(args.idle)));
     let log = Log::create(&folder.log("front"))
         .map_err(|error| Failure::failed("cannot write the front's log").because(error.to_string()))?;
-    let machines = (args.machines == Machines::Process)
-        .then(|| machine::Machines::new(folder.clone(), world.clone(), handle.endpoint.clone(), args.python.clone()));
+    let parts = machine::Parts::find(args.machines, &args.python)?;
+    let machines =
+        parts.map(|parts| machine::Machines::new(folder.clone(), world.clone(), handle.endpoint.clone(), parts));
     folder.announce(&handle)?;
     let gateway = Arc::new(Gateway::new(folder.clone(), world.clone(), idle.clone()));
     let latency = AtomicU64::new(0);

@@ -8,12 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
 use crate::error::{Failure, Result};
 
 use super::idle::Idle;
+use super::machine;
 use super::state::Folder;
 use super::world::World;
 
@@ -72,8 +73,7 @@ impl Gateway {
         let IpAddr::V4(peer) = peer.ip() else { return };
         let instance = view.instances.iter().find(|instance| instance.runs() && instance.public_ip == Some(address));
         let Some(instance) = instance.filter(|instance| instance.lets_in(peer, port)) else { return };
-        let socket = self.folder.machine(&instance.id).join(format!("net/{port}.sock"));
-        let Ok(mut machine) = UnixStream::connect(socket).await else { return };
+        let Ok(mut machine) = machine::connect(&self.folder.machine(&instance.id), port).await else { return };
         // A connection that breaks is the business of its two ends.
         let _ = caller.set_nodelay(true);
         let _ = copy_bidirectional(&mut caller, &mut machine).await;

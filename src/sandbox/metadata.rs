@@ -3,7 +3,7 @@
 //! It answers from the world's view, so a changed tag is seen at once and polling costs nothing. Credentials are real ones
 //! of the role in the associated instance profile; before the association there are none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ use super::world::{Instance, World};
 
 /// How long credentials are handed out; they live for six hours, and AWS renews them well before their end.
 const FRESH: Duration = Duration::from_secs(3600);
+/// The address of the only network interface.
+pub const MAC: &str = "02:00:00:00:00:01";
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const LONGEST_TTL: u64 = 21_600;
@@ -52,6 +54,11 @@ impl Metadata {
         let app = Router::new().fallback(answer).with_state(Arc::new(service));
         let task = tokio::spawn(async move { drop(axum::serve(listener, app).await) });
         Ok(Self { address, task })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What stands for `http://169.254.169.254`.
@@ -112,25 +119,16 @@ impl Service {
     }
 
     async fn read(&self, instance: &Instance, path: &str) -> Option<Bytes> {
+        let path = without_version(path)?;
         let profile = instance.profile.as_ref();
         let role = profile.and_then(|profile| profile.role.as_deref());
-        match path.strip_prefix("/latest/")? {
+        match path {
             "user-data" if instance.user_data => {
                 self.world.emulator().ask(&format!("user-data?instance={}", self.instance)).await.ok()?
             }
-            "dynamic/instance-identity/document" => Some(identity(instance).into()),
-            "meta-data/iam/info" => {
-                let profile = profile?;
-                let info = serde_json::json!({
-                    "Code": "Success", "InstanceProfileArn": profile.arn, "InstanceProfileId": profile.id,
-                });
-                Some(info.to_string().into())
-            }
-            "meta-data/iam/security-credentials/" | "meta-data/iam/security-credentials" => role.map(text),
             path => match path.strip_prefix("meta-data/iam/security-credentials/") {
-                Some(name) if Some(name) == role => self.credentials(&profile?.association).await,
-                Some(_) => None,
-                None => fact(instance, path.strip_prefix("meta-data/")?),
+                Some(name) if !name.is_empty() && Some(name) == role => self.credentials(&profile?.association).await,
+                _ => find(&facts(instance), path).map(Bytes::from),
             },
         }
     }
@@ -150,30 +148,72 @@ impl Service {
     }
 }
 
-fn text(value: impl ToString) -> Bytes {
-    value.to_string().into()
+/// What is below `/latest/`, or below the date of a version: all dates mean the same here.
+fn without_version(path: &str) -> Option<&str> {
+    let (version, path) = path.strip_prefix('/')?.split_once('/')?;
+    let dated = version.len() == 10 && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    (dated || version == "latest").then_some(path)
 }
 
-/// What is a plain text in the view.
-fn fact(instance: &Instance, path: &str) -> Option<Bytes> {
-    match path {
-        "instance-id" => Some(text(&instance.id)),
-        "ami-id" => Some(text(&instance.image)),
-        "instance-type" => Some(text(&instance.instance_type)),
-        "local-ipv4" => instance.private_ip.map(text),
-        "public-ipv4" => instance.public_ip.map(text),
-        "placement/region" => Some(text(&instance.region)),
-        "placement/availability-zone" => Some(text(&instance.zone)),
-        "services/domain" => Some(text("amazonaws.com")),
-        "services/partition" => Some(text("aws")),
-        "tags/instance" | "tags/instance/" if instance.metadata.tags => {
-            Some(text(instance.tags.keys().map(String::as_str).collect::<Vec<_>>().join("\n")))
-        }
-        path => {
-            let key = path.strip_prefix("tags/instance/").filter(|_| instance.metadata.tags)?;
-            instance.tags.get(key).map(text)
-        }
+/// What stands below a version, by path. The user-data and credentials do not: they are in nobody's hands before they are
+/// asked for.
+fn facts(instance: &Instance) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::from(
+        [
+            ("ami-id", Some(&instance.image)),
+            ("instance-id", Some(&instance.id)),
+            ("instance-type", Some(&instance.instance_type)),
+            ("placement/availability-zone", Some(&instance.zone)),
+            ("placement/region", Some(&instance.region)),
+            ("local-ipv4", instance.private_ip.map(|ip| ip.to_string()).as_ref()),
+            ("mac", Some(&MAC.to_owned())),
+            (&format!("network/interfaces/macs/{MAC}/device-number"), Some(&"0".to_owned())),
+            (&format!("network/interfaces/macs/{MAC}/mac"), Some(&MAC.to_owned())),
+            ("public-ipv4", instance.public_ip.map(|ip| ip.to_string()).as_ref()),
+            ("services/domain", Some(&"amazonaws.com".to_owned())),
+            ("services/partition", Some(&"aws".to_owned())),
+        ]
+        .map(|(path, text)| (format!("meta-data/{path}"), text.cloned().unwrap_or_default())),
+    );
+    facts.retain(|_, text| !text.is_empty());
+    facts.insert("dynamic/instance-identity/document".to_owned(), identity(instance));
+    if let Some(key) = &instance.key {
+        facts.insert(format!("meta-data/public-keys/0={}", key.name), String::new());
+        facts.insert("meta-data/public-keys/0/openssh-key".to_owned(), format!("{}\n", key.public.trim_end()));
     }
+    if let Some(profile) = &instance.profile {
+        let info = serde_json::json!({
+            "Code": "Success", "InstanceProfileArn": profile.arn, "InstanceProfileId": profile.id,
+        });
+        facts.insert("meta-data/iam/info".to_owned(), info.to_string());
+        facts.extend(
+            profile.role.iter().map(|role| (format!("meta-data/iam/security-credentials/{role}"), String::new())),
+        );
+    }
+    if instance.metadata.tags {
+        facts
+            .extend(instance.tags.iter().map(|(key, value)| (format!("meta-data/tags/instance/{key}"), value.clone())));
+    }
+    facts
+}
+
+/// What stands at a path, or what there is below it: a line each, with a `/` behind what leads further.
+fn find(facts: &BTreeMap<String, String>, path: &str) -> Option<String> {
+    if let Some(text) = facts.get(path) {
+        return Some(text.clone());
+    }
+    let folder = match path.trim_end_matches('/') {
+        "" => String::new(),
+        path => format!("{path}/"),
+    };
+    let below = facts.keys().filter_map(|fact| fact.strip_prefix(&folder));
+    let names: BTreeSet<&str> =
+        below.map(|rest| rest.find('/').map_or(rest, |slash| rest.get(..=slash).unwrap_or(rest))).collect();
+    let keys = names.iter().filter_map(|name| name.split_once('=').map(|(number, _)| format!("{number}/")));
+    // A key is listed as 0=NAME, and is at 0/.
+    let hidden: BTreeSet<String> = keys.collect();
+    let lines: Vec<&str> = names.into_iter().filter(|name| !hidden.contains(*name)).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn identity(instance: &Instance) -> String {
@@ -189,4 +229,42 @@ fn identity(instance: &Instance) -> String {
         "version": "2017-09-30",
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_texts_and_folders_to_lists() {
+        let facts = BTreeMap::from(
+            [
+                ("instance-id", "i-1"),
+                ("placement/region", "eu-west-1"),
+                ("placement/zone", "eu-west-1a"),
+                ("public-keys/0=mine", ""),
+                ("public-keys/0/openssh-key", "ssh-ed25519 AAAA\n"),
+                ("tags/instance/devopsctl:name", "hello"),
+            ]
+            .map(|(path, text)| (path.to_owned(), text.to_owned())),
+        );
+        let find = |path| super::find(&facts, path);
+        assert_eq!(find("").unwrap(), "instance-id\nplacement/\npublic-keys/\ntags/");
+        assert_eq!(find("placement").unwrap(), "region\nzone");
+        assert_eq!(find("placement/").unwrap(), "region\nzone");
+        assert_eq!(find("placement/zone").unwrap(), "eu-west-1a");
+        assert_eq!(find("public-keys/").unwrap(), "0=mine");
+        assert_eq!(find("public-keys/0/").unwrap(), "openssh-key");
+        assert_eq!(find("tags/instance").unwrap(), "devopsctl:name");
+        assert_eq!(find("tags/instance/devopsctl:token"), None);
+        assert_eq!(find("place"), None);
+    }
+
+    #[test]
+    fn every_version_is_the_latest() {
+        assert_eq!(without_version("/latest/user-data"), Some("user-data"));
+        assert_eq!(without_version("/2021-03-23/meta-data/"), Some("meta-data/"));
+        assert_eq!(without_version("/newest/user-data"), None);
+        assert_eq!(without_version("/latest"), None);
+    }
 }

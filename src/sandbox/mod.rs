@@ -29,7 +29,7 @@ mod start;
 mod state;
 mod world;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ use crate::error::{Failure, Result};
 
 pub use daemon::serve;
 pub use guard::guard;
+pub use machine::join;
 pub use start::{Options, ended, ensure, find, log_files, status, stop};
 pub use state::Ended;
 
@@ -47,8 +48,6 @@ pub use state::Ended;
 pub const OWNER: &str = "DEVOPSCTL_SANDBOX_OWNER";
 /// After how many idle seconds the sandbox ends, instead of after 30 minutes.
 pub const IDLE: &str = "DEVOPSCTL_SANDBOX_IDLE";
-/// What an instance is in a sandbox that is started: `off` for an entry that never boots, as tests of the calls want it.
-pub const MACHINES: &str = "DEVOPSCTL_SANDBOX_MACHINES";
 
 /// The number of the only account that there is in it.
 pub const ACCOUNT: &str = "123456789012";
@@ -76,6 +75,13 @@ pub struct ServeArgs {
     pub machines: Machines,
 }
 
+/// What `devopsctl sandbox join` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct JoinArgs {
+    /// The server's address.
+    pub server: SocketAddr,
+}
+
 /// What `devopsctl sandbox guard` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GuardArgs {
@@ -85,13 +91,29 @@ pub struct GuardArgs {
 }
 
 /// What an instance is in the sandbox.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Machines {
-    /// A process on this machine that runs the real user-data.
+    /// A process on this machine that runs the real user-data
     #[default]
     Process,
-    /// Only an entry: nothing boots.
+    /// A virtual machine that boots a genuine Debian
+    Qemu,
+    /// Only an entry: nothing boots, as tests of the calls want it
+    #[value(hide = true)]
     Off,
+}
+
+impl Machines {
+    /// The value that stands for it on a command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Qemu => "qemu",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// How the running sandbox is reached. Holds its secrets, so the file that keeps it is private.
@@ -110,7 +132,9 @@ pub struct Handle {
     pub administrator: Keys,
     /// The account's number.
     pub account: String,
-    /// The Python on its machines.
+    /// What its machines are.
+    pub machines: Machines,
+    /// The Python on those that are processes.
     pub python: PathBuf,
     /// Its major and minor version.
     pub python_version: (u32, u32),

@@ -15,7 +15,7 @@ use crate::error::{Failure, Result};
 use super::leash::own_program;
 use super::python::Python;
 use super::state::{Ended, Folder};
-use super::{Handle, IDLE, MACHINES, Machines, Status, emulator};
+use super::{Handle, IDLE, Machines, Status, emulator, machine};
 
 /// How a sandbox is to be, if one has to be started.
 #[derive(Clone, Debug)]
@@ -24,16 +24,14 @@ pub struct Options {
     pub port: Option<u16>,
     /// How long it stays without being used.
     pub idle: Duration,
-    /// What an instance is.
-    pub machines: Machines,
+    /// What an instance is. `None`: whatever it is in the one that runs, else a process.
+    pub machines: Option<Machines>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let told = std::env::var(IDLE).ok().and_then(|seconds| seconds.parse().ok());
-        let off = std::env::var(MACHINES).is_ok_and(|machines| machines == "off");
-        let machines = if off { Machines::Off } else { Machines::default() };
-        Self { port: None, idle: Duration::from_secs(told.unwrap_or(30 * 60)), machines }
+        Self { port: None, idle: Duration::from_secs(told.unwrap_or(30 * 60)), machines: None }
     }
 }
 
@@ -76,6 +74,8 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
         say(&ended.line());
     }
     let python = Python::find().await?;
+    // Looked for here as well, so that what is missing is said before anything is downloaded or started.
+    machine::Parts::find(options.machines.unwrap_or_default(), &python.path)?;
     let emulator = emulator::install(say).await?;
     say("starting the local AWS");
     spawn(&folder, options, emulator, &python).await?;
@@ -87,6 +87,11 @@ fn usable(folder: &Folder, options: &Options) -> Result<Option<Handle>> {
     let Some(handle) = folder.running()?.filter(|handle| handle.version == env!("CARGO_PKG_VERSION")) else {
         return Ok(None);
     };
+    if let Some(machines) = options.machines.filter(|machines| *machines != handle.machines) {
+        let (runs, asked) = (handle.machines.name(), machines.name());
+        return Err(Failure::failed(format!("the sandbox that runs has --machine {runs}, not {asked}"))
+            .next(format!("leave --machine out, or first run: {} (what it holds goes)", command("sandbox stop"))));
+    }
     match options.port {
         Some(port) if !handle.endpoint.ends_with(&format!(":{port}")) => {
             Err(Failure::failed(format!("the sandbox already runs at {}, not on port {port}", handle.endpoint))
@@ -192,8 +197,8 @@ async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &P
     if let Some(port) = options.port {
         command.args(["--port", &port.to_string()]);
     }
-    if options.machines == Machines::Off {
-        command.args(["--machines", "off"]);
+    if let Some(machines) = options.machines {
+        command.args(["--machines", machines.name()]);
     }
     let mut child =
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().map_err(said)?;

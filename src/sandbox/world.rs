@@ -43,6 +43,8 @@ pub struct Instance {
     pub tags: BTreeMap<String, String>,
     pub ingress: Vec<Ingress>,
     pub profile: Option<Profile>,
+    /// The public half of its key pair.
+    pub key: Option<Key>,
     pub metadata: Metadata,
     /// Whether it has any.
     pub user_data: bool,
@@ -56,6 +58,14 @@ pub struct Ingress {
     pub to_port: i32,
     /// A block of addresses.
     pub cidr: String,
+}
+
+/// The key pair that an instance was launched with.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Key {
+    pub name: String,
+    /// As OpenSSH writes it.
+    pub public: String,
 }
 
 /// The instance profile that is associated.

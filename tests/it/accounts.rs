@@ -1,7 +1,6 @@
 //! Accounts that are not as one would like them: each says what it is, and what to do; then the same command goes on.
 
 use devopsctl::aws::Aws;
-use devopsctl::sandbox::MACHINES;
 
 use crate::project::{Project, install_emulator};
 use crate::sandbox::{aws, fault};
@@ -10,7 +9,7 @@ use crate::sandbox::{aws, fault};
 fn account() -> Project {
     install_emulator();
     let project = Project::example();
-    let started = project.command("sandbox start").env(MACHINES, "off").output().unwrap();
+    let started = project.command("sandbox start --machine off").output().unwrap();
     assert!(started.status.success(), "{started:?}");
     project
 }

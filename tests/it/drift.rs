@@ -4,7 +4,6 @@ use aws_sdk_ec2::types::{DomainType, HttpTokensState, IpPermission, IpRange, Tag
 use aws_sdk_s3::types::PublicAccessBlockConfiguration;
 use aws_sdk_ssm::types::ResourceTypeForTagging;
 use devopsctl::aws::Aws;
-use devopsctl::sandbox::MACHINES;
 
 use crate::project::{Project, install_emulator};
 use crate::sandbox::aws;
@@ -18,7 +17,7 @@ fn up() -> Project {
     let project = Project::example();
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\ntags: {{team: web}}\n"));
-    let started = project.command("sandbox start").env(MACHINES, "off").output().unwrap();
+    let started = project.command("sandbox start --machine off").output().unwrap();
     assert!(started.status.success(), "{started:?}");
     project.run("plan --sandbox").code(3).says("+ instance").says("there is none");
     project.ok("up --sandbox --no-wait");

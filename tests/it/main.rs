@@ -5,6 +5,7 @@
 
 mod accounts;
 mod apps;
+mod console;
 mod drift;
 mod errors;
 mod http;
@@ -19,3 +20,4 @@ mod rotation;
 mod sandbox;
 mod story;
 mod terminal;
+mod visitor;

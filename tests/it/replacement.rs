@@ -1,11 +1,9 @@
 //! A new instance takes an old one's place: healthy first, then the address moves, then the old one goes. Nobody is left
 //! without an answer.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
-use crate::http::{get, runtime};
+use crate::http::get;
 use crate::project::{Project, until};
+use crate::visitor::Visitors;
 
 /// The instances' ids, as the sandbox has folders for them.
 fn machines(project: &Project) -> Vec<String> {
@@ -18,47 +16,17 @@ fn with_disk(project: &Project, gib: u32) {
     project.file("deploy.yaml", &format!("{text}\ninstance: {{disk_gib: {gib}}}\n"));
 }
 
-/// Asks all the time, each time on a connection of its own.
-#[derive(Default)]
-struct Visitor {
-    done: AtomicBool,
-    answered: AtomicU32,
-    wrong: std::sync::Mutex<Vec<String>>,
-}
-
-impl Visitor {
-    async fn visit(self: Arc<Self>, url: String, token: String) {
-        while !self.done.load(Ordering::SeqCst) {
-            let request = crate::http::client().get(&url).header("Authorization", format!("Token {token}"));
-            match request.send().await {
-                Ok(answer) if answer.status() == 200 => drop(self.answered.fetch_add(1, Ordering::SeqCst)),
-                Ok(answer) => self.wrong.lock().unwrap().push(answer.status().to_string()),
-                Err(error) => self.wrong.lock().unwrap().push(format!("{error:?}")),
-            }
-        }
-    }
-}
-
 #[test]
 fn the_url_answers_all_the_while() {
     let project = Project::example();
     let url = project.up();
     let (token, old) = (project.token(), machines(&project));
-    let visitor = Arc::new(Visitor::default());
-    let visits: Vec<_> = (0..2).map(|_| runtime().spawn(visitor.clone().visit(url.clone(), token.clone()))).collect();
+    let visitors = Visitors::start(2, &url, &token, &[200]);
 
     with_disk(&project, 9);
     let said = project.run("up --sandbox --yes").ok().says("new instance: i-").says("old instance: gone");
     assert_eq!(said.stdout.trim_end(), url);
-    let before = visitor.answered.load(Ordering::SeqCst);
-    until(30, "the new one answers", || (visitor.answered.load(Ordering::SeqCst) > before + 20).then_some(()));
-    visitor.done.store(true, Ordering::SeqCst);
-    for visit in visits {
-        runtime().block_on(visit).unwrap();
-    }
-    let wrong = visitor.wrong.lock().unwrap();
-    println!("{} answered, {} not", visitor.answered.load(Ordering::SeqCst), wrong.len());
-    assert!(wrong.is_empty(), "{wrong:?}");
+    println!("{} answered, all of them", visitors.end(20));
     // The folder of the old one goes when its last process has ended.
     let new = until(30, "one is left", || Some(machines(&project)).filter(|machines| machines.len() == 1));
     assert_ne!(new, old);

@@ -12,33 +12,7 @@ use serde_json::Value;
 use crate::http::{get, runtime, try_get};
 use crate::project::{Project, install_emulator, until};
 
-/// The running sandbox's address and keys.
-fn file(project: &Project) -> String {
-    fs::read_to_string(project.state().join("devopsctl/sandbox/sandbox.json")).unwrap()
-}
-
-/// Does something in the sandbox's AWS past the tool, as an administrator in the console would.
-pub fn aws<T>(project: &Project, work: impl AsyncFnOnce(Aws) -> T) -> T {
-    let handle: Handle = serde_json::from_str(&file(project)).unwrap();
-    runtime().block_on(async { work(Aws::sandbox(&Settings::default(), handle.as_administrator())).await })
-}
-
-/// Asks the sandbox for a fault, such as `refuse?action=RunInstances&code=…`.
-pub fn fault(project: &Project, call: &str) {
-    control(project, call);
-}
-
-/// Asks the emulator past AWS's own calls; its answer.
-pub fn control(project: &Project, call: &str) -> String {
-    let handle: Value = serde_json::from_str(&file(project)).unwrap();
-    let url = format!("{}/_devopsctl/emulator/{call}", handle["endpoint"].as_str().unwrap());
-    runtime().block_on(async {
-        let secret = handle["control"].as_str().unwrap();
-        let answer = crate::http::client().get(url).header("x-devopsctl-sandbox", secret).send().await.unwrap();
-        assert!(answer.status().is_success(), "{call}: {}", answer.status());
-        answer.text().await.unwrap()
-    })
-}
+pub use crate::console::{aws, control, fault};
 
 #[test]
 fn only_whom_the_security_group_allows_gets_through() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use devopsctl::aws::{Aws, Settings};
-use devopsctl::sandbox::{Handle, IDLE, MACHINES, OWNER};
+use devopsctl::sandbox::{Handle, IDLE, OWNER};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -60,7 +60,7 @@ impl Account {
         // Short, because a Unix socket's path may not be long.
         let root = tempfile::Builder::new().prefix("dm").tempdir_in("/tmp").unwrap();
         let mut start = command(&root, "s");
-        start.args(["sandbox", "start"]).env(MACHINES, "off").env(IDLE, "3600").env("DEVOPSCTL_SANDBOX_DELAYS", "0");
+        start.args(["sandbox", "start", "--machine", "off"]).env(IDLE, "3600").env("DEVOPSCTL_SANDBOX_DELAYS", "0");
         let output = start.output().await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = fs::read_to_string(root.path().join("s/devopsctl/sandbox/sandbox.json")).unwrap();

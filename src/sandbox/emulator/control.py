@@ -116,6 +116,7 @@ def describe(backend, instance):
         "tags": {tag["key"]: tag["value"] for tag in instance.get_tags()},
         "ingress": [rule for group in groups(instance) for rule in ingress(group)],
         "profile": profile(backend, instance),
+        "key": key(backend, instance),
         "metadata": {
             "enabled": options.http_endpoint == "enabled",
             "tags": options.instance_metadata_tags == "enabled",
@@ -140,6 +141,12 @@ def ingress(group):
                 "to_port": -1 if rule.to_port is None else rule.to_port,
                 "cidr": rule.cidr_ipv4,
             }
+
+
+def key(backend, instance):
+    """The public half of the key pair that the instance was launched with. It outlives the key pair in EC2, not here."""
+    pair = backend.key_pairs.get(instance.key_name)
+    return {"name": pair.key_name, "public": pair.public_key} if pair else None
 
 
 def profile(backend, instance):
@@ -203,5 +210,6 @@ CALLS = {
     "delays": settings.change,
     "refuse": faults.refuse,
     "doom": faults.doom,
+    "forgive": faults.forgive,
     "attach": faults.attach,
 }

@@ -14,6 +14,12 @@ def refuse(action, code, message="", status=None, times=1):
     return {}
 
 
+def forgive(action):
+    """That action is refused no more."""
+    _refusals[:] = [refusal for refusal in _refusals if refusal["action"] != action]
+    return {}
+
+
 def doom(code, message):
     """The next launch is accepted and dies."""
     _deaths.append((code, message))

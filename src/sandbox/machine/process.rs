@@ -1,0 +1,74 @@
+//! A machine that is a process: the user-data, byte for byte as it was launched.
+//!
+//! It is given a clean environment that names its metadata service and the AWS endpoint, as DNS and a link-local address do
+//! on EC2, and nothing else. Nothing outside the folder changes, whoever runs the sandbox.
+//!
+//! cloud-init runs user-data at the first boot only, and units that it installs run at each. A process machine has no
+//! units, so it runs the user-data at each boot.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::{Leash, Result, remove_tree};
+
+/// What a machine finds on `PATH` behind its own `bin`, as on any of the images.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The folders of a machine. As on tmpfs, `run` and `tmp` are empty after each boot.
+const FOLDERS: [&str; 8] = ["bin", "net", "opt", "run", "tmp", "root", "var/lib", "var/log"];
+const EMPTIED: [&str; 3] = ["net", "run", "tmp"];
+const PROGRAM: &str = "var/lib/user-data";
+
+/// Where the agent listens for a TCP port.
+pub fn socket(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!("net/{port}.sock"))
+}
+
+/// Makes the machine's folder as it is before it boots.
+pub fn lay_out(root: &Path, python: &Path, user_data: &[u8]) -> std::io::Result<()> {
+    for name in EMPTIED {
+        remove_tree(&root.join(name))?;
+    }
+    for name in FOLDERS {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(name))?;
+    }
+    let link = root.join("bin/python3");
+    if fs::symlink_metadata(&link).is_err() {
+        symlink(python, link)?;
+    }
+    let program = root.join(PROGRAM);
+    fs::write(&program, user_data)?;
+    fs::set_permissions(program, fs::Permissions::from_mode(0o700))
+}
+
+/// Starts it.
+pub fn boot(root: &Path, metadata: &str, endpoint: &str) -> Result<Leash> {
+    let path = format!("{}:{PATH}", root.join("bin").display());
+    Leash::start(&root.join("var/log/console.log"), |command| {
+        command.arg(root.join(PROGRAM)).current_dir(root).env_clear().env("PATH", path).env("LANG", "C.UTF-8");
+        command.env("HOME", root.join("root")).env("TMPDIR", root.join("tmp"));
+        command.env("DEVOPSCTL_ROOT", root).env("DEVOPSCTL_RUNNER", "process");
+        command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata);
+        command.env("AWS_ENDPOINT_URL", endpoint);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reboot_empties_what_is_in_memory_and_keeps_the_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let program = root.join(PROGRAM);
+        lay_out(root, Path::new("/usr/bin/python3"), b"#!/bin/sh\n\xff").unwrap();
+        assert_eq!(fs::read(&program).unwrap(), b"#!/bin/sh\n\xff");
+        fs::write(root.join("run/token"), "x").unwrap();
+        fs::write(root.join("opt/release"), "x").unwrap();
+        lay_out(root, Path::new("/usr/bin/python3"), b"#!/bin/sh\n").unwrap();
+        assert!(!root.join("run/token").exists());
+        assert!(root.join("opt/release").exists());
+        assert_eq!(fs::read_link(root.join("bin/python3")).unwrap(), Path::new("/usr/bin/python3"));
+    }
+}

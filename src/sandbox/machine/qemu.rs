@@ -1,0 +1,184 @@
+//! A machine that is one: QEMU boots a genuine Debian with its own kernel, systemd and cloud-init, which takes it for EC2.
+//!
+//! User-data, tags and credentials come to it from the metadata service at 169.254.169.254 and from nowhere else. The AWS
+//! endpoint is named on the kernel's command line, where AWS has DNS. The disk is an overlay over the image, so a new
+//! instance costs nothing; a stopped one keeps it.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::{fs, thread};
+
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+
+use super::super::JoinArgs;
+use super::super::metadata::MAC;
+use super::{Instance, Leash, Result, qmp, remove_tree};
+use crate::dirs;
+use crate::error::Failure;
+
+const QEMU: &str = "qemu-system-x86_64";
+/// Makes the image, and so names it.
+const RECIPE: &str = include_str!("../../../tests/vm/build-image");
+/// As much as a t3.micro has.
+const MEMORY_MIB: u32 = 1024;
+/// The link-local network of the machine: this host, as it sees it, and its metadata service, as every instance does.
+const NETWORK: &str = "net=169.254.169.0/24,host=169.254.169.2,dns=169.254.169.3,dhcpstart=169.254.169.15";
+const HOST: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 2);
+const METADATA: &str = "169.254.169.254:80";
+
+/// What a virtual machine boots.
+pub struct Image {
+    folder: PathBuf,
+}
+
+impl Image {
+    /// The image in the user's cache, and QEMU on `PATH`.
+    ///
+    /// # Errors
+    /// When one of them is missing: how to get it.
+    pub fn find() -> Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let missing: Vec<&str> = [QEMU, "qemu-img"]
+            .into_iter()
+            .filter(|program| !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+            .collect();
+        if !missing.is_empty() {
+            return Err(Failure::failed("no virtual machine can be started here")
+                .because(format!("{} is not on PATH", missing.join(", ")))
+                .next("install QEMU, on Debian: sudo apt install qemu-system-x86 qemu-utils; or leave --machine out"));
+        }
+        let key: String = Sha256::digest(RECIPE).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let cache = dirs::cache()?;
+        let folder = cache.join("vm").join(format!("debian-13-{key}"));
+        if !folder.join("disk.qcow2").is_file() {
+            let user = cache.parent().unwrap_or(&cache).display();
+            return Err(Failure::failed("there is no image for a virtual machine to boot")
+                .because(format!("{} does not exist", folder.display()))
+                .next(format!(
+                    "in devopsctl's source: sudo env XDG_CACHE_HOME={user} tests/vm/build-image; or leave --machine out"
+                )));
+        }
+        Ok(Self { folder })
+    }
+
+    /// Makes the machine's folder as it is before it boots: its disk, if it is new.
+    pub async fn lay_out(&self, folder: &Path) -> io::Result<()> {
+        remove_tree(&folder.join("net"))?;
+        for name in ["net", "var/log"] {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        if folder.join("disk.qcow2").exists() {
+            return Ok(());
+        }
+        let mut command = tokio::process::Command::new("qemu-img");
+        command.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]).arg(self.folder.join("disk.qcow2"));
+        let made = command.arg(folder.join("disk.qcow2")).stdin(Stdio::null()).output().await?;
+        if made.status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(String::from_utf8_lossy(&made.stderr).trim().to_owned()))
+    }
+
+    /// Starts it. Its console is written to `var/log/console.log`; QEMU's own words to `qemu.log` beside it.
+    pub fn boot(&self, folder: &Path, instance: &Instance, metadata: SocketAddr, endpoint: &str) -> Result<Leash> {
+        let endpoint = endpoint.replace("127.0.0.1", &HOST.to_string());
+        let kernel = format!("root=LABEL=root console=ttyS0 systemd.setenv=AWS_ENDPOINT_URL={endpoint}");
+        // This program's own file, also after a newer one was built in its place.
+        let join = format!("/proc/{}/exe sandbox join {metadata}", std::process::id());
+        let network = format!("user,id=n0,{NETWORK},guestfwd=tcp:{METADATA}-cmd:{join}");
+        // cloud-init and others know EC2 by these. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html>
+        let uuid = uuid(&instance.id);
+        let bios =
+            format!("type=1,manufacturer=Amazon EC2,product={},serial={uuid},uuid={uuid}", instance.instance_type);
+        Leash::start(&folder.join("var/log/qemu.log"), |command| {
+            command.arg(QEMU).current_dir(folder).args(["-no-user-config", "-nodefaults", "-display", "none"]);
+            command.args(["-machine", "q35", "-smp", "2", "-m", &MEMORY_MIB.to_string()]).args(acceleration());
+            command.arg("-kernel").arg(self.folder.join("vmlinuz")).arg("-initrd").arg(self.folder.join("initrd.img"));
+            command.args(["-append", &kernel, "-smbios", &bios]);
+            command.args(["-drive", "file=disk.qcow2,if=virtio,discard=unmap,cache=unsafe"]);
+            command.args([
+                "-netdev",
+                &network,
+                "-device",
+                &format!("virtio-net-pci,netdev=n0,mac={MAC}"),
+                "-device",
+                "virtio-rng-pci",
+            ]);
+            command.args(["-chardev", "file,id=console,path=var/log/console.log,append=on"]);
+            command.args(["-serial", "chardev:console", "-qmp", &format!("unix:{},server=on,wait=off", qmp::SOCKET)]);
+        })
+    }
+}
+
+/// KVM where the processor can virtualise (a virtual machine may have /dev/kvm and yet fail), else emulation.
+fn acceleration() -> &'static [&'static str] {
+    let able = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
+        let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+        flags.split_whitespace().any(|flag| matches!(flag, "vmx" | "svm"))
+    });
+    let kvm = able && fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    if kvm { &["-accel", "kvm", "-cpu", "host"] } else { &["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"] }
+}
+
+/// A system UUID that begins as EC2's do; the rest is the instance's own id.
+fn uuid(instance: &str) -> String {
+    let digits: String =
+        instance.chars().filter(char::is_ascii_hexdigit).chain("0".repeat(29).chars()).take(29).collect();
+    let whole = format!("ec2{digits}");
+    let part = |range: std::ops::Range<usize>| whole.get(range).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+}
+
+/// Connects to a TCP port of a virtual machine: a way to it is opened when it is first asked for, and kept.
+pub async fn connect(folder: &Path, port: u16) -> io::Result<TcpStream> {
+    let known = folder.join(format!("net/{port}.port"));
+    if let Some(local) = fs::read_to_string(&known).ok().and_then(|text| text.parse::<SocketAddr>().ok()) {
+        return TcpStream::connect(local).await;
+    }
+    // Free a moment ago: whoever takes it meanwhile makes QEMU refuse, and the caller try again.
+    let local = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    qmp::say(folder, &format!("hostfwd_add n0 tcp:{}:{}-:{port}", local.ip(), local.port())).await?;
+    fs::write(&known, local.to_string())?;
+    TcpStream::connect(local).await
+}
+
+/// Joins standard input and output to a server on this host: QEMU starts one for each connection to the metadata service.
+///
+/// # Errors
+/// When the server does not answer.
+pub fn join(arguments: &JoinArgs) -> Result<()> {
+    let failed = |error: io::Error| Failure::failed("the metadata service does not answer").because(error.to_string());
+    let mut server = std::net::TcpStream::connect(arguments.server).map_err(failed)?;
+    let mut requests = server.try_clone().map_err(failed)?;
+    thread::spawn(move || {
+        // Ends with the process: a caller that has said all still waits for its answer.
+        let _ = copy(&mut io::stdin(), &mut requests);
+        let _ = requests.shutdown(std::net::Shutdown::Write);
+    });
+    copy(&mut server, &mut io::stdout()).map_err(failed)
+}
+
+/// What was read is passed on at once: standard output would keep it until a line ends.
+fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+    let mut buffer = [0; 16384];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => to.write_all(buffer.get(..count).unwrap_or_default())?,
+        }
+        to.flush()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_looks_like_one_of_ec2s() {
+        assert_eq!(uuid("i-0123456789abcdef0"), "ec201234-5678-9abc-def0-000000000000");
+    }
+}

@@ -1,0 +1,78 @@
+"""An app that tries what an app must not be able to do. It needs the token for everything, like any other."""
+
+import glob
+import hmac
+import os
+import socket
+
+from flask import Flask, jsonify, request
+
+TOKENS = [os.environ[name] for name in ("APP_SECRET_TOKEN", "APP_SECRET_TOKEN_PREVIOUS") if name in os.environ]
+app = Flask(__name__, static_folder=None)
+
+
+@app.before_request
+def require_token():
+    sent = request.headers.get("Authorization", "")
+    if not any(hmac.compare_digest(sent, f"Token {token}") for token in TOKENS):
+        return "who are you?", 401
+    return None
+
+
+@app.get("/")
+def index():
+    return "VERSION"
+
+
+@app.get("/tries")
+def tries():
+    """What it could do, of all that it tried; and what it can do for certain, to show that the trying works."""
+    return jsonify(could=[what for what, done in attempts() if done], control=read("/etc/hostname"))
+
+
+def attempts():
+    for address in "169.254.169.254", "fd00:ec2::254":
+        yield f"reach {address}", connect(address)
+    own = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
+    yield "see other releases", [path for path in glob.glob("/opt/devopsctl/*/*") if not path.startswith(own)]
+    secret = ["/run/devopsctl", "/run/devopsctl/generations", "/run/devopsctl/running.json", "/var/lib/devopsctl/state.json"]
+    secret += ["/var/lib/cloud/instance/user-data.txt", "/etc/shadow", "/proc/1/environ", "/var/log/cloud-init-output.log"]
+    secret += glob.glob("/etc/ssh/ssh_host_*_key") + glob.glob("/run/credentials/*/*") + glob.glob("/root/*")
+    # Its own token it may read, wherever it finds it.
+    for path in (path for path in secret if not path.startswith(os.environ.get("CREDENTIALS_DIRECTORY", "/none"))):
+        yield f"read {path}", read(path)
+    others = [pid for pid in os.listdir("/proc") if pid.isdigit() and os.stat(f"/proc/{pid}").st_uid != os.getuid()]
+    yield f"see processes {others}", others
+    for pid in (pid for pid in os.listdir("/proc") if pid.isdigit()):
+        with open(f"/proc/{pid}/environ") as file:
+            text = file.read()
+        yield f"find a token in the environment that {pid} was started with", any(token in text for token in TOKENS)
+    for path in "/opt/devopsctl/x", "/etc/x", "/run/x", "/var/lib/x", own + "/x":
+        yield f"write {path}", write(path)
+    yield "become root", os.system("sudo -n true 2>/dev/null") == 0
+
+
+def connect(address):
+    try:
+        socket.create_connection((address, 80), 2).close()
+    except OSError:
+        return False
+    return True
+
+
+def read(path):
+    try:
+        if os.path.isdir(path):
+            return bool(os.listdir(path))
+        with open(path, "rb") as file:
+            return bool(file.read(1))
+    except OSError:
+        return False
+
+
+def write(path):
+    try:
+        with open(path, "w"):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,109 @@
+//! The virtual machine from outside: a shell on it, its console, its disk. Only the test has these ways in; the tool has not.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+use std::{env, fs};
+
+use crate::project::{Project, until};
+
+/// The machine of a project.
+pub struct Machine {
+    folder: PathBuf,
+    key: PathBuf,
+    known_hosts: PathBuf,
+    port: u16,
+}
+
+impl Machine {
+    /// The only one that the project has.
+    pub fn of(project: &Project) -> Self {
+        let key = project.state().join("devopsctl/keys/123456789012/us-east-1/hello");
+        let folder = until(60, "the machine is switched on", || {
+            let folder = fs::read_dir(project.state().join("devopsctl/sandbox/machines")).ok()?.next()?.ok()?.path();
+            folder.join("net/qmp.sock").exists().then_some(folder)
+        });
+        let mut machine = Self { folder, key, known_hosts: project.state().join("known_hosts"), port: 0 };
+        machine.open_shell();
+        machine
+    }
+
+    /// Opens the way to its SSH server, also after it was switched off and on.
+    pub fn open_shell(&mut self) {
+        let socket = self.folder.join("net/qmp.sock");
+        self.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let stream = until(60, "the machine's control socket", || UnixStream::connect(&socket).ok());
+        let forward = format!("hostfwd_add n0 tcp:127.0.0.1:{}-:22", self.port);
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        for order in [
+            serde_json::json!({"execute": "qmp_capabilities"}),
+            serde_json::json!({"execute": "human-monitor-command", "arguments": {"command-line": forward}}),
+        ] {
+            writeln!(&stream, "{order}").unwrap();
+            let answer = lines.next().unwrap().unwrap();
+            assert!(answer.contains("\"return\""), "{answer}");
+        }
+    }
+
+    /// A command line on it, as root.
+    pub fn try_sh(&self, line: &str) -> Output {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-q", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=20", "-o", "BatchMode=yes", "-o"]);
+        ssh.arg(format!("UserKnownHostsFile={}", self.known_hosts.display())).arg("-i").arg(&self.key);
+        ssh.args(["-p", &self.port.to_string(), "debian@127.0.0.1", "sudo", "sh", "-s"]).stdin(Stdio::piped());
+        let mut child = ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// A command line on it that must end well; what it printed.
+    #[track_caller]
+    pub fn sh(&self, line: &str) -> String {
+        let ran = self.try_sh(line);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        assert!(ran.status.success(), "{line}\n{}\n{}", text(&ran.stdout), text(&ran.stderr));
+        text(&ran.stdout)
+    }
+
+    /// Waits until it can be logged into.
+    #[track_caller]
+    pub fn wait_for_shell(&self) {
+        until(300, "somebody can log in", || self.try_sh("true").status.success().then_some(()));
+    }
+
+    /// Which boot it is in.
+    pub fn boot_id(&self) -> Option<String> {
+        let ran = self.try_sh("cat /proc/sys/kernel/random/boot_id");
+        ran.status.success().then(|| String::from_utf8_lossy(&ran.stdout).trim().to_owned())
+    }
+
+    /// All that its console has shown.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("var/log/console.log")).unwrap()).into_owned()
+    }
+
+    /// Its disk, byte for byte, once it is switched off.
+    pub fn disk(&self, to: &Path) {
+        let disk = self.folder.join("disk.qcow2");
+        let ran = Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(disk).arg(to).status().unwrap();
+        assert!(ran.success());
+    }
+}
+
+/// Prints what is being done, and how long it took.
+pub fn chapter<T>(title: &str, tell: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    eprintln!("-- {title}");
+    let result = tell();
+    eprintln!("   {:.0} s", begun.elapsed().as_secs_f64());
+    result
+}
+
+/// A repository's file.
+pub fn source(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}

@@ -1,0 +1,389 @@
+//! One virtual machine's life, told once: a genuine Debian with its own kernel, cloud-init and systemd, behind the same
+//! sandbox and the same binary as everywhere else. `cargo test --test vm -- --nocapture` (root is needed once, to build
+//! the image).
+//!
+//! A boot takes minutes without KVM, so there is one machine and one story; each chapter prints its time.
+
+#[path = "../it/console.rs"]
+#[allow(dead_code)]
+mod console;
+#[path = "../it/http.rs"]
+#[allow(dead_code)]
+mod http;
+mod lab;
+#[path = "../it/project.rs"]
+#[allow(dead_code, unused_macros)]
+mod project;
+#[path = "../it/visitor.rs"]
+mod visitor;
+
+use std::process::Command;
+
+use aws_sdk_ec2::types::InstanceMetadataEndpointState;
+use serde_json::Value;
+
+use console::{aws, fault};
+use http::{get, try_get};
+use lab::{Machine, chapter, source};
+use project::{Project, until};
+use visitor::Visitors;
+
+/// A value in the app's settings: not secret, so it lies on the disk, and whoever searches that must find it.
+const MARK: &str = "a-mark-that-can-be-found";
+
+/// What S3 is asked to do to every download until it is forgiven.
+const S3_AWAY: &str = "refuse?action=GetObject&code=SlowDown&message=later&status=503&times=1000000";
+
+struct Story {
+    project: Project,
+    machine: Machine,
+    url: String,
+    tokens: Vec<String>,
+}
+
+#[test]
+fn the_life_of_a_machine() {
+    let mut story = Story::begin();
+    story.answers_those_who_hold_the_token();
+    story.keeps_the_app_in_its_place();
+    story.changes_its_token();
+    story.takes_new_code();
+    story.keeps_the_old_code_if_the_new_is_broken();
+    story.survives_kills();
+    story.survives_an_app_that_crashes_again_and_again();
+    story.survives_a_full_disk_and_a_read_only_one();
+    story.survives_without_metadata();
+    story.has_room_for_two();
+    story.survives_a_reboot_without_s3();
+    story.ends_without_a_trace();
+}
+
+impl Story {
+    /// From nothing to healthy, with S3 away at first and a reboot before there is a release.
+    fn begin() -> Self {
+        let image = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/build-image")).status().unwrap();
+        assert!(image.success(), "the image can't be built");
+        let project = Project::empty();
+        project.file("app/requirements.txt", "flask\n");
+        // Emulation is slow: what is still healthy takes longer than on EC2.
+        let settings = format!("health: {{timeout: 150}}\napp: {{path: app, env: {{APP_MARK: {MARK}}}}}\n");
+        project.file("deploy.yaml", &format!("name: hello\n{settings}"));
+        code(&project, "first", "");
+        chapter("the local AWS starts", || project.ok("sandbox start --machine qemu"));
+        fault(&project, S3_AWAY);
+        chapter("a machine is launched, and boots", || project.ok("up --sandbox --yes --no-wait"));
+        let mut machine = Machine::of(&project);
+        chapter("S3 is away: the machine says so, and goes on trying", || {
+            until(400, "the report says what S3 said", || error(&project).filter(|error| error.contains("SlowDown")));
+        });
+        chapter("it is rebooted before it has a release", || {
+            machine.wait_for_shell();
+            let before = machine.boot_id();
+            machine.sh("systemctl reboot --no-block");
+            until(300, "it boots again", || machine.boot_id().filter(|id| Some(id) != before.as_ref()));
+        });
+        fault(&project, "forgive?action=GetObject");
+        let url = chapter("S3 is back, and all is well", || project.up());
+        machine.open_shell();
+        let tokens = vec![project.token()];
+        Self { project, machine, url, tokens }
+    }
+
+    fn token(&self) -> &str {
+        self.tokens.last().unwrap()
+    }
+
+    #[track_caller]
+    fn serves(&self, version: &str) {
+        let answer = get(&self.url, Some(self.token()));
+        assert_eq!((answer.status, answer.body.as_str()), (200, version));
+    }
+
+    fn answers_those_who_hold_the_token(&self) {
+        assert_eq!(get(&self.url, None).status, 401);
+        assert_eq!(get(&self.url, Some("not-the-token")).status, 401);
+        self.serves("first");
+        print_boot(&self.machine);
+    }
+
+    /// The app tries what an app must not be able to do.
+    fn keeps_the_app_in_its_place(&self) {
+        chapter("the app can't do what it must not", || {
+            let answer = get(&format!("{}/tries", self.url), Some(self.token()));
+            let tries: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{}", answer.body));
+            assert_eq!(tries["control"], true);
+            assert_eq!(tries["could"], serde_json::json!([]));
+            for unit in ["app-80@*.service", "devopsctl-agent.service"] {
+                let name =
+                    self.machine.sh(&format!("systemctl list-units --plain --no-legend '{unit}' | cut -d' ' -f1"));
+                let rating = self.machine.sh(&format!("systemd-analyze security --no-pager {name} | tail -n 1"));
+                eprintln!("   {rating}");
+                let level: f32 = rating.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+                assert!(level <= if unit.starts_with("app") { 2.0 } else { 3.0 }, "{rating}");
+            }
+            // What the probe would find where the kernel cannot filter: root's own unit is not filtered.
+            let agent = self.machine.sh("echo /opt/devopsctl/releases/*/agent");
+            let probe = format!("systemd-run --quiet --wait --pipe python3 {agent}/imds_probe.py; test $? = 3");
+            assert_eq!(self.machine.sh(&probe), "169.254.169.254 can be reached from the app's unit");
+        });
+    }
+
+    fn changes_its_token(&mut self) {
+        chapter("set-token under load", || {
+            let old = Visitors::start(2, &self.url, self.token(), &[200, 401]);
+            self.tokens.push("the-second-token-of-the-story".to_owned());
+            self.project.run_with("set-token --sandbox --stdin", self.token()).ok();
+            let new = Visitors::start(2, &self.url, self.token(), &[200]);
+            println!("   {} and {} answers, none of them wrong", old.end(10), new.end(10));
+            assert_eq!(get(&self.url, Some(&self.tokens[0])).status, 401);
+        });
+    }
+
+    fn takes_new_code(&self) {
+        chapter("new code under load", || {
+            code(&self.project, "second", "");
+            let visitors = Visitors::start(2, &self.url, self.token(), &[200]);
+            self.project.up();
+            println!("   {} answers, none of them wrong", visitors.end(10));
+            self.serves("second");
+        });
+    }
+
+    fn keeps_the_old_code_if_the_new_is_broken(&self) {
+        chapter("broken code", || {
+            code(&self.project, "broken", "import a_module_that_nobody_has\n");
+            let visitors = Visitors::start(1, &self.url, self.token(), &[200]);
+            self.project
+                .run("up --sandbox")
+                .code(4)
+                .says("No module named 'a_module_that_nobody_has'")
+                .says("app/app.py");
+            visitors.end(5);
+            self.serves("second");
+            code(&self.project, "second", "");
+            self.project.up();
+        });
+    }
+
+    fn survives_kills(&self) {
+        let agent = "systemctl show -P MainPID devopsctl-agent.service";
+        chapter("kill -9 of the agent", || {
+            let visitors = Visitors::start(2, &self.url, self.token(), &[200]);
+            let before = self.machine.sh(agent);
+            self.machine.sh(&format!("kill -9 {before}"));
+            until(60, "another agent", || Some(self.machine.sh(agent)).filter(|pid| pid != "0" && *pid != before));
+            visitors.end(10);
+        });
+        chapter("kill -9 of a worker", || {
+            let workers = "cat /sys/fs/cgroup/devopsctl.slice/app-80@*/cgroup.procs | sort -n | tail -n +2";
+            let before = self.machine.sh(workers);
+            self.machine.sh(&format!("kill -9 {}", before.lines().next().unwrap()));
+            until(60, "another worker", || {
+                Some(self.machine.sh(workers)).filter(|now| now.lines().count() == 2 && *now != before)
+            });
+            self.serves("second");
+        });
+        chapter("kill -9 of gunicorn's master", || {
+            self.machine.sh("kill -9 $(sort -n /sys/fs/cgroup/devopsctl.slice/app-80@*/cgroup.procs | head -n 1)");
+            // The port stays open: who comes meanwhile waits.
+            until(120, "somebody is answered", || {
+                try_get(&self.url, Some(self.token())).ok().filter(|a| a.status == 200)
+            });
+            self.is_healthy();
+        });
+    }
+
+    #[track_caller]
+    fn is_healthy(&self) {
+        until(200, "status says healthy", || (self.project.run("status --sandbox").code == 0).then_some(()));
+    }
+
+    /// It proves itself each time, and dies each time.
+    fn survives_an_app_that_crashes_again_and_again(&self) {
+        chapter("an app that ends a moment after its start, again and again", || {
+            let bomb =
+                "import signal, threading\nthreading.Timer(8, os.kill, (os.getppid(), signal.SIGKILL)).start()\n";
+            code(&self.project, "crashing", bomb);
+            self.project.ok("up --sandbox --no-wait");
+            until(300, "it has crashed twice", || {
+                let log =
+                    self.machine.sh("journalctl -u devopsctl-agent --no-pager | grep -c 'ended by itself' || true");
+                (log.parse::<u32>().unwrap() >= 3).then_some(())
+            });
+            // Nobody may serve, and yet the port is open.
+            assert!(self.machine.sh("ss -Hltn sport = :80").contains("LISTEN"));
+            let said = error(&self.project).unwrap_or_default();
+            assert!(said.contains("after it had become healthy"), "{said}");
+            code(&self.project, "third", "");
+            self.project.up();
+            self.serves("third");
+        });
+    }
+
+    fn survives_a_full_disk_and_a_read_only_one(&self) {
+        let fill = "fallocate -l $(($(df --output=avail -B1 / | tail -1) + 300000000)) /fill 2>/dev/null; \
+                    cat /dev/zero > /fill2 2>/dev/null; true";
+        let locked =
+            "nsenter --mount --target $(systemctl show -P MainPID devopsctl-agent.service) mount -o remount,bind";
+        for (what, spoil, mend, reason) in [
+            ("a full disk", fill.to_owned(), "rm -f /fill /fill2".to_owned(), "No space left on device"),
+            (
+                "a read-only /opt/devopsctl",
+                format!("{locked},ro /opt/devopsctl"),
+                format!("{locked},rw /opt/devopsctl"),
+                "Read-only file system",
+            ),
+        ] {
+            chapter(what, || {
+                self.machine.sh(&spoil);
+                code(&self.project, what, "");
+                let visitors = Visitors::start(1, &self.url, self.token(), &[200]);
+                self.project.run("up --sandbox").code(4).says(reason);
+                visitors.end(5);
+                self.serves("third");
+                self.machine.sh(&mend);
+                self.project.up();
+                self.serves(what);
+                code(&self.project, "third", "");
+                self.project.up();
+            });
+        }
+    }
+
+    /// For a minute: it serves on, and then catches up.
+    fn survives_without_metadata(&mut self) {
+        chapter("no metadata", || {
+            let log = "journalctl -u devopsctl-agent --no-pager | grep -c \"can't read the tags\" || true";
+            self.metadata(InstanceMetadataEndpointState::Disabled);
+            self.tokens.push("the-third-token-of-the-story".to_owned());
+            self.project.run_with("set-token --sandbox --stdin --no-wait", self.token()).ok();
+            let old = &self.tokens[1];
+            until(200, "it has not been there many times", || {
+                assert_eq!(get(&self.url, Some(old)).status, 200);
+                (self.machine.sh(log).parse::<u32>().unwrap() >= 30).then_some(())
+            });
+            self.metadata(InstanceMetadataEndpointState::Enabled);
+            until(100, "the new token", || (get(&self.url, Some(self.token())).status == 200).then_some(()));
+            until(100, "the old one is refused", || (get(&self.url, Some(old)).status == 401).then_some(()));
+        });
+    }
+
+    fn metadata(&self, state: InstanceMetadataEndpointState) {
+        let id = self.instance();
+        aws(&self.project, async |aws| {
+            aws.ec2.modify_instance_metadata_options().instance_id(id).http_endpoint(state).send().await.unwrap();
+        });
+    }
+
+    fn instance(&self) -> String {
+        status(&self.project)["instance"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Two generations of 300 MB each on a machine of 1 GiB, while the token changes.
+    fn has_room_for_two(&mut self) {
+        chapter("an app of 300 MB changes its token", || {
+            let one = "ballast = bytearray(os.urandom(1 << 20)) * 300\n";
+            code(&self.project, "third", one);
+            let text = source_of(&self.project, "deploy.yaml").replace("app: {", "app: {workers: 1, ");
+            self.project.file("deploy.yaml", &text);
+            self.project.up();
+            let visitors = Visitors::start(1, &self.url, self.token(), &[200, 401]);
+            self.tokens.push("the-fourth-token-of-the-story".to_owned());
+            self.project.run_with("set-token --sandbox --stdin", self.token()).ok();
+            visitors.end(5);
+            self.serves("third");
+        });
+    }
+
+    /// By EC2, as a person would who has heard that it helps; nobody does anything else.
+    fn survives_a_reboot_without_s3(&mut self) {
+        chapter("a reboot, with S3 away", || {
+            let before = status(&self.project);
+            fault(&self.project, S3_AWAY);
+            let (id, boot) = (self.instance(), self.machine.boot_id());
+            aws(&self.project, async |aws| {
+                aws.ec2.reboot_instances().instance_ids(id).send().await.unwrap();
+            });
+            until(100, "it goes down", || try_get(&self.url, Some(self.token())).is_err().then_some(()));
+            until(300, "it answers again", || try_get(&self.url, Some(self.token())).ok().filter(|a| a.status == 200));
+            self.is_healthy();
+            let after = status(&self.project);
+            assert_eq!((&before["release"], &before["token"]), (&after["release"], &after["token"]));
+            fault(&self.project, "forgive?action=GetObject");
+            self.machine.open_shell();
+            self.machine.wait_for_shell();
+            assert_ne!(self.machine.boot_id(), boot);
+            // Nothing was compiled again, and nothing left over.
+            let compiled = "journalctl -b -u devopsctl-agent --no-pager | grep -c 'compiles' || true";
+            assert_eq!(self.machine.sh(compiled), "0");
+            assert!(self.machine.sh("ls /opt/devopsctl/releases").lines().count() <= 3);
+        });
+    }
+
+    /// The token is nowhere on what outlives the power; then everything goes.
+    fn ends_without_a_trace(&self) {
+        chapter("the token is nowhere", || {
+            let journal = self.machine.try_sh("journalctl --no-pager -o cat").stdout;
+            assert!(!journal.is_empty());
+            let (id, console) = (self.instance(), self.machine.console());
+            let user_data = self.machine.sh("cat /var/lib/cloud/instance/user-data.txt");
+            aws(&self.project, async |aws| {
+                aws.ec2.stop_instances().instance_ids(id).send().await.unwrap();
+            });
+            until(200, "it is switched off", || {
+                (status(&self.project)["instance"]["state"] == "stopped").then_some(())
+            });
+            until(200, "its power is off", || self.machine.console().contains("reboot: Power down").then_some(()));
+            let files = self.project.folder().join("search");
+            std::fs::create_dir(&files).unwrap();
+            std::fs::write(files.join("journal"), journal).unwrap();
+            std::fs::write(files.join("console"), console).unwrap();
+            std::fs::write(files.join("user-data"), user_data).unwrap();
+            self.machine.disk(&files.join("disk"));
+            assert_eq!(holding(&files, MARK), ["disk"]);
+            for token in &self.tokens {
+                assert_eq!(holding(&files, token), [""; 0], "{token}");
+            }
+            std::fs::remove_dir_all(&files).unwrap();
+        });
+        chapter("down", || {
+            self.project.ok("down --sandbox --yes");
+            assert!(self.project.run("status --sandbox").shown().contains("nothing"));
+        });
+    }
+}
+
+/// The app, as this version of it and with this at its end.
+fn code(project: &Project, version: &str, more: &str) {
+    let text = source("tests/vm/app.py").replace("VERSION", version);
+    project.file("app/app.py", &format!("{text}\n\n{more}"));
+}
+
+fn source_of(project: &Project, name: &str) -> String {
+    std::fs::read_to_string(project.folder().join(name)).unwrap()
+}
+
+fn status(project: &Project) -> Value {
+    serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap()
+}
+
+/// What the machine's report complains of.
+fn error(project: &Project) -> Option<String> {
+    status(project)["report"]["error"].as_str().map(str::to_owned)
+}
+
+/// The files of a folder that hold this text anywhere.
+fn holding(folder: &std::path::Path, text: &str) -> Vec<String> {
+    let ran = Command::new("grep").args(["-rlaF", text, "."]).current_dir(folder).output().unwrap();
+    assert!(ran.status.code().is_some_and(|code| code < 2));
+    let found = String::from_utf8(ran.stdout).unwrap();
+    found.lines().map(|line| line.trim_start_matches("./").to_owned()).collect()
+}
+
+/// Where the time went from power-on to the first answer of the last boot.
+fn print_boot(machine: &Machine) {
+    eprintln!("   {}", machine.sh("systemd-analyze time | head -n 1"));
+    let marks = "journalctl -b --no-pager -o short-monotonic | grep -E \
+                 'cloud-init.*running|Datasource|bootstrap:|agent: |Started (devopsctl-agent|app-80@)' | cut -c1-150";
+    eprintln!("{}", machine.sh(marks));
+}
