@@ -108,7 +108,9 @@ def attempt(aws, root):
     wanted = {"release": release, "token": int(token) if token.isdigit() else None, "try": tag("try")}
     report(aws, wanted, "fetching")
     try:
-        return fetch(aws, name, release, root + "/opt/devopsctl/releases")
+        place = fetch(aws, name, release, root + "/opt/devopsctl/releases")
+        print(f"bootstrap: {release[:12]} is here", flush=True)
+        return place
     except (AwsError, BadRelease, OSError) as error:
         may_pass = isinstance(error, AwsError) and error.may_pass()
         report(aws, wanted, "fetching" if may_pass else "failed", str(error))

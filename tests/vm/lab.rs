@@ -72,7 +72,7 @@ impl Machine {
     /// Waits until it can be logged into.
     #[track_caller]
     pub fn wait_for_shell(&self) {
-        until(300, "somebody can log in", || self.try_sh("true").status.success().then_some(()));
+        until(600, "somebody can log in", || self.try_sh("true").status.success().then_some(()));
     }
 
     /// Which boot it is in.

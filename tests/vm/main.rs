@@ -74,13 +74,13 @@ impl Story {
         chapter("a machine is launched, and boots", || project.ok("up --sandbox --yes --no-wait"));
         let mut machine = Machine::of(&project);
         chapter("S3 is away: the machine says so, and goes on trying", || {
-            until(400, "the report says what S3 said", || error(&project).filter(|error| error.contains("SlowDown")));
+            until(900, "the report says what S3 said", || error(&project).filter(|error| error.contains("SlowDown")));
         });
         chapter("it is rebooted before it has a release", || {
             machine.wait_for_shell();
             let before = machine.boot_id();
             machine.sh("systemctl reboot --no-block");
-            until(300, "it boots again", || machine.boot_id().filter(|id| Some(id) != before.as_ref()));
+            until(600, "it boots again", || machine.boot_id().filter(|id| Some(id) != before.as_ref()));
         });
         fault(&project, "forgive?action=GetObject");
         let url = chapter("S3 is back, and all is well", || project.up());
@@ -171,14 +171,14 @@ impl Story {
             let visitors = Visitors::start(2, &self.url, self.token(), &[200]);
             let before = self.machine.sh(agent);
             self.machine.sh(&format!("kill -9 {before}"));
-            until(60, "another agent", || Some(self.machine.sh(agent)).filter(|pid| pid != "0" && *pid != before));
+            until(240, "another agent", || Some(self.machine.sh(agent)).filter(|pid| pid != "0" && *pid != before));
             visitors.end(10);
         });
         chapter("kill -9 of a worker", || {
             let workers = "cat /sys/fs/cgroup/devopsctl.slice/app-80@*/cgroup.procs | sort -n | tail -n +2";
             let before = self.machine.sh(workers);
             self.machine.sh(&format!("kill -9 {}", before.lines().next().unwrap()));
-            until(60, "another worker", || {
+            until(240, "another worker", || {
                 Some(self.machine.sh(workers)).filter(|now| now.lines().count() == 2 && *now != before)
             });
             self.serves("second");
@@ -186,7 +186,7 @@ impl Story {
         chapter("kill -9 of gunicorn's master", || {
             self.machine.sh("kill -9 $(sort -n /sys/fs/cgroup/devopsctl.slice/app-80@*/cgroup.procs | head -n 1)");
             // The port stays open: who comes meanwhile waits.
-            until(120, "somebody is answered", || {
+            until(300, "somebody is answered", || {
                 try_get(&self.url, Some(self.token())).ok().filter(|a| a.status == 200)
             });
             self.is_healthy();
@@ -195,7 +195,7 @@ impl Story {
 
     #[track_caller]
     fn is_healthy(&self) {
-        until(200, "status says healthy", || (self.project.run("status --sandbox").code == 0).then_some(()));
+        until(400, "status says healthy", || (self.project.run("status --sandbox").code == 0).then_some(()));
     }
 
     /// It proves itself each time, and dies each time.
@@ -205,7 +205,7 @@ impl Story {
                 "import signal, threading\nthreading.Timer(8, os.kill, (os.getppid(), signal.SIGKILL)).start()\n";
             code(&self.project, "crashing", bomb);
             self.project.ok("up --sandbox --no-wait");
-            until(300, "it has crashed twice", || {
+            until(600, "it has crashed twice", || {
                 let log =
                     self.machine.sh("journalctl -u devopsctl-agent --no-pager | grep -c 'ended by itself' || true");
                 (log.parse::<u32>().unwrap() >= 3).then_some(())
@@ -258,13 +258,13 @@ impl Story {
             self.tokens.push("the-third-token-of-the-story".to_owned());
             self.project.run_with("set-token --sandbox --stdin --no-wait", self.token()).ok();
             let old = &self.tokens[1];
-            until(200, "it has not been there many times", || {
+            until(400, "it has not been there many times", || {
                 assert_eq!(get(&self.url, Some(old)).status, 200);
                 (self.machine.sh(log).parse::<u32>().unwrap() >= 30).then_some(())
             });
             self.metadata(InstanceMetadataEndpointState::Enabled);
-            until(100, "the new token", || (get(&self.url, Some(self.token())).status == 200).then_some(()));
-            until(100, "the old one is refused", || (get(&self.url, Some(old)).status == 401).then_some(()));
+            until(300, "the new token", || (get(&self.url, Some(self.token())).status == 200).then_some(()));
+            until(300, "the old one is refused", || (get(&self.url, Some(old)).status == 401).then_some(()));
         });
     }
 
@@ -304,8 +304,8 @@ impl Story {
             aws(&self.project, async |aws| {
                 aws.ec2.reboot_instances().instance_ids(id).send().await.unwrap();
             });
-            until(100, "it goes down", || try_get(&self.url, Some(self.token())).is_err().then_some(()));
-            until(300, "it answers again", || try_get(&self.url, Some(self.token())).ok().filter(|a| a.status == 200));
+            until(300, "it goes down", || try_get(&self.url, Some(self.token())).is_err().then_some(()));
+            until(600, "it answers again", || try_get(&self.url, Some(self.token())).ok().filter(|a| a.status == 200));
             self.is_healthy();
             let after = status(&self.project);
             assert_eq!((&before["release"], &before["token"]), (&after["release"], &after["token"]));
@@ -330,10 +330,10 @@ impl Story {
             aws(&self.project, async |aws| {
                 aws.ec2.stop_instances().instance_ids(id).send().await.unwrap();
             });
-            until(200, "it is switched off", || {
+            until(400, "it is switched off", || {
                 (status(&self.project)["instance"]["state"] == "stopped").then_some(())
             });
-            until(200, "its power is off", || self.machine.console().contains("reboot: Power down").then_some(()));
+            until(400, "its power is off", || self.machine.console().contains("reboot: Power down").then_some(()));
             let files = self.project.folder().join("search");
             std::fs::create_dir(&files).unwrap();
             std::fs::write(files.join("journal"), journal).unwrap();
