@@ -1,10 +1,11 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::sandbox;
+use crate::{grace, sandbox};
 
 /// Put a small Python web app on your own AWS account, and change its secret without fear.
 #[derive(Debug, Parser)]
@@ -119,9 +120,20 @@ pub struct SetToken {
     /// Take a token that is short enough to be guessed
     #[arg(long)]
     pub force: bool,
+    /// Let the old token answer beside the new one for so long (90s, 10m, 1h30m; at most 7d), then end by itself. Alone,
+    /// `--grace 0` keeps the token and ends such a period at once
+    #[arg(long, value_name = "DURATION", value_parser = grace::parse)]
+    pub grace: Option<Duration>,
     /// Return when the token is stored; do not wait until the app uses it
     #[arg(long)]
     pub no_wait: bool,
+}
+
+impl SetToken {
+    /// `--grace 0` alone: no other token is set.
+    pub fn only_ends_grace(&self) -> bool {
+        self.grace == Some(Duration::ZERO) && !self.stdin && !self.generate
+    }
 }
 
 /// `down`

@@ -8,11 +8,11 @@ use serde_json::json;
 use super::Session;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::error::{Exit, Result};
-use crate::names;
 use crate::resources::instance::{self, State};
 use crate::resources::release::short;
 use crate::resources::reports::Report;
 use crate::resources::{address, ingress};
+use crate::{grace, names};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(observe(&session.aws, session.name(), Ask::default())).await?;
@@ -29,7 +29,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     if session.globals.json {
         session.ui.result(&view.json().to_string());
     } else {
-        for (what, how) in view.lines(session) {
+        for (what, how) in view.lines(session).await {
             session.ui.result(&format!("{what:<10} {how}"));
         }
     }
@@ -59,7 +59,7 @@ impl View<'_> {
         self.current.and_then(|instance| instance.tags.get(key)).map(String::as_str)
     }
 
-    fn lines(&self, session: &Session) -> Vec<(&'static str, String)> {
+    async fn lines(&self, session: &Session) -> Vec<(&'static str, String)> {
         if self.observed.nothing() {
             return vec![("nothing", format!("of {} stands; to change that: {}", self.name, session.command("up")))];
         }
@@ -68,7 +68,7 @@ impl View<'_> {
         lines.push(("url", self.url.clone().unwrap_or_else(none)));
         lines.push(("app", self.app()));
         lines.push(("release", self.release()));
-        lines.push(("token", self.token()));
+        lines.push(("token", self.token() + &self.grace().await));
         lines.push((
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
@@ -123,6 +123,21 @@ impl View<'_> {
         }
     }
 
+    /// Until when the token before it counts as well.
+    fn grace_until(&self) -> Option<i64> {
+        self.report.and_then(|report| report.grace_until)
+    }
+
+    async fn grace(&self) -> String {
+        match self.grace_until() {
+            None => String::new(),
+            Some(until) if until > grace::now() => {
+                format!("; the one before it answers too, until {}", grace::words(until).await)
+            }
+            Some(_) => "; the one before it answers still, though its time is over".into(),
+        }
+    }
+
     fn json(&self) -> serde_json::Value {
         json!({
             "v": 1,
@@ -134,7 +149,7 @@ impl View<'_> {
             "address": self.address.map(|address| json!({"id": address.id, "ip": address.ip})),
             "security_group": self.observed.security_group.as_ref().map(|group| json!({"id": group.id})),
             "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone())},
-            "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token)},
+            "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token), "grace_until": self.grace_until()},
             "report": self.report,
             "foreign": self.observed.foreign.iter().map(super::super::engine::observe::Foreign::describe).collect::<Vec<_>>(),
         })

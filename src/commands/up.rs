@@ -104,8 +104,13 @@ fn ip_of(instances: &[instance::State], id: &str) -> Option<Ipv4Addr> {
 async fn healthy(session: &Session, context: &Arc<Context>, release: &Release, url: Option<&str>) -> Result<()> {
     let id = context.instance()?;
     let version = context.token().unwrap_or_default();
-    let mut goal =
-        Goal { release: Some(release.id.clone()), token: version, again: context.again(), since: context.since() };
+    let mut goal = Goal {
+        release: Some(release.id.clone()),
+        token: version,
+        again: context.again(),
+        alone: false,
+        since: context.since(),
+    };
     let mut report = health::wait(&session.watch(), &id, &goal).await?;
     let (document, newest) = token::read(&session.aws, session.name())
         .await?

@@ -237,13 +237,12 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan
 }
 
-/// From the token that stands to another one. `stored`: it stands already, under this version, written by a run that was
-/// stopped before it told the instances.
-pub fn rotation(tags: &Tags, have: &Observed, stored: Option<i64>) -> Plan {
+/// From the token that stands to another one, or to the same one without the one before it.
+pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
     let current = instance::serving(&have.instances, &have.addresses);
     let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
-    let write = stored.is_none().then(|| token::rotation(tags, have.token.as_ref(), have.known_token()));
-    plan.add(Kind::Token, write, Change::Token);
+    let stored = if let token::Rotation::Stored(version) = how { Some(version) } else { None };
+    plan.add(Kind::Token, token::rotation(tags, have.token.as_ref(), have.known_token(), how), Change::Token);
     plan.add(Kind::Doorbell, doorbell::rotation(stored, current, &have.instances), Change::Doorbell);
     plan.connect(Kind::needs_up);
     plan

@@ -7,6 +7,7 @@ mod accounts;
 mod apps;
 mod drift;
 mod errors;
+mod grace;
 mod http;
 mod killed;
 mod permissions;

@@ -30,8 +30,17 @@ pub fn fault(project: &Project, call: &str) {
 
 /// Asks the emulator past AWS's own calls; its answer.
 pub fn control(project: &Project, call: &str) -> String {
+    front(project, &format!("emulator/{call}"))
+}
+
+/// Has each call of a command take so many milliseconds more.
+pub fn far_away(project: &Project, milliseconds: u32) {
+    front(project, &format!("latency/{milliseconds}"));
+}
+
+fn front(project: &Project, call: &str) -> String {
     let handle: Value = serde_json::from_str(&file(project)).unwrap();
-    let url = format!("{}/_devopsctl/emulator/{call}", handle["endpoint"].as_str().unwrap());
+    let url = format!("{}/_devopsctl/{call}", handle["endpoint"].as_str().unwrap());
     runtime().block_on(async {
         let secret = handle["control"].as_str().unwrap();
         let answer = crate::http::client().get(url).header("x-devopsctl-sandbox", secret).send().await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -142,7 +143,11 @@ impl World {
                 state.tags.extend(tags);
             }
             Change::Token(token::Change::Tag { tags }) => self.seen.token.as_mut().unwrap().tags.extend(tags),
-            Change::Token(token::Change::Write { stands, tags, floor }) => {
+            Change::Token(token::Change::End { floor }) => {
+                let state = self.seen.token.as_mut().expect("what ends is there");
+                state.version = floor.max(state.version) + 1;
+            }
+            Change::Token(token::Change::Write { stands, tags, floor, .. }) => {
                 assert_eq!(stands, self.seen.token.as_ref().map(|token| token.version));
                 let state = self.seen.token.get_or_insert(token::State { version: 0, tags });
                 state.version = floor.max(state.version) + 1;
@@ -545,13 +550,19 @@ fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
     every(&mut |mut world| {
         let known = world.seen.known_token();
         let version = world.seen.token.as_ref().map_or(0, |token| token.version);
-        world.run(rotation(&Tags::new(), &world.seen, None));
+        world.run(rotation(&Tags::new(), &world.seen, token::Rotation::Replace { grace: Duration::ZERO }));
         let now = world.seen.token.as_ref().unwrap().version;
         assert!(now > version && now > known);
         for state in instance::alive(&world.seen.instances) {
             assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&now.to_string()), "{world:?}");
         }
-        assert_eq!(rotation(&Tags::new(), &world.seen, Some(now)).steps, []);
+        assert_eq!(rotation(&Tags::new(), &world.seen, token::Rotation::Stored(now)).steps, []);
+        world.run(rotation(&Tags::new(), &world.seen, token::Rotation::EndGrace));
+        let ended = world.seen.token.as_ref().unwrap().version;
+        assert!(ended > now);
+        for state in instance::alive(&world.seen.instances) {
+            assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&ended.to_string()), "{world:?}");
+        }
     });
 }
 
