@@ -165,24 +165,24 @@ fn a_period_is_ended_at_once_or_by_another_token_and_outlives_a_reboot() {
     assert_eq!(json(&project, "token --sandbox --json")["version"], version.as_i64().unwrap() + 1);
 
     // Another one with a period of its own: only the one that counted until now is kept.
-    set(&project, "third-token", "--grace 1h").says("the old one does too");
-    answers(&url, &[(&first, 401), ("second-token", 200), ("third-token", 200)]);
+    set(&project, "third-secret", "--grace 1h").says("the old one does too");
+    answers(&url, &[(&first, 401), ("second-token", 200), ("third-secret", 200)]);
     reboot(&project);
-    answers(&url, &[("second-token", 200), ("third-token", 200)]);
+    answers(&url, &[("second-token", 200), ("third-secret", 200)]);
     assert!(json(&project, "status --sandbox --json")["token"]["grace_until"].is_u64());
 
     // It is ended by the same token again, without a word on grace; and by a new one; and by `--grace 0` alone.
-    set(&project, "third-token", "").says("the old one is refused");
-    answers(&url, &[("second-token", 401), ("third-token", 200)]);
+    set(&project, "third-secret", "").says("the old one is refused");
+    answers(&url, &[("second-token", 401), ("third-secret", 200)]);
     set(&project, "fourth-token", "--grace 1h");
-    set(&project, "fifth-token", "").says("the new token answers, the old one is refused");
-    answers(&url, &[("third-token", 401), ("fourth-token", 401), ("fifth-token", 200)]);
-    set(&project, "sixth-token", "--grace 1h --no-wait").says("the old token answers until");
+    set(&project, "fifth-secret", "").says("the new token answers, the old one is refused");
+    answers(&url, &[("third-secret", 401), ("fourth-token", 401), ("fifth-secret", 200)]);
+    set(&project, "sixth-secret", "--grace 1h --no-wait").says("the old token answers until");
     let ended = project.run("set-token --sandbox --grace 0 --json").ok().says("the one before it is refused");
     let ended: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&ended["changed"], &ended["grace_until"]), (&true.into(), &Value::Null));
-    answers(&url, &[("fifth-token", 401), ("sixth-token", 200)]);
-    assert_eq!(project.token(), "sixth-token");
+    answers(&url, &[("fifth-secret", 401), ("sixth-secret", 200)]);
+    assert_eq!(project.token(), "sixth-secret");
     assert_eq!(document(&project)["previous"], Value::Null);
     assert_eq!(json(&project, "status --sandbox --json")["token"]["grace_until"], Value::Null);
 }
