@@ -12,6 +12,8 @@ use crate::engine::observe::Store;
 use crate::resources::instance::Phase;
 
 const RELEASE: &str = "r1";
+/// What ran before it.
+const BEFORE: &str = "r0";
 const REGION: &str = "eu-central-1";
 
 fn deployment() -> Deployment {
@@ -67,12 +69,16 @@ impl World {
     /// As somebody sees who looks at everything.
     fn looked(mut self) -> Self {
         self.seen.store = Some(self.store.clone());
-        self.seen.contents = self
-            .store
-            .bucket
-            .is_some()
-            .then_some(bucket::Contents { ours: self.store.release, any: self.store.release });
+        self.seen.contents = self.store.bucket.is_some().then_some(bucket::Contents {
+            ours: !self.store.releases.is_empty(),
+            any: !self.store.releases.is_empty(),
+        });
         self
+    }
+
+    /// Whether the release that is wanted is in the bucket.
+    fn uploaded(&self) -> bool {
+        self.store.releases.iter().any(|release| release.id == RELEASE)
     }
 
     /// As `up` leaves it.
@@ -154,9 +160,15 @@ impl World {
             }
             Change::Token(token::Change::Delete) => self.seen.token = None,
             Change::Bucket(change) => self.bucket(change),
-            Change::Release(_) => {
+            Change::Release(change) => {
                 assert!(self.store.bucket.is_some(), "a release needs its bucket");
-                self.store.release = true;
+                for used in history::in_use(&self.seen) {
+                    assert!(
+                        used == change.id || change.keep.contains(&used),
+                        "{used} is in use and must not go: {change:?}"
+                    );
+                }
+                self.store.releases.insert(0, stored(&change.id));
             }
             Change::Instance(change) => self.instance(change),
             Change::Attachment(attachment::Change::Attach) => self.attach(),
@@ -169,9 +181,14 @@ impl World {
             Change::Association(_) => self.associate(),
             Change::Doorbell(change) => {
                 let version = self.seen.token.as_ref().expect("the doorbell needs a token").version;
-                if let Some(release) = change.release {
-                    assert!(self.store.release, "the doorbell names a release that is there");
-                    self.current().tags.insert(names::TAG_RELEASE.to_owned(), release);
+                let named = [&change.release, &change.previous].into_iter().flatten();
+                for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
+                    let there = self.store.releases.iter().any(|stored| stored.id == *release);
+                    assert!(there || release == BEFORE, "the doorbell names a release that is there");
+                }
+                let releases = [(names::TAG_RELEASE, change.release), (names::TAG_PREVIOUS, change.previous)];
+                for (tag, release) in releases.into_iter().filter_map(|(tag, release)| Some((tag, release?))) {
+                    self.current().tags.insert(tag.to_owned(), release);
                 }
                 let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
                 for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
@@ -181,7 +198,7 @@ impl World {
             Change::Ready(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
-                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.store.release);
+                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.uploaded());
             }
             Change::Reports(_) => {
                 assert!(self.seen.instances.is_empty(), "an instance that lives writes reports");
@@ -317,6 +334,22 @@ impl World {
     }
 }
 
+fn stored(id: &str) -> release::Stored {
+    release::Stored { id: id.into(), at: 0, size: 1 }
+}
+
+/// What the instance that counts says of itself: it runs this release.
+fn says(world: &mut World, runs: &str) {
+    let wanted = world.current().tags.get(names::TAG_RELEASE).cloned();
+    let report = reports::Report {
+        release: Some(runs.into()),
+        healthy: true,
+        wanted: reports::Wanted { release: wanted, ..Default::default() },
+        ..Default::default()
+    };
+    world.seen.reports = vec![(world.current().id.clone(), report)];
+}
+
 fn running(id: &str, tags: Tags) -> instance::State {
     instance::State {
         id: id.into(),
@@ -388,7 +421,7 @@ fn ways() -> [Ways; 7] {
             // Deleted and made anew while the instance knows a higher version.
             drop(world.current().tags.insert(names::TAG_TOKEN.into(), "9".into()));
         }],
-        vec![whole, |world| world.store = Store::default(), |world| world.store.release = false, |world| {
+        vec![whole, |world| world.store = Store::default(), |world| world.store.releases.clear(), |world| {
             world.store.bucket.as_mut().unwrap().closed = false
         }],
         vec![
@@ -403,6 +436,16 @@ fn ways() -> [Ways; 7] {
             |world| world.current().metadata = false,
             |world| drop(world.current().tags.insert(names::TAG_SPEC.into(), "another".into())),
             |world| drop(world.current().tags.remove(names::TAG_RELEASE)),
+            // Another release is to run and runs, or is to run and does not.
+            |world| {
+                world.current().tags.insert(names::TAG_RELEASE.into(), BEFORE.into());
+                says(world, BEFORE);
+            },
+            |world| {
+                world.current().tags.insert(names::TAG_RELEASE.into(), "broken".into());
+                world.current().tags.insert(names::TAG_PREVIOUS.into(), BEFORE.into());
+                says(world, BEFORE);
+            },
             |world| drop(world.current().tags.remove(names::TAG_TOKEN)),
             |world| drop(world.current().tags.remove("team")),
             |world| {
@@ -461,6 +504,7 @@ fn assert_complete(world: &World, before: &str) {
     let token = world.seen.token.as_ref().unwrap().version;
     assert!(token >= 1 && alive[0].tags.get(names::TAG_TOKEN) == Some(&token.to_string()), "{alive:?}");
     assert!(world.served.contains(&alive[0].id), "the instance has no credentials, after\n{before}");
+    assert_ne!(alive[0].tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("broken"), "after\n{before}");
 }
 
 #[test]
@@ -473,7 +517,7 @@ fn up_converges_from_every_state_and_then_has_nothing_to_do() {
         world.run(up(&wanted(&deployment), &world.seen));
         assert_complete(&world, &before);
     });
-    assert_eq!(count, 5 * 3 * 8 * 4 * 4 * 12 * 5);
+    assert_eq!(count, 5 * 3 * 8 * 4 * 4 * 14 * 5);
 }
 
 #[test]
@@ -564,6 +608,67 @@ fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
             assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&ended.to_string()), "{world:?}");
         }
     });
+}
+
+/// Wherever a run is cut off, what is gone back to is what served.
+#[test]
+fn what_served_is_what_is_gone_back_to_and_says_so_once() {
+    let deployment = deployment();
+    for broken in [false, true] {
+        for most in 0..4 {
+            let mut world = World::complete();
+            let wanted_before = if broken { "broken" } else { BEFORE };
+            world.current().tags.insert(names::TAG_RELEASE.into(), wanted_before.into());
+            says(&mut world, BEFORE);
+            world.store.releases = vec![stored(BEFORE)];
+            let mut world = world.looked();
+            world.run_some(up(&wanted(&deployment), &world.seen), most, &mut |ready| ready - 1);
+            let mut world = world.looked();
+            world.run(up(&wanted(&deployment), &world.seen));
+            assert_eq!(world.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(BEFORE));
+            assert_complete(&world, "another release");
+        }
+    }
+}
+
+#[test]
+fn a_rollback_changes_two_tags_and_a_second_one_goes_forward_again() {
+    let mut world = World::complete();
+    world.current().tags.insert(names::TAG_PREVIOUS.into(), BEFORE.into());
+    world.store.releases.push(stored(BEFORE));
+    says(&mut world, RELEASE);
+    let mut world = world.looked();
+    for (from, to) in [(RELEASE, BEFORE), (BEFORE, RELEASE), (RELEASE, BEFORE)] {
+        assert_eq!(history::History::of(&world.seen).back(), Some(to));
+        let plan = rollback(&world.seen, to);
+        assert_eq!(plan.steps.iter().map(|step| step.kind).collect::<Vec<_>>(), [Kind::Doorbell]);
+        let unchanged = (world.seen.clone(), world.store.clone());
+        world.run(plan);
+        let tags = world.current().tags.clone();
+        assert_eq!(tags.get(names::TAG_RELEASE).map(String::as_str), Some(to));
+        assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(from));
+        let (mut before, store) = unchanged;
+        before.instances[0].tags = tags;
+        assert_eq!((format!("{before:?}"), store), (format!("{:?}", world.seen), world.store.clone()));
+        says(&mut world, to);
+        assert!(rollback(&world.seen, to).is_empty(), "it is there already");
+    }
+}
+
+#[test]
+fn a_replacement_knows_what_its_predecessor_would_have_gone_back_to() {
+    let deployment = deployment();
+    for (runs, previous) in [(RELEASE, "older"), (BEFORE, BEFORE)] {
+        let mut world = World::complete();
+        world.current().tags.insert(names::TAG_RELEASE.into(), runs.into());
+        world.current().tags.insert(names::TAG_PREVIOUS.into(), "older".into());
+        says(&mut world, runs);
+        world.current().tags.insert(names::TAG_SPEC.into(), "another".into());
+        let mut world = world.looked();
+        world.run(up(&wanted(&deployment), &world.seen));
+        assert_eq!(world.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(previous));
+        assert!(up(&wanted(&deployment), &world.looked().seen).is_empty());
+    }
 }
 
 #[test]
