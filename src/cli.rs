@@ -70,6 +70,10 @@ pub enum Verb {
     Up(Up),
     /// Show what up would do, and why; nothing is changed
     Plan(Plan),
+    /// Have a release run again that ran before; only the release changes, not the token
+    Rollback(Rollback),
+    /// List the releases that can be gone back to: when, who, what
+    Releases,
     /// Define or change the app's token, without restarting the machine or dropping a request
     SetToken(SetToken),
     /// Print the current token
@@ -106,6 +110,18 @@ pub struct Plan {
     /// As up would with --upgrade: resolve unpinned requirements anew
     #[arg(long)]
     pub upgrade: bool,
+}
+
+/// `rollback`
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The release, or the first characters of it, as `devopsctl releases` lists them [default: what runs, if something else
+    /// was to run and failed; otherwise what ran before]
+    #[arg(value_name = "RELEASE")]
+    pub release: Option<String>,
+    /// Return when the instance is told; do not wait until the app is healthy
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 /// `set-token`. The token itself is never an argument: other users of a machine can see arguments.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::Session;
+use crate::engine::history::History;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::error::{Exit, Result};
 use crate::resources::instance::{self, State};
@@ -68,6 +69,7 @@ impl View<'_> {
         lines.push(("url", self.url.clone().unwrap_or_else(none)));
         lines.push(("app", self.app()));
         lines.push(("release", self.release()));
+        lines.extend(self.before(session).map(|before| ("before", before)));
         lines.push(("token", self.token() + &self.grace().await));
         lines.push((
             "instance",
@@ -113,6 +115,16 @@ impl View<'_> {
         }
     }
 
+    /// Where `rollback` goes.
+    fn before(&self, session: &Session) -> Option<String> {
+        let history = History::of(self.observed);
+        let (back, command) = (short(history.back()?), session.command("rollback"));
+        Some(match history.pending() {
+            true => format!("{back} (it runs still; to take the new one back: {command})"),
+            false => format!("{back} (to go back: {command})"),
+        })
+    }
+
     fn token(&self) -> String {
         let running = self.report.and_then(|report| report.token);
         match (running, self.observed.token.as_ref().map(|token| token.version)) {
@@ -148,7 +160,7 @@ impl View<'_> {
             "instance": self.current.map(|state| json!({"id": state.id, "type": state.kind, "state": state.phase.name(), "ip": state.ip})),
             "address": self.address.map(|address| json!({"id": address.id, "ip": address.ip})),
             "security_group": self.observed.security_group.as_ref().map(|group| json!({"id": group.id})),
-            "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone())},
+            "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone()), "previous": History::of(self.observed).previous},
             "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token), "grace_until": self.grace_until()},
             "report": self.report,
             "foreign": self.observed.foreign.iter().map(super::super::engine::observe::Foreign::describe).collect::<Vec<_>>(),
@@ -156,7 +168,8 @@ impl View<'_> {
     }
 }
 
-fn ago(at: i64) -> String {
+/// How long ago that was.
+pub(super) fn ago(at: i64) -> String {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or_default());
     let age = SystemTime::now().duration_since(then).unwrap_or_default();
     format!("{} ago", indicatif::HumanDuration(age))

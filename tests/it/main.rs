@@ -16,6 +16,7 @@ mod python;
 mod readme;
 mod regions;
 mod replacement;
+mod rollback;
 mod rotation;
 mod sandbox;
 mod story;
