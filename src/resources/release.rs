@@ -19,6 +19,8 @@ use crate::ui::Event;
 
 /// As many releases of a deployment stay in the bucket; more only where all of them are in use.
 pub const KEPT: usize = 10;
+/// As many objects as one call deletes.
+const AT_ONCE: usize = 1000;
 /// What a header may not hold as it is, or what would be read as an escape.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 /// As long as one of a release's notes may be, in bytes.
@@ -151,7 +153,7 @@ fn surplus(stored: &[Stored], keep: &BTreeSet<String>) -> Vec<String> {
     let many = (stored.len() + 1).saturating_sub(KEPT);
     let mut oldest: Vec<&Stored> = stored.iter().filter(|release| !keep.contains(&release.id)).collect();
     oldest.sort_by_key(|release| (release.at, &release.id));
-    oldest.into_iter().take(many).map(|release| release.id.clone()).collect()
+    oldest.into_iter().take(many.min(AT_ONCE)).map(|release| release.id.clone()).collect()
 }
 
 /// Does it; says what stands then.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
-use serde::{Deserialize, Serialize};
 
 use super::{Action, Planned, Tags, missing, ours};
 use crate::aws::{ApiError, Aws, call, explain};
@@ -12,7 +11,13 @@ use crate::engine::context::Context;
 use crate::engine::observe::Foreign;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
-use crate::{grace, names, secret};
+use crate::{names, secret};
+
+mod document;
+mod rotation;
+
+pub use document::Document;
+pub use rotation::{Rotation, rotation};
 
 /// The parameter as it stands; what is in it is nobody's business but the app's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,51 +45,6 @@ pub enum Change {
     End { floor: i64 },
     /// Remove it.
     Delete,
-}
-
-/// What the parameter holds.
-#[derive(PartialEq, Serialize, Deserialize)]
-pub struct Document {
-    /// The token that counts.
-    pub current: String,
-    /// The one before, while it still counts.
-    #[serde(default)]
-    pub previous: Option<String>,
-    /// Until when, in seconds since 1970.
-    #[serde(default)]
-    pub previous_until: Option<i64>,
-}
-
-impl Document {
-    /// A token alone.
-    pub fn of(token: String) -> Self {
-        Self { current: token, previous: None, previous_until: None }
-    }
-
-    /// This token, and the one that counted until then for some time yet. The same token again changes nothing.
-    fn after(found: Option<Self>, fresh: &str, until: i64) -> Self {
-        match found {
-            Some(same) if same.current == fresh => same,
-            Some(old) => Self { current: fresh.into(), previous: Some(old.current), previous_until: Some(until) },
-            None => Self::of(fresh.into()),
-        }
-    }
-
-    /// The one before and until when it counts, as long as it does.
-    pub fn before(&self, now: i64) -> Option<(&str, i64)> {
-        let until = self.previous_until.unwrap_or_default();
-        self.previous
-            .as_deref()
-            .filter(|previous| now < until && *previous != self.current)
-            .map(|before| (before, until))
-    }
-
-    /// SSM refuses `{{`, which it takes for a reference to another parameter; JSON can say it otherwise.
-    fn to_json(&self) -> Result<String> {
-        let text = serde_json::to_string(self)
-            .map_err(|error| Failure::failed("the token cannot be written").because(error.to_string()))?;
-        Ok(text.replace("{{", "{\\u007b"))
-    }
 }
 
 /// Looks at the parameter and at whose it is.
@@ -203,65 +163,6 @@ async fn raise(context: &Context, floor: i64) -> Result<i64> {
     }
 }
 
-/// Writes the new token and keeps the one that counted until then. What was read a moment ago may be no longer what
-/// counted when it was written: versions tell, and then it is written again, with the one that was between.
-async fn replace(context: &Context, tags: &Tags, floor: i64, grace: Duration) -> Result<i64> {
-    let (aws, name, fresh) = (&context.aws, &context.name, context.fresh()?);
-    let until = grace::now().saturating_add(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
-    let mut known = peek(aws, name).await?;
-    let mut mine = None;
-    for _ in 0..5 {
-        let Some((found, version)) = known else { break };
-        // A write whose answer was lost was sent again, and what was between is the same.
-        if mine.is_some() && mine == found {
-            return Ok(version);
-        }
-        let document = Document::after(found, &fresh, until);
-        let written = put(aws, name, &document, None).await.map_err(|error| cannot_be_written(&error))?;
-        if written <= version + 1 {
-            return above(context, &document, written, floor).await.map_err(|error| cannot_be_written(&error));
-        }
-        mine = Some(document);
-        known = before(aws, name, written).await?;
-    }
-    if known.is_some() {
-        return Err(moving());
-    }
-    // Somebody removed it since we looked: there is nothing to keep.
-    let document = Document::of(fresh);
-    let version = write(context, &document, tags, None).await.map_err(|error| cannot_be_written(&error))?;
-    above(context, &document, version, floor).await.map_err(|error| cannot_be_written(&error))
-}
-
-/// Writes what stands without the token before it. Another one that was set at the same moment must not be lost to it.
-async fn end(context: &Context, floor: i64) -> Result<i64> {
-    let (aws, name) = (&context.aws, &context.name);
-    let mut known = read(aws, name).await?;
-    for _ in 0..5 {
-        let Some((document, version)) = known else { break };
-        let document = Document::of(document.current);
-        let written = put(aws, name, &document, None).await.map_err(|error| cannot_be_written(&error))?;
-        if written <= version + 1 {
-            return above(context, &document, written, floor).await.map_err(|error| cannot_be_written(&error));
-        }
-        known = match before(aws, name, written).await? {
-            Some((Some(document), version)) => Some((document, version)),
-            _ => None,
-        };
-    }
-    Err(moving())
-}
-
-/// What stood just before this version; its number is given as this one's own, because nothing may lie between.
-async fn before(aws: &Aws, name: &str, version: i64) -> Result<Option<(Option<Document>, i64)>> {
-    let older = get(aws, &format!("{}:{}", names::token_parameter(name), version - 1)).await?;
-    Ok(older.map(|(document, _)| (document, version)))
-}
-
-fn moving() -> Failure {
-    Failure::failed("the token is being changed by others at the same time").next("run the same command again")
-}
-
 fn cannot_be_written(error: &ApiError) -> Failure {
     explain("the token cannot be written", error)
 }
@@ -315,37 +216,6 @@ pub fn diff(tags: &Tags, have: Option<&State>, floor: i64) -> Option<Planned<Cha
     }
 }
 
-/// What is to become of the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotation {
-    /// It stands already, under this version, written by a run that was stopped before it told the instances.
-    Stored(i64),
-    /// Another one takes its place, and it counts for so long beside that one.
-    Replace {
-        /// Nothing: the old one counts no longer.
-        grace: Duration,
-    },
-    /// It stays, and the one before it counts no longer.
-    EndGrace,
-}
-
-/// What is to be done so that it comes to that.
-pub fn rotation(tags: &Tags, have: Option<&State>, floor: i64, how: Rotation) -> Option<Planned<Change>> {
-    let update = |reason: &str, change| Some(Planned::new(Action::Update, vec![reason.to_owned()], change));
-    match (how, have) {
-        (Rotation::Stored(_), _) => None,
-        (Rotation::EndGrace, _) => update("the one before it is to count no longer", Change::End { floor }),
-        (Rotation::Replace { .. }, None) => {
-            let change = Change::Write { stands: None, tags: tags.clone(), floor, grace: Duration::ZERO };
-            Some(Planned::create("no token is set", change))
-        }
-        (Rotation::Replace { grace }, Some(have)) => {
-            let change = Change::Write { stands: Some(have.version), tags: tags.clone(), floor, grace };
-            update("another one is to be used", change)
-        }
-    }
-}
-
 /// What is to be done so that none stands.
 pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
     have.map(|_| Planned::delete(Change::Delete))
@@ -381,7 +251,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             Ok("tagged".into())
         }
         Change::Write { tags, floor, grace, .. } if !grace.is_zero() => {
-            let version = replace(context, &tags, floor, grace).await?;
+            let version = rotation::replace(context, &tags, floor, grace).await?;
             context.set_token(version);
             Ok(format!("stored as version {version}"))
         }
@@ -394,7 +264,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             Ok(format!("stored as version {version}"))
         }
         Change::End { floor } => {
-            let version = end(context, floor).await?;
+            let version = rotation::end(context, floor).await?;
             context.set_token(version);
             Ok(format!("stored without the one before it, as version {version}"))
         }
@@ -417,32 +287,6 @@ fn to_ssm(tags: &Tags) -> Vec<Tag> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn braces_reach_the_other_side() {
-        let text = Document::of("a{{{b}}".into()).to_json().unwrap();
-        assert!(!text.contains("{{"), "{text}");
-        let back: Document = serde_json::from_str(&text).unwrap();
-        assert_eq!(back.current, "a{{{b}}");
-    }
-
-    #[test]
-    fn the_one_before_counts_until_its_time_is_over() {
-        let document = Document::after(Some(Document::of("old".into())), "new", 100);
-        assert_eq!(document.before(99), Some(("old", 100)));
-        assert_eq!(document.before(100), None);
-        assert!(Document::after(Some(document), "newer", 200).before(99) == Some(("new", 200)));
-        assert_eq!(Document::of("alone".into()).before(0), None);
-        assert_eq!(Document::after(None, "after what cannot be read", 100).before(0), None);
-    }
-
-    #[test]
-    fn the_same_token_again_is_not_its_own_predecessor() {
-        let document = Document::after(Some(Document::of("old".into())), "new", 100);
-        let again = Document::after(Some(document), "new", 200);
-        assert_eq!(again.before(99), Some(("old", 100)), "nor does its time begin anew");
-        assert_eq!(Document::after(Some(Document::of("same".into())), "same", 100).before(0), None);
-    }
 
     #[test]
     fn a_token_that_is_there_is_kept() {
