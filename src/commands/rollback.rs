@@ -51,15 +51,29 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
         None,
         session.shared(),
     ));
-    execute(&context, plan).await?;
-    let url = url(session, &found.observed, instance).await?;
-    if !arguments.no_wait {
-        session.interrupt.or(healthy(session, &context, &to, url.as_deref())).await?;
-    }
+    let work = async {
+        execute(&context, plan).await?;
+        let url = url(session, &found.observed, instance).await?;
+        if !arguments.no_wait {
+            session.interrupt.or(healthy(session, &context, &to, url.as_deref())).await?;
+        }
+        Ok(url)
+    };
+    let url = work.await.map_err(|failure| by_name(session, failure, &to))?;
     let version = context.token().unwrap_or_default();
     session.ui.say(format!("tokens are not rolled back: version {version} stays"));
     session.ui.say(format!("the app's folder was not touched: {} brings its code again", session.command("up")));
     done(session, &found, &to, Some((version, url)))
+}
+
+/// Once the instance is told, the same command without a name would go the other way.
+fn by_name(session: &Session, failure: Failure, to: &str) -> Failure {
+    match failure.exit() {
+        Exit::Failed | Exit::Interrupted => failure
+            .standing("The instance may have been told already.")
+            .instead(format!("name it, to go on from here: {}", session.command(&format!("rollback {}", short(to))))),
+        _ => failure,
+    }
 }
 
 impl Found {

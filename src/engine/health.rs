@@ -101,7 +101,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             return Err(stuck(watch, id, &last.0, patience));
         }
         if looked.elapsed() > Duration::from_secs(5) {
-            alive(aws, name, id).await?;
+            alive(watch, id).await?;
             looked = Instant::now();
         }
         // Quick at first, when it is about to happen; then considerate.
@@ -140,15 +140,15 @@ fn words(phase: &str) -> &str {
     }
 }
 
-async fn alive(aws: &Aws, name: &str, id: &str) -> Result<()> {
-    let found = instance::observe(aws, name).await?;
+async fn alive(watch: &Watch<'_>, id: &str) -> Result<()> {
+    let found = instance::observe(watch.aws, watch.name).await?;
     match found.iter().find(|state| state.id == id).map(|state| state.phase) {
         Some(Phase::Pending | Phase::Running) => Ok(()),
         phase => {
             let now = phase.map_or("gone", Phase::name);
             Err(Failure::new(Exit::Unhealthy, format!("the instance {id} is {now}"))
                 .because("somebody, or a rule of this account, stopped it")
-                .next("run the same command again: it starts or replaces it"))
+                .next(format!("start or replace it: {}", watch.up)))
         }
     }
 }

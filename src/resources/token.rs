@@ -250,8 +250,8 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
             Ok("tagged".into())
         }
-        Change::Write { tags, floor, grace, .. } if !grace.is_zero() => {
-            let version = rotation::replace(context, &tags, floor, grace).await?;
+        Change::Write { stands, tags, floor, grace } if !grace.is_zero() => {
+            let version = rotation::replace(context, &tags, (stands, floor), grace).await?;
             context.set_token(version);
             Ok(format!("stored as version {version}"))
         }

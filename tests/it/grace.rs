@@ -27,6 +27,10 @@ fn json(project: &Project, line: &str) -> Value {
     serde_json::from_str(&project.run(line).stdout).unwrap()
 }
 
+fn json_of(ran: &crate::project::Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
 /// What SSM holds.
 fn document(project: &Project) -> Value {
     let held = aws(project, async |aws| {
@@ -160,7 +164,7 @@ fn a_period_is_ended_at_once_or_by_another_token_and_outlives_a_reboot() {
     let end = document(&project)["previous_until"].clone();
     // The same again is the same period.
     let again = set(&project, "second-token", "--grace 2h --json").says("the one before it answers until");
-    let again: Value = serde_json::from_str(&again.stdout).unwrap();
+    let again = json_of(&again);
     assert_eq!((&again["changed"], &again["grace_until"]), (&false.into(), &end));
     assert_eq!(json(&project, "token --sandbox --json")["version"], version.as_i64().unwrap() + 1);
 
@@ -179,7 +183,7 @@ fn a_period_is_ended_at_once_or_by_another_token_and_outlives_a_reboot() {
     answers(&url, &[("third-secret", 401), ("fourth-token", 401), ("fifth-secret", 200)]);
     set(&project, "sixth-secret", "--grace 1h --no-wait").says("the old token answers until");
     let ended = project.run("set-token --sandbox --grace 0 --json").ok().says("the one before it is refused");
-    let ended: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let ended = json_of(&ended);
     assert_eq!((&ended["changed"], &ended["grace_until"]), (&true.into(), &Value::Null));
     answers(&url, &[("fifth-secret", 401), ("sixth-secret", 200)]);
     assert_eq!(project.token(), "sixth-secret");
@@ -262,6 +266,32 @@ fn of_two_who_change_it_at_once_the_last_keeps_what_counted_before_it() {
         let status = |token: &str| get(&url, Some(token)).status;
         ((status(current), status(previous), status(&first)) == (200, 200, 401)).then_some(())
     });
+}
+
+#[test]
+fn a_token_that_a_run_stored_and_told_nobody_of_does_not_take_the_place_of_the_one_in_use() {
+    let project = Project::example();
+    let url = project.up();
+    let first = project.token();
+    // As a run leaves it that is killed between the two.
+    let stored = serde_json::json!({"current": "nobody-knows-it", "previous": first, "previous_until": now() + 3600});
+    aws(&project, async |aws| {
+        let put = aws.ssm.put_parameter().name("/devopsctl/hello/token").value(stored.to_string()).overwrite(true);
+        put.send().await.unwrap();
+    });
+    set(&project, "the-fresh-token", "--grace 1h").says("the old one does too, until");
+    answers(&url, &[(&first, 200), ("the-fresh-token", 200), ("nobody-knows-it", 401)]);
+    // The very same command again, after it was killed: it tells, and begins no new time.
+    let end = now() + 1800;
+    let stored =
+        serde_json::json!({"current": "another-fresh-one", "previous": "the-fresh-token", "previous_until": end});
+    aws(&project, async |aws| {
+        let put = aws.ssm.put_parameter().name("/devopsctl/hello/token").value(stored.to_string()).overwrite(true);
+        put.send().await.unwrap();
+    });
+    let ran = set(&project, "another-fresh-one", "--grace 1h --json").says("the old one does too, until");
+    assert_eq!(json_of(&ran)["grace_until"], end);
+    answers(&url, &[(&first, 401), ("the-fresh-token", 200), ("another-fresh-one", 200)]);
 }
 
 #[test]

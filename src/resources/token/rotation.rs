@@ -42,7 +42,15 @@ pub fn rotation(tags: &Tags, have: Option<&State>, floor: i64, how: Rotation) ->
 
 /// Writes the new token and keeps the one that counted until then. What was read a moment ago may be no longer what
 /// counted when it was written: versions tell, and then it is written again, with the one that was between.
-pub(super) async fn replace(context: &Context, tags: &Tags, floor: i64, grace: Duration) -> Result<i64> {
+///
+/// `stands`: the version that was seen. Where no instance was told of it, a run was stopped after it had stored a token that
+/// nobody uses; what counted, and is to count yet, is the one before that.
+pub(super) async fn replace(
+    context: &Context,
+    tags: &Tags,
+    (stands, floor): (Option<i64>, i64),
+    grace: Duration,
+) -> Result<i64> {
     let (aws, name, fresh) = (&context.aws, &context.name, context.fresh()?);
     let until = grace::now().saturating_add(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
     let mut known = peek(aws, name).await?;
@@ -50,10 +58,16 @@ pub(super) async fn replace(context: &Context, tags: &Tags, floor: i64, grace: D
     for _ in 0..5 {
         let Some((found, version)) = known else { break };
         // A write whose answer was lost was sent again, and what was between is the same.
-        if mine.is_some() && mine == found {
-            return Ok(version);
+        if let Some(mine) = mine.as_ref().filter(|mine| found.as_ref() == Some(mine)) {
+            return above(context, mine, version, floor).await.map_err(|error| cannot_be_written(&error));
         }
-        let document = Document::after(found, &fresh, until);
+        let untold = stands == Some(version) && version > floor && floor > 0;
+        let document = match found {
+            Some(found) if untold && found.before(grace::now()).is_some() && found.current != fresh => {
+                Document { current: fresh.clone(), previous_until: Some(until), ..found }
+            }
+            found => Document::after(found, &fresh, until),
+        };
         let written = put(aws, name, &document, None).await.map_err(|error| cannot_be_written(&error))?;
         if written <= version + 1 {
             return above(context, &document, written, floor).await.map_err(|error| cannot_be_written(&error));
