@@ -68,10 +68,14 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
 
 /// Once the instance is told, the same command without a name would go the other way.
 fn by_name(session: &Session, failure: Failure, to: &str) -> Failure {
+    let again = session.command(&format!("rollback {}", short(to)));
     match failure.exit() {
         Exit::Failed | Exit::Interrupted => failure
             .standing("The instance may have been told already.")
-            .instead(format!("name it, to go on from here: {}", session.command(&format!("rollback {}", short(to))))),
+            .instead(format!("name it, to go on from here: {again}")),
+        Exit::Denied => {
+            failure.standing(format!("The instance may have been told already. To go on from here, name it: {again}"))
+        }
         _ => failure,
     }
 }

@@ -97,7 +97,7 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
     let key = names::release_key(name, id);
     let head = || aws.s3.head_object().bucket(&bucket).key(&key).expected_bucket_owner(account).send();
     // Its answers have no body that could say more than the status does.
-    let passes = |error: &ApiError| error.status.is_none_or(|status| status < 300 || status >= 500);
+    let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
     match patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await {
         Ok(answer) => {
             let metadata = answer.metadata.unwrap_or_default();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::http::get;
 use crate::project::{Project, Ran};
-use crate::sandbox::aws;
+use crate::sandbox::{aws, fault};
 
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 
@@ -141,6 +141,14 @@ fn back_and_forward_again_and_nothing_else_changes() {
         project.run(&format!("rollback --sandbox {}", &second[..8])).ok().says("runs already; nothing was changed");
     });
     assert_eq!(made, [""; 0]);
+
+    // One that is cut off goes on by name: without one it would go the other way.
+    fault(&project, "refuse?action=GetParameter&code=ValidationException&message=no&status=400");
+    let go_on = format!("name it, to go on from here: devopsctl rollback {} --sandbox", short(&first));
+    project.run("rollback --sandbox").code(1).says(&go_on);
+    project.run(&format!("rollback {} --sandbox", short(&first))).ok();
+    greets(&project, &url, "Hello!");
+    project.ok("rollback --sandbox");
 
     // By name, without waiting; and what the list says of each.
     project.run(&format!("rollback --sandbox --no-wait {}", &first[..6])).ok();
