@@ -66,7 +66,7 @@ impl Found {
 impl Release {
     fn json(&self, history: &History) -> Value {
         let is = |release: &Option<String>| release.as_ref() == Some(&self.stored.id);
-        let (Stored { id, at, size }, Notes { by, what, target }) = (&self.stored, &self.notes);
+        let (Stored { id, at, size }, Notes { by, what, target, .. }) = (&self.stored, &self.notes);
         json!({
             "id": id, "at": at, "size": size, "by": by, "what": what, "target": target,
             "runs": is(&history.runs), "wanted": is(&history.wanted), "previous": is(&history.previous),

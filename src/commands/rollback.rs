@@ -15,7 +15,7 @@ use crate::engine::observe::Observed;
 use crate::engine::plan;
 use crate::error::{Exit, Failure, Result};
 use crate::resources::instance::{self, Phase};
-use crate::resources::release::short;
+use crate::resources::release::{Notes, short};
 
 /// As much of an id as has to be given.
 const LEAST: usize = 4;
@@ -149,25 +149,28 @@ impl Found {
         Ok(instance)
     }
 
-    /// That it was built for the machine that runs. What is not noted is tried: one that does not run is not taken into
-    /// service.
+    /// That it was built for the machine that runs, and listens where that is let in. What is not noted is tried: one that
+    /// does not run is not taken into service.
     fn fits(&self, session: &Session, to: &str) -> Result<()> {
-        let target =
-            |id: &str| self.release(id).map(|release| release.notes.target.as_str()).filter(|text| !text.is_empty());
-        match (target(to), self.history.runs.as_deref().and_then(target)) {
-            (Some(then), Some(now)) if then != now => {
-                Err(Failure::failed(format!("the release {} does not run on this instance", short(to)))
-                    .because(format!(
-                        "it was built for {then}, and the instance has {now} since its image or type changed"
-                    ))
-                    .standing("Nothing was changed.")
-                    .next(format!(
-                        "put that version of the code into the app's folder, then: {}",
-                        session.command("up")
-                    )))
+        let note = |id: &str, note: fn(&Notes) -> &String| self.release(id).map(|release| note(&release.notes).clone());
+        let runs = self.history.runs.as_deref().unwrap_or_default();
+        let differ = |of: fn(&Notes) -> &String| {
+            let both = note(to, of).zip(note(runs, of));
+            both.filter(|(then, now)| !then.is_empty() && !now.is_empty() && then != now)
+        };
+        let why = match (differ(|notes| &notes.target), differ(|notes| &notes.port)) {
+            (Some((then, now)), _) => {
+                format!("it was built for {then}, and the instance has {now} since its image or type changed")
             }
-            _ => Ok(()),
-        }
+            (None, Some((then, now))) => {
+                format!("it listens on port {then}, and the port is {now} since deploy.yaml changed")
+            }
+            (None, None) => return Ok(()),
+        };
+        Err(Failure::failed(format!("the release {} cannot run on this instance", short(to)))
+            .because(why)
+            .standing("Nothing was changed.")
+            .next(format!("put that version of the code into the app's folder, then: {}", session.command("up"))))
     }
 }
 

@@ -59,21 +59,21 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     let context = Arc::new(Context::new(aws.clone(), &session.deployment, &observed, &plan, None, shared));
     execute(&context, plan).await?;
     let version = context.token().unwrap_or_default();
-    let Some(instance) = instance::serving(&observed.instances, &observed.addresses) else {
-        session.ui.say(format!("{} will use it", session.command("up")));
-        return done(&session, Some(version), None);
-    };
     let mut until = match how {
         token::Rotation::EndGrace => None,
         token::Rotation::Replace { grace } if grace.is_zero() => None,
         _ => session.interrupt.or(token::read(aws, name)).await?.and_then(|(document, _)| until(&document)),
+    };
+    let Some(instance) = instance::serving(&observed.instances, &observed.addresses) else {
+        session.ui.say(format!("{} will use it", session.command("up")));
+        return done(&session, Some(version), until);
     };
     if !arguments.no_wait {
         let ip = observed.addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
         let ip = ip.map(|address| address.ip).or(instance.ip);
         until = session.interrupt.or(in_force(&session, instance, ip, Change { fresh, before, version })).await?;
     } else if let Some(until) = until {
-        session.ui.say(format!("the old token answers until {}", grace::words(until).await));
+        session.ui.say(format!("the old token counts until {}; the app was not asked", grace::words(until).await));
     }
     done(&session, Some(version), until)
 }
@@ -122,7 +122,7 @@ impl Before {
             (false, _) => "no other token counts beside this one; nothing was changed".to_owned(),
             (true, Some(until)) => {
                 let until = grace::words(until).await;
-                format!("this is the token already, and the one before it answers until {until}; nothing was changed")
+                format!("this is the token already, and the one before it counts until {until}; nothing was changed")
             }
             (true, None) if grace => {
                 "this is the token already, so there is no old one to keep; nothing was changed".to_owned()
@@ -155,13 +155,17 @@ async fn in_force(
         stands.ok_or_else(|| Failure::failed("the token is gone").next(session.command("set-token --generate")))?;
     let current = stands.current.as_str();
     let other = change.fresh.as_deref().is_some_and(|fresh| fresh != current);
-    let newest = if other { "the token that somebody else set meanwhile" } else { "the new token" };
-    if stands.previous.is_some() && until(&stands).is_none() {
+    let newest = match (&change.fresh, other) {
+        (None, _) => "the token",
+        (Some(_), true) => "the token that somebody else set meanwhile",
+        (Some(_), false) => "the new token",
+    };
+    let period = stands.before(grace::now());
+    if stands.previous.is_some() && period.is_none() {
         // Its time was over before it began: it is waited for the end as well.
         goal.alone = true;
         health::wait(&session.watch(), &instance.id, &goal).await?;
     }
-    let period = stands.before(grace::now());
     let words = match period {
         Some((_, until)) => grace::words(until).await,
         None => String::new(),
@@ -188,7 +192,7 @@ async fn in_force(
     let Some((previous, until)) = period else {
         session.ui.say(match change.fresh {
             Some(_) => format!("{newest} answers, the old one is refused"),
-            None => "the token answers, the one before it is refused".to_owned(),
+            None => format!("{newest} answers, the one before it is refused"),
         });
         return Ok(None);
     };

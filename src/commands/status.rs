@@ -144,9 +144,9 @@ impl View<'_> {
         match self.grace_until() {
             None => String::new(),
             Some(until) if until > grace::now() => {
-                format!("; the one before it answers too, until {}", grace::words(until).await)
+                format!("; the app has the one before it too, until {}", grace::words(until).await)
             }
-            Some(_) => "; the one before it answers still, though its time is over".into(),
+            Some(_) => "; the app has the one before it still, though its time is over".into(),
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Release {
     pub fresh: bool,
     /// What it was built for, such as `python3.13 x86_64`.
     pub target: String,
+    /// Where it listens.
+    pub port: u16,
     /// What it was made from, as git says it; empty where git has no word.
     pub what: String,
 }
@@ -43,7 +45,7 @@ pub struct Release {
 pub async fn build(deployment: &Deployment, target: &Target, upgrade: bool) -> Result<Release> {
     let (built, what) = tokio::join!(archive(deployment, target, upgrade), origin::describe(&deployment.app.path));
     let (id, archive, fresh) = built?;
-    Ok(Release { id, archive, fresh, target: target.to_string(), what })
+    Ok(Release { id, archive, fresh, target: target.to_string(), port: deployment.network.port, what })
 }
 
 /// The archive's id, where it lies, and whether it was made just now.

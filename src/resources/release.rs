@@ -46,6 +46,8 @@ pub struct Notes {
     pub what: String,
     /// What it was built for, such as `python3.13 x86_64`.
     pub target: String,
+    /// Where it listens.
+    pub port: String,
 }
 
 /// What to do: put it there, and delete what is too old.
@@ -102,7 +104,7 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
         Ok(answer) => {
             let metadata = answer.metadata.unwrap_or_default();
             let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
-            Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target") }))
+            Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target"), port: note("port") }))
         }
         Err(error) if error.status == Some(404) => Ok(None),
         Err(mut error) => {
@@ -176,7 +178,8 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             .next("run the same command again")
     })?;
     let size = body.len();
-    let notes = [("by", &context.by), ("what", &release.what), ("target", &release.target)];
+    let port = release.port.to_string();
+    let notes = [("by", &context.by), ("what", &release.what), ("target", &release.target), ("port", &port)];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: std::collections::HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
     let request = || {

@@ -126,7 +126,7 @@ fn both_answer_for_the_time_and_then_one_by_itself_and_nobody_is_refused_before(
     load.until.store(end, Ordering::SeqCst);
     let status = json(&project, "status --sandbox --json");
     assert_eq!((&status["token"]["grace_until"], &status["healthy"]), (&end.into(), &true.into()), "{status}");
-    let status = project.run("status --sandbox").ok().says("version 2; the one before it answers too, until ");
+    let status = project.run("status --sandbox").ok().says("version 2; the app has the one before it too, until ");
     assert!(!status.shown().contains(&old) && !status.shown().contains(fresh));
     more_answers(&load);
     // No command from here on: it ends by itself.
@@ -163,7 +163,7 @@ fn a_period_is_ended_at_once_or_by_another_token_and_outlives_a_reboot() {
     answers(&url, &[(&first, 200), ("second-token", 200)]);
     let end = document(&project)["previous_until"].clone();
     // The same again is the same period.
-    let again = set(&project, "second-token", "--grace 2h --json").says("the one before it answers until");
+    let again = set(&project, "second-token", "--grace 2h --json").says("the one before it counts until");
     let again = json_of(&again);
     assert_eq!((&again["changed"], &again["grace_until"]), (&false.into(), &end));
     assert_eq!(json(&project, "token --sandbox --json")["version"], version.as_i64().unwrap() + 1);
@@ -181,7 +181,9 @@ fn a_period_is_ended_at_once_or_by_another_token_and_outlives_a_reboot() {
     set(&project, "fourth-token", "--grace 1h");
     set(&project, "fifth-secret", "").says("the new token answers, the old one is refused");
     answers(&url, &[("third-secret", 401), ("fourth-token", 401), ("fifth-secret", 200)]);
-    set(&project, "sixth-secret", "--grace 1h --no-wait").says("the old token answers until");
+    set(&project, "sixth-secret", "--grace 1h --no-wait")
+        .says("the old token counts until")
+        .says("the app was not asked");
     let ended = project.run("set-token --sandbox --grace 0 --json").ok().says("the one before it is refused");
     let ended = json_of(&ended);
     assert_eq!((&ended["changed"], &ended["grace_until"]), (&true.into(), &Value::Null));
