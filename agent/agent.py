@@ -168,12 +168,14 @@ class Agent:
 
     def tell(self):
         phase, error, tail = decide.describe(self.state, time.time())
-        wanted, serving = self.state.wanted, self.state.serving
+        wanted, serving, token = self.state.wanted, self.state.serving, self.state.token
+        both = serving and serving.grace and token and token.version == serving.token
         report = {
             "v": 1,
             "wanted": {"release": wanted.release, "token": wanted.token, "try": wanted.attempt},
             "release": serving and serving.release,
             "token": serving and serving.token,
+            "grace_until": int(token.previous_until) if both else None,
             "phase": phase,
             "healthy": serving is not None,
             "error": error and self.mask(self.places.shorten(error)),

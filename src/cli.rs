@@ -1,10 +1,11 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::sandbox;
+use crate::{grace, sandbox};
 
 /// Put a small Python web app on your own AWS account, and change its secret without fear.
 #[derive(Debug, Parser)]
@@ -72,6 +73,10 @@ pub enum Verb {
     Up(Up),
     /// Show what up would do, and why; nothing is changed
     Plan(Plan),
+    /// Have a release run again that ran before; only the release changes, not the token
+    Rollback(Rollback),
+    /// List the releases that can be gone back to: when, who, what
+    Releases,
     /// Define or change the app's token, without restarting the machine or dropping a request
     SetToken(SetToken),
     /// Print the current token
@@ -110,6 +115,18 @@ pub struct Plan {
     pub upgrade: bool,
 }
 
+/// `rollback`
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The release, or the first characters of it, as `devopsctl releases` lists them [default: what runs, if something else
+    /// was to run and failed; otherwise what ran before]
+    #[arg(value_name = "RELEASE")]
+    pub release: Option<String>,
+    /// Return when the instance is told; do not wait until the app is healthy
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
 /// `set-token`. The token itself is never an argument: other users of a machine can see arguments.
 #[derive(Debug, Args)]
 pub struct SetToken {
@@ -122,9 +139,20 @@ pub struct SetToken {
     /// Take a token that is short enough to be guessed
     #[arg(long)]
     pub force: bool,
+    /// Let the old token answer beside the new one for so long (90s, 10m, 1h30m; at most 7d), then end by itself. Alone,
+    /// `--grace 0` keeps the token and ends such a period at once
+    #[arg(long, value_name = "DURATION", value_parser = grace::parse)]
+    pub grace: Option<Duration>,
     /// Return when the token is stored; do not wait until the app uses it
     #[arg(long)]
     pub no_wait: bool,
+}
+
+impl SetToken {
+    /// `--grace 0` alone: no other token is set.
+    pub fn only_ends_grace(&self) -> bool {
+        self.grace == Some(Duration::ZERO) && !self.stdin && !self.generate
+    }
 }
 
 /// `down`

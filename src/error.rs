@@ -83,6 +83,13 @@ impl Failure {
         self
     }
 
+    /// What to do or type next, in place of what is said: where whoever said it cannot know what the command was about.
+    #[must_use]
+    pub fn instead(mut self, what: impl Into<String>) -> Self {
+        self.0.next = Some(what.into());
+        self
+    }
+
     /// Adds findings that point into a file.
     #[must_use]
     pub fn findings(mut self, findings: Vec<Finding>) -> Self {

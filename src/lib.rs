@@ -11,7 +11,8 @@
 //! - [`engine`] plan (pure) and execute (the only mutator)
 //! - [`probe`] asks the running app; [`ui`] turns events into lines
 //! - [`sandbox`] a local AWS with real machines, started by the binary itself
-//! - [`error`] is what every verb ends with when it does not end well; [`secret`], [`dirs`] and [`uv`] serve them all
+//! - [`error`] is what every verb ends with when it does not end well; [`secret`], [`grace`], [`dirs`] and [`uv`] serve them
+//!   all
 
 pub mod aws;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod config;
 pub mod dirs;
 pub mod engine;
 pub mod error;
+pub mod grace;
 pub mod names;
 pub mod policy;
 pub mod probe;

@@ -8,6 +8,8 @@ pub const TAG_NAME: &str = "devopsctl:name";
 pub const TAG_SPEC: &str = "devopsctl:spec";
 /// On the instance: the release it is to run.
 pub const TAG_RELEASE: &str = "devopsctl:release";
+/// On the instance: the release that `rollback` goes to. For the command line; the agent does not look at it.
+pub const TAG_PREVIOUS: &str = "devopsctl:previous";
 /// On the instance: the token parameter's version. A doorbell only: the agent always takes the newest.
 pub const TAG_TOKEN: &str = "devopsctl:token";
 /// On the instance: changed to have the agent try again what it gave up.
@@ -49,7 +51,17 @@ pub fn bucket_prefix(name: &str) -> String {
     format!("{name}/")
 }
 
+/// Where the releases lie in the bucket.
+pub fn releases_prefix(name: &str) -> String {
+    format!("{name}/releases/")
+}
+
 /// Where a release lies in the bucket.
 pub fn release_key(name: &str, release: &str) -> String {
-    format!("{name}/releases/{release}.tar.gz")
+    format!("{}{release}.tar.gz", releases_prefix(name))
+}
+
+/// Which release lies there, if it is one of this deployment's.
+pub fn release_of_key<'a>(name: &str, key: &'a str) -> Option<&'a str> {
+    key.strip_prefix(&releases_prefix(name))?.strip_suffix(".tar.gz").filter(|id| !id.contains('/'))
 }

@@ -1,5 +1,5 @@
-//! What the command line itself may do: the least with which `up`, `plan`, `set-token`, `token`, `status` and `down`
-//! work, as an IAM policy. `devopsctl policy` prints it, and the sandbox holds the command line to it.
+//! What the command line itself may do: the least with which `up`, `plan`, `rollback`, `releases`, `set-token`, `token`,
+//! `status` and `down` work, as an IAM policy. `devopsctl policy` prints it, and the sandbox holds the command line to it.
 //!
 //! It covers all deployments of an account. What can be named is narrowed by its name (`devopsctl-*`, `/devopsctl/*`),
 //! and what cannot, because EC2 makes up its id, by the tag that it carries or must be given. `sts:GetCallerIdentity`
@@ -109,7 +109,7 @@ impl Scope {
         let bucket = self.resource("s3", "", "", &format!("{}-{region}*", names::common(account)));
         vec![
             allow("Bucket", &of("s3", &BUCKET), vec![bucket.clone()]),
-            allow("Objects", &of("s3", &["DeleteObject", "PutObject"]), vec![format!("{bucket}/*")]),
+            allow("Objects", &of("s3", &["DeleteObject", "GetObject", "PutObject"]), vec![format!("{bucket}/*")]),
         ]
     }
 

@@ -50,6 +50,17 @@ pub async fn refused(deployment: &Deployment, url: &str, old: &str) -> Result<()
     refuses(&format!("{url}{}", deployment.token.path), Some(old), "the old token", deployment).await
 }
 
+/// Whether another token is answered as the current one is; nothing when this machine is not let in.
+///
+/// # Errors
+/// That nothing answers.
+pub async fn takes(deployment: &Deployment, url: &str, current: &str, other: &str) -> Result<Option<bool>> {
+    let guarded = format!("{url}{}", deployment.token.path);
+    let right = reach(&guarded, Some(current), deployment).await?;
+    let answer = reach(&guarded, Some(other), deployment).await?;
+    Ok(right.zip(answer).map(|(right, answer)| right == answer))
+}
+
 async fn refuses(url: &str, token: Option<&str>, which: &str, deployment: &Deployment) -> Result<()> {
     match reach(url, token, deployment).await? {
         Some(status) if status.is_success() => Err(odd(format!("{url} answers {} to {which}", status.as_u16()))

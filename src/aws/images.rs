@@ -43,6 +43,17 @@ pub enum Target {
     },
 }
 
+impl std::fmt::Display for Target {
+    /// As a release bears it: what has to be the same for one to run where another does.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let processor = match self {
+            Target::Image { platform, .. } => platform.split("-manylinux").next().unwrap_or(platform),
+            Target::Host { .. } => std::env::consts::ARCH,
+        };
+        write!(f, "python{} {processor}", self.python())
+    }
+}
+
 impl Target {
     /// The Python version, for example `3.13`.
     pub fn python(&self) -> &str {
@@ -121,6 +132,15 @@ pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_is_a_python_and_a_processor() {
+        let image = |kind: &str, image| machine(&Instance { kind: kind.into(), image, disk_gib: 8 }, None).target;
+        assert_eq!(image("t3.micro", Image::Debian13).to_string(), "python3.13 x86_64");
+        assert_eq!(image("t4g.micro", Image::AmazonLinux2023).to_string(), "python3.9 aarch64");
+        let host = Target::Host { python: "/usr/bin/python3".into(), version: "3.12".into() };
+        assert_eq!(host.to_string(), format!("python3.12 {}", std::env::consts::ARCH));
+    }
 
     #[test]
     fn graviton_is_told_by_its_name() {

@@ -3,6 +3,8 @@
 mod down;
 mod plan;
 mod policy;
+mod releases;
+mod rollback;
 mod sandbox;
 mod set_token;
 mod status;
@@ -69,6 +71,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.verb {
         Verb::Up(arguments) => up::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Plan(arguments) => plan::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::Rollback(arguments) => rollback::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::Releases => releases::run(&Session::open(globals, ui).await?).await,
         Verb::SetToken(arguments) => set_token::run(globals, ui, &arguments).await,
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,

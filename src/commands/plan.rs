@@ -58,7 +58,7 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
         return Err(foreign.refuse());
     }
     if store == Store::Always || instance::alive(&observed.instances).next().is_some() {
-        observed.look_for_release(&session.aws, session.name(), &release.id).await?;
+        observed.look_into_store(&session.aws, session.name()).await?;
     }
     Ok(Looked { release, observed })
 }

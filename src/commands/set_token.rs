@@ -4,6 +4,7 @@ use std::io::Read;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -18,13 +19,15 @@ use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
 use crate::resources::{Tags, address, instance, token};
 use crate::ui::{self, Ui};
-use crate::{names, secret};
+use crate::{grace, names, secret};
 
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Result<ExitCode> {
     // Mistakes in the file and in the token come before any call, and before the sandbox is started.
     let deployment = deployment(&globals)?;
-    let fresh = new(arguments)?;
-    secret::check(&fresh, arguments.force)?;
+    let fresh = if arguments.only_ends_grace() { None } else { Some(new(arguments)?) };
+    if let Some(fresh) = &fresh {
+        secret::check(fresh, arguments.force)?;
+    }
     let session = Session::with(globals, ui, deployment).await?;
     let (aws, name) = (&session.aws, session.name());
     let looked = async {
@@ -40,82 +43,183 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
         return Err(foreign.refuse());
     }
     let observed = Observed { token, instances, addresses, ..Observed::default() };
-    // A run that was stopped halfway has stored it, and told nobody.
-    let before = before.map(|(document, version)| (document.map(|document| document.current), version));
-    let stored = before.as_ref().filter(|(current, _)| current.as_ref() == Some(&fresh)).map(|(_, version)| *version);
+    let before = Before::of(before, &session, fresh.is_some())?;
+    let Some(how) = before.rotation(fresh.as_deref(), arguments.grace.unwrap_or_default()) else {
+        session.ui.say("no token is set, so none before it counts; nothing was changed");
+        return done(&session, None, None);
+    };
     let mut tags: Tags = session.deployment.tags.clone();
     tags.insert(names::TAG_NAME.into(), name.to_owned());
-    let plan = plan::rotation(&tags, &observed, stored);
+    let plan = plan::rotation(&tags, &observed, how);
     if plan.is_empty() {
-        session.ui.say("this is the token already; nothing was changed");
-        return done(&session, None);
+        session.ui.say(before.unchanged(fresh.is_some(), arguments.grace.is_some_and(|grace| !grace.is_zero())).await);
+        return done(&session, None, before.until());
     }
-    let shared = Shared { fresh: Some(fresh.clone()), ..session.shared() };
+    let shared = Shared { fresh: fresh.clone(), ..session.shared() };
     let context = Arc::new(Context::new(aws.clone(), &session.deployment, &observed, &plan, None, shared));
     execute(&context, plan).await?;
     let version = context.token().unwrap_or_default();
+    let mut until = match how {
+        token::Rotation::EndGrace => None,
+        token::Rotation::Replace { grace } if grace.is_zero() => None,
+        _ => session.interrupt.or(token::read(aws, name)).await?.and_then(|(document, _)| until(&document)),
+    };
     let Some(instance) = instance::serving(&observed.instances, &observed.addresses) else {
         session.ui.say(format!("{} will use it", session.command("up")));
-        return done(&session, Some(version));
+        return done(&session, Some(version), until);
     };
     if !arguments.no_wait {
         let ip = observed.addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
         let ip = ip.map(|address| address.ip).or(instance.ip);
-        let before = before.as_ref().and_then(|(current, _)| current.as_deref()).filter(|before| *before != fresh);
-        let change = Rotation { fresh: &fresh, before, version };
-        session.interrupt.or(in_force(&session, instance, ip, change)).await?;
+        until = session.interrupt.or(in_force(&session, instance, ip, Change { fresh, before, version })).await?;
+    } else if let Some(until) = until {
+        session.ui.say(format!("the old token counts until {}; the app was not asked", grace::words(until).await));
     }
-    done(&session, Some(version))
+    done(&session, Some(version), until)
 }
 
-/// From which token to which.
-struct Rotation<'a> {
-    fresh: &'a str,
-    before: Option<&'a str>,
+fn until(document: &token::Document) -> Option<i64> {
+    document.before(grace::now()).map(|(_, until)| until)
+}
+
+/// What stood: nothing, something that cannot be read, or tokens under a version.
+struct Before(Option<(Option<token::Document>, i64)>);
+
+impl Before {
+    /// Only a new token may take the place of what cannot be read.
+    fn of(found: Option<(Option<token::Document>, i64)>, session: &Session, fresh: bool) -> Result<Self> {
+        match found {
+            Some((None, _)) if !fresh => Err(token::unreadable(session.name())),
+            found => Ok(Self(found)),
+        }
+    }
+
+    fn document(&self) -> Option<&token::Document> {
+        self.0.as_ref().and_then(|(document, _)| document.as_ref())
+    }
+
+    fn until(&self) -> Option<i64> {
+        self.document().and_then(until)
+    }
+
+    /// What is to be done; nothing where there is no token to keep.
+    fn rotation(&self, fresh: Option<&str>, grace: Duration) -> Option<token::Rotation> {
+        let same = fresh.is_none_or(|fresh| self.document().is_some_and(|document| document.current == fresh));
+        match &self.0 {
+            None if fresh.is_none() => None,
+            // A run that was stopped halfway has stored it, and told nobody.
+            Some((_, version)) if same && !(grace.is_zero() && self.until().is_some()) => {
+                Some(token::Rotation::Stored(*version))
+            }
+            Some(_) if same => Some(token::Rotation::EndGrace),
+            _ => Some(token::Rotation::Replace { grace }),
+        }
+    }
+
+    /// Why nothing was done. `named`: whether a token was given; `grace`: whether the one before it was to be kept.
+    async fn unchanged(&self, named: bool, grace: bool) -> String {
+        match (named, self.until()) {
+            (false, _) => "no other token counts beside this one; nothing was changed".to_owned(),
+            (true, Some(until)) => {
+                let until = grace::words(until).await;
+                format!("this is the token already, and the one before it counts until {until}; nothing was changed")
+            }
+            (true, None) if grace => {
+                "this is the token already, so there is no old one to keep; nothing was changed".to_owned()
+            }
+            (true, None) => "this is the token already; nothing was changed".to_owned(),
+        }
+    }
+}
+
+/// From which tokens to which.
+struct Change {
+    fresh: Option<String>,
+    before: Before,
     version: i64,
 }
 
-/// The new token answers and the old one is refused.
+/// The new token answers; the old one does until when is returned, or is refused.
 async fn in_force(
     session: &Session,
     instance: &instance::State,
     ip: Option<Ipv4Addr>,
-    change: Rotation<'_>,
-) -> Result<()> {
-    let Rotation { fresh, before, version } = change;
-    let goal = Goal { release: None, token: version, again: None, since: instance.launched };
-    health::wait(&session.watch(), &instance.id, &goal).await?;
-    if !session.deployment.token.enforce {
-        session.ui.say("the app uses the new token, as the instance says (token.enforce is false)");
-        return Ok(());
+    change: Change,
+) -> Result<Option<i64>> {
+    let (aws, name, deployment) = (&session.aws, session.name(), &session.deployment);
+    let mut goal = Goal { release: None, token: change.version, again: None, alone: false, since: instance.launched };
+    let report = health::wait(&session.watch(), &instance.id, &goal).await?;
+    // Two people may have changed it at once: what counts is what stands now.
+    let stands = token::read(aws, name).await?.map(|(document, _)| document);
+    let stands =
+        stands.ok_or_else(|| Failure::failed("the token is gone").next(session.command("set-token --generate")))?;
+    let current = stands.current.as_str();
+    let other = change.fresh.as_deref().is_some_and(|fresh| fresh != current);
+    let newest = match (&change.fresh, other) {
+        (None, _) => "the token",
+        (Some(_), true) => "the token that somebody else set meanwhile",
+        (Some(_), false) => "the new token",
+    };
+    let period = stands.before(grace::now());
+    if stands.previous.is_some() && period.is_none() {
+        // Its time was over before it began: it is waited for the end as well.
+        goal.alone = true;
+        health::wait(&session.watch(), &instance.id, &goal).await?;
+    }
+    let words = match period {
+        Some((_, until)) => grace::words(until).await,
+        None => String::new(),
+    };
+    if !deployment.token.enforce {
+        let too = if period.is_some() { format!(", and the old one until {words}") } else { String::new() };
+        session.ui.say(format!("the app uses {newest}{too}, as the instance says (token.enforce is false)"));
+        return Ok(until(&stands));
     }
     let Some(ip) = ip else {
         session.ui.warn("the instance has no public address, so it was not asked from outside");
-        return Ok(());
+        return Ok(until(&stands));
     };
-    let url = session.aws.url(ip, session.deployment.network.port).await?;
-    // Two people may have changed it at once: what counts is what stands now.
-    let current = token::read(&session.aws, session.name()).await?.map(|(document, _)| document.current);
-    let current = current.as_deref().unwrap_or(fresh);
-    match probe::check(&session.deployment, &url, current).await? {
-        Seen::NotFromHere => {
-            session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on")
-        }
-        Seen::Yes => {
-            if let Some(before) = before.filter(|before| *before != current) {
-                probe::refused(&session.deployment, &url, before).await?;
-            }
-            session.ui.say("the new token answers, the old one is refused");
-        }
+    let url = aws.url(ip, deployment.network.port).await?;
+    if probe::check(deployment, &url, current).await? == Seen::NotFromHere {
+        session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on");
+        return Ok(until(&stands));
     }
-    Ok(())
+    let counts = |token: &str| token == current || period.is_some_and(|(previous, _)| previous == token);
+    let former = change.before.document().map(|before| [Some(before.current.as_str()), before.previous.as_deref()]);
+    for old in former.into_iter().flatten().flatten().filter(|old| !counts(old)) {
+        probe::refused(deployment, &url, old).await?;
+    }
+    let Some((previous, until)) = period else {
+        session.ui.say(match change.fresh {
+            Some(_) => format!("{newest} answers, the old one is refused"),
+            None => format!("{newest} answers, the one before it is refused"),
+        });
+        return Ok(None);
+    };
+    match probe::takes(deployment, &url, current, previous).await? {
+        Some(false) if grace::now() < until => {
+            session.ui.say(format!("{newest} answers, the old one is refused"));
+            session.ui.warn(match report.grace_until {
+                Some(_) => format!(
+                    "the app does not honour {}_PREVIOUS, so the old token is refused already, not at {words}",
+                    deployment.token.env
+                ),
+                None => {
+                    "by the instance's clock the old token's time is over already: look at this machine's".to_owned()
+                }
+            });
+        }
+        Some(false) => session.ui.say(format!("{newest} answers, the old one is refused: its time is over")),
+        _ => session.ui.say(format!("{newest} answers; the old one does too, until {words}")),
+    }
+    Ok(Some(until))
 }
 
-fn done(session: &Session, version: Option<i64>) -> Result<ExitCode> {
+fn done(session: &Session, version: Option<i64>, until: Option<i64>) -> Result<ExitCode> {
     if session.globals.json {
-        session.ui.result(
-            &json!({"v": 1, "name": session.name(), "version": version, "changed": version.is_some()}).to_string(),
-        );
+        let (name, changed) = (session.name(), version.is_some());
+        let result = json!({"v": 1, "name": name, "version": version, "changed": changed, "grace_until": until});
+        session.ui.result(&result.to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::Session;
+use crate::engine::history::History;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::error::{Exit, Result};
-use crate::names;
 use crate::resources::instance::{self, State};
 use crate::resources::release::short;
 use crate::resources::reports::Report;
 use crate::resources::{address, ingress};
+use crate::{grace, names};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(observe(&session.aws, session.name(), Ask::default())).await?;
@@ -29,7 +30,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     if session.globals.json {
         session.ui.result(&view.json().to_string());
     } else {
-        for (what, how) in view.lines(session) {
+        for (what, how) in view.lines(session).await {
             session.ui.result(&format!("{what:<10} {how}"));
         }
     }
@@ -59,7 +60,7 @@ impl View<'_> {
         self.current.and_then(|instance| instance.tags.get(key)).map(String::as_str)
     }
 
-    fn lines(&self, session: &Session) -> Vec<(&'static str, String)> {
+    async fn lines(&self, session: &Session) -> Vec<(&'static str, String)> {
         if self.observed.nothing() {
             return vec![("nothing", format!("of {} stands; to change that: {}", self.name, session.command("up")))];
         }
@@ -68,7 +69,8 @@ impl View<'_> {
         lines.push(("url", self.url.clone().unwrap_or_else(none)));
         lines.push(("app", self.app()));
         lines.push(("release", self.release()));
-        lines.push(("token", self.token()));
+        lines.extend(self.before(session).map(|before| ("before", before)));
+        lines.push(("token", self.token() + &self.grace().await));
         lines.push((
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
@@ -113,6 +115,16 @@ impl View<'_> {
         }
     }
 
+    /// Where `rollback` goes.
+    fn before(&self, session: &Session) -> Option<String> {
+        let history = History::of(self.observed);
+        let (back, command) = (short(history.back()?), session.command("rollback"));
+        Some(match history.pending() {
+            true => format!("{back} (it runs still; to take the new one back: {command})"),
+            false => format!("{back} (to go back: {command})"),
+        })
+    }
+
     fn token(&self) -> String {
         let running = self.report.and_then(|report| report.token);
         match (running, self.observed.token.as_ref().map(|token| token.version)) {
@@ -120,6 +132,21 @@ impl View<'_> {
             (Some(running), Some(newest)) if running >= newest => format!("version {newest}"),
             (Some(running), Some(newest)) => format!("version {newest}; the app has version {running}"),
             (None, Some(newest)) => format!("version {newest}; the app has none yet"),
+        }
+    }
+
+    /// Until when the token before it counts as well.
+    fn grace_until(&self) -> Option<i64> {
+        self.report.and_then(|report| report.grace_until)
+    }
+
+    async fn grace(&self) -> String {
+        match self.grace_until() {
+            None => String::new(),
+            Some(until) if until > grace::now() => {
+                format!("; the app has the one before it too, until {}", grace::words(until).await)
+            }
+            Some(_) => "; the app has the one before it still, though its time is over".into(),
         }
     }
 
@@ -133,15 +160,16 @@ impl View<'_> {
             "instance": self.current.map(|state| json!({"id": state.id, "type": state.kind, "state": state.phase.name(), "ip": state.ip})),
             "address": self.address.map(|address| json!({"id": address.id, "ip": address.ip})),
             "security_group": self.observed.security_group.as_ref().map(|group| json!({"id": group.id})),
-            "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone())},
-            "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token)},
+            "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone()), "previous": History::of(self.observed).previous},
+            "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token), "grace_until": self.grace_until()},
             "report": self.report,
             "foreign": self.observed.foreign.iter().map(super::super::engine::observe::Foreign::describe).collect::<Vec<_>>(),
         })
     }
 }
 
-fn ago(at: i64) -> String {
+/// How long ago that was.
+pub(super) fn ago(at: i64) -> String {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or_default());
     let age = SystemTime::now().duration_since(then).unwrap_or_default();
     format!("{} ago", indicatif::HumanDuration(age))

@@ -18,7 +18,6 @@ use crate::engine::plan::{self, Plan};
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
-use crate::release::Release;
 use crate::resources::{instance, token};
 use crate::ui;
 
@@ -46,7 +45,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         say_url(session, url.as_deref(), changed);
         return Ok(ExitCode::SUCCESS);
     }
-    session.interrupt.or(healthy(session, &context, &release, url.as_deref())).await?;
+    session.interrupt.or(healthy(session, &context, &release.id, url.as_deref())).await?;
     if !changed {
         session.ui.say("nothing to do: everything is as deploy.yaml says");
     }
@@ -101,11 +100,17 @@ fn ip_of(instances: &[instance::State], id: &str) -> Option<Ipv4Addr> {
     instances.iter().find(|instance| instance.id == id).and_then(|instance| instance.ip)
 }
 
-async fn healthy(session: &Session, context: &Arc<Context>, release: &Release, url: Option<&str>) -> Result<()> {
+/// The instance says that it runs this release with the newest token, and it answers from outside.
+pub(super) async fn healthy(session: &Session, context: &Arc<Context>, release: &str, url: Option<&str>) -> Result<()> {
     let id = context.instance()?;
     let version = context.token().unwrap_or_default();
-    let mut goal =
-        Goal { release: Some(release.id.clone()), token: version, again: context.again(), since: context.since() };
+    let mut goal = Goal {
+        release: Some(release.to_owned()),
+        token: version,
+        again: context.again(),
+        alone: false,
+        since: context.since(),
+    };
     let mut report = health::wait(&session.watch(), &id, &goal).await?;
     let (document, newest) = token::read(&session.aws, session.name())
         .await?

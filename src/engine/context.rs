@@ -26,6 +26,8 @@ pub struct Context {
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: String,
+    /// Who works: the user's or the role session's name.
+    pub by: String,
     /// Where the instance goes, if not into the default VPC.
     pub subnet: Option<String>,
     /// EC2's name of the instance type.
@@ -98,6 +100,7 @@ impl Context {
             name: deployment.name.clone(),
             account: observed.account.clone(),
             partition: observed.partition.clone(),
+            by: observed.by.clone(),
             subnet: deployment.network.subnet.clone(),
             instance_type: deployment.instance.kind.clone(),
             disk_gib: deployment.instance.disk_gib,

@@ -25,6 +25,8 @@ pub struct Goal {
     pub token: i64,
     /// The value of `devopsctl:try` that was set, if it was.
     pub again: Option<String>,
+    /// Whether no other token may count beside it.
+    pub alone: bool,
     /// When the instance was launched or last started, in seconds since 1970: what it said before counts no longer.
     pub since: i64,
 }
@@ -36,6 +38,7 @@ impl Goal {
             && report.phase == "healthy"
             && report.token.is_some_and(|token| token >= self.token)
             && report.release.is_some()
+            && !(self.alone && report.grace_until.is_some())
             && match &self.release {
                 Some(release) => report.release.as_ref() == Some(release),
                 None => report.release == report.wanted.release,
@@ -98,7 +101,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             return Err(stuck(watch, id, &last.0, patience));
         }
         if looked.elapsed() > Duration::from_secs(5) {
-            alive(aws, name, id).await?;
+            alive(watch, id).await?;
             looked = Instant::now();
         }
         // Quick at first, when it is about to happen; then considerate.
@@ -114,7 +117,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
 pub async fn ready(context: &Context, release: String) -> Result<String> {
     let id = context.instance()?;
     let token = context.token().unwrap_or_default();
-    let goal = Goal { release: Some(release), token, again: context.again(), since: context.since() };
+    let goal = Goal { release: Some(release), token, again: context.again(), alone: false, since: context.since() };
     let Health { timeout, up } = context.health.clone();
     let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up };
     context
@@ -137,15 +140,15 @@ fn words(phase: &str) -> &str {
     }
 }
 
-async fn alive(aws: &Aws, name: &str, id: &str) -> Result<()> {
-    let found = instance::observe(aws, name).await?;
+async fn alive(watch: &Watch<'_>, id: &str) -> Result<()> {
+    let found = instance::observe(watch.aws, watch.name).await?;
     match found.iter().find(|state| state.id == id).map(|state| state.phase) {
         Some(Phase::Pending | Phase::Running) => Ok(()),
         phase => {
             let now = phase.map_or("gone", Phase::name);
             Err(Failure::new(Exit::Unhealthy, format!("the instance {id} is {now}"))
                 .because("somebody, or a rule of this account, stopped it")
-                .next("run the same command again: it starts or replaces it"))
+                .next(format!("start or replace it: {}", watch.up)))
         }
     }
 }
@@ -195,7 +198,7 @@ mod tests {
     }
 
     fn goal() -> Goal {
-        Goal { release: Some("new".into()), token: 2, again: None, since: 100 }
+        Goal { release: Some("new".into()), token: 2, again: None, alone: false, since: 100 }
     }
 
     #[test]
@@ -208,6 +211,15 @@ mod tests {
         assert!(!goal().reached(&report("healthy", "new", 2, false)));
         let before = Report { at: 99, ..report("healthy", "new", 2, true) };
         assert!(!goal().reached(&before), "it was stopped and started since");
+    }
+
+    #[test]
+    fn where_one_token_is_to_count_alone_the_time_of_the_other_is_over() {
+        let both = Report { grace_until: Some(200), ..report("healthy", "new", 2, true) };
+        assert!(goal().reached(&both));
+        let alone = Goal { alone: true, ..goal() };
+        assert!(!alone.reached(&both));
+        assert!(alone.reached(&report("healthy", "new", 2, true)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod context;
 pub mod execute;
 pub mod health;
+pub mod history;
 pub mod interrupt;
 pub mod observe;
 pub mod plan;

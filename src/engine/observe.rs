@@ -13,6 +13,8 @@ pub struct Observed {
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: String,
+    /// Who looks: the user's or the role session's name.
+    pub by: String,
     /// The newest image, if the region has it and it was asked for.
     pub image: Option<String>,
     /// The security group.
@@ -23,7 +25,7 @@ pub struct Observed {
     pub role: Option<role::State>,
     /// The token's parameter.
     pub token: Option<token::State>,
-    /// The bucket and whether the wanted release is in it, if that was looked at: [`Observed::look_for_release`].
+    /// The bucket and the releases in it, if that was looked at: [`Observed::look_into_store`].
     pub store: Option<Store>,
     /// Whose things are in the bucket, if there is one and it was looked at: [`Observed::look_into_bucket`].
     pub contents: Option<bucket::Contents>,
@@ -42,8 +44,8 @@ pub struct Observed {
 pub struct Store {
     /// The bucket.
     pub bucket: Option<bucket::State>,
-    /// Whether the release that is wanted is in it.
-    pub release: bool,
+    /// The releases of this deployment, the newest first.
+    pub releases: Vec<release::Stored>,
 }
 
 /// Something that bears our name but is not ours: it is never touched.
@@ -96,10 +98,11 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         address::observe(aws, name),
         reports::observe(aws, name),
     )?;
-    let (account, partition) = identity;
+    let Identity { account, partition, by } = identity;
     Ok(Observed {
         account,
         partition,
+        by,
         image,
         foreign: [group.1, key_pair.1, role.1, token.1].into_iter().flatten().collect(),
         security_group: group.0,
@@ -115,14 +118,14 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
 }
 
 impl Observed {
-    /// Looks at the bucket, and whether a release is in it.
+    /// Looks at the bucket, and at the releases in it.
     ///
     /// # Errors
     /// What S3 says.
-    pub async fn look_for_release(&mut self, aws: &Aws, name: &str, id: &str) -> Result<()> {
-        let (bucket, release) =
-            tokio::try_join!(bucket::observe(aws, &self.account), release::observe(aws, &self.account, name, id))?;
-        self.store = Some(Store { bucket, release });
+    pub async fn look_into_store(&mut self, aws: &Aws, name: &str) -> Result<()> {
+        let (bucket, releases) =
+            tokio::try_join!(bucket::observe(aws, &self.account), release::observe(aws, &self.account, name))?;
+        self.store = Some(Store { bucket, releases });
         Ok(())
     }
 
@@ -153,21 +156,62 @@ impl Observed {
         instance::alive(&self.instances).flat_map(|state| [told(state), has(state)]).flatten().max().unwrap_or_default()
     }
 
+    /// The instance that answers requests, with what it reports.
+    pub fn serving(&self) -> Option<(&instance::State, Option<&reports::Report>)> {
+        let serving = instance::serving(&self.instances, &self.addresses)?;
+        Some((serving, self.report_of(&serving.id)))
+    }
+
     /// What the instance reports.
     pub fn report_of(&self, instance: &str) -> Option<&reports::Report> {
         self.reports.iter().find(|(id, _)| id == instance).map(|(_, report)| report)
     }
 }
 
-/// The account's number and its partition. The call needs no permission.
-async fn identity(aws: &Aws) -> Result<(String, String)> {
+/// Looks only at what runs and at what it is told to.
+///
+/// # Errors
+/// The first thing that cannot be looked at.
+pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
+    let (identity, token, instances, addresses, reports) = tokio::try_join!(
+        identity(aws),
+        token::observe(aws, name),
+        instance::observe(aws, name),
+        address::observe(aws, name),
+        reports::observe(aws, name),
+    )?;
+    let Identity { account, partition, by } = identity;
+    let foreign = token.1.into_iter().collect();
+    Ok(Observed {
+        account,
+        partition,
+        by,
+        foreign,
+        token: token.0,
+        instances,
+        addresses,
+        reports,
+        ..Observed::default()
+    })
+}
+
+struct Identity {
+    account: String,
+    partition: String,
+    by: String,
+}
+
+/// Whose account it is, and who asks. The call needs no permission.
+async fn identity(aws: &Aws) -> Result<Identity> {
     let answer = call("sts:GetCallerIdentity", || aws.sts.get_caller_identity().send()).await;
     let answer = answer.map_err(|error| explain("AWS does not know who you are", &error))?;
-    let partition = answer.arn.as_deref().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws").to_owned();
+    let arn = answer.arn.as_deref().unwrap_or_default();
+    let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
+    let by = arn.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
     let account = answer
         .account
         .ok_or_else(|| Failure::failed("AWS does not say which account this is").next("run the same command again"))?;
-    Ok((account, partition))
+    Ok(Identity { account, partition, by })
 }
 
 async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {

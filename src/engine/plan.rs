@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
+use super::history;
 use super::observe::Observed;
 use crate::resources::{
     Action, Planned, Tags, address, association, attachment, bucket, doorbell, ingress, ingress::Rule, instance,
@@ -209,7 +210,8 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     let (tags, named, instance_tags) = (want.tags(), want.named_tags(), want.instance_tags());
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
     let found = instance::pick(instance_tags.get(names::TAG_SPEC), leads, &have.instances);
-    let machine = instance::diff(&instance_tags, found, &have.instances);
+    let before = history::before(have, want.release);
+    let machine = instance::diff(&instance_tags, before.clone(), found, &have.instances);
     // A new instance has nothing attached yet, whatever the old one has.
     let current = found.filter(|_| machine.as_ref().is_none_or(|planned| planned.action == Action::Update));
     let id = current.map(|instance| instance.id.as_str());
@@ -223,8 +225,9 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan.add(Kind::Token, token::diff(&tags, have.token.as_ref(), have.known_token()), Change::Token);
     plan.store(want, have);
     plan.add(Kind::Instance, machine, Change::Instance);
-    let again = gave_up(want, have, current);
-    plan.add(Kind::Doorbell, doorbell::diff(want.release, have.token.as_ref(), current, again), Change::Doorbell);
+    let again = gave_up(want.release, have, current);
+    let bell = doorbell::diff(want.release, before, have.token.as_ref(), current, again);
+    plan.add(Kind::Doorbell, bell, Change::Doorbell);
     let leftovers = instance::leftovers(id, &have.instances);
     if leftovers.is_some() && want.wait {
         let reasons = vec!["what is there serves until it is healthy".to_owned()];
@@ -237,14 +240,25 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan
 }
 
-/// From the token that stands to another one. `stored`: it stands already, under this version, written by a run that was
-/// stopped before it told the instances.
-pub fn rotation(tags: &Tags, have: &Observed, stored: Option<i64>) -> Plan {
+/// From the token that stands to another one, or to the same one without the one before it.
+pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
     let current = instance::serving(&have.instances, &have.addresses);
     let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
-    let write = stored.is_none().then(|| token::rotation(tags, have.token.as_ref(), have.known_token()));
-    plan.add(Kind::Token, write, Change::Token);
+    let stored = if let token::Rotation::Stored(version) = how { Some(version) } else { None };
+    plan.add(Kind::Token, token::rotation(tags, have.token.as_ref(), have.known_token(), how), Change::Token);
     plan.add(Kind::Doorbell, doorbell::rotation(stored, current, &have.instances), Change::Doorbell);
+    plan.connect(Kind::needs_up);
+    plan
+}
+
+/// From the release that is to run on the instance that serves to another one that was there before; nothing else changes.
+pub fn rollback(have: &Observed, to: &str) -> Plan {
+    let current = have.serving().map(|(instance, _)| instance);
+    let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
+    let again = gave_up(to, have, current);
+    let bell = current
+        .and_then(|current| doorbell::diff(to, history::before(have, to), have.token.as_ref(), Some(current), again));
+    plan.add(Kind::Doorbell, bell, Change::Doorbell);
     plan.connect(Kind::needs_up);
     plan
 }
@@ -252,16 +266,16 @@ pub fn rotation(tags: &Tags, have: &Observed, stored: Option<i64>) -> Plan {
 /// The token was changed while everything else was done: the instance is told.
 pub fn rotated(instance: &str) -> Plan {
     let mut plan = Plan { instance: Some(instance.to_owned()), ..Plan::default() };
-    let change = doorbell::Change { release: None, again: false, others: Vec::new() };
+    let change = doorbell::Change { release: None, previous: None, again: false, others: Vec::new() };
     let reasons = vec!["the token was changed meanwhile".to_owned()];
     plan.add(Kind::Doorbell, Some(Planned { action: Action::Update, reasons, change }), Change::Doorbell);
     plan
 }
 
 /// Whether the agent tried just what is wanted now, and gave up.
-fn gave_up(want: &Wanted, have: &Observed, current: Option<&instance::State>) -> bool {
+fn gave_up(release: &str, have: &Observed, current: Option<&instance::State>) -> bool {
     let report = current.and_then(|instance| have.report_of(&instance.id));
-    report.is_some_and(|report| report.phase == "failed" && report.wanted.release.as_deref() == Some(want.release))
+    report.is_some_and(|report| report.phase == "failed" && report.wanted.release.as_deref() == Some(release))
 }
 
 /// From what stands to nothing.
@@ -305,13 +319,14 @@ impl Plan {
     }
 
     fn store(&mut self, want: &Wanted, have: &Observed) {
+        let keep = history::in_use(have);
         let Some(store) = &have.store else {
             self.add(Kind::Bucket, Some(bucket::unseen()), Change::Bucket);
-            return self.add(Kind::Release, Some(release::unseen(want.release)), Change::Release);
+            return self.add(Kind::Release, Some(release::unseen(want.release, keep)), Change::Release);
         };
         let (name, _) = names::bucket(&have.account, want.region);
         self.add(Kind::Bucket, bucket::diff(&have.partition, &name, store.bucket.as_ref()), Change::Bucket);
-        self.add(Kind::Release, release::diff(want.release, store.release), Change::Release);
+        self.add(Kind::Release, release::diff(want.release, &store.releases, keep), Change::Release);
     }
 
     fn address(&mut self, want: &Wanted, have: &Observed, tags: &Tags, instance: Option<&str>) {

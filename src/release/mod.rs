@@ -7,6 +7,7 @@
 mod agent;
 mod dependencies;
 mod manifest;
+mod origin;
 mod pack;
 mod source;
 
@@ -29,6 +30,12 @@ pub struct Release {
     pub archive: PathBuf,
     /// Whether it was built just now.
     pub fresh: bool,
+    /// What it was built for, such as `python3.13 x86_64`.
+    pub target: String,
+    /// Where it listens.
+    pub port: u16,
+    /// What it was made from, as git says it; empty where git has no word.
+    pub what: String,
 }
 
 /// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements anew.
@@ -36,6 +43,13 @@ pub struct Release {
 /// # Errors
 /// What is wrong with the app's folder or its requirements; nothing has been called in AWS then.
 pub async fn build(deployment: &Deployment, target: &Target, upgrade: bool) -> Result<Release> {
+    let (built, what) = tokio::join!(archive(deployment, target, upgrade), origin::describe(&deployment.app.path));
+    let (id, archive, fresh) = built?;
+    Ok(Release { id, archive, fresh, target: target.to_string(), port: deployment.network.port, what })
+}
+
+/// The archive's id, where it lies, and whether it was made just now.
+async fn archive(deployment: &Deployment, target: &Target, upgrade: bool) -> Result<(String, PathBuf, bool)> {
     let app = &deployment.app;
     let files = source::collect(&app.path)?;
     let requirements = dependencies::Requirements::find(app)?;
@@ -67,7 +81,7 @@ pub async fn build(deployment: &Deployment, target: &Target, upgrade: bool) -> R
         fs::write(&known, &id)
     };
     keep().map_err(|error| unwritable(&cache, &error))?;
-    Ok(Release { id, archive: kept, fresh: true })
+    Ok((id, kept, true))
 }
 
 /// Hash of everything that can make a difference to the archive.
@@ -99,10 +113,10 @@ fn inputs(
     Ok(hex(&hash.finalize()))
 }
 
-fn cached(cache: &Path, known: &Path) -> Option<Release> {
+fn cached(cache: &Path, known: &Path) -> Option<(String, PathBuf, bool)> {
     let id = fs::read_to_string(known).ok()?;
     let archive = cache.join(format!("{id}.tar.gz"));
-    archive.is_file().then_some(Release { id, archive, fresh: false })
+    archive.is_file().then_some((id, archive, false))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {

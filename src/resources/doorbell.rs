@@ -16,15 +16,19 @@ use crate::{names, secret};
 pub struct Change {
     /// The release, if the tag is another.
     pub release: Option<String>,
+    /// The release to which `rollback` goes from then on, if it is another.
+    pub previous: Option<String>,
     /// Whether the agent is to try again what it gave up.
     pub again: bool,
     /// Other instances that are to see the token's version, beside the one that the plan is about.
     pub others: Vec<String>,
 }
 
-/// Rings where the tags are not what they should be. `again`: the agent gave up on just this.
+/// Rings where the tags are not what they should be. `before`: what `rollback` goes to once another release is to run.
+/// `again`: the agent gave up on just this.
 pub fn diff(
     release: &str,
+    before: Option<String>,
     token: Option<&token::State>,
     current: Option<&instance::State>,
     again: bool,
@@ -43,7 +47,8 @@ pub fn diff(
     if again {
         reasons.push("the instance gave up and is to try again".into());
     }
-    let change = Change { release: new_release.then(|| release.to_owned()), again, others: Vec::new() };
+    let previous = before.filter(|before| new_release && tag(names::TAG_PREVIOUS) != Some(before));
+    let change = Change { release: new_release.then(|| release.to_owned()), previous, again, others: Vec::new() };
     let action = if current.is_none() { Action::Create } else { Action::Update };
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
 }
@@ -58,7 +63,7 @@ pub fn rotation(
     let (current, version) = (current?, stored.map(|version| version.to_string()));
     let told = |state: &instance::State| version.is_some() && state.tags.get(names::TAG_TOKEN) == version.as_ref();
     let others = instance::alive(all).filter(|state| state.id != current.id).map(|state| state.id.clone());
-    let change = Change { release: None, again: false, others: others.collect() };
+    let change = Change { release: None, previous: None, again: false, others: others.collect() };
     let reasons = vec!["the token has another version than the instance was told".to_owned()];
     (!instance::alive(all).all(told)).then(|| Planned::new(Action::Update, reasons, change))
 }
@@ -69,9 +74,11 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let mut instances = vec![instance.as_str()];
     instances.extend(change.others.iter().map(String::as_str));
     let mut tags = Tags::new();
-    if let Some(release) = change.release {
-        tags.insert(names::TAG_RELEASE.into(), release);
-    }
+    // A new instance was launched with both.
+    let told = change.release.clone().filter(|_| context.told().is_none());
+    let what = told.map_or_else(String::new, |release| format!("release {} and ", super::release::short(&release)));
+    let releases = [(names::TAG_RELEASE, change.release), (names::TAG_PREVIOUS, change.previous)];
+    tags.extend(releases.into_iter().filter_map(|(tag, release)| Some((tag.to_owned(), release?))));
     if change.again {
         let again = secret::random_hex(4)?;
         context.set_again(&again);
@@ -85,7 +92,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         (None, None) => tell(aws, name, &instances, tags, newest(aws, name).await?).await?,
     };
     context.set_token(version);
-    Ok(format!("told of token version {version}"))
+    Ok(format!("told of {what}token version {version}"))
 }
 
 /// Sets the tags, with this version of the token, and looks until the two agree: another writer may have been between.
@@ -142,13 +149,19 @@ mod tests {
     #[test]
     fn it_rings_only_for_a_reason() {
         let token = token::State { version: 3, tags: Tags::new() };
-        assert_eq!(diff("r1", Some(&token), Some(&current("r1", Some("3"))), false), None);
+        let before = || Some("r0".to_owned());
+        assert_eq!(diff("r1", before(), Some(&token), Some(&current("r1", Some("3"))), false), None);
         for (release, version, again) in
             [("r2", Some("3"), false), ("r1", Some("2"), false), ("r1", None, false), ("r1", Some("3"), true)]
         {
-            assert!(diff("r1", Some(&token), Some(&current(release, version)), again).is_some());
+            let change = diff("r1", before(), Some(&token), Some(&current(release, version)), again).unwrap().change;
+            assert_eq!(
+                change.previous.is_some(),
+                release == "r2",
+                "what is gone back to changes with the release alone"
+            );
         }
-        assert!(diff("r1", None, Some(&current("r1", Some("3"))), false).is_some());
+        assert!(diff("r1", before(), None, Some(&current("r1", Some("3"))), false).is_some());
     }
 
     #[test]

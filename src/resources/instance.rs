@@ -163,11 +163,14 @@ pub fn serving<'a>(have: &'a [State], addresses: &[address::State]) -> Option<&'
     alive(have).find(leads).or_else(|| alive(have).next())
 }
 
-/// `current` with this spec. `tags` are all that it is launched with; later the doorbell's are the doorbell's.
-pub fn diff(tags: &Tags, current: Option<&State>, have: &[State]) -> Option<Planned<Change>> {
+/// `current` with this spec. `tags` are all that it is launched with, beside the release that is `before` it; later the
+/// doorbell's are the doorbell's.
+pub fn diff(tags: &Tags, before: Option<String>, current: Option<&State>, have: &[State]) -> Option<Planned<Change>> {
     let launch = || {
+        let mut tags = tags.clone();
+        tags.extend(before.map(|release| (names::TAG_PREVIOUS.to_owned(), release)));
         let dying = have.iter().filter(|state| state.phase == Phase::Dying).map(|state| state.id.clone());
-        Change::Launch { tags: tags.clone(), dying: dying.collect() }
+        Change::Launch { tags, dying: dying.collect() }
     };
     let Some(current) = current else { return Some(Planned::create("there is none", launch())) };
     if current.tags.get(names::TAG_SPEC) != tags.get(names::TAG_SPEC) {
@@ -388,7 +391,7 @@ mod tests {
     fn none_or_a_dying_one_means_launch() {
         let dying = [state("i-1", Phase::Dying, 1)];
         assert_eq!(pick(spec_of(&wanted("s1")), |_| true, &dying), None);
-        let Change::Launch { dying, .. } = diff(&wanted("s1"), None, &dying).unwrap().change else { panic!() };
+        let Change::Launch { dying, .. } = diff(&wanted("s1"), None, None, &dying).unwrap().change else { panic!() };
         assert_eq!(dying, ["i-1"]);
     }
 
@@ -396,13 +399,16 @@ mod tests {
     fn another_release_is_the_doorbells_business() {
         let mut other = state("i-1", Phase::Running, 1);
         other.tags.insert(names::TAG_RELEASE.into(), "r0".into());
-        assert_eq!(diff(&wanted("s1"), Some(&other), &[]), None);
+        assert_eq!(diff(&wanted("s1"), Some("r0".into()), Some(&other), &[]), None);
     }
 
     #[test]
     fn a_new_spec_means_another_instance_and_the_end_of_this_one() {
         let have = [state("i-1", Phase::Running, 1)];
-        assert_eq!(diff(&wanted("s2"), Some(&have[0]), &have).unwrap().action, Action::Replace);
+        assert_eq!(diff(&wanted("s2"), None, Some(&have[0]), &have).unwrap().action, Action::Replace);
+        let launch = diff(&wanted("s2"), Some("r0".into()), Some(&have[0]), &have).unwrap().change;
+        let Change::Launch { tags, .. } = launch else { panic!() };
+        assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("r0"));
         let Some(Change::Terminate { ids }) = leftovers(Some("i-2"), &have).map(|planned| planned.change) else {
             panic!()
         };
@@ -424,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_stopped_one_is_started() {
-        let planned = diff(&wanted("s1"), Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
+        let planned = diff(&wanted("s1"), None, Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
         assert_eq!(planned.reasons, ["it is stopped"]);
         assert!(matches!(planned.change, Change::Update { start: true, .. }));
     }

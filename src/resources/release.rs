@@ -1,52 +1,170 @@
-//! A release in the bucket: content-addressed, so that one that is there is never written again.
+//! Releases in the bucket: content-addressed, so that one that is there is never written again. The last few stay, so that
+//! there is something to go back to.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::Planned;
-use crate::aws::{ApiError, Aws, call, explain};
+use crate::aws::{ApiError, Aws, call, explain, once};
 use crate::engine::context::Context;
+use crate::engine::retry::{Backoff, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
+use crate::ui::Event;
 
-/// What to do: put it there.
+/// As many releases of a deployment stay in the bucket; more only where all of them are in use.
+pub const KEPT: usize = 10;
+/// As many objects as one call deletes.
+const AT_ONCE: usize = 1000;
+/// What a header may not hold as it is, or what would be read as an escape.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+/// As long as one of a release's notes may be, in bytes.
+const LONGEST_NOTE: usize = 200;
+
+/// A release as it lies in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The release's id.
+    pub id: String,
+    /// When it was uploaded, in seconds since 1970.
+    pub at: i64,
+    /// Bytes.
+    pub size: i64,
+}
+
+/// What is noted on a release; empty where nothing is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Who uploaded it.
+    pub by: String,
+    /// What it was made from.
+    pub what: String,
+    /// What it was built for, such as `python3.13 x86_64`.
+    pub target: String,
+    /// Where it listens.
+    pub port: String,
+}
+
+/// What to do: put it there, and delete what is too old.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The release's id.
     pub id: String,
-    /// Whether nobody has looked yet if it is there.
-    pub look: bool,
+    /// What lies there, if somebody has looked.
+    pub stored: Option<Vec<Stored>>,
+    /// What must not go, however old it is.
+    pub keep: BTreeSet<String>,
 }
 
-/// Whether the release is in the bucket. It is looked for in the list, because what refuses a HEAD cannot say why.
-pub async fn observe(aws: &Aws, account: &str, name: &str, id: &str) -> Result<bool> {
+/// The releases of a deployment, the newest first. One is looked for in this list as well, because what refuses a HEAD
+/// cannot say why.
+pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>> {
+    let (bucket, _) = names::bucket(account, &aws.region);
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let request = || {
+            let list = aws.s3.list_objects_v2().bucket(&bucket).prefix(names::releases_prefix(name));
+            list.set_continuation_token(page.clone()).expected_bucket_owner(account).send()
+        };
+        let answer = match call("s3:ListBucket", request).await {
+            Ok(answer) => answer,
+            Err(error) if error.absent() => return Ok(Vec::new()),
+            Err(error) => return Err(explain("cannot look for the releases", &error)),
+        };
+        found.extend(answer.contents.unwrap_or_default().into_iter().filter_map(|object| {
+            let id = names::release_of_key(name, object.key.as_deref()?)?.to_owned();
+            let at = object.last_modified.map_or(0, |time| time.secs());
+            Some(Stored { id, at, size: object.size.unwrap_or_default() })
+        }));
+        page = answer.next_continuation_token;
+        if page.is_none() {
+            break;
+        }
+    }
+    found.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
+    Ok(found)
+}
+
+/// What is noted on a release; nothing if it is not there.
+///
+/// # Errors
+/// What S3 says.
+pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Option<Notes>> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let key = names::release_key(name, id);
-    let request =
-        || aws.s3.list_objects_v2().bucket(&bucket).prefix(&key).max_keys(1).expected_bucket_owner(account).send();
-    match call("s3:ListBucket", request).await {
-        Ok(answer) => Ok(answer.key_count.unwrap_or_default() > 0),
-        Err(error) if error.absent() => Ok(false),
-        Err(error) => Err(explain("cannot look for the release", &error)),
+    let head = || aws.s3.head_object().bucket(&bucket).key(&key).expected_bucket_owner(account).send();
+    // Its answers have no body that could say more than the status does.
+    let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
+    match patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await {
+        Ok(answer) => {
+            let metadata = answer.metadata.unwrap_or_default();
+            let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
+            Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target"), port: note("port") }))
+        }
+        Err(error) if error.status == Some(404) => Ok(None),
+        Err(mut error) => {
+            if error.status == Some(403) && error.code.is_empty() {
+                error.code = "AccessDenied".into();
+            }
+            Err(explain(format!("cannot look at the release {}", short(id)), &error))
+        }
     }
 }
 
-/// It is put there if it is not.
-pub fn diff(id: &str, have: bool) -> Option<Planned<Change>> {
-    (!have).then(|| Planned::create("it is not in the bucket yet", Change { id: id.to_owned(), look: false }))
+/// A note as a header takes it: ASCII, and not too long.
+fn escaped(text: &str) -> String {
+    let mut note = String::new();
+    for character in text.chars() {
+        let more = utf8_percent_encode(character.encode_utf8(&mut [0; 4]), ESCAPED).to_string();
+        if note.len() + more.len() > LONGEST_NOTE {
+            break;
+        }
+        note.push_str(&more);
+    }
+    note
+}
+
+/// A note as it is shown. Whoever may write to the bucket must not write to a terminal.
+fn plain(note: &str) -> String {
+    let text = percent_decode_str(note).decode_utf8_lossy().into_owned();
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+/// It is put there if it is not. `keep`: what is in use, or may be gone back to.
+pub fn diff(id: &str, stored: &[Stored], keep: BTreeSet<String>) -> Option<Planned<Change>> {
+    let change = || Change { id: id.to_owned(), stored: Some(stored.to_vec()), keep };
+    (!holds(stored, id)).then(|| Planned::create("it is not in the bucket yet", change()))
 }
 
 /// To be planned where nobody has looked.
-pub fn unseen(id: &str) -> Planned<Change> {
-    Planned::create("put into the bucket unless it is there", Change { id: id.to_owned(), look: true })
+pub fn unseen(id: &str, keep: BTreeSet<String>) -> Planned<Change> {
+    Planned::create("put into the bucket unless it is there", Change { id: id.to_owned(), stored: None, keep })
+}
+
+fn holds(stored: &[Stored], id: &str) -> bool {
+    stored.iter().any(|release| release.id == id)
+}
+
+/// What goes when another one comes: the oldest, until as many are left as are kept.
+fn surplus(stored: &[Stored], keep: &BTreeSet<String>) -> Vec<String> {
+    let many = (stored.len() + 1).saturating_sub(KEPT);
+    let mut oldest: Vec<&Stored> = stored.iter().filter(|release| !keep.contains(&release.id)).collect();
+    oldest.sort_by_key(|release| (release.at, &release.id));
+    oldest.into_iter().take(many.min(AT_ONCE)).map(|release| release.id.clone()).collect()
 }
 
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
-    if change.look && observe(&context.aws, &context.account, &context.name, &change.id).await? {
+    let stored = match change.stored {
+        Some(stored) => stored,
+        None => observe(&context.aws, &context.account, &context.name).await?,
+    };
+    if holds(&stored, &change.id) {
         return Ok(format!("{} is there already", short(&change.id)));
     }
     let Some(release) = &context.release else {
@@ -60,14 +178,37 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             .next("run the same command again")
     })?;
     let size = body.len();
+    let port = release.port.to_string();
+    let notes = [("by", &context.by), ("what", &release.what), ("target", &release.target), ("port", &port)];
+    let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
+    let notes: std::collections::HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
     let request = || {
         let put = context.aws.s3.put_object().bucket(&bucket).key(&key).expected_bucket_owner(&context.account);
-        let put = put.content_type("application/gzip").body(ByteStream::from(body.clone()));
+        let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
+        let put = put.body(ByteStream::from(body.clone()));
         // A slow line is no fault: the SDK itself notices one on which nothing moves any more.
         put.customize().config_override(aws_sdk_s3::config::Builder::new().timeout_config(unhurried())).send()
     };
     call("s3:PutObject", request).await.map_err(|error| explain("the release cannot be uploaded", &error))?;
-    Ok(format!("{} uploaded ({})", short(&change.id), indicatif::HumanBytes(size as u64)))
+    let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
+    Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
+}
+
+/// Deletes what is too old. What cannot be deleted costs a little, and is no reason to stop: the next one tries again.
+async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
+    let keys: Vec<String> = ids.iter().map(|id| names::release_key(&context.name, id)).collect();
+    match delete(context, bucket, &keys).await {
+        Ok(()) if ids.is_empty() => String::new(),
+        Ok(()) => {
+            let gone: Vec<&str> = ids.iter().map(|id| short(id)).collect();
+            format!("; {} deleted, for more than {KEPT} are not kept", gone.join(", "))
+        }
+        Err(error) => {
+            let why = if error.message.is_empty() { &error.code } else { &error.message };
+            context.tell(Event::Warn(format!("releases that are too old cannot be deleted: {why}")));
+            String::new()
+        }
+    }
 }
 
 fn unhurried() -> TimeoutConfig {
@@ -106,5 +247,46 @@ pub async fn delete(context: &Context, bucket: &str, keys: &[String]) -> Result<
             let message = format!("{}: {}", kept.key().unwrap_or_default(), kept.message().unwrap_or_default());
             Err(ApiError { action: "s3:DeleteObject", code, message, status: Some(400) })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(count: i64) -> Vec<Stored> {
+        (1..=count).rev().map(|number| Stored { id: format!("r{number}"), at: number, size: 1 }).collect()
+    }
+
+    fn keep(ids: &[&str]) -> BTreeSet<String> {
+        ids.iter().map(|&id| id.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_more_than_ten_but_never_what_is_in_use() {
+        assert_eq!(surplus(&stored(9), &keep(&[])), Vec::<String>::new());
+        assert_eq!(surplus(&stored(10), &keep(&[])), ["r1"]);
+        assert_eq!(surplus(&stored(12), &keep(&["r2"])), ["r1", "r3", "r4"]);
+        assert_eq!(surplus(&stored(10), &keep(&["r1", "r2"])), ["r3"]);
+        let all: Vec<String> = stored(10).into_iter().map(|release| release.id).collect();
+        assert_eq!(surplus(&stored(10), &all.into_iter().collect()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_there_is_not_put_there_again_however_many_there_are() {
+        assert_eq!(diff("r1", &stored(30), keep(&[])), None);
+        assert!(diff("r31", &stored(30), keep(&[])).is_some());
+    }
+
+    #[test]
+    fn a_note_goes_through_a_header_and_comes_back() {
+        for text in ["", "plain", "100% naïve → \u{1f980}", "a%41b", "tab\there"] {
+            let note = escaped(text);
+            assert!(note.bytes().all(|byte| (32..127).contains(&byte)), "{note}");
+            assert_eq!(plain(&note), text.replace('\t', " "));
+        }
+        let long = "ü".repeat(500);
+        assert!(escaped(&long).len() <= LONGEST_NOTE && plain(&escaped(&long)).chars().all(|c| c == 'ü'));
+        assert_eq!(plain("%1b[2Jred%0a"), " [2Jred ");
     }
 }

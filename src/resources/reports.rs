@@ -25,6 +25,8 @@ pub struct Report {
     pub release: Option<String>,
     /// The token's version that serves.
     pub token: Option<i64>,
+    /// Until when the token before it is to count as well, in seconds since 1970; only while it does.
+    pub grace_until: Option<i64>,
     /// On the way to what is wanted: `booting`, `credentials`, `fetching`, `token`, `starting`, `healthy`, `failed`.
     pub phase: String,
     /// Whether something serves that has proved itself.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
-use serde::{Deserialize, Serialize};
 
 use super::{Action, Planned, Tags, missing, ours};
 use crate::aws::{ApiError, Aws, call, explain};
@@ -13,6 +12,12 @@ use crate::engine::observe::Foreign;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
 use crate::{names, secret};
+
+mod document;
+mod rotation;
+
+pub use document::Document;
+pub use rotation::{Rotation, rotation};
 
 /// The parameter as it stands; what is in it is nobody's business but the app's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,37 +39,12 @@ pub enum Change {
     /// Set these tags.
     Tag { tags: Tags },
     /// Write the token that was given to this run, with a version above the floor. `stands`: the version that is there;
-    /// without one it is made, with its tags.
-    Write { stands: Option<i64>, tags: Tags, floor: i64 },
+    /// without one it is made, with its tags. `grace`: how long the token before it counts as well.
+    Write { stands: Option<i64>, tags: Tags, floor: i64, grace: Duration },
+    /// Write what stands without the token before it, with a version above the floor.
+    End { floor: i64 },
     /// Remove it.
     Delete,
-}
-
-/// What the parameter holds.
-#[derive(Serialize, Deserialize)]
-pub struct Document {
-    /// The token that counts.
-    pub current: String,
-    /// The one before, while it still counts.
-    #[serde(default)]
-    pub previous: Option<String>,
-    /// Until when, in seconds since 1970.
-    #[serde(default)]
-    pub previous_until: Option<i64>,
-}
-
-impl Document {
-    /// A token alone.
-    pub fn of(token: String) -> Self {
-        Self { current: token, previous: None, previous_until: None }
-    }
-
-    /// SSM refuses `{{`, which it takes for a reference to another parameter; JSON can say it otherwise.
-    fn to_json(&self) -> Result<String> {
-        let text = serde_json::to_string(self)
-            .map_err(|error| Failure::failed("the token cannot be written").because(error.to_string()))?;
-        Ok(text.replace("{{", "{\\u007b"))
-    }
 }
 
 /// Looks at the parameter and at whose it is.
@@ -108,8 +88,11 @@ pub async fn version(aws: &Aws, name: &str) -> Result<Option<i64>, ApiError> {
 /// # Errors
 /// What SSM says.
 pub async fn peek(aws: &Aws, name: &str) -> Result<Option<(Option<Document>, i64)>> {
-    let parameter = names::token_parameter(name);
-    let request = || aws.ssm.get_parameter().name(&parameter).with_decryption(true).send();
+    get(aws, &names::token_parameter(name)).await
+}
+
+async fn get(aws: &Aws, parameter: &str) -> Result<Option<(Option<Document>, i64)>> {
+    let request = || aws.ssm.get_parameter().name(parameter).with_decryption(true).send();
     let found = match call("ssm:GetParameter", request).await {
         Ok(answer) => answer.parameter,
         Err(error) if error.absent() => None,
@@ -127,12 +110,15 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
     match peek(aws, name).await? {
         None => Ok(None),
         Some((Some(document), version)) => Ok(Some((document, version))),
-        Some((None, _)) => {
-            let parameter = names::token_parameter(name);
-            Err(Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
-                .next(format!("set the token anew: {}", command("set-token"))))
-        }
+        Some((None, _)) => Err(unreadable(name)),
     }
+}
+
+/// The parameter does not hold what devopsctl writes.
+pub fn unreadable(name: &str) -> Failure {
+    let parameter = names::token_parameter(name);
+    Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
+        .next(format!("set the token anew: {}", command("set-token")))
 }
 
 /// Writes a new document and returns its version.
@@ -230,15 +216,6 @@ pub fn diff(tags: &Tags, have: Option<&State>, floor: i64) -> Option<Planned<Cha
     }
 }
 
-/// What is to be done so that another one stands.
-pub fn rotation(tags: &Tags, have: Option<&State>, floor: i64) -> Planned<Change> {
-    let change = Change::Write { stands: have.map(|have| have.version), tags: tags.clone(), floor };
-    match have {
-        None => Planned::create("no token is set", change),
-        Some(_) => Planned::new(Action::Update, vec!["another one is to be used".into()], change),
-    }
-}
-
 /// What is to be done so that none stands.
 pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
     have.map(|_| Planned::delete(Change::Delete))
@@ -273,13 +250,23 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
             Ok("tagged".into())
         }
-        Change::Write { stands, tags, floor } => {
+        Change::Write { stands, tags, floor, grace } if !grace.is_zero() => {
+            let version = rotation::replace(context, &tags, (stands, floor), grace).await?;
+            context.set_token(version);
+            Ok(format!("stored as version {version}"))
+        }
+        Change::Write { stands, tags, floor, .. } => {
             let document = Document::of(context.fresh()?);
             let version = write(context, &document, &tags, stands).await.map_err(|error| cannot_be_written(&error))?;
             let version = above(context, &document, version, floor).await;
             let version = version.map_err(|error| cannot_be_written(&error))?;
             context.set_token(version);
             Ok(format!("stored as version {version}"))
+        }
+        Change::End { floor } => {
+            let version = rotation::end(context, floor).await?;
+            context.set_token(version);
+            Ok(format!("stored without the one before it, as version {version}"))
         }
         Change::Delete => {
             let parameter = names::token_parameter(&context.name);
@@ -300,14 +287,6 @@ fn to_ssm(tags: &Tags) -> Vec<Tag> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn braces_reach_the_other_side() {
-        let text = Document::of("a{{{b}}".into()).to_json().unwrap();
-        assert!(!text.contains("{{"), "{text}");
-        let back: Document = serde_json::from_str(&text).unwrap();
-        assert_eq!(back.current, "a{{{b}}");
-    }
 
     #[test]
     fn a_token_that_is_there_is_kept() {

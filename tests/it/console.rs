@@ -10,7 +10,7 @@ use crate::http::runtime;
 use crate::project::Project;
 
 /// The running sandbox's address and keys.
-fn file(project: &Project) -> String {
+pub fn file(project: &Project) -> String {
     fs::read_to_string(project.state().join("devopsctl/sandbox/sandbox.json")).unwrap()
 }
 
@@ -27,8 +27,17 @@ pub fn fault(project: &Project, call: &str) {
 
 /// Asks the emulator past AWS's own calls; its answer.
 pub fn control(project: &Project, call: &str) -> String {
+    front(project, &format!("emulator/{call}"))
+}
+
+/// Has each call of a command take so many milliseconds more.
+pub fn far_away(project: &Project, milliseconds: u32) {
+    front(project, &format!("latency/{milliseconds}"));
+}
+
+fn front(project: &Project, call: &str) -> String {
     let handle: Value = serde_json::from_str(&file(project)).unwrap();
-    let url = format!("{}/_devopsctl/emulator/{call}", handle["endpoint"].as_str().unwrap());
+    let url = format!("{}/_devopsctl/{call}", handle["endpoint"].as_str().unwrap());
     runtime().block_on(async {
         let secret = handle["control"].as_str().unwrap();
         let answer = crate::http::client().get(url).header("x-devopsctl-sandbox", secret).send().await.unwrap();

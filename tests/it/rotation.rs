@@ -31,13 +31,13 @@ struct Load {
 }
 
 /// One HTTP/1.1 connection: no pool that would hide a retry.
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
-    used: bool,
+    pub used: bool,
 }
 
 /// What an exchange came to.
-enum Exchange {
+pub enum Exchange {
     /// Status, and whether the connection stays open.
     Answer(u16, bool),
     /// The connection was closed before a byte of the answer came.
@@ -46,13 +46,13 @@ enum Exchange {
 }
 
 impl Connection {
-    async fn open(address: &str) -> Self {
+    pub async fn open(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, used: false }
     }
 
-    async fn ask(&mut self, path: &str, token: &str, close: bool) -> Exchange {
+    pub async fn ask(&mut self, path: &str, token: &str, close: bool) -> Exchange {
         let connection = if close { "Connection: close\r\n" } else { "" };
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Token {token}\r\n{connection}\r\n");
         if self.stream.write_all(request.as_bytes()).await.is_err() {

@@ -5,14 +5,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use devopsctl::aws::{Aws, Settings};
-use devopsctl::sandbox::{Handle, IDLE};
+use devopsctl::sandbox::IDLE;
 use serde_json::Value;
 
-use crate::http::{get, runtime, try_get};
+use crate::http::{get, try_get};
 use crate::project::{Project, install_emulator, until};
 
-pub use crate::console::{aws, control, fault};
+pub use crate::console::{aws, control, far_away, fault, file};
 
 #[test]
 fn only_whom_the_security_group_allows_gets_through() {

@@ -12,12 +12,13 @@ const COLUMNS: [(&str, Evil); 3] =
     [("before", Evil::KillBefore), ("during", Evil::KillDuring), ("after", Evil::KillAfter)];
 
 /// What of it runs always.
-const FEW: [(Scenario, &str); 8] = [
+const FEW: [(Scenario, &str); 9] = [
     (Scenario::Up, "ec2:CreateSecurityGroup"),
     (Scenario::Up, "ec2:RunInstances"),
     (Scenario::Up, "ec2:AllocateAddress"),
     (Scenario::Up, "ssm:PutParameter"),
     (Scenario::SetToken, "ssm:PutParameter"),
+    (Scenario::Grace, "ssm:PutParameter"),
     (Scenario::Replace, "ec2:RunInstances"),
     (Scenario::Down, "ec2:TerminateInstances"),
     (Scenario::Down, "s3:DELETE bucket"),

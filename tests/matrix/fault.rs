@@ -19,12 +19,13 @@ const COLUMNS: [(&str, Evil); 6] = [
 ];
 
 /// What of it runs always.
-const FEW: [(Scenario, &str); 6] = [
+const FEW: [(Scenario, &str); 7] = [
     (Scenario::Up, "ec2:CreateSecurityGroup"),
     (Scenario::Up, "ec2:RunInstances"),
     (Scenario::Up, "ec2:AllocateAddress"),
     (Scenario::Up, "s3:PUT object"),
     (Scenario::SetToken, "ssm:PutParameter"),
+    (Scenario::Grace, "ssm:PutParameter"),
     (Scenario::Down, "ec2:TerminateInstances"),
 ];
 

@@ -18,12 +18,14 @@ pub enum Scenario {
     Replace,
     /// `set-token` for what runs.
     SetToken,
+    /// The same, with some time for the old token.
+    Grace,
     /// `down` of what runs.
     Down,
 }
 
 /// All of them.
-pub const ALL: [Scenario; 4] = [Scenario::Up, Scenario::SetToken, Scenario::Replace, Scenario::Down];
+pub const ALL: [Scenario; 5] = [Scenario::Up, Scenario::SetToken, Scenario::Grace, Scenario::Replace, Scenario::Down];
 /// The token that is set.
 const TOKEN: &str = "a-token-for-the-matrix";
 
@@ -49,6 +51,7 @@ impl Scenario {
             Scenario::Up => "up",
             Scenario::Replace => "replacing up",
             Scenario::SetToken => "set-token",
+            Scenario::Grace => "set-token --grace",
             Scenario::Down => "down",
         }
     }
@@ -58,6 +61,7 @@ impl Scenario {
         match self {
             Scenario::Up | Scenario::Replace => up(NAME),
             Scenario::SetToken => set_token(NAME, TOKEN),
+            Scenario::Grace => Line { words: "set-token --stdin --no-wait --grace 1h", ..set_token(NAME, TOKEN) },
             Scenario::Down => down(NAME),
         }
     }
@@ -96,8 +100,12 @@ impl Scenario {
     pub async fn check(self, account: &Account) -> Outcome {
         let stands = census(&account.aws).await;
         let kind = if self == Scenario::Replace { "t3.small" } else { "t3.micro" };
-        let token = (self == Scenario::SetToken).then_some(TOKEN);
+        let token = matches!(self, Scenario::SetToken | Scenario::Grace).then_some(TOKEN);
         match self {
+            Scenario::Grace => {
+                stands.holds(&[Wanted { name: NAME, kind, token }])?;
+                keeps_the_one_made_up(account).await
+            }
             Scenario::Down => stands.is_empty(),
             _ => stands.holds(&[Wanted { name: NAME, kind, token }]),
         }
@@ -111,6 +119,20 @@ impl Scenario {
         self.check(account).await?;
         Ok(ran.calls)
     }
+}
+
+/// The token that `up` made counts beside the one that was set, for most of an hour yet.
+async fn keeps_the_one_made_up(account: &Account) -> Outcome {
+    let name = format!("/devopsctl/{NAME}/token");
+    let held = account.aws.ssm.get_parameter().name(name).with_decryption(true).send().await.unwrap();
+    let held = held.parameter.and_then(|held| held.value).unwrap_or_default();
+    let held: serde_json::Value = serde_json::from_str(&held).map_err(|error| error.to_string())?;
+    let previous = held["previous"].as_str().map(str::len);
+    let left = held["previous_until"].as_i64().unwrap_or_default() - devopsctl::grace::now();
+    if previous == Some(43) && (3000..=3600).contains(&left) {
+        return Ok(());
+    }
+    Err(format!("the token before has {previous:?} characters and counts {left} seconds"))
 }
 
 /// The command ended with 0.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -11,6 +12,8 @@ use crate::engine::observe::Store;
 use crate::resources::instance::Phase;
 
 const RELEASE: &str = "r1";
+/// What ran before it.
+const BEFORE: &str = "r0";
 const REGION: &str = "eu-central-1";
 
 fn deployment() -> Deployment {
@@ -66,12 +69,16 @@ impl World {
     /// As somebody sees who looks at everything.
     fn looked(mut self) -> Self {
         self.seen.store = Some(self.store.clone());
-        self.seen.contents = self
-            .store
-            .bucket
-            .is_some()
-            .then_some(bucket::Contents { ours: self.store.release, any: self.store.release });
+        self.seen.contents = self.store.bucket.is_some().then_some(bucket::Contents {
+            ours: !self.store.releases.is_empty(),
+            any: !self.store.releases.is_empty(),
+        });
         self
+    }
+
+    /// Whether the release that is wanted is in the bucket.
+    fn uploaded(&self) -> bool {
+        self.store.releases.iter().any(|release| release.id == RELEASE)
     }
 
     /// As `up` leaves it.
@@ -142,16 +149,26 @@ impl World {
                 state.tags.extend(tags);
             }
             Change::Token(token::Change::Tag { tags }) => self.seen.token.as_mut().unwrap().tags.extend(tags),
-            Change::Token(token::Change::Write { stands, tags, floor }) => {
+            Change::Token(token::Change::End { floor }) => {
+                let state = self.seen.token.as_mut().expect("what ends is there");
+                state.version = floor.max(state.version) + 1;
+            }
+            Change::Token(token::Change::Write { stands, tags, floor, .. }) => {
                 assert_eq!(stands, self.seen.token.as_ref().map(|token| token.version));
                 let state = self.seen.token.get_or_insert(token::State { version: 0, tags });
                 state.version = floor.max(state.version) + 1;
             }
             Change::Token(token::Change::Delete) => self.seen.token = None,
             Change::Bucket(change) => self.bucket(change),
-            Change::Release(_) => {
+            Change::Release(change) => {
                 assert!(self.store.bucket.is_some(), "a release needs its bucket");
-                self.store.release = true;
+                for used in history::in_use(&self.seen) {
+                    assert!(
+                        used == change.id || change.keep.contains(&used),
+                        "{used} is in use and must not go: {change:?}"
+                    );
+                }
+                self.store.releases.insert(0, stored(&change.id));
             }
             Change::Instance(change) => self.instance(change),
             Change::Attachment(attachment::Change::Attach) => self.attach(),
@@ -164,9 +181,14 @@ impl World {
             Change::Association(_) => self.associate(),
             Change::Doorbell(change) => {
                 let version = self.seen.token.as_ref().expect("the doorbell needs a token").version;
-                if let Some(release) = change.release {
-                    assert!(self.store.release, "the doorbell names a release that is there");
-                    self.current().tags.insert(names::TAG_RELEASE.to_owned(), release);
+                let named = [&change.release, &change.previous].into_iter().flatten();
+                for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
+                    let there = self.store.releases.iter().any(|stored| stored.id == *release);
+                    assert!(there || release == BEFORE, "the doorbell names a release that is there");
+                }
+                let releases = [(names::TAG_RELEASE, change.release), (names::TAG_PREVIOUS, change.previous)];
+                for (tag, release) in releases.into_iter().filter_map(|(tag, release)| Some((tag, release?))) {
+                    self.current().tags.insert(tag.to_owned(), release);
                 }
                 let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
                 for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
@@ -176,7 +198,7 @@ impl World {
             Change::Ready(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
-                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.store.release);
+                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.uploaded());
             }
             Change::Reports(_) => {
                 assert!(self.seen.instances.is_empty(), "an instance that lives writes reports");
@@ -312,6 +334,22 @@ impl World {
     }
 }
 
+fn stored(id: &str) -> release::Stored {
+    release::Stored { id: id.into(), at: 0, size: 1 }
+}
+
+/// What the instance that counts says of itself: it runs this release.
+fn says(world: &mut World, runs: &str) {
+    let wanted = world.current().tags.get(names::TAG_RELEASE).cloned();
+    let report = reports::Report {
+        release: Some(runs.into()),
+        healthy: true,
+        wanted: reports::Wanted { release: wanted, ..Default::default() },
+        ..Default::default()
+    };
+    world.seen.reports = vec![(world.current().id.clone(), report)];
+}
+
 fn running(id: &str, tags: Tags) -> instance::State {
     instance::State {
         id: id.into(),
@@ -383,7 +421,7 @@ fn ways() -> [Ways; 7] {
             // Deleted and made anew while the instance knows a higher version.
             drop(world.current().tags.insert(names::TAG_TOKEN.into(), "9".into()));
         }],
-        vec![whole, |world| world.store = Store::default(), |world| world.store.release = false, |world| {
+        vec![whole, |world| world.store = Store::default(), |world| world.store.releases.clear(), |world| {
             world.store.bucket.as_mut().unwrap().closed = false
         }],
         vec![
@@ -398,6 +436,16 @@ fn ways() -> [Ways; 7] {
             |world| world.current().metadata = false,
             |world| drop(world.current().tags.insert(names::TAG_SPEC.into(), "another".into())),
             |world| drop(world.current().tags.remove(names::TAG_RELEASE)),
+            // Another release is to run and runs, or is to run and does not.
+            |world| {
+                world.current().tags.insert(names::TAG_RELEASE.into(), BEFORE.into());
+                says(world, BEFORE);
+            },
+            |world| {
+                world.current().tags.insert(names::TAG_RELEASE.into(), "broken".into());
+                world.current().tags.insert(names::TAG_PREVIOUS.into(), BEFORE.into());
+                says(world, BEFORE);
+            },
             |world| drop(world.current().tags.remove(names::TAG_TOKEN)),
             |world| drop(world.current().tags.remove("team")),
             |world| {
@@ -446,16 +494,17 @@ fn what_is_complete_needs_nothing() {
 }
 
 /// Nothing is left to do, everything is there once, and the instance gets its role's credentials.
-fn assert_complete(world: &World, before: &str) {
+fn assert_complete(world: &World, before: &dyn std::fmt::Debug) {
     let deployment = deployment();
     let again = up(&wanted(&deployment), &world.clone().looked().seen);
-    assert!(again.is_empty(), "{:?}\nis still to be done after\n{before}", again.steps);
+    assert!(again.is_empty(), "{:?}\nis still to be done after\n{before:?}", again.steps);
     assert_eq!(world.seen.addresses.len(), 1);
     let alive: Vec<_> = instance::alive(&world.seen.instances).collect();
     assert_eq!(alive.len(), 1, "{alive:?}");
     let token = world.seen.token.as_ref().unwrap().version;
     assert!(token >= 1 && alive[0].tags.get(names::TAG_TOKEN) == Some(&token.to_string()), "{alive:?}");
-    assert!(world.served.contains(&alive[0].id), "the instance has no credentials, after\n{before}");
+    assert!(world.served.contains(&alive[0].id), "the instance has no credentials, after\n{before:?}");
+    assert_ne!(alive[0].tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("broken"), "after\n{before:?}");
 }
 
 #[test]
@@ -464,11 +513,12 @@ fn up_converges_from_every_state_and_then_has_nothing_to_do() {
     let mut count = 0;
     every(&mut |mut world| {
         count += 1;
-        let before = format!("{world:?}");
+        // To be shown only if something is wrong: there are many.
+        let before = world.clone();
         world.run(up(&wanted(&deployment), &world.seen));
         assert_complete(&world, &before);
     });
-    assert_eq!(count, 5 * 3 * 8 * 4 * 4 * 12 * 5);
+    assert_eq!(count, 5 * 3 * 8 * 4 * 4 * 14 * 5);
 }
 
 #[test]
@@ -509,7 +559,7 @@ proptest! {
     fn an_up_that_is_killed_anywhere_is_completed_by_the_next(
         mut world in spoilt(), seed in prop::collection::vec(0..100_usize, 1..20), most in 0..16_usize,
     ) {
-        let (deployment, before) = (deployment(), format!("{world:?}"));
+        let (deployment, before) = (deployment(), world.clone());
         world.run_some(up(&wanted(&deployment), &world.seen), most, &mut order(seed));
         let mut world = world.looked();
         world.run(up(&wanted(&deployment), &world.seen));
@@ -545,14 +595,81 @@ fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
     every(&mut |mut world| {
         let known = world.seen.known_token();
         let version = world.seen.token.as_ref().map_or(0, |token| token.version);
-        world.run(rotation(&Tags::new(), &world.seen, None));
+        world.run(rotation(&Tags::new(), &world.seen, token::Rotation::Replace { grace: Duration::ZERO }));
         let now = world.seen.token.as_ref().unwrap().version;
         assert!(now > version && now > known);
         for state in instance::alive(&world.seen.instances) {
             assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&now.to_string()), "{world:?}");
         }
-        assert_eq!(rotation(&Tags::new(), &world.seen, Some(now)).steps, []);
+        assert_eq!(rotation(&Tags::new(), &world.seen, token::Rotation::Stored(now)).steps, []);
+        world.run(rotation(&Tags::new(), &world.seen, token::Rotation::EndGrace));
+        let ended = world.seen.token.as_ref().unwrap().version;
+        assert!(ended > now);
+        for state in instance::alive(&world.seen.instances) {
+            assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&ended.to_string()), "{world:?}");
+        }
     });
+}
+
+/// Wherever a run is cut off, what is gone back to is what served.
+#[test]
+fn what_served_is_what_is_gone_back_to_and_says_so_once() {
+    let deployment = deployment();
+    for broken in [false, true] {
+        for most in 0..4 {
+            let mut world = World::complete();
+            let wanted_before = if broken { "broken" } else { BEFORE };
+            world.current().tags.insert(names::TAG_RELEASE.into(), wanted_before.into());
+            says(&mut world, BEFORE);
+            world.store.releases = vec![stored(BEFORE)];
+            let mut world = world.looked();
+            world.run_some(up(&wanted(&deployment), &world.seen), most, &mut |ready| ready - 1);
+            let mut world = world.looked();
+            world.run(up(&wanted(&deployment), &world.seen));
+            assert_eq!(world.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(BEFORE));
+            assert_complete(&world, &"another release");
+        }
+    }
+}
+
+#[test]
+fn a_rollback_changes_two_tags_and_a_second_one_goes_forward_again() {
+    let mut world = World::complete();
+    world.current().tags.insert(names::TAG_PREVIOUS.into(), BEFORE.into());
+    world.store.releases.push(stored(BEFORE));
+    says(&mut world, RELEASE);
+    let mut world = world.looked();
+    for (from, to) in [(RELEASE, BEFORE), (BEFORE, RELEASE), (RELEASE, BEFORE)] {
+        assert_eq!(history::History::of(&world.seen).back(), Some(to));
+        let plan = rollback(&world.seen, to);
+        assert_eq!(plan.steps.iter().map(|step| step.kind).collect::<Vec<_>>(), [Kind::Doorbell]);
+        let unchanged = (world.seen.clone(), world.store.clone());
+        world.run(plan);
+        let tags = world.current().tags.clone();
+        assert_eq!(tags.get(names::TAG_RELEASE).map(String::as_str), Some(to));
+        assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(from));
+        let (mut before, store) = unchanged;
+        before.instances[0].tags = tags;
+        assert_eq!((format!("{before:?}"), store), (format!("{:?}", world.seen), world.store.clone()));
+        says(&mut world, to);
+        assert!(rollback(&world.seen, to).is_empty(), "it is there already");
+    }
+}
+
+#[test]
+fn a_replacement_knows_what_its_predecessor_would_have_gone_back_to() {
+    let deployment = deployment();
+    for (runs, previous) in [(RELEASE, "older"), (BEFORE, BEFORE)] {
+        let mut world = World::complete();
+        world.current().tags.insert(names::TAG_RELEASE.into(), runs.into());
+        world.current().tags.insert(names::TAG_PREVIOUS.into(), "older".into());
+        says(&mut world, runs);
+        world.current().tags.insert(names::TAG_SPEC.into(), "another".into());
+        let mut world = world.looked();
+        world.run(up(&wanted(&deployment), &world.seen));
+        assert_eq!(world.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(previous));
+        assert!(up(&wanted(&deployment), &world.looked().seen).is_empty());
+    }
 }
 
 #[test]

@@ -1,0 +1,106 @@
+//! `releases`: what there is to go back to, the newest first.
+
+use std::process::ExitCode;
+
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+
+use super::Session;
+use crate::engine::history::History;
+use crate::engine::observe::{self, Observed};
+use crate::error::Result;
+use crate::resources::release::{self, Notes, Stored, short};
+
+pub(super) async fn run(session: &Session) -> Result<ExitCode> {
+    let found = session.interrupt.or(Found::look(session)).await?;
+    if session.globals.json {
+        let list: Vec<Value> = found.releases.iter().map(|release| release.json(&found.history)).collect();
+        session.ui.result(&json!({"v": 1, "name": session.name(), "releases": list}).to_string());
+    } else if found.releases.is_empty() {
+        session.ui.result(&format!("{} has no releases; to make one: {}", session.name(), session.command("up")));
+    } else {
+        found.lines().iter().for_each(|line| session.ui.result(line));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What there is, and where the instance stands.
+pub(super) struct Found {
+    pub observed: Observed,
+    pub history: History,
+    /// The newest first.
+    pub releases: Vec<Release>,
+}
+
+/// A release with what is noted on it.
+pub(super) struct Release {
+    pub stored: Stored,
+    pub notes: Notes,
+}
+
+impl Found {
+    /// Looks at what runs, at the releases, and at the notes of all of them at once. One that has gone meanwhile is none.
+    pub async fn look(session: &Session) -> Result<Self> {
+        let (aws, name) = (&session.aws, session.name());
+        let observed = observe::running(aws, name).await?;
+        let stored = release::observe(aws, &observed.account, name).await?;
+        let look = stored.into_iter().map(async |stored| {
+            let notes = release::notes(aws, &observed.account, name, &stored.id).await?;
+            Result::Ok(notes.map(|notes| Release { stored, notes }))
+        });
+        let releases = try_join_all(look).await?.into_iter().flatten().collect();
+        Ok(Self { history: History::of(&observed), observed, releases })
+    }
+
+    /// The one of that id.
+    pub fn release(&self, id: &str) -> Option<&Release> {
+        self.releases.iter().find(|release| release.stored.id == id)
+    }
+
+    /// A line for each: id, age, who, what, and what it is just now.
+    pub fn lines(&self) -> Vec<String> {
+        lines(&self.releases, &self.history)
+    }
+}
+
+impl Release {
+    fn json(&self, history: &History) -> Value {
+        let is = |release: &Option<String>| release.as_ref() == Some(&self.stored.id);
+        let (Stored { id, at, size }, Notes { by, what, target, .. }) = (&self.stored, &self.notes);
+        json!({
+            "id": id, "at": at, "size": size, "by": by, "what": what, "target": target,
+            "runs": is(&history.runs), "wanted": is(&history.wanted), "previous": is(&history.previous),
+        })
+    }
+
+    /// Who uploaded it and what it was made from, as far as that is known.
+    pub fn origin(&self) -> String {
+        let known = [&self.notes.by, &self.notes.what].map(String::as_str);
+        known.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ")
+    }
+}
+
+fn lines(releases: &[Release], history: &History) -> Vec<String> {
+    let unknown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let rows: Vec<[String; 5]> = releases
+        .iter()
+        .map(|release| {
+            let marks = [("runs", &history.runs), ("wanted", &history.wanted), ("previous", &history.previous)];
+            let marks = marks.into_iter().filter(|(_, id)| id.as_ref() == Some(&release.stored.id));
+            [
+                short(&release.stored.id).to_owned(),
+                super::status::ago(release.stored.at),
+                unknown(&release.notes.by),
+                unknown(&release.notes.what),
+                marks.map(|(mark, _)| mark).collect::<Vec<_>>().join(", "),
+            ]
+        })
+        .collect();
+    let widths: Vec<usize> =
+        (0..5).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()).collect();
+    let line = |row: &[String; 5]| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, &width)| format!("{text:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
