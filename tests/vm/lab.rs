@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Instant;
-use std::{env, fs};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
-use crate::project::{Project, until};
+use crate::project::Project;
 
 /// The machine of a project.
 pub struct Machine {
@@ -91,6 +91,19 @@ impl Machine {
         let disk = self.folder.join("disk.qcow2");
         let ran = Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(disk).arg(to).status().unwrap();
         assert!(ran.success());
+    }
+}
+
+/// Waits until something is so; looks rarely enough not to take the machine's time from it.
+#[track_caller]
+pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {seconds} seconds");
+        thread::sleep(Duration::from_millis(500));
     }
 }
 

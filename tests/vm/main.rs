@@ -24,8 +24,8 @@ use serde_json::Value;
 
 use console::{aws, fault};
 use http::{get, try_get};
-use lab::{Machine, chapter, source};
-use project::{Project, until};
+use lab::{Machine, chapter, source, until};
+use project::Project;
 use visitor::Visitors;
 
 /// A value in the app's settings: not secret, so it lies on the disk, and whoever searches that must find it.

@@ -3,6 +3,7 @@
 import json
 
 import clock
+import faults
 import settings
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.exceptions import S3ClientError
@@ -23,7 +24,7 @@ class Refused(S3ClientError):
 
 def install():
     """Has S3 be S3."""
-    create, delete = S3Backend.create_bucket, S3Backend.delete_bucket
+    create, delete, get = S3Backend.create_bucket, S3Backend.delete_bucket, S3Backend.get_object
 
     def create_bucket(backend, bucket_name, *args, **kwargs):
         with clock.LOCK:
@@ -49,7 +50,11 @@ def install():
                 clock.after(settings.delay("bucket"), lambda: _resting.discard(bucket_name))
             return deleted
 
-    S3Backend.create_bucket, S3Backend.delete_bucket = create_bucket, delete_bucket
+    def get_object(backend, *args, **kwargs):
+        faults.meet("GetObject", Refused)
+        return get(backend, *args, **kwargs)
+
+    S3Backend.create_bucket, S3Backend.delete_bucket, S3Backend.get_object = create_bucket, delete_bucket, get_object
     FakeBucket.get_permission = get_permission
     for name in ("_bucket_response", "_key_response"):
         setattr(S3Response, name, of_expected_owner(getattr(S3Response, name)))

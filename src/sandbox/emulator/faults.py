@@ -38,18 +38,15 @@ def forget():
         wishes.clear()
 
 
-def meet(call):
-    """Refuses the call if somebody asked for it."""
-    if not _refusals:
-        return
-    action = call._get_action()
+def meet(action, refused=Refusal):
+    """Refuses the action if somebody asked for it, in the way of its service."""
     for refusal in _refusals:
         if refusal["action"] == action:
             refusal["left"] -= 1
             if refusal["left"] <= 0:
                 _refusals.remove(refusal)
             status = int(refusal["status"]) if refusal["status"] else None
-            raise Refusal(refusal["code"], refusal["message"], status)
+            raise refused(refusal["code"], refusal["message"], status)
 
 
 def death():

@@ -33,7 +33,7 @@ def install():
         with clock.LOCK:
             clock.settle()
             try:
-                faults.meet(call)
+                faults.meet(call._get_action())
                 unknown_yet(call)
                 # What the action itself refuses it answers; who may not call it at all is told from here.
                 return call_action(call)
