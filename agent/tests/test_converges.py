@@ -1,0 +1,178 @@
+"""Whatever happens, in whatever order: in the end the machine is what its last tags ask for, or says why it is not.
+
+Here the whole agent runs, in a world without time (see world.py): any sequence of changed tags, of generations that die, of
+agents that are killed in the middle of what they do, of S3, SSM and the metadata service failing, and of releases that
+can't be fetched, do not start or hang. What must hold at every moment is in `World.check`.
+"""
+
+import random
+import shutil
+
+from decide import Target
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from world import BAD, FULL, GOOD, READ_ONLY, RELEASES, world
+
+BAD_NAMES = {release.name: release for release in BAD}
+
+
+def event(name, *arguments):
+    return st.tuples(st.just(name), *arguments)
+
+
+events = st.one_of(
+    event("release", st.sampled_from(GOOD)),
+    event("release", st.sampled_from(BAD)),
+    event("token", st.sampled_from([0, 0, 8, 90]), st.booleans()),
+    event("forged bell", st.integers(1, 99)),
+    event("try", st.integers(0, 3)),
+    event("kill", st.sampled_from(["serving", "starting"])),
+    event("crash", st.integers(0, 12)),
+    event("power failure"),
+    event("trouble", st.sampled_from(["imds", "s3", "ssm"]), st.integers(1, 9)),
+    event("stale", st.integers(1, 3)),
+    event("pace", st.booleans(), st.integers(0, 6)),
+    event("calendar", st.integers(-4000, 4000)),
+    event("run", st.integers(1, 8)),
+    event("run", st.integers(1, 80)),
+)
+
+
+def happens(world, what, *values):
+    if what == "release":
+        world.want(release=values[0].name)
+    elif what == "token":
+        world.new_token(*values)
+    elif what == "forged bell":
+        world.want(token=str(values[0]))
+    elif what == "try":
+        world.want(**{"try": str(values[0])})
+    elif what == "kill":
+        world.kill(*values)
+    elif what == "crash":
+        world.crash_in = values[0]
+    elif what == "power failure":
+        world.power_failure()
+    elif what == "trouble":
+        world.aws.troubles[values[0]] = values[1]
+    elif what == "stale":
+        world.aws.stale = values[0]
+    elif what == "pace":
+        world.pace = values
+    elif what == "calendar":
+        world.clock.ahead += values[0]
+    else:
+        for _ in range(values[0]):
+            world.turn()
+    world.turn()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(events, max_size=25), st.integers(0, 2**32))
+def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_reason(history, seed):
+    random.seed(seed)
+    with world() as it:
+        for what, *values in history:
+            happens(it, what, *values)
+        it.crash_in, it.aws.troubles, it.aws.stale = None, dict.fromkeys(it.aws.troubles, 0), 0
+        if it.aws.versions:
+            it.ring()
+        it.run(20, 0.5)
+        it.run(1500, 10)
+        it.run(30, 0.5)
+        ended_as_asked(it)
+
+
+def ended_as_asked(it):
+    said, wanted, token = it.reporter.last, it.aws.tags.get("release"), len(it.aws.versions)
+    serving = it.agent.state.serving
+    note(f"{RELEASES[wanted].kind if wanted else None} {said}")
+    assert len(it.runner.alive()) == (serving is not None), "nothing is left of what served before"
+    if not wanted:
+        assert said["phase"] == "booting" and said["error"]
+    elif wanted in BAD_NAMES and (token or BAD_NAMES[wanted].fetch):
+        assert said["phase"] == "failed" and BAD_NAMES[wanted].why in said["error"]
+    elif token:
+        assert (said["phase"], said["error"]) == ("healthy", None)
+        assert serving == Target(wanted, token)
+    else:
+        assert said["phase"] == "token" and "ParameterNotFound" in said["error"]
+    if wanted and token and it.agent.state.healthy:
+        assert serving == Target(wanted if wanted not in BAD_NAMES else it.agent.state.healthy, token)
+    if it.served and wanted in BAD_NAMES:
+        assert it.agent.state.healthy in {target.release for target in it.served}
+
+
+def up(it, release=GOOD[0], **token):
+    it.want(release=release.name)
+    it.new_token(**token)
+    it.run(10, 0.2)
+    assert it.reporter.last["phase"] == "healthy"
+    return it
+
+
+def test_a_grace_period_ends_by_itself():
+    with world() as it:
+        up(it)
+        it.new_token(grace=60)
+        it.run(30, 0.2)
+        assert it.agent.state.serving == Target(GOOD[0].name, 2, True)
+        tags = dict(it.aws.tags)
+        it.run(20, 0.2)
+        assert it.agent.state.serving.grace
+        it.run(20, 0.2)
+        assert it.agent.state.serving == Target(GOOD[0].name, 2, False)
+        assert it.aws.tags == tags
+
+
+def test_a_release_that_could_not_be_fetched_for_want_of_space_says_so_and_the_old_one_serves():
+    for release, trouble in (("full", FULL), ("read-only", READ_ONLY)):
+        with world() as it:
+            up(it)
+            it.want(release=next(each.name for each in BAD if each.kind == release))
+            it.run(10, 0.2)
+            said = it.reporter.last
+            assert said["phase"] == "failed" and trouble.strerror in said["error"]
+            assert (said["release"], said["healthy"]) == (GOOD[0].name, True)
+
+
+def test_a_crash_loop_slows_down():
+    """What dies soon after it has become healthy, again and again, is not started each second for ever."""
+    with world() as it:
+        up(it)
+        before = it.runner.starts
+        for _ in range(3000):
+            it.kill("serving")
+            it.turn()
+        assert it.runner.starts - before < 20
+
+
+def test_a_calendar_that_is_put_right_delays_nothing():
+    with world() as it:
+        it.clock.ahead += 36000
+        it.want(release=GOOD[0].name)
+        it.run(5, 0.2)
+        it.clock.ahead -= 36000
+        it.new_token()
+        it.run(70, 0.5)
+        assert it.reporter.last["phase"] == "healthy"
+
+
+def test_a_token_that_stays_behind_its_bell_is_asked_for_less_and_less_often():
+    with world() as it:
+        up(it)
+        before = it.aws.asked
+        it.want(token="7")
+        it.run(120, 0.2)
+        assert it.aws.asked - before < 20
+        assert "the tag devopsctl:token names 7" in it.reporter.last["error"]
+
+
+def test_what_has_gone_from_the_disk_is_fetched_again():
+    with world() as it:
+        up(it)
+        up(it, GOOD[1])
+        shutil.rmtree(it.places.release(GOOD[0].name))
+        it.want(release=GOOD[0].name)
+        it.run(60, 0.5)
+        assert it.reporter.last["phase"] == "healthy"
