@@ -42,7 +42,10 @@ class Fleet:
             if generation.served:
                 self.newest_token = max(self.newest_token, generation.target.token)
             self.learn(generation)
-            if record["role"] == "old":
+            begun = generation.served or generation.lines() or not self.runner.ended(generation)
+            if (
+                record["role"] == "old" or not begun
+            ):  # The agent before this one was killed as it was about to start it.
                 self.old.append(generation)
             else:
                 setattr(self, record["role"], generation)

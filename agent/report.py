@@ -68,6 +68,9 @@ class Reporter:
         self.send, self.clock = send, clock
         self.change = threading.Condition()
         self.newest = self.sent = None
+        self.start()
+
+    def start(self):
         threading.Thread(target=self.run, daemon=True).start()
 
     def say(self, report):

@@ -21,6 +21,7 @@ def event(name, *arguments):
 
 
 events = st.one_of(
+    event("run", st.just(1)),
     event("release", st.sampled_from(GOOD)),
     event("release", st.sampled_from(BAD)),
     event("token", st.sampled_from([0, 0, 8, 90]), st.booleans()),
@@ -30,7 +31,7 @@ events = st.one_of(
     event("crash", st.integers(0, 12)),
     event("power failure"),
     event("trouble", st.sampled_from(["imds", "s3", "ssm"]), st.integers(1, 9)),
-    event("stale", st.integers(1, 3)),
+    event("an old token", st.integers(1, 9)),
     event("pace", st.booleans(), st.integers(0, 6)),
     event("calendar", st.integers(-4000, 4000)),
     event("run", st.integers(1, 8)),
@@ -55,8 +56,9 @@ def happens(world, what, *values):
         world.power_failure()
     elif what == "trouble":
         world.aws.troubles[values[0]] = values[1]
-    elif what == "stale":
+    elif what == "an old token":
         world.aws.stale = values[0]
+        world.want(token="99")
     elif what == "pace":
         world.pace = values
     elif what == "calendar":
@@ -67,8 +69,8 @@ def happens(world, what, *values):
     world.turn()
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(events, max_size=25), st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+@given(st.lists(events, min_size=12, max_size=25), st.integers(0, 2**32))
 def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_reason(history, seed):
     random.seed(seed)
     with world() as it:
@@ -77,9 +79,11 @@ def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_
         it.crash_in, it.aws.troubles, it.aws.stale = None, dict.fromkeys(it.aws.troubles, 0), 0
         if it.aws.versions:
             it.ring()
-        it.run(20, 0.5)
+        it.want(**{"try": "the last one"})
+        it.run(100, 0.5)
+        ended_as_asked(it)
         it.run(1500, 10)
-        it.run(30, 0.5)
+        it.run(50, 0.5)
         ended_as_asked(it)
 
 
@@ -87,7 +91,7 @@ def ended_as_asked(it):
     said, wanted, token = it.reporter.last, it.aws.tags.get("release"), len(it.aws.versions)
     serving = it.agent.state.serving
     note(f"{RELEASES[wanted].kind if wanted else None} {said}")
-    assert len(it.runner.alive()) == (serving is not None), "nothing is left of what served before"
+    assert not any(each.served for each in it.agent.fleet.old), "what served before is gone"
     if not wanted:
         assert said["phase"] == "booting" and said["error"]
     elif wanted in BAD_NAMES and (token or BAD_NAMES[wanted].fetch):
@@ -97,10 +101,8 @@ def ended_as_asked(it):
         assert serving == Target(wanted, token)
     else:
         assert said["phase"] == "token" and "ParameterNotFound" in said["error"]
-    if wanted and token and it.agent.state.healthy:
-        assert serving == Target(wanted if wanted not in BAD_NAMES else it.agent.state.healthy, token)
-    if it.served and wanted in BAD_NAMES:
-        assert it.agent.state.healthy in {target.release for target in it.served}
+    if wanted in BAD_NAMES and token and it.healthy:
+        assert serving == Target(it.healthy, token)
 
 
 def up(it, release=GOOD[0], **token):
@@ -109,6 +111,33 @@ def up(it, release=GOOD[0], **token):
     it.run(10, 0.2)
     assert it.reporter.last["phase"] == "healthy"
     return it
+
+
+def test_wherever_an_agent_is_killed_the_next_one_goes_on():
+    """At each point of a new token's and of a new release's way; then what served last is what a broken one falls back to."""
+    crashed, point = True, 0
+    while crashed:
+        with world() as it:
+            up(it)
+            it.stride, it.crash_in = 0.5, point
+            it.new_token()
+            until(it, lambda: it.agent.state.serving == Target(GOOD[0].name, 2))
+            it.want(release=GOOD[1].name)
+            until(it, lambda: it.agent.state.serving == Target(GOOD[1].name, 2))
+            crashed, it.crash_in = it.crash_in is None, None
+            it.want(release=BAD[0].name)
+            until(it, lambda: it.reporter.last and it.reporter.last["phase"] == "failed")
+            assert it.agent.state.serving == Target(GOOD[1].name, 2)
+        point += 1
+    assert point > 20, "or nothing of this was shown"
+
+
+def until(it, condition):
+    """Soon: no retry has to be waited for."""
+    end = it.clock.now + 12
+    while not condition():
+        assert it.clock.now < end, it.reporter.last
+        it.turn()
 
 
 def test_a_grace_period_ends_by_itself():

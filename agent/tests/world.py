@@ -15,12 +15,12 @@ import shutil
 import tempfile
 from unittest import mock
 
-import agent
 import report
 import tasks
 from machine import pack
 from places import Places, write_json
 
+import agent
 import aws
 
 TIMEOUT = 30  # health.timeout of every release
@@ -58,7 +58,7 @@ class Release:
             "port": 80,
             "health": {"path": "/", "timeout": TIMEOUT},
             "token": {"env": "APP_SECRET_TOKEN"},
-            "env": {"PASSWORD": PASSWORD, "KIND": kind},
+            "env": {"PASSWORD": PASSWORD},
         }
         self.archive = pack({"manifest.json": json.dumps(manifest).encode(), "app/app.py": kind.encode()})
         self.name = hashlib.sha256(self.archive).hexdigest()
@@ -211,7 +211,7 @@ class Aws:
         self.versions = []  # (value of the parameter), the first is version 1
         self.troubles = {"imds": 0, "s3": 0, "ssm": 0}  # How many calls still fail.
         self.asked = 0  # How often SSM was.
-        self.stale = 0  # How many answers of SSM still are the one before.
+        self.stale = 0  # How many answers of SSM still are the very first one.
 
     def fails(self, service):
         if self.troubles[service]:
@@ -235,7 +235,7 @@ class Aws:
         version = len(self.versions)
         if self.stale:
             self.stale -= 1
-            version -= version > 1 and self.world.knows_a_token()
+            version = min(version, 1) if self.world.knows_a_token() else version
         if not version:
             raise aws.AwsError("ParameterNotFound", "ssm:GetParameter was refused: ParameterNotFound", 400)
         return {"Parameter": {"Version": version, "Value": self.versions[version - 1]}}
@@ -277,8 +277,10 @@ class World:
         self.crash_in = None
         self.turns = 0
         self.pace = True, 0  # Whether what is done in threads is done at once, and how many turns later that is known.
+        self.healthy = None  # The release that served last.
         self.served = []  # Every target that ever served, in order.
         self.up = False  # Whether something serves, and so must go on doing.
+        self.wanted = [None, None]  # What the agents last heard that is wanted.
         self.born()
 
     # The agent's life
@@ -355,7 +357,9 @@ class World:
     # What must hold at any moment
 
     def check(self):
-        fleet = self.agent.fleet
+        fleet, wanted = self.agent.fleet, self.agent.state.wanted.release
+        if wanted != self.wanted[-1]:
+            self.wanted.append(wanted)
         alive = self.runner.alive()
         assert set(alive) <= {each.number for each in (fleet.serving, fleet.starting, *fleet.old) if each}, "left over"
         undisturbed = {number: process for number, process in alive.items() if not process.told}
@@ -364,7 +368,11 @@ class World:
         if fleet.serving and (not self.served or self.served[-1] != fleet.serving.target):
             target = fleet.serving.target
             assert all(target.token >= each.token for each in self.served), "a token that was taken back"
+            assert target.release in (self.healthy, *self.wanted[-2:]), (
+                "nobody wants it, and something newer was healthy"
+            )
             self.served.append(target)
+            self.healthy = target.release
         serves = any(process.listens for process in undisturbed.values())
         assert serves or not self.up, "what served has gone, and nobody ended it"
         self.up = serves
@@ -398,6 +406,7 @@ class World:
         self.runner.processes.clear()
         shutil.rmtree(self.places.run)
         self.survive(self.born)
+        self.healthy = self.agent.state.healthy  # What there was time to write down.
 
 
 @contextlib.contextmanager
