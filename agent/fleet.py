@@ -171,14 +171,17 @@ class Fleet:
         decide.failed(self.state, step, self.mask(error), self.mask(tail), self.clock.monotonic(), **waiting)
 
     def look_at_old(self, generation):
-        if self.runner.ended(generation) and not self.runner.members(generation):
+        ended = self.runner.ended(generation)
+        members = set(self.runner.members(generation))
+        if ended and not members:
             self.old.remove(generation)
             generation.forget()
             self.remember()
             return
         now = self.clock.monotonic()
         stubborn = generation.served and now > generation.since + DEAF_SECONDS and self.runner.listens(generation)
-        if stubborn or now > generation.until:
+        idle = ended and not members & generation.workers()  # What the app has started itself answers nobody.
+        if stubborn or idle or now > generation.until:
             self.runner.kill(generation)
 
     def releases(self):

@@ -69,7 +69,7 @@ def happens(world, what, *values):
     world.turn()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(events, min_size=12, max_size=25), st.integers(0, 2**32))
 def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_reason(history, seed):
     random.seed(seed)
