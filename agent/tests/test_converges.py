@@ -80,6 +80,7 @@ def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_
         if it.aws.versions:
             it.ring()
         it.want(**{"try": "the last one"})
+        it.clock.ahead += 1e6  # Grace periods are over; the last one of them must not end just as we look.
         it.run(100, 0.5)
         ended_as_asked(it)
         it.run(1500, 10)
@@ -205,3 +206,39 @@ def test_what_has_gone_from_the_disk_is_fetched_again():
         it.want(release=GOOD[0].name)
         it.run(60, 0.5)
         assert it.reporter.last["phase"] == "healthy"
+
+
+def test_a_changed_tag_tries_again_at_once():
+    with world() as it:
+        up(it)
+        it.want(release=BAD[0].name)
+        it.run(2000, 5)
+        before = it.runner.starts
+        while it.runner.starts == before:
+            it.turn()
+        it.run(30, 0.5)
+        starts = it.runner.starts
+        assert starts == before + 1, "by now it is tried every few minutes"
+        it.want(**{"try": "2"})
+        it.run(5, 0.5)
+        assert it.runner.starts == starts + 1
+
+
+def test_a_token_that_was_taken_back_never_serves_again():
+    """SSM shows an old parameter again; the agent is another one by now, and nothing runs that it could learn from."""
+    with world() as it:
+        up(it)
+        it.new_token()
+        it.run(10, 0.2)
+        it.kill("serving")
+        it.run(1, 0.2)
+        it.kill("starting")
+        it.runner.processes.clear()
+        it.born()
+        it.aws.stale = 3
+        it.want(token="99")
+        until(it, lambda: it.aws.stale == 0)
+        it.ring()
+        it.run(60, 0.5)
+        assert it.reporter.last["phase"] == "healthy"
+        assert [target.token for target in it.served] == sorted(target.token for target in it.served)

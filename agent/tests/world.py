@@ -235,7 +235,7 @@ class Aws:
         version = len(self.versions)
         if self.stale:
             self.stale -= 1
-            version = min(version, 1) if self.world.knows_a_token() else version
+            version = min(version, 1) if self.world.knows else version
         if not version:
             raise aws.AwsError("ParameterNotFound", "ssm:GetParameter was refused: ParameterNotFound", 400)
         return {"Parameter": {"Version": version, "Value": self.versions[version - 1]}}
@@ -279,6 +279,7 @@ class World:
         self.pace = True, 0  # Whether what is done in threads is done at once, and how many turns later that is known.
         self.healthy = None  # The release that served last.
         self.served = []  # Every target that ever served, in order.
+        self.knows = False  # Whether the machine must know which token it had last; a power failure takes that away.
         self.up = False  # Whether something serves, and so must go on doing.
         self.wanted = [None, None]  # What the agents last heard that is wanted.
         self.born()
@@ -328,9 +329,6 @@ class World:
         else:
             self.pending.append((self.turns + turns, lambda: (run(), inbox.messages.extend(then))))
 
-    def knows_a_token(self):
-        return bool(self.agent and (self.agent.state.token or self.agent.fleet.newest_token))
-
     # Time
 
     def turn(self):
@@ -372,6 +370,7 @@ class World:
                 "nobody wants it, and something newer was healthy"
             )
             self.served.append(target)
+            self.knows = True
             self.healthy = target.release
         serves = any(process.listens for process in undisturbed.values())
         assert serves or not self.up, "what served has gone, and nobody ended it"
@@ -402,7 +401,7 @@ class World:
                 self.up = False
 
     def power_failure(self):
-        self.up = False
+        self.up = self.knows = False
         self.runner.processes.clear()
         shutil.rmtree(self.places.run)
         self.survive(self.born)
