@@ -4,9 +4,11 @@ A loop that never waits for anybody: it hears what has happened, looks at its ge
 begins it, and tells. What takes time (the network, compiling) is done in threads, which put their result in the inbox.
 """
 
+import errno
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,7 +20,7 @@ from bootstrap import BadRelease
 from decide import State, Wanted
 from fleet import Fleet
 from places import Places, read_json, write_json
-from report import Reporter, mask
+from report import Reporter
 
 from aws import Aws, AwsError, Metadata, since_boot
 
@@ -27,33 +29,37 @@ STOP_SECONDS = 10  # What requests may take to end when the machine stops.
 
 
 class Agent:
-    def __init__(self, places, metadata, runner):
-        self.places, self.metadata, self.runner = places, metadata, runner
-        self.aws = Aws(metadata)
+    """`clock` is the module `time`, or what stands for it in a test."""
+
+    def __init__(self, places, aws, runner, clock=time):
+        self.places, self.aws, self.metadata, self.runner, self.clock = places, aws, aws.metadata, runner, clock
         self.inbox = queue.SimpleQueue()
         self.kept = read_json(places.state, {})
         self.state = State(ready=tasks.on_disk(places), healthy=self.kept.get("healthy"))
-        self.fleet = Fleet(places, runner, self.state)
+        self.fleet = Fleet(places, runner, self.state, clock)
         self.renewal = renewal.Renewal(self)
         self.said, self.said_at = None, 0.0
         self.leaving = False
 
     def run(self):
         self.fleet.adopt()
-        self.reporter = Reporter(self.send_report)
+        self.reporter = Reporter(self.send_report, self.clock)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.in_thread(self.watch_tags)
         while not self.leaving:
-            self.hear()
-            self.fleet.look()
-            self.keep()
-            for step in decide.decide(self.state, time.time()):
-                self.begin(step)
-            self.tell()
-            self.renewal.consider()
-            self.runner.tidy()
+            self.turn()
         if not self.runner.outlived:
             self.fleet.end(STOP_SECONDS)
+
+    def turn(self):
+        self.hear()
+        self.fleet.look()
+        self.keep()
+        for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
+            self.begin(step)
+        self.tell()
+        self.renewal.consider()
+        self.runner.tidy()
 
     def in_thread(self, work, *args):
         threading.Thread(target=work, args=args, daemon=True).start()
@@ -79,12 +85,15 @@ class Agent:
         """Each second, for ever. The metadata service may be away for a while: then nothing new is wanted."""
         while True:
             try:
-                release, token, attempt = map(self.metadata.tag, ("release", "token", "try"))
-                number = int(token) if token and token.isdigit() else None
-                self.inbox.put((decide.want, self.state, Wanted(release, number, attempt)))
-            except AwsError as problem:
+                self.read_tags()
+            except Exception as problem:  # noqa: BLE001 (an agent that hears nothing any more must not live on)
                 print(f"agent: can't read the tags: {problem}", flush=True)
-            time.sleep(1)
+            self.clock.sleep(1)
+
+    def read_tags(self):
+        release, token, attempt = map(self.metadata.tag, ("release", "token", "try"))
+        number = int(token) if token and token.isdigit() else None
+        self.inbox.put((decide.want, self.state, Wanted(release, number, attempt)))
 
     # What is done about it
 
@@ -93,7 +102,8 @@ class Agent:
         if kind == "start":
             try:
                 self.fleet.start(*args, self.state.token)
-            except (OSError, ValueError, KeyError) as problem:
+            except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
+                self.state.ready &= tasks.on_disk(self.places)  # What has gone from there is fetched again.
                 self.failed(step, problem)
         elif kind == "abort":
             self.fleet.abort()
@@ -113,34 +123,39 @@ class Agent:
         return tasks.read_token(self.aws, self.name())
 
     def do_prepare(self, release):
-        tasks.prepare(self.aws, self.name(), release, self.places, lambda: release in decide.candidates(self.state))
+        def wanted():
+            return release in decide.candidates(self.state)
+
+        tasks.prepare(self.aws, self.name(), release, self.places, wanted, self.clock)
 
     def done(self, step, result):
         self.state.under_way.discard(step)
-        self.state.failures.pop(step, None)
-        if step[0] == "prepare":
-            self.state.ready.add(step[1])
-        else:
+        if step == decide.TOKEN:
             self.got_token(result)
+        else:
+            self.state.failures.pop(step, None)
+            self.state.ready.add(step[1])
 
     def got_token(self, token):
         """Never one older than what is known or serves already: nobody may bring a revoked token back."""
-        known = max([each.version for each in (self.state.token,) if each] + [self.fleet.newest_token()])
+        known = max(self.state.token.version if self.state.token else 0, self.fleet.newest_token)
         bell = self.state.wanted.token or 0
         if token.version < known:
             error = f"SSM has version {token.version} of the token, older than version {known}, which is known here"
-            decide.failed(self.state, decide.TOKEN, error, now=time.time(), least=1, most=60)
+            decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=1, most=60)
             return
         self.state.token = token
         self.fleet.secrets.update(filter(None, (token.current, token.previous)))
         if token.version < bell:
             error = f"SSM has version {token.version} of the token, the tag devopsctl:token names {bell}"
-            decide.failed(self.state, decide.TOKEN, error, now=time.time(), least=0.3, most=30)
+            decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=0.3, most=30)
+        else:
+            self.state.failures.pop(decide.TOKEN, None)
 
     def failed(self, step, problem):
         self.state.under_way.discard(step)
-        error = decide.one_line(str(problem) or type(problem).__name__)
-        print(f"agent: {step[0]}: {self.mask(error)}", flush=True)
+        error = decide.one_line(self.fleet.mask(in_words(problem)))
+        print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
         if step == decide.TOKEN:
             missing = getattr(problem, "code", "") == "ParameterNotFound"
@@ -148,7 +163,7 @@ class Agent:
         else:
             least, most = 15, 300
         permanent = isinstance(problem, BadRelease)
-        decide.failed(self.state, step, error, "", time.time(), least, most, permanent)
+        decide.failed(self.state, step, error, "", self.clock.monotonic(), least, most, permanent)
 
     def keep(self):
         """What must survive a reboot, and what need not stay."""
@@ -156,18 +171,21 @@ class Agent:
         if release == before:
             return
         self.kept = {"agent": release, **self.kept, "healthy": release, "previous": before}
-        write_json(self.places.state, self.kept)
+        self.store()
         keep = {*self.kept.values(), self.state.wanted.release, *self.fleet.releases()}
         self.state.ready -= tasks.prune(self.places, keep)
         self.in_thread(tasks.sweep, self.places)
 
+    def store(self):
+        try:
+            write_json(self.places.state, self.kept)
+        except OSError as problem:
+            print(f"agent: can't write down what must survive a reboot: {problem}", flush=True)
+
     # What is said about it
 
-    def mask(self, text):
-        return mask(text, self.fleet.secrets)
-
     def tell(self):
-        phase, error, tail = decide.describe(self.state, time.time())
+        phase, error, tail = decide.describe(self.state, self.clock.time())
         wanted, serving, token = self.state.wanted, self.state.serving, self.state.token
         both = serving and serving.grace and token and token.version == serving.token
         report = {
@@ -178,10 +196,10 @@ class Agent:
             "grace_until": int(token.previous_until) if both else None,
             "phase": phase,
             "healthy": serving is not None,
-            "error": error and self.mask(self.places.shorten(error)),
-            "log_tail": self.mask(self.places.shorten(tail)),
+            "error": error and self.fleet.mask(self.places.shorten(error)),
+            "log_tail": self.fleet.mask(self.places.shorten(tail)),
         }
-        now = time.monotonic()
+        now = self.clock.monotonic()
         if report != self.said:
             self.said, self.said_at = report, now
         if phase in ("healthy", "failed") or now - self.said_at >= PATIENCE:
@@ -198,6 +216,13 @@ class Agent:
         return name
 
 
+def in_words(problem):
+    """What went wrong, for a person."""
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {problem}"
+    return str(problem) or type(problem).__name__
+
+
 def make():
     since_boot()
     os.umask(0o022)
@@ -208,7 +233,7 @@ def make():
         from runner_process import ProcessRunner as Runner
     else:
         from runner_systemd import SystemdRunner as Runner
-    return Agent(places, Metadata(), Runner(places))
+    return Agent(places, Aws(Metadata()), Runner(places))
 
 
 def main():

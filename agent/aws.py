@@ -3,8 +3,8 @@
 Stands at the top of the user-data, which EC2 limits to 16 KB; bootstrap.py follows it.
 """
 
-import calendar
 import email.utils
+import errno
 import hashlib
 import hmac
 import http.client
@@ -12,6 +12,8 @@ import json
 import os
 import random
 import re
+import socket
+import threading
 import time
 import urllib.parse
 
@@ -45,7 +47,13 @@ def send(method, url, headers, body=b"", seconds=5, into=None):
     parts = urllib.parse.urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=min(seconds, 10))
+    alarm = None
     try:
+        connection.connect()
+        # A peer that trickles keeps each single read from timing out.
+        alarm = threading.Timer(seconds, socket.socket.shutdown, (connection.sock, socket.SHUT_RDWR))
+        alarm.daemon = True
+        alarm.start()
         connection.request(method, parts.path, body, headers)
         answer, text = connection.getresponse(), b""
         while True:
@@ -59,8 +67,12 @@ def send(method, url, headers, body=b"", seconds=5, into=None):
             else:
                 text += chunk
     except (http.client.HTTPException, OSError) as error:
+        if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            raise  # The disk's fault.
         raise AwsError("Network", f"{parts.netloc}: {error or type(error).__name__}") from error
     finally:
+        if alarm:
+            alarm.cancel()
         connection.close()
 
 
@@ -76,7 +88,10 @@ class Metadata:
         for _ in range(2):
             if not self.session:
                 ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
-                self.session = send("PUT", self.base + "api/token", ttl, seconds=2)[2].decode()
+                status, _, text = send("PUT", self.base + "api/token", ttl, seconds=2)
+                if status != 200:
+                    break
+                self.session = text.decode()
             status, _, text = send("GET", self.base + path, {"X-aws-ec2-metadata-token": self.session}, seconds=2)
             if status in (200, 404):
                 return text.decode() if status == 200 else None
@@ -125,22 +140,27 @@ class Aws:
 
     def __init__(self, metadata):
         self.metadata, self.held, self.until = metadata, None, 0
+        self.skew = 0  # Seconds by which AWS's clock is ahead of ours.
 
     def credentials(self):
-        """Asked anew every few minutes, so long before they end."""
-        if time.time() > self.until:
-            place = "meta-data/iam/security-credentials/"
-            role = self.metadata.get(place)
-            found = json.loads(role and self.metadata.get(place + role.strip()) or "{}")
-            if "AccessKeyId" not in found:
-                raise AwsError("NoCredentials", "the instance has no role (yet)", 404)
-            ends = calendar.timegm(time.strptime(found["Expiration"], "%Y-%m-%dT%H:%M:%SZ"))
-            self.held, self.until = found, min(ends - 300, time.time() + 300)
+        """Asked anew each minute: new ones are there five minutes before the old ones end, whatever our clock says."""
+        if not self.held or time.monotonic() > self.until:
+            try:
+                place = "meta-data/iam/security-credentials/"
+                role = self.metadata.get(place)
+                found = json.loads(role and self.metadata.get(place + role.strip()) or "{}")
+                if "AccessKeyId" not in found:
+                    raise AwsError("NoCredentials", "the instance has no role (yet)", 404)
+                self.held, self.until = found, time.monotonic() + 60
+            except (AwsError, ValueError):
+                if not self.held:
+                    raise
         return self.held
 
     def call(self, what, service, method, url, headers, body=b"", **sending):
         region = self.metadata.identity()["region"]
-        headers = sign(self.credentials(), service, region, method, url, headers, body)
+        now = time.time() + self.skew
+        headers = sign(self.credentials(), service, region, method, url, headers, body, now)
         status, answer, text = send(method, url, headers, body, **sending)
         if status < 300:
             return text
@@ -149,7 +169,8 @@ class Aws:
         said = re.search(r'(?i:"message"\s*:\s*"|<message>)([^"<]*)', text)
         code, said = code[1] if code else f"Http{status}", said[1] if said else ""
         date = email.utils.parsedate_tz(answer["Date"] or "")
-        fast = (time.time() - email.utils.mktime_tz(date)) / 60 if date else 0
+        self.skew = email.utils.mktime_tz(date) - time.time() if date else 0  # The next call is signed with it.
+        fast = -self.skew / 60
         if abs(fast) > 4:
             said += f" (this machine's clock is {abs(fast):.0f} minutes {'fast' if fast > 0 else 'slow'})"
         raise AwsError(code, f"{what} was refused: {code}: {said}", status)

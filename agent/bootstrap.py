@@ -39,19 +39,23 @@ def fetch(aws, name, release, folder):
         return place
     archive, aside = place + ".tar.gz", place + ".new"
     os.makedirs(folder, exist_ok=True)
-    aws.download(f"{name}/releases/{release}.tar.gz", archive)
-    digest = hashlib.sha256()
-    with open(archive, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    if digest.hexdigest() != release:
-        raise BadRelease(f"what S3 holds as release {release[:12]} has another sha256, {digest.hexdigest()[:12]}")
     shutil.rmtree(aside, ignore_errors=True)
-    unpack(archive, aside)
-    os.remove(archive)
-    if "DEVOPSCTL_ROOT" not in os.environ:
-        os.sync()  # A power failure must not leave a release that only looks whole.
-    os.rename(aside, place)
+    try:
+        aws.download(f"{name}/releases/{release}.tar.gz", archive)
+        digest = hashlib.sha256()
+        with open(archive, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+        if digest.hexdigest() != release:
+            raise BadRelease(f"what S3 holds as release {release[:12]} has another sha256, {digest.hexdigest()[:12]}")
+        unpack(archive, aside)
+        if "DEVOPSCTL_ROOT" not in os.environ:
+            os.sync()  # A power failure must not leave a release that only looks whole.
+        os.rename(aside, place)
+    finally:  # What failed must not take the space that the next attempt needs.
+        shutil.rmtree(aside, ignore_errors=True)
+        if os.path.lexists(archive):
+            os.remove(archive)
     return place
 
 

@@ -2,6 +2,9 @@
 
 The agent observes (tags, token, processes, results of what it began), puts that into a `State`, asks `decide`, and does
 what it says. Whatever happens in between is simply part of the next state: the newest wins, always.
+
+Two clocks: `now` is the calendar's, for what others have named (the end of a grace period); `steady` only ever goes on,
+so that a calendar that is put right does not make a retry wait for an hour.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class Failure:
     error: str
     tail: str = ""
     count: int = 1
-    retry_at: float = FOREVER
+    retry_at: float = FOREVER  # On the steady clock.
 
 
 @dataclasses.dataclass
@@ -70,22 +73,22 @@ class State:
 TOKEN, ABORT = ("token",), ("abort",)
 
 
-def decide(state, now):
+def decide(state, now, steady):
     """The steps to begin now."""
     steps = []
     bell = state.wanted.token or 0
-    if (state.token is None or state.token.version < bell) and due(state, TOKEN, now):
+    if (state.token is None or state.token.version < bell) and due(state, TOKEN, steady):
         steps.append(TOKEN)
     goal = None
     for release in candidates(state):
         if release not in state.ready:
-            if due(state, ("prepare", release), now):
+            if due(state, ("prepare", release), steady):
                 steps.append(("prepare", release))
             continue  # Meanwhile what was healthy last serves, with the newest token.
         if state.token is None:
             break
         target = Target(release, state.token.version, state.token.in_grace(now))
-        if target == state.serving or target == state.starting or due(state, ("start", target), now):
+        if target == state.serving or target == state.starting or due(state, ("start", target), steady):
             goal = target
             break
     if state.starting and state.starting != goal:
@@ -100,18 +103,18 @@ def candidates(state):
     return list(dict.fromkeys(release for release in (state.wanted.release, state.healthy) if release))
 
 
-def due(state, step, now):
+def due(state, step, steady):
     """Whether a step may begin: not under way, and not failed so recently that it is too early to try again."""
     failure = state.failures.get(step)
-    return step not in state.under_way and (failure is None or now >= failure.retry_at)
+    return step not in state.under_way and (failure is None or steady >= failure.retry_at)
 
 
-def failed(state, step, error, tail="", now=0.0, least=15.0, most=300.0, permanent=False):
+def failed(state, step, error, tail="", steady=0.0, least=15.0, most=300.0, permanent=False):
     """Records that a step did not work."""
     before = state.failures.get(step)
     count = before.count + 1 if before else 1
     wait = min(most, least * 2 ** min(count - 1, 16)) * random.uniform(0.8, 1)
-    state.failures[step] = Failure(one_line(error), tail, count, FOREVER if permanent else now + wait)
+    state.failures[step] = Failure(one_line(error), tail, count, FOREVER if permanent else steady + wait)
 
 
 def one_line(text, most=500):

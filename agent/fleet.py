@@ -5,11 +5,12 @@ Every change is written down at once (`running.json`), for the agent that comes 
 
 import os
 import shutil
-import time
+import subprocess
 
 import decide
 from generation import Generation
 from places import read_json, write_json
+from report import mask
 
 DEAF_SECONDS = 10  # What a retired generation may take to close the listening socket, before it is killed.
 LEAVE_SECONDS = 40  # What it may take to finish what it has begun: gunicorn's graceful_timeout, and some.
@@ -18,26 +19,38 @@ STEADY_SECONDS = 60  # One that has run so long is started again at once when it
 
 
 class Fleet:
-    def __init__(self, places, runner, state):
-        self.places, self.runner, self.state = places, runner, state
+    def __init__(self, places, runner, state, clock):
+        self.places, self.runner, self.state, self.clock = places, runner, state, clock
         self.serving = self.starting = None
         self.old = []
+        self.newest_token = 0  # The newest version of the token that ever served here.
         self.secrets = set()
 
     def adopt(self):
         """Takes over what an agent before this one has left running."""
         written = read_json(self.places.running, {"generations": []})
-        for record in written["generations"] if self.runner.take_over(written) else []:
+        if not self.runner.take_over(written):
+            written = {"generations": []}
+        self.newest_token = written.get("token", 0)
+        for record in written["generations"]:
             try:
                 generation = Generation.from_record(self.places, record)
             except (OSError, ValueError, KeyError):
                 continue  # Its release is gone, and so is whatever ran it.
             generation.served = record["role"] != "starting"
+            generation.since = self.clock.monotonic()
+            if generation.served:
+                self.newest_token = max(self.newest_token, generation.target.token)
             self.learn(generation)
-            if record["role"] == "old":
+            begun = generation.served or generation.lines() or not self.runner.ended(generation)
+            if (
+                record["role"] == "old" or not begun
+            ):  # The agent before this one was killed as it was about to start it.
                 self.old.append(generation)
             else:
                 setattr(self, record["role"], generation)
+        if self.serving:
+            self.state.healthy = self.serving.target.release  # Whether or not there was time to write that down.
         known = {str(each.number) for each in (self.serving, self.starting, *self.old) if each}
         for name in set(os.listdir(self.places.generations)) - known:
             shutil.rmtree(f"{self.places.generations}/{name}", ignore_errors=True)
@@ -48,22 +61,34 @@ class Fleet:
         self.secrets.update(generation.manifest["env"].values())
         self.secrets.update(read_json(generation.secrets, {}).values())
 
+    def mask(self, text):
+        return mask(text, self.secrets)
+
     def remember(self):
         self.state.serving = self.serving and self.serving.target
         self.state.starting = self.starting and self.starting.target
         roles = [("serving", self.serving), ("starting", self.starting), *(("old", each) for each in self.old)]
         records = [{**generation.record(), "role": role} for role, generation in roles if generation]
-        write_json(self.places.running, {"generations": records, **self.runner.record()})
+        try:
+            write_json(
+                self.places.running, {"generations": records, "token": self.newest_token, **self.runner.record()}
+            )
+        except OSError as problem:
+            # What runs goes on: an agent that has ended over this could write no better.
+            print(f"agent: can't write down what runs: {problem}", flush=True)
 
     def start(self, target, token):
-        generation = Generation.create(self.places, target, token)
+        generation = self.starting = Generation.create(self.places, target, token, self.clock.monotonic())
         self.learn(generation)
+        self.remember()  # Beforehand: whatever ends us now, the agent after this one knows of it.
         try:
             self.runner.start(generation)
-        except OSError:
-            generation.forget()
+        except (OSError, subprocess.SubprocessError):
+            self.starting = None
+            self.old.append(generation)  # Nobody knows how far that got.
+            generation.until = generation.since
+            self.remember()
             raise
-        self.starting = generation
         print(f"agent: generation {generation.number} starts: {target}", flush=True)
         self.remember()
 
@@ -78,7 +103,8 @@ class Fleet:
         self.leave(generation, DISCARD_SECONDS)
 
     def leave(self, generation, seconds):
-        generation.since, generation.until = time.monotonic(), time.monotonic() + seconds
+        generation.since = self.clock.monotonic()
+        generation.until = generation.since + seconds
         self.runner.retire(generation)
         self.old.append(generation)
 
@@ -104,14 +130,13 @@ class Fleet:
             return
         if not failure and ended:
             failure = f"gunicorn ended before it was ready: {ended}", ""
-        if not failure and time.monotonic() > generation.until:
+        if not failure and self.clock.monotonic() > generation.until:
             seconds = generation.manifest["health"]["timeout"]
             failure = f"not healthy within {seconds} seconds: the app hangs, or needs a longer health.timeout", ""
         if failure:
             error, detail = failure
             print(f"agent: generation {generation.number} failed", flush=True)
-            tail = detail or self.runner.output(generation)
-            decide.failed(self.state, ("start", generation.target), error, tail, time.time())
+            self.broke(generation, error, detail or self.runner.output(generation))
             self.starting = None
             self.discard(generation)
             self.remember()
@@ -120,8 +145,8 @@ class Fleet:
         """It has proved itself, and its workers listen: from now on it serves, and nobody else."""
         print(f"agent: generation {generation.number} serves", flush=True)
         before, self.serving, self.starting = self.serving, generation, None
-        generation.served, generation.since = True, time.monotonic()
-        self.state.failures.pop(("start", generation.target), None)
+        generation.served, generation.since = True, self.clock.monotonic()
+        self.newest_token = max(self.newest_token, generation.target.token)
         self.state.healthy = generation.target.release
         self.state.retiring = before is not None
         if before:
@@ -131,31 +156,36 @@ class Fleet:
     def fell(self, generation, ended):
         """The one that served is gone. Its workers may still be finishing what they had begun."""
         print(f"agent: generation {generation.number} ended by itself: {ended}", flush=True)
-        if time.monotonic() - generation.since < STEADY_SECONDS:
+        if self.clock.monotonic() - generation.since < STEADY_SECONDS:
             error = f"gunicorn ended by itself after it had become healthy: {ended}"
-            tail = self.runner.output(generation)
-            decide.failed(self.state, ("start", generation.target), error, tail, time.time(), least=1, most=60)
+            self.broke(generation, error, self.runner.output(generation), least=1, most=60)
+        else:
+            self.state.failures.pop(("start", generation.target), None)
         self.serving = None
         self.leave(generation, LEAVE_SECONDS)
         self.remember()
 
+    def broke(self, generation, error, tail, **waiting):
+        """Masked before it is cut: half a secret would be recognized by nobody but who looks for it."""
+        step = "start", generation.target
+        decide.failed(self.state, step, self.mask(error), self.mask(tail), self.clock.monotonic(), **waiting)
+
     def look_at_old(self, generation):
-        if self.runner.ended(generation) and not self.runner.members(generation):
+        ended = self.runner.ended(generation)
+        members = set(self.runner.members(generation))
+        if ended and not members:
             self.old.remove(generation)
             generation.forget()
             self.remember()
             return
-        now = time.monotonic()
+        now = self.clock.monotonic()
         stubborn = generation.served and now > generation.since + DEAF_SECONDS and self.runner.listens(generation)
-        if stubborn or now > generation.until:
+        idle = ended and not members & generation.workers()  # What the app has started itself answers nobody.
+        if stubborn or idle or now > generation.until:
             self.runner.kill(generation)
 
     def releases(self):
         return {each.target.release for each in (self.serving, self.starting, *self.old) if each}
-
-    def newest_token(self):
-        """The newest version of the token that serves, or did so last."""
-        return max((each.target.token for each in (self.serving, *self.old) if each and each.served), default=0)
 
     def end(self, seconds):
         """The machine stops: everyone finishes, within reason."""
@@ -164,4 +194,4 @@ class Fleet:
         self.serving = self.starting = None
         while self.old:
             self.look()
-            time.sleep(0.02)
+            self.clock.sleep(0.02)

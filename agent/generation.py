@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import stat
-import time
 
 from decide import Target
 from places import write_json
@@ -20,24 +19,28 @@ class Generation:
         self.secrets = self.folder + "/token"
         self.verdict = places.verdict(number)
         self.manifest = places.manifest(target.release)
-        self.until = until  # By when it must be healthy, or gone; on the monotonic clock.
-        self.since = time.monotonic()
+        self.until = until  # By when it must be healthy, or gone; on the steady clock, as `since`.
+        self.since = 0.0
         self.served = False  # Whether it ever answered anybody.
         self.end = None  # How its gunicorn ended, as words.
         self.log_start = 0
 
     @classmethod
-    def create(cls, places, target, token):
+    def create(cls, places, target, token, steady):
         """The next one, with all that it needs except its processes."""
         numbers = [int(name) for name in os.listdir(places.generations) if name.isdigit()]
         self = cls(places, max(numbers, default=0) + 1, target)
-        os.mkdir(self.folder, 0o700)
+        self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
         name = self.manifest["token"]["env"]
         variables = {name: token.current}
         if target.grace:
             variables[name + "_PREVIOUS"] = token.previous
-        write_json(self.secrets, variables)
-        self.until = time.monotonic() + self.manifest["health"]["timeout"]
+        try:
+            os.mkdir(self.folder, 0o700)
+            write_json(self.secrets, variables)
+        except OSError:
+            self.forget()
+            raise
         return self
 
     def record(self):

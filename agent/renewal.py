@@ -8,9 +8,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
-
-from places import write_json
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECK_SECONDS = 20
@@ -37,7 +34,7 @@ class Renewal:
         ):
             return
         if self.successor == serving.release:
-            if self.agent.reporter.idle() or time.monotonic() > self.since + 5:
+            if self.agent.reporter.idle() or self.agent.clock.monotonic() > self.since + 5:
                 self.become(serving.release)
         elif self.seen != serving.release:
             self.seen = serving.release
@@ -58,13 +55,13 @@ class Renewal:
         self.agent.inbox.put((self.elect, release))
 
     def elect(self, release):
-        self.successor, self.since = release, time.monotonic()
+        self.successor, self.since = release, self.agent.clock.monotonic()
 
     def settle(self, release):
         """From now on, and after a reboot, the agent is this release's."""
         if self.agent.kept.get("agent") != release:
             self.agent.kept["agent"] = release
-            write_json(self.agent.places.state, self.agent.kept)
+            self.agent.store()
 
     def become(self, release):
         self.successor = None

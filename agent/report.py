@@ -3,11 +3,14 @@
 A report is small (SSM takes 4096 bytes), holds no secret, and never stops the agent: it is sent by a thread of its own.
 """
 
+import base64
+import functools
 import json
 import threading
 import time
+import urllib.parse
 
-from aws import AwsError, backoff
+from aws import backoff
 
 LIMIT = 4096
 PAUSE = 1.0  # Between two writes, at least.
@@ -16,9 +19,27 @@ PAUSE = 1.0  # Between two writes, at least.
 def mask(text, secrets):
     """`text` without the secrets. Very short values are no secrets, and are left for the sake of the rest."""
     pieces = {piece for secret in secrets for piece in (secret, *secret.splitlines()) if len(piece) >= 4}
-    for piece in sorted(pieces, key=len, reverse=True):
-        text = text.replace(piece, "***")
+    for spelling in sorted({each for piece in pieces for each in spellings(piece)}, key=len, reverse=True):
+        text = text.replace(spelling, "***")
     return text
+
+
+@functools.lru_cache(512)
+def spellings(piece):
+    """A text as programs print it: as it is, in JSON, in Python, in a URL, in base64."""
+    raw = piece.encode(errors="surrogateescape")
+    return {
+        piece,
+        json.dumps(piece)[1:-1],
+        json.dumps(piece, ensure_ascii=False)[1:-1],
+        repr(piece)[1:-1],
+        repr(raw)[2:-1],
+        urllib.parse.quote(raw),
+        urllib.parse.quote(raw, safe=""),
+        urllib.parse.quote_plus(raw),
+        base64.b64encode(raw).decode().rstrip("="),
+        base64.urlsafe_b64encode(raw).decode().rstrip("="),
+    }
 
 
 def encode(report):
@@ -30,6 +51,8 @@ def encode(report):
         if over <= 0:
             return text
         tail = report["log_tail"]
+        if not tail and not report["error"]:
+            return text  # Let SSM say what is wrong with it.
         if tail:
             # JSON's escapes make text longer, never shorter: to cut `over / 6` characters never cuts too much.
             tail = tail[max(1, over // 6) :]
@@ -41,10 +64,13 @@ def encode(report):
 class Reporter:
     """Sends the newest report, if it says something new, at most once in `PAUSE` seconds."""
 
-    def __init__(self, send):
-        self.send = send
+    def __init__(self, send, clock=time):
+        self.send, self.clock = send, clock
         self.change = threading.Condition()
         self.newest = self.sent = None
+        self.start()
+
+    def start(self):
         threading.Thread(target=self.run, daemon=True).start()
 
     def say(self, report):
@@ -64,12 +90,12 @@ class Reporter:
                 self.change.wait_for(lambda: self.newest != self.sent)
                 report = self.newest
             try:
-                self.send(encode({**report, "at": int(time.time())}))
+                self.send(encode({**report, "at": int(self.clock.time())}))
                 failures = 0
                 with self.change:
                     self.sent = report
-                time.sleep(PAUSE)
-            except (AwsError, OSError, ValueError) as problem:
+                self.clock.sleep(PAUSE)
+            except Exception as problem:  # noqa: BLE001 (a machine that tells nothing any more is a dead one)
                 print(f"agent: can't report: {problem}", flush=True)
-                time.sleep(backoff(failures, PAUSE * 2, 60))
+                self.clock.sleep(backoff(failures, PAUSE * 2, 60))
                 failures += 1

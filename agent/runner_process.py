@@ -5,6 +5,7 @@ would. Both the socket and the children survive when the agent makes itself new 
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -53,6 +54,7 @@ class ProcessRunner:
             if name in os.environ:
                 environment[name] = os.environ[name]
         environment["LISTEN_FDS"] = "1"  # gunicorn.conf.py adds LISTEN_PID.
+        environment["INVOCATION_ID"] = invocation(generation)  # As systemd does. What the app starts inherits it.
         listener = self.listener(generation.manifest["port"])
         log = self.places.app_log
         generation.log_start = os.path.getsize(log) if os.path.exists(log) else 0
@@ -71,6 +73,8 @@ class ProcessRunner:
 
     def ended(self, generation):
         """How its gunicorn ended, as words; None as long as it runs."""
+        if generation.end is None and generation.pid is None:
+            generation.end = "it could not be started"
         if generation.end is None:
             try:
                 pid, status = os.waitpid(generation.pid, os.WNOHANG)
@@ -84,7 +88,7 @@ class ProcessRunner:
 
     def retire(self, generation):
         """Asks it to finish what it has begun, and to leave. Workers whose master is gone are asked themselves."""
-        members = self.members(generation)
+        members = self.workers(generation)
         self.signal([generation.pid] if generation.pid in members else members, signal.SIGTERM)
 
     def kill(self, generation):
@@ -98,24 +102,23 @@ class ProcessRunner:
                 pass
 
     def members(self, generation):
-        """The processes that are its own: a pid may have been given to somebody else by now."""
-        if not os.path.isdir("/proc/self"):
-            return [generation.pid] if generation.end is None else []
-        return [pid for pid in {generation.pid, *generation.workers()} if self.is_of(generation, pid)]
+        """All its processes: gunicorn's, and what the app has started itself, also what has left its parent."""
+        workers = self.workers(generation)
+        if generation.end is None or workers or not os.path.isdir("/proc/self"):
+            return workers
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and is_of(generation, name)]
 
-    def is_of(self, generation, pid):
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                return f"DEVOPSCTL_VERDICT={generation.verdict}".encode() in file.read().split(b"\0")
-        except OSError:
-            return False
+    def workers(self, generation):
+        """gunicorn's processes. A pid may have been given to somebody else by now; our own child's is kept for us."""
+        ours = [generation.pid] if generation.pid and generation.end is None else []
+        return ours + [pid for pid in generation.workers() - set(ours) if is_of(generation, pid)]
 
     def listens(self, generation):
         """Whether any of its processes still holds the listening socket, so might answer something new."""
         if not os.path.isdir("/proc/self/fd"):
             return time.monotonic() < generation.since + 4  # As long as a worker of ours may take; see worker.py.
         inode = f"socket:[{os.fstat(self.listener(generation.manifest['port']).fileno()).st_ino}]"
-        return any(inode in open_files(pid) for pid in self.members(generation))
+        return any(inode in open_files(pid) for pid in self.workers(generation))
 
     def output(self, generation):
         """The last lines that were printed since it started."""
@@ -139,8 +142,24 @@ class ProcessRunner:
         """Keeps the log bounded. It is copied and cut, because every generation appends to the same file."""
         log = self.places.app_log
         if os.path.exists(log) and os.path.getsize(log) > LOG_LIMIT:
-            shutil.copyfile(log, log + ".1")
+            try:
+                shutil.copyfile(log, log + ".1")
+            except OSError:
+                pass  # Is the disk full, the more so.
             os.truncate(log, 0)
+
+
+def invocation(generation):
+    """What marks the processes of one generation, of one machine."""
+    return hashlib.sha256(generation.verdict.encode()).hexdigest()[:32]
+
+
+def is_of(generation, pid):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"INVOCATION_ID={invocation(generation)}".encode() in file.read().split(b"\0")
+    except OSError:
+        return False
 
 
 def bind(folder, name):

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 from bootstrap import fetch
 from decide import Token
@@ -32,7 +31,7 @@ def read_token(aws, name):
         raise AwsError("BadToken", f"{text}: set a token again, with `devopsctl set-token`") from None
 
 
-def prepare(aws, name, release, places, wanted):
+def prepare(aws, name, release, places, wanted, clock):
     """Puts a release on disk, compiled, so that no generation of it has to be compiled again."""
     attempt = 0
     while True:
@@ -43,19 +42,22 @@ def prepare(aws, name, release, places, wanted):
             if attempt >= 5 and problem.status not in (403, 404) or not problem.may_pass() or not wanted():
                 raise
             print(f"agent: {problem}", flush=True)
-            time.sleep(backoff(attempt, 0.5, 8))
+            clock.sleep(backoff(attempt, 0.5, 8))
             attempt += 1
-    compiled = folder + "/.compiled"
-    if not os.path.exists(compiled):
-        parts = [f"{folder}/{part}" for part in ("site", "app", "agent")]
-        compiler = subprocess.Popen(
-            [sys.executable, "-m", "compileall", "-qq", "-j0", *parts], cwd=folder, stdin=subprocess.DEVNULL
-        )
-        try:
-            compiler.wait(COMPILE_SECONDS)
-            write_mark(compiled)
-        except subprocess.TimeoutExpired:
-            pass  # It goes on by itself; what it has not reached is compiled by whoever imports it.
+    if not os.path.exists(folder + "/.compiled"):
+        compile_release(folder)
+
+
+def compile_release(folder):
+    parts = [f"{folder}/{part}" for part in ("site", "app", "agent")]
+    compiler = subprocess.Popen(
+        [sys.executable, "-m", "compileall", "-qq", "-j0", *parts], cwd=folder, stdin=subprocess.DEVNULL
+    )
+    try:
+        compiler.wait(COMPILE_SECONDS)
+        write_mark(folder + "/.compiled")
+    except subprocess.TimeoutExpired:
+        pass  # It goes on by itself; what it has not reached is compiled by whoever imports it.
 
 
 def write_mark(path):

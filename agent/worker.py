@@ -33,6 +33,8 @@ class Worker(ThreadWorker):
     proof = None
 
     def load_wsgi(self):
+        # What the app forks must not hold the port: as long as somebody does, this generation has not let go of it.
+        os.register_at_fork(after_in_child=self.let_go)
         try:
             super().load_wsgi()
         except BaseException as problem:
@@ -41,6 +43,10 @@ class Worker(ThreadWorker):
             if isinstance(problem, SystemExit):
                 sys.exit(3)  # Else gunicorn would start it again, for ever.
             raise
+
+    def let_go(self):
+        for listener in self.sockets:
+            listener.close()
 
     def run(self):
         self.waiting, self.busy, self.finished = {}, set(), collections.deque()
@@ -67,8 +73,7 @@ class Worker(ThreadWorker):
             self.waiting[conn] = min(until, now + (IDLE if conn.initialized else SILENT))
         while self.waiting and time.monotonic() < end:
             self.turn(0.05)
-        for listener in self.sockets:
-            listener.close()
+        self.let_go()
         while self.busy and time.monotonic() < end:
             self.turn(1.0)
         self.tpool.shutdown(False)

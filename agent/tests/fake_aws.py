@@ -3,6 +3,7 @@
 Every signed call is verified with botocore, and everything that happens is kept for the test to look at.
 """
 
+import calendar
 import hashlib
 import json
 import threading
@@ -29,6 +30,8 @@ class FakeAws:
         self.calls = []  # (service or "imds", what)
         self.faults = {}  # what -> (status, body) or a callable; answered instead
         self.skew = 0  # Seconds by which this AWS's clock is ahead.
+        self.keys = dict(KEYS)
+        self.lasting = 3600  # Seconds for which the keys are good, when they are asked for.
         self.change = threading.Condition()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"aws": self}))
         self.server.daemon_threads = True
@@ -104,8 +107,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(*fault)
         if self.headers["X-aws-ec2-metadata-token"] != "a-session":
             return self.answer(401)
-        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
-        role = {"Code": "Success", **KEYS, "Expiration": ends}
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + aws.skew + aws.lasting))
+        role = {"Code": "Success", **aws.keys, "Expiration": ends}
         known = {
             "meta-data/instance-id": INSTANCE,
             "meta-data/services/domain": "amazonaws.com",
@@ -130,11 +133,16 @@ class Handler(BaseHTTPRequestHandler):
             self.command, f"http://{self.headers['Host']}{self.path}", headers, body
         )
         request.context["timestamp"] = self.headers["X-Amz-Date"]
-        credentials = botocore.credentials.Credentials(*KEYS.values())
+        credentials = botocore.credentials.Credentials(*self.aws.keys.values())
         kind = botocore.auth.S3SigV4Auth if service == "s3" else botocore.auth.SigV4Auth
         signer = kind(credentials, service, REGION)
         text = signer.string_to_sign(request, self.canonical(signer, request, names))
         return sent.endswith(f"Signature={signer.signature(text, request)}")
+
+    def late(self):
+        """Whether its clock and ours are too far apart, as AWS sees it."""
+        then = calendar.timegm(time.strptime(self.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
+        return abs(time.time() + self.aws.skew - then) > 300
 
     def canonical(self, signer, request, names):
         request.headers["X-Amz-Date"] = self.headers["X-Amz-Date"]
@@ -151,6 +159,9 @@ class Handler(BaseHTTPRequestHandler):
         if fault:
             return self.answer(*fault)
         assert self.headers["x-amz-expected-bucket-owner"] == ACCOUNT
+        if self.late():
+            text = "The difference between the request time and the current time is too large."
+            return self.answer(403, f"<Error><Code>RequestTimeTooSkewed</Code><Message>{text}</Message></Error>")
         if not self.signed("s3", b""):
             return self.answer(403, "<Error><Code>SignatureDoesNotMatch</Code><Message>wrong</Message></Error>")
         _, bucket, key = self.path.split("/", 2)
@@ -168,6 +179,8 @@ class Handler(BaseHTTPRequestHandler):
         fault = aws.faults.get(action)
         if fault:
             return self.answer(*fault)
+        if self.late():
+            return self.answer(400, '{"__type":"InvalidSignatureException","message":"Signature expired"}')
         if not self.signed("ssm", body):
             return self.answer(400, '{"__type":"InvalidSignatureException","message":"wrong"}')
         if action == "PutParameter":

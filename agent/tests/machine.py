@@ -126,7 +126,17 @@ class Machine:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.program.pid, signal.SIGKILL)
             self.program.wait()
+        for pid in self.strays():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def strays(self):
+        """What an app has started that has left its group: it still has this machine's settings."""
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"TMPDIR={self.root}/tmp".encode() in (process / "environ").read_bytes().split(b"\0"):
+                    yield int(process.name)
 
     def console(self):
         return (self.root / "var/log/console.log").read_text()

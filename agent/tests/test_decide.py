@@ -20,7 +20,7 @@ class World:
     def step(self):
         """One turn of the agent, and whatever it began comes to its end."""
         self.now += 1
-        for step in decide.decide(self.state, self.now):
+        for step in decide.decide(self.state, self.now, self.now):
             kind, *args = step
             if step == ABORT:
                 self.state.starting = None
@@ -36,7 +36,7 @@ class World:
 
     def token(self):
         if not self.ssm:
-            decide.failed(self.state, TOKEN, "ParameterNotFound", now=self.now, least=1, most=2)
+            decide.failed(self.state, TOKEN, "ParameterNotFound", steady=self.now, least=1, most=2)
         else:
             self.state.failures.pop(TOKEN, None)
             known = self.state.token.version if self.state.token else 0
@@ -45,7 +45,7 @@ class World:
 
     def prepare(self, step, release):
         if release == TORN:
-            decide.failed(self.state, step, "another sha256", now=self.now, permanent=True)
+            decide.failed(self.state, step, "another sha256", steady=self.now, permanent=True)
         else:
             self.state.ready.add(release)
 
@@ -123,15 +123,15 @@ def test_a_token_that_was_taken_back_never_comes_again(history):
 
 def test_the_grace_period_ends_with_a_generation_of_its_own():
     state = State(Wanted(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 100))
-    assert decide.decide(state, 50) == [("start", Target(GOOD, 2, True))]
+    assert decide.decide(state, 50, 50) == [("start", Target(GOOD, 2, True))]
     state.serving = Target(GOOD, 2, True)
-    assert decide.decide(state, 99) == []
-    assert decide.decide(state, 100) == [("start", Target(GOOD, 2, False))]
+    assert decide.decide(state, 99, 99) == []
+    assert decide.decide(state, 100, 100) == [("start", Target(GOOD, 2, False))]
 
 
 def test_what_is_newer_ends_what_is_starting():
     state = State(Wanted(OTHER, 2), {GOOD, OTHER}, GOOD, Token(2, "new"), starting=Target(GOOD, 2))
-    assert decide.decide(state, 0) == [ABORT]
+    assert decide.decide(state, 0, 0) == [ABORT]
 
 
 def test_a_token_is_never_shown():

@@ -1,5 +1,6 @@
 """A machine's life, with real gunicorn: the older one that Amazon Linux gets, and the newest."""
 
+import errno
 import os
 import pathlib
 import signal
@@ -157,6 +158,21 @@ def test_a_broken_release_changes_nothing_but_the_report(aws, machine, source, w
     mended = aws.put_release(release(app=GUARDED.format(RIGHT)))
     aws.tags["devopsctl:release"] = mended
     aws.wait_report(healthy(mended, version), 60)
+
+
+def test_a_full_disk_is_named_and_the_next_attempt_has_the_space(aws, machine):
+    good, version = bring_up(aws, machine)
+    name = aws.put_release(release(app=GUARDED.format(RIGHT)))
+    archive = machine.root / f"opt/devopsctl/releases/{name}.tar.gz"
+    archive.symlink_to("/dev/full")
+    aws.tags["devopsctl:release"] = name
+    report = aws.wait_report(lambda report: report["phase"] == "failed", 60)
+    assert report["error"].startswith("the disk is full: ") and os.strerror(errno.ENOSPC) in report["error"]
+    assert (report["release"], report["token"], report["healthy"]) == (good, version, True)
+    assert machine.get(TOKEN)[0] == 200
+    assert not archive.is_symlink()
+    aws.tags["devopsctl:try"] = "again"
+    aws.wait_report(healthy(name, version), 60)
 
 
 def test_secrets_are_masked_and_paths_are_the_apps_own(aws, machine):

@@ -1,0 +1,119 @@
+"""What apps do, and what then happens; docs/APP-BEHAVIOUR.md has it as a table."""
+
+import http.client
+import threading
+
+from machine import AGENT, release, until
+from test_machine import TOKEN, alive, bring_up, healthy
+
+GUARD = """
+def app(environ, start_response):
+    right = environ.get("HTTP_AUTHORIZATION") == "Token " + os.environ["APP_SECRET_TOKEN"]
+    path = environ["PATH_INFO"]
+    if path != "/":
+        time.sleep(float(path[1:]))
+    start_response("200 OK" if right else "401 No", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+# Everything here is deaf to SIGTERM: the worker, a fork, a daemon of one's own, a program that was started.
+CLINGING = """
+import os, signal, subprocess, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+def note(pid):
+    with open(os.environ["PIDS"], "a") as file:
+        file.write(f"{pid}\\n")
+
+note(os.getpid())
+if os.fork() == 0:
+    note(os.getpid())
+    time.sleep(1000)
+    os._exit(0)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        note(os.getpid())
+        time.sleep(1000)
+    os._exit(0)
+note(subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True).pid)
+"""
+
+
+class Asking(threading.Thread):
+    """One request, on its way."""
+
+    def __init__(self, machine, path, token=TOKEN):
+        super().__init__()
+        self.connection, self.path, self.token, self.answer = machine.connect(60), path, token, None
+        self.connection.connect()
+        self.start()
+
+    def run(self):
+        try:
+            self.connection.request("GET", self.path, headers={"Authorization": f"Token {self.token}"})
+            got = self.connection.getresponse()
+            self.answer = got.status, got.read(), got.getheader("Connection")
+        except (OSError, http.client.HTTPException) as problem:
+            self.answer = problem
+
+
+def rotate(aws, name):
+    version = aws.put_token("second-token")
+    aws.wait_report(healthy(name, version), 90)
+
+
+def test_nothing_is_left_of_an_app_that_clings_and_what_it_has_begun_is_finished(aws, machine):
+    """Longer than a generation may go on listening (10 s): what the app has forked does not hold the port."""
+    pids = machine.root / "tmp/pids"
+    archive = release(app=CLINGING + GUARD, env={"PIDS": str(pids)})
+    name, _ = bring_up(aws, machine, archive)
+    old = {int(line) for line in pids.read_text().split()}
+    assert len(old) == 8 and all(map(alive, old))
+    asking = Asking(machine, "/12")
+    until(lambda: machine.get(TOKEN)[0] == 200)
+    rotate(aws, name)
+    asking.join()
+    assert asking.answer == (200, b"ok", "close")
+    until(lambda: not any(map(alive, old)))
+    new = {int(line) for line in pids.read_text().split()} - old
+    assert len(new) == 8 and all(map(alive, new))
+    assert machine.get("second-token")[0] == 200
+
+
+def test_a_slow_start_is_waited_for(aws, machine):
+    archive = release(app="import os, time\ntime.sleep(4)\n" + GUARD, health={"path": "/", "timeout": 20})
+    bring_up(aws, machine, archive)
+    assert machine.get(TOKEN)[0] == 200
+
+
+def test_connections_are_closed_politely(aws, machine):
+    name, _ = bring_up(aws, machine, release(app="import os, time\n" + GUARD))
+    idle = machine.connect()
+    idle.request("GET", "/", headers={"Authorization": f"Token {TOKEN}"})
+    answer = idle.getresponse()
+    assert (answer.read(), answer.getheader("Connection")) == (b"ok", "keep-alive")
+    sock, silent = idle.sock, machine.connect()
+    silent.connect()
+    asking = Asking(machine, "/3")
+    rotate(aws, name)
+    asking.join()
+    assert asking.answer == (200, b"ok", "close")
+    assert sock.recv(1) == b"" and silent.sock.recv(1) == b"", "an end, no reset"
+    idle.close()
+    silent.close()
+
+
+def test_a_request_that_takes_longer_than_the_graceful_time_is_cut_off(aws, machine):
+    conf = (AGENT / "gunicorn.conf.py").read_text()
+    assert "graceful_timeout = 30\n" in conf
+    conf = conf.replace("graceful_timeout = 30\n", "graceful_timeout = 3\n")
+    name, _ = bring_up(aws, machine, release(app="import os, time\n" + GUARD, agent={"gunicorn.conf.py": conf}))
+    old = machine.pid()
+    asking = Asking(machine, "/1000")
+    until(lambda: machine.get(TOKEN)[0] == 200)
+    rotate(aws, name)
+    asking.join(60)
+    assert isinstance(asking.answer, (OSError, http.client.HTTPException))
+    until(lambda: not alive(old))
+    until(lambda: [each["role"] for each in machine.running()] == ["serving"])

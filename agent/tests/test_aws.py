@@ -1,0 +1,207 @@
+"""The agent's calls: each has a deadline of its own, keys that are fresh, and does without a right clock."""
+
+import json
+import os
+import socket
+import socketserver
+import threading
+import types
+
+import pytest
+import tasks
+from fake_aws import KEYS
+
+import aws as ours
+
+
+class Clock:
+    """As `time`, with a steady clock that is ours and a calendar that is off."""
+
+    def __init__(self):
+        import time
+
+        self.real, self.now, self.off = time, 0.0, 0.0
+        self.gmtime, self.strftime, self.strptime = time.gmtime, time.strftime, time.strptime
+
+    def monotonic(self):
+        return self.now
+
+    def time(self):
+        return self.real.time() + self.off
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(ours, "time", clock)
+    monkeypatch.setenv("DEVOPSCTL_BOOTED", "0")
+    return clock
+
+
+@pytest.fixture
+def machine_aws(aws, monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", aws.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.url)
+    return ours.Aws(ours.Metadata())
+
+
+def asked_for_keys(aws):
+    return aws.calls.count(("imds", "meta-data/iam/security-credentials/the-role"))
+
+
+@pytest.mark.parametrize("off", [0, -10 * 365 * 86400, 10 * 365 * 86400], ids=["right", "slow", "fast"])
+@pytest.mark.parametrize("lasting", [21600, 299, -5], ids=["long", "nearly over", "over"])
+def test_keys_are_asked_for_once_a_minute_whatever_the_clock_says(aws, machine_aws, clock, off, lasting):
+    clock.off, aws.lasting = off, lasting
+    for _ in range(120):
+        assert machine_aws.credentials()["AccessKeyId"] == KEYS["AccessKeyId"]
+        clock.now += 1
+    assert asked_for_keys(aws) == 2
+
+
+def test_new_keys_are_used_as_soon_as_the_old_ones_may_end(aws, machine_aws, clock):
+    aws.put_token("a-token")
+    assert tasks.read_token(machine_aws, aws.name).version == 1
+    aws.keys["AccessKeyId"] = "ASIANEW"
+    clock.now += 61
+    assert tasks.read_token(machine_aws, aws.name).version == 1
+    assert machine_aws.held["AccessKeyId"] == "ASIANEW"
+
+
+def test_keys_that_are_held_are_used_while_the_metadata_service_is_away(aws, machine_aws, clock):
+    aws.put_token("a-token")
+    tasks.read_token(machine_aws, aws.name)
+    aws.faults["imds"] = 500, ""
+    clock.now += 61
+    assert tasks.read_token(machine_aws, aws.name).version == 1
+
+
+@pytest.mark.parametrize("off", [-7200, 7200])
+def test_a_wrong_clock_is_named_once_and_then_made_up_for(aws, machine_aws, clock, off, tmp_path):
+    clock.off = off
+    aws.put_token("a-token")
+    aws.objects["shop/x"] = b"x"
+    with pytest.raises(ours.AwsError, match=f"clock is 120 minutes {'slow' if off < 0 else 'fast'}"):
+        tasks.read_token(machine_aws, aws.name)
+    assert tasks.read_token(machine_aws, aws.name).version == 1
+    machine_aws.download("shop/x", tmp_path / "x")
+    # Somebody puts it right: what made up for it would now be wrong.
+    clock.off = 0
+    with pytest.raises(ours.AwsError, match="InvalidSignatureException"):
+        tasks.read_token(machine_aws, aws.name)
+    assert tasks.read_token(machine_aws, aws.name).version == 1
+
+
+class Trickle(socketserver.BaseRequestHandler):
+    """Answers for ever, a byte at a time, each of them in time."""
+
+    start = b""
+
+    def handle(self):
+        self.request.recv(4096)
+        try:
+            self.request.sendall(self.start)
+            while not self.server.over.wait(0.02):
+                self.request.sendall(b"x")
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\n\r\n", b""], ids=["header", "body", "status"]
+)
+def test_a_peer_that_trickles_is_given_up(start):
+    handler = type("Handler", (Trickle,), {"start": start})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads, server.over = True, threading.Event()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            with pytest.raises(ours.AwsError) as caught:
+                ours.send("GET", f"http://127.0.0.1:{server.server_address[1]}/", {}, seconds=0.3)
+            assert caught.value.code == "Network" and caught.value.may_pass()
+        finally:
+            server.over.set()
+            server.shutdown()
+
+
+def test_a_peer_that_says_nothing_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ours.AwsError) as caught:
+        ours.send("GET", f"http://127.0.0.1:{server.getsockname()[1]}/", {}, seconds=0.3)
+    assert caught.value.code == "Network"
+
+
+def test_a_metadata_service_that_hands_out_no_session_is_an_error_like_any_other(monkeypatch):
+    monkeypatch.setattr(ours, "send", lambda *args, **kwargs: (503, {}, b"<html>\nBusy\n</html>"))
+    with pytest.raises(ours.AwsError, match="answers 503"):
+        ours.Metadata().get("meta-data/instance-id")
+
+
+def test_waiting_doubles_with_jitter_and_has_an_end():
+    for attempt in range(40):
+        waits = {ours.backoff(attempt, 0.5, 30) for _ in range(20)}
+        most = min(30, 0.5 * 2**attempt)
+        assert len(waits) > 1 and all(most / 2 <= wait <= most for wait in waits)
+
+
+def prepared(machine_aws, aws, clock, release, tmp_path, wanted=lambda: True):
+    places = types.SimpleNamespace(releases=str(tmp_path))
+    tasks.prepare(machine_aws, aws.name, release, places, wanted, clock)
+    return tmp_path / release
+
+
+@pytest.fixture
+def quick(monkeypatch, clock):
+    monkeypatch.setenv("DEVOPSCTL_ROOT", "/nowhere")
+    monkeypatch.setattr(tasks, "compile_release", lambda folder: None)
+    return clock
+
+
+def test_a_download_that_breaks_off_is_begun_again(aws, machine_aws, quick, tmp_path):
+    from machine import pack
+
+    content = os.urandom(200_000)
+    release = aws.put_release(pack({"app/app.py": content}))
+    archive = aws.objects[f"shop/releases/{release}.tar.gz"]
+    breaks = [0, 1000, 150_000]
+
+    def half(handler):
+        if not breaks:
+            return handler.answer(200, archive)
+        handler.send_response_only(200)
+        handler.send_header("Content-Length", str(len(archive)))
+        handler.end_headers()
+        handler.wfile.write(archive[: breaks.pop()])
+        handler.close_connection = True
+        return None
+
+    aws.faults["s3"] = half
+    folder = prepared(machine_aws, aws, quick, release, tmp_path)
+    assert (folder / "app/app.py").read_bytes() == content
+    assert os.listdir(tmp_path) == [release]
+    assert [service for service, _ in aws.calls].count("s3") == 4
+    assert quick.now >= 0.5 * (1 + 2 + 4) / 2, "each wait is longer than the one before"
+
+
+def test_a_download_that_never_works_is_given_up_with_a_reason_and_leaves_nothing(aws, machine_aws, quick, tmp_path):
+    aws.faults["s3"] = 503, "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+    with pytest.raises(ours.AwsError, match="SlowDown: Reduce your request rate"):
+        prepared(machine_aws, aws, quick, "0" * 64, tmp_path)
+    assert [service for service, _ in aws.calls].count("s3") == 6
+    assert not os.listdir(tmp_path)
+
+
+def test_what_nobody_wants_any_more_is_not_tried_again(aws, machine_aws, quick, tmp_path):
+    aws.faults["s3"] = 503, ""
+    with pytest.raises(ours.AwsError):
+        prepared(machine_aws, aws, quick, "0" * 64, tmp_path, lambda: False)
+    assert [service for service, _ in aws.calls].count("s3") == 1
+
+
+def test_a_parameter_that_somebody_else_has_written_is_named_and_not_shown(aws, machine_aws):
+    aws.put_parameter(f"/devopsctl/{aws.name}/token", json.dumps({"current": ["the-secret"]}))
+    with pytest.raises(ours.AwsError, match="is not as devopsctl writes it") as caught:
+        tasks.read_token(machine_aws, aws.name)
+    assert "the-secret" not in str(caught.value)

@@ -1,0 +1,244 @@
+"""Whatever happens, in whatever order: in the end the machine is what its last tags ask for, or says why it is not.
+
+Here the whole agent runs, in a world without time (see world.py): any sequence of changed tags, of generations that die, of
+agents that are killed in the middle of what they do, of S3, SSM and the metadata service failing, and of releases that
+can't be fetched, do not start or hang. What must hold at every moment is in `World.check`.
+"""
+
+import random
+import shutil
+
+from decide import Target
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from world import BAD, FULL, GOOD, READ_ONLY, RELEASES, world
+
+BAD_NAMES = {release.name: release for release in BAD}
+
+
+def event(name, *arguments):
+    return st.tuples(st.just(name), *arguments)
+
+
+events = st.one_of(
+    event("run", st.just(1)),
+    event("release", st.sampled_from(GOOD)),
+    event("release", st.sampled_from(BAD)),
+    event("token", st.sampled_from([0, 0, 8, 90]), st.booleans()),
+    event("forged bell", st.integers(1, 99)),
+    event("try", st.integers(0, 3)),
+    event("kill", st.sampled_from(["serving", "starting"])),
+    event("crash", st.integers(0, 12)),
+    event("power failure"),
+    event("trouble", st.sampled_from(["imds", "s3", "ssm"]), st.integers(1, 9)),
+    event("an old token", st.integers(1, 9)),
+    event("pace", st.booleans(), st.integers(0, 6)),
+    event("calendar", st.integers(-4000, 4000)),
+    event("run", st.integers(1, 8)),
+    event("run", st.integers(1, 80)),
+)
+
+
+def happens(world, what, *values):
+    if what == "release":
+        world.want(release=values[0].name)
+    elif what == "token":
+        world.new_token(*values)
+    elif what == "forged bell":
+        world.want(token=str(values[0]))
+    elif what == "try":
+        world.want(**{"try": str(values[0])})
+    elif what == "kill":
+        world.kill(*values)
+    elif what == "crash":
+        world.crash_in = values[0]
+    elif what == "power failure":
+        world.power_failure()
+    elif what == "trouble":
+        world.aws.troubles[values[0]] = values[1]
+    elif what == "an old token":
+        world.aws.stale = values[0]
+        world.want(token="99")
+    elif what == "pace":
+        world.pace = values
+    elif what == "calendar":
+        world.clock.ahead += values[0]
+    else:
+        for _ in range(values[0]):
+            world.turn()
+    world.turn()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(events, min_size=12, max_size=25), st.integers(0, 2**32))
+def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_reason(history, seed):
+    random.seed(seed)
+    with world() as it:
+        for what, *values in history:
+            happens(it, what, *values)
+        it.crash_in, it.aws.troubles, it.aws.stale = None, dict.fromkeys(it.aws.troubles, 0), 0
+        if it.aws.versions:
+            it.ring()
+        it.want(**{"try": "the last one"})
+        it.clock.ahead += 1e6  # Grace periods are over; the last one of them must not end just as we look.
+        it.run(100, 0.5)
+        ended_as_asked(it)
+        it.run(1500, 10)
+        it.run(50, 0.5)
+        ended_as_asked(it)
+
+
+def ended_as_asked(it):
+    said, wanted, token = it.reporter.last, it.aws.tags.get("release"), len(it.aws.versions)
+    serving = it.agent.state.serving
+    note(f"{RELEASES[wanted].kind if wanted else None} {said}")
+    assert not any(each.served for each in it.agent.fleet.old), "what served before is gone"
+    if not wanted:
+        assert said["phase"] == "booting" and said["error"]
+    elif wanted in BAD_NAMES and (token or BAD_NAMES[wanted].fetch):
+        assert said["phase"] == "failed" and BAD_NAMES[wanted].why in said["error"]
+    elif token:
+        assert (said["phase"], said["error"]) == ("healthy", None)
+        assert serving == Target(wanted, token)
+    else:
+        assert said["phase"] == "token" and "ParameterNotFound" in said["error"]
+    if wanted in BAD_NAMES and token and it.healthy:
+        assert serving == Target(it.healthy, token)
+
+
+def up(it, release=GOOD[0], **token):
+    it.want(release=release.name)
+    it.new_token(**token)
+    it.run(10, 0.2)
+    assert it.reporter.last["phase"] == "healthy"
+    return it
+
+
+def test_wherever_an_agent_is_killed_the_next_one_goes_on():
+    """At each point of a new token's and of a new release's way; then what served last is what a broken one falls back to."""
+    crashed, point = True, 0
+    while crashed:
+        with world() as it:
+            up(it)
+            it.stride, it.crash_in = 0.5, point
+            it.new_token()
+            until(it, lambda: it.agent.state.serving == Target(GOOD[0].name, 2))
+            it.want(release=GOOD[1].name)
+            until(it, lambda: it.agent.state.serving == Target(GOOD[1].name, 2))
+            crashed, it.crash_in = it.crash_in is None, None
+            it.want(release=BAD[0].name)
+            until(it, lambda: it.reporter.last and it.reporter.last["phase"] == "failed")
+            assert it.agent.state.serving == Target(GOOD[1].name, 2)
+        point += 1
+    assert point > 20, "or nothing of this was shown"
+
+
+def until(it, condition):
+    """Soon: no retry has to be waited for."""
+    end = it.clock.now + 12
+    while not condition():
+        assert it.clock.now < end, it.reporter.last
+        it.turn()
+
+
+def test_a_grace_period_ends_by_itself():
+    with world() as it:
+        up(it)
+        it.new_token(grace=60)
+        it.run(30, 0.2)
+        assert it.agent.state.serving == Target(GOOD[0].name, 2, True)
+        tags = dict(it.aws.tags)
+        it.run(20, 0.2)
+        assert it.agent.state.serving.grace
+        it.run(20, 0.2)
+        assert it.agent.state.serving == Target(GOOD[0].name, 2, False)
+        assert it.aws.tags == tags
+
+
+def test_a_release_that_could_not_be_fetched_for_want_of_space_says_so_and_the_old_one_serves():
+    for release, trouble in (("full", FULL), ("read-only", READ_ONLY)):
+        with world() as it:
+            up(it)
+            it.want(release=next(each.name for each in BAD if each.kind == release))
+            it.run(10, 0.2)
+            said = it.reporter.last
+            assert said["phase"] == "failed" and trouble.strerror in said["error"]
+            assert (said["release"], said["healthy"]) == (GOOD[0].name, True)
+
+
+def test_a_crash_loop_slows_down():
+    """What dies soon after it has become healthy, again and again, is not started each second for ever."""
+    with world() as it:
+        up(it)
+        before = it.runner.starts
+        for _ in range(3000):
+            it.kill("serving")
+            it.turn()
+        assert it.runner.starts - before < 20
+
+
+def test_a_calendar_that_is_put_right_delays_nothing():
+    with world() as it:
+        it.clock.ahead += 36000
+        it.want(release=GOOD[0].name)
+        it.run(5, 0.2)
+        it.clock.ahead -= 36000
+        it.new_token()
+        it.run(70, 0.5)
+        assert it.reporter.last["phase"] == "healthy"
+
+
+def test_a_token_that_stays_behind_its_bell_is_asked_for_less_and_less_often():
+    with world() as it:
+        up(it)
+        before = it.aws.asked
+        it.want(token="7")
+        it.run(120, 0.2)
+        assert it.aws.asked - before < 20
+        assert "the tag devopsctl:token names 7" in it.reporter.last["error"]
+
+
+def test_what_has_gone_from_the_disk_is_fetched_again():
+    with world() as it:
+        up(it)
+        up(it, GOOD[1])
+        shutil.rmtree(it.places.release(GOOD[0].name))
+        it.want(release=GOOD[0].name)
+        it.run(60, 0.5)
+        assert it.reporter.last["phase"] == "healthy"
+
+
+def test_a_changed_tag_tries_again_at_once():
+    with world() as it:
+        up(it)
+        it.want(release=BAD[0].name)
+        it.run(2000, 5)
+        before = it.runner.starts
+        while it.runner.starts == before:
+            it.turn()
+        it.run(30, 0.5)
+        starts = it.runner.starts
+        assert starts == before + 1, "by now it is tried every few minutes"
+        it.want(**{"try": "2"})
+        it.run(5, 0.5)
+        assert it.runner.starts == starts + 1
+
+
+def test_a_token_that_was_taken_back_never_serves_again():
+    """SSM shows an old parameter again; the agent is another one by now, and nothing runs that it could learn from."""
+    with world() as it:
+        up(it)
+        it.new_token()
+        it.run(10, 0.2)
+        it.kill("serving")
+        it.run(1, 0.2)
+        it.kill("starting")
+        it.runner.processes.clear()
+        it.born()
+        it.aws.stale = 3
+        it.want(token="99")
+        until(it, lambda: it.aws.stale == 0)
+        it.ring()
+        it.run(60, 0.5)
+        assert it.reporter.last["phase"] == "healthy"
+        assert [target.token for target in it.served] == sorted(target.token for target in it.served)

@@ -1,0 +1,115 @@
+"""Reports: small, without secrets, and never more than one a second."""
+
+import base64
+import json
+import urllib.parse
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from report import LIMIT, Reporter, encode, mask
+
+from aws import AwsError
+
+AWKWARD = 'pa"ss\\wörd/+ %&\u2028\n'
+
+
+def said(**more):
+    report = {"v": 1, "wanted": {"release": "a" * 64, "token": 1, "try": None}, "release": None, "token": None}
+    return {**report, "phase": "failed", "healthy": False, "error": None, "log_tail": "", **more}
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        pytest.param(str, id="as it is"),
+        pytest.param(json.dumps, id="JSON"),
+        pytest.param(lambda text: json.dumps(text, ensure_ascii=False), id="JSON in UTF-8"),
+        pytest.param(repr, id="repr"),
+        pytest.param(lambda text: repr(text.encode()), id="repr of bytes"),
+        pytest.param(urllib.parse.quote, id="a path"),
+        pytest.param(urllib.parse.quote_plus, id="a form"),
+        pytest.param(lambda text: base64.b64encode(text.encode()).decode(), id="base64"),
+        pytest.param(lambda text: base64.urlsafe_b64encode(text.encode()).decode(), id="base64 for URLs"),
+        pytest.param(lambda text: "\n".join(["-----", *text.splitlines()]), id="its lines"),
+    ],
+)
+@pytest.mark.parametrize("secret", [AWKWARD, "a-plain-token"])
+def test_a_secret_is_masked_however_it_is_spelled(spelled, secret):
+    text = f"before {spelled(secret)} after"
+    masked = mask(text, {secret})
+    assert spelled(secret) not in masked and secret.strip() not in masked
+    assert masked.startswith("before ") and masked.endswith(" after") and "***" in masked
+
+
+def test_the_longer_secret_goes_first():
+    assert mask("token-and-more token", {"token", "token-and-more"}) == "*** ***"
+
+
+def test_what_is_too_short_to_be_a_secret_is_left():
+    assert mask("id 1, on", {"1", "on", ""}) == "id 1, on"
+
+
+texts = st.text(max_size=9000) | st.text('{\n"\\ü\U0001f600', max_size=9000)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.none() | texts, texts)
+@example("\U0001f600" * 500, "{{" * 8000)
+@example(None, "\n" * 9000)
+@example("x" * 5000, "")
+def test_it_fits_and_says_what_was_said(error, tail):
+    text = encode(said(error=error, log_tail=tail))
+    assert len(text.encode()) <= LIMIT and "{{" not in text
+    shown = json.loads(text)
+    assert tail.endswith(shown["log_tail"]), "the newest lines are kept"
+    assert shown["error"] == error or error.startswith(shown["error"])
+    if len(json.dumps(said(error=error, log_tail=tail)).replace("{{", "{\\u007b")) <= LIMIT:
+        assert shown == said(error=error, log_tail=tail)
+
+
+def test_tags_that_are_too_long_by_themselves_end_nothing():
+    encode(said(wanted={"release": "\U0001f600" * 256, "token": 1, "try": "\U0001f600" * 256}))
+
+
+class Over(BaseException):
+    """The test has seen enough."""
+
+
+class Clock:
+    """While the reporter sleeps, the world goes on: a new report each tenth of a second."""
+
+    def __init__(self):
+        self.now, self.writes, self.reporter, self.said = 0.0, [], None, 0
+
+    def time(self):
+        return 1.7e9 + self.now
+
+    def sleep(self, seconds):
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 0.1
+            self.said += 1
+            self.reporter.say(said(token=self.said))
+        if self.now > 100:
+            raise Over
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["SSM answers", "SSM fails now and then"])
+def test_never_more_than_one_write_a_second_and_the_newest_wins(fails, monkeypatch):
+    monkeypatch.setattr(Reporter, "start", lambda self: None)  # Here it runs in this thread.
+    clock = Clock()
+
+    def send(text):
+        clock.writes.append((clock.now, json.loads(text)["token"]))
+        assert clock.writes[-1][1] == clock.said
+        if fails and len(clock.writes) % 3:
+            raise [AwsError("Throttled", "slow down"), KeyError("instanceId")][len(clock.writes) % 2]
+
+    clock.reporter = Reporter(send, clock)
+    clock.reporter.say(said(token=0))
+    with pytest.raises(Over):
+        clock.reporter.run()
+    times = [when for when, _ in clock.writes]
+    assert all(later - earlier >= 0.999 for earlier, later in zip(times, times[1:]))
+    assert len(times) > (10 if fails else 90)

@@ -1,0 +1,436 @@
+"""A world for the agent in which nothing takes time: its clock, its processes, its threads and its AWS are ours.
+
+The agent, its fleet, its mind and its hands (fetching, unpacking, writing down) are the real ones, and so are the files.
+Only the instance's processes outlive the agent, as systemd's units do.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import queue
+import shutil
+import tempfile
+from unittest import mock
+
+import report
+import tasks
+from machine import pack
+from places import Places, write_json
+
+import agent
+import aws
+
+TIMEOUT = 30  # health.timeout of every release
+PASSWORD = 'an "env" value'
+INSTANCE = "i-0123456789abcdef0"
+
+
+class Crash(BaseException):
+    """The agent is killed in the middle of what it does."""
+
+
+class Clock:
+    """As the module `time`. `ahead` is what the calendar shows more than the steady clock."""
+
+    def __init__(self):
+        self.now, self.ahead = 1000.0, 1.7e9
+
+    def monotonic(self):
+        return self.now
+
+    def time(self):
+        return self.now + self.ahead
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+class Release:
+    """What becomes of a release: `fetch` fails with, or its gunicorn says after so many seconds."""
+
+    def __init__(self, kind, why=None, after=1.0, fetch=None, deaf=False):
+        self.kind, self.why, self.after, self.fetch, self.deaf = kind, why, after, fetch, deaf
+        manifest = {
+            "workers": 1,
+            "port": 80,
+            "health": {"path": "/", "timeout": TIMEOUT},
+            "token": {"env": "APP_SECRET_TOKEN"},
+            "env": {"PASSWORD": PASSWORD},
+        }
+        self.archive = pack({"manifest.json": json.dumps(manifest).encode(), "app/app.py": kind.encode()})
+        self.name = hashlib.sha256(self.archive).hexdigest()
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/opt/devopsctl/releases/x")
+READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS), "/opt/devopsctl/releases/x")
+GOOD = [Release("good"), Release("other"), Release("slow", after=20), Release("deaf", deaf=True)]
+BAD = [
+    Release("broken", "ImportError: no such module"),
+    Release("dead", "gunicorn ended before it was ready"),
+    Release("hangs", f"not healthy within {TIMEOUT} seconds", after=1e9),
+    Release("torn", "another sha256", fetch="torn"),
+    Release("full", "the disk is full", fetch=FULL),
+    Release("read-only", "Read-only file system", fetch=READ_ONLY),
+]
+RELEASES = {release.name: release for release in GOOD + BAD}
+
+
+class Process:
+    """One generation's gunicorn, with all its workers."""
+
+    def __init__(self, generation, clock):
+        self.target, self.verdict, self.clock = generation.target, generation.verdict, clock
+        self.release = RELEASES[generation.target.release]
+        self.began, self.told = clock.now, None
+        self.proved, self.listens, self.end = False, False, None
+
+    def live(self):
+        """What it has come to by now."""
+        if self.end or self.clock.now < self.began + self.release.after:
+            pass
+        elif self.release.kind == "dead":
+            self.end = "exit code 3"
+        elif self.release.why:
+            self.say(failed=self.release.why, detail="Traceback: " + noise(self.target.token))
+            self.end = "exit code 3"
+        elif not self.proved and not self.told:
+            self.say(proved=1)
+            self.proved = True
+        self.listens = self.proved and not self.end
+        if self.told and not (self.release.deaf and self.proved):
+            closes, ends = (2, 3) if self.proved else (0, 0.5)
+            self.listens = self.listens and self.clock.now < self.told + closes
+            if self.clock.now > self.told + ends:
+                self.end = self.end or "exit code 0"
+
+    def say(self, **line):
+        with contextlib.suppress(OSError), open(self.verdict, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def secret(version):
+    return f'token-"{version}"\tof {{{{ours}}}}'
+
+
+def noise(version):
+    """What an app might print: what must not be shown, in every spelling; braces; far too much."""
+    return "\n".join(
+        text for value in (secret(version), PASSWORD) for text in ("ü{{" * 400, value, json.dumps(value), repr(value))
+    )
+
+
+class Runner:
+    """As SystemdRunner, without systemd. Any call may be the agent's last."""
+
+    def __init__(self, world):
+        self.world, self.clock = world, world.clock
+        self.processes, self.starts = {}, 0
+
+    def live(self):
+        for process in self.processes.values():
+            process.live()
+
+    def alive(self):
+        return {number: process for number, process in self.processes.items() if not process.end}
+
+    def record(self):
+        return {}
+
+    def before_exec(self):
+        raise AssertionError("there is no other agent here")
+
+    def take_over(self, record):
+        return True
+
+    def start(self, generation):
+        self.world.perhaps_crash()
+        self.starts += 1
+        assert generation.number not in self.alive()
+        self.processes[generation.number] = Process(generation, self.clock)
+        self.world.perhaps_crash()
+
+    def ended(self, generation):
+        process = self.processes.get(generation.number)
+        return process.end if process else "it was not started"
+
+    def retire(self, generation):
+        self.world.perhaps_crash()
+        process = self.processes.get(generation.number)
+        if process and not process.told:
+            process.told = self.clock.now
+        self.world.perhaps_crash()
+
+    def kill(self, generation):
+        process = self.processes.get(generation.number)
+        if process:
+            process.end = process.end or "SIGKILL"
+            process.live()
+
+    def members(self, generation):
+        return [1] if generation.number in self.alive() else []
+
+    def listens(self, generation):
+        process = self.processes.get(generation.number)
+        return bool(process and process.listens)
+
+    def output(self, generation):
+        return noise(generation.target.token)
+
+    def settle(self, serving):
+        pass
+
+    def tidy(self):
+        pass
+
+
+class Inbox:
+    """Never waits: time passes between the turns."""
+
+    def __init__(self):
+        self.messages = []
+        self.aside = None  # Where results go that are on their way.
+
+    def put(self, message):
+        (self.messages if self.aside is None else self.aside).append(message)
+
+    def get(self, timeout):
+        if self.messages:
+            return self.messages.pop(0)
+        raise queue.Empty
+
+
+class Aws:
+    """The instance's tags, S3 and SSM."""
+
+    def __init__(self, world):
+        self.world, self.metadata = world, self
+        self.tags = {"name": "shop"}
+        self.versions = []  # (value of the parameter), the first is version 1
+        self.troubles = {"imds": 0, "s3": 0, "ssm": 0}  # How many calls still fail.
+        self.asked = 0  # How often SSM was.
+        self.stale = 0  # How many answers of SSM still are the very first one.
+
+    def fails(self, service):
+        if self.troubles[service]:
+            self.troubles[service] -= 1
+            raise aws.AwsError("Network", f"{service}: timed out")
+
+    def tag(self, key):
+        self.fails("imds")
+        return self.tags.get(key)
+
+    def fact(self, path):
+        return self.tags["name"]
+
+    def identity(self):
+        return {"instanceId": INSTANCE}
+
+    def ssm(self, action, **request):
+        assert (action, request["Name"]) == ("GetParameter", "/devopsctl/shop/token")
+        self.asked += 1
+        self.fails("ssm")
+        version = len(self.versions)
+        if self.stale:
+            self.stale -= 1
+            version = min(version, 1) if self.world.knows else version
+        if not version:
+            raise aws.AwsError("ParameterNotFound", "ssm:GetParameter was refused: ParameterNotFound", 400)
+        return {"Parameter": {"Version": version, "Value": self.versions[version - 1]}}
+
+    def download(self, key, path):
+        self.fails("s3")
+        release = RELEASES[key.rpartition("/")[2][: -len(".tar.gz")]]
+        if isinstance(release.fetch, OSError):
+            raise release.fetch
+        pathlib.Path(path).write_bytes(b"torn" if release.fetch else release.archive)
+
+
+class Reporter:
+    """Reads each report with the eyes of somebody who looks for secrets."""
+
+    def __init__(self, world):
+        self.world, self.last = world, None
+
+    def say(self, said):
+        self.last = said
+        text = report.encode(said)
+        assert len(text.encode()) <= report.LIMIT and "{{" not in text
+        shown = json.loads(text)
+        for value in [PASSWORD, *map(secret, range(1, len(self.world.aws.versions) + 1))]:
+            for spelling in (value, json.dumps(value)[1:-1], repr(value)[1:-1]):
+                assert spelling not in text and spelling not in json.dumps(shown) + repr(shown) + str(shown["log_tail"])
+
+    def idle(self):
+        return True
+
+
+class World:
+    def __init__(self):
+        self.root = tempfile.mkdtemp(prefix="world-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.places = Places(self.root)
+        self.clock = Clock()
+        self.stride = 0.2
+        self.runner, self.aws = Runner(self), Aws(self)
+        self.crash_in = None
+        self.turns = 0
+        self.pace = True, 0  # Whether what is done in threads is done at once, and how many turns later that is known.
+        self.healthy = None  # The release that served last.
+        self.served = []  # Every target that ever served, in order.
+        self.knows = False  # Whether the machine must know which token it had last; a power failure takes that away.
+        self.up = False  # Whether something serves, and so must go on doing.
+        self.wanted = [None, None]  # What the agents last heard that is wanted.
+        self.born()
+
+    # The agent's life
+
+    def born(self):
+        """An agent begins, with what the one before it has written down."""
+        self.pending = []  # (turn, what then happens)
+        self.agent = None
+        self.places.prepare()
+        self.agent = agent.Agent(self.places, self.aws, self.runner, self.clock)
+        self.agent.inbox = Inbox()
+        self.agent.in_thread = self.in_thread
+        self.agent.reporter = self.reporter = Reporter(self)
+        self.agent.fleet.adopt()
+
+    def survive(self, work):
+        """Does it; if the agent is killed meanwhile, another one comes."""
+        while True:
+            try:
+                return work()
+            except Crash:
+                work = self.born
+
+    def perhaps_crash(self):
+        if self.crash_in is not None:
+            self.crash_in -= 1
+            if self.crash_in < 0:
+                self.crash_in = None
+                raise Crash
+
+    def in_thread(self, work, *args):
+        early, turns = self.pace
+        then, inbox = [], self.agent.inbox
+
+        def run():
+            inbox.aside = then
+            try:
+                work(*args)
+            finally:
+                inbox.aside = None
+
+        if early:
+            run()
+            self.pending.append((self.turns + turns, lambda: inbox.messages.extend(then)))
+        else:
+            self.pending.append((self.turns + turns, lambda: (run(), inbox.messages.extend(then))))
+
+    # Time
+
+    def turn(self):
+        self.turns += 1
+        self.survive(self.one_turn)
+        self.check()
+
+    def one_turn(self):
+        self.clock.sleep(self.stride)
+        self.runner.live()
+        due = [each for each in self.pending if each[0] < self.turns]
+        self.pending = [each for each in self.pending if each[0] >= self.turns]
+        for _, happens in due:
+            happens()
+        with contextlib.suppress(aws.AwsError):
+            self.agent.read_tags()
+        self.agent.turn()
+
+    def run(self, seconds, stride):
+        end, self.stride = self.clock.now + seconds, stride
+        while self.clock.now < end:
+            self.turn()
+
+    # What must hold at any moment
+
+    def check(self):
+        fleet, wanted = self.agent.fleet, self.agent.state.wanted.release
+        if wanted != self.wanted[-1]:
+            self.wanted.append(wanted)
+        alive = self.runner.alive()
+        assert set(alive) <= {each.number for each in (fleet.serving, fleet.starting, *fleet.old) if each}, "left over"
+        undisturbed = {number: process for number, process in alive.items() if not process.told}
+        assert len(undisturbed) <= 2, "one serves, one may be starting"
+        assert sum(process.listens for process in undisturbed.values()) <= 1 + bool(fleet.starting)
+        if fleet.serving and (not self.served or self.served[-1] != fleet.serving.target):
+            target = fleet.serving.target
+            assert all(target.token >= each.token for each in self.served), "a token that was taken back"
+            assert target.release in (self.healthy, *self.wanted[-2:]), (
+                "nobody wants it, and something newer was healthy"
+            )
+            self.served.append(target)
+            self.knows = True
+            self.healthy = target.release
+        serves = any(process.listens for process in undisturbed.values())
+        assert serves or not self.up, "what served has gone, and nobody ended it"
+        self.up = serves
+
+    # What happens
+
+    def want(self, **tags):
+        self.aws.tags.update(tags)
+
+    def new_token(self, grace=0, ring=True):
+        version = len(self.aws.versions) + 1
+        previous = secret(version - 1) if version > 1 and grace else None
+        until = self.clock.time() + grace if grace else None
+        value = {"current": secret(version), "previous": previous, "previous_until": until}
+        self.aws.versions.append(json.dumps(value))
+        if ring:
+            self.ring()
+
+    def ring(self):
+        self.want(token=str(len(self.aws.versions)))
+
+    def kill(self, role):
+        """A generation's processes end by themselves, as when there is no memory left."""
+        for process in self.runner.alive().values():
+            if (role == "serving") == process.listens:
+                process.end, process.listens = "SIGKILL", False
+                self.up = False
+
+    def power_failure(self):
+        self.up = self.knows = False
+        self.runner.processes.clear()
+        shutil.rmtree(self.places.run)
+        self.survive(self.born)
+        self.healthy = self.agent.state.healthy  # What there was time to write down.
+
+
+@contextlib.contextmanager
+def world():
+    """Without this machine's clock, compiler, disk."""
+    made = None
+
+    def write(path, content):
+        made and made.perhaps_crash()
+        write_json(path, content)
+        made and made.perhaps_crash()
+
+    with contextlib.ExitStack() as stack:
+        for what in (
+            mock.patch.dict(os.environ, {"DEVOPSCTL_ROOT": "/nowhere"}),
+            mock.patch("os.fsync", lambda fd: None),
+            mock.patch("aws.since_boot", lambda: 1000),
+            mock.patch("tasks.compile_release", lambda folder: tasks.write_mark(folder + "/.compiled")),
+            mock.patch("renewal.digest", lambda folder: "the only one"),
+            mock.patch("builtins.print", lambda *args, **kwargs: None),
+            *(mock.patch(f"{module}.write_json", write) for module in ("agent", "fleet", "generation")),
+        ):
+            stack.enter_context(what)
+        made = World()
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made.root, ignore_errors=True)
