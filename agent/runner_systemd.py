@@ -106,7 +106,8 @@ class SystemdRunner:
 
     def retire(self, generation):
         """Asks it to finish what it has begun, and to leave."""
-        systemctl("stop", "--no-block", unit(generation))
+        # What does not hear is killed later.
+        systemctl("stop", "--no-block", unit(generation), check=False)
 
     def kill(self, generation):
         systemctl("kill", "--signal=KILL", unit(generation), check=False)
@@ -139,7 +140,9 @@ class SystemdRunner:
             ran = subprocess.run(command, capture_output=True, timeout=10, check=False)
         except (OSError, subprocess.SubprocessError):
             return ""
-        return ran.stdout.decode(errors="replace")[-16384:] if run else ""
+        text = ran.stdout.decode(errors="replace") if run else ""
+        # Whole lines: half a secret could not be masked.
+        return text if len(text) <= 16384 else text[-16384:].partition("\n")[2]
 
     def settle(self, serving):
         """Nothing starts or retires: ports that nobody serves any more are closed, and whoever waited for calm goes on."""
@@ -263,9 +266,13 @@ def show(unit, *properties):
 
 
 def systemctl(*words, check=True):
-    ran = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=90, check=False)
-    if check and ran.returncode:
-        raise OSError(f"systemctl {' '.join(words)} failed: {ran.stderr.strip()}")
+    try:
+        ran = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=90, check=False)
+        trouble = ran.returncode and (ran.stderr.strip() or f"exit code {ran.returncode}")
+    except subprocess.TimeoutExpired:
+        trouble = "it does not answer"
+    if check and trouble:
+        raise OSError(f"systemctl {' '.join(words)} failed: {trouble}")
 
 
 def text_of(name):

@@ -12,7 +12,7 @@ from decide import Token
 
 from aws import AwsError, backoff
 
-COMPILE_SECONDS = 5  # A new release is started after so long even if it is not compiled yet.
+COMPILE_SECONDS = 15  # A new release is started after so long even if it is not compiled yet.
 KEEP = 3  # Releases that stay on disk: the current one, the one before, one more.
 
 
@@ -49,6 +49,7 @@ def prepare(aws, name, release, places, wanted, clock):
 
 
 def compile_release(folder):
+    print(f"agent: compiles {os.path.basename(folder)[:12]}", flush=True)
     parts = [f"{folder}/{part}" for part in ("site", "app", "agent")]
     compiler = subprocess.Popen(
         [sys.executable, "-m", "compileall", "-qq", "-j0", *parts], cwd=folder, stdin=subprocess.DEVNULL

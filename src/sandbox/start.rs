@@ -73,9 +73,11 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
     if let Some(ended) = folder.take_ended()? {
         say(&ended.line());
     }
-    let python = Python::find().await?;
     // Looked for here as well, so that what is missing is said before anything is downloaded or started.
-    machine::Parts::find(options.machines.unwrap_or_default(), &python.path)?;
+    if options.machines == Some(Machines::Qemu) {
+        machine::Image::find()?;
+    }
+    let python = Python::find().await?;
     let emulator = emulator::install(say).await?;
     say("starting the local AWS");
     spawn(&folder, options, emulator, &python).await?;

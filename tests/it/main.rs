@@ -11,6 +11,7 @@ mod errors;
 mod grace;
 mod http;
 mod killed;
+mod machines;
 mod permissions;
 mod project;
 mod python;

@@ -299,6 +299,8 @@ impl Story {
     fn survives_a_reboot_without_s3(&mut self) {
         chapter("a reboot, with S3 away", || {
             let before = status(&self.project);
+            let compiled = "journalctl -b -u devopsctl-agent --no-pager | grep -c 'agent: compiles' || true";
+            assert_ne!(self.machine.sh(compiled), "0");
             fault(&self.project, S3_AWAY);
             let (id, boot) = (self.instance(), self.machine.boot_id());
             aws(&self.project, async |aws| {
@@ -314,7 +316,6 @@ impl Story {
             self.machine.wait_for_shell();
             assert_ne!(self.machine.boot_id(), boot);
             // Nothing was compiled again, and nothing left over.
-            let compiled = "journalctl -b -u devopsctl-agent --no-pager | grep -c 'compiles' || true";
             assert_eq!(self.machine.sh(compiled), "0");
             assert!(self.machine.sh("ls /opt/devopsctl/releases").lines().count() <= 3);
         });
