@@ -56,7 +56,8 @@ impl Machine {
         ssh.arg(format!("UserKnownHostsFile={}", self.known_hosts.display())).arg("-i").arg(&self.key);
         ssh.args(["-p", &self.port.to_string(), "debian@127.0.0.1", "sudo", "sh", "-s"]).stdin(Stdio::piped());
         let mut child = ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+        // A machine that is not up, or goes down, takes no orders; that shows in how the command ends.
+        let _ = child.stdin.take().unwrap().write_all(line.as_bytes());
         child.wait_with_output().unwrap()
     }
 
