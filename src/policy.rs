@@ -109,7 +109,9 @@ impl Scope {
         let bucket = self.resource("s3", "", "", &format!("{}-{region}*", names::common(account)));
         vec![
             allow("Bucket", &of("s3", &BUCKET), vec![bucket.clone()]),
-            allow("Objects", &of("s3", &["DeleteObject", "GetObject", "PutObject"]), vec![format!("{bucket}/*")]),
+            allow("Objects", &of("s3", &["DeleteObject", "PutObject"]), vec![format!("{bucket}/*")]),
+            // For the notes on a release. AWS knows no right to these alone: who has it can read the release, too.
+            allow("Releases", &of("s3", &["GetObject"]), vec![format!("{bucket}/*/releases/*")]),
         ]
     }
 

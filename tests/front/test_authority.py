@@ -222,8 +222,12 @@ def test_buckets_of_other_accounts_are_refused(cli, s3):
     key = "a/releases/with space+plus=ä.gz"
     mine.put_object(Bucket=bucket, Key=key, Body=b"x")
     assert [one["Key"] for one in mine.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]] == [key]
-    # What is in a release is the instance's to read.
-    assert refused(mine.get_object, Bucket=bucket, Key=key)[0] == "AccessDenied"
+    # The notes on a release are read with the right to read it; what else is there is the instance's.
+    assert mine.head_object(Bucket=bucket, Key=key)["ContentLength"] == 1
+    mine.put_object(Bucket=bucket, Key="a/logs/x", Body=b"x")
+    assert refused(mine.get_object, Bucket=bucket, Key="a/logs/x")[0] == "AccessDenied"
+    assert refused(mine.head_object, Bucket=bucket, Key="a/logs/x")[0] == "403"
+    mine.delete_object(Bucket=bucket, Key="a/logs/x")
     assert refused(mine.get_object_acl, Bucket=bucket, Key=key)[0] == "AccessDenied"
     assert refused(mine.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})[0] == (
         "AccessDenied"
