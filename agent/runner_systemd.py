@@ -6,19 +6,17 @@ which inherits it. So neither the agent's end nor a generation's closes the port
 it starts one, not in units: to have it read all units anew takes a second, and only a changed unit needs it.
 """
 
-import hashlib
 import os
 import shutil
-import socket
 import subprocess
-import threading
 import time
 
-from places import read_json, write_json
+from places import read_json
+from probe import Probe
 from processes import open_files
+from systemd import UNITS, notify, show, systemctl, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-UNITS = "/run/systemd/system"
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
 SEEN = "/opt/devopsctl/release"  # Where a generation finds its release.
 SLICE = "/sys/fs/cgroup/devopsctl.slice"
@@ -26,7 +24,6 @@ JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
 JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
 MOMENT = 5  # Between a healthy state and the agent's restart under its own unit, so that what it says gets out.
 ALIVE_SECONDS = 10  # Between two signs of life; the unit's WatchdogSec is longer.
-PROBE_SECONDS = 30
 STARTING_OOM, SERVING_OOM = 900, 500  # Who has to go first when memory ends; see app@.service.
 LISTENING = "0A"  # /proc/net/tcp's word for it.
 
@@ -194,61 +191,6 @@ def unit(generation):
     return f"app-{generation.manifest['port']}@{generation.number}.service"
 
 
-class Probe:
-    """Whether an app could reach the role's credentials, which `IPAddressDeny=` is to prevent: on a kernel without BPF it
-    does nothing, silently. So what an app would try is tried, as the app's user and in the app's own unit, before the
-    first one is started; once a boot, beside whatever else there is to do.
-    """
-
-    def __init__(self, places, port):
-        with open(f"{UNITS}/app-{port}@.service", "rb") as file:
-            self.rules = hashlib.sha256(file.read()).hexdigest()
-        self.unit = f"app-{port}@probe.service"
-        self.mark = places.run + "/probed.json"
-        self.trouble, self.thread = None, None
-        if read_json(self.mark, {}).get("rules") != self.rules:
-            self.thread = threading.Thread(target=self.run, daemon=True)
-            self.thread.start()
-
-    def run(self):
-        try:
-            write(f"{UNITS}/{self.unit}.d/probe.conf", PROBE_UNIT)
-            systemctl("start", self.unit)
-            write_json(self.mark, {"rules": self.rules})
-        except (OSError, subprocess.SubprocessError):
-            status = show(self.unit, "ExecMainStatus")["ExecMainStatus"]
-            self.trouble = "the app is not started: " + (
-                "it could reach the instance's credentials at 169.254.169.254, because this kernel does not support "
-                "systemd's IPAddressDeny= (BPF)"
-                if status == REACHED
-                else f"whether it could reach the instance's credentials can't be told (the probe ended with {status})"
-            )
-
-    def passed(self):
-        """Waits for the answer; an error if an app must not be started."""
-        if self.thread:
-            self.thread.join(PROBE_SECONDS)
-            if self.thread.is_alive():
-                raise OSError(
-                    "the app is not started: whether it could reach the instance's credentials is not known yet"
-                )
-        if self.trouble:
-            raise OSError(self.trouble)
-
-
-REACHED = "3"  # The exit code of imds_probe.py.
-PROBE_UNIT = f"""[Service]
-Type=oneshot
-TimeoutStartSec={PROBE_SECONDS - 5}
-EnvironmentFile=
-LoadCredential=
-BindReadOnlyPaths=
-BindReadOnlyPaths={HERE}
-ExecStart=
-ExecStart=/usr/bin/python3 -I -S {HERE}/imds_probe.py
-"""
-
-
 def ending(shown, lacked_memory):
     code, status = shown["ExecMainCode"], shown["ExecMainStatus"]
     if lacked_memory or shown["Result"] == "oom-kill":
@@ -258,49 +200,9 @@ def ending(shown, lacked_memory):
     return f"signal {status}" if status not in ("", "0") else f"{shown['Result']}"
 
 
-def show(unit, *properties):
-    command = ["systemctl", "show", unit, *(f"--property={name}" for name in properties)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    found = dict(line.split("=", 1) for line in ran.stdout.splitlines() if "=" in line)
-    return {name: found.get(name, "") for name in properties}
-
-
-def systemctl(*words, check=True):
-    try:
-        ran = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=90, check=False)
-        trouble = ran.returncode and (ran.stderr.strip() or f"exit code {ran.returncode}")
-    except subprocess.TimeoutExpired:
-        trouble = "it does not answer"
-    if check and trouble:
-        raise OSError(f"systemctl {' '.join(words)} failed: {trouble}")
-
-
 def text_of(name):
     with open(f"{HERE}/{name}") as file:
         return file.read()
-
-
-def notify(text):
-    """To systemd, as sd_notify(3) does; nothing where it is not asked for."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
-            way.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
-
-
-def write(path, text):
-    """Whether that changed anything."""
-    try:
-        with open(path) as file:
-            if file.read() == text:
-                return False
-    except OSError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    aside = path + ".new"
-    with open(aside, "w") as file:
-        file.write(text)
-    os.rename(aside, path)
-    return True
 
 
 def listening(port):

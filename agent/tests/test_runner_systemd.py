@@ -2,8 +2,10 @@
 
 import socket
 
+import probe
 import pytest
 import runner_systemd
+import systemd as sd
 from places import Places
 
 
@@ -12,7 +14,8 @@ def systemd(tmp_path, monkeypatch):
     """A systemd that only remembers what it was told; `systemd.fails` names what it refuses."""
 
     class Systemd:
-        fails, shows = (), {}
+        def __init__(self):
+            self.told, self.fails, self.shows = [], (), {}
 
         def control(self, *words, check=True):
             self.told.append(words)
@@ -20,12 +23,9 @@ def systemd(tmp_path, monkeypatch):
                 raise OSError(f"systemctl {' '.join(words)} failed: as asked for")
 
     double = Systemd()
-    double.told = []
-    monkeypatch.setattr(runner_systemd, "systemctl", double.control)
-    monkeypatch.setattr(
-        runner_systemd, "show", lambda unit, *names: {name: double.shows.get(name, "") for name in names}
-    )
-    monkeypatch.setattr(runner_systemd, "UNITS", str(tmp_path))
+    monkeypatch.setattr(probe, "systemctl", double.control)
+    monkeypatch.setattr(probe, "show", lambda unit, *names: {name: double.shows.get(name, "") for name in names})
+    monkeypatch.setattr(probe, "UNITS", str(tmp_path))
     (tmp_path / "app-80@.service").write_text("[Service]\nIPAddressDeny=169.254.169.254\n")
     return double
 
@@ -38,23 +38,23 @@ def places(tmp_path):
 
 
 def test_an_app_that_could_reach_the_credentials_is_not_started(systemd, places):
-    systemd.fails, systemd.shows = ("app-80@probe.service",), {"ExecMainStatus": runner_systemd.REACHED}
+    systemd.fails, systemd.shows = ("app-80@probe.service",), {"ExecMainStatus": probe.REACHED}
     with pytest.raises(OSError, match="not started: it could reach the instance's credentials"):
-        runner_systemd.Probe(places, 80).passed()
+        probe.Probe(places, 80).passed()
 
 
 def test_an_app_is_not_started_when_nobody_can_tell(systemd, places):
     systemd.fails, systemd.shows = ("app-80@probe.service",), {"ExecMainStatus": "203"}
     with pytest.raises(OSError, match="can't be told .the probe ended with 203"):
-        runner_systemd.Probe(places, 80).passed()
+        probe.Probe(places, 80).passed()
 
 
 def test_it_is_tried_once_a_boot_and_again_when_the_rules_change(systemd, places, tmp_path):
-    runner_systemd.Probe(places, 80).passed()
-    runner_systemd.Probe(places, 80).passed()
+    probe.Probe(places, 80).passed()
+    probe.Probe(places, 80).passed()
     assert systemd.told == [("start", "app-80@probe.service")]
     (tmp_path / "app-80@.service").write_text("[Service]\n")
-    runner_systemd.Probe(places, 80).passed()
+    probe.Probe(places, 80).passed()
     assert len(systemd.told) == 2
 
 
@@ -66,7 +66,7 @@ def test_the_probe_finds_what_listens_and_only_that(monkeypatch):
         text = text.replace("169.254.169.254", "127.0.0.1").replace("(address, 80)", f"(address, {port})")
         with pytest.raises(SystemExit) as ended:
             exec(compile(text, "imds_probe.py", "exec"), {})
-        assert str(ended.value.code) == runner_systemd.REACHED
+        assert str(ended.value.code) == probe.REACHED
     exec(compile(text, "imds_probe.py", "exec"), {})
 
 
@@ -101,7 +101,7 @@ def test_a_sign_of_life_goes_where_systemd_listens(tmp_path, monkeypatch):
         ear.bind(str(tmp_path / "n"))
         ear.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
-        runner_systemd.notify("READY=1")
+        sd.notify("READY=1")
         assert ear.recv(100) == b"READY=1"
     monkeypatch.delenv("NOTIFY_SOCKET")
-    runner_systemd.notify("READY=1")
+    sd.notify("READY=1")

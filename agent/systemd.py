@@ -1,0 +1,47 @@
+"""systemd, as the agent tells it things and asks it."""
+
+import os
+import socket
+import subprocess
+
+UNITS = "/run/systemd/system"
+
+
+def systemctl(*words, check=True):
+    try:
+        ran = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=90, check=False)
+        trouble = ran.returncode and (ran.stderr.strip() or f"exit code {ran.returncode}")
+    except subprocess.TimeoutExpired:
+        trouble = "it does not answer"
+    if check and trouble:
+        raise OSError(f"systemctl {' '.join(words)} failed: {trouble}")
+
+
+def show(unit, *properties):
+    command = ["systemctl", "show", unit, *(f"--property={name}" for name in properties)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    found = dict(line.split("=", 1) for line in ran.stdout.splitlines() if "=" in line)
+    return {name: found.get(name, "") for name in properties}
+
+
+def notify(text):
+    """To systemd, as sd_notify(3) does; nothing where it is not asked for."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
+            way.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def write(path, text):
+    """Whether that changed anything."""
+    try:
+        with open(path) as file:
+            if file.read() == text:
+                return False
+    except OSError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    aside = path + ".new"
+    with open(aside, "w") as file:
+        file.write(text)
+    os.rename(aside, path)
+    return True
