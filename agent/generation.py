@@ -28,8 +28,10 @@ class Generation:
     @classmethod
     def create(cls, places, target, token, steady):
         """The next one, with all that it needs except its processes."""
-        numbers = [int(name) for name in os.listdir(places.generations) if name.isdigit()]
-        self = cls(places, max(numbers, default=0) + 1, target)
+        number = max((int(name) for name in os.listdir(places.generations) if name.isdigit()), default=0) + 1
+        while os.path.lexists(os.path.dirname(places.verdict(number))):
+            number += 1  # What one of that number has said is still there, and would be taken for this one's word.
+        self = cls(places, number, target)
         self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
         name = self.manifest["token"]["env"]
         variables = {name: token.current}

@@ -7,7 +7,7 @@ it starts one, not in units: to have it read all units anew takes a second, and 
 """
 
 import os
-import shutil
+import re
 import subprocess
 import time
 
@@ -172,19 +172,20 @@ class SystemdRunner:
                 continue  # It is gone, or it is as it was.
 
     def tidy(self):
-        """Says that the agent lives; takes away what generations leave behind that are gone."""
-        if time.monotonic() > self.alive + ALIVE_SECONDS:
-            self.alive = time.monotonic()
-            notify("READY=1\nWATCHDOG=1")
+        """Now and then: says that the agent lives; takes away what generations leave behind that are gone."""
+        if time.monotonic() < self.alive + ALIVE_SECONDS:
+            return
+        self.alive = time.monotonic()
+        notify("READY=1\nWATCHDOG=1")
+        templates = [name[: -len(".service")] for name in os.listdir(UNITS) if re.fullmatch(r"app-\d+@\.service", name)]
         for name in os.listdir("/run"):
             number = name[len("app-") :]
-            if name == f"app-{number}" and number.isdigit() and not self.is_known(number):
-                shutil.rmtree(os.path.dirname(self.places.verdict(number)), ignore_errors=True)
+            gone = number.isdigit() and not os.path.exists(f"{self.places.generations}/{number}")
+            if name == f"app-{number}" and gone:
+                # The folder is the app's user's, so systemd has to remove it; any port's unit leads to it.
                 systemctl("reset-failed", f"app-*@{number}.service", check=False)
+                systemctl("clean", "--what=runtime", f"{templates[0]}{number}.service", check=False)
                 self.endings.pop(int(number), None)
-
-    def is_known(self, number):
-        return os.path.exists(f"{self.places.generations}/{number}")
 
 
 def unit(generation):

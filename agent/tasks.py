@@ -1,5 +1,8 @@
 """What takes its time, done in threads: asking SSM for the token, putting a release on disk."""
 
+import contextlib
+import filecmp
+import importlib.util
 import json
 import os
 import re
@@ -45,7 +48,36 @@ def prepare(aws, name, release, places, wanted, clock):
             clock.sleep(backoff(attempt, 0.5, 8))
             attempt += 1
     if not os.path.exists(folder + "/.compiled"):
+        with contextlib.suppress(OSError):  # Then it is compiled, as the first one was.
+            inherit(folder, places)
         compile_release(folder)
+
+
+def inherit(folder, places):
+    """What the release shares with one that is compiled already (its dependencies, most often) it takes from there, byte
+    for byte, with its byte-code: hard links, so that it costs neither time nor space."""
+    others = [places.release(other) for other in on_disk(places)]
+    for path in files(folder):
+        for twin in (other + path[len(folder) :] for other in others):
+            code, compiled = map(importlib.util.cache_from_source, (path, twin))
+            if os.path.isfile(compiled) and os.path.isfile(twin) and filecmp.cmp(path, twin, shallow=False):
+                os.makedirs(os.path.dirname(code), exist_ok=True)
+                link(twin, path)  # Byte-code is valid for a file of that very time only.
+                link(compiled, code)
+                break
+
+
+def files(folder):
+    """Every plain Python file below a folder."""
+    for top, _, names in os.walk(folder):
+        paths = (os.path.join(top, name) for name in names if name.endswith(".py"))
+        yield from (path for path in paths if not os.path.islink(path))
+
+
+def link(path, name):
+    """`name` becomes another name of the file at `path`, at once."""
+    os.link(path, name + ".new")
+    os.rename(name + ".new", name)
 
 
 def compile_release(folder):

@@ -2,6 +2,8 @@
 
 import socket
 
+import decide
+import generation
 import probe
 import pytest
 import runner_systemd
@@ -68,6 +70,19 @@ def test_the_probe_finds_what_listens_and_only_that(monkeypatch):
             exec(compile(text, "imds_probe.py", "exec"), {})
         assert str(ended.value.code) == probe.REACHED
     exec(compile(text, "imds_probe.py", "exec"), {})
+
+
+def test_what_an_earlier_generation_said_is_not_taken_for_anothers_word(places, tmp_path, monkeypatch):
+    """Its folder is systemd's to remove, which may come later than the next generation."""
+    monkeypatch.setattr(places, "verdict", lambda number: f"{tmp_path}/app-{number}/verdict")
+    release = tmp_path / "opt/devopsctl/releases/r1"
+    release.mkdir(parents=True)
+    release.joinpath("manifest.json").write_text('{"health": {"timeout": 30}, "token": {"env": "T"}}')
+    (tmp_path / "private-1").mkdir()
+    (tmp_path / "app-1").symlink_to(tmp_path / "private-1")
+    (tmp_path / "app-2").symlink_to(tmp_path / "nowhere")
+    token = decide.Token(1, "some-token-of-a-test")
+    assert generation.Generation.create(places, decide.Target("r1", 1), token, 0.0).number == 3
 
 
 def test_units_have_no_gaps_and_bear_the_rules_that_count():

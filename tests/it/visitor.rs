@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -22,10 +23,15 @@ pub struct Visitors {
 }
 
 impl Visitors {
-    /// So many begin to ask, with this token; any answer but these is wrong.
+    /// So many begin to ask, with this token, as fast as they are answered; any answer but these is wrong.
     pub fn start(count: u32, url: &str, token: &str, right: &'static [u16]) -> Self {
+        Self::unhurried(count, url, token, right, Duration::ZERO)
+    }
+
+    /// The same, with a pause between an answer and the next question.
+    pub fn unhurried(count: u32, url: &str, token: &str, right: &'static [u16], pause: Duration) -> Self {
         let log = Arc::new(Log::default());
-        let visit = || visit(log.clone(), url.to_owned(), token.to_owned(), right);
+        let visit = || visit(log.clone(), url.to_owned(), token.to_owned(), right, pause);
         let tasks = (0..count).map(|_| runtime().spawn(visit())).collect();
         Self { log, tasks }
     }
@@ -51,7 +57,7 @@ impl Visitors {
     }
 }
 
-async fn visit(log: Arc<Log>, url: String, token: String, right: &[u16]) {
+async fn visit(log: Arc<Log>, url: String, token: String, right: &[u16], pause: Duration) {
     while !log.done.load(Ordering::SeqCst) {
         let request = client().get(&url).header("Authorization", format!("Token {token}"));
         match request.send().await {
@@ -61,5 +67,6 @@ async fn visit(log: Arc<Log>, url: String, token: String, right: &[u16]) {
             Ok(answer) => log.wrong.lock().unwrap().push(answer.status().to_string()),
             Err(error) => log.wrong.lock().unwrap().push(format!("{error:?}")),
         }
+        tokio::time::sleep(pause).await;
     }
 }

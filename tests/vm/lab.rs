@@ -52,7 +52,9 @@ impl Machine {
     /// A command line on it, as root.
     pub fn try_sh(&self, line: &str) -> Output {
         let mut ssh = Command::new("ssh");
-        ssh.args(["-q", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=20", "-o", "BatchMode=yes", "-o"]);
+        ssh.args(["-q", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=20", "-o", "BatchMode=yes"]);
+        // A machine that goes down says no good-bye.
+        ssh.args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "-o"]);
         ssh.arg(format!("UserKnownHostsFile={}", self.known_hosts.display())).arg("-i").arg(&self.key);
         ssh.args(["-p", &self.port.to_string(), "debian@127.0.0.1", "sudo", "sh", "-s"]).stdin(Stdio::piped());
         let mut child = ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
