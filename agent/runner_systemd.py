@@ -37,10 +37,14 @@ class SystemdRunner:
         self.endings = {}  # number: how its unit ended
         self.calm = (None, 0.0)  # Which generation has been alone for how long.
         self.alive = 0.0
+        # Read once: the agent may outlive the folder that it came from, when later releases bring the same agent.
+        self.texts = {
+            name: text_of(name) for name in os.listdir(HERE) if name.endswith((".service", ".socket", ".slice"))
+        }
         os.makedirs(UNITS, exist_ok=True)
         self.stale = False  # Whether systemd has to read units anew.
         # The boot program's unit can do little; ours is narrower, and holds from the next start of the agent.
-        self.boot_unit = write(AGENT_UNIT, text_of("devopsctl-agent.service"))
+        self.boot_unit = write(AGENT_UNIT, self.texts["devopsctl-agent.service"])
         for name in ("app-wake.service", "devopsctl.slice"):
             self.install(name, f"{UNITS}/{name}")
         # That of the release which this agent came with: most likely the one that is wanted.
@@ -53,7 +57,7 @@ class SystemdRunner:
     def install(self, name, path, port=""):
         """Writes a unit of ours. One that is new systemd finds by itself."""
         known = os.path.exists(path)
-        self.stale |= write(path, text_of(name).replace("@PORT@", str(port))) and known
+        self.stale |= write(path, self.texts[name].replace("@PORT@", str(port))) and known
 
     def prepare(self, port):
         """Writes the units of a port."""
