@@ -72,12 +72,6 @@ impl Release {
             "runs": is(&history.runs), "wanted": is(&history.wanted), "previous": is(&history.previous),
         })
     }
-
-    /// Who uploaded it and what it was made from, as far as that is known.
-    pub fn origin(&self) -> String {
-        let known = [&self.notes.by, &self.notes.what].map(String::as_str);
-        known.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ")
-    }
 }
 
 fn lines(releases: &[Release], history: &History) -> Vec<String> {

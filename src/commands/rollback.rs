@@ -36,7 +36,7 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
         String::new()
     };
     let origin = found.release(&to).map(|release| {
-        [super::status::ago(release.stored.at), release.origin()]
+        [super::status::ago(release.stored.at), release.notes.origin()]
             .into_iter()
             .filter(|text| !text.is_empty())
             .collect::<Vec<_>>()

@@ -1,8 +1,10 @@
 //! `status`: what stands, what runs on it, is it healthy, where it is. Exit code 0 only if it is healthy.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::Session;
@@ -10,7 +12,7 @@ use crate::engine::history::History;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::error::{Exit, Result};
 use crate::resources::instance::{self, State};
-use crate::resources::release::short;
+use crate::resources::release::{self, Notes, short};
 use crate::resources::reports::Report;
 use crate::resources::{address, ingress};
 use crate::{grace, names};
@@ -26,7 +28,8 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
         Some(ip) if current.is_some() => Some(session.aws.url(ip, session.deployment.network.port).await?),
         _ => None,
     };
-    let view = View { name: session.name(), observed: &observed, current, address, report, url };
+    let notes = session.interrupt.or(async { Ok(notes(session, &observed).await) }).await?;
+    let view = View { name: session.name(), observed: &observed, current, address, report, url, notes };
     if session.globals.json {
         session.ui.result(&view.json().to_string());
     } else {
@@ -37,6 +40,19 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     Ok(if view.healthy() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Unhealthy as u8) })
 }
 
+/// What is noted on the releases that count. One that cannot be looked at is shown without: the status is not about that.
+async fn notes(session: &Session, observed: &Observed) -> BTreeMap<String, Notes> {
+    let History { runs, wanted, previous } = History::of(observed);
+    let mut ids: Vec<String> = [runs, wanted, previous].into_iter().flatten().collect();
+    ids.sort();
+    ids.dedup();
+    let look = ids.into_iter().map(async |id| {
+        let found = release::notes(&session.aws, &observed.account, session.name(), &id).await;
+        Some((id, found.ok()??))
+    });
+    join_all(look).await.into_iter().flatten().collect()
+}
+
 struct View<'a> {
     name: &'a str,
     observed: &'a Observed,
@@ -44,6 +60,7 @@ struct View<'a> {
     address: Option<&'a address::State>,
     report: Option<&'a Report>,
     url: Option<String>,
+    notes: BTreeMap<String, Notes>,
 }
 
 impl View<'_> {
@@ -108,9 +125,10 @@ impl View<'_> {
     fn release(&self) -> String {
         let running = self.report.and_then(|report| report.release.as_deref());
         match (running, self.tag(names::TAG_RELEASE)) {
-            (Some(running), Some(wanted)) if running == wanted => short(running).to_owned(),
+            (Some(running), Some(wanted)) if running == wanted => self.told(running),
             (running, wanted) => {
-                format!("{} runs, {} is wanted", running.map_or("none", short), wanted.map_or("none", short))
+                let name = |id: Option<&str>| id.map_or_else(|| "none".to_owned(), |id| self.told(id));
+                format!("{} runs, {} is wanted", name(running), name(wanted))
             }
         }
     }
@@ -118,11 +136,19 @@ impl View<'_> {
     /// Where `rollback` goes.
     fn before(&self, session: &Session) -> Option<String> {
         let history = History::of(self.observed);
-        let (back, command) = (short(history.back()?), session.command("rollback"));
+        let (back, command) = (history.back()?, session.command("rollback"));
         Some(match history.pending() {
-            true => format!("{back} (it runs still; to take the new one back: {command})"),
-            false => format!("{back} (to go back: {command})"),
+            true => format!("{} runs still; to take the new one back: {command}", short(back)),
+            false => format!("{}; to go back: {command}", self.told(back)),
         })
+    }
+
+    /// A release, with its age, who uploaded it and what it was made from.
+    fn told(&self, id: &str) -> String {
+        let Some(notes) = self.notes.get(id) else { return short(id).to_owned() };
+        let origin = notes.origin();
+        let comma = if origin.is_empty() { "" } else { ", " };
+        format!("{} ({}{comma}{origin})", short(id), ago(notes.at))
     }
 
     fn token(&self) -> String {

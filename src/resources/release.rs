@@ -48,6 +48,16 @@ pub struct Notes {
     pub target: String,
     /// Where it listens.
     pub port: String,
+    /// When it was uploaded, in seconds since 1970.
+    pub at: i64,
+}
+
+impl Notes {
+    /// Who uploaded it and what it was made from, as far as that is known.
+    pub fn origin(&self) -> String {
+        let known = [&self.by, &self.what].map(String::as_str);
+        known.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ")
+    }
 }
 
 /// What to do: put it there, and delete what is too old.
@@ -102,9 +112,10 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
     let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
     match patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await {
         Ok(answer) => {
+            let at = answer.last_modified.map_or(0, |time| time.secs());
             let metadata = answer.metadata.unwrap_or_default();
             let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
-            Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target"), port: note("port") }))
+            Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target"), port: note("port"), at }))
         }
         Err(error) if error.status == Some(404) => Ok(None),
         Err(mut error) => {

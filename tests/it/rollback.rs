@@ -109,7 +109,7 @@ fn back_and_forward_again_and_nothing_else_changes() {
     greets(&project, &url, "Good day!");
     let second = marked(&project, "runs");
     assert_eq!(marked(&project, "previous"), first);
-    project.run("status --sandbox").ok().says(&format!("before     {} (to go back: ", short(&first)));
+    project.run("status --sandbox").ok().says(&format!("before     {} (", short(&first))).says("The first — grüezi; to go back: ");
     // The token is another meanwhile.
     project.run_with("set-token --sandbox --stdin", "another-token").ok();
 
@@ -175,7 +175,7 @@ fn what_never_served_is_no_way_back_but_can_be_taken_back() {
     project
         .run("status --sandbox")
         .code(4)
-        .says(&format!("before     {} (it runs still; to take the new one back", short(&good)));
+        .says(&format!("before     {} runs still; to take the new one back", short(&good)));
     let broken = marked(&project, "wanted");
     assert_ne!(broken, good);
     // What failed is taken back: then all is as if it had not been.
