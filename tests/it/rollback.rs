@@ -109,7 +109,11 @@ fn back_and_forward_again_and_nothing_else_changes() {
     greets(&project, &url, "Good day!");
     let second = marked(&project, "runs");
     assert_eq!(marked(&project, "previous"), first);
-    project.run("status --sandbox").ok().says(&format!("before     {} (", short(&first))).says("The first — grüezi; to go back: ");
+    project
+        .run("status --sandbox")
+        .ok()
+        .says(&format!("before     {} (", short(&first)))
+        .says("The first — grüezi; to go back: ");
     // The token is another meanwhile.
     project.run_with("set-token --sandbox --stdin", "another-token").ok();
 

@@ -106,7 +106,7 @@ pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -
             return found;
         }
         assert!(Instant::now() < end, "{what}: not within {seconds} seconds");
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(1500));
     }
 }
 
