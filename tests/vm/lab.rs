@@ -84,6 +84,11 @@ impl Machine {
         ran.status.success().then(|| String::from_utf8_lossy(&ran.stdout).trim().to_owned())
     }
 
+    /// Whether its power is off, and nobody holds its disk.
+    pub fn is_off(&self) -> bool {
+        UnixStream::connect(self.folder.join("net/qmp.sock")).is_err()
+    }
+
     /// All that its console has shown.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("var/log/console.log")).unwrap()).into_owned()

@@ -353,7 +353,8 @@ impl Story {
             until(400, "it is switched off", || {
                 (status(&self.project)["instance"]["state"] == "stopped").then_some(())
             });
-            until(400, "its power is off", || self.machine.console().contains("reboot: Power down").then_some(()));
+            until(400, "its power is off", || self.machine.is_off().then_some(()));
+            assert!(self.machine.console().trim_end().ends_with("reboot: Power down"));
             let files = self.project.folder().join("search");
             std::fs::create_dir(&files).unwrap();
             std::fs::write(files.join("journal"), journal).unwrap();
