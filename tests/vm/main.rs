@@ -25,7 +25,7 @@ use aws_sdk_ec2::types::InstanceMetadataEndpointState;
 use serde_json::Value;
 
 use console::{aws, fault};
-use http::{get, try_get};
+use http::{get, glance, try_get};
 use lab::{Machine, chapter, source, until};
 use project::Project;
 use visitor::Visitors;
@@ -81,7 +81,8 @@ impl Story {
         chapter("it is rebooted before it has a release", || {
             machine.wait_for_shell();
             let before = machine.boot_id();
-            machine.sh("systemd-run --quiet --on-active=1 systemctl reboot");
+            // As by a crash: nobody is asked to end.
+            machine.sh("systemd-run --quiet --on-active=1 sh -c 'sync; reboot -f'");
             until(600, "it boots again", || machine.boot_id().filter(|id| Some(id) != before.as_ref()));
         });
         fault(&project, "forgive?action=GetObject");
@@ -120,14 +121,12 @@ impl Story {
             let tries: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{}", answer.body));
             assert_eq!(tries["control"], true);
             assert_eq!(tries["could"], serde_json::json!([]));
-            for unit in ["app-80@*.service", "devopsctl-agent.service"] {
-                let name =
-                    self.machine.sh(&format!("systemctl list-units --plain --no-legend '{unit}' | cut -d' ' -f1"));
-                let rating = self.machine.sh(&format!("systemd-analyze security --no-pager {name} | tail -n 1"));
-                eprintln!("   {rating}");
-                let level: f32 = rating.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-                assert!(level <= if unit.starts_with("app") { 2.0 } else { 3.0 }, "{rating}");
-            }
+            // The agent's unit is judged without a machine: tests/exposure.
+            let list = "systemctl list-units --plain --no-legend 'app-80@*.service' | cut -d' ' -f1";
+            let rating = self.machine.sh(&format!("systemd-analyze security --no-pager $({list}) | tail -n 1"));
+            eprintln!("   {rating}");
+            let level: f32 = rating.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+            assert!(level <= 2.0, "{rating}");
             // What the probe would find where the kernel cannot filter: root's own unit is not filtered.
             let agent = self.machine.sh("echo /opt/devopsctl/releases/*/agent");
             let probe = format!("systemd-run --quiet --wait --pipe python3 {agent}/imds_probe.py; test $? = 3");
@@ -306,8 +305,8 @@ impl Story {
             aws(&self.project, async |aws| {
                 aws.ec2.reboot_instances().instance_ids(id).send().await.unwrap();
             });
-            until(300, "it goes down", || try_get(&self.url, Some(self.token())).is_err().then_some(()));
-            until(600, "it answers again", || try_get(&self.url, Some(self.token())).ok().filter(|a| a.status == 200));
+            until(300, "it goes down", || glance(&self.url, Some(self.token())).is_err().then_some(()));
+            until(600, "it answers again", || glance(&self.url, Some(self.token())).ok().filter(|a| a.status == 200));
             self.is_healthy();
             let after = status(&self.project);
             assert_eq!((&before["release"], &before["token"]), (&after["release"], &after["token"]));
