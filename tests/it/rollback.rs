@@ -113,7 +113,7 @@ fn back_and_forward_again_and_nothing_else_changes() {
         .run("status --sandbox")
         .ok()
         .says(&format!("before     {} (", short(&first)))
-        .says("The first — grüezi; to go back: ");
+        .says("The first — grüezi); to go back: ");
     // The token is another meanwhile.
     project.run_with("set-token --sandbox --stdin", "another-token").ok();
 
