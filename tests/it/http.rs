@@ -28,13 +28,8 @@ pub fn try_get(url: &str, token: Option<&str>) -> reqwest::Result<Answer> {
     ask(&client(), url, token)
 }
 
-/// One GET that may not be answered at all, and is not waited for long.
-pub fn glance(url: &str, token: Option<&str>) -> reqwest::Result<Answer> {
-    let client = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(4)).build()?;
-    ask(&client, url, token)
-}
-
-fn ask(client: &reqwest::Client, url: &str, token: Option<&str>) -> reqwest::Result<Answer> {
+/// One GET by this client.
+pub fn ask(client: &reqwest::Client, url: &str, token: Option<&str>) -> reqwest::Result<Answer> {
     runtime().block_on(async {
         let mut request = client.get(url);
         if let Some(token) = token {

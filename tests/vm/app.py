@@ -35,8 +35,18 @@ def attempts():
         yield f"reach {address}", connect(address)
     own = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
     yield "see other releases", [path for path in glob.glob("/opt/devopsctl/*/*") if not path.startswith(own)]
-    secret = ["/run/devopsctl", "/run/devopsctl/generations", "/run/devopsctl/running.json", "/var/lib/devopsctl/state.json"]
-    secret += ["/var/lib/cloud/instance/user-data.txt", "/etc/shadow", "/proc/1/environ", "/var/log/cloud-init-output.log"]
+    secret = [
+        "/run/devopsctl",
+        "/run/devopsctl/generations",
+        "/run/devopsctl/running.json",
+        "/var/lib/devopsctl/state.json",
+    ]
+    secret += [
+        "/var/lib/cloud/instance/user-data.txt",
+        "/etc/shadow",
+        "/proc/1/environ",
+        "/var/log/cloud-init-output.log",
+    ]
     secret += glob.glob("/etc/ssh/ssh_host_*_key") + glob.glob("/run/credentials/*/*") + glob.glob("/root/*")
     # Its own token it may read, wherever it finds it.
     for path in (path for path in secret if not path.startswith(os.environ.get("CREDENTIALS_DIRECTORY", "/none"))):

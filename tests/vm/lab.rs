@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use crate::http::{Answer, ask};
 use crate::project::Project;
 
 /// The machine of a project.
@@ -113,6 +114,11 @@ pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -
         assert!(Instant::now() < end, "{what}: not within {seconds} seconds");
         thread::sleep(Duration::from_millis(1500));
     }
+}
+
+/// One GET that is not waited for long: what leads to a machine takes a connection before the machine does.
+pub fn glance(url: &str, token: Option<&str>) -> reqwest::Result<Answer> {
+    ask(&reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(4)).build()?, url, token)
 }
 
 /// Prints what is being done, and how long it took.

@@ -25,8 +25,8 @@ use aws_sdk_ec2::types::InstanceMetadataEndpointState;
 use serde_json::Value;
 
 use console::{aws, fault};
-use http::{get, glance, try_get};
-use lab::{Machine, chapter, source, until};
+use http::{get, try_get};
+use lab::{Machine, chapter, glance, source, until};
 use project::Project;
 use visitor::Visitors;
 
