@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::cli::command;
+use crate::digest::hex;
 use crate::error::{Exit, Failure, Result};
 
 /// Fewer characters than this can be guessed; `--force` takes them all the same.
@@ -24,7 +25,7 @@ pub fn generate() -> Result<String> {
 /// # Errors
 /// When the system has no randomness.
 pub fn random_hex(bytes: usize) -> Result<String> {
-    Ok(random::<32>()?.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(random::<32>()?.get(..bytes).unwrap_or_default()))
 }
 
 fn random<const N: usize>() -> Result<[u8; N]> {

@@ -35,14 +35,8 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     } else {
         String::new()
     };
-    let origin = found.release(&to).map(|release| {
-        [super::status::ago(release.stored.at), release.notes.origin()]
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .collect::<Vec<_>>()
-    });
-    let origin = origin.map_or_else(String::new, |origin| format!(" ({})", origin.join(", ")));
-    session.ui.say(format!("{why}back to {}{origin}", short(&to)));
+    let told = super::status::told(&to, found.release(&to).map(|release| &release.notes));
+    session.ui.say(format!("{why}back to {told}"));
     let context = Arc::new(Context::new(
         session.aws.clone(),
         &session.deployment,

@@ -1,6 +1,6 @@
 //! `status`: what stands, what runs on it, is it healthy, where it is. Exit code 0 only if it is healthy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -28,12 +28,12 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
         Some(ip) if current.is_some() => Some(session.aws.url(ip, session.deployment.network.port).await?),
         _ => None,
     };
-    let notes = session.interrupt.or(async { Ok(notes(session, &observed).await) }).await?;
-    let view = View { name: session.name(), observed: &observed, current, address, report, url, notes };
+    let view = View { name: session.name(), observed: &observed, current, address, report, url };
     if session.globals.json {
         session.ui.result(&view.json().to_string());
     } else {
-        for (what, how) in view.lines(session).await {
+        let notes = session.interrupt.or(async { Ok(notes(session, &observed).await) }).await?;
+        for (what, how) in view.lines(session, &notes).await {
             session.ui.result(&format!("{what:<10} {how}"));
         }
     }
@@ -43,9 +43,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
 /// What is noted on the releases that count. One that cannot be looked at is shown without: the status is not about that.
 async fn notes(session: &Session, observed: &Observed) -> BTreeMap<String, Notes> {
     let History { runs, wanted, previous } = History::of(observed);
-    let mut ids: Vec<String> = [runs, wanted, previous].into_iter().flatten().collect();
-    ids.sort();
-    ids.dedup();
+    let ids: BTreeSet<String> = [runs, wanted, previous].into_iter().flatten().collect();
     let look = ids.into_iter().map(async |id| {
         let found = release::notes(&session.aws, &observed.account, session.name(), &id).await;
         Some((id, found.ok()??))
@@ -60,7 +58,6 @@ struct View<'a> {
     address: Option<&'a address::State>,
     report: Option<&'a Report>,
     url: Option<String>,
-    notes: BTreeMap<String, Notes>,
 }
 
 impl View<'_> {
@@ -77,7 +74,7 @@ impl View<'_> {
         self.current.and_then(|instance| instance.tags.get(key)).map(String::as_str)
     }
 
-    async fn lines(&self, session: &Session) -> Vec<(&'static str, String)> {
+    async fn lines(&self, session: &Session, notes: &BTreeMap<String, Notes>) -> Vec<(&'static str, String)> {
         if self.observed.nothing() {
             return vec![("nothing", format!("of {} stands; to change that: {}", self.name, session.command("up")))];
         }
@@ -85,8 +82,8 @@ impl View<'_> {
         let none = || "none".to_owned();
         lines.push(("url", self.url.clone().unwrap_or_else(none)));
         lines.push(("app", self.app()));
-        lines.push(("release", self.release()));
-        lines.extend(self.before(session).map(|before| ("before", before)));
+        lines.push(("release", self.release(notes)));
+        lines.extend(self.before(session, notes).map(|before| ("before", before)));
         lines.push(("token", self.token() + &self.grace().await));
         lines.push((
             "instance",
@@ -122,33 +119,25 @@ impl View<'_> {
         }
     }
 
-    fn release(&self) -> String {
+    fn release(&self, notes: &BTreeMap<String, Notes>) -> String {
         let running = self.report.and_then(|report| report.release.as_deref());
         match (running, self.tag(names::TAG_RELEASE)) {
-            (Some(running), Some(wanted)) if running == wanted => self.told(running),
+            (Some(running), Some(wanted)) if running == wanted => told(running, notes.get(running)),
             (running, wanted) => {
-                let name = |id: Option<&str>| id.map_or_else(|| "none".to_owned(), |id| self.told(id));
+                let name = |id: Option<&str>| id.map_or_else(|| "none".to_owned(), |id| told(id, notes.get(id)));
                 format!("{} runs, {} is wanted", name(running), name(wanted))
             }
         }
     }
 
     /// Where `rollback` goes.
-    fn before(&self, session: &Session) -> Option<String> {
+    fn before(&self, session: &Session, notes: &BTreeMap<String, Notes>) -> Option<String> {
         let history = History::of(self.observed);
         let (back, command) = (history.back()?, session.command("rollback"));
         Some(match history.pending() {
             true => format!("{} runs still; to take the new one back: {command}", short(back)),
-            false => format!("{}; to go back: {command}", self.told(back)),
+            false => format!("{}; to go back: {command}", told(back, notes.get(back))),
         })
-    }
-
-    /// A release, with its age, who uploaded it and what it was made from.
-    fn told(&self, id: &str) -> String {
-        let Some(notes) = self.notes.get(id) else { return short(id).to_owned() };
-        let origin = notes.origin();
-        let comma = if origin.is_empty() { "" } else { ", " };
-        format!("{} ({}{comma}{origin})", short(id), ago(notes.at))
     }
 
     fn token(&self) -> String {
@@ -192,6 +181,14 @@ impl View<'_> {
             "foreign": self.observed.foreign.iter().map(super::super::engine::observe::Foreign::describe).collect::<Vec<_>>(),
         })
     }
+}
+
+/// A release, with its age, who uploaded it and what it was made from.
+pub(super) fn told(id: &str, notes: Option<&Notes>) -> String {
+    let Some(notes) = notes else { return short(id).to_owned() };
+    let origin = notes.origin();
+    let comma = if origin.is_empty() { "" } else { ", " };
+    format!("{} ({}{comma}{origin})", short(id), ago(notes.at))
 }
 
 /// How long ago that was.

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::aws::Target;
 use crate::config::Deployment;
+use crate::digest::hex;
 use crate::dirs;
 use crate::error::{Failure, Result};
 
@@ -123,8 +124,4 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("cannot write to {}", path.display()))
         .because(error.to_string())
         .next("free some space, or set XDG_CACHE_HOME to a folder that you can write to")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

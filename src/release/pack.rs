@@ -8,7 +8,8 @@ use flate2::{Compression, GzBuilder, write::GzEncoder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
-use super::{agent, hex, source, unwritable};
+use super::{agent, source, unwritable};
+use crate::digest::hex;
 use crate::error::Result;
 
 type Archive = Builder<GzEncoder<Hashing<BufWriter<File>>>>;

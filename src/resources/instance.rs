@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{Instance, InstanceStateName};
-use sha2::{Digest, Sha256};
 
 use super::{Action, Planned, Tags, address, by_name_tag, from_ec2, missing, set_tags, untagged};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::config;
+use crate::digest;
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
@@ -140,7 +140,7 @@ fn phase(name: &InstanceStateName) -> Option<Phase> {
 /// Hash of what only a new instance can change. The image counts by name: a newer build of it replaces nothing.
 pub fn spec(instance: &config::Instance, image: &str, subnet: Option<&str>) -> String {
     let text = format!("1\n{}\n{image}\n{}\n{}", instance.kind, instance.disk_gib, subnet.unwrap_or_default());
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest::short(text)
 }
 
 /// Those that are not on their way out.

@@ -14,9 +14,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
 
+use crate::digest;
 use crate::dirs;
 use crate::error::{Failure, Result};
 use crate::policy::Scope;
@@ -104,8 +104,7 @@ pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
 
 /// Tells one set of packages from another.
 fn key() -> String {
-    let digest = Sha256::digest(format!("{PYTHON}\n{REQUIREMENTS}"));
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest::short(format!("{PYTHON}\n{REQUIREMENTS}"))
 }
 
 fn cannot(error: &std::io::Error) -> Failure {

@@ -127,7 +127,7 @@ impl Service {
                 self.world.emulator().ask(&format!("user-data?instance={}", self.instance)).await.ok()?
             }
             path => match path.strip_prefix("meta-data/iam/security-credentials/") {
-                Some(name) if !name.is_empty() && Some(name) == role => self.credentials(&profile?.association).await,
+                Some(name) if Some(name) == role => self.credentials(&profile?.association).await,
                 _ => find(&facts(instance), path).map(Bytes::from),
             },
         }
@@ -158,41 +158,37 @@ fn without_version(path: &str) -> Option<&str> {
 /// What stands below a version, by path. The user-data and credentials do not: they are in nobody's hands before they are
 /// asked for.
 fn facts(instance: &Instance) -> BTreeMap<String, String> {
-    let mut facts = BTreeMap::from(
-        [
-            ("ami-id", Some(&instance.image)),
-            ("instance-id", Some(&instance.id)),
-            ("instance-type", Some(&instance.instance_type)),
-            ("placement/availability-zone", Some(&instance.zone)),
-            ("placement/region", Some(&instance.region)),
-            ("local-ipv4", instance.private_ip.map(|ip| ip.to_string()).as_ref()),
-            ("mac", Some(&MAC.to_owned())),
-            (&format!("network/interfaces/macs/{MAC}/device-number"), Some(&"0".to_owned())),
-            (&format!("network/interfaces/macs/{MAC}/mac"), Some(&MAC.to_owned())),
-            ("public-ipv4", instance.public_ip.map(|ip| ip.to_string()).as_ref()),
-            ("services/domain", Some(&"amazonaws.com".to_owned())),
-            ("services/partition", Some(&"aws".to_owned())),
-        ]
-        .map(|(path, text)| (format!("meta-data/{path}"), text.cloned().unwrap_or_default())),
-    );
-    facts.retain(|_, text| !text.is_empty());
+    let fact = |path: &str, text: &dyn ToString| (format!("meta-data/{path}"), text.to_string());
+    let mut facts = BTreeMap::from([
+        fact("ami-id", &instance.image),
+        fact("instance-id", &instance.id),
+        fact("instance-type", &instance.instance_type),
+        fact("mac", &MAC),
+        fact(&format!("network/interfaces/macs/{MAC}/device-number"), &0),
+        fact(&format!("network/interfaces/macs/{MAC}/mac"), &MAC),
+        fact("placement/availability-zone", &instance.zone),
+        fact("placement/region", &instance.region),
+        fact("services/domain", &"amazonaws.com"),
+        fact("services/partition", &"aws"),
+    ]);
+    facts.extend(instance.private_ip.map(|ip| fact("local-ipv4", &ip)));
+    facts.extend(instance.public_ip.map(|ip| fact("public-ipv4", &ip)));
     facts.insert("dynamic/instance-identity/document".to_owned(), identity(instance));
     if let Some(key) = &instance.key {
-        facts.insert(format!("meta-data/public-keys/0={}", key.name), String::new());
-        facts.insert("meta-data/public-keys/0/openssh-key".to_owned(), format!("{}\n", key.public.trim_end()));
+        facts.extend([
+            fact(&format!("public-keys/0={}", key.name), &""),
+            fact("public-keys/0/openssh-key", &format!("{}\n", key.public.trim_end())),
+        ]);
     }
     if let Some(profile) = &instance.profile {
         let info = serde_json::json!({
             "Code": "Success", "InstanceProfileArn": profile.arn, "InstanceProfileId": profile.id,
         });
-        facts.insert("meta-data/iam/info".to_owned(), info.to_string());
-        facts.extend(
-            profile.role.iter().map(|role| (format!("meta-data/iam/security-credentials/{role}"), String::new())),
-        );
+        facts.extend([fact("iam/info", &info)]);
+        facts.extend(profile.role.iter().map(|role| fact(&format!("iam/security-credentials/{role}"), &"")));
     }
     if instance.metadata.tags {
-        facts
-            .extend(instance.tags.iter().map(|(key, value)| (format!("meta-data/tags/instance/{key}"), value.clone())));
+        facts.extend(instance.tags.iter().map(|(key, value)| fact(&format!("tags/instance/{key}"), value)));
     }
     facts
 }

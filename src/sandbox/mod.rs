@@ -36,11 +36,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::command;
+use crate::digest::hex;
 use crate::error::{Failure, Result};
 
 pub use daemon::serve;
 pub use guard::guard;
-pub use machine::join;
+pub use machine::{forward, join};
 pub use start::{Options, ended, ensure, find, log_files, status, stop};
 pub use state::Ended;
 
@@ -218,5 +219,5 @@ fn secret() -> String {
     let mut bytes = [0_u8; 24];
     // Without the system's randomness nothing secret can be made; the process ids below it are no substitute.
     getrandom::fill(&mut bytes).unwrap_or_else(|_| std::process::abort());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }

@@ -2,8 +2,8 @@
 
 use devopsctl::aws::Aws;
 
+use crate::console::{aws, fault};
 use crate::project::{Project, install_emulator};
-use crate::sandbox::{aws, fault};
 
 /// An account in which instances are entries alone: nobody waits for an app here.
 fn account() -> Project {

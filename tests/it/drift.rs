@@ -5,8 +5,8 @@ use aws_sdk_s3::types::PublicAccessBlockConfiguration;
 use aws_sdk_ssm::types::ResourceTypeForTagging;
 use devopsctl::aws::Aws;
 
+use crate::console::aws;
 use crate::project::{Project, install_emulator};
-use crate::sandbox::aws;
 
 const ROLE: &str = "devopsctl-hello-us-east-1";
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
@@ -103,7 +103,7 @@ fn a_profile_that_gives_no_credentials_is_attached_anew() {
     });
     mended(&project, &["there is no role", "it was made anew, or its role was"]);
     let role = aws(&project, async |aws| id(&aws).await);
-    let said = crate::sandbox::control(&project, &format!("credentials?instance={role}"));
+    let said = crate::console::control(&project, &format!("credentials?instance={role}"));
     assert!(said.contains("AccessKeyId"), "{said}");
 }
 

@@ -2,8 +2,8 @@
 
 use devopsctl::names;
 
+use crate::console::{aws, fault};
 use crate::project::{Project, Ran, install_emulator};
-use crate::sandbox::{aws, fault};
 use crate::snapshot;
 
 /// A project whose `app/app.py` is this.

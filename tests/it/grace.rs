@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
+use crate::console::{aws, far_away};
 use crate::http::{get, runtime};
 use crate::project::{Project, until};
 use crate::rotation::{Connection, Exchange};
-use crate::sandbox::{aws, far_away};
 
 const BEFORE: u32 = 0;
 const CHANGING: u32 = 1;

@@ -6,8 +6,8 @@ use aws_sdk_ssm::error::ProvideErrorMetadata;
 use devopsctl::aws::Aws;
 use serde_json::Value;
 
+use crate::console::{aws, control};
 use crate::project::Project;
-use crate::sandbox::{aws, control};
 
 const ROLE: &str = "devopsctl-hello-us-east-1";
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";

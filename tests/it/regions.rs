@@ -34,6 +34,6 @@ fn two_names_share_the_bucket_and_the_last_one_removes_it() {
     assert_eq!(get(&other, Some(&token)).status, 200);
     project.ok("up --sandbox -f other.yaml");
     project.ok("down --sandbox --yes -f other.yaml");
-    let buckets = crate::sandbox::aws(&project, async |aws| aws.s3.list_buckets().send().await.unwrap());
+    let buckets = crate::console::aws(&project, async |aws| aws.s3.list_buckets().send().await.unwrap());
     assert!(buckets.buckets().is_empty(), "{buckets:?}");
 }

@@ -7,9 +7,9 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::MetadataDirective;
 use serde_json::Value;
 
+use crate::console::{aws, fault};
 use crate::http::get;
 use crate::project::{Project, Ran};
-use crate::sandbox::{aws, fault};
 
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 

@@ -8,10 +8,9 @@ use std::process::Command;
 use devopsctl::sandbox::IDLE;
 use serde_json::Value;
 
+use crate::console::file;
 use crate::http::{get, try_get};
 use crate::project::{Project, install_emulator, until};
-
-pub use crate::console::{aws, control, far_away, fault, file};
 
 #[test]
 fn only_whom_the_security_group_allows_gets_through() {

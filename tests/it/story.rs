@@ -122,7 +122,7 @@ fn an_address_that_is_no_longer_wanted_goes_and_the_url_is_the_instances_own() {
 fn a_machine_that_was_stopped_is_started_and_what_it_said_before_does_not_count() {
     let project = Project::example();
     let url = project.up();
-    crate::sandbox::aws(&project, async |aws| {
+    crate::console::aws(&project, async |aws| {
         let found = aws.ec2.describe_instances().send().await.unwrap();
         let id = found.reservations()[0].instances()[0].instance_id().unwrap().to_owned();
         aws.ec2.stop_instances().instance_ids(id).send().await.unwrap();
@@ -138,7 +138,7 @@ fn what_was_deleted_by_hand_is_mended() {
     let machine = project.machine();
     let id = machine.file_name().unwrap().to_str().unwrap().to_owned();
     // As a person would do it in the console.
-    crate::sandbox::aws(&project, async |aws| {
+    crate::console::aws(&project, async |aws| {
         aws.ec2.terminate_instances().instance_ids(&id).send().await.unwrap();
         aws.iam
             .delete_role_policy()

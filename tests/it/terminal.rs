@@ -94,7 +94,7 @@ fn the_first_ctrl_c_finishes_what_is_under_way_and_says_what_stands() {
     let project = Project::example();
     project.ok("sandbox start");
     // Slow enough to be met in the middle.
-    crate::sandbox::fault(&project, "delays?pending=5");
+    crate::console::fault(&project, "delays?pending=5");
     let mut child = project.command("up --sandbox").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut said = Vec::new();
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
@@ -109,7 +109,7 @@ fn the_first_ctrl_c_finishes_what_is_under_way_and_says_what_stands() {
     assert!(said.contains("stopping after what is under way"), "{said}");
     assert!(said.contains("Done in this run: security group"), "{said}");
     assert!(said.contains("the same command goes on from here"), "{said}");
-    crate::sandbox::fault(&project, "delays?pending=0.3");
+    crate::console::fault(&project, "delays?pending=0.3");
     let url = project.up();
     assert_eq!(get(&url, Some(&project.token())).status, 200);
     project.ok("down --sandbox --yes");
@@ -120,7 +120,7 @@ fn the_second_ctrl_c_leaves_at_once() {
     install_emulator();
     let project = Project::example();
     project.ok("sandbox start");
-    crate::sandbox::fault(&project, "delays?shutting-down=120");
+    crate::console::fault(&project, "delays?shutting-down=120");
     project.up();
     let mut child =
         project.command("down --sandbox --yes").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

@@ -1,14 +1,16 @@
 //! The virtual machine from outside: a shell on it, its console, its disk. Only the test has these ways in; the tool has not.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use crate::http::{Answer, ask};
+use devopsctl::sandbox::forward;
+use serde_json::Value;
+
+use crate::http::{Answer, ask, runtime};
 use crate::project::Project;
 
 /// The machine of a project.
@@ -34,20 +36,8 @@ impl Machine {
 
     /// Opens the way to its SSH server, also after it was switched off and on.
     pub fn open_shell(&mut self) {
-        let socket = self.folder.join("net/qmp.sock");
-        self.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let stream = until(60, "the machine's control socket", || UnixStream::connect(&socket).ok());
-        let forward = format!("hostfwd_add n0 tcp:127.0.0.1:{}-:22", self.port);
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        lines.next().unwrap().unwrap();
-        for order in [
-            serde_json::json!({"execute": "qmp_capabilities"}),
-            serde_json::json!({"execute": "human-monitor-command", "arguments": {"command-line": forward}}),
-        ] {
-            writeln!(&stream, "{order}").unwrap();
-            let answer = lines.next().unwrap().unwrap();
-            assert!(answer.contains("\"return\""), "{answer}");
-        }
+        let way = || runtime().block_on(forward(&self.folder, 22)).ok();
+        self.port = until(60, "the way to its shell", way).port();
     }
 
     /// A command line on it, as root.
@@ -130,7 +120,32 @@ pub fn chapter<T>(title: &str, tell: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A repository's file.
-pub fn source(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+/// The app, as this version of it and with this at its end.
+pub fn code(project: &Project, version: &str, more: &str) {
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/app.py");
+    let text = fs::read_to_string(app).unwrap().replace("VERSION", version);
+    project.file("app/app.py", &format!("{text}\n\n{more}"));
+}
+
+/// One of its files, as it stands.
+pub fn source_of(project: &Project, name: &str) -> String {
+    fs::read_to_string(project.folder().join(name)).unwrap()
+}
+
+/// What `status --json` says.
+pub fn status(project: &Project) -> Value {
+    serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap()
+}
+
+/// What the machine's report complains of.
+pub fn error(project: &Project) -> Option<String> {
+    status(project)["report"]["error"].as_str().map(str::to_owned)
+}
+
+/// The files of a folder that hold this text anywhere.
+pub fn holding(folder: &Path, text: &str) -> Vec<String> {
+    let ran = Command::new("grep").args(["-rlaF", text, "."]).current_dir(folder).output().unwrap();
+    assert!(ran.status.code().is_some_and(|code| code < 2));
+    let found = String::from_utf8(ran.stdout).unwrap();
+    found.lines().map(|line| line.trim_start_matches("./").to_owned()).collect()
 }

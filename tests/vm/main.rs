@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use console::{aws, fault};
 use http::{get, try_get};
-use lab::{Machine, chapter, glance, source, until};
+use lab::{Machine, chapter, code, error, glance, holding, source_of, status, until};
 use project::Project;
 use visitor::Visitors;
 
@@ -345,7 +345,7 @@ impl Story {
             let journal = self.machine.try_sh("journalctl --no-pager -o cat").stdout;
             assert!(!journal.is_empty());
             let (id, console) = (self.instance(), self.machine.console());
-            let user_data = self.machine.sh("cat /var/lib/cloud/instance/user-data.txt");
+            let user_data = self.machine.sh("zcat -f /var/lib/cloud/instance/user-data.txt");
             aws(&self.project, async |aws| {
                 aws.ec2.stop_instances().instance_ids(id).send().await.unwrap();
             });
@@ -371,33 +371,6 @@ impl Story {
             assert!(self.project.run("status --sandbox").shown().contains("nothing"));
         });
     }
-}
-
-/// The app, as this version of it and with this at its end.
-fn code(project: &Project, version: &str, more: &str) {
-    let text = source("tests/vm/app.py").replace("VERSION", version);
-    project.file("app/app.py", &format!("{text}\n\n{more}"));
-}
-
-fn source_of(project: &Project, name: &str) -> String {
-    std::fs::read_to_string(project.folder().join(name)).unwrap()
-}
-
-fn status(project: &Project) -> Value {
-    serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap()
-}
-
-/// What the machine's report complains of.
-fn error(project: &Project) -> Option<String> {
-    status(project)["report"]["error"].as_str().map(str::to_owned)
-}
-
-/// The files of a folder that hold this text anywhere.
-fn holding(folder: &std::path::Path, text: &str) -> Vec<String> {
-    let ran = Command::new("grep").args(["-rlaF", text, "."]).current_dir(folder).output().unwrap();
-    assert!(ran.status.code().is_some_and(|code| code < 2));
-    let found = String::from_utf8(ran.stdout).unwrap();
-    found.lines().map(|line| line.trim_start_matches("./").to_owned()).collect()
 }
 
 /// Where the time went from power-on to the first answer of the last boot.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -29,7 +29,7 @@ use super::metadata::Metadata;
 use super::state::{Folder, remove_tree};
 use super::world::{Instance, View, World};
 
-pub use qemu::{Image, join};
+pub use qemu::{Image, forward, join};
 
 /// How long a virtual machine may take to shut down before its power is cut.
 const SHUTDOWN: Duration = Duration::from_secs(120);
@@ -176,7 +176,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 /// When nothing answers there.
 pub async fn connect(folder: &Path, port: u16) -> io::Result<Pin<Box<dyn Connection>>> {
     if qmp::socket(folder).exists() {
-        return Ok(Box::pin(qemu::connect(folder, port).await?));
+        return Ok(Box::pin(TcpStream::connect(forward(folder, port).await?).await?));
     }
     Ok(Box::pin(UnixStream::connect(process::socket(folder, port)).await?))
 }

@@ -10,12 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{fs, thread};
 
-use sha2::{Digest, Sha256};
-use tokio::net::TcpStream;
-
 use super::super::JoinArgs;
 use super::super::metadata::MAC;
 use super::{Instance, Leash, Result, qmp, remove_tree};
+use crate::digest;
 use crate::dirs;
 use crate::error::Failure;
 
@@ -50,9 +48,8 @@ impl Image {
                 .because(format!("{} is not on PATH", missing.join(", ")))
                 .next("install QEMU, on Debian: sudo apt install qemu-system-x86 qemu-utils; or leave --machine out"));
         }
-        let key: String = Sha256::digest(RECIPE).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let cache = dirs::cache()?;
-        let folder = cache.join("vm").join(format!("debian-13-{key}"));
+        let folder = cache.join("vm").join(format!("debian-13-{}", digest::short(RECIPE)));
         if !folder.join("disk.qcow2").is_file() {
             let user = cache.parent().unwrap_or(&cache).display();
             return Err(Failure::failed("there is no image for a virtual machine to boot")
@@ -134,17 +131,21 @@ fn uuid(instance: &str) -> String {
     format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }
 
-/// Connects to a TCP port of a virtual machine: a way to it is opened when it is first asked for, and kept.
-pub async fn connect(folder: &Path, port: u16) -> io::Result<TcpStream> {
+/// Where a TCP port of the virtual machine whose folder this is can be reached on loopback. The way is opened when it is
+/// first asked for, and kept for as long as the machine is on.
+///
+/// # Errors
+/// When no virtual machine runs there, or QEMU refuses.
+pub async fn forward(folder: &Path, port: u16) -> io::Result<SocketAddr> {
     let known = folder.join(format!("net/{port}.port"));
     if let Some(local) = fs::read_to_string(&known).ok().and_then(|text| text.parse::<SocketAddr>().ok()) {
-        return TcpStream::connect(local).await;
+        return Ok(local);
     }
     // Free a moment ago: whoever takes it meanwhile makes QEMU refuse, and the caller try again.
     let local = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     qmp::say(folder, &format!("hostfwd_add n0 tcp:{}:{}-:{port}", local.ip(), local.port())).await?;
     fs::write(&known, local.to_string())?;
-    TcpStream::connect(local).await
+    Ok(local)
 }
 
 /// Joins standard input and output to a server on this host: QEMU starts one for each connection to the metadata service.

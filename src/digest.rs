@@ -1,0 +1,25 @@
+//! Bytes and hashes as text.
+
+use sha2::{Digest, Sha256};
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first 16 digits of the SHA-256: enough to tell things of our own apart.
+pub fn short(content: impl AsRef<[u8]>) -> String {
+    Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_what_others_call_the_sha_256() {
+        let whole = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hex(&Sha256::digest("abc")), whole);
+        assert_eq!(short("abc"), &whole[..16]);
+    }
+}
