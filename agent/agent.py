@@ -38,6 +38,7 @@ class Agent:
         self.state = State(ready=tasks.on_disk(places), healthy=self.kept.get("healthy"))
         self.fleet = Fleet(places, runner, self.state, clock)
         self.renewal = renewal.Renewal(self)
+        self.completed = set()  # Releases that are compiled to the end, or about to be.
         self.said, self.said_at = None, 0.0
         self.leaving = False
 
@@ -55,6 +56,7 @@ class Agent:
         self.hear()
         self.fleet.look()
         self.keep()
+        self.complete()
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.tell()
@@ -164,6 +166,13 @@ class Agent:
             least, most = 15, 300
         permanent = isinstance(problem, BadRelease)
         decide.failed(self.state, step, error, "", self.clock.monotonic(), least, most, permanent)
+
+    def complete(self):
+        """Compiles what a release's first generation did not need, once that one serves: until then it would be in its way."""
+        serving = self.state.serving
+        if serving and not self.state.starting and serving.release not in self.completed:
+            self.completed.add(serving.release)
+            self.in_thread(tasks.compile_rest, self.places.release(serving.release))
 
     def keep(self):
         """What must survive a reboot, and what need not stay."""

@@ -1,6 +1,6 @@
 """As much of AWS as a machine needs, with the standard library alone: metadata (IMDSv2), SigV4, S3, SSM.
 
-Stands at the top of the user-data, which EC2 limits to 16 KB; bootstrap.py follows it.
+In the user-data, which EC2 limits to 16 KB, bootstrap.py follows it.
 """
 
 import email.utils

@@ -1,31 +1,18 @@
-"""The first program on a new machine: fetches the release that the machine's tags name, and becomes its agent.
+"""The boot program: fetches the release that the machine's tags name, and becomes its agent.
 
 Nothing in it is secret or differs between deployments. The agent uses `fetch` for later releases.
 """
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import time
 
-from aws import Aws, AwsError, Metadata, backoff, send
-
-UNIT = """[Unit]
-Description=devopsctl agent
-Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=0
-[Service]
-ExecStart=/usr/bin/python3 /opt/devopsctl/bootstrap.py --unit
-Restart=always
-RestartSec=2
-[Install]
-WantedBy=multi-user.target
-"""
+from aws import Aws, AwsError, Metadata, backoff
 
 
 class BadRelease(Exception):
@@ -137,36 +124,13 @@ def become_agent(aws, root):
             early = getattr(error, "code", "") in ("NoTags", "NoCredentials")
             failures += not early
             time.sleep(0.25 if early else backoff(failures))
-    os.execv(sys.executable, [sys.executable, place + "/agent/agent.py"])
-
-
-def install():
-    """cloud-init runs user-data once; from then on it is systemd that does. A unit that is new needs no reload."""
-    os.makedirs("/opt/devopsctl", exist_ok=True)
-    shutil.copyfile(__file__, "/opt/devopsctl/bootstrap.py")
-    unit, wants = "/etc/systemd/system/devopsctl-agent.service", "/etc/systemd/system/multi-user.target.wants"
-    with open(unit, "w") as file:
-        file.write(UNIT)
-    os.makedirs(wants, exist_ok=True)
-    if not os.path.lexists(wants + "/devopsctl-agent.service"):
-        os.symlink(unit, wants + "/devopsctl-agent.service")
-    subprocess.run(["systemctl", "start", "--no-block", "devopsctl-agent.service"], check=True)
+    sys.path[0] = place + "/agent"
+    importlib.import_module("agent").main()
 
 
 def main():
     os.umask(0o022)
-    root = os.environ.get("DEVOPSCTL_ROOT", "")
-    if not root or os.environ.get("DEVOPSCTL_RUNNER") != "process":
-        try:
-            ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-            status = os.geteuid() or send("PUT", "http://169.254.169.254/latest/api/token", ttl, seconds=2)[0]
-        except AwsError as error:
-            status = error
-        if status != 200:
-            sys.exit(f"This program sets up EC2 instances, as root; nothing was done here ({status}).")
-        if "--unit" not in sys.argv:
-            return install()
-    return become_agent(Aws(Metadata()), root)
+    become_agent(Aws(Metadata()), os.environ.get("DEVOPSCTL_ROOT", ""))
 
 
 if __name__ == "__main__":

@@ -43,9 +43,7 @@ class Fleet:
                 self.newest_token = max(self.newest_token, generation.target.token)
             self.learn(generation)
             begun = generation.served or generation.lines() or not self.runner.ended(generation)
-            if (
-                record["role"] == "old" or not begun
-            ):  # The agent before this one was killed as it was about to start it.
+            if record["role"] == "old" or not begun:  # The agent was killed as it was about to start it.
                 self.old.append(generation)
             else:
                 setattr(self, record["role"], generation)

@@ -5,6 +5,7 @@ DEVOPSCTL_RELEASE (the release's folder), DEVOPSCTL_SECRETS (a file with the tok
 eyes only) and DEVOPSCTL_VERDICT (the file that says how the generation does; see proof.py).
 """
 
+import functools
 import importlib.util
 import json
 import os
@@ -31,12 +32,13 @@ with open(os.path.join(release, "manifest.json")) as file:
     manifest = json.load(file)
 
 # gunicorn says READY before a worker exists: the proof says it instead, when the last worker has proved itself.
-notify = os.environ.pop("NOTIFY_SOCKET", None)
+ready = functools.partial(load("systemd").notify, "READY=1", os.environ.pop("NOTIFY_SOCKET", None))
 if "LISTEN_PID" not in os.environ:
     # The process runner can't know our pid beforehand. gunicorn leaves an inherited socket's file alone at its end.
     os.environ["LISTEN_PID"] = str(os.getpid())
 site.addsitedir(os.path.join(release, "site"))
-proof = load("proof").Proof(manifest, secrets, verdict, notify)
+processes = load("processes")
+proof = load("proof").Proof(manifest, secrets, verdict, ready)
 
 wsgi_app = manifest["wsgi"]
 chdir = os.path.join(release, "app")
@@ -71,4 +73,4 @@ def post_worker_init(worker):
 
 def child_exit(server, worker):
     """In the master, when a worker has ended."""
-    proof.ended(worker)
+    proof.ended(worker, processes.lacked_memory(processes.own_group()))

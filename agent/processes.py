@@ -2,6 +2,8 @@
 
 import os
 
+CGROUPS = "/sys/fs/cgroup"
+
 
 def open_files(pid):
     """What a process holds open, as Linux names it."""
@@ -15,3 +17,23 @@ def open_files(pid):
     except OSError:
         pass
     return found
+
+
+def own_group():
+    """The control group that this process is in; nothing where nobody can tell."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            return file.read().strip().rpartition("::")[2]
+    except OSError:
+        return ""
+
+
+def lacked_memory(group):
+    """Whether the kernel has ended a process of this unit's control group because memory was at its end."""
+    if not group.endswith(".service"):
+        return False  # No unit of ours: others' processes would count.
+    try:
+        with open(f"{CGROUPS}{group}/memory.events") as file:
+            return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in file)
+    except OSError:
+        return False

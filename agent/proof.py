@@ -11,7 +11,6 @@ generation for a passing fault.
 import io
 import json
 import secrets
-import socket
 import sys
 import traceback
 from urllib.parse import unquote_to_bytes
@@ -22,8 +21,8 @@ class Failed(Exception):
 
 
 class Proof:
-    def __init__(self, manifest, secrets_file, verdict, notify):
-        self.manifest, self.secrets_file, self.verdict, self.notify = manifest, secrets_file, verdict, notify
+    def __init__(self, manifest, secrets_file, verdict, ready):
+        self.manifest, self.secrets_file, self.verdict, self.ready = manifest, secrets_file, verdict, ready
         self.proved = False
 
     def variables(self):
@@ -65,20 +64,17 @@ class Proof:
             return True
         if sum("proved" in line for line in self.lines()) < self.manifest["workers"]:
             return False
-        if self.notify:
-            address = "\0" + self.notify[1:] if self.notify[0] == "@" else self.notify
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
-                way.sendto(b"READY=1", address)
+        self.ready()
         return True
 
     def lines(self):
         with open(self.verdict) as file:
             return [json.loads(line) for line in file if line.endswith("\n")]
 
-    def ended(self, worker):
+    def ended(self, worker, lacked_memory):
         """In the master: a first worker that is gone without a word (a signal, os._exit) has failed, too."""
         if self.is_first(worker) and not any(line.get("proved") == worker.pid for line in self.lines()):
-            why = ": it took more memory than there is" if lacked_memory() else ""
+            why = ": it took more memory than there is" if lacked_memory else ""
             self.say(failed="a worker ended before it could answer the health request" + why, detail="")
 
     def check_health(self, app):
@@ -98,19 +94,6 @@ class Proof:
                     f"the app answers {status} at {path} {how}, so it is open to everyone: let it refuse, "
                     "or say `token.enforce: false` in deploy.yaml if that is meant"
                 )
-
-
-def lacked_memory():
-    """Whether the kernel has ended a process of this unit because memory was at its end."""
-    try:
-        with open("/proc/self/cgroup") as file:
-            group = file.read().strip().rpartition("::")[2]
-        if not group.endswith(".service"):
-            return False  # No unit of ours: others' processes would count.
-        with open(f"/sys/fs/cgroup{group}/memory.events") as file:
-            return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in file)
-    except OSError:
-        return False
 
 
 def story(problem, worker):

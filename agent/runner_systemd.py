@@ -13,13 +13,13 @@ import time
 
 from places import read_json
 from probe import Probe
-from processes import open_files
+from processes import CGROUPS, lacked_memory, open_files
 from systemd import UNITS, notify, show, systemctl, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
 SEEN = "/opt/devopsctl/release"  # Where a generation finds its release.
-SLICE = "/sys/fs/cgroup/devopsctl.slice"
+SLICE = "/devopsctl.slice"
 JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
 JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
 MOMENT = 5  # Between a healthy state and the agent's restart under its own unit, so that what it says gets out.
@@ -51,8 +51,6 @@ class SystemdRunner:
         port = read_json(os.path.dirname(HERE) + "/manifest.json")["port"]
         self.prepare(port)
         self.probe = Probe(places, port)
-        if write(JOURNAL, JOURNAL_LIMITS):
-            systemctl("restart", "--no-block", "systemd-journald.service", check=False)
 
     def install(self, name, path, port=""):
         """Writes a unit of ours. One that is new systemd finds by itself."""
@@ -102,7 +100,7 @@ class SystemdRunner:
             shown = show(unit(generation), "ActiveState", "Job", "Result", "ExecMainCode", "ExecMainStatus")
             if shown["Job"] not in ("", "0") or shown["ActiveState"] not in ("inactive", "failed"):
                 return None
-            self.endings[generation.number] = ending(shown, self.lacked_memory(generation))
+            self.endings[generation.number] = ending(shown, lacked_memory(f"{SLICE}/{unit(generation)}"))
         return self.endings[generation.number]
 
     def retire(self, generation):
@@ -115,18 +113,10 @@ class SystemdRunner:
 
     def members(self, generation):
         try:
-            with open(f"{SLICE}/{unit(generation)}/cgroup.procs") as file:
+            with open(f"{CGROUPS}{SLICE}/{unit(generation)}/cgroup.procs") as file:
                 return [int(line) for line in file]
         except OSError:
             return []
-
-    def lacked_memory(self, generation):
-        """Whether the kernel has ended any of its processes because memory was at its end."""
-        try:
-            with open(f"{SLICE}/{unit(generation)}/memory.events") as file:
-                return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in file)
-        except OSError:
-            return False
 
     def listens(self, generation):
         """Whether any of its processes still holds the listening socket, so might answer something new."""
@@ -153,6 +143,8 @@ class SystemdRunner:
             self.spare(serving)
         elif self.boot_unit and time.monotonic() > since + MOMENT:
             self.boot_unit = False
+            if write(JOURNAL, JOURNAL_LIMITS):
+                systemctl("restart", "systemd-journald.service", check=False)
             print("agent: starts anew, under its own unit", flush=True)
             systemctl("daemon-reload")
             # It may be ended before it has told us how it went.
@@ -180,16 +172,15 @@ class SystemdRunner:
         if time.monotonic() < self.alive + ALIVE_SECONDS:
             return
         self.alive = time.monotonic()
-        notify("READY=1\nWATCHDOG=1")
+        notify("READY=1\nWATCHDOG=1", os.environ.get("NOTIFY_SOCKET"))
         templates = [name[: -len(".service")] for name in os.listdir(UNITS) if re.fullmatch(r"app-\d+@\.service", name)]
         for name in os.listdir("/run"):
-            number = name[len("app-") :]
-            gone = number.isdigit() and not os.path.exists(f"{self.places.generations}/{number}")
-            if name == f"app-{number}" and gone:
+            number = re.fullmatch(r"app-(\d+)", name)
+            if number and not os.path.exists(f"{self.places.generations}/{number[1]}"):
                 # The folder is the app's user's, so systemd has to remove it; any port's unit leads to it.
-                systemctl("reset-failed", f"app-*@{number}.service", check=False)
-                systemctl("clean", "--what=runtime", f"{templates[0]}{number}.service", check=False)
-                self.endings.pop(int(number), None)
+                systemctl("reset-failed", f"app-*@{number[1]}.service", check=False)
+                systemctl("clean", "--what=runtime", f"{templates[0]}{number[1]}.service", check=False)
+                self.endings.pop(int(number[1]), None)
 
 
 def unit(generation):

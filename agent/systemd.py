@@ -24,9 +24,8 @@ def show(unit, *properties):
     return {name: found.get(name, "") for name in properties}
 
 
-def notify(text):
-    """To systemd, as sd_notify(3) does; nothing where it is not asked for."""
-    address = os.environ.get("NOTIFY_SOCKET")
+def notify(text, address):
+    """To systemd's socket, as sd_notify(3) does; nothing where there is none."""
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
             way.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)

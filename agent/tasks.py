@@ -3,6 +3,7 @@
 import contextlib
 import filecmp
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -12,10 +13,14 @@ import sys
 
 from bootstrap import fetch
 from decide import Token
+from imports import reachable
+from places import read_json
 
 from aws import AwsError, backoff
 
-COMPILE_SECONDS = 15  # A new release is started after so long even if it is not compiled yet.
+# Not compileall: it takes as long to make its processes as to compile an app's dependencies, and begins when it has read
+# the last name. What is no Python, or another one's, is passed over.
+COMPILER = "import py_compile, sys\nfor line in sys.stdin: py_compile.compile(line[:-1], quiet=2)"
 KEEP = 3  # Releases that stay on disk: the current one, the one before, one more.
 
 
@@ -35,7 +40,7 @@ def read_token(aws, name):
 
 
 def prepare(aws, name, release, places, wanted, clock):
-    """Puts a release on disk, compiled, so that no generation of it has to be compiled again."""
+    """Puts a release on disk, ready to be started."""
     attempt = 0
     while True:
         try:
@@ -50,7 +55,7 @@ def prepare(aws, name, release, places, wanted, clock):
     if not os.path.exists(folder + "/.compiled"):
         with contextlib.suppress(OSError):  # Then it is compiled, as the first one was.
             inherit(folder, places)
-        compile_release(folder)
+        compile_first(folder)
 
 
 def inherit(folder, places):
@@ -80,17 +85,39 @@ def link(path, name):
     os.rename(name + ".new", name)
 
 
-def compile_release(folder):
+def compile_first(folder):
+    """Byte-code for what a generation imports on its way to the first answer."""
     print(f"agent: compiles {os.path.basename(folder)[:12]}", flush=True)
-    parts = [f"{folder}/{part}" for part in ("site", "app", "agent")]
-    compiler = subprocess.Popen(
-        [sys.executable, "-m", "compileall", "-qq", "-j0", *parts], cwd=folder, stdin=subprocess.DEVNULL
-    )
-    try:
-        compiler.wait(COMPILE_SECONDS)
-        write_mark(folder + "/.compiled")
-    except subprocess.TimeoutExpired:
-        pass  # It goes on by itself; what it has not reached is compiled by whoever imports it.
+    app = read_json(folder + "/manifest.json")["wsgi"].partition(":")[0]
+    roots = ["gunicorn.app.wsgiapp", "worker", "proof", "processes", "systemd", app]
+    compile_files(reachable(roots, [f"{folder}/{part}" for part in ("agent", "app", "site")]))
+
+
+def compile_rest(folder):
+    """Byte-code for all of a release, so that no later generation has to compile anything. It leaves the machine to others."""
+    mark = folder + "/.compiled"
+    if os.path.exists(mark):
+        return
+    with contextlib.suppress(OSError):  # A full disk: it is tried again when the release is.
+        if compile_files(files(folder), "nice", "-n19"):
+            write_mark(mark)
+
+
+def compile_files(paths, *how):
+    """On every core; begins while `paths` is still looked for. -> whether every compiler came to its end."""
+    command = [*how, sys.executable, "-I", "-S", "-c", COMPILER]
+    cores = os.cpu_count() or 1
+    compilers = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True, bufsize=1) for _ in range(cores)]
+    ways = itertools.cycle(compiler.stdin for compiler in compilers)
+    with contextlib.suppress(BrokenPipeError):  # It has failed; that shows in how it ended.
+        for path in paths:
+            if not os.path.exists(importlib.util.cache_from_source(path)):  # No file of a release ever changes.
+                next(ways).write(path + "\n")
+    for compiler in compilers:
+        with contextlib.suppress(BrokenPipeError):
+            compiler.stdin.close()
+    ends = [compiler.wait() for compiler in compilers]
+    return not any(ends)
 
 
 def write_mark(path):

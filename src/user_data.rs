@@ -1,40 +1,57 @@
 //! What cloud-init receives: one constant program. Nothing secret is in it, and nothing that differs between
 //! deployments.
 
+use std::io::Write;
+use std::iter;
 use std::sync::LazyLock;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// EC2's limit, before base64: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html>
 pub const LIMIT: usize = 16_384;
 
-const AWS: &str = include_str!("../agent/aws.py");
-const BOOTSTRAP: &str = include_str!("../agent/bootstrap.py");
+const PARTS: [&str; 3] =
+    [include_str!("../agent/install.py"), include_str!("../agent/aws.py"), include_str!("../agent/bootstrap.py")];
 
 static PROGRAM: LazyLock<String> = LazyLock::new(|| {
-    // In one file the two are one namespace: what bootstrap.py imports from aws.py is there already.
-    let bootstrap: String =
-        BOOTSTRAP.lines().filter(|line| !line.starts_with("from aws import ")).flat_map(|line| [line, "\n"]).collect();
-    let bootstrap = bootstrap.trim_start_matches("#!/usr/bin/env python3\n");
-    format!("#!/usr/bin/env python3\n{AWS}\n{bootstrap}")
+    // In one file they are one namespace: what bootstrap.py imports from aws.py is there already.
+    let lines = PARTS.into_iter().flat_map(str::lines).filter(|line| !line.starts_with("from aws import "));
+    iter::once("#!/usr/bin/env python3").chain(lines).flat_map(|line| [line, "\n"]).collect()
 });
 
-/// The program.
-pub fn program() -> &'static str {
-    &PROGRAM
+static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    let written = packed.write_all(PROGRAM.as_bytes());
+    written.and_then(|()| packed.finish()).unwrap_or_else(|_| PROGRAM.as_bytes().to_vec())
+});
+
+/// The program, packed: cloud-init unpacks what is gzipped, as does the sandbox's process machine.
+/// <https://cloudinit.readthedocs.io/en/latest/explanation/format.html>
+pub fn packed() -> &'static [u8] {
+    &PACKED
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+
     use super::*;
 
     #[test]
     fn it_fits() {
-        assert!(program().len() <= LIMIT, "{} bytes", program().len());
+        assert!(packed().len() <= LIMIT, "{} bytes", packed().len());
     }
 
     #[test]
     fn it_is_a_program_in_one_piece() {
-        assert!(program().starts_with("#!/usr/bin/env python3\n"));
-        assert!(!program().contains("\nfrom aws import "));
-        assert_eq!(program().matches("#!/").count(), 1);
+        let mut program = String::new();
+        GzDecoder::new(packed()).read_to_string(&mut program).unwrap();
+        assert_eq!(program, *PROGRAM);
+        assert!(program.starts_with("#!/usr/bin/env python3\n"));
+        assert!(!program.contains("\nfrom aws import "));
+        assert_eq!(program.matches("#!/").count(), 1);
     }
 }

@@ -23,10 +23,10 @@ PORT = 8080
 
 
 def user_data():
-    """As the CLI makes it: the two modules as one program."""
-    bootstrap = (AGENT / "bootstrap.py").read_text()
-    lines = [line for line in bootstrap.splitlines(True) if not line.startswith("from aws import")]
-    return "#!/usr/bin/env python3\n" + (AGENT / "aws.py").read_text() + "".join(lines)
+    """As the CLI makes it: the modules as one program."""
+    parts = [(AGENT / name).read_text() for name in ("install.py", "aws.py", "bootstrap.py")]
+    lines = [line for line in "".join(parts).splitlines(True) if not line.startswith("from aws import")]
+    return "#!/usr/bin/env python3\n" + "".join(lines)
 
 
 @functools.lru_cache(None)

@@ -155,7 +155,7 @@ def prepared(machine_aws, aws, clock, release, tmp_path, wanted=lambda: True):
 @pytest.fixture
 def quick(monkeypatch, clock):
     monkeypatch.setenv("DEVOPSCTL_ROOT", "/nowhere")
-    monkeypatch.setattr(tasks, "compile_release", lambda folder: None)
+    monkeypatch.setattr(tasks, "compile_first", lambda folder: None)
     return clock
 
 

@@ -111,12 +111,10 @@ def test_how_a_generation_ended_is_said_in_words(shown, lacked, words):
     assert runner_systemd.ending(shown, lacked) == words
 
 
-def test_a_sign_of_life_goes_where_systemd_listens(tmp_path, monkeypatch):
+def test_a_sign_of_life_goes_where_systemd_listens(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(str(tmp_path / "n"))
         ear.settimeout(5)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
-        sd.notify("READY=1")
+        sd.notify("READY=1", str(tmp_path / "n"))
         assert ear.recv(100) == b"READY=1"
-    monkeypatch.delenv("NOTIFY_SOCKET")
-    sd.notify("READY=1")
+    sd.notify("READY=1", None)

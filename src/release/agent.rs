@@ -19,6 +19,7 @@ pub const FILES: &[(&str, &str)] = files![
     "generation.py",
     "gunicorn.conf.py",
     "imds_probe.py",
+    "imports.py",
     "places.py",
     "probe.py",
     "processes.py",
@@ -44,7 +45,9 @@ mod tests {
         let entries = fs::read_dir(&agent).unwrap().map(|entry| entry.unwrap());
         for entry in entries.filter(|entry| entry.file_type().unwrap().is_file()) {
             let name = entry.file_name().into_string().unwrap();
-            assert!(FILES.iter().any(|(embedded, _)| *embedded == name), "{name} is not embedded");
+            // This one is the user-data's alone.
+            let embedded = name == "install.py" || FILES.iter().any(|(embedded, _)| *embedded == name);
+            assert!(embedded, "{name} is not embedded");
         }
     }
 }

@@ -96,7 +96,7 @@ async fn run(
     group: &str,
     token: &str,
 ) -> Result<Option<(String, Tags)>, ApiError> {
-    let program = BASE64_STANDARD.encode(user_data::program());
+    let program = BASE64_STANDARD.encode(user_data::packed());
     let request = || {
         let network = InstanceNetworkInterfaceSpecification::builder()
             .device_index(0)

@@ -1,4 +1,4 @@
-//! A machine that is a process: the user-data, byte for byte as it was launched.
+//! A machine that is a process: the user-data, as it was launched.
 //!
 //! It is given a clean environment that names its metadata service and the AWS endpoint, as DNS and a link-local address do
 //! on EC2, and nothing else. Nothing outside the folder changes, whoever runs the sandbox.
@@ -7,8 +7,11 @@
 //! units, so it runs the user-data at each boot.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
 
 use super::{Leash, Result, remove_tree};
 
@@ -18,6 +21,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const FOLDERS: [&str; 8] = ["bin", "net", "opt", "run", "tmp", "root", "var/lib", "var/log"];
 const EMPTIED: [&str; 3] = ["net", "run", "tmp"];
 const PROGRAM: &str = "var/lib/user-data";
+
+/// How gzip's files begin: cloud-init unpacks user-data that is one.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Where the agent listens for a TCP port.
 pub fn socket(folder: &Path, port: u16) -> PathBuf {
@@ -37,7 +43,12 @@ pub fn lay_out(root: &Path, python: &Path, user_data: &[u8]) -> std::io::Result<
         symlink(python, link)?;
     }
     let program = root.join(PROGRAM);
-    fs::write(&program, user_data)?;
+    let mut unpacked = Vec::new();
+    match user_data.starts_with(&GZIP) {
+        true => GzDecoder::new(user_data).read_to_end(&mut unpacked).map(drop)?,
+        false => unpacked.extend_from_slice(user_data),
+    }
+    fs::write(&program, unpacked)?;
     fs::set_permissions(program, fs::Permissions::from_mode(0o700))
 }
 
