@@ -55,7 +55,8 @@ def prepare(aws, name, release, places, wanted, clock):
     if not os.path.exists(folder + "/.compiled"):
         with contextlib.suppress(OSError):  # Then it is compiled, as the first one was.
             inherit(folder, places)
-        compile_first(folder)
+        with contextlib.suppress(OSError, ValueError):  # Then whoever imports it compiles it for himself.
+            compile_first(folder)
 
 
 def inherit(folder, places):
@@ -98,7 +99,7 @@ def compile_rest(folder):
     mark = folder + "/.compiled"
     if os.path.exists(mark):
         return
-    with contextlib.suppress(OSError):  # A full disk: it is tried again when the release is.
+    with contextlib.suppress(OSError, ValueError):  # It is tried again by the next agent.
         if compile_files(files(folder), "nice", "-n19"):
             write_mark(mark)
 

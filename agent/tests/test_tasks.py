@@ -58,3 +58,51 @@ def test_it_outlives_the_one_before(places):
     with open(paths[1]) as file:
         assert file.read() == "x = 1\n"
     assert tasks.on_disk(places) == {NEW}
+
+
+def test_what_the_first_generation_imports_is_compiled_before_the_rest(places):
+    folder = places.release(NEW)
+    put(places, NEW, "manifest.json", '{"wsgi": "app:make()"}')
+    for name in (
+        "gunicorn/__init__",
+        "gunicorn/app/__init__",
+        "gunicorn/app/wsgiapp",
+        "flask/__init__",
+        "flask/testing",
+    ):
+        put(places, NEW, f"site/{name}.py", "x = 1\n")
+    put(places, NEW, "site/flask/broken.py", "x =\n")
+    put(places, NEW, "app/app.py", "import flask\n")
+    put(places, NEW, "agent/worker.py", "")
+
+    tasks.compile_first(folder)
+    assert compiled(folder) == {
+        "gunicorn/__init__",
+        "gunicorn/app/__init__",
+        "gunicorn/app/wsgiapp",
+        "flask/__init__",
+        "app",
+        "worker",
+    }
+    assert tasks.on_disk(places) == set()
+    tasks.compile_rest(folder)
+    assert "flask/testing" in compiled(folder)
+    assert tasks.on_disk(places) == {NEW}
+
+
+def test_byte_code_that_can_not_be_written_is_not_taken_for_complete(places):
+    put(places, NEW, "manifest.json", "{}")
+    put(places, NEW, "app/app.py", "x = 1\n")
+    put(places, NEW, "app/__pycache__", "in the way")
+    tasks.compile_rest(places.release(NEW))
+    assert tasks.on_disk(places) == set()
+
+
+def compiled(folder):
+    """The modules that have byte-code, without the part of the release that they lie in."""
+    found = {
+        path[len(folder) + 1 :].partition("/")[2]
+        for path in tasks.files(folder)
+        if os.path.exists(importlib.util.cache_from_source(path))
+    }
+    return {path[: -len(".py")] for path in found}
