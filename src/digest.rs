@@ -9,7 +9,9 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The first 16 digits of the SHA-256: enough to tell things of our own apart.
 pub fn short(content: impl AsRef<[u8]>) -> String {
-    Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = hex(&Sha256::digest(content));
+    digits.truncate(16);
+    digits
 }
 
 #[cfg(test)]

@@ -14,17 +14,18 @@ pub const LIMIT: usize = 16_384;
 const PARTS: [&str; 3] =
     [include_str!("../agent/install.py"), include_str!("../agent/aws.py"), include_str!("../agent/bootstrap.py")];
 
-static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let program = program();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    let written = packed.write_all(program.as_bytes());
+    written.and_then(|()| packed.finish()).unwrap_or_else(|_| program.into_bytes())
+});
+
+fn program() -> String {
     // In one file they are one namespace: what bootstrap.py imports from aws.py is there already.
     let lines = PARTS.into_iter().flat_map(str::lines).filter(|line| !line.starts_with("from aws import "));
     iter::once("#!/usr/bin/env python3").chain(lines).flat_map(|line| [line, "\n"]).collect()
-});
-
-static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    let written = packed.write_all(PROGRAM.as_bytes());
-    written.and_then(|()| packed.finish()).unwrap_or_else(|_| PROGRAM.as_bytes().to_vec())
-});
+}
 
 /// The program, packed: cloud-init unpacks what is gzipped, as does the sandbox's process machine.
 /// <https://cloudinit.readthedocs.io/en/latest/explanation/format.html>
@@ -34,7 +35,7 @@ pub fn packed() -> &'static [u8] {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io;
 
     use flate2::read::GzDecoder;
 
@@ -47,9 +48,8 @@ mod tests {
 
     #[test]
     fn it_is_a_program_in_one_piece() {
-        let mut program = String::new();
-        GzDecoder::new(packed()).read_to_string(&mut program).unwrap();
-        assert_eq!(program, *PROGRAM);
+        let program = io::read_to_string(GzDecoder::new(packed())).unwrap();
+        assert_eq!(program, super::program());
         assert!(program.starts_with("#!/usr/bin/env python3\n"));
         assert!(!program.contains("\nfrom aws import "));
         assert_eq!(program.matches("#!/").count(), 1);

@@ -6,8 +6,8 @@
 //! cloud-init runs user-data at the first boot only, and units that it installs run at each. A process machine has no
 //! units, so it runs the user-data at each boot.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub fn socket(folder: &Path, port: u16) -> PathBuf {
 }
 
 /// Makes the machine's folder as it is before it boots.
-pub fn lay_out(root: &Path, python: &Path, user_data: &[u8]) -> std::io::Result<()> {
+pub fn lay_out(root: &Path, python: &Path, user_data: &[u8]) -> io::Result<()> {
     for name in EMPTIED {
         remove_tree(&root.join(name))?;
     }
@@ -43,12 +43,11 @@ pub fn lay_out(root: &Path, python: &Path, user_data: &[u8]) -> std::io::Result<
         symlink(python, link)?;
     }
     let program = root.join(PROGRAM);
-    let mut unpacked = Vec::new();
-    match user_data.starts_with(&GZIP) {
-        true => GzDecoder::new(user_data).read_to_end(&mut unpacked).map(drop)?,
-        false => unpacked.extend_from_slice(user_data),
+    if user_data.starts_with(&GZIP) {
+        io::copy(&mut GzDecoder::new(user_data), &mut File::create(&program)?)?;
+    } else {
+        fs::write(&program, user_data)?;
     }
-    fs::write(&program, unpacked)?;
     fs::set_permissions(program, fs::Permissions::from_mode(0o700))
 }
 
