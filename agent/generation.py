@@ -63,12 +63,11 @@ class Generation:
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONNOUSERSITE": "1",
-            "PYTHONPATH": release + "/site",
             "PYTHONUNBUFFERED": "1",
         }
 
-    def conf(self):
-        return self.places.release(self.target.release) + "/agent/gunicorn.conf.py"
+    def program(self):
+        return self.places.release(self.target.release) + "/agent/serve.py"
 
     def lines(self):
         """What its workers have said. The file is the app's own, so it is read with care."""

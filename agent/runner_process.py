@@ -53,6 +53,7 @@ class ProcessRunner:
         for name in ("PATH", "HOME", "TMPDIR"):
             if name in os.environ:
                 environment[name] = os.environ[name]
+        environment["DEVOPSCTL_RUNNER"] = "process"
         environment["LISTEN_FDS"] = "1"  # gunicorn.conf.py adds LISTEN_PID.
         environment["INVOCATION_ID"] = invocation(generation)  # As systemd does. What the app starts inherits it.
         listener = self.listener(generation.manifest["port"])
@@ -60,7 +61,7 @@ class ProcessRunner:
         generation.log_start = os.path.getsize(log) if os.path.exists(log) else 0
         generation.pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "gunicorn", "-c", generation.conf()],
+            [sys.executable, generation.program()],
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, listener.fileno(), LISTEN_FD),

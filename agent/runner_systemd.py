@@ -12,7 +12,6 @@ import subprocess
 import time
 
 from places import read_json
-from probe import Probe
 from processes import CGROUPS, lacked_memory, open_files
 from systemd import UNITS, notify, show, systemctl, write
 
@@ -48,9 +47,7 @@ class SystemdRunner:
         for name in ("app-wake.service", "devopsctl.slice"):
             self.install(name, f"{UNITS}/{name}")
         # That of the release which this agent came with: most likely the one that is wanted.
-        port = read_json(os.path.dirname(HERE) + "/manifest.json")["port"]
-        self.prepare(port)
-        self.probe = Probe(places, port)
+        self.prepare(read_json(os.path.dirname(HERE) + "/manifest.json")["port"])
 
     def install(self, name, path, port=""):
         """Writes a unit of ours. One that is new systemd finds by itself."""
@@ -78,7 +75,6 @@ class SystemdRunner:
         return True
 
     def start(self, generation):
-        self.probe.passed()
         self.endings.pop(generation.number, None)
         port = generation.manifest["port"]
         release = self.places.release(generation.target.release)

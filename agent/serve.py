@@ -1,0 +1,54 @@
+"""What runs as a generation: sees to it that an app can't have the instance's credentials, and becomes gunicorn.
+
+`IPAddressDeny=` in the unit is to keep it from them, but does nothing, silently, on a kernel without BPF. So what the app
+could do is tried, as its user, in its own unit, before anything of it or of its dependencies is read.
+"""
+
+import json
+import os
+import socket
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+METADATA = (socket.AF_INET, "169.254.169.254"), (socket.AF_INET6, "fd00:ec2::254")
+SECONDS = 0.5  # Enough for a service that answers within milliseconds.
+
+
+def reachable(family, address, port=80):
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as way:
+            way.connect((address, port))
+            way.send(b"")  # A filter refuses it at once; connections it lets wait.
+        socket.create_connection((address, port), SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def refuse(address):
+    reason = (
+        f"the app is not started: it could reach the instance's credentials at {address}, because this kernel does not "
+        "support systemd's IPAddressDeny= (BPF)"
+    )
+    print(reason, flush=True)
+    with open(os.environ["DEVOPSCTL_VERDICT"], "a") as file:
+        file.write(json.dumps({"failed": reason}) + "\n")
+    sys.exit(3)
+
+
+def become_gunicorn():
+    # Not before: a dependency could bring a `sitecustomize`.
+    sys.path[0] = os.environ["PYTHONPATH"] = os.path.join(os.environ["DEVOPSCTL_RELEASE"], "site")
+    from gunicorn.app.wsgiapp import run
+
+    sys.argv = ["gunicorn", "-c", os.path.join(HERE, "gunicorn.conf.py")]
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    # The sandbox's process machines have no metadata service at that address, and what they run on may have one.
+    if os.environ.get("DEVOPSCTL_RUNNER") != "process":
+        for family, address in METADATA:
+            if reachable(family, address):
+                refuse(address)
+    become_gunicorn()

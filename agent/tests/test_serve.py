@@ -1,0 +1,57 @@
+"""What runs as a generation, before it is gunicorn."""
+
+import json
+import os
+import pathlib
+import runpy
+import socket
+import subprocess
+import sys
+
+import pytest
+import serve
+
+PROGRAM = pathlib.Path(serve.__file__)
+
+
+def test_what_listens_is_found_and_only_that():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert serve.reachable(socket.AF_INET, "127.0.0.1", port)
+    assert not serve.reachable(socket.AF_INET, "127.0.0.1", port)
+
+
+def test_the_app_is_not_started_when_it_could_reach_the_credentials(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEVOPSCTL_VERDICT", str(tmp_path / "verdict"))
+    monkeypatch.setenv("DEVOPSCTL_RELEASE", str(tmp_path))
+    monkeypatch.delenv("DEVOPSCTL_RUNNER", raising=False)
+    # A machine that lets everybody have everything.
+    monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: None)
+    monkeypatch.setattr(socket.socket, "send", lambda *_: 0)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    assert ended.value.code == 3
+    said = json.loads((tmp_path / "verdict").read_text())
+    assert said["failed"].startswith("the app is not started: it could reach the instance's credentials at 169.254.")
+
+
+def test_nothing_of_the_release_is_read_before(tmp_path):
+    """Python reads `sitecustomize` of its path before a program's first line."""
+    site = tmp_path / "site"
+    (site / "gunicorn/app").mkdir(parents=True)
+    (site / "sitecustomize.py").write_text("print('too early', flush=True)\n")
+    (site / "gunicorn/app/wsgiapp.py").write_text("import json, os, sys\n" + SAYS)
+    given = {"DEVOPSCTL_RELEASE": str(tmp_path), "DEVOPSCTL_RUNNER": "process", "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=True, text=True)
+    said = json.loads(ran.stdout)
+    assert said["argv"] == ["gunicorn", "-c", str(PROGRAM.parent / "gunicorn.conf.py")]
+    # What the app starts finds the release's modules, too; the agent's nobody finds.
+    assert said["path"][0] == said["PYTHONPATH"] == str(site)
+    assert os.path.dirname(PROGRAM) not in said["path"]
+
+
+SAYS = """
+def run():
+    print(json.dumps({"argv": sys.argv, "path": sys.path, "PYTHONPATH": os.environ["PYTHONPATH"]}))
+"""
