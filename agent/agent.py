@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+import bytecode
 import decide
 import renewal
 import tasks
@@ -73,8 +74,7 @@ class Agent:
 
     def hear(self):
         """Takes in what has happened; waits for it, but not longer than processes may go unseen."""
-        busy = self.state.starting or self.state.retiring
-        seconds = 0.02 if busy else 0.2
+        seconds = self.fleet.pause()
         try:
             while True:
                 handle, *args = self.inbox.get(timeout=seconds)
@@ -172,7 +172,7 @@ class Agent:
         serving = self.state.serving
         if serving and not self.state.starting and serving.release not in self.completed:
             self.completed.add(serving.release)
-            self.in_thread(tasks.compile_rest, self.places.release(serving.release))
+            self.in_thread(bytecode.rest, self.places.release(serving.release))
 
     def keep(self):
         """What must survive a reboot, and what need not stay."""

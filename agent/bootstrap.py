@@ -3,6 +3,7 @@
 Nothing in it is secret or differs between deployments. The agent uses `fetch` for later releases.
 """
 
+import contextlib
 import hashlib
 import importlib
 import json
@@ -10,6 +11,7 @@ import os
 import shutil
 import sys
 import tarfile
+import threading
 import time
 
 from aws import Aws, AwsError, Metadata, backoff
@@ -49,7 +51,7 @@ def fetch(aws, name, release, folder):
 def unpack(archive, top):
     """Plain files, folders and links, all inside `top`; anything else and the archive is refused."""
     os.makedirs(top)
-    top, links = os.path.realpath(top), []
+    top, links, folders = os.path.realpath(top), [], set()
 
     def inside(path):
         return (os.path.realpath(path) + "/").startswith(top + "/")
@@ -60,16 +62,20 @@ def unpack(archive, top):
                 path = os.path.join(top, member.name)
                 folder = path if member.isdir() else os.path.dirname(path)
                 plain = member.isfile() or member.isdir() or member.issym()
-                if not plain or ".." in member.name.split("/") or not inside(folder):
+                # Nothing here takes a folder's place again, so what was inside once remains so.
+                if not plain or ".." in member.name.split("/") or not (folder in folders or inside(folder)):
                     raise BadRelease(f"the release holds {member.name!r}: no plain file, or not inside")
-                os.makedirs(folder, exist_ok=True)
+                if folder not in folders:
+                    os.makedirs(folder, exist_ok=True)
+                    folders.add(folder)
                 if member.issym():
                     os.symlink(member.linkname, path)
                     links.append(path)
                 elif member.isfile():
                     with open(path, "xb") as file:
                         shutil.copyfileobj(tar.extractfile(member), file)
-                    os.chmod(path, 0o755 if member.mode & 0o100 else 0o644)
+                    if member.mode & 0o100:
+                        os.chmod(path, 0o755)
         if not all(map(inside, links)):
             raise BadRelease("the release holds links that lead out of it")
     except (tarfile.TarError, EOFError, FileExistsError) as error:
@@ -97,9 +103,13 @@ def attempt(aws, root):
         raise AwsError("NoTags", "the instance has no tags devopsctl:name and devopsctl:release (yet)", 404)
     aws.credentials()
     wanted = {"release": release, "token": int(token) if token.isdigit() else None, "try": tag("try")}
-    report(aws, wanted, "fetching")
+    beside = threading.Thread(target=report, args=(aws, wanted, "fetching"))
+    beside.start()
     try:
-        place = fetch(aws, name, release, root + "/opt/devopsctl/releases")
+        try:
+            place = fetch(aws, name, release, root + "/opt/devopsctl/releases")
+        finally:
+            beside.join()  # What is said last is what is true.
         print(f"bootstrap: {release[:12]} is here", flush=True)
         return place
     except (AwsError, BadRelease, OSError) as error:
@@ -125,6 +135,8 @@ def become_agent(aws, root):
             failures += not early
             time.sleep(0.25 if early else backoff(failures))
     sys.path[0] = place + "/agent"
+    with contextlib.suppress(ImportError):  # Another agent may have no such part.
+        importlib.import_module("bytecode").begin(place)  # Beside the agent's own start.
     importlib.import_module("agent").main()
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 
+import bytecode
 import decide
 from generation import Generation
 from places import read_json, write_json
@@ -120,7 +121,15 @@ class Fleet:
         if self.serving and not self.starting and not self.old:
             self.runner.settle(self.serving)
 
+    def pause(self):
+        """How many seconds nobody need look: a small part of what was waited for already, so that it costs neither much time
+        where a start takes half a second, nor much of the processor where it takes ten."""
+        begun = max((each.since for each in (self.starting, *self.old) if each), default=0.0)
+        return min(0.2, max(0.02, (self.clock.monotonic() - begun) / 30))
+
     def look_at_starting(self, generation):
+        if bytecode.under_way(self.places.release(generation.target.release)):  # Its workers wait for us.
+            generation.until = self.clock.monotonic() + generation.manifest["health"]["timeout"]
         failure = generation.failure()
         ended = self.runner.ended(generation)
         if not failure and not ended and generation.proved():

@@ -59,6 +59,7 @@ def release(gunicorn=">=23", app=None, agent=None, **manifest):
     }
     files = {
         "manifest.json": json.dumps(settings).encode(),
+        "first.txt": b"app/app.py\n",
         "app/app.py": app.encode() if app else (APP / "app.py").read_bytes(),
         **{f"agent/{path.name}": path.read_bytes() for path in AGENT.iterdir() if path.is_file()},
         **{f"agent/{name}": text.encode() for name, text in (agent or {}).items()},

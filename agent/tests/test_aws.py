@@ -7,6 +7,7 @@ import socketserver
 import threading
 import types
 
+import bytecode
 import pytest
 import tasks
 from fake_aws import KEYS
@@ -155,7 +156,7 @@ def prepared(machine_aws, aws, clock, release, tmp_path, wanted=lambda: True):
 @pytest.fixture
 def quick(monkeypatch, clock):
     monkeypatch.setenv("DEVOPSCTL_ROOT", "/nowhere")
-    monkeypatch.setattr(tasks, "compile_first", lambda folder: None)
+    monkeypatch.setattr(bytecode, "complete", lambda folder: True)
     return clock
 
 

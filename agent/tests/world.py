@@ -15,8 +15,8 @@ import shutil
 import tempfile
 from unittest import mock
 
+import bytecode
 import report
-import tasks
 from machine import pack
 from places import Places, write_json
 
@@ -423,8 +423,8 @@ def world():
             mock.patch.dict(os.environ, {"DEVOPSCTL_ROOT": "/nowhere"}),
             mock.patch("os.fsync", lambda fd: None),
             mock.patch("aws.since_boot", lambda: 1000),
-            mock.patch("tasks.compile_first", lambda folder: None),
-            mock.patch("tasks.compile_rest", lambda folder: tasks.write_mark(folder + "/.compiled")),
+            mock.patch("bytecode.begin", lambda folder: None),
+            mock.patch("bytecode.rest", bytecode.mark),
             mock.patch("renewal.digest", lambda folder: "the only one"),
             mock.patch("builtins.print", lambda *args, **kwargs: None),
             *(mock.patch(f"{module}.write_json", write) for module in ("agent", "fleet", "generation")),

@@ -6,6 +6,7 @@
 
 mod agent;
 mod dependencies;
+mod imports;
 mod manifest;
 mod origin;
 mod pack;
@@ -72,7 +73,8 @@ async fn archive(deployment: &Deployment, target: &Target, upgrade: bool) -> Res
     let archive = work.path().join("release.tar.gz");
     let packing = {
         let (archive, files) = (archive.clone(), files);
-        tokio::task::spawn_blocking(move || pack::pack(&archive, &files, &site, &manifest))
+        let module = app.wsgi.split(':').next().unwrap_or_default().to_owned();
+        tokio::task::spawn_blocking(move || pack::pack(&archive, &files, &site, &manifest, &module))
     };
     let id =
         packing.await.map_err(|error| Failure::failed("the release cannot be packed").because(error.to_string()))??;

@@ -1,37 +1,41 @@
 //! The archive: sorted, without times, owners and whatever else differs from one build to the next.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use flate2::{Compression, GzBuilder, write::GzEncoder};
+use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
-use super::{agent, source, unwritable};
+use super::{agent, imports, source, unwritable};
 use crate::digest::hex;
 use crate::error::Result;
 
-type Archive = Builder<GzEncoder<Hashing<BufWriter<File>>>>;
+/// What the server imports before it imports the app.
+const SERVER: [&str; 6] = ["gunicorn.app.wsgiapp", "gunicorn.glogging", "worker", "proof", "processes", "systemd"];
 
-/// Writes the archive and returns its sha256.
+/// Writes the archive and returns its sha256. `module` is where the app lies.
 ///
 /// # Errors
 /// What cannot be read or written.
-pub fn pack(archive: &Path, app: &[source::File], site: &Path, manifest: &str) -> Result<String> {
+pub fn pack(archive: &Path, app: &[source::File], site: &Path, manifest: &str, module: &str) -> Result<String> {
     let write = || -> io::Result<String> {
         let file = Hashing { inner: BufWriter::new(File::create(archive)?), hash: Sha256::new() };
         // No name, no time in the gzip header.
         let gzip = GzBuilder::new().mtime(0).write(file, Compression::default());
         let mut tar = Builder::new(gzip);
-        for file in app {
-            add(&mut tar, &format!("app/{}", file.name), file.executable, &fs::read(&file.path)?)?;
-        }
-        for (name, text) in agent::FILES {
-            add(&mut tar, &format!("agent/{name}"), false, text.as_bytes())?;
+        let mut entries: Vec<Entry> = Vec::new();
+        entries.extend(app.iter().map(Entry::of_app));
+        entries.extend(agent::FILES.iter().map(|(name, text)| Entry::of_agent(name, text)));
+        collect(&mut entries, site, "site")?;
+        let first = first(&entries, module)?;
+        for entry in &entries {
+            add(&mut tar, &entry.name, entry.executable, &entry.read()?)?;
         }
         add(&mut tar, "manifest.json", false, manifest.as_bytes())?;
-        add_site(&mut tar, site, "site")?;
+        add(&mut tar, "first.txt", false, first.as_bytes())?;
         let mut file = tar.into_inner()?.finish()?;
         file.flush()?;
         Ok(hex(&file.hash.finalize()))
@@ -39,21 +43,62 @@ pub fn pack(archive: &Path, app: &[source::File], site: &Path, manifest: &str) -
     write().map_err(|error| unwritable(archive, &error))
 }
 
-fn add_site(tar: &mut Archive, folder: &Path, prefix: &str) -> io::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let name = entry.file_name().to_string_lossy().into_owned();
+/// One file of the archive.
+struct Entry {
+    name: String,
+    executable: bool,
+    content: Content,
+}
+
+enum Content {
+    Text(&'static str),
+    At(PathBuf),
+}
+
+impl Entry {
+    fn of_app(file: &source::File) -> Self {
+        let content = Content::At(file.path.clone());
+        Self { name: format!("app/{}", file.name), executable: file.executable, content }
+    }
+
+    fn of_agent(name: &str, text: &'static str) -> Self {
+        Self { name: format!("agent/{name}"), executable: false, content: Content::Text(text) }
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        match &self.content {
+            Content::Text(text) => Ok(text.as_bytes().to_vec()),
+            Content::At(path) => fs::read(path),
+        }
+    }
+}
+
+/// The files below a folder of dependencies, sorted.
+fn collect(entries: &mut Vec<Entry>, folder: &Path, prefix: &str) -> io::Result<()> {
+    let mut found: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
+    found.sort_by_key(fs::DirEntry::file_name);
+    for file in found {
+        let name = file.file_name().to_string_lossy().into_owned();
         let inside = format!("{prefix}/{name}");
-        if entry.file_type()?.is_dir() {
+        if file.file_type()?.is_dir() {
             if !(name == "__pycache__" || inside == "site/bin") {
-                add_site(tar, &entry.path(), &inside)?;
+                collect(entries, &file.path(), &inside)?;
             }
         } else if !local(&inside) {
-            add(tar, &inside, false, &fs::read(entry.path())?)?;
+            entries.push(Entry { name: inside, executable: false, content: Content::At(file.path()) });
         }
     }
     Ok(())
+}
+
+/// What the machine compiles before it starts the app: a line for each file, in the order in which it will be asked for.
+fn first(entries: &[Entry], module: &str) -> io::Result<String> {
+    let files = entries.iter().map(|entry| (entry.name.clone(), entry)).collect::<HashMap<_, _>>();
+    let names = files.keys().cloned().collect();
+    let roots: Vec<&str> = SERVER.into_iter().chain([module]).collect();
+    let paths =
+        imports::reachable(&roots, &names, |path| files.get(path).map_or_else(|| Ok(Vec::new()), |e| e.read()))?;
+    Ok(paths.iter().map(|path| format!("{path}\n")).collect())
 }
 
 /// Files in which the installer writes down when, where from and for whom it worked.
@@ -65,7 +110,7 @@ fn local(path: &str) -> bool {
     metadata || path == "site/.lock" || name.ends_with(".pyc")
 }
 
-fn add(tar: &mut Archive, name: &str, executable: bool, bytes: &[u8]) -> io::Result<()> {
+fn add<W: Write>(tar: &mut Builder<W>, name: &str, executable: bool, bytes: &[u8]) -> io::Result<()> {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);
     header.set_size(bytes.len() as u64);
@@ -111,7 +156,7 @@ mod tests {
             let path = folder.path().join(round).join("app.py");
             fs::write(&path, "app").unwrap();
             let app = [source::File { name: "app.py".into(), path, executable: false }];
-            pack(&folder.path().join(round).join("out"), &app, &site, "{}").unwrap()
+            pack(&folder.path().join(round).join("out"), &app, &site, "{}", "app").unwrap()
         };
         assert_eq!(build("one"), build("two"));
     }

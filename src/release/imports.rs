@@ -1,0 +1,135 @@
+//! What Python will import first, by the look of the source: good enough for the machine to compile it first, and nothing
+//! else depends on it.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// Where Python looks, in its order.
+const FOLDERS: [&str; 3] = ["agent", "app", "site"];
+
+// At the beginning of a line: what stands further in is imported later, if at all.
+static FROM: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?m)^from +(\.*)([\w.]*) +import +(\([^)]*\)|[^\n#]*)").expect("a regex"));
+static IMPORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^import +([\w., ]+)").expect("a regex"));
+static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\w+").expect("a regex"));
+
+/// The archive's files of the modules `roots` and of all that they import, in about that order.
+///
+/// # Errors
+/// What `read` says.
+pub fn reachable(
+    roots: &[&str],
+    files: &HashSet<String>,
+    mut read: impl FnMut(&str) -> io::Result<Vec<u8>>,
+) -> io::Result<Vec<String>> {
+    let (mut found, mut order) = (HashSet::new(), Vec::new());
+    for root in roots {
+        let mut queue = VecDeque::from([(*root).to_owned()]);
+        while let Some(asked) = queue.pop_front() {
+            // A module's packages come before it.
+            for end in asked.match_indices('.').map(|(at, _)| at).chain([asked.len()]) {
+                let name = &asked[..end];
+                if !found.insert(name.to_owned()) {
+                    continue;
+                }
+                let Some(path) = locate(name, files) else { continue };
+                let text = read(&path)?;
+                let package = if path.ends_with("/__init__.py") {
+                    name
+                } else {
+                    name.rsplit_once('.').map_or("", |(package, _)| package)
+                };
+                queue.extend(imported(&String::from_utf8_lossy(&text), package));
+                order.push(path);
+            }
+        }
+    }
+    Ok(order)
+}
+
+fn locate(name: &str, files: &HashSet<String>) -> Option<String> {
+    let place = name.replace('.', "/");
+    let ways =
+        FOLDERS.iter().flat_map(|folder| [format!("{folder}/{place}/__init__.py"), format!("{folder}/{place}.py")]);
+    ways.into_iter().find(|path| files.contains(path))
+}
+
+/// The full names of what a module of that package imports; some of them are no modules.
+fn imported(text: &str, package: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for found in IMPORT.captures_iter(text) {
+        names.extend(found[1].split(',').filter_map(|part| part.split_whitespace().next()).map(str::to_owned));
+    }
+    for found in FROM.captures_iter(text) {
+        let (dots, module) = (found[1].len(), &found[2]);
+        let above: Vec<&str> = package.split('.').filter(|part| !part.is_empty()).collect();
+        let kept = if dots == 0 { 0 } else { (above.len() + 1).saturating_sub(dots) };
+        let base = above[..kept].iter().copied().chain([module]).filter(|part| !part.is_empty());
+        let base = base.collect::<Vec<_>>().join(".");
+        names.extend(WORD.find_iter(&found[3]).map(|word| format!("{base}.{}", word.as_str())));
+        names.push(base);
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_form_of_import() {
+        let own = "import os, one.deep as d , two
+from three import (
+    four,  # a module
+    five as six,
+)
+from . import seven
+from .eight.nine import ten
+from unknown import thing
+if True:
+    import late
+";
+        let mut files = BTreeMap::from([
+            ("app/own/__init__.py", own),
+            ("site/three/four.py", "from .. import beyond\nfrom ...far import too\nfrom three import four"),
+            ("site/spaced/out/deep.py", "import data\n"),
+            ("site/data", ""),
+        ]);
+        let plain = [
+            "agent/two.py",
+            "site/two.py",
+            "site/one/__init__.py",
+            "site/one/deep.py",
+            "site/three/__init__.py",
+            "app/own/seven.py",
+            "app/own/eight/__init__.py",
+            "app/own/eight/nine.py",
+            "app/own/eight/ten.py",
+            "app/late.py",
+        ];
+        files.extend(plain.map(|name| (name, "")));
+        let names = files.keys().map(|name| (*name).to_owned()).collect();
+        let roots = ["own", "missing", "spaced.out.deep"];
+        let mut found = reachable(&roots, &names, |path| Ok(files[path].as_bytes().to_vec())).unwrap();
+        assert_eq!(found[0], "app/own/__init__.py");
+        found.sort();
+        let asked = [
+            "agent/two.py",
+            "app/own/__init__.py",
+            "app/own/eight/__init__.py",
+            "app/own/eight/nine.py",
+            "app/own/seven.py",
+            "site/one/__init__.py",
+            "site/one/deep.py",
+            "site/spaced/out/deep.py",
+            "site/three/__init__.py",
+            "site/three/four.py",
+        ];
+        assert_eq!(found, asked);
+    }
+}
