@@ -17,7 +17,7 @@ HANDOVER = "DEVOPSCTL_HANDOVER"
 class Renewal:
     def __init__(self, agent):
         self.agent = agent
-        self.own = digest(HERE)
+        self.own = None  # What we are made of, once somebody asks.
         self.seen = None  # The release whose agent has been looked at.
         self.successor = None
         self.since = 0.0
@@ -43,6 +43,7 @@ class Renewal:
     def examine(self, release):
         """In a thread: is it another one, and does it run?"""
         folder = self.agent.places.release(release) + "/agent"
+        self.own = self.own or digest(HERE)
         if digest(folder) == self.own:
             self.agent.inbox.put((self.settle, release))
             return
