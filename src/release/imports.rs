@@ -16,15 +16,12 @@ static FROM: LazyLock<Regex> =
 static IMPORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^import +([\w., ]+)").expect("a regex"));
 static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\w+").expect("a regex"));
 
-/// The archive's files of the modules `roots` and of all that they import, in about that order.
+/// The archive's files of the modules `roots` and of all that they import, in about that order. `read` has no content for a
+/// path where the archive has no file.
 ///
 /// # Errors
 /// What `read` says.
-pub fn reachable(
-    roots: &[&str],
-    files: &HashSet<String>,
-    mut read: impl FnMut(&str) -> io::Result<Vec<u8>>,
-) -> io::Result<Vec<String>> {
+pub fn reachable(roots: &[&str], read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io::Result<Vec<String>> {
     let (mut found, mut order) = (HashSet::new(), Vec::new());
     for root in roots {
         let mut queue = VecDeque::from([(*root).to_owned()]);
@@ -35,8 +32,7 @@ pub fn reachable(
                 if !found.insert(name.to_owned()) {
                     continue;
                 }
-                let Some(path) = locate(name, files) else { continue };
-                let text = read(&path)?;
+                let Some((path, text)) = locate(name, &read)? else { continue };
                 let package = if path.ends_with("/__init__.py") {
                     name
                 } else {
@@ -50,11 +46,17 @@ pub fn reachable(
     Ok(order)
 }
 
-fn locate(name: &str, files: &HashSet<String>) -> Option<String> {
+/// A module's file and what is in it.
+fn locate(name: &str, read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io::Result<Option<(String, Vec<u8>)>> {
     let place = name.replace('.', "/");
-    let ways =
-        FOLDERS.iter().flat_map(|folder| [format!("{folder}/{place}/__init__.py"), format!("{folder}/{place}.py")]);
-    ways.into_iter().find(|path| files.contains(path))
+    for folder in FOLDERS {
+        for path in [format!("{folder}/{place}/__init__.py"), format!("{folder}/{place}.py")] {
+            if let Some(text) = read(&path)? {
+                return Ok(Some((path, text)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The full names of what a module of that package imports; some of them are no modules.
@@ -113,9 +115,8 @@ if True:
             "app/late.py",
         ];
         files.extend(plain.map(|name| (name, "")));
-        let names = files.keys().map(|name| (*name).to_owned()).collect();
         let roots = ["own", "missing", "spaced.out.deep"];
-        let mut found = reachable(&roots, &names, |path| Ok(files[path].as_bytes().to_vec())).unwrap();
+        let mut found = reachable(&roots, |path| Ok(files.get(path).map(|text| text.as_bytes().to_vec()))).unwrap();
         assert_eq!(found[0], "app/own/__init__.py");
         found.sort();
         let asked = [

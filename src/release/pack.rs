@@ -93,11 +93,9 @@ fn collect(entries: &mut Vec<Entry>, folder: &Path, prefix: &str) -> io::Result<
 
 /// What the machine compiles before it starts the app: a line for each file, in the order in which it will be asked for.
 fn first(entries: &[Entry], module: &str) -> io::Result<String> {
-    let files = entries.iter().map(|entry| (entry.name.clone(), entry)).collect::<HashMap<_, _>>();
-    let names = files.keys().cloned().collect();
+    let files: HashMap<&str, &Entry> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
     let roots: Vec<&str> = SERVER.into_iter().chain([module]).collect();
-    let paths =
-        imports::reachable(&roots, &names, |path| files.get(path).map_or_else(|| Ok(Vec::new()), |e| e.read()))?;
+    let paths = imports::reachable(&roots, |path| files.get(path).map(|entry| entry.read()).transpose())?;
     Ok(paths.iter().map(|path| format!("{path}\n")).collect())
 }
 
