@@ -19,6 +19,7 @@ import renewal
 import tasks
 from bootstrap import BadRelease
 from decide import State, Wanted
+from edge import Edge
 from fleet import Fleet
 from places import Places, read_json, write_json
 from report import Reporter
@@ -39,6 +40,8 @@ class Agent:
         self.state = State(ready=tasks.on_disk(places), healthy=self.kept.get("healthy"))
         self.fleet = Fleet(places, runner, self.state, clock)
         self.renewal = renewal.Renewal(self)
+        self.edged = None, None  # Of which release that was read, and what it says.
+        self.edge = Edge(places, aws, runner.edge, self.wanted_edge, clock)
         self.completed = set()  # Releases that are compiled to the end, or about to be.
         self.said, self.said_at = None, 0.0
         self.leaving = False
@@ -48,10 +51,12 @@ class Agent:
         self.reporter = Reporter(self.send_report, self.clock)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.in_thread(self.watch_tags)
+        self.in_thread(self.edge.run)
         while not self.leaving:
             self.turn()
         if not self.runner.outlived:
             self.fleet.end(STOP_SECONDS)
+            self.runner.edge.stop()
 
     def turn(self):
         self.hear()
@@ -191,6 +196,16 @@ class Agent:
         except OSError as problem:
             print(f"agent: can't write down what must survive a reboot: {problem}", flush=True)
 
+    def wanted_edge(self):
+        """What the release that serves says of the network; before one does, what the one says that is to. And which try."""
+        release = self.state.serving.release if self.state.serving else self.state.wanted.release
+        if release and release != self.edged[0]:
+            try:
+                self.edged = release, self.places.manifest(release).get("edge")
+            except FileNotFoundError:
+                pass  # It is not here yet.
+        return (*self.edged, self.state.wanted.attempt)
+
     # What is said about it
 
     def tell(self):
@@ -206,6 +221,7 @@ class Agent:
             "phase": phase,
             "healthy": serving is not None,
             "error": error and self.fleet.mask(self.places.shorten(error)),
+            "edge": self.edge.said,
             "log_tail": self.fleet.mask(self.places.shorten(tail)),
         }
         now = self.clock.monotonic()

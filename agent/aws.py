@@ -193,11 +193,21 @@ class Aws:
         body = json.dumps(request).encode()
         return json.loads(self.call("ssm:" + action, "ssm", "POST", self.endpoint("ssm"), headers, body))
 
-    def download(self, key, path):
-        """An object of the deployments' bucket into the file `path`."""
+    def object(self, key):
+        """Where an object of the deployments' bucket is, and the headers that each call to it carries."""
         account, region = self.metadata.identity()["accountId"], self.metadata.identity()["region"]
         own = "" if region in ("me-south-1", "me-central-1") else "-an"
         url = self.endpoint("s3", f"devopsctl-{account}-{region}{own}") + urllib.parse.quote(key, safe="/~")
-        owner = {"x-amz-expected-bucket-owner": account}
+        return url, {"x-amz-expected-bucket-owner": account}
+
+    def download(self, key, path):
+        """An object into the file `path`."""
+        url, headers = self.object(key)
         with open(path, "wb") as file:
-            self.call("s3:GetObject of " + key, "s3", "GET", url, owner, seconds=600, into=file)
+            self.call("s3:GetObject of " + key, "s3", "GET", url, headers, seconds=600, into=file)
+
+    def upload(self, key, body, kind):
+        """`body` becomes the object, encrypted where it lies."""
+        url, headers = self.object(key)
+        headers.update({"Content-Type": kind, "x-amz-server-side-encryption": "AES256"})
+        self.call("s3:PutObject of " + key, "s3", "PUT", url, headers, body, seconds=60)

@@ -13,7 +13,9 @@ class Places:
         self.generations = self.run + "/generations"
         self.running = self.run + "/running.json"
         self.state = root + "/var/lib/devopsctl/state.json"
+        self.tools = root + "/opt/devopsctl/tools"
         self.app_log = root + "/var/log/app.log"
+        self.edge_log = root + "/var/log/edge.log"
         self.net = root + "/net"
 
     def prepare(self):

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 
+from edge_runner import ProcessEdge
 from processes import open_files
 
 LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
@@ -24,29 +25,26 @@ class ProcessRunner:
 
     def __init__(self, places):
         self.places = places
-        self.listeners = {}  # port: socket
+        self.listener = None  # Made with the first generation: until then there is nobody to wait for.
+        self.edge = ProcessEdge(places)
 
     def record(self):
         """For the agent that follows in this very process."""
-        return {"listeners": {port: listener.fileno() for port, listener in self.listeners.items()}}
+        return {"listener": self.listener and self.listener.fileno(), "edge": self.edge.pid}
 
     def before_exec(self):
-        for listener in self.listeners.values():
-            listener.set_inheritable(True)
+        if self.listener:
+            self.listener.set_inheritable(True)
 
     def take_over(self, record):
         """Only after an exec: otherwise the numbers mean nothing, and the children are somebody else's."""
         if not os.environ.pop("DEVOPSCTL_HANDOVER", None):
             return False
-        for port, fd in record["listeners"].items():
-            os.set_inheritable(fd, False)
-            self.listeners[int(port)] = socket.socket(fileno=fd)
+        self.edge.pid = record["edge"]
+        if record["listener"] is not None:
+            os.set_inheritable(record["listener"], False)
+            self.listener = socket.socket(fileno=record["listener"])
         return True
-
-    def listener(self, port):
-        if port not in self.listeners:
-            self.listeners[port] = bind(self.places.net, f"{port}.sock")
-        return self.listeners[port]
 
     def start(self, generation):
         environment = generation.environment()
@@ -56,7 +54,8 @@ class ProcessRunner:
         environment["DEVOPSCTL_RUNNER"] = "process"
         environment["LISTEN_FDS"] = "1"  # gunicorn.conf.py adds LISTEN_PID.
         environment["INVOCATION_ID"] = invocation(generation)  # As systemd does. What the app starts inherits it.
-        listener = self.listener(generation.manifest["port"])
+        if not self.listener:
+            self.listener = bind(self.places.net, "app.sock")
         log = self.places.app_log
         generation.log_start = os.path.getsize(log) if os.path.exists(log) else 0
         generation.pid = os.posix_spawn(
@@ -64,7 +63,7 @@ class ProcessRunner:
             [sys.executable, generation.program()],
             environment,
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, listener.fileno(), LISTEN_FD),
+                (os.POSIX_SPAWN_DUP2, self.listener.fileno(), LISTEN_FD),
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
@@ -118,7 +117,7 @@ class ProcessRunner:
         """Whether any of its processes still holds the listening socket, so might answer something new."""
         if not os.path.isdir("/proc/self/fd"):
             return time.monotonic() < generation.since + 4  # As long as a worker of ours may take; see worker.py.
-        inode = f"socket:[{os.fstat(self.listener(generation.manifest['port']).fileno()).st_ino}]"
+        inode = f"socket:[{os.fstat(self.listener.fileno()).st_ino}]"
         return any(inode in open_files(pid) for pid in self.workers(generation))
 
     def output(self, generation):
@@ -134,10 +133,7 @@ class ProcessRunner:
         return text if start == generation.log_start else text.partition("\n")[2]
 
     def settle(self, serving):
-        """Nothing starts or retires: sockets that no generation listens on any more can go."""
-        for port in [port for port in self.listeners if port != serving.manifest["port"]]:
-            self.listeners.pop(port).close()
-            os.unlink(f"{self.places.net}/{port}.sock")
+        """Nothing starts or retires."""
 
     def tidy(self):
         """Keeps the log bounded. It is copied and cut, because every generation appends to the same file."""

@@ -1,9 +1,9 @@
 """Runs generations as systemd units: EC2's machines.
 
-`app-<port>.socket` holds the port open for as long as the machine is up; each generation is `app-<port>@<number>.service`,
-which inherits it. So neither the agent's end nor a generation's closes the port. All units but the agent's own lie in
-/run: a boot begins with a clean slate. What differs from one generation to the next is in files that systemd reads when
-it starts one, not in units: to have it read all units anew takes a second, and only a changed unit needs it.
+`app.socket` is there for as long as the machine is up; each generation is `app@<number>.service`, which inherits it. So
+neither the agent's end nor a generation's closes it. All units but the agent's own lie in /run: a boot begins with a clean
+slate. What differs from one generation to the next is in files that systemd reads when it starts one, not in units: to
+have it read all units anew takes a second, and only a changed unit needs it.
 """
 
 import os
@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 
-from places import read_json
+from edge_runner import SystemdEdge
 from processes import CGROUPS, lacked_memory, open_files
 from systemd import UNITS, notify, show, systemctl, write
 
@@ -24,7 +24,8 @@ JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
 MOMENT = 5  # Between a healthy state and the agent's restart under its own unit, so that what it says gets out.
 ALIVE_SECONDS = 10  # Between two signs of life; the unit's WatchdogSec is longer.
 STARTING_OOM, SERVING_OOM = 900, 500  # Who has to go first when memory ends; see app@.service.
-LISTENING = "0A"  # /proc/net/tcp's word for it.
+LISTENING = 0x10000  # The flag of a Unix socket that others may connect to: __SO_ACCEPTCON.
+UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "devopsctl.slice")
 
 
 class SystemdRunner:
@@ -32,7 +33,7 @@ class SystemdRunner:
 
     def __init__(self, places):
         self.places = places
-        self.ports = set()
+        self.open = False  # Whether this agent has seen to it that the socket is there.
         self.endings = {}  # number: how its unit ended
         self.calm = (None, 0.0)  # Which generation has been alone for how long.
         self.alive = 0.0
@@ -44,20 +45,11 @@ class SystemdRunner:
         self.stale = False  # Whether systemd has to read units anew.
         # The boot program's unit can do little; ours is narrower, and holds from the next start of the agent.
         self.boot_unit = write(AGENT_UNIT, self.texts["devopsctl-agent.service"])
-        for name in ("app-wake.service", "devopsctl.slice"):
-            self.install(name, f"{UNITS}/{name}")
-        # That of the release which this agent came with: most likely the one that is wanted.
-        self.prepare(read_json(os.path.dirname(HERE) + "/manifest.json")["port"])
-
-    def install(self, name, path, port=""):
-        """Writes a unit of ours. One that is new systemd finds by itself."""
-        known = os.path.exists(path)
-        self.stale |= write(path, self.texts[name].replace("@PORT@", str(port))) and known
-
-    def prepare(self, port):
-        """Writes the units of a port."""
-        self.install("app@.service", f"{UNITS}/app-{port}@.service", port)
-        self.install("app.socket", f"{UNITS}/app-{port}.socket", port)
+        for name in UNITS_OF_OURS:
+            known = os.path.exists(f"{UNITS}/{name}")
+            # One that is new systemd finds by itself.
+            self.stale |= write(f"{UNITS}/{name}", self.texts[name]) and known
+        self.edge = SystemdEdge(places, self.texts["edge.service"])
 
     def reload(self):
         if self.stale:
@@ -76,16 +68,14 @@ class SystemdRunner:
 
     def start(self, generation):
         self.endings.pop(generation.number, None)
-        port = generation.manifest["port"]
         release = self.places.release(generation.target.release)
         lines = [f"{name}={value}\n" for name, value in generation.environment().items()]
         write(generation.folder + "/environment", "".join(lines).replace(release, SEEN))
         os.symlink(release, generation.folder + "/release")
-        self.prepare(port)
         self.reload()
-        if port not in self.ports:
-            systemctl("start", f"app-{port}.socket")
-            self.ports.add(port)
+        if not self.open:
+            systemctl("start", "app.socket")
+            self.open = True
         systemctl("start", "--no-block", unit(generation))
 
     def ended(self, generation):
@@ -116,7 +106,7 @@ class SystemdRunner:
 
     def listens(self, generation):
         """Whether any of its processes still holds the listening socket, so might answer something new."""
-        sockets = {f"socket:[{inode}]" for inode in listening(generation.manifest["port"])}
+        sockets = {f"socket:[{inode}]" for inode in listening(self.edge.where.app)}
         return any(sockets & open_files(pid) for pid in self.members(generation))
 
     def output(self, generation):
@@ -132,7 +122,7 @@ class SystemdRunner:
         return text if len(text) <= 16384 else text[-16384:].partition("\n")[2]
 
     def settle(self, serving):
-        """Nothing starts or retires: ports that nobody serves any more are closed, and whoever waited for calm goes on."""
+        """Nothing starts or retires: whoever waited for calm goes on."""
         number, since = self.calm
         if number != serving.number:
             self.calm = (serving.number, time.monotonic())
@@ -145,13 +135,6 @@ class SystemdRunner:
             systemctl("daemon-reload")
             # It may be ended before it has told us how it went.
             systemctl("restart", "--no-block", "devopsctl-agent.service", check=False)
-        for name in os.listdir(UNITS):
-            port = name[len("app-") : -len(".socket")]
-            if name == f"app-{port}.socket" and port != str(serving.manifest["port"]):
-                systemctl("stop", name, check=False)
-                os.remove(f"{UNITS}/{name}")
-                os.remove(f"{UNITS}/app-{port}@.service")
-                self.ports.discard(int(port))
 
     def spare(self, generation):
         """Of those that serve and those that are only about to, the latter go first when memory ends."""
@@ -169,18 +152,17 @@ class SystemdRunner:
             return
         self.alive = time.monotonic()
         notify("READY=1\nWATCHDOG=1", os.environ.get("NOTIFY_SOCKET"))
-        templates = [name[: -len(".service")] for name in os.listdir(UNITS) if re.fullmatch(r"app-\d+@\.service", name)]
         for name in os.listdir("/run"):
             number = re.fullmatch(r"app-(\d+)", name)
             if number and not os.path.exists(f"{self.places.generations}/{number[1]}"):
-                # The folder is the app's user's, so systemd has to remove it; any port's unit leads to it.
-                systemctl("reset-failed", f"app-*@{number[1]}.service", check=False)
-                systemctl("clean", "--what=runtime", f"{templates[0]}{number[1]}.service", check=False)
+                # The folder is the app's user's, so systemd has to remove it.
+                systemctl("reset-failed", f"app@{number[1]}.service", check=False)
+                systemctl("clean", "--what=runtime", f"app@{number[1]}.service", check=False)
                 self.endings.pop(int(number[1]), None)
 
 
 def unit(generation):
-    return f"app-{generation.manifest['port']}@{generation.number}.service"
+    return f"app@{generation.number}.service"
 
 
 def ending(shown, lacked_memory):
@@ -197,16 +179,12 @@ def text_of(name):
         return file.read()
 
 
-def listening(port):
-    """The inodes of the sockets that listen on a TCP port, as the kernel lists them."""
+def listening(path):
+    """The inodes of the sockets that listen at a path, as the kernel lists them."""
     found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table) as file:
-                for line in file:
-                    fields = line.split()
-                    if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-                        found.add(fields[9])
-        except OSError:
-            continue  # A machine without IPv6.
+    with open("/proc/net/unix") as file:
+        for line in file:
+            fields = line.split()
+            if fields[7:] == [path] and int(fields[3], 16) & LISTENING:
+                found.add(fields[6])
     return found

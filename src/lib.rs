@@ -6,7 +6,8 @@
 //! - [`config`] `deploy.yaml` → [`config::Deployment`]; [`names`] every name in AWS
 //! - [`policy`] what all of that may do in an account
 //! - [`aws`] clients, images, what an error code means to a person
-//! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program
+//! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program;
+//!   [`edge`] what stands before the app
 //! - [`resources`] one file a kind: observe, diff (pure), apply, delete
 //! - [`engine`] plan (pure) and execute (the only mutator)
 //! - [`probe`] asks the running app; [`ui`] turns events into lines
@@ -20,6 +21,7 @@ pub mod commands;
 pub mod config;
 pub mod digest;
 pub mod dirs;
+pub mod edge;
 pub mod engine;
 pub mod error;
 pub mod grace;

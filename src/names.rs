@@ -12,6 +12,8 @@ pub const TAG_RELEASE: &str = "devopsctl:release";
 pub const TAG_PREVIOUS: &str = "devopsctl:previous";
 /// On the instance: the token parameter's version. A doorbell only: the agent always takes the newest.
 pub const TAG_TOKEN: &str = "devopsctl:token";
+/// On the instance: the Elastic IP that leads to it. Before that is so, no certificate is asked for.
+pub const TAG_ADDRESS: &str = "devopsctl:address";
 /// On the instance: changed to have the agent try again what it gave up.
 pub const TAG_TRY: &str = "devopsctl:try";
 /// On the security group: what `RunInstances` carries as its client token.
@@ -49,6 +51,19 @@ pub fn bucket(account: &str, region: &str) -> (String, bool) {
 /// What of the bucket is this deployment's.
 pub fn bucket_prefix(name: &str) -> String {
     format!("{name}/")
+}
+
+/// What of the bucket is for all deployments. No deployment's name begins so.
+pub const TOOLS_PREFIX: &str = "_tools/";
+
+/// Where Caddy lies in the bucket.
+pub fn caddy_key(sha256: &str) -> String {
+    format!("{TOOLS_PREFIX}caddy-{sha256}.gz")
+}
+
+/// Where an instance keeps its certificates, for the one after it.
+pub fn certificates_key(name: &str) -> String {
+    format!("{name}/certificates.json")
 }
 
 /// Where the releases lie in the bucket.

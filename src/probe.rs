@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::redirect::Policy;
 
-use crate::config::Deployment;
+use crate::config::{Deployment, Root};
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failure, Result};
 use crate::secret;
@@ -40,6 +40,19 @@ pub async fn check(deployment: &Deployment, url: &str, token: &str) -> Result<Se
         refuses(&guarded, Some(&secret::generate()?), "a wrong token", deployment).await?;
     }
     Ok(Seen::Yes)
+}
+
+/// That whoever asks in clear is sent on, and told nothing.
+///
+/// # Errors
+/// That it is otherwise.
+pub async fn sent_on(deployment: &Deployment, url: &str) -> Result<()> {
+    let asked = format!("{url}{}", deployment.health.path);
+    match reach(&asked, None, deployment).await? {
+        Some(StatusCode::PERMANENT_REDIRECT) | None => Ok(()),
+        Some(status) => Err(odd(format!("{asked} answers {} and not 308, the way to HTTPS", status.as_u16()))
+            .because("something between here and there answers instead")),
+    }
 }
 
 /// That a token is no longer taken.
@@ -80,7 +93,7 @@ async fn reach(url: &str, token: Option<&str>, deployment: &Deployment) -> Resul
     let patience = Duration::from_secs(if open { 60 } else { 8 });
     let mut backoff = Backoff::polling(patience, Duration::from_secs(2));
     loop {
-        let error = match get(url, token).await {
+        let error = match get(url, token, deployment.network.acme.root.as_ref()).await {
             Ok(status) => return Ok(Some(status)),
             Err(error) => error,
         };
@@ -98,15 +111,18 @@ async fn reach(url: &str, token: Option<&str>, deployment: &Deployment) -> Resul
     }
 }
 
-async fn get(url: &str, token: Option<&str>) -> reqwest::Result<StatusCode> {
+/// `root`: the certificates that a private authority's go back to.
+async fn get(url: &str, token: Option<&str>, root: Option<&Root>) -> reqwest::Result<StatusCode> {
     // A client of its own for each request: no connection is used again, so each one may come to another process.
-    let client = reqwest::Client::builder()
+    let mut client = reqwest::Client::builder()
         .no_proxy()
         .redirect(Policy::none())
         .connect_timeout(Duration::from_secs(5))
-        .timeout(Duration::from_secs(15))
-        .build()?;
-    let mut request = client.get(url);
+        .timeout(Duration::from_secs(15));
+    if let Some(root) = root {
+        client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(root.pem.as_bytes())?);
+    }
+    let mut request = client.build()?.get(url);
     if let Some(token) = token {
         request = request.header("Authorization", format!("Token {token}"));
     }

@@ -25,6 +25,7 @@ class FakeAws:
         self.name = name
         self.tags = {"devopsctl:name": name}
         self.role = True
+        self.address = None  # The public one that leads to the machine.
         self.objects, self.parameters = {}, {}
         self.reports = []  # (time, parsed report)
         self.calls = []  # (service or "imds", what)
@@ -92,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/latest/api/token":
             assert self.headers["X-aws-ec2-metadata-token-ttl-seconds"]
             return self.answer(200, "a-session")
-        return self.answer(405)
+        return self.s3()
 
     def do_GET(self):
         if self.path.startswith("/latest/"):
@@ -117,6 +118,8 @@ class Handler(BaseHTTPRequestHandler):
             ),
             **{f"meta-data/tags/instance/{key}": value for key, value in aws.tags.items()},
         }
+        if aws.address:
+            known["meta-data/public-ipv4"] = aws.address
         if aws.role:
             known["meta-data/iam/security-credentials/"] = "the-role"
             known["meta-data/iam/security-credentials/the-role"] = json.dumps(role)
@@ -162,9 +165,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.late():
             text = "The difference between the request time and the current time is too large."
             return self.answer(403, f"<Error><Code>RequestTimeTooSkewed</Code><Message>{text}</Message></Error>")
-        if not self.signed("s3", b""):
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if not self.signed("s3", body):
             return self.answer(403, "<Error><Code>SignatureDoesNotMatch</Code><Message>wrong</Message></Error>")
         _, bucket, key = self.path.split("/", 2)
+        if self.command == "PUT":
+            assert self.headers["x-amz-server-side-encryption"] == "AES256" and bucket == BUCKET
+            aws.objects[urllib.parse.unquote(key)] = body
+            return self.answer(200)
         found = aws.objects.get(urllib.parse.unquote(key)) if bucket == BUCKET else None
         if found is None:
             return self.answer(404, "<Error><Code>NoSuchKey</Code><Message>The key does not exist.</Message></Error>")

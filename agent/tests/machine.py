@@ -19,7 +19,6 @@ import time
 
 AGENT = pathlib.Path(__file__).resolve().parent.parent
 APP = AGENT.parent / "app"
-PORT = 8080
 
 
 def user_data():
@@ -52,7 +51,6 @@ def release(gunicorn=">=23", app=None, agent=None, **manifest):
         "workers": 2,
         "threads": 4,
         "env": {},
-        "port": PORT,
         "health": {"path": "/", "timeout": 30},
         "token": {"env": "APP_SECRET_TOKEN", "enforce": True, "path": "/"},
         **manifest,
@@ -151,12 +149,13 @@ class Machine:
     def pid(self, role="serving"):
         return next(each["pid"] for each in self.running() if each["role"] == role)
 
-    def connect(self, timeout=15):
-        return UnixConnection(self.root / f"net/{PORT}.sock", timeout)
+    def connect(self, timeout=15, socket="app.sock"):
+        """To the app itself; by way of `80.sock` through the edge."""
+        return UnixConnection(self.root / "net" / socket, timeout)
 
-    def get(self, token=None, path="/", timeout=15):
+    def get(self, token=None, path="/", timeout=15, socket="app.sock"):
         """(status, text) of one request on a connection of its own."""
-        connection = self.connect(timeout)
+        connection = self.connect(timeout, socket)
         try:
             connection.request("GET", path, headers={"Authorization": f"Token {token}"} if token else {})
             answer = connection.getresponse()

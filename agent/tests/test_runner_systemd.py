@@ -1,5 +1,7 @@
 """The systemd runner where there is no systemd: what it decides from what systemd says. `tests/vm` has the real one."""
 
+import os
+import re
 import socket
 
 import decide
@@ -31,11 +33,26 @@ def test_what_an_earlier_generation_said_is_not_taken_for_anothers_word(places, 
 
 
 def test_units_have_no_gaps_and_bear_the_rules_that_count():
-    text = runner_systemd.text_of("app@.service").replace("@PORT@", "80")
-    assert "@PORT@" not in text
+    text = runner_systemd.text_of("app@.service")
     for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "DynamicUser=yes", "StartLimitIntervalSec=0"):
         assert rule in text.splitlines()
-    assert "@" not in runner_systemd.text_of("app.socket").replace("@PORT@", "80")
+    edge = runner_systemd.text_of("edge.service")
+    assert {"@CADDY@", "@HELPER@"} == set(re.findall("@[A-Z]+@", edge))
+    for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"):
+        assert rule in edge.splitlines()
+
+
+def test_only_what_listens_at_our_path_counts(tmp_path):
+    ours, theirs = str(tmp_path / "ours"), str(tmp_path / "theirs")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as caller:
+        listener.bind(ours)
+        assert runner_systemd.listening(ours) == set(), "it is bound, and does not listen yet"
+        listener.listen()
+        caller.connect(ours)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert runner_systemd.listening(ours) == {str(os.fstat(listener.fileno()).st_ino)}
+        assert runner_systemd.listening(theirs) == set()
 
 
 @pytest.mark.parametrize(

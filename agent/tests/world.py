@@ -55,7 +55,6 @@ class Release:
         self.kind, self.why, self.after, self.fetch, self.deaf = kind, why, after, fetch, deaf
         manifest = {
             "workers": 1,
-            "port": 80,
             "health": {"path": "/", "timeout": TIMEOUT},
             "token": {"env": "APP_SECRET_TOKEN"},
             "env": {"PASSWORD": PASSWORD},
@@ -124,6 +123,8 @@ def noise(version):
 
 class Runner:
     """As SystemdRunner, without systemd. Any call may be the agent's last."""
+
+    edge = None  # It runs in a thread of its own, which here nobody starts.
 
     def __init__(self, world):
         self.world, self.clock = world, world.clock

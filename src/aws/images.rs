@@ -46,15 +46,19 @@ pub enum Target {
 impl std::fmt::Display for Target {
     /// As a release bears it: what has to be the same for one to run where another does.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let processor = match self {
-            Target::Image { platform, .. } => platform.split("-manylinux").next().unwrap_or(platform),
-            Target::Host { .. } => std::env::consts::ARCH,
-        };
-        write!(f, "python{} {processor}", self.python())
+        write!(f, "python{} {}", self.python(), self.machine().1)
     }
 }
 
 impl Target {
+    /// The operating system and the processor, by Rust's names.
+    pub fn machine(&self) -> (&'static str, &'static str) {
+        match self {
+            Target::Image { platform, .. } => ("linux", platform.split("-manylinux").next().unwrap_or(platform)),
+            Target::Host { .. } => (std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+
     /// The Python version, for example `3.13`.
     pub fn python(&self) -> &str {
         match self {

@@ -17,6 +17,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig, environment, imds, profile};
 use aws_sdk_ec2::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 
+use crate::config::Network;
 use crate::error::{Exit, Failure, Result};
 use crate::sandbox;
 pub use call::{ApiError, Fault, call, once};
@@ -100,16 +101,35 @@ impl Aws {
         }
     }
 
-    /// Where a browser finds what listens on a public address.
+    /// Where a browser finds the app that a public address leads to.
     ///
     /// # Errors
     /// When the sandbox does not answer.
-    pub async fn url(&self, address: Ipv4Addr, port: u16) -> Result<String> {
-        match &self.sandbox {
-            Some(handle) => handle.url(address, port).await,
-            None if port == 80 => Ok(format!("http://{address}")),
-            None => Ok(format!("http://{address}:{port}")),
+    pub async fn url(&self, address: Ipv4Addr, network: &Network) -> Result<String> {
+        let host = network.domain.clone().unwrap_or_else(|| address.to_string());
+        match (&self.sandbox, network.https) {
+            (Some(handle), https) => handle.url(address, network.front(), https.then_some(host)).await,
+            (None, true) => Ok(format!("https://{host}")),
+            (None, false) if network.port == 80 => Ok(format!("http://{address}")),
+            (None, false) => Ok(format!("http://{address}:{}", network.port)),
         }
+    }
+
+    /// Where whoever asks for the app in clear is sent on to [`Aws::url`]; nothing where it is served so.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn clear_url(&self, address: Ipv4Addr, network: &Network) -> Result<Option<String>> {
+        match &self.sandbox {
+            _ if !network.https => Ok(None),
+            Some(handle) => handle.url(address, 80, None).await.map(Some),
+            None => Ok(Some(format!("http://{}", network.domain.clone().unwrap_or_else(|| address.to_string())))),
+        }
+    }
+
+    /// Whether the app can have a certificate: no public authority reaches what the sandbox boots.
+    pub fn has_authority(&self, network: &Network) -> bool {
+        self.sandbox.is_none() || network.acme.directory.is_some()
     }
 
     /// The operating system an instance boots, and what a release must be built for.

@@ -98,7 +98,7 @@ impl Session {
         Self::with(globals, ui, deployment).await
     }
 
-    async fn with(globals: Globals, ui: Ui, deployment: Deployment) -> Result<Self> {
+    async fn with(globals: Globals, ui: Ui, mut deployment: Deployment) -> Result<Self> {
         let interrupt = Interrupt::listen(&ui);
         let region = globals.region.clone().or_else(|| deployment.region.clone());
         let settings = Settings { region, profile: globals.profile.clone() };
@@ -115,6 +115,7 @@ impl Session {
         } else {
             interrupt.or(Aws::account(&settings)).await?
         };
+        deployment.network.https &= aws.has_authority(&deployment.network);
         Ok(Self { globals, ui, deployment, aws, interrupt })
     }
 

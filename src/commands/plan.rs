@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Session;
 use crate::cli;
+use crate::edge::Build;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::engine::plan::{self, Plan, Step, Wanted};
 use crate::error::{Exit, Result};
@@ -15,7 +16,7 @@ use crate::resources::{Action, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.upgrade, Store::Always)).await?;
-    let plan = looked.plan(session, true);
+    let plan = looked.plan(session, true)?;
     if session.globals.json {
         session.ui.result(&to_json(session, &plan).to_string());
     } else if plan.is_empty() {
@@ -58,23 +59,28 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
         return Err(foreign.refuse());
     }
     if store == Store::Always || instance::alive(&observed.instances).next().is_some() {
-        observed.look_into_store(&session.aws, session.name()).await?;
+        observed.look_into_store(&session.aws, session.name(), Build::of(&machine.target)?).await?;
     }
     Ok(Looked { release, observed })
 }
 
 impl Looked {
     /// `wait`: whether a new instance must be healthy before it takes over.
-    pub fn plan(&self, session: &Session, wait: bool) -> Plan {
+    ///
+    /// # Errors
+    /// That no edge can run there.
+    pub fn plan(&self, session: &Session, wait: bool) -> Result<Plan> {
         let machine = session.aws.machine(&session.deployment.instance);
+        let edge = Build::of(&machine.target)?;
         let wanted = Wanted {
+            edge,
             deployment: &session.deployment,
             region: &session.aws.region,
             image: &machine.image,
             release: &self.release.id,
             wait,
         };
-        plan::up(&wanted, &self.observed)
+        Ok(plan::up(&wanted, &self.observed))
     }
 }
 

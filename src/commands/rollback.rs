@@ -143,7 +143,7 @@ impl Found {
         Ok(instance)
     }
 
-    /// That it was built for the machine that runs, and listens where that is let in. What is not noted is tried: one that
+    /// That it was built for the machine that runs, and is reached as that is. What is not noted is tried: one that
     /// does not run is not taken into service.
     fn fits(&self, session: &Session, to: &str) -> Result<()> {
         let note = |id: &str, note: fn(&Notes) -> &String| self.release(id).map(|release| note(&release.notes).clone());
@@ -152,12 +152,12 @@ impl Found {
             let both = note(to, of).zip(note(runs, of));
             both.filter(|(then, now)| !then.is_empty() && !now.is_empty() && then != now)
         };
-        let why = match (differ(|notes| &notes.target), differ(|notes| &notes.port)) {
+        let why = match (differ(|notes| &notes.target), differ(|notes| &notes.reached)) {
             (Some((then, now)), _) => {
                 format!("it was built for {then}, and the instance has {now} since its image or type changed")
             }
             (None, Some((then, now))) => {
-                format!("it listens on port {then}, and the port is {now} since deploy.yaml changed")
+                format!("it is reached by {then}, and the app by {now} since deploy.yaml changed")
             }
             (None, None) => return Ok(()),
         };
@@ -171,7 +171,7 @@ impl Found {
 async fn url(session: &Session, observed: &Observed, instance: &instance::State) -> Result<Option<String>> {
     let leads = observed.addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
     match leads.map(|address| address.ip).or(instance.ip) {
-        Some(ip) => session.aws.url(ip, session.deployment.network.port).await.map(Some),
+        Some(ip) => session.aws.url(ip, &session.deployment.network).await.map(Some),
         None => Ok(None),
     }
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Session, deployment};
 use crate::cli::{Globals, SetToken};
 use crate::engine::context::{Context, Shared};
+use crate::engine::edge::Need;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
@@ -147,7 +148,14 @@ async fn in_force(
     change: Change,
 ) -> Result<Option<i64>> {
     let (aws, name, deployment) = (&session.aws, session.name(), &session.deployment);
-    let mut goal = Goal { release: None, token: change.version, again: None, alone: false, since: instance.launched };
+    let mut goal = Goal {
+        release: None,
+        token: change.version,
+        again: None,
+        alone: false,
+        edge: Need::Nothing,
+        since: instance.launched,
+    };
     let report = health::wait(&session.watch(), &instance.id, &goal).await?;
     // Two people may have changed it at once: what counts is what stands now.
     let stands = token::read(aws, name).await?.map(|(document, _)| document);
@@ -179,7 +187,7 @@ async fn in_force(
         session.ui.warn("the instance has no public address, so it was not asked from outside");
         return Ok(until(&stands));
     };
-    let url = aws.url(ip, deployment.network.port).await?;
+    let url = aws.url(ip, &deployment.network).await?;
     if probe::check(deployment, &url, current).await? == Seen::NotFromHere {
         session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on");
         return Ok(until(&stands));

@@ -8,12 +8,13 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::Session;
+use crate::engine::edge::Need;
 use crate::engine::history::History;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::error::{Exit, Result};
 use crate::resources::instance::{self, State};
 use crate::resources::release::{self, Notes, short};
-use crate::resources::reports::Report;
+use crate::resources::reports::{Edge, Report};
 use crate::resources::{address, ingress};
 use crate::{grace, names};
 
@@ -25,7 +26,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let address = observed.addresses.iter().find(leads).or_else(|| observed.addresses.first());
     let ip = address.map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
     let url = match ip {
-        Some(ip) if current.is_some() => Some(session.aws.url(ip, session.deployment.network.port).await?),
+        Some(ip) if current.is_some() => Some(session.aws.url(ip, &session.deployment.network).await?),
         _ => None,
     };
     let view = View { name: session.name(), observed: &observed, current, address, report, url };
@@ -61,8 +62,16 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// What is wanted runs, with the newest token, and answers.
+    /// What is wanted runs, with the newest token, and is served.
     fn healthy(&self) -> bool {
+        self.runs() && self.report.is_some_and(|report| report.edge.is_none() || Need::Serving.met(report))
+    }
+
+    fn edge(&self) -> Option<&Edge> {
+        self.report.and_then(|report| report.edge.as_ref())
+    }
+
+    fn runs(&self) -> bool {
         let Some(report) = self.report else { return false };
         report.healthy
             && self.current.is_some_and(|instance| instance.phase == instance::Phase::Running)
@@ -82,6 +91,7 @@ impl View<'_> {
         let none = || "none".to_owned();
         lines.push(("url", self.url.clone().unwrap_or_else(none)));
         lines.push(("app", self.app()));
+        lines.extend(self.https(session).await.map(|https| ("https", https)));
         lines.push(("release", self.release(notes)));
         lines.extend(self.before(session, notes).map(|before| ("before", before)));
         lines.push(("token", self.token() + &self.grace().await));
@@ -114,9 +124,26 @@ impl View<'_> {
         let said = ago(report.at);
         match (self.healthy(), report.healthy) {
             (true, _) => format!("healthy (said {said})"),
+            _ if self.runs() => format!("it runs, and is not served yet (said {said})"),
             (false, true) => format!("what ran before serves on; on the way: {} (said {said})", report.phase),
             (false, false) => format!("not healthy: {} (said {said})", report.phase),
         }
+    }
+
+    /// What is served of certificates; what is in the way of one; that there is none.
+    async fn https(&self, session: &Session) -> Option<String> {
+        if !session.deployment.network.https {
+            let public = session.aws.flag().is_empty();
+            return public.then(|| "off: whoever is between a client and the app can read the token".to_owned());
+        }
+        let edge = self.edge()?;
+        let error = edge.error.as_deref();
+        let Some(certificate) = &edge.certificate else {
+            return Some(format!("no certificate yet: {}", error.unwrap_or("it is on its way")));
+        };
+        let (names, until) = (certificate.names.join(", "), grace::words(certificate.until).await);
+        let renewal = error.map(|error| format!("; it could not be renewed: {error}")).unwrap_or_default();
+        Some(format!("for {names}, from {}, until {until}{renewal}", certificate.issuer))
     }
 
     fn release(&self, notes: &BTreeMap<String, Notes>) -> String {

@@ -11,6 +11,7 @@ use super::Session;
 use super::plan::{Looked, Store, look, summary};
 use crate::cli::Up;
 use crate::engine::context::Context;
+use crate::engine::edge::Need;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
@@ -23,7 +24,7 @@ use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.upgrade, Store::UnlessLaunching)).await?;
-    let plan = looked.plan(session, !arguments.no_wait);
+    let plan = looked.plan(session, !arguments.no_wait)?;
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;
     let Looked { release, observed } = looked;
@@ -35,8 +36,12 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         Some(release.clone()),
         session.shared(),
     ));
+    if !session.deployment.network.https && session.aws.flag().is_empty() {
+        session.ui.warn("network.https is off: whoever is between a client and the app can read the token");
+    }
     execute(&context, plan).await?;
-    let url = address(session, &context, &observed, changed, !arguments.no_wait).await?;
+    let urls = address(session, &context, &observed, changed, !arguments.no_wait).await?;
+    let url = urls.as_ref().map(|(url, _)| url.clone());
     if arguments.no_wait {
         session.ui.say(match changed {
             true => "AWS has what it needs; the app comes up by itself",
@@ -46,6 +51,9 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     session.interrupt.or(healthy(session, &context, &release.id, url.as_deref())).await?;
+    if let Some((_, Some(clear))) = &urls {
+        session.interrupt.or(probe::sent_on(&session.deployment, clear)).await?;
+    }
     if !changed {
         session.ui.say("nothing to do: everything is as deploy.yaml says");
     }
@@ -62,7 +70,7 @@ fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
     Err(Failure::new(Exit::Interrupted, "nothing was changed, as you asked"))
 }
 
-/// Where the app answers. What was seen before something was changed may be somebody else's by now; and an instance that
+/// Where the app answers, and where it sends on whoever asks in clear. What was seen before something was changed may be somebody else's by now; and an instance that
 /// has lost an Elastic IP gets another address after a while.
 async fn address(
     session: &Session,
@@ -70,16 +78,15 @@ async fn address(
     observed: &Observed,
     changed: bool,
     wait: bool,
-) -> Result<Option<String>> {
+) -> Result<Option<(String, Option<String>)>> {
     let ip = match (session.deployment.network.static_ip, changed) {
         (true, _) => context.address().ok().map(|(_, ip)| ip),
         (false, false) => ip_of(&observed.instances, &context.instance()?),
         (false, true) => session.interrupt.or(own_address(session, context, observed, wait)).await?,
     };
-    match ip {
-        Some(ip) => session.aws.url(ip, session.deployment.network.port).await.map(Some),
-        None => Ok(None),
-    }
+    let Some(ip) = ip else { return Ok(None) };
+    let network = &session.deployment.network;
+    Ok(Some((session.aws.url(ip, network).await?, session.aws.clear_url(ip, network).await?)))
 }
 
 async fn own_address(session: &Session, context: &Context, before: &Observed, wait: bool) -> Result<Option<Ipv4Addr>> {
@@ -109,6 +116,7 @@ pub(super) async fn healthy(session: &Session, context: &Arc<Context>, release: 
         token: version,
         again: context.again(),
         alone: false,
+        edge: Need::Serving,
         since: context.since(),
     };
     let mut report = health::wait(&session.watch(), &id, &goal).await?;
@@ -143,6 +151,8 @@ fn say_url(session: &Session, url: Option<&str>, changed: bool) {
         return;
     }
     let Some(url) = url else { return };
-    session.ui.say(format!("try it: curl -H \"Authorization: Token $({})\" {url}", session.command("token")));
+    let root = session.deployment.network.acme.root.as_ref();
+    let root = root.map(|root| format!("--cacert {} ", root.file.display())).unwrap_or_default();
+    session.ui.say(format!("try it: curl {root}-H \"Authorization: Token $({})\" {url}", session.command("token")));
     session.ui.result(url);
 }

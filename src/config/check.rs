@@ -84,6 +84,32 @@ pub fn subnet(id: &str) -> Checked {
     ensure(holds, "is not a subnet's id", "it looks like subnet-0123456789abcdef0; leave it out to use the default VPC")
 }
 
+/// A host's name, in full, as DNS and certificates take it.
+pub fn domain(name: &str) -> Checked {
+    let label = |label: &str| {
+        let plain = label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        plain && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let holds = name.len() <= 64 && name.contains('.') && name.split('.').all(label);
+    let named = holds && name.parse::<IpAddr>().is_err();
+    ensure(
+        named,
+        "is not a host's full name",
+        "write it in small letters, for example app.example.com; leave it out to be reached by address",
+    )
+}
+
+/// Where a server answers over HTTPS.
+pub fn https_url(url: &str) -> Checked {
+    let plain = url.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\".contains(c));
+    let holds = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) && plain;
+    ensure(
+        holds,
+        "is not an https URL",
+        "write it as the authority does, for example https://ca.example.com/acme/directory",
+    )
+}
+
 /// A block of addresses; host bits are dropped, as EC2 drops them.
 pub fn cidr(text: &str) -> Result<IpNet, Wrong> {
     if let Ok(block) = text.parse::<IpNet>() {
@@ -179,6 +205,25 @@ mod tests {
             subnet,
             &["subnet-0123456789abcdef0", "subnet-1234abcd"],
             &["", "subnet-", "vpc-0123456789abcdef0", "subnet-xyz45678"],
+        );
+    }
+
+    #[test]
+    fn domains() {
+        let long = format!("{}.example.com", "a".repeat(64));
+        all(
+            domain,
+            &["example.com", "a-1.b.example.co", "xn--mnchen-3ya.de"],
+            &["", "localhost", "a..b", "-a.de", "a-.de", "A.de", "a_b.de", "203.0.113.7", "a.de.", "*.a.de", &long],
+        );
+    }
+
+    #[test]
+    fn https_urls() {
+        all(
+            https_url,
+            &["https://ca.example.com/directory", "https://127.0.0.1:14000/dir"],
+            &["", "http://ca.example.com", "https://", "https:///x", "https://a b", "https://a\"b"],
         );
     }
 

@@ -104,14 +104,69 @@ impl Image {
 /// How the app is reached.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// The public TCP port.
+    /// Whether the app is served over HTTPS; the sandbox knows no public authority, so there it may be otherwise.
+    pub https: bool,
+    /// The public TCP port where it is not.
     pub port: u16,
+    /// The name it is reached by; the address itself if there is none.
+    pub domain: Option<String>,
+    /// Who gives the certificate.
+    pub acme: Acme,
+    /// What a client may do.
+    pub limits: Limits,
     /// Who may connect.
     pub allow: Vec<IpNet>,
     /// Whether the address is an Elastic IP, which outlives the instance.
     pub static_ip: bool,
     /// Where the instance goes; the default VPC if not named.
     pub subnet: Option<String>,
+}
+
+/// Who gives the certificate.
+#[derive(Clone, Debug, Default)]
+pub struct Acme {
+    /// The ACME directory's URL; Let's Encrypt's if not named.
+    pub directory: Option<String>,
+    /// The certificates, in PEM, that both the directory's own and those it gives go back to, if they are not public.
+    pub root: Option<Root>,
+}
+
+/// A private authority's certificates.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// The file that they are in.
+    pub file: PathBuf,
+    /// What it holds.
+    pub pem: String,
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How large the body of a request may be, MiB.
+    pub body_mb: u32,
+    /// How long a client may take to send the headers, seconds.
+    pub header_seconds: u32,
+    /// How long a client may take to send the whole request, seconds.
+    pub body_seconds: u32,
+    /// How long a connection may be idle, seconds.
+    pub idle_seconds: u32,
+}
+
+impl Network {
+    /// How the app is reached, in a word.
+    pub fn reached(&self) -> String {
+        match (self.https, &self.domain) {
+            (true, Some(domain)) => format!("https://{domain}"),
+            (true, None) => "https".to_owned(),
+            (false, _) => format!("port {}", self.port),
+        }
+    }
+
+    /// The port that serves the app.
+    pub fn front(&self) -> u16 {
+        if self.https { 443 } else { self.port }
+    }
 }
 
 /// When the app counts as healthy.

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
-use super::{App, Deployment, Health, Image, Instance, Network, Token, check};
+use super::{Acme, App, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check};
 
 /// Walks the whole tree, whatever it finds, so that everything is said at once.
 pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Option<Deployment> {
@@ -26,7 +26,7 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     let token = token_section(reader, &mut top);
     let app = app_section(reader, &mut top, folder, &token.0.env);
     let instance = instance_section(reader, &mut top);
-    let network = network_section(reader, &mut top);
+    let network = network_section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
     let tags = tags_section(reader, &mut top);
     top.finish(reader);
@@ -168,18 +168,79 @@ fn image_named(name: &str) -> Result<Image, Wrong> {
     })
 }
 
-fn network_section(reader: &mut Reader, top: &mut Section) -> Network {
+fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Network {
     let mut section = sub(reader, top, "network");
+    let https = section.take("https");
+    let https = match https.as_ref().map(|found| &found.node.value) {
+        Some(Value::Bool(on)) => *on, // As YAML understands `off`.
+        _ => reader.text(https, |word| known(word, &["auto", "off"])).is_none_or(|word| word == "auto"),
+    };
     let port = section.take("port");
+    let port_given = port.as_ref().map(|found| found.node.span);
     let port = reader.integer(port, 1..=65535).and_then(|port| u16::try_from(port).ok()).unwrap_or(80);
+    if let Some(span) = port_given.filter(|_| https && port != 80) {
+        let hint =
+            "take it out: HTTPS is served on 443, and 80 leads there; or set `https: off` to serve plain HTTP on it";
+        reader.find(span, "`network.port` is for plain HTTP", "https is not off", hint);
+    }
+    let domain = section.take("domain");
+    let domain_given = domain.as_ref().map(|found| found.node.span);
+    let domain = reader.text(domain, check::domain);
+    if let Some(span) = domain_given.filter(|_| !https) {
+        let hint = "take it out, or take `https: off` out";
+        reader.find(span, "`network.domain` is for HTTPS", "https is off", hint);
+    }
+    let directory = section.take("acme_directory");
+    let directory = reader.text(directory, check::https_url);
+    let root = section.take("acme_root");
+    let root = reader.text(root, |name| pem(folder, name).map(|_| ()));
+    let root = root.and_then(|name| Some(Root { pem: pem(folder, &name).ok()?, file: folder.join(name) }));
+    let acme = Acme { directory, root };
     let allow = section.take("allow");
     let allow = allow_list(reader, allow).unwrap_or_else(|| vec![Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0).into()]);
     let static_ip = section.take("static_ip");
     let static_ip = reader.flag(static_ip).unwrap_or(true);
     let subnet = section.take("subnet");
     let subnet = reader.text(subnet, check::subnet);
+    let limits = section.take("limits").map(|found| found.node);
+    let limits = limits_section(reader, limits);
     section.finish(reader);
-    Network { port, allow, static_ip, subnet }
+    Network { https, port, domain, acme, limits, allow, static_ip, subnet }
+}
+
+fn limits_section(reader: &mut Reader, node: Option<Node>) -> Limits {
+    let mut section = reader.section("network.limits", node);
+    let mut limit = |name, most, default| {
+        let found = section.take(name);
+        small(reader.integer(found, 1..=most), default)
+    };
+    let limits = Limits {
+        body_mb: limit("body_mb", 1024, 10),
+        header_seconds: limit("header_seconds", 600, 10),
+        body_seconds: limit("body_seconds", 3600, 60),
+        idle_seconds: limit("idle_seconds", 3600, 60),
+    };
+    section.finish(reader);
+    limits
+}
+
+fn known(word: &str, words: &[&str]) -> Result<(), Wrong> {
+    if words.contains(&word) {
+        return Ok(());
+    }
+    Err(Wrong::new("is not known", format!("write one of: {}", words.join(", "))))
+}
+
+/// Certificates of the user's own authority.
+fn pem(folder: &Path, name: &str) -> Result<String, Wrong> {
+    let hint = "name a file with certificates in PEM, relative to this one";
+    let text = fs::read_to_string(folder.join(name)).map_err(|_| Wrong::new("cannot be read", hint))?;
+    match text.contains("-----BEGIN CERTIFICATE-----") {
+        // A key in there has no business on the instance.
+        true if text.contains("PRIVATE KEY") => Err(Wrong::new("holds a private key", hint)),
+        true => Ok(text),
+        false => Err(Wrong::new("holds no certificate", hint)),
+    }
 }
 
 fn allow_list(reader: &mut Reader, found: Option<Found>) -> Option<Vec<IpNet>> {

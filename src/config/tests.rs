@@ -42,6 +42,26 @@ fn two_lines_are_enough() {
 }
 
 #[test]
+fn https_is_served_unless_it_is_switched_off() {
+    let network = |text: &str| good(&format!("name: hello\napp: {{path: app}}\nnetwork: {{{text}}}\n")).network;
+    let reached = |text: &str| (network(text).reached(), network(text).front());
+    assert_eq!(reached(""), ("https".into(), 443));
+    assert_eq!(reached("https: auto, domain: app.example.com"), ("https://app.example.com".into(), 443));
+    assert_eq!(reached("https: off"), ("port 80".into(), 80));
+    assert_eq!(reached("https: off, port: 8080"), ("port 8080".into(), 8080));
+    assert_eq!(network("limits: {body_mb: 50}").limits.body_mb, 50);
+}
+
+#[test]
+fn what_contradicts_https_is_refused() {
+    insta::assert_snapshot!(bad(
+        "name: hello\napp: {path: app}\nnetwork:\n  port: 8080\n  domain: localhost\n  acme_root: ca.pem\n  acme_directory: http://ca\n  limits: {body_mb: 0, boddy: 1}\n"
+    ));
+    insta::assert_snapshot!(bad("name: hello\napp: {path: app}\nnetwork: {https: 'no', domain: a.example.com}\n"));
+    insta::assert_snapshot!(bad("name: hello\napp: {path: app}\nnetwork: {https: off, domain: a.example.com}\n"));
+}
+
+#[test]
 fn the_token_is_asked_for_where_health_is_unless_named() {
     let text = "name: hello\napp: {path: app}\nhealth: {path: /healthz}\n";
     assert_eq!(good(text).token.path, "/healthz");

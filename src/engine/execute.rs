@@ -10,8 +10,8 @@ use super::health;
 use super::plan::{Change, Kind, Plan, Step};
 use crate::error::{Exit, Failure, Result};
 use crate::resources::{
-    Action, address, association, attachment, bucket, doorbell, ingress, instance, key_pair, release, reports, role,
-    security_group, token,
+    Action, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair, release, reports,
+    role, security_group, token,
 };
 use crate::ui::Event;
 
@@ -94,6 +94,7 @@ async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Token(change) => token::apply(context, change).await,
         Change::Bucket(change) => bucket::apply(context, change).await,
         Change::Release(change) => release::apply(context, change).await,
+        Change::Edge(change) => edge::apply(context, change).await,
         Change::Instance(change) => instance::apply(context, change).await,
         Change::Attachment(change) => attachment::apply(context, change).await,
         Change::Address(change) => address::apply(context, change).await,

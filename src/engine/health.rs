@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use crate::aws::Aws;
 use crate::cli::command;
 use crate::engine::context::{Context, Health};
+use crate::engine::edge::{Need, Patience};
 use crate::error::{Exit, Failure, Result};
 use crate::resources::instance::{self, Phase};
-use crate::resources::reports::{self, Report};
+use crate::resources::reports::{self, Edge, Report};
 use crate::ui::{Event, Sink};
 
 /// How long a new machine may be silent: a boot takes one to two minutes, rarely more.
@@ -27,6 +28,8 @@ pub struct Goal {
     pub again: Option<String>,
     /// Whether no other token may count beside it.
     pub alone: bool,
+    /// What is to be true of the edge.
+    pub edge: Need,
     /// When the instance was launched or last started, in seconds since 1970: what it said before counts no longer.
     pub since: i64,
 }
@@ -38,11 +41,20 @@ impl Goal {
             && report.phase == "healthy"
             && report.token.is_some_and(|token| token >= self.token)
             && report.release.is_some()
+            && self.edge.met(report)
             && !(self.alone && report.grace_until.is_some())
             && match &self.release {
                 Some(release) => report.release.as_ref() == Some(release),
                 None => report.release == report.wanted.release,
             }
+    }
+
+    /// The edge, where all but that is as it should be. What it said before it was told of it counts no longer.
+    fn waits_for<'a>(&self, report: &'a Report) -> Option<&'a Edge> {
+        let rest = Goal { edge: Need::Nothing, ..self.clone() };
+        let edge = report.edge.as_ref().filter(|edge| edge.release == report.release)?;
+        let told = self.again.is_none() || edge.r#try == self.again;
+        (told && rest.reached(report) && !self.edge.met(report)).then_some(edge)
     }
 
     /// Whether the instance tried this very thing and gave up.
@@ -78,6 +90,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let started = Instant::now();
     let mut last = (String::new(), Instant::now());
     let mut looked = Instant::now();
+    let mut patience = Patience::new(started);
     loop {
         if let Some(report) = reports::read(aws, name, id).await? {
             if goal.reached(&report) {
@@ -87,6 +100,12 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             if goal.failed(&report) {
                 sink.event(Event::Fail(TOPIC, "not taken into service".into()));
                 return Err(broken(watch, &report));
+            }
+            if let Some(edge) = goal.waits_for(&report) {
+                if let Some(words) = patience.look(edge, Instant::now(), &watch.up)? {
+                    sink.event(Event::Go("edge", words));
+                }
+                last = (report.phase.clone(), Instant::now()); // The app itself waits for nothing more.
             }
             if report.phase != last.0 {
                 sink.event(Event::Go(TOPIC, words(&report.phase).into()));
@@ -117,7 +136,14 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
 pub async fn ready(context: &Context, release: String) -> Result<String> {
     let id = context.instance()?;
     let token = context.token().unwrap_or_default();
-    let goal = Goal { release: Some(release), token, again: context.again(), alone: false, since: context.since() };
+    let goal = Goal {
+        release: Some(release),
+        token,
+        again: context.again(),
+        alone: false,
+        edge: Need::Ready,
+        since: context.since(),
+    };
     let Health { timeout, up } = context.health.clone();
     let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up };
     context
@@ -198,7 +224,7 @@ mod tests {
     }
 
     fn goal() -> Goal {
-        Goal { release: Some("new".into()), token: 2, again: None, alone: false, since: 100 }
+        Goal { release: Some("new".into()), token: 2, again: None, alone: false, edge: Need::Nothing, since: 100 }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! bucket's name holds the account's number.
 
 use crate::aws::{Aws, call, explain};
+use crate::edge::Build;
 use crate::error::{Failure, Result};
 use crate::names;
-use crate::resources::{address, bucket, instance, key_pair, release, reports, role, security_group, token};
+use crate::resources::{address, bucket, edge, instance, key_pair, release, reports, role, security_group, token};
 
 /// Everything of one deployment.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,8 @@ pub struct Store {
     pub bucket: Option<bucket::State>,
     /// The releases of this deployment, the newest first.
     pub releases: Vec<release::Stored>,
+    /// Whether Caddy is in it.
+    pub edge: bool,
 }
 
 /// Something that bears our name but is not ours: it is never touched.
@@ -118,14 +121,17 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
 }
 
 impl Observed {
-    /// Looks at the bucket, and at the releases in it.
+    /// Looks at the bucket, and at what is in it: the releases, and this build of Caddy.
     ///
     /// # Errors
     /// What S3 says.
-    pub async fn look_into_store(&mut self, aws: &Aws, name: &str) -> Result<()> {
-        let (bucket, releases) =
-            tokio::try_join!(bucket::observe(aws, &self.account), release::observe(aws, &self.account, name))?;
-        self.store = Some(Store { bucket, releases });
+    pub async fn look_into_store(&mut self, aws: &Aws, name: &str, build: Build) -> Result<()> {
+        let (bucket, releases, edge) = tokio::try_join!(
+            bucket::observe(aws, &self.account),
+            release::observe(aws, &self.account, name),
+            edge::observe(aws, &self.account, build)
+        )?;
+        self.store = Some(Store { bucket, releases, edge });
         Ok(())
     }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::history;
 use super::observe::Observed;
+use crate::edge::Build;
 use crate::resources::{
-    Action, Planned, Tags, address, association, attachment, bucket, doorbell, ingress, ingress::Rule, instance,
+    Action, Planned, Tags, address, association, attachment, bucket, doorbell, edge, ingress, ingress::Rule, instance,
     key_pair, release, reports, role, security_group, token,
 };
 use crate::ui::Topic;
@@ -33,6 +35,8 @@ pub enum Kind {
     Bucket,
     /// Object in the bucket
     Release,
+    /// Caddy, in the bucket
+    Edge,
     /// Elastic IP
     Address,
     /// Instance
@@ -63,6 +67,7 @@ impl Kind {
             Kind::Token => "token",
             Kind::Bucket => "bucket",
             Kind::Release => "release",
+            Kind::Edge => "edge",
             Kind::Address => "address",
             Kind::Instance => "instance",
             Kind::Attachment => "profile",
@@ -82,13 +87,19 @@ impl Kind {
             Kind::Address => &[Kind::Ready],
             Kind::Ingress => &[Kind::SecurityGroup],
             Kind::Role => &[Kind::Detachment],
-            Kind::Release => &[Kind::Bucket],
+            Kind::Release | Kind::Edge => &[Kind::Bucket],
             Kind::Instance => &[Kind::SecurityGroup, Kind::KeyPair, Kind::Token],
             Kind::Attachment => &[Kind::Detachment, Kind::Role, Kind::Instance],
             Kind::Doorbell => &[Kind::Token, Kind::Release, Kind::Instance],
-            Kind::Ready => {
-                &[Kind::Role, Kind::Release, Kind::Instance, Kind::Attachment, Kind::Doorbell, Kind::Ingress]
-            }
+            Kind::Ready => &[
+                Kind::Role,
+                Kind::Release,
+                Kind::Edge,
+                Kind::Instance,
+                Kind::Attachment,
+                Kind::Doorbell,
+                Kind::Ingress,
+            ],
             Kind::Association => &[Kind::Address, Kind::Instance, Kind::Ingress, Kind::Ready],
             Kind::Leftovers => &[Kind::Attachment, Kind::Doorbell, Kind::Ready, Kind::Association],
             Kind::Reports => &[],
@@ -115,6 +126,7 @@ pub enum Change {
     Token(token::Change),
     Bucket(bucket::Change),
     Release(release::Change),
+    Edge(edge::Change),
     Instance(instance::Change),
     Attachment(attachment::Change),
     Address(address::Change),
@@ -168,6 +180,8 @@ pub struct Wanted<'a> {
     pub image: &'a str,
     /// The release that is to run.
     pub release: &'a str,
+    /// What stands before it.
+    pub edge: Build,
     /// Whether a new instance must be healthy before it takes over from an old one.
     pub wait: bool,
 }
@@ -196,7 +210,13 @@ impl Wanted<'_> {
 
     fn rules(&self) -> BTreeSet<Rule> {
         let network = &self.deployment.network;
-        network.allow.iter().map(|block| Rule::tcp(network.port, *block)).collect()
+        let ports: &[(&str, u16)] = match network.https {
+            // Port 80 for whoever asks in clear, who is sent on, and for the authority; UDP for HTTP/3.
+            true => &[("tcp", 80), ("tcp", 443), ("udp", 443)],
+            false => &[("tcp", network.port)],
+        };
+        let rules = |block: &IpNet| ports.iter().map(|(protocol, port)| Rule::new(protocol, *port, *block)).collect();
+        network.allow.iter().flat_map(|block| -> Vec<Rule> { rules(block) }).collect()
     }
 
     fn policy(&self, have: &Observed) -> Value {
@@ -211,6 +231,7 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
     let found = instance::pick(instance_tags.get(names::TAG_SPEC), leads, &have.instances);
     let before = history::before(have, want.release);
+    let instance_tags = with_address(instance_tags, want, have);
     let machine = instance::diff(&instance_tags, before.clone(), found, &have.instances);
     // A new instance has nothing attached yet, whatever the old one has.
     let current = found.filter(|_| machine.as_ref().is_none_or(|planned| planned.action == Action::Update));
@@ -238,6 +259,14 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan.add(Kind::Leftovers, leftovers, Change::Instance);
     plan.connect(Kind::needs_up);
     plan
+}
+
+/// A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
+fn with_address(mut tags: Tags, want: &Wanted, have: &Observed) -> Tags {
+    let lives = |id: &str| instance::alive(&have.instances).any(|instance| instance.id == id);
+    let keep = address::pick(&have.addresses, lives).filter(|_| want.deployment.network.static_ip);
+    tags.extend(keep.map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string())));
+    tags
 }
 
 /// From the token that stands to another one, or to the same one without the one before it.
@@ -272,10 +301,13 @@ pub fn rotated(instance: &str) -> Plan {
     plan
 }
 
-/// Whether the agent tried just what is wanted now, and gave up.
+/// Whether the agent tried just what is wanted now, and gave up; or waits long before it asks for a certificate again.
 fn gave_up(release: &str, have: &Observed, current: Option<&instance::State>) -> bool {
     let report = current.and_then(|instance| have.report_of(&instance.id));
-    report.is_some_and(|report| report.phase == "failed" && report.wanted.release.as_deref() == Some(release))
+    report.filter(|report| report.wanted.release.as_deref() == Some(release)).is_some_and(|report| {
+        let edge = report.edge.as_ref().filter(|edge| edge.phase == "certificate");
+        report.phase == "failed" || edge.is_some_and(|edge| edge.error.is_some())
+    })
 }
 
 /// From what stands to nothing.
@@ -322,10 +354,12 @@ impl Plan {
         let keep = history::in_use(have);
         let Some(store) = &have.store else {
             self.add(Kind::Bucket, Some(bucket::unseen()), Change::Bucket);
+            self.add(Kind::Edge, edge::diff(want.edge, None), Change::Edge);
             return self.add(Kind::Release, Some(release::unseen(want.release, keep)), Change::Release);
         };
         let (name, _) = names::bucket(&have.account, want.region);
         self.add(Kind::Bucket, bucket::diff(&have.partition, &name, store.bucket.as_ref()), Change::Bucket);
+        self.add(Kind::Edge, edge::diff(want.edge, Some(store.edge)), Change::Edge);
         self.add(Kind::Release, release::diff(want.release, &store.releases, keep), Change::Release);
     }
 

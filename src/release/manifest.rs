@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use crate::config::Deployment;
+use crate::edge::{self, Build};
 
 /// The manifest as it stands in the archive.
-pub fn render(deployment: &Deployment) -> String {
+pub fn render(deployment: &Deployment, build: Build) -> String {
     let app = &deployment.app;
     let manifest = json!({
         "v": 1,
@@ -13,7 +14,7 @@ pub fn render(deployment: &Deployment) -> String {
         "workers": app.workers,
         "threads": app.threads,
         "env": app.env,
-        "port": deployment.network.port,
+        "edge": edge::manifest(&deployment.network, build),
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},
         "token": {"env": deployment.token.env, "enforce": deployment.token.enforce, "path": deployment.token.path},
     });

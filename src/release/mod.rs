@@ -21,6 +21,7 @@ use crate::aws::Target;
 use crate::config::Deployment;
 use crate::digest::hex;
 use crate::dirs;
+use crate::edge::Build;
 use crate::error::{Failure, Result};
 
 /// A release, ready to be uploaded.
@@ -34,8 +35,8 @@ pub struct Release {
     pub fresh: bool,
     /// What it was built for, such as `python3.13 x86_64`.
     pub target: String,
-    /// Where it listens.
-    pub port: u16,
+    /// How it is reached, such as `https`: one that is reached in another way is not gone back to.
+    pub reached: String,
     /// What it was made from, as git says it; empty where git has no word.
     pub what: String,
 }
@@ -47,7 +48,8 @@ pub struct Release {
 pub async fn build(deployment: &Deployment, target: &Target, upgrade: bool) -> Result<Release> {
     let (built, what) = tokio::join!(archive(deployment, target, upgrade), origin::describe(&deployment.app.path));
     let (id, archive, fresh) = built?;
-    Ok(Release { id, archive, fresh, target: target.to_string(), port: deployment.network.port, what })
+    let reached = deployment.network.reached();
+    Ok(Release { id, archive, fresh, target: target.to_string(), reached, what })
 }
 
 /// The archive's id, where it lies, and whether it was made just now.
@@ -55,7 +57,7 @@ async fn archive(deployment: &Deployment, target: &Target, upgrade: bool) -> Res
     let app = &deployment.app;
     let files = source::collect(&app.path)?;
     let requirements = dependencies::Requirements::find(app)?;
-    let manifest = manifest::render(deployment);
+    let manifest = manifest::render(deployment, Build::of(target)?);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;
     if upgrade {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Action, Planned, address};
+use super::{Action, Planned, Tags, address, set_tags};
 use crate::aws::{ApiError, call, explain};
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, patiently};
 use crate::error::Result;
+use crate::names;
 
 /// What to do: have the address lead to the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
     });
     associated.await.map_err(|error| explain(format!("the address cannot be led to {instance}"), &error))?;
     let (_, ip) = context.address()?;
+    let tags = Tags::from([(names::TAG_ADDRESS.to_owned(), ip.to_string())]);
+    let tagged = set_tags(&context.aws, &[&instance], &tags).await;
+    tagged.map_err(|error| explain(format!("the instance {instance} cannot be told its address"), &error))?;
     Ok(format!("{ip} leads to {instance}"))
 }
 
@@ -67,7 +71,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::resources::Tags;
 
     #[test]
     fn only_one_that_leads_elsewhere_is_moved() {

@@ -95,6 +95,9 @@ pub fn diff(partition: &str, bucket: &str, have: Option<&State>) -> Option<Plann
     Some(Planned::new(action, reasons, Change::Ensure { create, close, policy }))
 }
 
+/// Behind [`names::TOOLS_PREFIX`] and before every deployment's name.
+const AFTER_TOOLS: &str = "_~";
+
 /// Whose things are in a bucket that stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
@@ -110,6 +113,8 @@ pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Option<Con
     let prefix = names::bucket_prefix(name);
     let holds = |prefix: Option<&str>| {
         let list = aws.s3.list_objects_v2().bucket(&bucket).set_prefix(prefix.map(str::to_owned));
+        // What all share comes first, and is nobody's.
+        let list = list.start_after(AFTER_TOOLS);
         let list = list.expected_bucket_owner(account).max_keys(1);
         async move {
             match call("s3:ListBucket", || list.clone().send()).await {
@@ -243,6 +248,7 @@ async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
     if empty(context, bucket).await.map_err(failed)? {
         return Ok(SHARED.into());
     }
+    remove_tools(context, bucket).await.map_err(failed)?;
     let request = || context.aws.s3.delete_bucket().bucket(bucket).expected_bucket_owner(&context.account).send();
     let passes = |error: &ApiError| error.is(&["OperationAborted"]) && !context.interrupted();
     let delete = || call("s3:DeleteBucket", &request);
@@ -255,11 +261,24 @@ async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
     }
 }
 
+/// Nobody is left who would need them. Whoever comes at this moment finds them gone, and puts them there again.
+async fn remove_tools(context: &Context, bucket: &str) -> Result<(), ApiError> {
+    let (s3, owner) = (&context.aws.s3, &context.account);
+    let list = || s3.list_objects_v2().bucket(bucket).expected_bucket_owner(owner).prefix(names::TOOLS_PREFIX).send();
+    let listed = match call("s3:ListBucket", list).await {
+        Ok(listed) => listed,
+        Err(error) if error.is(&["NoSuchBucket"]) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let keys: Vec<String> = listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect();
+    release::delete(context, bucket, &keys).await
+}
+
 /// Removes what this deployment has in it; whether others have something in it.
 async fn empty(context: &Context, bucket: &str) -> Result<bool, ApiError> {
     let (s3, owner) = (&context.aws.s3, &context.account);
     let prefix = names::bucket_prefix(&context.name);
-    let mut after = None;
+    let mut after = Some(AFTER_TOOLS.to_owned());
     let mut others = false;
     loop {
         let list = s3.list_objects_v2().bucket(bucket).expected_bucket_owner(owner).set_start_after(after.clone());

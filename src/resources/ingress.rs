@@ -38,10 +38,10 @@ pub enum Source {
 }
 
 impl Rule {
-    /// TCP to one port from one block.
-    pub fn tcp(port: u16, block: IpNet) -> Self {
+    /// To one port from one block.
+    pub fn new(protocol: &str, port: u16, block: IpNet) -> Self {
         let port = i32::from(port);
-        Self { protocol: "tcp".into(), from: port, to: port, source: Source::Block(block) }
+        Self { protocol: protocol.into(), from: port, to: port, source: Source::Block(block) }
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn rule(port: u16, block: &str) -> Rule {
-        Rule::tcp(port, block.parse().unwrap())
+        Rule::new("tcp", port, block.parse().unwrap())
     }
 
     #[test]

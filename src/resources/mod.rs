@@ -8,6 +8,7 @@ pub mod association;
 pub mod attachment;
 pub mod bucket;
 pub mod doorbell;
+pub mod edge;
 pub mod ingress;
 pub mod instance;
 pub mod key_pair;

@@ -46,8 +46,8 @@ pub struct Notes {
     pub what: String,
     /// What it was built for, such as `python3.13 x86_64`.
     pub target: String,
-    /// Where it listens.
-    pub port: String,
+    /// How it is reached.
+    pub reached: String,
     /// When it was uploaded, in seconds since 1970.
     pub at: i64,
 }
@@ -115,7 +115,7 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
             let at = answer.last_modified.map_or(0, |time| time.secs());
             let metadata = answer.metadata.unwrap_or_default();
             let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
-            Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target"), port: note("port"), at }))
+            Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), at }))
         }
         Err(error) if error.status == Some(404) => Ok(None),
         Err(mut error) => {
@@ -189,16 +189,15 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             .next("run the same command again")
     })?;
     let size = body.len();
-    let port = release.port.to_string();
-    let notes = [("by", &context.by), ("what", &release.what), ("target", &release.target), ("port", &port)];
+    let notes =
+        [("by", &context.by), ("what", &release.what), ("target", &release.target), ("reached", &release.reached)];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: std::collections::HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
     let request = || {
         let put = context.aws.s3.put_object().bucket(&bucket).key(&key).expected_bucket_owner(&context.account);
         let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
         let put = put.body(ByteStream::from(body.clone()));
-        // A slow line is no fault: the SDK itself notices one on which nothing moves any more.
-        put.customize().config_override(aws_sdk_s3::config::Builder::new().timeout_config(unhurried())).send()
+        put.customize().config_override(unhurried()).send()
     };
     call("s3:PutObject", request).await.map_err(|error| explain("the release cannot be uploaded", &error))?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
@@ -222,8 +221,10 @@ async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
     }
 }
 
-fn unhurried() -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3600)).build()
+/// For what is large. A slow line is no fault: the SDK itself notices one on which nothing moves any more.
+pub(super) fn unhurried() -> aws_sdk_s3::config::Builder {
+    let patient = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3600)).build();
+    aws_sdk_s3::config::Builder::new().timeout_config(patient)
 }
 
 /// As much of an id as a person needs.

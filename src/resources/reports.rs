@@ -33,10 +33,42 @@ pub struct Report {
     pub healthy: bool,
     /// Why the way ended, for a person.
     pub error: Option<String>,
+    /// What stands before the app.
+    pub edge: Option<Edge>,
     /// The last lines that the app printed.
     pub log_tail: String,
     /// Seconds since 1970.
     pub at: i64,
+}
+
+/// What an agent says of the edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Edge {
+    /// Whether it is to serve over HTTPS.
+    pub https: bool,
+    /// `fetching`; `waiting` for what a certificate can't be asked for without; for the `certificate`; `serving`; `failed`.
+    pub phase: String,
+    /// What is waited for; what failed; in the authority's own words if it was that.
+    pub error: Option<String>,
+    /// What is served.
+    pub certificate: Option<Certificate>,
+    /// The release whose settings it has.
+    pub release: Option<String>,
+    /// `devopsctl:try`, as it has heard it.
+    pub r#try: Option<String>,
+}
+
+/// A certificate that is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Certificate {
+    /// Whom it is for.
+    pub names: Vec<String>,
+    /// Who gave it.
+    pub issuer: String,
+    /// When it ends, in seconds since 1970.
+    pub until: i64,
 }
 
 /// The tags as the agent saw them.

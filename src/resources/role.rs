@@ -176,6 +176,8 @@ pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: 
             {"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": parameter(&format!("{}/*", names::report_path(name)))},
             {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object("releases/*")},
             {"Effect": "Allow", "Action": "s3:PutObject", "Resource": object("logs/*")},
+            {"Effect": "Allow", "Action": "s3:GetObject", "Resource": format!("arn:{partition}:s3:::{bucket}/{}*", names::TOOLS_PREFIX)},
+            {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": format!("arn:{partition}:s3:::{bucket}/{}", names::certificates_key(name))},
         ]
     })
 }
@@ -440,7 +442,9 @@ mod tests {
     fn the_policy_reaches_nothing_of_others() {
         for statement in document()["Statement"].as_array().unwrap() {
             let resource = statement["Resource"].as_str().unwrap();
-            assert!(resource.contains("/devopsctl/hello/") || resource.contains("-an/hello/"), "{resource}");
+            let shared = resource.ends_with("-an/_tools/*") && statement["Action"] == "s3:GetObject";
+            let own = resource.contains("/devopsctl/hello/") || resource.contains("-an/hello/");
+            assert!(own || shared, "{resource}");
         }
     }
 }

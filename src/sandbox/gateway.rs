@@ -21,6 +21,10 @@ use super::world::World;
 /// The ports that are tried first, so that a URL is easy to remember.
 const FIRST_PORTS: std::ops::Range<u16> = 18080..18180;
 
+/// Where the ports of HTTPS are found: on the public address itself, which a certificate may be for. The emulator's are all
+/// loopback's, and on Linux whoever likes may listen on any of those.
+const SECURE: [(u16, u16); 2] = [(443, 18443), (80, 18080)];
+
 /// All listeners. They stay for as long as the sandbox lives, so that a URL keeps its meaning.
 pub struct Gateway {
     folder: Folder,
@@ -47,9 +51,27 @@ impl Gateway {
         let failed = |error: std::io::Error| {
             Failure::failed(format!("no port on loopback leads to {address}:{port}")).because(error.to_string())
         };
-        let listener = bind().await.map_err(failed)?;
-        let local = listener.local_addr().map_err(failed)?;
-        listeners.insert((address, port), local);
+        if port != 443 {
+            let local = self.open(bind().await, address, port).map_err(failed)?;
+            listeners.insert((address, port), local);
+            return Ok(local);
+        }
+        // Who gives a certificate comes by both.
+        for (port, at) in SECURE {
+            let local = self.open(TcpListener::bind((address, at)).await, address, port).map_err(failed)?;
+            listeners.insert((address, port), local);
+        }
+        Ok((address, SECURE[0].1).into())
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        listener: std::io::Result<TcpListener>,
+        address: Ipv4Addr,
+        port: u16,
+    ) -> std::io::Result<SocketAddr> {
+        let listener = listener?;
+        let local = listener.local_addr()?;
         tokio::spawn(self.clone().accept(listener, address, port));
         Ok(local)
     }

@@ -191,9 +191,13 @@ impl Handle {
     ///
     /// # Errors
     /// When the sandbox does not answer.
-    pub async fn url(&self, address: Ipv4Addr, port: u16) -> Result<String> {
+    pub async fn url(&self, address: Ipv4Addr, port: u16, secure: Option<String>) -> Result<String> {
         let local = self.control("GET", &format!("url/{address}/{port}")).await?;
-        Ok(format!("http://{local}"))
+        let port = || local.rsplit(':').next().unwrap_or_default().to_owned();
+        Ok(match secure {
+            Some(host) => format!("https://{host}:{}", port()),
+            None => format!("http://{local}"),
+        })
     }
 
     /// Calls a control path of the front.

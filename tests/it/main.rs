@@ -23,4 +23,5 @@ mod rotation;
 mod sandbox;
 mod story;
 mod terminal;
+#[allow(dead_code)]
 mod visitor;

@@ -294,18 +294,20 @@ fn a_release_that_is_not_there_or_does_not_fit_is_refused_with_what_there_is() {
     project.up();
     let first = marked(&project, "runs");
     // As an image with another Python would have had it; and two that begin alike.
-    let put = |id: &str, target: &'static str, port: &'static str| {
+    let put = |id: &str, target: &'static str, reached: &'static str| {
         let (from, to) = (format!("{BUCKET}/hello/releases/{first}.tar.gz"), format!("hello/releases/{id}.tar.gz"));
         aws(&project, async |aws| {
             let copy = aws.s3.copy_object().bucket(BUCKET).copy_source(from).key(to);
-            let copy =
-                copy.metadata_directive(MetadataDirective::Replace).metadata("target", target).metadata("port", port);
+            let copy = copy
+                .metadata_directive(MetadataDirective::Replace)
+                .metadata("target", target)
+                .metadata("reached", reached);
             copy.metadata("what", "%1b[31mred%0a").send().await.unwrap();
         });
     };
     let (one, two) = ("beef1".repeat(13)[..64].to_owned(), "beef2".repeat(13)[..64].to_owned());
-    put(&one, "python3.2 vax", "80");
-    put(&two, "", "8080");
+    put(&one, "python3.2 vax", "port 80");
+    put(&two, "", "https");
     let made = changes(&project, || {
         project
             .run("rollback --sandbox beef1")
@@ -313,7 +315,7 @@ fn a_release_that_is_not_there_or_does_not_fit_is_refused_with_what_there_is() {
             .says("cannot run on this instance")
             .says("it was built for python3.2 vax")
             .says("Nothing was changed.");
-        project.run("rollback --sandbox beef2").code(1).says("it listens on port 8080, and the port is 80");
+        project.run("rollback --sandbox beef2").code(1).says("it is reached by https, and the app by port 80");
         project.run("rollback --sandbox beef").code(2).says("2 releases begin with beef").says("beef2beef2be");
         project.run("rollback --sandbox cafe0").code(2).says("there is no release cafe0").says(short(&first));
         project.run("rollback --sandbox bee").code(2).says("too short").says("at least 4 characters");

@@ -239,9 +239,11 @@ impl Census {
         let common = format!("devopsctl-{}", wanted.name);
         let role = format!("{common}-{}", crate::account::REGION);
         let ours = |tags: &Tags| tags.get("devopsctl:name").map(String::as_str) == Some(wanted.name);
-        let rule = vec!["tcp 80-80 from 0.0.0.0/0".to_owned()];
+        let rules = ["tcp 443-443 from 0.0.0.0/0", "tcp 80-80 from 0.0.0.0/0", "udp 443-443 from 0.0.0.0/0"];
         let group = self.groups.iter().find(|group| group.name == common && ours(&group.tags));
-        wrong.unless(group.is_some_and(|group| group.ingress == rule), || format!("security group: {:?}", self.groups));
+        let mut ingress = group.map(|group| group.ingress.clone()).unwrap_or_default();
+        ingress.sort();
+        wrong.unless(ingress == rules, || format!("security group: {:?}", self.groups));
         let key = self.key_pairs.iter().any(|(name, tags)| *name == common && ours(tags));
         wrong.unless(key, || format!("key pair: {:?}", self.key_pairs));
         wrong.unless(self.roles.contains(&(role.clone(), vec![role.clone()])), || format!("role: {:?}", self.roles));
@@ -260,6 +262,7 @@ impl Census {
         wrong.unless(tag("devopsctl:release") == release, || {
             format!("tag devopsctl:release is {:?}, the bucket has {release:?}", tag("devopsctl:release"))
         });
+        wrong.unless(!tag("devopsctl:address").is_empty(), || "the instance is not told its address".to_owned());
         wrong.unless(tag("Name") == common && !tag("devopsctl:spec").is_empty(), || {
             format!("tags: {:?}", instance.tags)
         });
@@ -291,6 +294,8 @@ impl Census {
         let mut ids = bucket.objects.iter().filter_map(|key| key.strip_prefix(&prefix)?.strip_suffix(".tar.gz"));
         let (id, more) = (ids.next().unwrap_or_default().to_owned(), ids.next());
         wrong.unless(more.is_none() && !id.is_empty(), || format!("releases: {:?}", bucket.objects));
+        let edge = bucket.objects.iter().filter(|key| key.starts_with("_tools/caddy-")).count();
+        wrong.unless(edge == 1, || format!("tools: {:?}", bucket.objects));
         id
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{App, Health, Image, Instance, Network, Token};
+use crate::aws::Target;
+use crate::config::{Acme, App, Health, Image, Instance, Limits, Network, Token};
 use crate::engine::observe::Store;
 use crate::resources::instance::Phase;
 
@@ -31,7 +32,11 @@ fn deployment() -> Deployment {
         token: Token { env: "APP_SECRET_TOKEN".into(), enforce: true, path: "/".into() },
         instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8 },
         network: Network {
+            https: true,
             port: 80,
+            domain: None,
+            acme: Acme::default(),
+            limits: Limits { body_mb: 10, header_seconds: 10, body_seconds: 60, idle_seconds: 60 },
             allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
             static_ip: true,
             subnet: None,
@@ -42,7 +47,9 @@ fn deployment() -> Deployment {
 }
 
 fn wanted(deployment: &Deployment) -> Wanted<'_> {
-    Wanted { deployment, region: REGION, image: "debian-13", release: RELEASE, wait: true }
+    let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
+    let edge = Build::of(&target).unwrap();
+    Wanted { deployment, region: REGION, image: "debian-13", release: RELEASE, edge, wait: true }
 }
 
 /// AWS, as far as a plan can change it.
@@ -170,6 +177,10 @@ impl World {
                 }
                 self.store.releases.insert(0, stored(&change.id));
             }
+            Change::Edge(_) => {
+                assert!(self.store.bucket.is_some(), "Caddy needs its bucket");
+                self.store.edge = true;
+            }
             Change::Instance(change) => self.instance(change),
             Change::Attachment(attachment::Change::Attach) => self.attach(),
             Change::Attachment(attachment::Change::Detach) => {
@@ -198,7 +209,7 @@ impl World {
             Change::Ready(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
-                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.uploaded());
+                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.uploaded() && self.store.edge);
             }
             Change::Reports(_) => {
                 assert!(self.seen.instances.is_empty(), "an instance that lives writes reports");
@@ -331,6 +342,8 @@ impl World {
         assert!(!others || self.served.contains(&current.id), "the old one serves until the new one can");
         assert_eq!(self.seen.addresses.len(), 1);
         self.seen.addresses[0].instance = Some(current.id);
+        let ip = self.seen.addresses[0].ip.to_string();
+        self.current().tags.insert(names::TAG_ADDRESS.into(), ip);
     }
 }
 
@@ -387,7 +400,7 @@ fn ways() -> [Ways; 7] {
             |world| world.seen.security_group.as_mut().unwrap().ingress.clear(),
             |world| world.seen.security_group.as_mut().unwrap().nonce = None,
             |world| {
-                let ssh = Rule::tcp(22, "0.0.0.0/0".parse().unwrap());
+                let ssh = Rule::new("tcp", 22, "0.0.0.0/0".parse().unwrap());
                 world.seen.security_group.as_mut().unwrap().ingress.insert(ssh);
             },
         ],

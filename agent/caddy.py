@@ -1,0 +1,137 @@
+"""Caddy's configuration: a function of what deploy.yaml says of the network and of where things lie on this machine.
+
+Neither the release nor the token is in it, so that neither ever touches it.
+"""
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+# Headers by which a proxy tells what it knows of a client: from outside they are anybody's invention.
+HEARSAY = ["Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Scheme", "X-Url-Scheme"]
+CLIMBS = r"(^|[/\\])\.\.([/\\]|$)"
+HEADER_BYTES = 16384
+# Nobody need know what stands here.
+NAMELESS = {"handle": [{"handler": "headers", "response": {"deferred": True, "delete": ["Server", "Via"]}}]}
+
+
+def config(want, host, places):
+    """`want`: the manifest's `edge`. `host`: the name or address to have a certificate for, once that can be; None before.
+
+    `places`: where things lie on this machine (edge_runner.py).
+    """
+    if want["https"]:
+        servers = {"plain": server(want, ["h1"], places.plain(80), to_https(host))}
+    else:
+        servers = {"plain": server(want, ["h1"], places.plain(want["port"]), app(want, places))}
+    whole = {
+        "admin": {"listen": f"unix/{places.admin}|0200", "config": {"persist": False}},
+        "storage": {"module": "file_system", "root": places.store},
+        "logging": {"logs": logs(places)},
+        "apps": {
+            "http": {"servers": servers, "grace_period": "30s"},
+            # Caddy's own authority is nobody's business here, least of all the machine's.
+            "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
+        },
+    }
+    if want["https"] and host:
+        servers["secure"] = secure(want, host, places)
+        whole["apps"]["tls"] = certificates(want, host, places)
+    return whole
+
+
+def server(want, protocols, listen, routes):
+    limits = want["limits"]
+    return {
+        "listen": [listen],
+        "protocols": protocols,
+        # What is encrypted, and how, is said here and not guessed from names.
+        "automatic_https": {"disable": True},
+        "read_header_timeout": f"{limits['header_seconds']}s",
+        "read_timeout": f"{limits['body_seconds']}s",
+        "idle_timeout": f"{limits['idle_seconds']}s",
+        "max_header_bytes": HEADER_BYTES,
+        "logs": {"default_logger_name": "access"},
+        "routes": [
+            NAMELESS,
+            *routes,
+        ],
+        "errors": {"routes": [NAMELESS, respond("{http.error.status_code}", close=True)]},
+    }
+
+
+def secure(want, host, places):
+    headers = {"Strict-Transport-Security": ["max-age=31536000"]} if want["domain"] else {}
+    routes = [refuse({"not": [{"host": [host]}]}, 421), *app(want, places, headers)]
+    # Who connects to an address names no server, and it is not one of this machine's own.
+    policy = {"default_sni": host, "fallback_sni": host, "protocol_min": "tls1.2"}
+    return {**server(want, places.protocols, places.secure, routes), "tls_connection_policies": [policy]}
+
+
+def respond(status, **how):
+    return {"handle": [{"handler": "static_response", "status_code": status, **how}], "terminal": True}
+
+
+def refuse(match, status):
+    return {"match": [match], **respond(status)}
+
+
+def to_https(host):
+    """The app is never served in clear, also while there is no certificate yet."""
+    if not host:
+        return [respond(503, headers={"Retry-After": ["5"]})]
+    return [respond(308, headers={"Location": ["https://" + host + "{http.request.uri}"]})]
+
+
+def app(want, places, headers=None):
+    body = want["limits"]["body_mb"] << 20
+    # The client itself is told by Caddy; on a Unix socket it does not know one, and would not even say how it was asked.
+    hearsay = {"handler": "headers", "request": {"delete": HEARSAY}}
+    if headers:
+        hearsay["response"] = {"set": headers}
+    proxy = {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"unix/{places.app}"}],
+        # Each request comes on a connection of its own, so to the generation that listens at that moment: one kept open
+        # to an older one could be closed just as it is used.
+        "transport": {"protocol": "http", "keep_alive": {"enabled": False}},
+        "headers": {"request": {"set": {"X-Forwarded-Proto": ["{http.request.scheme}"]}}},
+        # A body has to be here before one of the app's few threads is kept busy with it.
+        "request_buffers": body,
+        # Only where nobody listens: there is no request yet that could be sent twice.
+        "load_balancing": {"try_duration": "5s", "try_interval": "50ms"},
+    }
+    length = "{http.request.header.Content-Length}"
+    return [
+        refuse({"vars_regexp": {"{http.request.orig_uri.path}": {"pattern": CLIMBS}}}, 400),
+        # Said beforehand, it is refused before the app hears of it; what comes in pieces is cut off.
+        refuse({"expression": f"{length}.matches('^[0-9]{{1,18}}$') && int({length}) > {body}"}, 413),
+        {"handle": [hearsay, {"handler": "request_body", "max_size": body}, proxy]},
+    ]
+
+
+def logs(places):
+    """What it says and who asked what go to the journal; what became of certificates, to a file that the agent reads."""
+    hidden = {field: {"filter": "delete"} for field in ("request>headers", "request>tls", "resp_headers")}
+    access = {"format": "filter", "wrap": {"format": "json"}, "fields": hidden}
+    return {
+        "default": {"level": "WARN", "exclude": ["http.log.access"]},
+        "access": {"include": ["http.log.access.access"], "encoder": access},
+        "certificates": {
+            "include": ["tls.obtain", "tls.renew"],
+            "encoder": {"format": "json"},
+            "writer": {"output": "file", "filename": places.log, "roll_size_mb": 1, "roll_keep": 1, "mode": "0600"},
+        },
+    }
+
+
+def certificates(want, host, places):
+    """How the certificate comes: by ACME, from Let's Encrypt unless another authority is named."""
+    acme = want["acme"]
+    issuer = {"module": "acme", "ca": acme["directory"] or LETS_ENCRYPT, "challenges": places.challenges}
+    if not acme["directory"] and not want["domain"]:
+        issuer["profile"] = "shortlived"  # The only one in which Let's Encrypt gives certificates for addresses.
+    if acme["root"]:
+        issuer["trusted_roots_pem_files"] = [places.root]
+    return {
+        "certificates": {"automate": [host]},
+        # Of the last third of a short life, little should be lost by not looking.
+        "automation": {"policies": [{"subjects": [host], "issuers": [issuer]}], "renew_interval": "20s"},
+    }

@@ -1,0 +1,221 @@
+"""Keeps Caddy before the app: at what the release that serves says of the network, with its certificate.
+
+In a thread of its own, because all of it takes time and none of it is the app's concern: whatever fails here is told, and
+tried again, while the app goes on.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import socket
+
+import caddy
+import certificates
+from bootstrap import BadRelease
+from decide import one_line
+
+from aws import AwsError, backoff
+
+CALM = 30  # Seconds between two looks at what seldom changes.
+
+
+class Edge:
+    """`wanted()`: the release that serves, or is to; its manifest's `edge`; the tag that has what failed tried again.
+
+    `runner`: how Caddy is run here.
+    """
+
+    def __init__(self, places, aws, runner, wanted, clock):
+        self.places, self.aws, self.runner, self.wanted, self.clock = places, aws, runner, wanted, clock
+        self.attempt, self.forgotten = None, 0  # How much of Caddy's log is about earlier tries.
+        self.said = None
+        self.seen = None  # The settings at the last look.
+        self.restored = self.saved = None
+        self.aim = self.host = self.waits = (
+            None  # `host`: what has a certificate, or may ask for it. `aim`: what is to.
+        )
+        self.looked = float("-inf")
+
+    def run(self):
+        failures = 0
+        while True:
+            try:
+                self.turn()
+                failures = 0
+            except Exception as problem:  # noqa: BLE001 (a thread that ends in silence would leave the app unreachable)
+                failures += 1
+                self.failed(problem)
+            self.clock.sleep(backoff(failures, 0.3, 5))
+
+    def failed(self, problem):
+        error = one_line(str(problem) or type(problem).__name__)
+        print(f"agent: edge: {error}", flush=True)
+        before = self.said or {"https": False, "certificate": None}
+        if isinstance(problem, AwsError) and problem.status in (403, 404) and problem.may_pass():
+            self.said = {**before, "phase": "fetching", "error": None}  # It is on its way there, most likely.
+        else:
+            self.said = {**before, "phase": "failed", "error": error}
+
+    def turn(self):
+        release, want, attempt = self.wanted()
+        if not want:
+            return
+        if not self.said:
+            self.said = {"https": want["https"], "phase": "fetching", "error": None, "certificate": None}
+        program = self.program(want["caddy"])
+        if want["https"]:
+            self.restore()
+            self.look(want)
+        host = self.host if want["https"] else None
+        size = self.log_size()
+        config = json.dumps(caddy.config(want, host, self.runner.where), indent=1)
+        if self.runner.keep(program, config, want["acme"]["root"]):
+            self.forgotten = size  # What failed was asked for by another configuration.
+        if attempt != self.attempt:
+            if self.said["error"]:  # Caddy would wait longer and longer.
+                self.runner.reload(program)
+                self.forgotten = size
+            self.attempt = attempt
+        self.say(release, want, host)
+        if want["https"]:
+            self.save()
+
+    def say(self, release, want, host):
+        found = certificates.find(self.runner.store, host) if host else None
+        said = {"https": want["https"], "phase": "serving", "error": None, "certificate": found}
+        said.update({"release": release, "try": self.attempt})
+        if want["https"]:
+            said["error"] = self.waits or self.refusal()
+            if host != self.aim or not found:
+                said["phase"] = "waiting" if self.waits else "certificate"
+        self.said = said
+
+    # Caddy itself
+
+    def program(self, sha256):
+        """Where Caddy lies, of just these bytes."""
+        path = f"{self.places.tools}/caddy-{sha256}"
+        if os.path.exists(path):
+            return path
+        os.makedirs(self.places.tools, exist_ok=True)
+        packed, aside = path + ".gz", path + ".new"
+        try:
+            self.aws.download(f"_tools/caddy-{sha256}.gz", packed)
+            digest = hashlib.sha256()
+            with gzip.open(packed) as source, open(aside, "wb") as file:
+                for block in iter(lambda: source.read(1 << 18), b""):
+                    digest.update(block)
+                    file.write(block)
+            if digest.hexdigest() != sha256:
+                raise BadRelease(f"what S3 holds as Caddy has another sha256, {digest.hexdigest()[:12]}")
+            os.chmod(aside, 0o755)
+            os.rename(aside, path)
+        except (EOFError, gzip.BadGzipFile) as problem:
+            raise BadRelease(f"what S3 holds as Caddy can't be unpacked: {problem}") from problem
+        finally:
+            for left in (packed, aside):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(left)
+        for other in os.listdir(self.places.tools):
+            if other.startswith("caddy-") and other != os.path.basename(path):
+                os.remove(f"{self.places.tools}/{other}")  # Where it runs still, its file lives on without a name.
+        return path
+
+    # Whom the certificate is for
+
+    def look(self, want):
+        """Sets `host` to what it should be once a certificate can be had for that; what is served until then stays."""
+        now = self.clock.monotonic()
+        if want == self.seen and not self.waits and now < self.looked + CALM:
+            return
+        self.seen, self.looked = want, now
+        own = self.aws.metadata.get("meta-data/public-ipv4")
+        address = self.aws.metadata.tag("address") if want["address"] == "static" else own
+        self.aim = want["domain"] or address
+        self.waits = None
+        if not self.aim:
+            self.waits = "the address is on its way"
+        elif certificates.find(self.runner.store, self.aim):
+            pass  # Also before the address leads here: this machine may be about to take over from another.
+        elif address and own != address:
+            self.waits = f"the address {address} does not lead here yet"
+        elif want["domain"]:
+            self.waits = leads_elsewhere(want["domain"], own)
+        if not self.waits:
+            self.host = self.aim
+
+    def refusal(self):
+        """The authority's own words, if the last attempt to get or renew a certificate failed."""
+        error = None
+        if self.log_size() < self.forgotten:
+            self.forgotten = 0  # Another file has begun.
+        try:
+            with open(self.runner.log, errors="replace") as file:
+                file.seek(self.forgotten)
+                for line in file:
+                    with contextlib.suppress(ValueError):
+                        entry = json.loads(line)
+                        if entry.get("level") == "error" and entry.get("error"):
+                            error = str(entry["error"])
+                        elif entry.get("msg") in (
+                            "certificate obtained successfully",
+                            "certificate renewed successfully",
+                        ):
+                            error = None
+        except OSError:
+            return None
+        return one_line(error) if error else None
+
+    def log_size(self):
+        try:
+            return os.path.getsize(self.runner.log)
+        except OSError:
+            return 0
+
+    # What outlives the machine
+
+    def key(self):
+        return f"{self.aws.metadata.tag('name')}/certificates.json"
+
+    def restore(self):
+        """Before Caddy asks for anything: Let's Encrypt gives five certificates a week for the same names, and no more."""
+        if self.restored:
+            return
+        if not certificates.marks(self.runner.store):
+            path = f"{self.places.run}/certificates.fetched"
+            try:
+                self.aws.download(self.key(), path)
+                with open(path) as file:
+                    self.runner.restore(json.load(file))
+            except AwsError as problem:
+                # Who may not list a bucket is not told that nothing is there, but that it is forbidden. That our role works
+                # is known by then: the release has come the same way.
+                if problem.status not in (403, 404):
+                    raise
+            except ValueError:
+                print("agent: edge: what was kept of certificates is torn; a new one is asked for", flush=True)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(path)
+        self.restored = True
+
+    def save(self):
+        marks = certificates.marks(self.runner.store)
+        if marks and marks != self.saved and self.said["certificate"]:
+            document = json.dumps(certificates.pack(self.runner.store)).encode()
+            self.aws.upload(self.key(), document, "application/json")
+            self.saved = marks
+
+
+def leads_elsewhere(domain, own):
+    """Why no certificate can be had for that name yet; None when it leads here."""
+    try:
+        found = sorted({info[4][0] for info in socket.getaddrinfo(domain, 443, type=socket.SOCK_STREAM)})
+    except OSError:
+        found = []
+    if own in found and len(found) == 1:
+        return None
+    where = f"leads to {', '.join(found)}" if found else "leads nowhere yet"
+    return f"{domain} {where}; it needs the record: {domain}. A {own}"

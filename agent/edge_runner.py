@@ -1,0 +1,182 @@
+"""Runs Caddy: as a systemd unit on EC2's machines, as a child of the agent in the sandbox's."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from types import SimpleNamespace
+
+import certificates
+from processes import CGROUPS
+from systemd import UNITS, systemctl, write
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+UNIT = "devopsctl-edge.service"
+STOP_SECONDS = 5
+
+
+class EdgeRunner:
+    """`where`: where things lie, as Caddy finds them; `config`, `store`, `log`, `root`: as the agent does."""
+
+    def keep(self, program, text, root):
+        """Has this very Caddy run with this very configuration. Whether it did not."""
+        if root:
+            write(self.root, root)
+        other = self.install(program)
+        changed = write(self.config, text)
+        try:
+            if not self.lives():
+                self.start(program)
+            elif other:
+                self.stop()
+                self.start(program)
+            elif changed:
+                self.reload(program)
+            else:
+                return False
+            return True
+        except (OSError, subprocess.SubprocessError):
+            os.remove(self.config)  # So that it is tried again.
+            raise
+
+
+class SystemdEdge(EdgeRunner):
+    config = "/run/devopsctl-edge.json"
+    root = "/run/devopsctl-edge.pem"
+    store = "/var/lib/devopsctl-edge"
+    log = "/run/devopsctl-edge/certificates.log"
+    where = SimpleNamespace(
+        app="/run/devopsctl-app.sock",
+        plain=lambda port: f":{port}",
+        secure=":443",
+        admin="/run/devopsctl-edge/admin.sock",
+        store=store,
+        log=log,
+        root=root,
+        protocols=["h1", "h2", "h3"],
+        challenges={},
+    )
+
+    def __init__(self, places, text):
+        self.places, self.text = places, text
+        self.kept = places.run + "/edge/certificates.json"
+        # The agent may outlive the folder that it came from.
+        with open(HERE + "/certificates.py") as file:
+            self.helper = file.read()
+
+    def install(self, program):
+        os.makedirs(os.path.dirname(self.kept), 0o700, exist_ok=True)
+        if not os.path.exists(self.kept):
+            self.restore({})
+        helper = self.places.tools + "/certificates.py"
+        write(helper, self.helper)
+        changed = write(f"{UNITS}/{UNIT}", self.text.replace("@CADDY@", program).replace("@HELPER@", helper))
+        if changed:
+            systemctl("daemon-reload")
+        return changed
+
+    def restore(self, document):
+        """For the unit, which puts it where it belongs as the user that it belongs to."""
+        write(self.kept, json.dumps(document))
+        os.chmod(self.kept, 0o600)
+
+    def lives(self):
+        try:
+            with open(f"{CGROUPS}/devopsctl.slice/{UNIT}/cgroup.procs") as file:
+                return bool(file.read())
+        except OSError:
+            return False
+
+    def start(self, program):
+        systemctl("start", UNIT)
+
+    def stop(self):
+        systemctl("stop", UNIT, check=False)
+
+    def reload(self, program):
+        systemctl("reload", UNIT)
+
+
+class ProcessEdge(EdgeRunner):
+    def __init__(self, places):
+        self.places, self.pid = places, None
+        folder = places.run + "/edge"
+        os.makedirs(folder, 0o700, exist_ok=True)
+        self.config, self.root, self.log = folder + "/caddy.json", folder + "/root.pem", folder + "/certificates.log"
+        self.store = places.root + "/var/lib/devopsctl-edge"
+        # Relative to the machine's folder: a socket's whole path may be too long.
+        self.where = SimpleNamespace(
+            app="net/app.sock",
+            plain=lambda port: f"unix/net/{port}.sock",
+            secure="unix/net/443.sock",
+            admin="run/devopsctl/edge/admin.sock",
+            store=self.store,
+            log=self.log,
+            root=self.root,
+            protocols=["h1", "h2"],
+            # Caddy insists on ports of its own for challenges; they are answered where requests are.
+            challenges={
+                "bind_host": "127.0.0.1",
+                "http": {"alternate_port": free_port()},
+                "tls-alpn": {"alternate_port": free_port()},
+            },
+        )
+
+    def install(self, program):
+        return False
+
+    def restore(self, document):
+        os.makedirs(self.store, 0o700, exist_ok=True)
+        certificates.unpack(document, self.store)
+
+    def lives(self):
+        if self.pid is None:
+            return False
+        try:
+            ended, _ = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            ended = self.pid
+        if ended:
+            self.pid = None
+        return not ended
+
+    def environment(self):
+        return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+
+    def start(self, program):
+        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self.pid = os.posix_spawn(
+            program,
+            [program, "run", "--config", self.config],
+            self.environment(),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, self.places.edge_log, append, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
+        )
+
+    def stop(self):
+        """It finishes what it has begun, within reason."""
+        end = time.monotonic() + STOP_SECONDS
+        if self.lives():
+            os.kill(self.pid, signal.SIGTERM)
+        while self.lives():
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    def reload(self, program):
+        command = [program, "reload", "--config", self.config, "--address", "unix/" + self.where.admin, "--force"]
+        ran = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=60, check=False)
+        if ran.returncode:
+            raise OSError(f"Caddy does not take its configuration: {ran.stderr.strip()[-300:]}")
+
+
+def free_port():
+    with socket.socket() as way:
+        way.bind(("127.0.0.1", 0))
+        return way.getsockname()[1]

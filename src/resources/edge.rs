@@ -1,0 +1,64 @@
+//! Caddy in the bucket: once for all deployments of an account's region, content-addressed, so never written again.
+
+use aws_sdk_s3::primitives::ByteStream;
+
+use super::{Planned, release};
+use crate::aws::{Aws, call, explain};
+use crate::edge::Build;
+use crate::engine::context::Context;
+use crate::error::{Failure, Result};
+use crate::names;
+
+/// What to do: put it there unless it is. Nobody may have looked yet, because a launch does not wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which one.
+    pub build: Build,
+    /// Whether it is known not to be there.
+    pub missing: bool,
+}
+
+/// Whether it is there. It is looked for in a list, because what refuses a HEAD cannot say why.
+pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
+    let (bucket, _) = names::bucket(account, &aws.region);
+    let key = names::caddy_key(build.sha256);
+    let list = || aws.s3.list_objects_v2().bucket(&bucket).prefix(&key).expected_bucket_owner(account).send();
+    match call("s3:ListBucket", list).await {
+        Ok(answer) => Ok(answer.contents().iter().any(|object| object.key() == Some(&key))),
+        Err(error) if error.absent() => Ok(false),
+        Err(error) => Err(explain("cannot look for the edge in the bucket", &error)),
+    }
+}
+
+/// It is put there if it is not. `there`: nothing where nobody has looked.
+pub fn diff(build: Build, there: Option<bool>) -> Option<Planned<Change>> {
+    match there {
+        Some(true) => None,
+        Some(false) => Some(Planned::create("it is not in the bucket yet", Change { build, missing: true })),
+        None => Some(Planned::create("put into the bucket unless it is there", Change { build, missing: false })),
+    }
+}
+
+/// Does it; says what stands then.
+pub async fn apply(context: &Context, Change { build, missing }: Change) -> Result<String> {
+    if !missing && observe(&context.aws, &context.account, build).await? {
+        return Ok("is there already".into());
+    }
+    context.waits("edge", "fetching Caddy");
+    let packed = build.packed().await?;
+    let body = tokio::fs::read(&packed).await.map_err(|error| {
+        Failure::failed(format!("cannot read {}", packed.display()))
+            .because(error.to_string())
+            .next("run the same command again")
+    })?;
+    let (bucket, _) = names::bucket(&context.account, &context.aws.region);
+    let size = indicatif::HumanBytes(body.len() as u64);
+    context.waits("edge", &format!("uploading {size}"));
+    let request = || {
+        let put = context.aws.s3.put_object().bucket(&bucket).key(names::caddy_key(build.sha256));
+        let put = put.expected_bucket_owner(&context.account).content_type("application/gzip");
+        put.body(ByteStream::from(body.clone())).customize().config_override(release::unhurried()).send()
+    };
+    call("s3:PutObject", request).await.map_err(|error| explain("the edge cannot be uploaded", &error))?;
+    Ok(format!("Caddy uploaded ({size})"))
+}

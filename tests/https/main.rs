@@ -1,0 +1,221 @@
+//! HTTPS without a domain: the real binary, a machine that is a process, and Pebble as the authority.
+//! `cargo test --test https` (Debian's packages pebble, openssl, curl).
+
+#[path = "../it/console.rs"]
+#[allow(dead_code)]
+mod console;
+#[path = "../it/http.rs"]
+#[allow(dead_code)]
+mod http;
+mod pebble;
+#[path = "../it/project.rs"]
+#[allow(dead_code, unused_macros)]
+mod project;
+#[path = "../it/visitor.rs"]
+#[allow(dead_code)]
+mod visitor;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use console::aws;
+use pebble::{Pebble, own_certificate, settings};
+use project::{Project, Ran, until};
+use visitor::Visitors;
+
+const YEAR: u64 = 365 * 86400;
+
+fn status(project: &Project) -> Value {
+    serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap()
+}
+
+/// What an independent client gets that verifies everything: the status, and the body.
+#[track_caller]
+fn curl(project: &Project, url: &str, words: &[&str]) -> (u16, String) {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20", "--cacert"]);
+    command.arg(project.folder().join("ca.pem")).args(["--write-out", "\n%{http_code} %{redirect_url}"]).args(words);
+    let ran = command.arg(url).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let (body, last) = text.rsplit_once('\n').unwrap();
+    let (code, to) = last.split_once(' ').unwrap();
+    (code.parse().unwrap(), if to.is_empty() { body.to_owned() } else { to.to_owned() })
+}
+
+/// The serial number of what is served, to a client that names no server and verifies with Python's own means.
+fn serial(project: &Project, url: &str) -> String {
+    let program = "
+import socket, ssl, sys
+root, host, port = sys.argv[1:]
+context = ssl.create_default_context(cafile=root)
+with socket.create_connection((host, int(port)), 10) as way, context.wrap_socket(way, server_hostname=host) as secure:
+    print(secure.version(), secure.getpeercert()['serialNumber'])
+";
+    let (host, port) = url.strip_prefix("https://").unwrap().split_once(':').unwrap();
+    let mut command = Command::new("python3");
+    let ran = command.args(["-c", program]).arg(project.folder().join("ca.pem")).args([host, port]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let said = String::from_utf8(ran.stdout).unwrap();
+    assert!(said.starts_with("TLSv1.3 "), "{said}");
+    said.trim().to_owned()
+}
+
+#[test]
+fn an_address_gets_a_certificate_and_keeps_it_when_the_machine_is_another() {
+    let pebble = Pebble::start(YEAR);
+    let project = Project::example();
+    pebble.serve(&project);
+    let url = project.up();
+    let token = project.token();
+    let header = format!("Authorization: Token {token}");
+    assert_eq!(curl(&project, &url, &["--header", &header]).0, 200);
+    assert_eq!(curl(&project, &url, &[]).0, 401);
+    let said = project.run("status --sandbox").ok();
+    let address = url.strip_prefix("https://").unwrap().split(':').next().unwrap();
+    said.says(&format!("https      for {address}, from Pebble Intermediate CA"));
+
+    // Who asks in clear is sent on, with the token or without, and told nothing.
+    let clear = format!("http://{address}:18080/some?where=1");
+    assert_eq!(curl(&project, &clear, &["--header", &header]), (308, format!("https://{address}/some?where=1")));
+    // Another server's name is not ours, and old versions of TLS are not spoken.
+    assert_eq!(curl(&project, &url, &["--header", "Host: somebody.example"]).0, 421);
+    let old = Command::new("curl").args(["-s", "--noproxy", "*", "-k", "--tls-max", "1.1", &url]).status().unwrap();
+    assert_eq!(old.code(), Some(35));
+
+    let (serial_before, orders) = (serial(&project, &url), pebble.orders());
+    assert_eq!(orders, 1);
+    until(20, "the certificate is kept for later", || {
+        let kept = aws(&project, async |aws| {
+            aws.s3
+                .head_object()
+                .bucket("devopsctl-123456789012-us-east-1-an")
+                .key("hello/certificates.json")
+                .send()
+                .await
+        });
+        kept.ok()
+    });
+    let more = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap() + "instance: {disk_gib: 9}\n";
+    project.file("deploy.yaml", &more);
+    project.run("up --sandbox --yes").ok().says("new instance: i-");
+    assert_eq!(serial(&project, &url), serial_before);
+    assert_eq!(curl(&project, &url, &["--header", &header]).0, 200);
+    assert_eq!(pebble.orders(), orders, "another machine needs no other certificate");
+
+    project.ok("down --sandbox --yes");
+    let buckets = aws(&project, async |aws| aws.s3.list_buckets().send().await.unwrap().buckets().len());
+    assert_eq!(buckets, 0, "certificates and tools went with the last deployment");
+}
+
+#[test]
+fn a_certificate_is_renewed_in_time_and_nobody_notices() {
+    let pebble = Pebble::start(60);
+    let project = Project::example();
+    pebble.serve(&project);
+    let url = project.up();
+    let (token, before) = (project.token(), serial(&project, &url));
+    let root = reqwest::Certificate::from_pem_bundle(&fs::read(pebble.root()).unwrap()).unwrap();
+    let visitors = Visitors::trusting(2, &url, &token, root, Duration::from_millis(20));
+    until(90, "another certificate is served", || (serial(&project, &url) != before).then_some(()));
+    println!("{} answered, all of them", visitors.end(50));
+    assert!(pebble.orders() >= 2);
+}
+
+#[test]
+fn an_authority_that_is_away_is_waited_for_and_the_old_certificate_serves_on() {
+    let pebble = Pebble::start(60);
+    let project = Project::example();
+    pebble.serve(&project);
+    let url = project.up();
+    let before = serial(&project, &url);
+    pebble.leave();
+    let failed = until(150, "the instance says that a renewal failed", || {
+        let report = status(&project)["report"]["edge"].clone();
+        report["error"].is_string().then_some(report)
+    });
+    assert_eq!(failed["phase"], "serving");
+    project.run("status --sandbox").ok().says("it could not be renewed");
+    assert_eq!(serial(&project, &url), before);
+}
+
+/// An authority that is not well.
+struct Unwell(Child);
+
+impl Unwell {
+    fn start(project: &Project, how: &str) -> Self {
+        let folder = project.state();
+        fs::create_dir_all(&folder).unwrap();
+        own_certificate(&folder);
+        fs::copy(folder.join("own.pem"), project.folder().join("ca.pem")).unwrap();
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/https/authority.py");
+        let mut command = Command::new("python3");
+        command.arg(program).arg(folder.join("own.pem")).arg(folder.join("own.key")).arg(how);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        project.file("deploy.yaml", &settings(&format!("https://127.0.0.1:{}/directory", port.trim())));
+        Self(child)
+    }
+}
+
+impl Drop for Unwell {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[track_caller]
+fn fails_with(how: &str, words: &str) {
+    let project = Project::example();
+    let unwell = Unwell::start(&project, how);
+    let ran: Ran = project.run("up --sandbox").code(4);
+    let ran = ran.says("there is no certificate for the app").says(words).says("is not served in clear");
+    ran.says("devopsctl up --sandbox");
+    let address = status(&project)["address"]["ip"].as_str().unwrap().to_owned();
+    let clear = format!("http://{address}:18080/");
+    let (code, told) = curl(&project, &clear, &["--header", &format!("Authorization: Token {}", project.token())]);
+    assert_eq!((code, told), (308, format!("https://{address}/")));
+
+    // With one that is well the same command goes on from there.
+    drop(unwell);
+    let pebble = Pebble::start(YEAR);
+    pebble.serve(&project);
+    let url = project.up();
+    assert_eq!(curl(&project, &url, &[]).0, 401);
+}
+
+#[test]
+fn after_a_failure_up_has_the_instance_try_at_once() {
+    let pebble = Pebble::start(YEAR);
+    let project = Project::example();
+    pebble.serve(&project);
+    pebble.leave();
+    project.run("up --sandbox --no-wait").ok();
+    until(60, "the first attempt fails", || status(&project)["report"]["edge"]["error"].as_str().map(str::to_owned));
+    let began = std::time::Instant::now();
+    pebble.come_back();
+    project.run("up --sandbox").ok().says("the instance gave up and is to try again");
+    println!("a certificate after {:?}; by itself it would have waited a minute", began.elapsed());
+}
+
+#[test]
+fn an_authority_that_refuses_is_quoted_at_once() {
+    fails_with("refuse", "rateLimited");
+}
+
+#[test]
+fn an_authority_in_trouble_is_given_a_second_chance_and_then_quoted() {
+    fails_with("error", "authority is being mended");
+}
+
+#[test]
+fn an_authority_that_never_answers_holds_nobody_up_for_ever() {
+    fails_with("slow", "Client.Timeout");
+}
