@@ -9,7 +9,7 @@ use crate::cli;
 use crate::edge::Build;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::engine::plan::{self, Plan, Step, Wanted};
-use crate::error::{Exit, Result};
+use crate::error::{Exit, Failure, Result};
 use crate::release::{self, Release};
 use crate::resources::release::short;
 use crate::resources::{Action, instance};
@@ -47,6 +47,9 @@ pub(super) struct Looked {
 /// # Errors
 /// What is wrong with the app, what AWS says, and what bears our name and is not ours.
 pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Result<Looked> {
+    if session.deployment.network.shuts_out_public_authorities() {
+        return Err(no_way_for_the_authority());
+    }
     let machine = session.aws.machine(&session.deployment.instance);
     let ask = Ask { image: Some(&machine.parameter) };
     let build = release::build(&session.deployment, &machine.target, upgrade);
@@ -82,6 +85,18 @@ impl Looked {
         };
         Ok(plan::up(&wanted, &self.observed))
     }
+}
+
+/// It validates from many places, and says of none where they are:
+/// <https://letsencrypt.org/docs/faq/#what-ip-addresses-does-let-s-encrypt-use-to-validate-my-web-server>
+fn no_way_for_the_authority() -> Failure {
+    Failure::new(Exit::Usage, "no certificate can be had: network.allow keeps Let's Encrypt out")
+        .because("it comes to ports 80 and 443 from addresses that it does not publish, now and at each renewal")
+        .standing("Nothing was called.")
+        .next(
+            "in deploy.yaml, under network: add 0.0.0.0/0 to allow (the app still asks for the token); or name an \
+               authority that is let in with acme_directory; or set https: off, and trust whoever is on the way",
+        )
 }
 
 /// One line a step: its sign, what it is about, and why.

@@ -154,6 +154,16 @@ pub struct Limits {
 }
 
 impl Network {
+    /// Whether everybody may connect over IPv4.
+    pub fn open(&self) -> bool {
+        self.allow.iter().any(|block| block.prefix_len() == 0 && block.network().is_ipv4())
+    }
+
+    /// Whether a certificate is to come from Let's Encrypt, which could not come here to see whose address it is.
+    pub fn shuts_out_public_authorities(&self) -> bool {
+        self.https && self.acme.directory.is_none() && !self.open()
+    }
+
     /// How the app is reached, in a word.
     pub fn reached(&self) -> String {
         match (self.https, &self.domain) {

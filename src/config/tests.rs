@@ -49,6 +49,10 @@ fn https_is_served_unless_it_is_switched_off() {
     assert_eq!(reached("https: auto, domain: app.example.com"), ("https://app.example.com".into(), 443));
     assert_eq!(reached("https: off"), ("port 80".into(), 80));
     assert_eq!(reached("https: off, port: 8080"), ("port 8080".into(), 8080));
+    for (text, shut) in [("", false), ("allow: [10.0.0.0/8]", true), ("allow: ['::/0']", true)] {
+        assert_eq!(network(text).shuts_out_public_authorities(), shut, "{text}");
+        assert!(!network(&format!("https: off, {text}")).shuts_out_public_authorities());
+    }
     assert_eq!(network("limits: {body_mb: 50}").limits.body_mb, 50);
 }
 

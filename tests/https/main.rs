@@ -24,7 +24,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use console::aws;
-use pebble::{Pebble, own_certificate, settings};
+use http::trust;
+use pebble::{Pebble, curl, own_certificate, serial, settings};
 use project::{Project, Ran, until};
 use visitor::Visitors;
 
@@ -32,38 +33,6 @@ const YEAR: u64 = 365 * 86400;
 
 fn status(project: &Project) -> Value {
     serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap()
-}
-
-/// What an independent client gets that verifies everything: the status, and the body.
-#[track_caller]
-fn curl(project: &Project, url: &str, words: &[&str]) -> (u16, String) {
-    let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20", "--cacert"]);
-    command.arg(project.folder().join("ca.pem")).args(["--write-out", "\n%{http_code} %{redirect_url}"]).args(words);
-    let ran = command.arg(url).output().unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let text = String::from_utf8(ran.stdout).unwrap();
-    let (body, last) = text.rsplit_once('\n').unwrap();
-    let (code, to) = last.split_once(' ').unwrap();
-    (code.parse().unwrap(), if to.is_empty() { body.to_owned() } else { to.to_owned() })
-}
-
-/// The serial number of what is served, to a client that names no server and verifies with Python's own means.
-fn serial(project: &Project, url: &str) -> String {
-    let program = "
-import socket, ssl, sys
-root, host, port = sys.argv[1:]
-context = ssl.create_default_context(cafile=root)
-with socket.create_connection((host, int(port)), 10) as way, context.wrap_socket(way, server_hostname=host) as secure:
-    print(secure.version(), secure.getpeercert()['serialNumber'])
-";
-    let (host, port) = url.strip_prefix("https://").unwrap().split_once(':').unwrap();
-    let mut command = Command::new("python3");
-    let ran = command.args(["-c", program]).arg(project.folder().join("ca.pem")).args([host, port]).output().unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let said = String::from_utf8(ran.stdout).unwrap();
-    assert!(said.starts_with("TLSv1.3 "), "{said}");
-    said.trim().to_owned()
 }
 
 #[test]
@@ -120,8 +89,8 @@ fn a_certificate_is_renewed_in_time_and_nobody_notices() {
     pebble.serve(&project);
     let url = project.up();
     let (token, before) = (project.token(), serial(&project, &url));
-    let root = reqwest::Certificate::from_pem_bundle(&fs::read(pebble.root()).unwrap()).unwrap();
-    let visitors = Visitors::trusting(2, &url, &token, root, Duration::from_millis(20));
+    trust(&fs::read(pebble.root()).unwrap());
+    let visitors = Visitors::unhurried(2, &url, &token, &[200], Duration::from_millis(20));
     until(90, "another certificate is served", || (serial(&project, &url) != before).then_some(()));
     println!("{} answered, all of them", visitors.end(50));
     assert!(pebble.orders() >= 2);

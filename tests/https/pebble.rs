@@ -76,11 +76,15 @@ impl Pebble {
         fs::read_to_string(self.folder.path().join("log")).unwrap().matches("POST /order-plz").count()
     }
 
+    /// Where it is found, by whoever knows this machine by that address.
+    pub fn directory(&self, host: &str) -> String {
+        format!("https://{host}:{}/dir", self.gate.port)
+    }
+
     /// Has the project take its certificates from here.
     pub fn serve(&self, project: &Project) {
         project.file("ca.pem", &fs::read_to_string(self.root()).unwrap());
-        let directory = format!("https://127.0.0.1:{}/dir", self.gate.port);
-        project.file("deploy.yaml", &settings(&directory));
+        project.file("deploy.yaml", &settings(&self.directory("127.0.0.1")));
     }
 }
 
@@ -133,6 +137,38 @@ pub fn own_certificate(folder: &Path) {
     command.arg("-keyout").arg(folder.join("own.key")).arg("-out").arg(folder.join("own.pem"));
     let made = command.output().expect("openssl is missing");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// What an independent client gets that verifies everything: the status, and the body.
+#[track_caller]
+pub fn curl(project: &Project, url: &str, words: &[&str]) -> (u16, String) {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20", "--cacert"]);
+    command.arg(project.folder().join("ca.pem")).args(["--write-out", "\n%{http_code} %{redirect_url}"]).args(words);
+    let ran = command.arg(url).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let (body, last) = text.rsplit_once('\n').unwrap();
+    let (code, to) = last.split_once(' ').unwrap();
+    (code.parse().unwrap(), if to.is_empty() { body.to_owned() } else { to.to_owned() })
+}
+
+/// The serial number of what is served, to a client that names no server and verifies with Python's own means.
+pub fn serial(project: &Project, url: &str) -> String {
+    let program = "
+import socket, ssl, sys
+root, host, port = sys.argv[1:]
+context = ssl.create_default_context(cafile=root)
+with socket.create_connection((host, int(port)), 10) as way, context.wrap_socket(way, server_hostname=host) as secure:
+    print(secure.version(), secure.getpeercert()['serialNumber'])
+";
+    let (host, port) = url.strip_prefix("https://").unwrap().split_once(':').unwrap();
+    let mut command = Command::new("python3");
+    let ran = command.args(["-c", program]).arg(project.folder().join("ca.pem")).args([host, port]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let said = String::from_utf8(ran.stdout).unwrap();
+    assert!(said.starts_with("TLSv1.3 "), "{said}");
+    said.trim().to_owned()
 }
 
 fn free_port() -> u16 {

@@ -9,6 +9,7 @@ mod console;
 mod drift;
 mod errors;
 mod grace;
+#[allow(dead_code)]
 mod http;
 mod killed;
 mod machines;
@@ -23,5 +24,4 @@ mod rotation;
 mod sandbox;
 mod story;
 mod terminal;
-#[allow(dead_code)]
 mod visitor;

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client};
 use tokio::task::JoinHandle;
 
 use crate::http::{client, runtime};
@@ -31,23 +30,8 @@ impl Visitors {
 
     /// The same, with a pause between an answer and the next question.
     pub fn unhurried(count: u32, url: &str, token: &str, right: &'static [u16], pause: Duration) -> Self {
-        Self::with(count, url, token, right, pause, client)
-    }
-
-    /// They verify what they are shown: it must go back to one of these.
-    pub fn trusting(count: u32, url: &str, token: &str, roots: Vec<Certificate>, pause: Duration) -> Self {
-        Self::with(count, url, token, &[200], pause, move || {
-            let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30));
-            client.tls_certs_only(roots.clone()).build().unwrap()
-        })
-    }
-
-    fn with<C>(count: u32, url: &str, token: &str, right: &'static [u16], pause: Duration, client: C) -> Self
-    where
-        C: Fn() -> Client + Clone + Send + 'static,
-    {
         let log = Arc::new(Log::default());
-        let visit = || visit(log.clone(), url.to_owned(), token.to_owned(), right, pause, client.clone());
+        let visit = || visit(log.clone(), url.to_owned(), token.to_owned(), right, pause);
         let tasks = (0..count).map(|_| runtime().spawn(visit())).collect();
         Self { log, tasks }
     }
@@ -73,7 +57,7 @@ impl Visitors {
     }
 }
 
-async fn visit(log: Arc<Log>, url: String, token: String, right: &[u16], pause: Duration, client: impl Fn() -> Client) {
+async fn visit(log: Arc<Log>, url: String, token: String, right: &[u16], pause: Duration) {
     while !log.done.load(Ordering::SeqCst) {
         let request = client().get(&url).header("Authorization", format!("Token {token}"));
         match request.send().await {

@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::http::{Answer, ask, runtime};
 use crate::project::Project;
 
+/// This host, as the virtual machine knows it.
+pub const HOST: &str = "169.254.169.2";
+
 /// The machine of a project.
 pub struct Machine {
     folder: PathBuf,

@@ -11,6 +11,9 @@ mod console;
 #[allow(dead_code)]
 mod http;
 mod lab;
+#[path = "../https/pebble.rs"]
+#[allow(dead_code)]
+mod pebble;
 #[path = "../it/project.rs"]
 #[allow(dead_code, unused_macros)]
 mod project;
@@ -25,8 +28,9 @@ use aws_sdk_ec2::types::InstanceMetadataEndpointState;
 use serde_json::Value;
 
 use console::{aws, fault};
-use http::{get, try_get};
+use http::{get, trust, try_get};
 use lab::{Machine, chapter, code, error, glance, holding, source_of, status, until};
+use pebble::{Pebble, curl};
 use project::Project;
 use visitor::Visitors;
 
@@ -57,7 +61,8 @@ fn the_life_of_a_machine() {
     story.survives_a_full_disk_and_a_read_only_one();
     story.carries_an_app_of_300_mb();
     story.survives_without_metadata();
-    story.survives_a_reboot_without_s3();
+    let authority = story.takes_a_certificate();
+    story.survives_a_reboot_without_s3_and_the_authority(&authority);
     story.ends_without_a_trace();
 }
 
@@ -123,7 +128,7 @@ impl Story {
             assert_eq!(tries["control"], true);
             assert_eq!(tries["could"], serde_json::json!([]));
             // The agent's unit is judged without a machine: tests/exposure.
-            let list = "systemctl list-units --plain --no-legend 'app-80@*.service' | cut -d' ' -f1";
+            let list = "systemctl list-units --plain --no-legend 'app@*.service' | cut -d' ' -f1";
             let rating = self.machine.sh(&format!("systemd-analyze security --no-pager $({list}) | tail -n 1"));
             eprintln!("   {rating}");
             let level: f32 = rating.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
@@ -145,7 +150,7 @@ impl Story {
     /// systemd's `IPAddressDeny=` does nothing, silently, on a kernel without BPF: then no app may be started.
     fn starts_no_app_that_could_reach_the_credentials(&self) {
         chapter("a machine that can't keep the credentials from the app", || {
-            let rule = "/run/systemd/system/app-80@.service.d";
+            let rule = "/run/systemd/system/app@.service.d";
             self.machine.sh(&format!(
                 "mkdir {rule} && printf '[Service]\\nIPAddressDeny=\\n' > {rule}/open.conf && systemctl daemon-reload"
             ));
@@ -195,7 +200,7 @@ impl Story {
             visitors.end(10);
         });
         chapter("kill -9 of a worker", || {
-            let workers = "cat /sys/fs/cgroup/devopsctl.slice/app-80@*/cgroup.procs | sort -n | tail -n +2";
+            let workers = "cat /sys/fs/cgroup/devopsctl.slice/app@*/cgroup.procs | sort -n | tail -n +2";
             let before = self.machine.sh(workers);
             self.machine.sh(&format!("kill -9 {}", before.lines().next().unwrap()));
             until(240, "another worker", || {
@@ -204,8 +209,8 @@ impl Story {
             self.serves("second");
         });
         chapter("kill -9 of gunicorn's master", || {
-            self.machine.sh("kill -9 $(sort -n /sys/fs/cgroup/devopsctl.slice/app-80@*/cgroup.procs | head -n 1)");
-            // The port stays open: who comes meanwhile waits.
+            self.machine.sh("kill -9 $(sort -n /sys/fs/cgroup/devopsctl.slice/app@*/cgroup.procs | head -n 1)");
+            // The socket stays open: who comes meanwhile waits.
             until(300, "somebody is answered", || {
                 try_get(&self.url, Some(self.token())).ok().filter(|a| a.status == 200)
             });
@@ -230,8 +235,9 @@ impl Story {
                     self.machine.sh("journalctl -u devopsctl-agent --no-pager | grep -c 'ended by itself' || true");
                 (log.parse::<u32>().unwrap() >= 3).then_some(())
             });
-            // Nobody may serve, and yet the port is open.
+            // Nobody may serve, and yet there is somebody to wait for.
             assert!(self.machine.sh("ss -Hltn sport = :80").contains("LISTEN"));
+            assert!(self.machine.sh("ss -Hlx src /run/devopsctl-app.sock").contains("LISTEN"));
             let reason = "after it had become healthy";
             until(240, "the report says why", || error(&self.project).filter(|error| error.contains(reason)));
             code(&self.project, "third", "");
@@ -307,9 +313,42 @@ impl Story {
         status(&self.project)["instance"]["id"].as_str().unwrap().to_owned()
     }
 
+    /// For an address that is not one of the machine's own, as on EC2.
+    fn takes_a_certificate(&mut self) -> Pebble {
+        let authority = Pebble::start(365 * 86400);
+        trust(&std::fs::read(authority.root()).unwrap());
+        self.project.file("ca.pem", &std::fs::read_to_string(authority.root()).unwrap());
+        let network = format!("network: {{acme_directory: '{}', acme_root: ca.pem}}\n", authority.directory(lab::HOST));
+        let text = source_of(&self.project, "deploy.yaml");
+        self.project.file("deploy.yaml", &(text + &network));
+        self.url = chapter("a certificate for the address", || self.project.up());
+        self.serves("fourth");
+        let header = format!("Authorization: Token {}", self.token());
+        assert_eq!(curl(&self.project, &self.url, &["--header", &header]), (200, "fourth".to_owned()));
+        let host = self.url.strip_prefix("https://").unwrap().split(':').next().unwrap().to_owned();
+        assert_eq!(curl(&self.project, &format!("http://{host}:18080/"), &[]), (308, format!("https://{host}/")));
+        assert!(!self.machine.sh("ip -4 address").contains(&host), "the machine does not have that address");
+        chapter("the edge can't do what it must not", || {
+            let pid = self.machine.sh("systemctl show -P MainPID devopsctl-edge.service");
+            let can = self.machine.sh(&format!("grep -E '^(Uid|CapEff|NoNewPrivs)' /proc/{pid}/status"));
+            assert!(can.contains("CapEff:\t0000000000000400") && can.contains("NoNewPrivs:\t1"), "{can}");
+            assert!(!can.contains("Uid:\t0"), "{can}");
+            let inside = format!("nsenter -t {pid} -m setpriv --reuid $(stat -c %u /proc/{pid}) --clear-groups");
+            let secret = ["/run/devopsctl/generations/*", "/run/credentials/app@*/*", "/var/lib/cloud/instance/*"];
+            for files in secret {
+                let read = self.machine.try_sh(&format!("{inside} ls {files}"));
+                assert!(!read.status.success(), "it can read {files}");
+            }
+            let rating = self.machine.sh("systemd-analyze security --no-pager devopsctl-edge.service | tail -n 1");
+            eprintln!("   {rating}");
+        });
+        authority
+    }
+
     /// By EC2, as a person would who has heard that it helps; nobody does anything else.
-    fn survives_a_reboot_without_s3(&mut self) {
-        chapter("a reboot, with S3 away", || {
+    fn survives_a_reboot_without_s3_and_the_authority(&mut self, authority: &Pebble) {
+        authority.leave();
+        chapter("a reboot, with S3 and the authority away", || {
             self.none_served_before_it_had_proved_itself();
             let before = status(&self.project);
             let compiled = "journalctl -b -u devopsctl-agent --no-pager | grep -c 'agent: compiles' || true";
@@ -336,7 +375,7 @@ impl Story {
 
     /// systemd hears of a generation from its workers, the agent from what they write down: the same, and at the same time.
     fn none_served_before_it_had_proved_itself(&self) {
-        let journal = self.machine.sh("journalctl -b --no-pager -o short-monotonic -u 'app-80@*' -u devopsctl-agent");
+        let journal = self.machine.sh("journalctl -b --no-pager -o short-monotonic -u 'app@*' -u devopsctl-agent");
         let seen = |before: &str, after: &str| -> Vec<(f64, String)> {
             let times = journal.lines().filter_map(|line| {
                 let number = line.split(before).nth(1)?.split(after).next()?.to_owned();
@@ -345,7 +384,7 @@ impl Story {
             });
             times.collect()
         };
-        let (ready, serve) = (seen("Started app-80@", ".service"), seen("agent: generation ", " serves"));
+        let (ready, serve) = (seen("Started app@", ".service"), seen("agent: generation ", " serves"));
         assert!(serve.len() >= 5, "{journal}");
         for (at, number) in serve {
             let near = ready.iter().any(|(time, other)| *other == number && (at - 30.0..at + 3.0).contains(time));
@@ -391,6 +430,6 @@ impl Story {
 fn print_boot(machine: &Machine) {
     eprintln!("   {}", machine.sh("systemd-analyze time | head -n 1"));
     let marks = "journalctl -b --no-pager -o short-monotonic | grep -E \
-                 'cloud-init.*running|Datasource|bootstrap:|agent: |Started (devopsctl-agent|app-80@)' | cut -c1-150";
+                 'cloud-init.*running|Datasource|bootstrap:|agent: |Started (devopsctl-agent|devopsctl-edge|app@)' | cut -c1-150";
     eprintln!("{}", machine.sh(marks));
 }
