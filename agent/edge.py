@@ -19,6 +19,7 @@ from decide import one_line
 from aws import AwsError, backoff
 
 CALM = 30  # Seconds between two looks at what seldom changes.
+PAUSE = 2  # Seconds between two looks at what is as it should be.
 
 
 class Edge:
@@ -33,54 +34,67 @@ class Edge:
         self.said = None
         self.seen = None  # The settings at the last look.
         self.restored = self.saved = None
-        self.aim = self.host = self.waits = (
-            None  # `host`: what has a certificate, or may ask for it. `aim`: what is to.
-        )
+        # What is to have a certificate; what has one or may ask for it; why the one is not the other.
+        self.aim = self.host = self.waits = None
         self.looked = float("-inf")
 
     def run(self):
-        failures = 0
+        failures, seen, until = 0, None, 0.0
         while True:
-            try:
-                self.turn()
-                failures = 0
-            except Exception as problem:  # noqa: BLE001 (a thread that ends in silence would leave the app unreachable)
-                failures += 1
-                self.failed(problem)
-            self.clock.sleep(backoff(failures, 0.3, 5))
+            wanted, now = self.wanted(), self.clock.monotonic()
+            # Something new is wanted at once; all else is looked at now and then.
+            if wanted != seen or now > until:
+                try:
+                    self.turn(*wanted)
+                    failures = 0
+                except Exception as problem:  # noqa: BLE001 (who ends in silence leaves the app unreachable)
+                    failures += 1
+                    self.failed(problem, *wanted)
+                seen, until = wanted, now + backoff(failures, 0.3, 5)
+                if not failures and (not wanted[1] or self.said["phase"] == "serving"):
+                    until = now + PAUSE
+            self.clock.sleep(0.2)
 
-    def failed(self, problem):
+    def failed(self, problem, release, want, attempt):
         error = one_line(str(problem) or type(problem).__name__)
         print(f"agent: edge: {error}", flush=True)
-        before = self.said or {"https": False, "certificate": None}
+        known = {"https": want["https"], "certificate": None, **(self.said or {}), "release": release, "try": attempt}
         if isinstance(problem, AwsError) and problem.status in (403, 404) and problem.may_pass():
-            self.said = {**before, "phase": "fetching", "error": None}  # It is on its way there, most likely.
+            self.said = {**known, "phase": "fetching", "error": None}  # It is on its way there, most likely.
         else:
-            self.said = {**before, "phase": "failed", "error": error}
+            self.said = {**known, "phase": "failed", "error": error}
 
-    def turn(self):
-        release, want, attempt = self.wanted()
+    def turn(self, release, want, attempt):
         if not want:
             return
         if not self.said:
             self.said = {"https": want["https"], "phase": "fetching", "error": None, "certificate": None}
-        program = self.program(want["caddy"])
-        if want["https"]:
+        program, size = self.program(want["caddy"]), self.log_size()
+        if not want["https"]:
+            self.keep(program, want, None)
+        else:
             self.restore()
             self.look(want)
-        host = self.host if want["https"] else None
-        size = self.log_size()
-        config = json.dumps(caddy.config(want, host, self.runner.where), indent=1)
-        if self.runner.keep(program, config, want["acme"]["root"]):
-            self.forgotten = size  # What failed was asked for by another configuration.
+            # What an earlier machine had is there once Caddy runs: then it is seen at once whose certificate that is.
+            if self.keep(program, want, self.host) and not self.host:
+                self.look(want)
+                self.keep(program, want, self.host)
         if attempt != self.attempt:
             if self.said["error"]:  # Caddy would wait longer and longer.
                 self.runner.reload(program)
                 self.forgotten = size
             self.attempt = attempt
-        self.say(release, want, host)
+        self.say(release, want, self.host if want["https"] else None)
         if want["https"]:
             self.save()
+
+    def keep(self, program, want, host):
+        """Whether Caddy did not run, or not with this configuration."""
+        size, config = self.log_size(), json.dumps(caddy.config(want, host, self.runner.where), indent=1)
+        changed = self.runner.keep(program, config, want["acme"]["root"])
+        if changed:
+            self.forgotten = size  # What failed was asked for by another configuration.
+        return changed
 
     def say(self, release, want, host):
         found = certificates.find(self.runner.store, host) if host else None

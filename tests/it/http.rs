@@ -52,7 +52,12 @@ pub fn trust(pem: &[u8]) {
 
 /// A client with a pool of its own.
 pub fn client() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(30));
+    client_for(30)
+}
+
+/// One that waits no longer than that.
+pub fn client_for(seconds: u64) -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(seconds));
     match TRUSTED.lock().unwrap().clone() {
         none if none.is_empty() => client.build().unwrap(),
         some => client.tls_certs_only(some).build().unwrap(),

@@ -10,7 +10,7 @@ use std::{env, fs, thread};
 use devopsctl::sandbox::forward;
 use serde_json::Value;
 
-use crate::http::{Answer, ask, runtime};
+use crate::http::{Answer, ask, client_for, runtime};
 use crate::project::Project;
 
 /// This host, as the virtual machine knows it.
@@ -111,7 +111,7 @@ pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -
 
 /// One GET that is not waited for long: what leads to a machine takes a connection before the machine does.
 pub fn glance(url: &str, token: Option<&str>) -> reqwest::Result<Answer> {
-    ask(&reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(4)).build()?, url, token)
+    ask(&client_for(4), url, token)
 }
 
 /// Prints what is being done, and how long it took.
