@@ -224,6 +224,9 @@ fn a_period_that_ends_while_the_machine_is_off_has_ended() {
 #[test]
 fn a_period_shorter_than_the_change_is_waited_for() {
     let project = Project::example();
+    let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
+    // Longer than the period, however quick the machine is.
+    project.file("app/app.py", &format!("{app}\nimport time\n\ntime.sleep(2)\n"));
     let url = project.up();
     let old = project.token();
     set(&project, "the-fresh-token", "--grace 1s").says("is refused");
