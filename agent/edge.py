@@ -4,12 +4,14 @@ In a thread of its own, because all of it takes time and none of it is the app's
 tried again, while the app goes on.
 """
 
+import concurrent.futures
 import contextlib
 import gzip
 import hashlib
 import json
 import os
 import socket
+import threading
 
 import caddy
 import certificates
@@ -111,8 +113,14 @@ class Edge:
     def program(self, sha256):
         """Where Caddy lies, of just these bytes."""
         path = f"{self.places.tools}/caddy-{sha256}"
-        if os.path.exists(path):
-            return path
+        if not os.path.exists(path):
+            # Without the app there is nothing to be served: where both can't start at once, that comes first. In a thread
+            # of its own, because what this one starts would be as patient.
+            with concurrent.futures.ThreadPoolExecutor(1, initializer=give_way) as aside:
+                aside.submit(self.fetch, sha256, path).result()
+        return path
+
+    def fetch(self, sha256, path):
         os.makedirs(self.places.tools, exist_ok=True)
         packed, aside = path + ".gz", path + ".new"
         try:
@@ -135,7 +143,6 @@ class Edge:
         for other in os.listdir(self.places.tools):
             if other.startswith("caddy-") and other != os.path.basename(path):
                 os.remove(f"{self.places.tools}/{other}")  # Where it runs still, its file lives on without a name.
-        return path
 
     # Whom the certificate is for
 
@@ -221,6 +228,11 @@ class Edge:
             document = json.dumps(certificates.pack(self.runner.store)).encode()
             self.aws.upload(self.key(), document, "application/json")
             self.saved = marks
+
+
+def give_way():
+    with contextlib.suppress(OSError, AttributeError):  # Linux's threads have a niceness of their own.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def leads_elsewhere(domain, own):
