@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use console::aws;
 use http::trust;
-use pebble::{Pebble, curl, own_certificate, serial, settings};
+use pebble::{Pebble, curl, leashed, own_certificate, release, serial, settings};
 use project::{Project, Ran, until};
 use visitor::Visitors;
 
@@ -123,9 +123,9 @@ impl Unwell {
         own_certificate(&folder);
         fs::copy(folder.join("own.pem"), project.folder().join("ca.pem")).unwrap();
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/https/authority.py");
-        let mut command = Command::new("python3");
+        let mut command = leashed("python3");
         command.arg(program).arg(folder.join("own.pem")).arg(folder.join("own.key")).arg(how);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut port = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
         project.file("deploy.yaml", &settings(&format!("https://127.0.0.1:{}/directory", port.trim())));
@@ -135,8 +135,7 @@ impl Unwell {
 
 impl Drop for Unwell {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        release(&mut self.0);
     }
 }
 

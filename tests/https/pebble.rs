@@ -39,10 +39,10 @@ impl Pebble {
         }});
         fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
-        let mut command = Command::new("pebble");
+        let mut command = leashed("pebble");
         command.arg("-config").arg(folder.path().join("config.json"));
         // It would wait some seconds, at random, before each validation.
-        command.env("PEBBLE_VA_NOSLEEP", "1").stdin(Stdio::null());
+        command.env("PEBBLE_VA_NOSLEEP", "1");
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let process = command.spawn().expect("pebble is missing: apt install pebble");
         let pebble = Self { folder, process, gate: Gate::before(listen) };
@@ -90,9 +90,21 @@ impl Pebble {
 
 impl Drop for Pebble {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        release(&mut self.process);
     }
+}
+
+/// A program that ends when its standard input does, and so with the test, however that ends.
+pub fn leashed(program: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devopsctl"));
+    command.args(["sandbox", "guard", "--", program]).stdin(Stdio::piped());
+    command
+}
+
+/// Ends one.
+pub fn release(process: &mut Child) {
+    drop(process.stdin.take());
+    let _ = process.wait();
 }
 
 /// The way to it, which can be shut: started anew it would be another authority, as it keeps nothing.
