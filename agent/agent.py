@@ -4,7 +4,6 @@ A loop that never waits for anybody: it hears what has happened, looks at its ge
 begins it, and tells. What takes time (the network, compiling) is done in threads, which put their result in the inbox.
 """
 
-import errno
 import os
 import queue
 import signal
@@ -41,7 +40,7 @@ class Agent:
         self.fleet = Fleet(places, runner, self.state, clock)
         self.renewal = renewal.Renewal(self)
         self.edged = None, None  # Of which release that was read, and what it says.
-        self.edge = Edge(places, aws, runner.edge, self.wanted_edge, clock)
+        self.edge = Edge(places, aws, runner.edge, self.name, self.wanted_edge, clock)
         self.completed = set()  # Releases that are compiled to the end, or about to be.
         self.said, self.said_at = None, 0.0
         self.leaving = False
@@ -161,7 +160,7 @@ class Agent:
 
     def failed(self, step, problem):
         self.state.under_way.discard(step)
-        error = decide.one_line(self.fleet.mask(in_words(problem)))
+        error = decide.one_line(self.fleet.mask(decide.in_words(problem)))
         print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
         if step == decide.TOKEN:
@@ -239,13 +238,6 @@ class Agent:
         if not name:
             raise AwsError("NoTags", "the instance has no tag devopsctl:name", 404)
         return name
-
-
-def in_words(problem):
-    """What went wrong, for a person."""
-    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: {problem}"
-    return str(problem) or type(problem).__name__
 
 
 def make():

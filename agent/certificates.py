@@ -14,16 +14,19 @@ import time
 KEPT = ("certificates", "acme")
 
 
+def files(folder):
+    """What of Caddy's store is kept, in order."""
+    kept = (os.walk(os.path.join(folder, kind)) for kind in KEPT)
+    return sorted(os.path.join(top, name) for walk in kept for top, _, names in walk for name in names)
+
+
 def pack(folder):
     """The files as {name: content}, in base64."""
     found = {}
-    for kind in KEPT:
-        for top, _, names in os.walk(os.path.join(folder, kind)):
-            for name in names:
-                path = os.path.join(top, name)
-                with open(path, "rb") as file:
-                    found[os.path.relpath(path, folder)] = base64.b64encode(file.read()).decode()
-    return dict(sorted(found.items()))
+    for path in files(folder):
+        with open(path, "rb") as file:
+            found[os.path.relpath(path, folder)] = base64.b64encode(file.read()).decode()
+    return found
 
 
 def unpack(document, folder):
@@ -38,13 +41,7 @@ def unpack(document, folder):
 
 def marks(folder):
     """What changes when a file does."""
-    found = []
-    for kind in KEPT:
-        for top, _, names in os.walk(os.path.join(folder, kind)):
-            for name in names:
-                path = os.path.join(top, name)
-                found.append((path, os.stat(path).st_mtime_ns))
-    return sorted(found)
+    return [(path, os.stat(path).st_mtime_ns) for path in files(folder)]
 
 
 def find(folder, host):

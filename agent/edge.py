@@ -4,7 +4,6 @@ In a thread of its own, because all of it takes time and none of it is the app's
 tried again, while the app goes on.
 """
 
-import concurrent.futures
 import contextlib
 import gzip
 import hashlib
@@ -16,7 +15,7 @@ import threading
 import caddy
 import certificates
 from bootstrap import BadRelease
-from decide import one_line
+from decide import in_words, one_line
 
 from aws import AwsError, backoff
 
@@ -25,13 +24,14 @@ PAUSE = 2  # Seconds between two looks at what is as it should be.
 
 
 class Edge:
-    """`wanted()`: the release that serves, or is to; its manifest's `edge`; the tag that has what failed tried again.
+    """`name()`: the deployment's. `wanted()`: the release that serves, or is to; its manifest's `edge`; the tag that has what failed tried again.
 
     `runner`: how Caddy is run here.
     """
 
-    def __init__(self, places, aws, runner, wanted, clock):
-        self.places, self.aws, self.runner, self.wanted, self.clock = places, aws, runner, wanted, clock
+    def __init__(self, places, aws, runner, name, wanted, clock):
+        self.places, self.aws, self.runner, self.clock = places, aws, runner, clock
+        self.name, self.wanted = name, wanted
         self.attempt, self.forgotten = None, 0  # How much of Caddy's log is about earlier tries.
         self.said = None
         self.seen = None  # The settings at the last look.
@@ -58,7 +58,7 @@ class Edge:
             self.clock.sleep(0.2)
 
     def failed(self, problem, release, want, attempt):
-        error = one_line(str(problem) or type(problem).__name__)
+        error = one_line(in_words(problem))
         print(f"agent: edge: {error}", flush=True)
         known = {"https": want["https"], "certificate": None, **(self.said or {}), "release": release, "try": attempt}
         if isinstance(problem, AwsError) and problem.status in (403, 404) and problem.may_pass():
@@ -71,7 +71,7 @@ class Edge:
             return
         if not self.said:
             self.said = {"https": want["https"], "phase": "fetching", "error": None, "certificate": None}
-        program, size = self.program(want["caddy"]), self.log_size()
+        program = self.program(want["caddy"])
         if not want["https"]:
             self.keep(program, want, None)
         else:
@@ -83,6 +83,7 @@ class Edge:
                 self.keep(program, want, self.host)
         if attempt != self.attempt:
             if self.said["error"]:  # Caddy would wait longer and longer.
+                size = self.log_size()
                 self.runner.reload(program)
                 self.forgotten = size
             self.attempt = attempt
@@ -116,6 +117,8 @@ class Edge:
         if not os.path.exists(path):
             # Without the app there is nothing to be served: where both can't start at once, that comes first. In a thread
             # of its own, because what this one starts would be as patient.
+            import concurrent.futures  # Seldom needed, and not read by every agent that starts: it brings `logging`.
+
             with concurrent.futures.ThreadPoolExecutor(1, initializer=give_way) as aside:
                 aside.submit(self.fetch, sha256, path).result()
         return path
@@ -198,7 +201,7 @@ class Edge:
     # What outlives the machine
 
     def key(self):
-        return f"{self.aws.metadata.tag('name')}/certificates.json"
+        return f"{self.name()}/certificates.json"
 
     def restore(self):
         """Before Caddy asks for anything: Let's Encrypt gives five certificates a week for the same names, and no more."""

@@ -9,7 +9,7 @@ import time
 from types import SimpleNamespace
 
 import certificates
-from processes import CGROUPS
+from processes import CGROUPS, inherited
 from systemd import UNITS, systemctl, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -142,15 +142,12 @@ class ProcessEdge(EdgeRunner):
             self.pid = None
         return not ended
 
-    def environment(self):
-        return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-
     def start(self, program):
         append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self.pid = os.posix_spawn(
             program,
             [program, "run", "--config", self.config],
-            self.environment(),
+            inherited(),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, self.places.edge_log, append, 0o600),
@@ -171,7 +168,7 @@ class ProcessEdge(EdgeRunner):
 
     def reload(self, program):
         command = [program, "reload", "--config", self.config, "--address", "unix/" + self.where.admin, "--force"]
-        ran = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=60, check=False)
+        ran = subprocess.run(command, env=inherited(), capture_output=True, text=True, timeout=60, check=False)
         if ran.returncode:
             raise OSError(f"Caddy does not take its configuration: {ran.stderr.strip()[-300:]}")
 

@@ -19,6 +19,11 @@ def open_files(pid):
     return found
 
 
+def inherited():
+    """What of its environment the agent hands on to the processes that it starts itself."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+
+
 def own_group():
     """The control group that this process is in; nothing where nobody can tell."""
     try:

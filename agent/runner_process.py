@@ -14,7 +14,7 @@ import sys
 import time
 
 from edge_runner import ProcessEdge
-from processes import open_files
+from processes import inherited, open_files
 
 LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
 LOG_LIMIT = 5 << 20
@@ -47,10 +47,7 @@ class ProcessRunner:
         return True
 
     def start(self, generation):
-        environment = generation.environment()
-        for name in ("PATH", "HOME", "TMPDIR"):
-            if name in os.environ:
-                environment[name] = os.environ[name]
+        environment = {**generation.environment(), **inherited()}
         environment["DEVOPSCTL_RUNNER"] = "process"
         environment["LISTEN_FDS"] = "1"  # gunicorn.conf.py adds LISTEN_PID.
         environment["INVOCATION_ID"] = invocation(generation)  # As systemd does. What the app starts inherits it.

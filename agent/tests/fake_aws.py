@@ -25,7 +25,6 @@ class FakeAws:
         self.name = name
         self.tags = {"devopsctl:name": name}
         self.role = True
-        self.address = None  # The public one that leads to the machine.
         self.objects, self.parameters = {}, {}
         self.reports = []  # (time, parsed report)
         self.calls = []  # (service or "imds", what)
@@ -118,8 +117,6 @@ class Handler(BaseHTTPRequestHandler):
             ),
             **{f"meta-data/tags/instance/{key}": value for key, value in aws.tags.items()},
         }
-        if aws.address:
-            known["meta-data/public-ipv4"] = aws.address
         if aws.role:
             known["meta-data/iam/security-credentials/"] = "the-role"
             known["meta-data/iam/security-credentials/the-role"] = json.dumps(role)

@@ -160,6 +160,11 @@ def quick(monkeypatch, clock):
     return clock
 
 
+def test_what_is_uploaded_is_signed_and_encrypted_where_it_lies(aws, machine_aws):
+    machine_aws.upload("shop/certificates.json", b'{"a": "b"}', "application/json")
+    assert aws.objects["shop/certificates.json"] == b'{"a": "b"}'
+
+
 def test_a_download_that_breaks_off_is_begun_again(aws, machine_aws, quick, tmp_path):
     from machine import pack
 

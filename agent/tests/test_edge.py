@@ -21,7 +21,7 @@ from machine import release, until
 
 TOKEN = "a-token-of-the-edge-tests"
 ECHO = """
-import json, os, time
+import json, os
 
 def app(environ, start_response):
     token = environ.get("HTTP_AUTHORIZATION") == "Token " + os.environ["APP_SECRET_TOKEN"]
@@ -68,9 +68,9 @@ def served(aws, machine):
     return machine
 
 
-def serves(machine, name="80.sock"):
+def serves(machine):
     try:
-        return machine.get(TOKEN, socket=name)[0] == 200
+        return machine.get(TOKEN, socket="80.sock")[0] == 200
     except OSError:
         return False
 
@@ -308,7 +308,7 @@ def looker(tmp_path):
     class Aws:
         metadata = Metadata()
 
-    return edge.Edge(None, Aws, Runner(tmp_path), None, Clock())
+    return edge.Edge(None, Aws, Runner(tmp_path), None, None, Clock())
 
 
 def look(looker, own, want=None, **tags):
