@@ -37,6 +37,13 @@ pub fn private(path: &Path) -> Result<()> {
     })
 }
 
+/// That a folder, or a file, of ours cannot be written.
+pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("cannot write to {}", path.display()))
+        .because(error.to_string())
+        .next("free some space, or set XDG_CACHE_HOME to a folder that you can write to")
+}
+
 fn base() -> Result<impl BaseStrategy> {
     choose_base_strategy().map_err(|error| {
         Failure::failed("cannot tell where your home folder is").because(error.to_string()).next("set HOME")

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::aws::Target;
 use crate::config::Network;
 use crate::digest::hex;
-use crate::dirs;
+use crate::dirs::{self, unwritable};
 use crate::error::{Failure, Result};
 use crate::uv::Uv;
 
@@ -31,57 +31,32 @@ pub struct Build {
     platform: &'static str,
 }
 
-const BUILDS: [(&str, &str, Build); 4] = [
-    (
-        "linux",
-        "x86_64",
-        Build {
-            sha256: "678ade3bfc088749c81a681adc603333ee0bb023b6a6cfe3c0f58bef8ff854e9",
-            platform: "x86_64-manylinux_2_28",
-        },
-    ),
-    (
-        "linux",
-        "aarch64",
-        Build {
-            sha256: "0019d864a2cdee41c3675cb2a26185833c5d9540a48f5a6729142c0413461b60",
-            platform: "aarch64-manylinux_2_28",
-        },
-    ),
-    (
-        "macos",
-        "x86_64",
-        Build {
-            sha256: "8b27d3dc71bddaf49f63e8b5620ea49cb432b0b3b0a9685d5c06e0aac15bd928",
-            platform: "x86_64-apple-darwin",
-        },
-    ),
-    (
-        "macos",
-        "aarch64",
-        Build {
-            sha256: "0d746e47f39d9706883b3633bf419feb25973e6caaa8eabbf5b44421d59e3973",
-            platform: "aarch64-apple-darwin",
-        },
-    ),
-];
-
 impl Build {
     /// The one for a machine.
     ///
     /// # Errors
     /// That there is none: machines that are processes of a computer that Caddy's package does not know.
     pub fn of(target: &Target) -> Result<Self> {
-        let (system, processor) = target.machine();
-        BUILDS
-            .iter()
-            .find(|(a_system, a_processor, _)| (*a_system, *a_processor) == (system, processor))
-            .map(|(_, _, build)| *build)
-            .ok_or_else(|| {
-                Failure::failed(format!("there is no edge for {system} on {processor}"))
+        let (sha256, platform) = match target.machine() {
+            ("linux", "x86_64") => {
+                ("678ade3bfc088749c81a681adc603333ee0bb023b6a6cfe3c0f58bef8ff854e9", "x86_64-manylinux_2_28")
+            }
+            ("linux", "aarch64") => {
+                ("0019d864a2cdee41c3675cb2a26185833c5d9540a48f5a6729142c0413461b60", "aarch64-manylinux_2_28")
+            }
+            ("macos", "x86_64") => {
+                ("8b27d3dc71bddaf49f63e8b5620ea49cb432b0b3b0a9685d5c06e0aac15bd928", "x86_64-apple-darwin")
+            }
+            ("macos", "aarch64") => {
+                ("0d746e47f39d9706883b3633bf419feb25973e6caaa8eabbf5b44421d59e3973", "aarch64-apple-darwin")
+            }
+            (system, processor) => {
+                return Err(Failure::failed(format!("there is no edge for {system} on {processor}"))
                     .because(format!("{PACKAGE} has no build for it"))
-                    .next("run the sandbox on Linux or macOS, x86-64 or arm64")
-            })
+                    .next("run the sandbox on Linux or macOS, x86-64 or arm64"));
+            }
+        };
+        Ok(Self { sha256, platform })
     }
 
     /// The program, packed, in the cache; it is fetched where it is not there.
@@ -136,12 +111,6 @@ fn unavailable(why: &str) -> Failure {
         .next("see that the package index can be reached, then run the same command again")
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot write to {}", path.display()))
-        .because(error.to_string())
-        .next("free some space, or set XDG_CACHE_HOME to a folder that you can write to")
-}
-
 /// What the release's manifest says of it.
 pub fn manifest(network: &Network, build: Build) -> Value {
     let limits = network.limits;
@@ -181,7 +150,8 @@ mod tests {
         let program = folder.path().join("caddy");
         fs::write(&program, "no Caddy").unwrap();
         let place = folder.path().join("caddy.gz");
-        let failure = BUILDS[0].2.pack(&program, &place).unwrap_err();
+        let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
+        let failure = Build::of(&target).unwrap().pack(&program, &place).unwrap_err();
         assert!(failure.reasons().concat().contains("not what upstream built"));
         assert!(!place.exists());
     }

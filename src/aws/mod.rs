@@ -106,7 +106,7 @@ impl Aws {
     /// # Errors
     /// When the sandbox does not answer.
     pub async fn url(&self, address: Ipv4Addr, network: &Network) -> Result<String> {
-        let host = network.domain.clone().unwrap_or_else(|| address.to_string());
+        let host = network.host(address);
         match (&self.sandbox, network.https) {
             (Some(handle), https) => handle.url(address, network.front(), https.then_some(host)).await,
             (None, true) => Ok(format!("https://{host}")),
@@ -115,15 +115,25 @@ impl Aws {
         }
     }
 
-    /// Where whoever asks for the app in clear is sent on to [`Aws::url`]; nothing where it is served so.
+    /// [`Aws::url`], where there is an address.
     ///
     /// # Errors
     /// When the sandbox does not answer.
-    pub async fn clear_url(&self, address: Ipv4Addr, network: &Network) -> Result<Option<String>> {
+    pub async fn url_of(&self, address: Option<Ipv4Addr>, network: &Network) -> Result<Option<String>> {
+        match address {
+            Some(address) => self.url(address, network).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Where whoever asks in clear for an app that is served over HTTPS is sent on to [`Aws::url`].
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn clear_url(&self, address: Ipv4Addr, network: &Network) -> Result<String> {
         match &self.sandbox {
-            _ if !network.https => Ok(None),
-            Some(handle) => handle.url(address, 80, None).await.map(Some),
-            None => Ok(Some(format!("http://{}", network.domain.clone().unwrap_or_else(|| address.to_string())))),
+            Some(handle) => handle.url(address, 80, None).await,
+            None => Ok(format!("http://{}", network.host(address))),
         }
     }
 

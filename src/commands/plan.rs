@@ -16,7 +16,7 @@ use crate::resources::{Action, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.upgrade, Store::Always)).await?;
-    let plan = looked.plan(session, true)?;
+    let plan = looked.plan(session, true);
     if session.globals.json {
         session.ui.result(&to_json(session, &plan).to_string());
     } else if plan.is_empty() {
@@ -39,6 +39,7 @@ pub(super) enum Store {
 /// What is to run, and what stands.
 pub(super) struct Looked {
     pub release: Release,
+    pub edge: Build,
     pub observed: Observed,
 }
 
@@ -51,8 +52,9 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
         return Err(no_way_for_the_authority());
     }
     let machine = session.aws.machine(&session.deployment.instance);
+    let edge = Build::of(&machine.target)?;
     let ask = Ask { image: Some(&machine.parameter) };
-    let build = release::build(&session.deployment, &machine.target, upgrade);
+    let build = release::build(&session.deployment, &machine.target, edge, upgrade);
     let look = observe(&session.aws, session.name(), ask);
     let (release, mut observed) = tokio::try_join!(build, look)?;
     if release.fresh {
@@ -62,28 +64,24 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
         return Err(foreign.refuse());
     }
     if store == Store::Always || instance::alive(&observed.instances).next().is_some() {
-        observed.look_into_store(&session.aws, session.name(), Build::of(&machine.target)?).await?;
+        observed.look_into_store(&session.aws, session.name(), edge).await?;
     }
-    Ok(Looked { release, observed })
+    Ok(Looked { release, edge, observed })
 }
 
 impl Looked {
     /// `wait`: whether a new instance must be healthy before it takes over.
-    ///
-    /// # Errors
-    /// That no edge can run there.
-    pub fn plan(&self, session: &Session, wait: bool) -> Result<Plan> {
+    pub fn plan(&self, session: &Session, wait: bool) -> Plan {
         let machine = session.aws.machine(&session.deployment.instance);
-        let edge = Build::of(&machine.target)?;
         let wanted = Wanted {
-            edge,
             deployment: &session.deployment,
             region: &session.aws.region,
             image: &machine.image,
             release: &self.release.id,
+            edge: self.edge,
             wait,
         };
-        Ok(plan::up(&wanted, &self.observed))
+        plan::up(&wanted, &self.observed)
     }
 }
 

@@ -170,10 +170,7 @@ impl Found {
 
 async fn url(session: &Session, observed: &Observed, instance: &instance::State) -> Result<Option<String>> {
     let leads = observed.addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
-    match leads.map(|address| address.ip).or(instance.ip) {
-        Some(ip) => session.aws.url(ip, &session.deployment.network).await.map(Some),
-        None => Ok(None),
-    }
+    session.aws.url_of(leads.map(|address| address.ip).or(instance.ip), &session.deployment.network).await
 }
 
 /// `changed`: the token's version and where the app answers, where something was done.

@@ -25,10 +25,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let leads = |address: &&address::State| current.is_some_and(|state| address.instance.as_ref() == Some(&state.id));
     let address = observed.addresses.iter().find(leads).or_else(|| observed.addresses.first());
     let ip = address.map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
-    let url = match ip {
-        Some(ip) if current.is_some() => Some(session.aws.url(ip, &session.deployment.network).await?),
-        _ => None,
-    };
+    let url = session.aws.url_of(ip.filter(|_| current.is_some()), &session.deployment.network).await?;
     let view = View { name: session.name(), observed: &observed, current, address, report, url };
     if session.globals.json {
         session.ui.result(&view.json().to_string());

@@ -24,10 +24,10 @@ use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.upgrade, Store::UnlessLaunching)).await?;
-    let plan = looked.plan(session, !arguments.no_wait)?;
+    let plan = looked.plan(session, !arguments.no_wait);
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;
-    let Looked { release, observed } = looked;
+    let Looked { release, observed, .. } = looked;
     let context = Arc::new(Context::new(
         session.aws.clone(),
         &session.deployment,
@@ -40,8 +40,9 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         session.ui.warn("network.https is off: whoever is between a client and the app can read the token");
     }
     execute(&context, plan).await?;
-    let urls = address(session, &context, &observed, changed, !arguments.no_wait).await?;
-    let url = urls.as_ref().map(|(url, _)| url.clone());
+    let (network, ip) =
+        (&session.deployment.network, address(session, &context, &observed, changed, !arguments.no_wait).await?);
+    let url = session.aws.url_of(ip, network).await?;
     if arguments.no_wait {
         session.ui.say(match changed {
             true => "AWS has what it needs; the app comes up by itself",
@@ -51,8 +52,9 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     session.interrupt.or(healthy(session, &context, &release.id, url.as_deref())).await?;
-    if let Some((_, Some(clear))) = &urls {
-        session.interrupt.or(probe::sent_on(&session.deployment, clear)).await?;
+    if let Some(ip) = ip.filter(|_| network.https) {
+        let clear = session.aws.clear_url(ip, network).await?;
+        session.interrupt.or(probe::sent_on(&session.deployment, &clear)).await?;
     }
     if !changed {
         session.ui.say("nothing to do: everything is as deploy.yaml says");
@@ -70,23 +72,20 @@ fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
     Err(Failure::new(Exit::Interrupted, "nothing was changed, as you asked"))
 }
 
-/// Where the app answers, and where it sends on whoever asks in clear. What was seen before something was changed may be somebody else's by now; and an instance that
-/// has lost an Elastic IP gets another address after a while.
+/// The address at which the app answers. What was seen before something was changed may be somebody else's by now; and an
+/// instance that has lost an Elastic IP gets another address after a while.
 async fn address(
     session: &Session,
     context: &Context,
     observed: &Observed,
     changed: bool,
     wait: bool,
-) -> Result<Option<(String, Option<String>)>> {
-    let ip = match (session.deployment.network.static_ip, changed) {
-        (true, _) => context.address().ok().map(|(_, ip)| ip),
-        (false, false) => ip_of(&observed.instances, &context.instance()?),
-        (false, true) => session.interrupt.or(own_address(session, context, observed, wait)).await?,
-    };
-    let Some(ip) = ip else { return Ok(None) };
-    let network = &session.deployment.network;
-    Ok(Some((session.aws.url(ip, network).await?, session.aws.clear_url(ip, network).await?)))
+) -> Result<Option<Ipv4Addr>> {
+    match (session.deployment.network.static_ip, changed) {
+        (true, _) => Ok(context.address().ok().map(|(_, ip)| ip)),
+        (false, false) => Ok(ip_of(&observed.instances, &context.instance()?)),
+        (false, true) => session.interrupt.or(own_address(session, context, observed, wait)).await,
+    }
 }
 
 async fn own_address(session: &Session, context: &Context, before: &Observed, wait: bool) -> Result<Option<Ipv4Addr>> {

@@ -7,6 +7,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -171,6 +172,11 @@ impl Network {
             (true, None) => "https".to_owned(),
             (false, _) => format!("port {}", self.port),
         }
+    }
+
+    /// The name that the app is reached by, or else the address.
+    pub fn host(&self, address: Ipv4Addr) -> String {
+        self.domain.clone().unwrap_or_else(|| address.to_string())
     }
 
     /// The port that serves the app.

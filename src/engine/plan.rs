@@ -215,8 +215,14 @@ impl Wanted<'_> {
             true => &[("tcp", 80), ("tcp", 443), ("udp", 443)],
             false => &[("tcp", network.port)],
         };
-        let rules = |block: &IpNet| ports.iter().map(|(protocol, port)| Rule::new(protocol, *port, *block)).collect();
-        network.allow.iter().flat_map(|block| -> Vec<Rule> { rules(block) }).collect()
+        let rules = |block: IpNet| ports.iter().map(move |(protocol, port)| Rule::new(protocol, *port, block));
+        network.allow.iter().copied().flat_map(rules).collect()
+    }
+
+    /// The Elastic IP that stays.
+    fn kept_address<'a>(&self, have: &'a Observed) -> Option<&'a address::State> {
+        let lives = |id: &str| instance::alive(&have.instances).any(|instance| instance.id == id);
+        address::pick(&have.addresses, lives).filter(|_| self.deployment.network.static_ip)
     }
 
     fn policy(&self, have: &Observed) -> Value {
@@ -227,11 +233,13 @@ impl Wanted<'_> {
 
 /// From what stands to what is wanted.
 pub fn up(want: &Wanted, have: &Observed) -> Plan {
-    let (tags, named, instance_tags) = (want.tags(), want.named_tags(), want.instance_tags());
+    let (tags, named, mut instance_tags) = (want.tags(), want.named_tags(), want.instance_tags());
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
     let found = instance::pick(instance_tags.get(names::TAG_SPEC), leads, &have.instances);
     let before = history::before(have, want.release);
-    let instance_tags = with_address(instance_tags, want, have);
+    // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
+    let address = want.kept_address(have).map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string()));
+    instance_tags.extend(address);
     let machine = instance::diff(&instance_tags, before.clone(), found, &have.instances);
     // A new instance has nothing attached yet, whatever the old one has.
     let current = found.filter(|_| machine.as_ref().is_none_or(|planned| planned.action == Action::Update));
@@ -259,14 +267,6 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan.add(Kind::Leftovers, leftovers, Change::Instance);
     plan.connect(Kind::needs_up);
     plan
-}
-
-/// A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
-fn with_address(mut tags: Tags, want: &Wanted, have: &Observed) -> Tags {
-    let lives = |id: &str| instance::alive(&have.instances).any(|instance| instance.id == id);
-    let keep = address::pick(&have.addresses, lives).filter(|_| want.deployment.network.static_ip);
-    tags.extend(keep.map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string())));
-    tags
 }
 
 /// From the token that stands to another one, or to the same one without the one before it.
@@ -367,8 +367,7 @@ impl Plan {
         if !want.deployment.network.static_ip {
             return self.add(Kind::Address, address::removal(&have.addresses), Change::Address);
         }
-        let lives = |id: &str| instance::alive(&have.instances).any(|instance| instance.id == id);
-        let keep = address::pick(&have.addresses, lives);
+        let keep = want.kept_address(have);
         self.address = keep.map(|address| (address.id.clone(), address.ip));
         self.add(Kind::Address, address::diff(tags, keep, &have.addresses), Change::Address);
         self.add(Kind::Association, association::diff(instance, keep), Change::Association);

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::unwritable;
 use crate::aws::Target;
 use crate::config::App;
 use crate::digest::hex;
-use crate::dirs;
+use crate::dirs::{self, unwritable};
 use crate::error::{Exit, Failure, Result};
 use crate::uv::Uv;
 

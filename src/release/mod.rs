@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::aws::Target;
 use crate::config::Deployment;
 use crate::digest::hex;
-use crate::dirs;
+use crate::dirs::{self, unwritable};
 use crate::edge::Build;
 use crate::error::{Failure, Result};
 
@@ -41,23 +41,30 @@ pub struct Release {
     pub what: String,
 }
 
-/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements anew.
+/// Builds the release of a deployment, or takes it from the cache. `edge`: what stands before it there; `upgrade`:
+/// resolve unpinned requirements anew.
 ///
 /// # Errors
 /// What is wrong with the app's folder or its requirements; nothing has been called in AWS then.
-pub async fn build(deployment: &Deployment, target: &Target, upgrade: bool) -> Result<Release> {
-    let (built, what) = tokio::join!(archive(deployment, target, upgrade), origin::describe(&deployment.app.path));
+pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Release> {
+    let (built, what) =
+        tokio::join!(archive(deployment, target, edge, upgrade), origin::describe(&deployment.app.path));
     let (id, archive, fresh) = built?;
     let reached = deployment.network.reached();
     Ok(Release { id, archive, fresh, target: target.to_string(), reached, what })
 }
 
 /// The archive's id, where it lies, and whether it was made just now.
-async fn archive(deployment: &Deployment, target: &Target, upgrade: bool) -> Result<(String, PathBuf, bool)> {
+async fn archive(
+    deployment: &Deployment,
+    target: &Target,
+    edge: Build,
+    upgrade: bool,
+) -> Result<(String, PathBuf, bool)> {
     let app = &deployment.app;
     let files = source::collect(&app.path)?;
     let requirements = dependencies::Requirements::find(app)?;
-    let manifest = manifest::render(deployment, Build::of(target)?);
+    let manifest = manifest::render(deployment, edge);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;
     if upgrade {
@@ -122,10 +129,4 @@ fn cached(cache: &Path, known: &Path) -> Option<(String, PathBuf, bool)> {
     let id = fs::read_to_string(known).ok()?;
     let archive = cache.join(format!("{id}.tar.gz"));
     archive.is_file().then_some((id, archive, false))
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot write to {}", path.display()))
-        .because(error.to_string())
-        .next("free some space, or set XDG_CACHE_HOME to a folder that you can write to")
 }

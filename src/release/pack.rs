@@ -9,8 +9,9 @@ use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
-use super::{agent, imports, source, unwritable};
+use super::{agent, imports, source};
 use crate::digest::hex;
+use crate::dirs::unwritable;
 use crate::error::Result;
 
 /// What the server imports before it imports the app.

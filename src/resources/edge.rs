@@ -1,12 +1,12 @@
 //! Caddy in the bucket: once for all deployments of an account's region, content-addressed, so never written again.
 
-use aws_sdk_s3::primitives::ByteStream;
+use std::collections::HashMap;
 
 use super::{Planned, release};
 use crate::aws::{Aws, call, explain};
 use crate::edge::Build;
 use crate::engine::context::Context;
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::names;
 
 /// What to do: put it there unless it is. Nobody may have looked yet, because a launch does not wait for it.
@@ -46,19 +46,10 @@ pub async fn apply(context: &Context, Change { build, missing }: Change) -> Resu
     }
     context.waits("edge", "fetching Caddy");
     let packed = build.packed().await?;
-    let body = tokio::fs::read(&packed).await.map_err(|error| {
-        Failure::failed(format!("cannot read {}", packed.display()))
-            .because(error.to_string())
-            .next("run the same command again")
-    })?;
-    let (bucket, _) = names::bucket(&context.account, &context.aws.region);
+    let body = release::read(&packed).await?;
     let size = indicatif::HumanBytes(body.len() as u64);
     context.waits("edge", &format!("uploading {size}"));
-    let request = || {
-        let put = context.aws.s3.put_object().bucket(&bucket).key(names::caddy_key(build.sha256));
-        let put = put.expected_bucket_owner(&context.account).content_type("application/gzip");
-        put.body(ByteStream::from(body.clone())).customize().config_override(release::unhurried()).send()
-    };
-    call("s3:PutObject", request).await.map_err(|error| explain("the edge cannot be uploaded", &error))?;
+    let put = release::put(context, &names::caddy_key(build.sha256), body, HashMap::new()).await;
+    put.map_err(|error| explain("the edge cannot be uploaded", &error))?;
     Ok(format!("Caddy uploaded ({size})"))
 }

@@ -1,7 +1,8 @@
 //! Releases in the bucket: content-addressed, so that one that is there is never written again. The last few stay, so that
 //! there is something to go back to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -183,23 +184,13 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     };
     let (bucket, _) = names::bucket(&context.account, &context.aws.region);
     let key = names::release_key(&context.name, &change.id);
-    let body = tokio::fs::read(&release.archive).await.map_err(|error| {
-        Failure::failed(format!("cannot read {}", release.archive.display()))
-            .because(error.to_string())
-            .next("run the same command again")
-    })?;
+    let body = read(&release.archive).await?;
     let size = body.len();
     let notes =
         [("by", &context.by), ("what", &release.what), ("target", &release.target), ("reached", &release.reached)];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
-    let notes: std::collections::HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
-    let request = || {
-        let put = context.aws.s3.put_object().bucket(&bucket).key(&key).expected_bucket_owner(&context.account);
-        let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
-        let put = put.body(ByteStream::from(body.clone()));
-        put.customize().config_override(unhurried()).send()
-    };
-    call("s3:PutObject", request).await.map_err(|error| explain("the release cannot be uploaded", &error))?;
+    let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+    put(context, &key, body, notes).await.map_err(|error| explain("the release cannot be uploaded", &error))?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
@@ -221,10 +212,38 @@ async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
     }
 }
 
-/// For what is large. A slow line is no fault: the SDK itself notices one on which nothing moves any more.
-pub(super) fn unhurried() -> aws_sdk_s3::config::Builder {
+/// What is to be uploaded.
+///
+/// # Errors
+/// That the file is gone, or cannot be read.
+pub(super) async fn read(archive: &Path) -> Result<Vec<u8>> {
+    tokio::fs::read(archive).await.map_err(|error| {
+        Failure::failed(format!("cannot read {}", archive.display()))
+            .because(error.to_string())
+            .next("run the same command again")
+    })
+}
+
+/// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault, and the SDK itself notices one
+/// on which nothing moves any more.
+///
+/// # Errors
+/// What S3 says.
+pub(super) async fn put(
+    context: &Context,
+    key: &str,
+    body: Vec<u8>,
+    notes: HashMap<String, String>,
+) -> Result<(), ApiError> {
+    let (bucket, _) = names::bucket(&context.account, &context.aws.region);
     let patient = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3600)).build();
-    aws_sdk_s3::config::Builder::new().timeout_config(patient)
+    let request = || {
+        let put = context.aws.s3.put_object().bucket(&bucket).key(key).expected_bucket_owner(&context.account);
+        let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
+        let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
+        put.body(ByteStream::from(body.clone())).customize().config_override(patient).send()
+    };
+    call("s3:PutObject", request).await.map(|_| ())
 }
 
 /// As much of an id as a person needs.

@@ -168,16 +168,16 @@ pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
 /// The inline policy: read the token and the releases of this deployment, write its own reports and logs.
 pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Value {
     let parameter = |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
-    let object = |path: &str| format!("arn:{partition}:s3:::{bucket}/{}{path}", names::bucket_prefix(name));
+    let object = |key: &str| format!("arn:{partition}:s3:::{bucket}/{key}");
     json!({
         "Version": "2012-10-17",
         "Statement": [
             {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": parameter(&names::token_parameter(name))},
             {"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": parameter(&format!("{}/*", names::report_path(name)))},
-            {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object("releases/*")},
-            {"Effect": "Allow", "Action": "s3:PutObject", "Resource": object("logs/*")},
-            {"Effect": "Allow", "Action": "s3:GetObject", "Resource": format!("arn:{partition}:s3:::{bucket}/{}*", names::TOOLS_PREFIX)},
-            {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": format!("arn:{partition}:s3:::{bucket}/{}", names::certificates_key(name))},
+            {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object(&format!("{}*", names::releases_prefix(name)))},
+            {"Effect": "Allow", "Action": "s3:PutObject", "Resource": object(&format!("{}logs/*", names::bucket_prefix(name)))},
+            {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object(&format!("{}*", names::TOOLS_PREFIX))},
+            {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&names::certificates_key(name))},
         ]
     })
 }

@@ -51,29 +51,20 @@ impl Gateway {
         let failed = |error: std::io::Error| {
             Failure::failed(format!("no port on loopback leads to {address}:{port}")).because(error.to_string())
         };
-        if port != 443 {
-            let local = self.open(bind().await, address, port).map_err(failed)?;
+        let mut open = |listener: TcpListener, port| {
+            let local = listener.local_addr().map_err(failed)?;
             listeners.insert((address, port), local);
-            return Ok(local);
+            tokio::spawn(self.clone().accept(listener, address, port));
+            Ok(local)
+        };
+        if port != 443 {
+            return open(bind().await.map_err(failed)?, port);
         }
         // Who gives a certificate comes by both.
         for (port, at) in SECURE {
-            let local = self.open(TcpListener::bind((address, at)).await, address, port).map_err(failed)?;
-            listeners.insert((address, port), local);
+            open(TcpListener::bind((address, at)).await.map_err(failed)?, port)?;
         }
         Ok((address, SECURE[0].1).into())
-    }
-
-    fn open(
-        self: &Arc<Self>,
-        listener: std::io::Result<TcpListener>,
-        address: Ipv4Addr,
-        port: u16,
-    ) -> std::io::Result<SocketAddr> {
-        let listener = listener?;
-        let local = listener.local_addr()?;
-        tokio::spawn(self.clone().accept(listener, address, port));
-        Ok(local)
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, address: Ipv4Addr, port: u16) {

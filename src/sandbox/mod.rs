@@ -193,9 +193,8 @@ impl Handle {
     /// When the sandbox does not answer.
     pub async fn url(&self, address: Ipv4Addr, port: u16, secure: Option<String>) -> Result<String> {
         let local = self.control("GET", &format!("url/{address}/{port}")).await?;
-        let port = || local.rsplit(':').next().unwrap_or_default().to_owned();
         Ok(match secure {
-            Some(host) => format!("https://{host}:{}", port()),
+            Some(host) => format!("https://{host}:{}", local.rsplit(':').next().unwrap_or_default()),
             None => format!("http://{local}"),
         })
     }

@@ -35,11 +35,16 @@ fn status(project: &Project) -> Value {
     serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap()
 }
 
+/// An authority whose certificates last so many seconds, and a project that takes them from there.
+fn begin(validity: u64) -> (Pebble, Project) {
+    let (pebble, project) = (Pebble::start(validity), Project::example());
+    pebble.serve(&project);
+    (pebble, project)
+}
+
 #[test]
 fn an_address_gets_a_certificate_and_keeps_it_when_the_machine_is_another() {
-    let pebble = Pebble::start(YEAR);
-    let project = Project::example();
-    pebble.serve(&project);
+    let (pebble, project) = begin(YEAR);
     let url = project.up();
     let token = project.token();
     let header = format!("Authorization: Token {token}");
@@ -84,9 +89,7 @@ fn an_address_gets_a_certificate_and_keeps_it_when_the_machine_is_another() {
 
 #[test]
 fn a_certificate_is_renewed_in_time_and_nobody_notices() {
-    let pebble = Pebble::start(60);
-    let project = Project::example();
-    pebble.serve(&project);
+    let (pebble, project) = begin(60);
     let url = project.up();
     let (token, before) = (project.token(), serial(&project, &url));
     trust(&fs::read(pebble.root()).unwrap());
@@ -98,9 +101,7 @@ fn a_certificate_is_renewed_in_time_and_nobody_notices() {
 
 #[test]
 fn an_authority_that_is_away_is_waited_for_and_the_old_certificate_serves_on() {
-    let pebble = Pebble::start(60);
-    let project = Project::example();
-    pebble.serve(&project);
+    let (pebble, project) = begin(60);
     let url = project.up();
     let before = serial(&project, &url);
     pebble.leave();
@@ -161,9 +162,7 @@ fn fails_with(how: &str, words: &str) {
 
 #[test]
 fn after_a_failure_up_has_the_instance_try_at_once() {
-    let pebble = Pebble::start(YEAR);
-    let project = Project::example();
-    pebble.serve(&project);
+    let (pebble, project) = begin(YEAR);
     pebble.leave();
     project.run("up --sandbox --no-wait").ok();
     until(60, "the first attempt fails", || status(&project)["report"]["edge"]["error"].as_str().map(str::to_owned));
