@@ -61,7 +61,7 @@ class Agent:
         self.hear()
         self.fleet.look()
         self.keep()
-        self.complete()
+        self.settle()
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.tell()
@@ -171,12 +171,14 @@ class Agent:
         permanent = isinstance(problem, BadRelease)
         decide.failed(self.state, step, error, "", self.clock.monotonic(), least, most, permanent)
 
-    def complete(self):
-        """Compiles what a release's first generation did not need, once that one serves: until then it would be in its way."""
-        serving = self.state.serving
-        if serving and not self.state.starting and serving.release not in self.completed:
-            self.completed.add(serving.release)
-            self.in_thread(bytecode.rest, self.places.release(serving.release))
+    def settle(self):
+        """Once all is as it should be, what would have been in the way: byte-code for what the first answer did not need."""
+        serving = self.fleet.alone()
+        if serving and self.edge.settled():
+            self.runner.settle(serving)
+            if serving.target.release not in self.completed:
+                self.completed.add(serving.target.release)
+                self.in_thread(bytecode.rest, self.places.release(serving.target.release))
 
     def keep(self):
         """What must survive a reboot, and what need not stay."""

@@ -41,8 +41,9 @@ def backoff(attempt, least=0.5, most=30.0):
     return min(most, least * 2 ** min(attempt, 16)) * random.uniform(0.5, 1)
 
 
-def send(method, url, headers, body=b"", seconds=5, into=None, near=False):
-    """One exchange with a deadline of its own -> (status, headers, body). What a 2xx brings goes to the file `into`.
+def send(method, url, headers, body=b"", seconds=5, into=None, heard=None, near=False):
+    """One exchange with a deadline of its own -> (status, headers, body). Of a 2xx, `heard` is told the headers, and the
+    body goes to the file `into`.
 
     A peer that trickles keeps each single read from timing out, so a thread looks at the clock: unless the peer is `near`,
     part of the machine itself and asked all the time.
@@ -60,6 +61,8 @@ def send(method, url, headers, body=b"", seconds=5, into=None, near=False):
             alarm.start()
         connection.request(method, parts.path, body, headers)
         answer, text = connection.getresponse(), b""
+        if heard and answer.status < 300:
+            heard(answer.headers)
         while True:
             chunk = answer.read1(65536)
             if time.monotonic() > end or (answer.length and not chunk):
@@ -200,11 +203,10 @@ class Aws:
         url = self.endpoint("s3", f"devopsctl-{account}-{region}{own}") + urllib.parse.quote(key, safe="/~")
         return url, {"x-amz-expected-bucket-owner": account}
 
-    def download(self, key, path):
-        """An object into the file `path`."""
+    def download(self, key, file, heard=None):
+        """An object into a file, or what takes it as one does; `heard` is told its headers before."""
         url, headers = self.object(key)
-        with open(path, "wb") as file:
-            self.call("s3:GetObject of " + key, "s3", "GET", url, headers, seconds=600, into=file)
+        self.call("s3:GetObject of " + key, "s3", "GET", url, headers, seconds=600, into=file, heard=heard)
 
     def upload(self, key, body, kind):
         """`body` becomes the object, encrypted where it lies."""

@@ -1,9 +1,10 @@
 """The boot program: fetches the release that the machine's tags name, and becomes its agent.
 
-Nothing in it is secret or differs between deployments. The agent uses `fetch` for later releases.
+Nothing in it is secret or differs between deployments. The agent uses `fetch` and `fetch_tool` for later releases.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import importlib
 import json
@@ -13,16 +14,17 @@ import sys
 import tarfile
 import threading
 import time
+import zlib
 
 from aws import Aws, AwsError, Metadata, backoff
 
 
 class BadRelease(Exception):
-    """The archive is not what it should be; fetching it again won't help."""
+    """What was fetched is not what it should be; fetching it again won't help."""
 
 
-def fetch(aws, name, release, folder):
-    """Puts a release at <folder>/<release>, wholly or not at all."""
+def fetch(aws, name, release, folder, heard=None):
+    """Puts a release at <folder>/<release>, wholly or not at all. `heard` is told what S3 says of it, before it is here."""
     place = os.path.join(folder, release)
     if os.path.isdir(place):
         return place
@@ -30,7 +32,8 @@ def fetch(aws, name, release, folder):
     os.makedirs(folder, exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        aws.download(f"{name}/releases/{release}.tar.gz", archive)
+        with open(archive, "wb") as file:
+            aws.download(f"{name}/releases/{release}.tar.gz", file, heard)
         digest = hashlib.sha256()
         with open(archive, "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
@@ -82,6 +85,57 @@ def unpack(archive, top):
         raise BadRelease(f"the release can't be unpacked: {error}") from error
 
 
+class Unpacking:
+    """A file that unpacks (gzip) what it is given, and knows the sha256 of the whole: nothing is read twice."""
+
+    def __init__(self, file):
+        self.file, self.gzip, self.digest = file, zlib.decompressobj(31), hashlib.sha256()
+
+    def write(self, packed):
+        plain = self.gzip.decompress(packed)
+        self.digest.update(plain)
+        self.file.write(plain)
+
+
+def fetch_tool(aws, sha256, folder):
+    """Puts Caddy, of just these bytes, at <folder>/caddy-<sha256>. Who comes second waits for who came first."""
+    path = f"{folder}/caddy-{sha256}"
+    aside = path + ".new"
+    os.makedirs(folder, exist_ok=True)
+    with open(folder + "/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(path):
+            return path
+        try:
+            with open(aside, "wb") as file:
+                unpacking = Unpacking(file)
+                aws.download(f"_tools/caddy-{sha256}.gz", unpacking)
+                file.flush()
+                os.fsync(file.fileno())
+            if unpacking.digest.hexdigest() != sha256:
+                found = unpacking.digest.hexdigest()[:12]
+                raise BadRelease(f"what S3 holds as Caddy has another sha256, {found}")
+            os.chmod(aside, 0o755)
+            os.rename(aside, path)
+        except zlib.error as problem:
+            raise BadRelease(f"what S3 holds as Caddy can't be unpacked: {problem}") from problem
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(aside)
+    return path
+
+
+def begin_tool(aws, root, headers):
+    """Fetches beside the release what it says it will need; if that fails, the agent tries again, and tells."""
+
+    def work():
+        with contextlib.suppress(AwsError, BadRelease, OSError):
+            fetch_tool(aws, headers["x-amz-meta-caddy"], root + "/opt/devopsctl/tools")
+
+    if headers["x-amz-meta-caddy"]:
+        threading.Thread(target=work, daemon=True).start()
+
+
 def report(aws, wanted, phase, error=None):
     """Says how far the machine is; as long as it may not, the console has to do."""
     print(f"bootstrap: {phase}: {error or 'so far so good'}", flush=True)
@@ -107,7 +161,9 @@ def attempt(aws, root):
     beside.start()
     try:
         try:
-            place = fetch(aws, name, release, root + "/opt/devopsctl/releases")
+            place = fetch(
+                aws, name, release, root + "/opt/devopsctl/releases", lambda headers: begin_tool(aws, root, headers)
+            )
         finally:
             beside.join()  # What is said last is what is true.
         print(f"bootstrap: {release[:12]} is here", flush=True)

@@ -5,16 +5,13 @@ tried again, while the app goes on.
 """
 
 import contextlib
-import gzip
-import hashlib
 import json
 import os
 import socket
-import threading
 
 import caddy
 import certificates
-from bootstrap import BadRelease
+from bootstrap import fetch_tool
 from decide import in_words, one_line
 
 from aws import AwsError, backoff
@@ -56,6 +53,10 @@ class Edge:
                 if not failures and (not wanted[1] or self.said["phase"] == "serving"):
                     until = now + PAUSE
             self.clock.sleep(0.2)
+
+    def settled(self):
+        """Whether it does without what takes time and the processor: Caddy runs, can't be had for now, or is not asked for."""
+        return not self.wanted()[1] or bool(self.said and self.said["phase"] != "fetching")
 
     def failed(self, problem, release, want, attempt):
         error = one_line(in_words(problem))
@@ -115,37 +116,11 @@ class Edge:
         """Where Caddy lies, of just these bytes."""
         path = f"{self.places.tools}/caddy-{sha256}"
         if not os.path.exists(path):
-            # Without the app there is nothing to be served: where both can't start at once, that comes first. In a thread
-            # of its own, because what this one starts would be as patient.
-            import concurrent.futures  # Seldom needed, and not read by every agent that starts: it brings `logging`.
-
-            with concurrent.futures.ThreadPoolExecutor(1, initializer=give_way) as aside:
-                aside.submit(self.fetch, sha256, path).result()
+            fetch_tool(self.aws, sha256, self.places.tools)
+            for other in os.listdir(self.places.tools):
+                if other.startswith("caddy-") and other != os.path.basename(path):
+                    os.remove(f"{self.places.tools}/{other}")  # Where it runs still, its file lives on without a name.
         return path
-
-    def fetch(self, sha256, path):
-        os.makedirs(self.places.tools, exist_ok=True)
-        packed, aside = path + ".gz", path + ".new"
-        try:
-            self.aws.download(f"_tools/caddy-{sha256}.gz", packed)
-            digest = hashlib.sha256()
-            with gzip.open(packed) as source, open(aside, "wb") as file:
-                for block in iter(lambda: source.read(1 << 18), b""):
-                    digest.update(block)
-                    file.write(block)
-            if digest.hexdigest() != sha256:
-                raise BadRelease(f"what S3 holds as Caddy has another sha256, {digest.hexdigest()[:12]}")
-            os.chmod(aside, 0o755)
-            os.rename(aside, path)
-        except (EOFError, gzip.BadGzipFile) as problem:
-            raise BadRelease(f"what S3 holds as Caddy can't be unpacked: {problem}") from problem
-        finally:
-            for left in (packed, aside):
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(left)
-        for other in os.listdir(self.places.tools):
-            if other.startswith("caddy-") and other != os.path.basename(path):
-                os.remove(f"{self.places.tools}/{other}")  # Where it runs still, its file lives on without a name.
 
     # Whom the certificate is for
 
@@ -210,8 +185,9 @@ class Edge:
         if not certificates.marks(self.runner.store):
             path = f"{self.places.run}/certificates.fetched"
             try:
-                self.aws.download(self.key(), path)
-                with open(path) as file:
+                with open(path, "w+b") as file:
+                    self.aws.download(self.key(), file)
+                    file.seek(0)
                     self.runner.restore(json.load(file))
             except AwsError as problem:
                 # Who may not list a bucket is not told that nothing is there, but that it is forbidden. That our role works
@@ -231,11 +207,6 @@ class Edge:
             document = json.dumps(certificates.pack(self.runner.store)).encode()
             self.aws.upload(self.key(), document, "application/json")
             self.saved = marks
-
-
-def give_way():
-    with contextlib.suppress(OSError, AttributeError):  # Linux's threads have a niceness of their own.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def leads_elsewhere(domain, own):

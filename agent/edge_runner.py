@@ -69,7 +69,7 @@ class SystemdEdge(EdgeRunner):
     def install(self, program):
         os.makedirs(os.path.dirname(self.kept), 0o700, exist_ok=True)
         if not os.path.exists(self.kept):
-            self.restore({})
+            write(self.kept, "")
         helper = self.places.tools + "/certificates.py"
         write(helper, self.helper)
         changed = write(f"{UNITS}/{UNIT}", self.text.replace("@CADDY@", program).replace("@HELPER@", helper))

@@ -118,8 +118,10 @@ class Fleet:
         for generation in list(self.old):
             self.look_at_old(generation)
         self.state.retiring = any(each.served and self.runner.listens(each) for each in self.old)
-        if self.serving and not self.starting and not self.old:
-            self.runner.settle(self.serving)
+
+    def alone(self):
+        """The generation that serves, if nothing starts or retires."""
+        return None if self.starting or self.old else self.serving
 
     def pause(self):
         """How many seconds nobody need look: a small part of what was waited for already, so that it costs neither much time

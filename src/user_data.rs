@@ -2,7 +2,6 @@
 //! deployments.
 
 use std::io::Write;
-use std::iter;
 use std::sync::LazyLock;
 
 use flate2::Compression;
@@ -11,8 +10,8 @@ use flate2::write::GzEncoder;
 /// EC2's limit, before base64: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html>
 pub const LIMIT: usize = 16_384;
 
-const PARTS: [&str; 3] =
-    [include_str!("../agent/install.py"), include_str!("../agent/aws.py"), include_str!("../agent/bootstrap.py")];
+const INSTALL: &str = include_str!("../agent/install.sh");
+const PARTS: [&str; 2] = [include_str!("../agent/aws.py"), include_str!("../agent/bootstrap.py")];
 
 static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let program = program();
@@ -24,7 +23,8 @@ static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 fn program() -> String {
     // In one file they are one namespace: what bootstrap.py imports from aws.py is there already.
     let lines = PARTS.into_iter().flat_map(str::lines).filter(|line| !line.starts_with("from aws import "));
-    iter::once("#!/usr/bin/env python3").chain(lines).flat_map(|line| [line, "\n"]).collect()
+    let python: Vec<&str> = lines.collect();
+    INSTALL.replace("@PROGRAM@", &python.join("\n"))
 }
 
 /// The program, packed: cloud-init unpacks what is gzipped, as does the sandbox's process machine.
@@ -50,8 +50,8 @@ mod tests {
     fn it_is_a_program_in_one_piece() {
         let program = io::read_to_string(GzDecoder::new(packed())).unwrap();
         assert_eq!(program, super::program());
-        assert!(program.starts_with("#!/usr/bin/env python3\n"));
-        assert!(!program.contains("\nfrom aws import "));
-        assert_eq!(program.matches("#!/").count(), 1);
+        assert!(program.starts_with("#!/bin/sh\n"));
+        assert!(!program.contains("\nfrom aws import ") && !program.contains("@PROGRAM@"));
+        assert_eq!(program.matches("\nPROGRAM\n").count(), 1);
     }
 }

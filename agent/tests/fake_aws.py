@@ -26,6 +26,7 @@ class FakeAws:
         self.tags = {"devopsctl:name": name}
         self.role = True
         self.objects, self.parameters = {}, {}
+        self.notes = {}  # Of objects: their metadata.
         self.reports = []  # (time, parsed report)
         self.calls = []  # (service or "imds", what)
         self.faults = {}  # what -> (status, body) or a callable; answered instead
@@ -42,10 +43,11 @@ class FakeAws:
         self.server.shutdown()
         self.server.server_close()
 
-    def put_release(self, archive):
+    def put_release(self, archive, **notes):
         """As the CLI does it: the id is the archive's sha256."""
         release = hashlib.sha256(archive).hexdigest()
-        self.objects[f"{self.name}/releases/{release}.tar.gz"] = archive
+        key = f"{self.name}/releases/{release}.tar.gz"
+        self.objects[key], self.notes[key] = archive, notes
         return release
 
     def put_token(self, current, previous=None, until=None, ring=True):
@@ -79,12 +81,14 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
-    def answer(self, status, body=b"", kind="text/plain"):
+    def answer(self, status, body=b"", kind="text/plain", notes=None):
         body = body.encode() if isinstance(body, str) else body
         self.send_response_only(status)
         self.send_header("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + self.aws.skew)))
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        for name, text in (notes or {}).items():
+            self.send_header("x-amz-meta-" + name, text)
         self.end_headers()
         self.wfile.write(body)
 
@@ -170,10 +174,11 @@ class Handler(BaseHTTPRequestHandler):
             assert self.headers["x-amz-server-side-encryption"] == "AES256" and bucket == BUCKET
             aws.objects[urllib.parse.unquote(key)] = body
             return self.answer(200)
-        found = aws.objects.get(urllib.parse.unquote(key)) if bucket == BUCKET else None
+        key = urllib.parse.unquote(key)
+        found = aws.objects.get(key) if bucket == BUCKET else None
         if found is None:
             return self.answer(404, "<Error><Code>NoSuchKey</Code><Message>The key does not exist.</Message></Error>")
-        return self.answer(200, found)
+        return self.answer(200, found, notes=aws.notes.get(key))
 
     def do_POST(self):
         aws = self.aws

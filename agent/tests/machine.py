@@ -22,10 +22,10 @@ APP = AGENT.parent / "app"
 
 
 def user_data():
-    """As the CLI makes it: the modules as one program."""
-    parts = [(AGENT / name).read_text() for name in ("install.py", "aws.py", "bootstrap.py")]
-    lines = [line for line in "".join(parts).splitlines(True) if not line.startswith("from aws import")]
-    return "#!/usr/bin/env python3\n" + "".join(lines)
+    """As the CLI makes it: the modules as one program, in the one that installs it."""
+    parts = [(AGENT / name).read_text() for name in ("aws.py", "bootstrap.py")]
+    lines = [line for line in "".join(parts).splitlines() if not line.startswith("from aws import")]
+    return (AGENT / "install.sh").read_text().replace("@PROGRAM@", "\n".join(lines))
 
 
 @functools.lru_cache(None)

@@ -88,7 +88,8 @@ def test_a_wrong_clock_is_named_once_and_then_made_up_for(aws, machine_aws, cloc
     with pytest.raises(ours.AwsError, match=f"clock is 120 minutes {'slow' if off < 0 else 'fast'}"):
         tasks.read_token(machine_aws, aws.name)
     assert tasks.read_token(machine_aws, aws.name).version == 1
-    machine_aws.download("shop/x", tmp_path / "x")
+    with open(tmp_path / "x", "wb") as file:
+        machine_aws.download("shop/x", file)
     # Somebody puts it right: what made up for it would now be wrong.
     clock.off = 0
     with pytest.raises(ours.AwsError, match="InvalidSignatureException"):

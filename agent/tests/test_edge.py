@@ -54,7 +54,8 @@ def program():
 def put(aws, app=ECHO, **settings):
     sha256, packed = program()
     aws.objects[f"_tools/caddy-{sha256}.gz"] = packed
-    aws.tags["devopsctl:release"] = aws.put_release(release(app=app, edge={**HTTP, "caddy": sha256, **settings}))
+    packed = release(app=app, edge={**HTTP, "caddy": sha256, **settings})
+    aws.tags["devopsctl:release"] = aws.put_release(packed, caddy=sha256)
     return aws.tags["devopsctl:release"]
 
 
@@ -231,7 +232,7 @@ def test_another_program_than_the_one_that_was_named_is_never_run(aws, machine):
     machine.boot()
     report = aws.wait_report(lambda each: (each.get("edge") or {}).get("phase") == "failed" and each["healthy"])
     assert "another sha256" in report["edge"]["error"]
-    assert [path.name for path in (machine.root / "opt/devopsctl/tools").iterdir()] == []
+    assert [path.name for path in (machine.root / "opt/devopsctl/tools").iterdir()] == [".lock"]
 
 
 def test_the_token_is_nowhere_in_what_the_edge_knows_or_says(served):

@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import os
-import pathlib
 import queue
 import shutil
 import tempfile
@@ -241,12 +240,12 @@ class Aws:
             raise aws.AwsError("ParameterNotFound", "ssm:GetParameter was refused: ParameterNotFound", 400)
         return {"Parameter": {"Version": version, "Value": self.versions[version - 1]}}
 
-    def download(self, key, path):
+    def download(self, key, file, heard=None):
         self.fails("s3")
         release = RELEASES[key.rpartition("/")[2][: -len(".tar.gz")]]
         if isinstance(release.fetch, OSError):
             raise release.fetch
-        pathlib.Path(path).write_bytes(b"torn" if release.fetch else release.archive)
+        file.write(b"torn" if release.fetch else release.archive)
 
 
 class Reporter:

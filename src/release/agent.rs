@@ -50,7 +50,7 @@ mod tests {
         for entry in entries.filter(|entry| entry.file_type().unwrap().is_file()) {
             let name = entry.file_name().into_string().unwrap();
             // This one is the user-data's alone.
-            let embedded = name == "install.py" || FILES.iter().any(|(embedded, _)| *embedded == name);
+            let embedded = name == "install.sh" || FILES.iter().any(|(embedded, _)| *embedded == name);
             assert!(embedded, "{name} is not embedded");
         }
     }

@@ -37,6 +37,8 @@ pub struct Release {
     pub target: String,
     /// How it is reached, such as `https`: one that is reached in another way is not gone back to.
     pub reached: String,
+    /// What stands before it.
+    pub edge: Build,
     /// What it was made from, as git says it; empty where git has no word.
     pub what: String,
 }
@@ -51,7 +53,7 @@ pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrad
         tokio::join!(archive(deployment, target, edge, upgrade), origin::describe(&deployment.app.path));
     let (id, archive, fresh) = built?;
     let reached = deployment.network.reached();
-    Ok(Release { id, archive, fresh, target: target.to_string(), reached, what })
+    Ok(Release { id, archive, fresh, target: target.to_string(), reached, edge, what })
 }
 
 /// The archive's id, where it lies, and whether it was made just now.

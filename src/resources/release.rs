@@ -186,8 +186,14 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let key = names::release_key(&context.name, &change.id);
     let body = read(&release.archive).await?;
     let size = body.len();
-    let notes =
-        [("by", &context.by), ("what", &release.what), ("target", &release.target), ("reached", &release.reached)];
+    // The instance reads `caddy`, and fetches that beside the release; the others are for people and for `rollback`.
+    let notes = [
+        ("by", context.by.as_str()),
+        ("what", &release.what),
+        ("target", &release.target),
+        ("reached", &release.reached),
+        ("caddy", release.edge.sha256),
+    ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
     put(context, &key, body, notes).await.map_err(|error| explain("the release cannot be uploaded", &error))?;
