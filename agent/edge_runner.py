@@ -82,12 +82,15 @@ class SystemdEdge(EdgeRunner):
         write(self.kept, json.dumps(document))
         os.chmod(self.kept, 0o600)
 
-    def lives(self):
+    def pid(self):
         try:
             with open(f"{CGROUPS}/devopsctl.slice/{UNIT}/cgroup.procs") as file:
-                return bool(file.read())
+                return int(file.readline() or 0)
         except OSError:
-            return False
+            return 0
+
+    def lives(self):
+        return self.pid() != 0
 
     def start(self, program):
         systemctl("start", UNIT)
@@ -96,7 +99,10 @@ class SystemdEdge(EdgeRunner):
         systemctl("stop", UNIT, check=False)
 
     def reload(self, program):
-        systemctl("reload", UNIT)
+        from hush import hushed  # Seldom needed: it brings `ctypes`.
+
+        with hushed(self.pid()):
+            systemctl("reload", UNIT)
 
 
 class ProcessEdge(EdgeRunner):

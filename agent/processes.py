@@ -6,12 +6,12 @@ CGROUPS = "/sys/fs/cgroup"
 
 
 def open_files(pid):
-    """What a process holds open, as Linux names it."""
-    found = set()
+    """What a process holds open: as Linux names it, by descriptor."""
+    found = {}
     try:
         for fd in os.listdir(f"/proc/{pid}/fd"):
             try:
-                found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+                found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
             except OSError:
                 pass
     except OSError:

@@ -115,7 +115,7 @@ class ProcessRunner:
         if not os.path.isdir("/proc/self/fd"):
             return time.monotonic() < generation.since + 4  # As long as a worker of ours may take; see worker.py.
         inode = f"socket:[{os.fstat(self.listener.fileno()).st_ino}]"
-        return any(inode in open_files(pid) for pid in self.workers(generation))
+        return any(inode in open_files(pid).values() for pid in self.workers(generation))
 
     def output(self, generation):
         """The last lines that were printed since it started."""

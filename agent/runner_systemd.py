@@ -107,7 +107,7 @@ class SystemdRunner:
     def listens(self, generation):
         """Whether any of its processes still holds the listening socket, so might answer something new."""
         sockets = {f"socket:[{inode}]" for inode in listening(self.edge.where.app)}
-        return any(sockets & open_files(pid) for pid in self.members(generation))
+        return any(sockets & set(open_files(pid).values()) for pid in self.members(generation))
 
     def output(self, generation):
         """The last lines that were printed since it started."""

@@ -357,8 +357,8 @@ impl Plan {
             self.add(Kind::Edge, edge::diff(want.edge, None), Change::Edge);
             return self.add(Kind::Release, Some(release::unseen(want.release, keep)), Change::Release);
         };
-        let (name, _) = names::bucket(&have.account, want.region);
-        self.add(Kind::Bucket, bucket::diff(&have.partition, &name, store.bucket.as_ref()), Change::Bucket);
+        let bucket = bucket::diff(&have.partition, &have.account, want.region, store.bucket.as_ref());
+        self.add(Kind::Bucket, bucket, Change::Bucket);
         self.add(Kind::Edge, edge::diff(want.edge, Some(store.edge)), Change::Edge);
         self.add(Kind::Release, release::diff(want.release, &store.releases, keep), Change::Release);
     }

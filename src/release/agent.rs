@@ -24,6 +24,7 @@ pub const FILES: &[(&str, &str)] = files![
     "fleet.py",
     "generation.py",
     "gunicorn.conf.py",
+    "hush.py",
     "places.py",
     "processes.py",
     "proof.py",

@@ -74,8 +74,8 @@ pub fn unseen() -> Planned<Change> {
 }
 
 /// What is missing.
-pub fn diff(partition: &str, bucket: &str, have: Option<&State>) -> Option<Planned<Change>> {
-    let policy = policy(partition, bucket);
+pub fn diff(partition: &str, account: &str, region: &str, have: Option<&State>) -> Option<Planned<Change>> {
+    let policy = policy(partition, account, region);
     let create = have.is_none();
     let close = have.is_some_and(|have| !have.closed);
     let new_policy = have.and_then(|have| have.policy.as_ref()) != Some(&policy);
@@ -137,7 +137,13 @@ pub fn removal(contents: Option<Contents>, instances: bool) -> Option<Planned<Ch
         .then(|| Planned::delete(Change::Delete))
 }
 
-fn policy(partition: &str, bucket: &str) -> Value {
+/// What holds for everybody, whatever his own policies allow. The keys of certificates are for instances: of their roles,
+/// each may read its own deployment's. `aws:PrincipalArn` is the role, not the session:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn>
+fn policy(partition: &str, account: &str, region: &str) -> Value {
+    let (bucket, _) = names::bucket(account, region);
+    let objects = |which: &str| format!("arn:{partition}:s3:::{bucket}/{which}");
+    let instances = format!("arn:{partition}:iam::{account}:role/{}", names::role("*", region));
     json!({
         "Version": "2012-10-17",
         "Statement": [{
@@ -145,8 +151,15 @@ fn policy(partition: &str, bucket: &str) -> Value {
             "Effect": "Deny",
             "Principal": "*",
             "Action": "s3:*",
-            "Resource": [format!("arn:{partition}:s3:::{bucket}"), format!("arn:{partition}:s3:::{bucket}/*")],
+            "Resource": [format!("arn:{partition}:s3:::{bucket}"), objects("*")],
             "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }, {
+            "Sid": "OnlyInstances",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": objects(&names::certificates_key("*")),
+            "Condition": {"StringNotLike": {"aws:PrincipalArn": instances}},
         }]
     })
 }
@@ -166,7 +179,9 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Look => {
             let have = observe(&context.aws, &context.account).await?;
-            match diff(&context.partition, &bucket, have.as_ref()).map(|planned| planned.change) {
+            match diff(&context.partition, &context.account, &context.aws.region, have.as_ref())
+                .map(|planned| planned.change)
+            {
                 Some(Change::Ensure { create, close, policy }) => ensure(context, &bucket, create, close, policy).await,
                 _ => Ok(bucket),
             }
@@ -306,13 +321,14 @@ mod tests {
     use super::*;
 
     fn whole() -> State {
-        State { policy: Some(policy("aws", "b")), closed: true }
+        State { policy: Some(policy("aws", "123456789012", "eu-west-1")), closed: true }
     }
 
     #[test]
     fn whole_is_kept_and_the_rest_is_mended() {
-        assert_eq!(diff("aws", "b", Some(&whole())), None);
-        let reasons = |state: Option<State>| diff("aws", "b", state.as_ref()).unwrap().reasons;
+        let diff = |state: Option<State>| diff("aws", "123456789012", "eu-west-1", state.as_ref());
+        assert_eq!(diff(Some(whole())), None);
+        let reasons = |state: Option<State>| diff(state).unwrap().reasons;
         assert_eq!(reasons(None), ["there is none"]);
         assert_eq!(reasons(Some(State { closed: false, ..whole() })), ["public access is not blocked"]);
         assert_eq!(reasons(Some(State { policy: None, ..whole() })), ["its policy is missing or was changed"]);

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use serde_json::Value;
 
 use console::aws;
@@ -64,17 +65,14 @@ fn an_address_gets_a_certificate_and_keeps_it_when_the_machine_is_another() {
 
     let (serial_before, orders) = (serial(&project, &url), pebble.orders());
     assert_eq!(orders, 1);
+    let (bucket, kept) = ("devopsctl-123456789012-us-east-1-an", "hello/certificates.json");
     until(20, "the certificate is kept for later", || {
-        let kept = aws(&project, async |aws| {
-            aws.s3
-                .head_object()
-                .bucket("devopsctl-123456789012-us-east-1-an")
-                .key("hello/certificates.json")
-                .send()
-                .await
-        });
-        kept.ok()
+        let list =
+            aws(&project, async |aws| aws.s3.list_objects_v2().bucket(bucket).prefix(kept).send().await.unwrap());
+        (list.key_count() == Some(1)).then_some(())
     });
+    let read = aws(&project, async |aws| aws.s3.get_object().bucket(bucket).key(kept).send().await);
+    assert_eq!(read.unwrap_err().code(), Some("AccessDenied"), "whoever may do everything may not read the key");
     let more = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap() + "instance: {disk_gib: 9}\n";
     project.file("deploy.yaml", &more);
     project.run("up --sandbox --yes").ok().says("new instance: i-");

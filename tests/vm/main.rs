@@ -342,6 +342,18 @@ impl Story {
             let rating = self.machine.sh("systemd-analyze security --no-pager devopsctl-edge.service | tail -n 1");
             eprintln!("   {rating}");
         });
+        chapter("the edge's settings change under load", || {
+            let before = self.machine.sh("systemctl show -P MainPID devopsctl-edge.service");
+            let visitors = self.visitors(2, self.token(), &[200]);
+            let text = source_of(&self.project, "deploy.yaml");
+            self.project
+                .file("deploy.yaml", &text.replace("acme_root: ca.pem", "acme_root: ca.pem, limits: {body_mb: 5}"));
+            self.project.up();
+            println!("   {} answers, none of them wrong", visitors.end(10));
+            assert_eq!(self.machine.sh("systemctl show -P MainPID devopsctl-edge.service"), before);
+            let reloads = "journalctl -u devopsctl-edge --no-pager | grep -c 'Reloaded devopsctl-edge' || true";
+            assert_ne!(self.machine.sh(reloads), "0");
+        });
         authority
     }
 

@@ -266,7 +266,7 @@ impl World {
     fn bucket(&mut self, change: bucket::Change) {
         match change {
             bucket::Change::Look => {
-                let bucket = bucket::diff("aws", "devopsctl-123456789012-eu-central-1-an", self.store.bucket.as_ref());
+                let bucket = bucket::diff("aws", "123456789012", "eu-central-1", self.store.bucket.as_ref());
                 if let Some(planned) = bucket {
                     self.bucket(planned.change);
                 }

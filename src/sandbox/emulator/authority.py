@@ -14,6 +14,7 @@ import os
 import time
 from pathlib import Path
 
+import buckets
 import clock
 import demands
 import policies
@@ -113,6 +114,12 @@ class Signed(IAMRequest):
         """The ARN of the user or of the role's session."""
         return self._access_key.arn
 
+    @property
+    def principal(self):
+        """The same, but of a session the role: as the condition key `aws:PrincipalArn` has it."""
+        parts = self.caller.split("/")
+        return f"{parts[0].replace(':sts:', ':iam:').replace(':assumed-role', ':role')}/{parts[1]}"
+
     def documents(self):
         """His policies. One whose role is gone has none."""
         try:
@@ -169,6 +176,8 @@ def judge(call, action):
     try:
         with clock.LOCK:
             documents = signed.documents()
+            if signed.service == "s3":
+                meet_bucket_policy(signed, call, demands.of(call, action))
             if policies.everything(documents):
                 return
             checks = demands.of(call, action)
@@ -179,6 +188,15 @@ def judge(call, action):
             note(signed.caller, action, allowed)
     except Unjudgeable as reason:
         raise forbidden(signed, Check(action, "*", {}), str(reason)) from reason
+
+
+def meet_bucket_policy(signed, call, checks):
+    """What a bucket's policy denies, nobody may do. Loopback stands for TLS here."""
+    policy = buckets.policy(call.current_account, call.bucket_name)
+    keys = {"aws:principalarn": signed.principal, "aws:securetransport": "true"}
+    for check in checks or () if policy else ():
+        if policies.ruling([policy], check._replace(keys={**check.keys, **keys})).denied:
+            raise forbidden(signed, check, "of an explicit deny in a resource-based policy")
 
 
 def allow(signed, documents, check):

@@ -1,11 +1,9 @@
 """Buckets: whose they are, what a new one is like, and that a name rests after its bucket is deleted."""
 
-import json
-
 import clock
 import faults
 import settings
-from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.access_control import PermissionResult
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket, PublicAccessBlock, S3Backend, s3_backends
 from moto.s3.responses import S3Response
@@ -55,7 +53,8 @@ def install():
         return get(backend, *args, **kwargs)
 
     S3Backend.create_bucket, S3Backend.delete_bucket, S3Backend.get_object = create_bucket, delete_bucket, get_object
-    FakeBucket.get_permission = get_permission
+    # moto knows no conditions; authority.py does.
+    FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
     for name in ("_bucket_response", "_key_response"):
         setattr(S3Response, name, of_expected_owner(getattr(S3Response, name)))
 
@@ -65,20 +64,10 @@ def forget():
     _resting.clear()
 
 
-def get_permission(bucket, action, resource):
-    """What the bucket's policy says of a call. moto knows no conditions: it would refuse everything to everybody where
-    only unencrypted calls are refused. Loopback stands for TLS here, so that statement never applies."""
-    if bucket.policy is None:
-        return PermissionResult.NEUTRAL
-    policy = json.loads(bucket.policy)
-    statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
-    policy["Statement"] = [one for one in statements if not only_unencrypted(one)]
-    return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
-
-
-def only_unencrypted(statement):
-    """Whether it is about calls that do not come over TLS."""
-    return str(statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport", "")).lower() == "false"
+def policy(account, name):
+    """A bucket's policy, as text; None where there is none."""
+    bucket = s3_backends[account]["aws"].buckets.get(name)
+    return bucket and bucket.policy and (bucket.policy if isinstance(bucket.policy, str) else bucket.policy.decode())
 
 
 def of_expected_owner(original):

@@ -15,8 +15,11 @@ Check = namedtuple("Check", "action resource keys")
 # The Sids of the statements that allow it, and whether one denies it.
 Ruling = namedtuple("Ruling", "by denied")
 
-ELEMENTS = {"Sid", "Effect", "Action", "Resource", "Condition"}
-KEYS = re.compile(r"(aws:(RequestTag|ResourceTag)/.+|ec2:CreateAction|iam:PassedToService)", re.IGNORECASE)
+ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+KEYS = re.compile(
+    r"(aws:(RequestTag|ResourceTag)/.+|aws:(PrincipalArn|SecureTransport)|ec2:CreateAction|iam:PassedToService)",
+    re.IGNORECASE,
+)
 SEGMENTS = 6
 
 
@@ -58,6 +61,8 @@ class Statement:
         unknown = set(statement) - ELEMENTS
         if unknown:
             raise Unjudgeable(f"the sandbox cannot judge {', '.join(sorted(unknown))} in a policy")
+        if statement.get("Principal", "*") != "*":
+            raise Unjudgeable("the sandbox cannot judge a policy for some principals only")
         self.sid = statement.get("Sid", f"statement {number}")
         self.allows = statement["Effect"] == "Allow"
         actions, resources = listed(statement["Action"]), listed(statement["Resource"])
@@ -106,15 +111,16 @@ def arn(text):
 
 
 def condition(operator, key, wanted):
-    """A function of a check's keys. A key that the check does not have fails every comparison."""
+    """A function of a check's keys. A key that the check does not have is like nothing."""
     if not KEYS.fullmatch(key):
         raise Unjudgeable(f"the sandbox cannot judge the condition key {key}")
     key = key.lower()
-    if operator == "StringEquals":
+    if operator in ("StringEquals", "Bool"):
         return lambda keys: keys.get(key) in wanted
-    if operator == "StringLike":
+    if operator in ("StringLike", "StringNotLike"):
         patterns = [wild(value) for value in wanted]
-        return lambda keys: key in keys and any(pattern.fullmatch(keys[key]) for pattern in patterns)
+        like = operator == "StringLike"
+        return lambda keys: like == (key in keys and any(pattern.fullmatch(keys[key]) for pattern in patterns))
     if operator == "Null":
         absent = [str(value).lower() == "true" for value in wanted]
         return lambda keys: (key not in keys) in absent
