@@ -20,6 +20,7 @@ from bootstrap import BadRelease
 from decide import State, Wanted
 from edge import Edge
 from fleet import Fleet
+from logs import Logs
 from places import Places, read_json, write_json
 from report import Reporter
 
@@ -41,6 +42,7 @@ class Agent:
         self.renewal = renewal.Renewal(self)
         self.edged = None, None  # Of which release that was read, and what it says.
         self.edge = Edge(places, aws, runner.edge, self.name, self.wanted_edge, clock)
+        self.logs = Logs(aws, runner, self.log_key, self.fleet.mask, clock)
         self.completed = set()  # Releases that are compiled to the end, or about to be.
         self.said, self.said_at = None, 0.0
         self.leaving = False
@@ -51,6 +53,7 @@ class Agent:
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.in_thread(self.watch_tags)
         self.in_thread(self.edge.run)
+        self.in_thread(self.logs.run)
         while not self.leaving:
             self.turn()
         if not self.runner.outlived:
@@ -97,7 +100,8 @@ class Agent:
             self.clock.sleep(1)
 
     def read_tags(self):
-        release, token, attempt = map(self.metadata.tag, ("release", "token", "try"))
+        release, token, attempt, logs = map(self.metadata.tag, ("release", "token", "try", "logs"))
+        self.logs.heard(logs)
         number = int(token) if token and token.isdigit() else None
         self.inbox.put((decide.want, self.state, Wanted(release, number, attempt)))
 
@@ -234,6 +238,9 @@ class Agent:
     def send_report(self, text):
         place = f"/devopsctl/{self.name()}/report/{self.metadata.identity()['instanceId']}"
         self.aws.ssm("PutParameter", Name=place, Value=text, Type="String", Overwrite=True)
+
+    def log_key(self, source):
+        return f"{self.name()}/logs/{self.metadata.identity()['instanceId']}/{source}.json"
 
     def name(self):
         name = self.metadata.fact("meta-data/tags/instance/devopsctl:name")

@@ -14,6 +14,7 @@ import sys
 import time
 
 from edge_runner import ProcessEdge
+from logs import File
 from processes import inherited, open_files
 
 LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
@@ -27,6 +28,8 @@ class ProcessRunner:
         self.places = places
         self.listener = None  # Made with the first generation: until then there is nobody to wait for.
         self.edge = ProcessEdge(places)
+        console = places.root + "/var/log/console.log"
+        self.sources = {"app": places.app_log, "access": places.edge_log, "agent": console}
 
     def record(self):
         """For the agent that follows in this very process."""
@@ -128,6 +131,10 @@ class ProcessRunner:
         except OSError:
             return ""
         return text if start == generation.log_start else text.partition("\n")[2]
+
+    def follow(self, source):
+        """The lines of a log."""
+        return File(self.sources[source])
 
     def settle(self, serving):
         """Nothing starts or retires."""

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from edge_runner import SystemdEdge
+from logs import Journal
 from processes import CGROUPS, lacked_memory, open_files
 from systemd import UNITS, notify, show, systemctl, write
 
@@ -25,11 +26,18 @@ MOMENT = 5  # Between a healthy state and the agent's restart under its own unit
 ALIVE_SECONDS = 10  # Between two signs of life; the unit's WatchdogSec is longer.
 STARTING_OOM, SERVING_OOM = 900, 500  # Who has to go first when memory ends; see app@.service.
 LISTENING = 0x10000  # The flag of a Unix socket that others may connect to: __SO_ACCEPTCON.
+# Where in the journal each log is. `app` is of this unit's all generations, so by the name that app@.service gives.
+JOURNALS = {
+    "app": ("_SYSTEMD_SLICE=devopsctl.slice", "SYSLOG_IDENTIFIER=devopsctl-app"),
+    "access": ("_SYSTEMD_UNIT=devopsctl-edge.service",),
+    "agent": ("_SYSTEMD_UNIT=devopsctl-agent.service",),
+}
 UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "devopsctl.slice")
 
 
 class SystemdRunner:
     outlived = True  # Generations live on when the agent ends.
+    sources = JOURNALS
 
     def __init__(self, places):
         self.places = places
@@ -120,6 +128,10 @@ class SystemdRunner:
         text = ran.stdout.decode(errors="replace") if run else ""
         # Whole lines: half a secret could not be masked.
         return text if len(text) <= 16384 else text[-16384:].partition("\n")[2]
+
+    def follow(self, source):
+        """The lines of a log."""
+        return Journal(JOURNALS[source])
 
     def settle(self, serving):
         """Nothing starts or retires: whoever waited for calm goes on."""

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::logs::Source;
 use crate::{grace, sandbox};
 
 /// Put a small Python web app on your own AWS account, and change its secret without fear.
@@ -41,7 +42,8 @@ pub fn command(rest: &str) -> String {
 #[derive(Clone, Debug, Args)]
 pub struct Globals {
     /// The deployment's file [default: deploy.yaml here or in a folder above]
-    #[arg(short, long, global = true, value_name = "FILE")]
+    // Without a short form: `-f` is what everybody types after `logs`.
+    #[arg(long, global = true, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Use a local AWS that devopsctl starts by itself: no account needed
     #[arg(long, global = true)]
@@ -83,6 +85,8 @@ pub enum Verb {
     Token,
     /// Show what stands, what runs on it and whether it is healthy
     Status,
+    /// Show what the app prints; or who asked for what, or what the agent does
+    Logs(Logs),
     /// Remove every trace of the deployment
     Down(Down),
     /// Print the IAM policy with the least that devopsctl needs, for the user or role that runs it
@@ -152,6 +156,34 @@ impl SetToken {
     /// `--grace 0` alone: no other token is set.
     pub fn only_ends_grace(&self) -> bool {
         self.grace == Some(Duration::ZERO) && !self.stdin && !self.generate
+    }
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Go on showing what comes, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many of the last lines, at most 1000
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub lines: usize,
+    /// Who asked for what, instead: from the edge, without headers
+    #[arg(long, conflicts_with = "agent")]
+    pub access: bool,
+    /// What the agent on the instance does, instead
+    #[arg(long)]
+    pub agent: bool,
+}
+
+impl Logs {
+    /// Which log is asked for.
+    pub fn source(&self) -> Source {
+        match (self.access, self.agent) {
+            (true, _) => Source::Access,
+            (_, true) => Source::Agent,
+            _ => Source::App,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod edge;
 pub mod engine;
 pub mod error;
 pub mod grace;
+pub mod logs;
 pub mod names;
 pub mod policy;
 pub mod probe;

@@ -16,6 +16,8 @@ pub const TAG_TOKEN: &str = "devopsctl:token";
 pub const TAG_ADDRESS: &str = "devopsctl:address";
 /// On the instance: changed to have the agent try again what it gave up.
 pub const TAG_TRY: &str = "devopsctl:try";
+/// On the instance: somebody looks at its log.
+pub const TAG_LOGS: &str = "devopsctl:logs";
 /// On the security group: what `RunInstances` carries as its client token.
 pub const TAG_NONCE: &str = "devopsctl:nonce";
 
@@ -64,6 +66,11 @@ pub fn caddy_key(sha256: &str) -> String {
 /// Where an instance keeps its certificates, for the one after it.
 pub fn certificates_key(name: &str) -> String {
     format!("{name}/certificates.json")
+}
+
+/// Where an instance shows one of its logs.
+pub fn log_key(name: &str, instance: &str, source: &str) -> String {
+    format!("{name}/logs/{instance}/{source}.json")
 }
 
 /// Where the releases lie in the bucket.

@@ -111,7 +111,11 @@ impl Scope {
             allow("Bucket", &of("s3", &BUCKET), vec![bucket.clone()]),
             allow("Objects", &of("s3", &["DeleteObject", "PutObject"]), vec![format!("{bucket}/*")]),
             // For the notes on a release. AWS knows no right to these alone: who has it can read the release, too.
-            allow("Releases", &of("s3", &["GetObject"]), vec![format!("{bucket}/*/releases/*")]),
+            allow(
+                "Read",
+                &of("s3", &["GetObject"]),
+                vec![format!("{bucket}/*/releases/*"), format!("{bucket}/*/logs/*")],
+            ),
         ]
     }
 

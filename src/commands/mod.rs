@@ -1,6 +1,7 @@
 //! One file a verb: gather, decide, do, say.
 
 mod down;
+mod logs;
 mod plan;
 mod policy;
 mod releases;
@@ -75,6 +76,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Releases => releases::run(&Session::open(globals, ui).await?).await,
         Verb::SetToken(arguments) => set_token::run(globals, ui, &arguments).await,
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
+        Verb::Logs(arguments) => logs::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
         Verb::Down(arguments) => down::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Policy(arguments) => policy::run(&globals, &ui, arguments),
@@ -141,7 +143,7 @@ impl Session {
     fn command(&self, verb: &str) -> String {
         let mut command = crate::cli::command(&format!("{verb}{}", self.aws.flag()));
         if let Some(file) = &self.globals.file {
-            command.push_str(&format!(" -f {}", file.display()));
+            command.push_str(&format!(" --file {}", file.display()));
         }
         for (flag, value) in [("region", &self.globals.region), ("profile", &self.globals.profile)] {
             if let Some(value) = value {

@@ -25,6 +25,7 @@ pub const FILES: &[(&str, &str)] = files![
     "generation.py",
     "gunicorn.conf.py",
     "hush.py",
+    "logs.py",
     "places.py",
     "processes.py",
     "proof.py",

@@ -12,6 +12,7 @@ mod grace;
 #[allow(dead_code)]
 mod http;
 mod killed;
+mod logs;
 mod machines;
 mod permissions;
 mod project;

@@ -92,7 +92,7 @@ fn one_deployments_instance_reads_no_other_ones_token() {
     project.ok("up --sandbox --no-wait");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("other.yaml", &text.replace("name: hello", "name: other"));
-    project.ok("set-token --sandbox --generate -f other.yaml");
+    project.ok("set-token --sandbox --generate --file other.yaml");
     let id = aws(&project, async |aws| instance(&aws).await.instance_id.unwrap());
     let keys: Value = serde_json::from_str(&control(&project, &format!("credentials?instance={id}"))).unwrap();
     let key = |name: &str| keys[name].as_str().unwrap().to_owned();
@@ -106,5 +106,5 @@ fn one_deployments_instance_reads_no_other_ones_token() {
         ssm.get_parameter().name("/devopsctl/other/token").with_decryption(true).send().await.unwrap_err()
     });
     assert_eq!(said.code(), Some("AccessDeniedException"), "{said:?}");
-    project.ok("down --sandbox --yes -f other.yaml");
+    project.ok("down --sandbox --yes --file other.yaml");
 }

@@ -28,12 +28,12 @@ fn two_names_share_the_bucket_and_the_last_one_removes_it() {
     project.up();
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("other.yaml", &text.replace("name: hello", "name: other"));
-    let other = project.ok("up --sandbox -f other.yaml");
+    let other = project.ok("up --sandbox --file other.yaml");
     project.run("down --sandbox --yes").ok();
-    let token = project.ok("token --sandbox -f other.yaml");
+    let token = project.ok("token --sandbox --file other.yaml");
     assert_eq!(get(&other, Some(&token)).status, 200);
-    project.ok("up --sandbox -f other.yaml");
-    project.ok("down --sandbox --yes -f other.yaml");
+    project.ok("up --sandbox --file other.yaml");
+    project.ok("down --sandbox --yes --file other.yaml");
     let buckets = crate::console::aws(&project, async |aws| aws.s3.list_buckets().send().await.unwrap());
     assert!(buckets.buckets().is_empty(), "{buckets:?}");
 }

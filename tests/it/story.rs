@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::http::get;
-use crate::project::Project;
+use crate::project::{Project, until};
 use crate::snapshot;
 
 #[test]
@@ -42,7 +42,8 @@ fn from_nothing_to_a_url_to_another_token_to_nothing() {
 
     let down = project.run("down --sandbox --yes").ok();
     snapshot!(project, sorted(&down.shown()));
-    assert_eq!(fs::read_dir(project.state().join("devopsctl/sandbox/machines")).unwrap().count(), 0);
+    let machines = || fs::read_dir(project.state().join("devopsctl/sandbox/machines")).unwrap().count();
+    until(30, "no machine is left", || (machines() == 0).then_some(()));
     snapshot!(project, project.run("status --sandbox").code(4).shown());
     snapshot!(project, project.run("down --sandbox --yes").ok().shown());
 }

@@ -1,0 +1,114 @@
+//! `logs`: what the app prints, shown to who looks, without its secrets.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use aws_sdk_ec2::types::InstanceMetadataEndpointState;
+use serde_json::Value;
+
+use crate::console::aws;
+use crate::http::get;
+use crate::project::{Project, install_emulator, until};
+
+const TALKS: &str = r#"
+import os
+
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.route("/", defaults={"path": ""})
+@app.route("/<path:path>")
+def talk(path):
+    if request.headers.get("Authorization") != "Token " + os.environ["APP_SECRET_TOKEN"]:
+        return "", 401
+    print("seen", path, "with", os.environ["APP_SECRET_TOKEN"])
+    return "here"
+"#;
+
+/// A command that goes on; it ends with the test.
+struct Following {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Following {
+    fn start(project: &Project, line: &str) -> Self {
+        let mut child = project.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Reads on until a line holds this.
+    fn reads(&mut self, words: &str) -> String {
+        self.lines.by_ref().map(Result::unwrap).find(|line| line.contains(words)).expect(words)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_log_is_shown_to_who_looks_without_the_token() {
+    install_emulator();
+    let project = Project::example();
+    project.file("app/app.py", TALKS);
+    project.run("logs --sandbox").code(1).says("nothing of hello runs, so there is no log").says("devopsctl up");
+    let (url, token) = (project.up(), project.token());
+    let visit = |path: &str| assert_eq!(get(&format!("{url}/{path}"), Some(&token)).status, 200);
+    visit("first");
+    visit("second");
+
+    let log = project.ok("logs --sandbox");
+    assert!(log.contains("seen first with ***\nseen second with ***"), "{log}");
+    assert!(!log.contains(&token));
+    assert_eq!(project.ok("logs --sandbox -n 1"), "seen second with ***");
+    let json = project.ok("logs --sandbox -n 1 --json");
+    let line: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&line["v"], &line["text"]), (&1.into(), &"seen second with ***".into()));
+    assert!(line["at"].as_str().unwrap().ends_with('Z'), "{json}");
+    until(20, "the edge has noted it", || {
+        project.ok("logs --sandbox --access").contains("GET /second 200 4 B").then_some(())
+    });
+    project.run("logs --sandbox --agent").ok().says("generation 1 serves");
+    project.run("logs --sandbox --agent --access").code(2);
+
+    let mut following = Following::start(&project, "logs --sandbox --follow --lines 1");
+    assert_eq!(following.reads("seen"), "seen second with ***");
+    visit("third");
+    assert_eq!(following.reads("seen"), "seen third with ***");
+    // Somebody else may look at the same time, and what runs may be another.
+    project.run("logs --sandbox -n 1").ok().says("seen third");
+    project.ok("set-token --sandbox --generate");
+    let token = project.token();
+    assert_eq!(get(&format!("{url}/fourth"), Some(&token)).status, 200);
+    assert_eq!(following.reads("seen fourth"), "seen fourth with ***");
+    assert!(Command::new("kill").args(["-INT", &following.child.id().to_string()]).status().unwrap().success());
+    assert_eq!(following.child.wait().unwrap().code(), Some(130));
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn an_instance_that_can_not_show_its_log_is_not_waited_for_for_ever() {
+    install_emulator();
+    let project = Project::example();
+    project.up();
+    let status: Value = serde_json::from_str(&project.ok("status --sandbox --json")).unwrap();
+    let id = status["instance"]["id"].as_str().unwrap();
+    // It sees no tags any more.
+    aws(&project, async |aws| {
+        let change = aws.ec2.modify_instance_metadata_options().instance_id(id);
+        change.http_endpoint(InstanceMetadataEndpointState::Disabled).send().await.unwrap();
+    });
+    project
+        .run("logs --sandbox")
+        .code(4)
+        .says("does not show its log")
+        .says("devopsctl status --sandbox")
+        .says("devopsctl up --sandbox");
+}
