@@ -1,0 +1,318 @@
+"""What speaks to the internet on EC2: the real Caddy with the configuration that its unit gets there, on ports of loopback.
+
+Machines that are processes listen on Unix sockets, where there is no QUIC. The certificate is the test's own and lies
+where Caddy keeps those that it has been given, so nobody is asked for one.
+"""
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import tempfile
+import time
+from types import SimpleNamespace
+
+import caddy
+import pytest
+from aioquic.h3.connection import H3_ALPN, H3Connection
+from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted
+from edge_runner import SystemdEdge
+from fake_aws import FakeAws
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived as H2Data
+from h2.events import ResponseReceived, StreamEnded, StreamReset
+from machine import Machine, release, until
+from test_edge import ECHO, HTTP, TOKEN
+
+HOST = "127.0.0.1"
+LIMIT = HTTP["limits"]["body_mb"] << 20
+RIGHT = {"authorization": f"Token {TOKEN}"}
+SECONDS = 20
+
+
+class Secured:
+    """An app with Caddy before it."""
+
+    def __init__(self, machine):
+        self.root, self.port = machine.root, free_port()
+        self.certificate, self.log = self.root / "own.pem", self.root / "var/log/caddy.log"
+        want = {**HTTP, "https": True, "acme": {"directory": "https://ca.invalid/directory", "root": None}}
+        store, key = self.root / "store", self.root / "own.key"
+        where = {
+            "app": "net/app.sock",
+            "plain": lambda _: f"{HOST}:{free_port()}",
+            "secure": f"{HOST}:{self.port}",
+            "admin": "run/admin.sock",
+            "store": str(store),
+            "log": str(self.root / "run/certificates.log"),
+        }
+        config = caddy.config(want, HOST, SimpleNamespace(**{**vars(SystemdEdge.where), **where}))
+        (self.root / "caddy.json").write_text(json.dumps(config))
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        make += ["-days", "90", "-subj", "/CN=a test", "-addext", f"subjectAltName=IP:{HOST}"]
+        subprocess.run([*make, "-keyout", key, "-out", self.certificate], check=True, capture_output=True)
+        kept = store / "certificates/ca.invalid-directory" / HOST
+        kept.mkdir(parents=True)
+        shutil.copy(self.certificate, kept / f"{HOST}.crt")
+        shutil.copy(key, kept / f"{HOST}.key")
+        (kept / f"{HOST}.json").write_text(json.dumps({"sans": [HOST]}))
+
+    @contextlib.contextmanager
+    def running(self):
+        with open(self.log, "ab") as log:
+            command = [shutil.which("caddy"), "run", "--config", "caddy.json"]
+            environment = {"HOME": str(self.root / "root")}
+            process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=log, stderr=log)
+        try:
+            until(lambda: process.poll() is not None or self.answers(), what="Caddy")
+            yield self
+        finally:
+            print(self.log.read_text()[-4000:])  # Shown with a failure only.
+            process.kill()
+            process.wait()
+
+    def answers(self):
+        try:
+            self.connect().close()
+            return True
+        except OSError:
+            return False
+
+    def connect(self, version=None, alpn=None, ciphers=None):
+        """As who connects to an address does: without naming a server, and with full verification."""
+        context = ssl.create_default_context(cafile=self.certificate)
+        context.set_alpn_protocols(alpn or [])
+        if ciphers:
+            context.set_ciphers(ciphers)
+        if version:
+            context.minimum_version = context.maximum_version = version
+        return context.wrap_socket(socket.create_connection((HOST, self.port), SECONDS), server_hostname=HOST)
+
+
+@pytest.fixture(scope="module")
+def secured():
+    with contextlib.ExitStack() as ends:
+        aws = FakeAws()
+        ends.callback(aws.close)
+        machine = Machine(aws, tempfile.mkdtemp(prefix="machine-"))
+        ends.callback(machine.destroy)
+        aws.tags["devopsctl:release"] = aws.put_release(release(app=ECHO))
+        aws.put_token(TOKEN)
+        machine.boot()
+        aws.wait_report(lambda report: report["healthy"])
+        yield ends.enter_context(Secured(machine).running())
+
+
+def free_port():
+    """One that is free for TCP and for UDP."""
+    while True:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind((HOST, 0))
+            with contextlib.suppress(OSError):
+                udp.bind(tcp.getsockname())
+                return tcp.getsockname()[1]
+
+
+# Three ways to ask: each gives (status, headers, body).
+
+
+def over_http1(edge, method="GET", path="/", headers=RIGHT, body=b"", host=HOST):
+    connection = http.client.HTTPSConnection(HOST, edge.port)
+    connection.sock = edge.connect(alpn=["http/1.1"])
+    try:
+        connection.request(method, path, body or None, {"Host": host, **headers})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def fields(method, path, host, headers):
+    pseudo = {":method": method, ":scheme": "https", ":authority": host, ":path": path}
+    return list({**pseudo, **headers}.items())
+
+
+def over_http2(edge, method="GET", path="/", headers=RIGHT, body=b"", host=HOST):
+    got, said = {}, b""
+    with edge.connect(alpn=["h2"]) as way:
+        talk = H2Connection(H2Configuration(header_encoding="utf-8"))
+        talk.initiate_connection()
+        talk.send_headers(1, fields(method, path, host, headers), end_stream=not body)
+        while True:
+            # No more than the other side has room for; it makes more as it reads.
+            while body and (room := min(talk.local_flow_control_window(1), talk.max_outbound_frame_size, len(body))):
+                talk.send_data(1, body[:room], end_stream=room == len(body))
+                body = body[room:]
+            way.sendall(talk.data_to_send())
+            for event in talk.receive_data(way.recv(65536)):
+                if isinstance(event, ResponseReceived):
+                    got = dict(event.headers)
+                elif isinstance(event, H2Data):
+                    said += event.data
+                elif isinstance(event, (StreamEnded, StreamReset)):
+                    return int(got[":status"]), got, said
+
+
+def over_http3(edge, method="GET", path="/", headers=RIGHT, body=b"", host=HOST):
+    configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=HOST, cafile=str(edge.certificate))
+    quic, there, end = QuicConnection(configuration=configuration), (HOST, edge.port), time.monotonic() + SECONDS
+    talk, got, said = H3Connection(quic), {}, b""
+    with socket.socket(type=socket.SOCK_DGRAM) as way:
+        way.connect(there)
+        quic.connect(there, now=time.monotonic())
+        while (now := time.monotonic()) < end:
+            for datagram, _ in quic.datagrams_to_send(now):
+                way.send(datagram)
+            way.settimeout(max(min(quic.get_timer() or end, end) - now, 0.001))
+            try:
+                quic.receive_datagram(way.recv(65536), there, now=time.monotonic())
+            except TimeoutError:
+                quic.handle_timer(now=time.monotonic())
+            while event := quic.next_event():
+                assert not isinstance(event, ConnectionTerminated), event
+                if isinstance(event, HandshakeCompleted):
+                    stream = quic.get_next_available_stream_id()
+                    wanted = [(name.encode(), text.encode()) for name, text in fields(method, path, host, headers)]
+                    talk.send_headers(stream, wanted, end_stream=not body)
+                    if body:
+                        talk.send_data(stream, body, end_stream=True)
+                for told in talk.handle_event(event):
+                    if isinstance(told, HeadersReceived):
+                        got = {name.decode(): text.decode() for name, text in told.headers}
+                    elif isinstance(told, DataReceived):
+                        said += told.data
+                    if getattr(told, "stream_ended", False):
+                        return int(got[":status"]), got, said
+    raise TimeoutError("no answer over HTTP/3")
+
+
+EACH_WAY = pytest.mark.parametrize(
+    ("ask", "protocol"), [(over_http1, "HTTP/1.1"), (over_http2, "HTTP/2.0"), (over_http3, "HTTP/3.0")]
+)
+
+
+@EACH_WAY
+def test_the_app_answers_whoever_has_the_token(secured, ask, protocol):
+    status, headers, body = ask(secured, "POST", "/some?where=1", body=b"12345")
+    told = json.loads(body)
+    assert (status, told["length"], told["environ"]["PATH_INFO"]) == (200, 5, "/some")
+    assert "server" not in headers and "via" not in headers
+    status, _, body = ask(secured, headers={})
+    assert (status, json.loads(body)["length"]) == (401, 0)
+
+
+@EACH_WAY
+def test_what_a_client_says_of_itself_is_not_believed(secured, ask, protocol):
+    lies = dict.fromkeys(("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-real-ip"), "lie")
+    told = json.loads(ask(secured, headers={**RIGHT, **lies})[2])["environ"]
+    assert "lie" not in told.values()
+    assert (told["HTTP_X_FORWARDED_FOR"], told["HTTP_X_FORWARDED_PROTO"]) == (HOST, "https")
+
+
+@EACH_WAY
+def test_the_limit_of_a_body_holds(secured, ask, protocol):
+    length = {**RIGHT, "content-length": str(LIMIT)}
+    assert json.loads(ask(secured, "POST", headers=length, body=bytes(LIMIT))[2])["length"] == LIMIT
+    # Refused for what it says that it is going to send.
+    assert ask(secured, "POST", headers={**RIGHT, "content-length": str(LIMIT + 1)})[0] == 413
+
+
+@EACH_WAY
+def test_another_server_is_not_found_here(secured, ask, protocol):
+    assert ask(secured, host="somebody.example")[0] == 421
+
+
+@EACH_WAY
+def test_the_log_says_who_asked_what_and_not_with_which_token(secured, ask, protocol):
+    assert ask(secured, path=f"/looked-for/{protocol}")[0] == 200
+
+    def logged():
+        lines = (json.loads(line) for line in secured.log.read_text().splitlines() if line.startswith("{"))
+        return [line for line in lines if line.get("request", {}).get("uri") == f"/looked-for/{protocol}"]
+
+    (line,) = until(logged, what="the access log")
+    assert (line["request"]["proto"], line["request"]["remote_ip"]) == (protocol, HOST)
+    assert TOKEN not in secured.log.read_text() and "uthorization" not in secured.log.read_text()
+
+
+def test_http3_is_offered_to_those_who_come_by_another_way(secured):
+    for ask in (over_http1, over_http2):
+        assert f'h3=":{secured.port}"' in ask(secured)[1]["alt-svc"]
+
+
+# TLS
+
+
+def test_the_newest_that_both_speak_is_spoken(secured):
+    newer = {None: "TLSv1.3", ssl.TLSVersion.TLSv1_3: "TLSv1.3", ssl.TLSVersion.TLSv1_2: "TLSv1.2"}
+    for version, spoken in newer.items():
+        with secured.connect(version, ["h2", "http/1.1"]) as way:
+            assert (way.version(), way.selected_alpn_protocol()) == (spoken, "h2")
+    with secured.connect(alpn=["http/1.1"]) as way:
+        assert way.selected_alpn_protocol() == "http/1.1"
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_old_versions_are_refused(secured, version):
+    """By the edge and not by this computer's OpenSSL: the refusal is an alert that came from there."""
+    with pytest.raises(ssl.SSLError) as refusal:
+        secured.connect(version, ciphers="ALL:@SECLEVEL=0")
+    assert refusal.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
+
+
+GOOD = {0xC02B: "ECDHE-ECDSA-AES128-GCM-SHA256", 0xC02C: "ECDHE-ECDSA-AES256-GCM-SHA384"}
+WEAK = {
+    0x0003: "EXP-RC4-MD5",
+    0x0005: "RC4-SHA",
+    0x000A: "DES-CBC3-SHA",
+    0x002F: "AES128-SHA",
+    0x003B: "NULL-SHA256",
+    0x009C: "AES128-GCM-SHA256",  # No key exchange of its own: who gets the key reads what was.
+    0xC006: "ECDHE-ECDSA-NULL-SHA",
+    0xC007: "ECDHE-ECDSA-RC4-SHA",
+    0xC008: "ECDHE-ECDSA-DES-CBC3-SHA",
+    0xC009: "ECDHE-ECDSA-AES128-SHA",
+    0xC00A: "ECDHE-ECDSA-AES256-SHA",
+    0xC018: "AECDH-AES128-SHA",
+    0xC023: "ECDHE-ECDSA-AES128-SHA256",
+}
+
+
+def offer(edge, suite):
+    """What the edge says to a TLS 1.2 client that knows one cipher suite only: `hello`, or the number of an alert.
+
+    Written by hand, because no OpenSSL of today would offer some of them.
+    """
+
+    def sized(width, content):
+        return len(content).to_bytes(width, "big") + content
+
+    def extension(number, content):
+        return struct.pack(">H", number) + sized(2, content)
+
+    extensions = extension(10, sized(2, bytes.fromhex("001d00170018")))  # x25519, P-256, P-384
+    extensions += extension(11, sized(1, b"\0"))
+    extensions += extension(13, sized(2, bytes.fromhex("040308040401050302030201")))
+    hello = b"\3\3" + bytes(range(32)) + sized(1, b"") + sized(2, struct.pack(">H", suite)) + sized(1, b"\0")
+    message = b"\1" + sized(3, hello + sized(2, extensions))
+    with socket.create_connection((HOST, edge.port), SECONDS) as way:
+        way.sendall(b"\x16\3\1" + sized(2, message))
+        answer = way.makefile("rb").read(7)
+    return "hello" if (answer[0], answer[5]) == (22, 2) else answer[6]
+
+
+def test_weak_ciphers_are_refused(secured):
+    assert {name: offer(secured, suite) for suite, name in GOOD.items()} == dict.fromkeys(GOOD.values(), "hello")
+    handshake_failure = 40
+    assert {name: offer(secured, suite) for suite, name in WEAK.items()} == dict.fromkeys(
+        WEAK.values(), handshake_failure
+    )
