@@ -17,7 +17,7 @@ import certificates
 import edge
 import pytest
 from edge_runner import SystemdEdge
-from machine import release, until
+from machine import AGENT, release, until
 
 TOKEN = "a-token-of-the-edge-tests"
 ECHO = """
@@ -29,6 +29,8 @@ def app(environ, start_response):
     print("asked for", environ["PATH_INFO"], flush=True)
     told = {key: value for key, value in environ.items() if isinstance(value, str)}
     text = json.dumps({"environ": told, "length": len(body)}).encode()
+    if environ["PATH_INFO"] == "/much":
+        text += b" " * (4 << 20)
     start_response("200 OK" if token else "401 UNAUTHORIZED", [("Content-Length", str(len(text))), ("Server", "mine")])
     return [text]
 """
@@ -51,10 +53,10 @@ def program():
     return hashlib.sha256(content).hexdigest(), gzip.compress(content, 1)
 
 
-def put(aws, app=ECHO, **settings):
+def put(aws, app=ECHO, agent=None, **settings):
     sha256, packed = program()
     aws.objects[f"_tools/caddy-{sha256}.gz"] = packed
-    packed = release(app=app, edge={**HTTP, "caddy": sha256, **settings})
+    packed = release(app=app, agent=agent, edge={**HTTP, "caddy": sha256, **settings})
     aws.tags["devopsctl:release"] = aws.put_release(packed, caddy=sha256)
     return aws.tags["devopsctl:release"]
 
@@ -176,6 +178,40 @@ def test_slow_clients_are_in_nobodys_way(served):
         for connection in ways:
             connection.close()
     until(lambda: len(os.listdir(f"/proc/{edge}/fd")) <= before + 2, what="nothing is left of them")
+
+
+def test_clients_that_take_nothing_of_their_answers_give_the_threads_back(aws, machine):
+    """More of them than the app has threads, and each asks for more than sockets hold."""
+    text = (AGENT / "caddy.py").read_text()
+    assert "TAKE_SECONDS = 20\n" in text
+    put(aws, agent={"caddy.py": text.replace("TAKE_SECONDS = 20\n", "TAKE_SECONDS = 1\n")})
+    aws.put_token(TOKEN)
+    machine.boot()
+    until(lambda: serves(machine), what="the edge")
+    ways = []
+    try:
+        for _ in range(16):
+            ways.append(machine.connect(socket="80.sock"))
+            ways[-1].request("GET", "/much", headers={"Authorization": f"Token {TOKEN}"})
+        until(lambda: machine.app_log().count("/much") >= 8, what="all threads are held")
+        until(lambda: serves(machine), what="the app has threads again")
+        until(lambda: machine.app_log().count("/much") == 16, what="each of them was served")
+        log = machine.root / "var/log/edge.log"
+        until(lambda: "aborting with incomplete response" in log.read_text(), what="the edge says so")
+        assert "headers" not in log.read_text()
+    finally:
+        for connection in ways:
+            connection.close()
+
+
+def test_a_body_in_pieces_is_cut_off_at_the_limit(served):
+    line = f"Host: here\r\nAuthorization: Token {TOKEN}\r\nTransfer-Encoding: chunked\r\n"
+    for size, status in ((1 << 20, b"200"), ((1 << 20) + 1, b"413"), (3 << 20, b"413")):
+        pieces = b"%x\r\n%s\r\n0\r\n\r\n" % (size, b"x" * size)
+        assert raw(served, f"POST /{size} HTTP/1.1\r\n{line}\r\n".encode() + pieces)[9:12] == status, size
+    # What was cut off is no shorter body to the app: it fails while it reads.
+    assert serves(served)
+    assert [line for line in served.app_log().splitlines() if line[-1] != "/"] == ["asked for /1048576"]
 
 
 def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_neither(aws, served):

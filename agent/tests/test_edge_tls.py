@@ -29,11 +29,28 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived as H2Data
 from h2.events import ResponseReceived, StreamEnded, StreamReset
+from h2.settings import SettingCodes
 from machine import Machine, release, until
 from test_edge import ECHO, HTTP, TOKEN
 
 HOST = "127.0.0.1"
 LIMIT = HTTP["limits"]["body_mb"] << 20
+# Longer than a client may take nothing of what is there.
+PAUSING = """
+import time
+
+echo = app
+def app(environ, start_response):
+    if environ["PATH_INFO"] != "/pauses":
+        return echo(environ, start_response)
+    start_response("200 OK", [])
+    return pauses()
+
+def pauses():
+    yield b"before "
+    time.sleep(2)
+    yield b"after"
+"""
 RIGHT = {"authorization": f"Token {TOKEN}"}
 SECONDS = 20
 
@@ -54,7 +71,9 @@ class Secured:
             "store": str(store),
             "log": str(self.root / "run/certificates.log"),
         }
-        config = caddy.config(want, HOST, SimpleNamespace(**{**vars(SystemdEdge.where), **where}))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(caddy, "TAKE_SECONDS", 1)
+            config = caddy.config(want, HOST, SimpleNamespace(**{**vars(SystemdEdge.where), **where}))
         (self.root / "caddy.json").write_text(json.dumps(config))
         make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         make += ["-days", "90", "-subj", "/CN=a test", "-addext", f"subjectAltName=IP:{HOST}"]
@@ -104,7 +123,7 @@ def secured():
         ends.callback(aws.close)
         machine = Machine(aws, tempfile.mkdtemp(prefix="machine-"))
         ends.callback(machine.destroy)
-        aws.tags["devopsctl:release"] = aws.put_release(release(app=ECHO))
+        aws.tags["devopsctl:release"] = aws.put_release(release(app=ECHO + PAUSING))
         aws.put_token(TOKEN)
         machine.boot()
         aws.wait_report(lambda report: report["healthy"])
@@ -241,6 +260,24 @@ def test_the_log_says_who_asked_what_and_not_with_which_token(secured, ask, prot
     (line,) = until(logged, what="the access log")
     assert (line["request"]["proto"], line["request"]["remote_ip"]) == (protocol, HOST)
     assert TOKEN not in secured.log.read_text() and "uthorization" not in secured.log.read_text()
+
+
+@EACH_WAY
+def test_an_answer_may_pause(secured, ask, protocol):
+    assert ask(secured, path="/pauses")[2] == b"before after"
+
+
+def test_who_takes_nothing_over_http2_is_hung_up_on(secured):
+    with secured.connect(alpn=["h2"]) as way:
+        talk = H2Connection()
+        talk.initiate_connection()
+        talk.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        talk.send_headers(1, fields("GET", "/much", HOST, RIGHT), end_stream=True)
+        events = []
+        while not any(isinstance(event, StreamReset) for event in events):
+            way.sendall(talk.data_to_send())
+            events += talk.receive_data(way.recv(65536))
+        assert not any(isinstance(event, H2Data) for event in events)
 
 
 def test_http3_is_offered_to_those_who_come_by_another_way(secured):
