@@ -8,9 +8,10 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 HEARSAY = ["Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Scheme", "X-Url-Scheme"]
 CLIMBS = r"(^|[/\\])\.\.([/\\]|$)"
 HEADER_BYTES = 16384
-# So long a client may take nothing of its answer: what it leaves lying, beyond some 400 KB, keeps a thread of the app.
-# It counts for each piece of 64 KB at most, and not while the app itself has nothing to say.
-TAKE_SECONDS = 20
+# So long a client may take nothing of its answer: what it leaves lying, beyond some 400 KB, keeps a thread of the app. It
+# counts while something is there to be taken. Not less: a socket takes more only when a good part of it is empty, and that
+# may be a megabyte where a fast client has become slow.
+TAKE_SECONDS = 60
 # Nobody need know what stands here.
 NAMELESS = {"handle": [{"handler": "headers", "response": {"deferred": True, "delete": ["Server", "Via"]}}]}
 
@@ -106,7 +107,7 @@ def app(want, places, headers=None):
     return [
         refuse({"vars_regexp": {"{http.request.orig_uri.path}": {"pattern": CLIMBS}}}, 400),
         # Said beforehand, it is refused before the app hears of it. What comes in pieces is cut off: the app sees it begin,
-        # and reading it fails. Caddy could read it first (`{http.request.body}`), but takes half a body for a whole one.
+        # and reading it fails. Caddy could read it first (`{http.request.body}`), but overlooks that it ended too early.
         refuse({"expression": f"{length}.matches('^[0-9]{{1,18}}$') && int({length}) > {body}"}, 413),
         {"handle": [hearsay, {"handler": "request_body", "max_size": body}, proxy]},
     ]

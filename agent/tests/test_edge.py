@@ -183,8 +183,8 @@ def test_slow_clients_are_in_nobodys_way(served):
 def test_clients_that_take_nothing_of_their_answers_give_the_threads_back(aws, machine):
     """More of them than the app has threads, and each asks for more than sockets hold."""
     text = (AGENT / "caddy.py").read_text()
-    assert "TAKE_SECONDS = 20\n" in text
-    put(aws, agent={"caddy.py": text.replace("TAKE_SECONDS = 20\n", "TAKE_SECONDS = 1\n")})
+    assert "TAKE_SECONDS = 60\n" in text
+    put(aws, agent={"caddy.py": text.replace("TAKE_SECONDS = 60\n", "TAKE_SECONDS = 1\n")})
     aws.put_token(TOKEN)
     machine.boot()
     until(lambda: serves(machine), what="the edge")
