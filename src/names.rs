@@ -14,6 +14,8 @@ pub const TAG_PREVIOUS: &str = "devopsctl:previous";
 pub const TAG_TOKEN: &str = "devopsctl:token";
 /// On the instance: the Elastic IP that leads to it. Before that is so, no certificate is asked for.
 pub const TAG_ADDRESS: &str = "devopsctl:address";
+/// On the address: the name whose record leads to it; empty where there is none any more.
+pub const TAG_DOMAIN: &str = "devopsctl:domain";
 /// On the instance: changed to have the agent try again what it gave up.
 pub const TAG_TRY: &str = "devopsctl:try";
 /// On the instance: somebody looks at its log.
@@ -48,6 +50,11 @@ pub fn report_path(name: &str) -> String {
 pub fn bucket(account: &str, region: &str) -> (String, bool) {
     let own = !matches!(region, "me-south-1" | "me-central-1");
     (format!("devopsctl-{account}-{region}{}", if own { "-an" } else { "" }), own)
+}
+
+/// The TXT record that says whose the record beside it is.
+pub fn record_mark(domain: &str) -> String {
+    format!("_devopsctl.{domain}")
 }
 
 /// What of the bucket is this deployment's.

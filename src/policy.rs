@@ -28,7 +28,7 @@ pub struct Scope {
 impl Scope {
     /// The policy.
     pub fn policy(&self) -> Value {
-        let statements = [self.ec2(), self.iam(), self.ssm(), self.s3()].concat();
+        let statements = [self.ec2(), self.iam(), self.ssm(), self.s3(), self.route53()].concat();
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
@@ -116,6 +116,23 @@ impl Scope {
                 &of("s3", &["GetObject"]),
                 vec![format!("{bucket}/*/releases/*"), format!("{bucket}/*/logs/*")],
             ),
+        ]
+    }
+
+    /// Zones are global, and which one it will be only `deploy.yaml` knows. Of no batch can be said that its TXT record is
+    /// so and its A record otherwise; but each of ours is of these types alone, and touches a mark.
+    /// <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html>
+    fn route53(&self) -> Vec<Value> {
+        let zones = || vec![self.resource("route53", "", "", "hostedzone/*")];
+        let key = |what: &str| format!("route53:ChangeResourceRecordSets{what}");
+        let ours = json!({
+            "ForAllValues:StringEquals": {key("RecordTypes"): ["A", "TXT"]},
+            "ForAnyValue:StringLike": {key("NormalizedRecordNames"): [names::record_mark(ANY)]},
+        });
+        vec![
+            allow("Zones", &of("route53", &["ListHostedZonesByName"]), vec![ANY.into()]),
+            allow("LookIntoZones", &of("route53", &["ListResourceRecordSets"]), zones()),
+            when(&ours, allow("Records", &of("route53", &["ChangeResourceRecordSets"]), zones())),
         ]
     }
 
@@ -303,10 +320,13 @@ mod tests {
                     continue;
                 }
                 let conditions = statement["Condition"].to_string();
-                let condition = conditions.contains("devopsctl:name") || conditions.contains("ec2:CreateAction");
+                let ours = ["devopsctl:name", "ec2:CreateAction", "_devopsctl."];
+                let condition = ours.iter().any(|mark| conditions.contains(mark));
+                // An ARN that names no account is one of the caller's own, or of what others have let him into.
+                let global = |resource: &str| [":s3:::", ":route53:::"].iter().any(|part| resource.contains(part));
                 for resource in texts(statement, "Resource") {
                     assert!(condition || resource.contains("devopsctl"), "{sid}: {resource}");
-                    assert!(resource.contains(scope.account()) || resource.contains(":s3:::"), "{sid}: {resource}");
+                    assert!(resource.contains(scope.account()) || global(resource), "{sid}: {resource}");
                 }
             }
         }

@@ -60,6 +60,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "refusal.py",
     "rules.py",
     "settings.py",
+    "zones.py",
 ];
 
 /// Installs the emulator unless it is there. Returns the Python that runs it.

@@ -98,6 +98,11 @@ def s3(sandbox):
     return sandbox.client("s3")
 
 
+@pytest.fixture
+def route53(sandbox):
+    return sandbox.client("route53")
+
+
 def until(question, within=SLOW):
     """Waits until the answer is true, and returns it."""
     deadline = time.monotonic() + within

@@ -241,6 +241,40 @@ def test_buckets_of_other_accounts_are_refused(cli, s3):
     assert [(one["Key"], one["Code"]) for one in kept["Errors"]] == [("a", "AccessDenied")]
 
 
+# Route 53
+
+
+def test_only_records_with_a_mark_are_changed(cli, route53):
+    zone = route53.create_hosted_zone(Name="marked.example", CallerReference="marked")["HostedZone"]["Id"]
+    mine = cli("route53")
+
+    def send(*sets, by=mine):
+        values = {"A": "192.0.2.1", "TXT": '"x"', "MX": "1 a.example"}
+        changes = [
+            {
+                "Action": "UPSERT",
+                "ResourceRecordSet": {
+                    "Name": f"{name}.marked.example",
+                    "Type": kind,
+                    "TTL": 60,
+                    "ResourceRecords": [{"Value": values[kind]}],
+                },
+            }
+            for name, kind in sets
+        ]
+        return by.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
+
+    for sets in ([("a", "A")], [("a", "MX"), ("_devopsctl.a", "TXT")], [("x_devopsctl.a", "TXT")]):
+        code, message = refused(lambda sets=sets: send(*sets))
+        assert code == "AccessDenied" and "route53:ChangeResourceRecordSets on resource: arn:aws:route53:::" in message
+        send(*sets, by=route53)
+    send(("a", "A"), ("_devopsctl.a", "TXT"))
+    assert mine.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    assert mine.list_hosted_zones_by_name()["HostedZones"]
+    assert refused(mine.list_hosted_zones)[0] == "AccessDenied"
+    assert refused(mine.create_hosted_zone, Name="b.example", CallerReference="b")[0] == "AccessDenied"
+
+
 # Who calls
 
 
@@ -249,6 +283,7 @@ def test_buckets_of_other_accounts_are_refused(cli, s3):
     [
         ("ec2", "describe_instances", "AuthFailure", "AuthFailure"),
         ("iam", "list_users", "SignatureDoesNotMatch", "InvalidClientTokenId"),
+        ("route53", "list_hosted_zones_by_name", "SignatureDoesNotMatch", "InvalidClientTokenId"),
         ("s3", "list_buckets", "SignatureDoesNotMatch", "InvalidAccessKeyId"),
         ("ssm", "describe_parameters", "InvalidSignatureException", "UnrecognizedClientException"),
         ("sts", "get_caller_identity", "SignatureDoesNotMatch", "InvalidClientTokenId"),

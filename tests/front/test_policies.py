@@ -116,6 +116,26 @@ def test_of_what_is_not_there_only_the_action_can_be_judged():
 
 
 @pytest.mark.parametrize(
+    ("quantity", "names", "holds"),
+    [
+        ("ForAllValues", ["a.x", "b.x"], True),
+        ("ForAllValues", ["a.x", "c"], False),
+        ("ForAllValues", [], True),
+        ("ForAnyValue", ["a.x", "c"], True),
+        ("ForAnyValue", ["c"], False),
+        ("ForAnyValue", [], False),
+    ],
+)
+def test_of_several_values_all_are_asked_for_or_any(quantity, names, holds):
+    key = "route53:ChangeResourceRecordSetsNormalizedRecordNames"
+    document = policy(statement("ec2:*", Condition={f"{quantity}:StringLike": {key: ["*.x"]}}))
+    assert bool(by([document], keys={key.lower(): names})) == holds
+    exact = policy(statement("ec2:*", Condition={f"{quantity}:StringEquals": {key: ["a.x", "b.x"]}}))
+    assert bool(by([exact], keys={key.lower(): names})) == holds
+    assert bool(by([exact])) == (quantity == "ForAllValues")
+
+
+@pytest.mark.parametrize(
     "unknown",
     [
         {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"},
@@ -126,6 +146,9 @@ def test_of_what_is_not_there_only_the_action_can_be_judged():
         statement("*", Condition={"StringEqualsIfExists": {"aws:RequestTag/a": "b"}}),
         statement("*", Condition={"DateLessThan": {"aws:RequestTag/a": "2030-01-01"}}),
         statement("*", Condition={"StringEquals": {"aws:SourceIp": "203.0.113.1"}}),
+        statement("*", Condition={"StringEquals": {"route53:ChangeResourceRecordSetsActions": "CREATE"}}),
+        statement("*", Condition={"ForAnyValue:StringLike": {"aws:RequestTag/a": "b"}}),
+        statement("*", Condition={"ForAnyValue:Null": {"route53:ChangeResourceRecordSetsActions": "true"}}),
     ],
 )
 def test_what_it_does_not_know_it_does_not_judge(unknown):

@@ -371,6 +371,79 @@ def test_a_policy_against_unencrypted_calls_does_not_shut_everybody_out(s3):
     assert refused(s3.put_object, Bucket="tls-only", Key="b", Body=b"x")[0] in ("AccessDenied", "403")
 
 
+# Route 53
+
+
+@pytest.fixture
+def zone(route53):
+    """A zone of its own, as a function that sends batches to it, and what it holds after each."""
+    name = f"zone-{next(NUMBERS)}.example"
+    zone = route53.create_hosted_zone(Name=name, CallerReference=name)["HostedZone"]["Id"]
+
+    def send(*changes):
+        batch = [{"Action": action, "ResourceRecordSet": one} for action, one in changes]
+        route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": batch})
+        listed = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+        return [one for one in listed if one["Type"] not in ("NS", "SOA")]
+
+    send.zone = name
+    return send
+
+
+def record(zone, label, kind="A", value="192.0.2.1", **more):
+    return {"Name": f"{label}.{zone}.", "Type": kind, "TTL": 60, "ResourceRecords": [{"Value": value}], **more}
+
+
+def test_a_record_is_made_once(zone):
+    one = record(zone.zone, "a")
+    assert zone(("CREATE", one)) == [one]
+    code, message = refused(lambda: zone(("CREATE", one)))
+    assert code == "InvalidChangeBatch" and "already exists" in message
+    # What is gone can be made again, also where there are others.
+    zone(("CREATE", record(zone.zone, "z")))
+    assert zone(("DELETE", one)) == [record(zone.zone, "z")]
+    assert zone(("CREATE", one)) == [one, record(zone.zone, "z")]
+
+
+@pytest.mark.parametrize("other", [{"TTL": 300}, {"ResourceRecords": [{"Value": "192.0.2.2"}]}])
+def test_only_what_is_known_exactly_is_deleted(zone, other):
+    one = record(zone.zone, "a")
+    assert "was not found" in refused(lambda: zone(("DELETE", one)))[1]
+    zone(("CREATE", one))
+    code, message = refused(lambda: zone(("DELETE", one | other)))
+    assert code == "InvalidChangeBatch" and "do not match the current values" in message
+    # Also where it was so once.
+    zone(("UPSERT", one | other))
+    assert "do not match" in refused(lambda: zone(("DELETE", one)))[1]
+
+
+def test_a_batch_is_carried_out_as_a_whole_or_not_at_all(zone):
+    one, two = record(zone.zone, "a"), record(zone.zone, "b")
+    zone(("CREATE", one))
+    assert "already exists" in refused(lambda: zone(("CREATE", two), ("CREATE", one)))[1]
+    assert zone(("UPSERT", one)) == [one]
+    assert zone(("DELETE", one), ("CREATE", two)) == [two]
+
+
+def test_a_cname_stands_alone_and_texts_stand_in_quotes(zone):
+    zone(("CREATE", record(zone.zone, "a", "CNAME", "b.example.com")))
+    assert "conflicting RRSet of type CNAME" in refused(lambda: zone(("UPSERT", record(zone.zone, "a"))))[1]
+    assert "quotation marks" in refused(lambda: zone(("CREATE", record(zone.zone, "t", "TXT", "bare"))))[1]
+    assert "not permitted in zone" in refused(lambda: zone(("CREATE", record("other.example", "a"))))[1]
+    weighted = {"SetIdentifier": "one", "Weight": 1}
+    zone(("CREATE", record(zone.zone, "w", **weighted)))
+    assert "other RRSets exist" in refused(lambda: zone(("CREATE", record(zone.zone, "w"))))[1]
+
+
+def test_zones_are_listed_from_a_name_on_by_their_labels_from_the_right(route53):
+    names = ["shop.test.", "a.shop.test.", "b.a.shop.test.", "shopping.test."]
+    for name in reversed(names):
+        route53.create_hosted_zone(Name=name, CallerReference=name)
+    listed = route53.list_hosted_zones_by_name(DNSName="a.shop.test")
+    assert [zone["Name"] for zone in listed["HostedZones"]] == names[1:]
+    assert listed["IsTruncated"] is False
+
+
 # The front itself
 
 

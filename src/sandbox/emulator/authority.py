@@ -39,6 +39,7 @@ COLLECTED = "DEVOPSCTL_AUTHORITY_LOG"
 ERRORS = {
     "ec2": ("AuthFailure", "AuthFailure", "AuthFailure", "UnauthorizedOperation"),
     "iam": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
+    "route53": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
     "s3": ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "AccessDenied"),
     "ssm": (
         "UnrecognizedClientException",
@@ -93,7 +94,8 @@ class Signed(IAMRequest):
             account_id=call.current_account,
             method=call.method,
             path=call.raw_path + (f"?{call.parsed_url.query}" if call.parsed_url.query else ""),
-            data=call.data,
+            # What moto would have signed where there is no body: the query, which is part of the path already.
+            data=b"",
             body=call.normalized_request.environ.get(FORM, call.raw_body),
             headers=call.headers,
             action=action,

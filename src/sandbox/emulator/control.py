@@ -18,6 +18,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.model_instances import reset_model_data
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
+from moto.route53.models import route53_backends
 from moto.s3.models import s3_backends
 from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
@@ -62,7 +63,7 @@ def user(name, policy):
 def reset():
     """An account as on its first day, without a restart. Who calls stays: users with their policies and keys."""
     with clock.LOCK:
-        for service in (ec2_backends, iam_backends, s3_backends, ssm_backends, sts_backends):
+        for service in (ec2_backends, iam_backends, route53_backends, s3_backends, ssm_backends, sts_backends):
             for backend in [backend for regions in service.values() for backend in regions.values()]:
                 callers = {name: vars(backend)[name] for name in CALLERS if name in vars(backend)}
                 backend.reset()

@@ -155,6 +155,35 @@ def about_objects(action):
     return rule
 
 
+# Route 53
+
+
+def list_hosted_zones_by_name(_call):
+    yield Check("route53:ListHostedZonesByName", "*", {})
+
+
+def list_resource_record_sets(call):
+    yield Check("route53:ListResourceRecordSets", zone_arn(call), {})
+
+
+def change_resource_record_sets(call):
+    """https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html"""
+    changes = call._get_param("ChangeBatch.Changes")
+    sets = [change["ResourceRecordSet"] for change in changes]
+    keys = {
+        "NormalizedRecordNames": [one["Name"].lower().rstrip(".") for one in sets],
+        "RecordTypes": [one["Type"] for one in sets],
+        "Actions": [change["Action"] for change in changes],
+    }
+    prefix = "route53:changeresourcerecordsets"
+    keys = {f"{prefix}{name.lower()}": values for name, values in keys.items()}
+    yield Check("route53:ChangeResourceRecordSets", zone_arn(call), keys)
+
+
+def zone_arn(call):
+    return f"arn:{call.partition}:route53:::hostedzone/{call._get_param('HostedZoneId')}"
+
+
 OF_ROLES = ("DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy")
 OF_ROLES += ("ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy", "TagRole")
 OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile", "TagInstanceProfile")
@@ -180,5 +209,8 @@ RULES = {
     "iam:AddRoleToInstanceProfile": add_role_to_instance_profile,
     "iam:CreateInstanceProfile": create_instance_profile,
     "iam:CreateRole": create_role,
+    "route53:ChangeResourceRecordSets": change_resource_record_sets,
+    "route53:ListHostedZonesByName": list_hosted_zones_by_name,
+    "route53:ListResourceRecordSets": list_resource_record_sets,
     "ssm:PutParameter": put_parameter,
 }

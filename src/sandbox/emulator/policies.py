@@ -17,9 +17,11 @@ Ruling = namedtuple("Ruling", "by denied")
 
 ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 KEYS = re.compile(
-    r"(aws:(RequestTag|ResourceTag)/.+|aws:(PrincipalArn|SecureTransport)|ec2:CreateAction|iam:PassedToService)",
+    r"aws:(RequestTag|ResourceTag)/.+|aws:(PrincipalArn|SecureTransport)|ec2:CreateAction|iam:PassedToService",
     re.IGNORECASE,
 )
+# Those that hold several values, of which a condition says whether it is about all or any.
+LISTS = re.compile(r"route53:ChangeResourceRecordSets(NormalizedRecordNames|RecordTypes|Actions)", re.IGNORECASE)
 SEGMENTS = 6
 
 
@@ -112,9 +114,12 @@ def arn(text):
 
 def condition(operator, key, wanted):
     """A function of a check's keys. A key that the check does not have is like nothing."""
-    if not KEYS.fullmatch(key):
+    quantity, _, rest = operator.rpartition(":")
+    if not (LISTS if quantity else KEYS).fullmatch(key):
         raise Unjudgeable(f"the sandbox cannot judge the condition key {key}")
     key = key.lower()
+    if quantity:
+        return of_several(quantity, rest, key, wanted)
     if operator in ("StringEquals", "Bool"):
         return lambda keys: keys.get(key) in wanted
     if operator in ("StringLike", "StringNotLike"):
@@ -125,3 +130,12 @@ def condition(operator, key, wanted):
         absent = [str(value).lower() == "true" for value in wanted]
         return lambda keys: (key not in keys) in absent
     raise Unjudgeable(f"the sandbox cannot judge the condition operator {operator}")
+
+
+def of_several(quantity, operator, key, wanted):
+    """A condition on a key with several values. Of none, all are as they should be, and not any."""
+    if quantity not in ("ForAllValues", "ForAnyValue") or operator not in ("StringEquals", "StringLike"):
+        raise Unjudgeable(f"the sandbox cannot judge the condition operator {quantity}:{operator}")
+    patterns = [re.compile(re.escape(one)) if operator == "StringEquals" else wild(one) for one in wanted]
+    which = all if quantity == "ForAllValues" else any
+    return lambda keys: which(any(one.fullmatch(value) for one in patterns) for value in keys.get(key, []))

@@ -16,6 +16,7 @@ import launches
 import parameters
 import profiles
 import settings
+import zones  # noqa: F401
 
 
 def install():

@@ -28,12 +28,19 @@ impl Call {
         let region = fields.nth(1).unwrap_or_default().to_owned();
         // What is not signed at all can only be a public object.
         let service = fields.next().unwrap_or("s3").to_owned();
-        let action = if service == "s3" { s3_action(&parts.method, parts.uri.path(), query) } else { String::new() };
+        let action = match service.as_str() {
+            "s3" => s3_action(&parts.method, parts.uri.path(), query),
+            "route53" => route53_action(&parts.method, parts.uri.path()),
+            _ => String::new(),
+        };
         Self { service, region, key, action }
     }
 
     /// Reads the action from the headers or the body.
     pub fn read(&mut self, headers: &HeaderMap, body: &[u8]) {
+        if !self.action.is_empty() {
+            return;
+        }
         let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
         self.action = match target.and_then(|target| target.rsplit_once('.')) {
             Some((_, action)) => action.to_owned(),
@@ -89,6 +96,17 @@ fn s3_action(method: &Method, path: &str, query: &str) -> String {
         ("Get", _) if !bucket => "ListBuckets".into(),
         ("Get", _) if !key => "ListObjects".into(),
         _ => format!("{verb}{}", if key { "Object" } else { "Bucket" }),
+    }
+}
+
+/// The name that Route 53 gives to a request, as far as the command line makes it; of others, its form.
+fn route53_action(method: &Method, path: &str) -> String {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match (method, parts.get(1).copied().unwrap_or_default(), parts.get(3).copied()) {
+        (&Method::GET, "hostedzonesbyname", _) => "ListHostedZonesByName".into(),
+        (&Method::GET, "hostedzone", Some("rrset")) => "ListResourceRecordSets".into(),
+        (&Method::POST, "hostedzone", Some("rrset")) => "ChangeResourceRecordSets".into(),
+        _ => format!("{method} {path}"),
     }
 }
 
@@ -155,6 +173,15 @@ mod tests {
         assert_eq!(name("GET", "/"), "ListBuckets");
         assert_eq!(name("HEAD", "/bucket"), "HeadBucket");
         assert_eq!(name("HEAD", "/bucket/a"), "HeadObject");
+    }
+
+    #[test]
+    fn route_53_requests_get_their_names() {
+        let name = |method: &str, uri: &str| call(method, uri, "A/1/us-east-1/route53/aws4_request", "<x/>").action;
+        assert_eq!(name("GET", "/2013-04-01/hostedzonesbyname?dnsname=a.b"), "ListHostedZonesByName");
+        assert_eq!(name("GET", "/2013-04-01/hostedzone/Z1/rrset?name=a.b"), "ListResourceRecordSets");
+        assert_eq!(name("POST", "/2013-04-01/hostedzone/Z1/rrset"), "ChangeResourceRecordSets");
+        assert_eq!(name("POST", "/2013-04-01/hostedzone"), "POST /2013-04-01/hostedzone");
     }
 
     #[test]
