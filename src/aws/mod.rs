@@ -31,6 +31,8 @@ pub struct Aws {
     pub ec2: aws_sdk_ec2::Client,
     /// Role, policy, instance profile.
     pub iam: aws_sdk_iam::Client,
+    /// The domain's record.
+    pub route53: aws_sdk_route53::Client,
     /// Releases and logs.
     pub s3: aws_sdk_s3::Client,
     /// Token and reports.
@@ -93,6 +95,8 @@ impl Aws {
         Self {
             ec2: aws_sdk_ec2::Client::new(config),
             iam: aws_sdk_iam::Client::new(config),
+            // One endpoint for all regions of a partition, which the SDK knows.
+            route53: aws_sdk_route53::Client::new(config),
             s3: aws_sdk_s3::Client::new(config),
             ssm: aws_sdk_ssm::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),

@@ -57,7 +57,9 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
 }
 
 async fn observe_all(session: &Session) -> Result<crate::engine::observe::Observed> {
-    let mut observed = observe(&session.aws, session.name(), Ask::default()).await?;
+    let ask = Ask { domain: session.deployment.network.record(), ..Ask::default() };
+    let mut observed = observe(&session.aws, session.name(), ask).await?;
+    observed.look_for_records(&session.aws, session.name(), ask).await?;
     observed.look_into_bucket(&session.aws, session.name()).await?;
     Ok(observed)
 }

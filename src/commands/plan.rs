@@ -38,6 +38,7 @@ pub(super) enum Store {
 
 /// What is to run, and what stands.
 pub(super) struct Looked {
+    pub image: String,
     pub release: Release,
     pub edge: Build,
     pub observed: Observed,
@@ -53,35 +54,37 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     }
     let machine = session.aws.machine(&session.deployment.instance);
     let edge = Build::of(&machine.target)?;
-    let ask = Ask { image: Some(&machine.parameter) };
+    let ask = Ask { image: Some(&machine.parameter), domain: session.deployment.network.record() };
     let build = release::build(&session.deployment, &machine.target, edge, upgrade);
     let look = observe(&session.aws, session.name(), ask);
     let (release, mut observed) = tokio::try_join!(build, look)?;
     if release.fresh {
         session.ui.say(format!("✓ built release {}", short(&release.id)));
     }
-    if let Some(foreign) = observed.foreign.first() {
-        return Err(foreign.refuse());
+    observed.look_for_records(&session.aws, session.name(), ask).await?;
+    let mut looked = Looked { image: machine.image, release, edge, observed };
+    looked.wanted(session, true).check(&looked.observed)?;
+    if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
+        looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
     }
-    if store == Store::Always || instance::alive(&observed.instances).next().is_some() {
-        observed.look_into_store(&session.aws, session.name(), edge).await?;
-    }
-    Ok(Looked { release, edge, observed })
+    Ok(looked)
 }
 
 impl Looked {
     /// `wait`: whether a new instance must be healthy before it takes over.
     pub fn plan(&self, session: &Session, wait: bool) -> Plan {
-        let machine = session.aws.machine(&session.deployment.instance);
-        let wanted = Wanted {
+        plan::up(&self.wanted(session, wait), &self.observed)
+    }
+
+    fn wanted<'a>(&'a self, session: &'a Session, wait: bool) -> Wanted<'a> {
+        Wanted {
             deployment: &session.deployment,
             region: &session.aws.region,
-            image: &machine.image,
+            image: &self.image,
             release: &self.release.id,
             edge: self.edge,
             wait,
-        };
-        plan::up(&wanted, &self.observed)
+        }
     }
 }
 

@@ -111,6 +111,8 @@ pub struct Network {
     pub port: u16,
     /// The name it is reached by; the address itself if there is none.
     pub domain: Option<String>,
+    /// Whether its record is kept in Route 53.
+    pub route53: bool,
     /// Who gives the certificate.
     pub acme: Acme,
     /// What a client may do.
@@ -172,6 +174,11 @@ impl Network {
             (true, None) => "https".to_owned(),
             (false, _) => format!("port {}", self.port),
         }
+    }
+
+    /// The name whose record is kept in Route 53.
+    pub fn record(&self) -> Option<&str> {
+        self.domain.as_deref().filter(|_| self.route53)
     }
 
     /// The name that the app is reached by, or else the address.

@@ -190,6 +190,9 @@ fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Net
         let hint = "take it out, or take `https: off` out";
         reader.find(span, "`network.domain` is for HTTPS", "https is off", hint);
     }
+    let dns = section.take("dns");
+    let dns_given = dns.as_ref().map(|found| found.node.span);
+    let route53 = reader.text(dns, |word| known(word, &["route53"])).is_some();
     let directory = section.take("acme_directory");
     let directory = reader.text(directory, check::https_url);
     let root = section.take("acme_root");
@@ -200,12 +203,34 @@ fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Net
     let allow = allow_list(reader, allow).unwrap_or_else(|| vec![Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0).into()]);
     let static_ip = section.take("static_ip");
     let static_ip = reader.flag(static_ip).unwrap_or(true);
+    if let Some(span) = dns_given {
+        contradicts_dns(reader, span, (https, domain_given.is_some(), static_ip));
+    }
     let subnet = section.take("subnet");
     let subnet = reader.text(subnet, check::subnet);
     let limits = section.take("limits").map(|found| found.node);
     let limits = limits_section(reader, limits);
     section.finish(reader);
-    Network { https, port, domain, acme, limits, allow, static_ip, subnet }
+    Network { https, port, domain, route53, acme, limits, allow, static_ip, subnet }
+}
+
+/// A record is for a name, and for an address that outlives the machine.
+fn contradicts_dns(reader: &mut Reader, span: miette::SourceSpan, (https, domain, static_ip): (bool, bool, bool)) {
+    let (what, label, hint) = match (https, domain, static_ip) {
+        (false, ..) => ("`network.dns` is for HTTPS", "https is off", "take it out, or take `https: off` out"),
+        (_, false, _) => (
+            "`network.dns` needs `network.domain`",
+            "no name is given",
+            "add it, for example `domain: app.example.com`; or take `dns` out to be reached by address",
+        ),
+        (.., false) => (
+            "`network.dns` needs an address that stays",
+            "static_ip is false",
+            "take `static_ip: false` out; or take `dns` out and make the record by hand",
+        ),
+        _ => return,
+    };
+    reader.find(span, what, label, hint);
 }
 
 fn limits_section(reader: &mut Reader, node: Option<Node>) -> Limits {

@@ -66,6 +66,21 @@ fn what_contradicts_https_is_refused() {
 }
 
 #[test]
+fn a_record_is_kept_for_a_name_and_an_address_that_stays() {
+    let network = |text: &str| good(&format!("name: hello\napp: {{path: app}}\nnetwork: {{{text}}}\n")).network;
+    assert_eq!(network("domain: app.example.com, dns: route53").record(), Some("app.example.com"));
+    assert_eq!(network("domain: app.example.com").record(), None);
+    for text in [
+        "dns: route53",
+        "dns: route53, https: off",
+        "dns: route53, domain: a.example.com, static_ip: false",
+        "dns: bind",
+    ] {
+        insta::assert_snapshot!(bad(&format!("name: hello\napp: {{path: app}}\nnetwork: {{{text}}}\n")));
+    }
+}
+
+#[test]
 fn the_token_is_asked_for_where_health_is_unless_named() {
     let text = "name: hello\napp: {path: app}\nhealth: {path: /healthz}\n";
     assert_eq!(good(text).token.path, "/healthz");

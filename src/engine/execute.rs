@@ -10,8 +10,8 @@ use super::health;
 use super::plan::{Change, Kind, Plan, Step};
 use crate::error::{Exit, Failure, Result};
 use crate::resources::{
-    Action, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair, release, reports,
-    role, security_group, token,
+    Action, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair, record, release,
+    reports, role, security_group, token,
 };
 use crate::ui::Event;
 
@@ -98,6 +98,7 @@ async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Instance(change) => instance::apply(context, change).await,
         Change::Attachment(change) => attachment::apply(context, change).await,
         Change::Address(change) => address::apply(context, change).await,
+        Change::Record(change) => record::apply(context, change).await,
         Change::Association(change) => association::apply(context, change).await,
         Change::Ready(ready) => health::ready(context, ready.release).await,
         Change::Doorbell(change) => doorbell::apply(context, change).await,

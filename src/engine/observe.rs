@@ -1,11 +1,17 @@
 //! What stands in AWS: every kind looked at at once; only what lies in the bucket takes a second round, because the
 //! bucket's name holds the account's number.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
+
 use crate::aws::{Aws, call, explain};
 use crate::edge::Build;
 use crate::error::{Failure, Result};
 use crate::names;
-use crate::resources::{address, bucket, edge, instance, key_pair, release, reports, role, security_group, token};
+use crate::resources::{
+    address, bucket, edge, instance, key_pair, record, release, reports, role, security_group, token,
+};
 
 /// Everything of one deployment.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +40,9 @@ pub struct Observed {
     pub instances: Vec<instance::State>,
     /// Elastic IPs, the one that counts first.
     pub addresses: Vec<address::State>,
+    /// The names that lead here or are to, in each zone that they could be in, where that was looked at: the one that was
+    /// asked for, and those of [`Observed::look_for_records`].
+    pub records: Vec<record::State>,
     /// What the agents report, by instance.
     pub reports: Vec<(String, reports::Report)>,
     /// What bears our name but not our tag.
@@ -83,6 +92,8 @@ impl Foreign {
 pub struct Ask<'a> {
     /// The public parameter with the image's id.
     pub image: Option<&'a str>,
+    /// The name whose record is kept in Route 53.
+    pub domain: Option<&'a str>,
 }
 
 /// Looks at everything that has no need of the account's number, and at whose account it is.
@@ -90,7 +101,7 @@ pub struct Ask<'a> {
 /// # Errors
 /// The first thing that cannot be looked at.
 pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
-    let (identity, image, group, key_pair, role, token, instances, addresses, reports) = tokio::try_join!(
+    let (identity, image, group, key_pair, role, token, instances, addresses, records, reports) = tokio::try_join!(
         identity(aws),
         image(aws, ask.image),
         security_group::observe(aws, name),
@@ -99,6 +110,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         token::observe(aws, name),
         instance::observe(aws, name),
         address::observe(aws, name),
+        records(aws, name, ask.domain),
         reports::observe(aws, name),
     )?;
     let Identity { account, partition, by } = identity;
@@ -116,6 +128,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         contents: None,
         instances,
         addresses,
+        records,
         reports,
     })
 }
@@ -132,6 +145,19 @@ impl Observed {
             edge::observe(aws, &self.account, build)
         )?;
         self.store = Some(Store { bucket, releases, edge });
+        Ok(())
+    }
+
+    /// Looks for records of names that the address was known by, beside the one that was asked for.
+    ///
+    /// # Errors
+    /// What Route 53 says.
+    pub async fn look_for_records(&mut self, aws: &Aws, name: &str, ask: Ask<'_>) -> Result<()> {
+        let noted = self.addresses.iter().filter_map(|address| address.tags.get(names::TAG_DOMAIN));
+        let more: BTreeSet<&String> =
+            noted.filter(|domain| !domain.is_empty() && Some(domain.as_str()) != ask.domain).collect();
+        let found = try_join_all(more.into_iter().map(|domain| record::observe(aws, name, domain))).await?;
+        self.records.extend(found.into_iter().flatten());
         Ok(())
     }
 
@@ -218,6 +244,13 @@ async fn identity(aws: &Aws) -> Result<Identity> {
         .account
         .ok_or_else(|| Failure::failed("AWS does not say which account this is").next("run the same command again"))?;
     Ok(Identity { account, partition, by })
+}
+
+async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<record::State>> {
+    match domain {
+        Some(domain) => record::observe(aws, name, domain).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {

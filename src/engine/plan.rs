@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::history;
 use super::observe::Observed;
 use crate::edge::Build;
+use crate::error::Result;
 use crate::resources::{
     Action, Planned, Tags, address, association, attachment, bucket, doorbell, edge, ingress, ingress::Rule, instance,
-    key_pair, release, reports, role, security_group, token,
+    key_pair, record, release, reports, role, security_group, token,
 };
 use crate::ui::Topic;
 use crate::{config::Deployment, names};
@@ -37,8 +38,12 @@ pub enum Kind {
     Release,
     /// Caddy, in the bucket
     Edge,
+    /// The record of a name that is no longer wanted
+    OldRecord,
     /// Elastic IP
     Address,
+    /// The domain's record
+    Record,
     /// Instance
     Instance,
     /// Instance ↔ instance profile
@@ -68,7 +73,9 @@ impl Kind {
             Kind::Bucket => "bucket",
             Kind::Release => "release",
             Kind::Edge => "edge",
+            Kind::OldRecord => "old record",
             Kind::Address => "address",
+            Kind::Record => "record",
             Kind::Instance => "instance",
             Kind::Attachment => "profile",
             Kind::Doorbell => "agent",
@@ -84,7 +91,10 @@ impl Kind {
         match self {
             Kind::SecurityGroup | Kind::KeyPair | Kind::Detachment | Kind::Token | Kind::Bucket => &[],
             // One that is no longer wanted leads to what serves.
-            Kind::Address => &[Kind::Ready],
+            Kind::OldRecord => &[Kind::Ready],
+            // It says of which name there is a record: of the old one for as long as there is, of the new one before.
+            Kind::Address => &[Kind::Ready, Kind::OldRecord],
+            Kind::Record => &[Kind::Address],
             Kind::Ingress => &[Kind::SecurityGroup],
             Kind::Role => &[Kind::Detachment],
             Kind::Release | Kind::Edge => &[Kind::Bucket],
@@ -110,6 +120,8 @@ impl Kind {
     fn needs_down(self) -> &'static [Kind] {
         match self {
             Kind::SecurityGroup | Kind::Bucket | Kind::Reports => &[Kind::Instance],
+            // A name must not lead to an address that may be somebody else's by then; and the address knows the name.
+            Kind::Address => &[Kind::Record],
             _ => &[],
         }
     }
@@ -130,6 +142,7 @@ pub enum Change {
     Instance(instance::Change),
     Attachment(attachment::Change),
     Address(address::Change),
+    Record(record::Change),
     Association(association::Change),
     Doorbell(doorbell::Change),
     Ready(Ready),
@@ -208,6 +221,16 @@ impl Wanted<'_> {
         tags
     }
 
+    /// Of which name there is a record, too; where there is none any more, that is said in place of what was.
+    fn address_tags(&self, have: &Observed) -> Tags {
+        let mut tags = self.named_tags();
+        let known = have.addresses.iter().any(|address| address.tags.contains_key(names::TAG_DOMAIN));
+        if let Some(domain) = self.deployment.network.record().or(known.then_some("")) {
+            tags.insert(names::TAG_DOMAIN.into(), domain.to_owned());
+        }
+        tags
+    }
+
     fn rules(&self) -> BTreeSet<Rule> {
         let network = &self.deployment.network;
         let ports: &[(&str, u16)] = match network.https {
@@ -225,6 +248,18 @@ impl Wanted<'_> {
         address::pick(&have.addresses, lives).filter(|_| self.deployment.network.static_ip)
     }
 
+    /// That nothing is in the way which only a person can remove.
+    ///
+    /// # Errors
+    /// What is.
+    pub fn check(&self, have: &Observed) -> Result<()> {
+        if let Some(foreign) = have.foreign.first() {
+            return Err(foreign.refuse());
+        }
+        let ip = self.kept_address(have).map(|address| address.ip);
+        self.deployment.network.record().map_or(Ok(()), |domain| record::check(domain, ip, &have.records))
+    }
+
     fn policy(&self, have: &Observed) -> Value {
         let (bucket, _) = names::bucket(&have.account, self.region);
         role::policy(&have.partition, &have.account, self.region, &self.deployment.name, &bucket)
@@ -233,7 +268,7 @@ impl Wanted<'_> {
 
 /// From what stands to what is wanted.
 pub fn up(want: &Wanted, have: &Observed) -> Plan {
-    let (tags, named, mut instance_tags) = (want.tags(), want.named_tags(), want.instance_tags());
+    let (tags, mut instance_tags) = (want.tags(), want.instance_tags());
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
     let found = instance::pick(instance_tags.get(names::TAG_SPEC), leads, &have.instances);
     let before = history::before(have, want.release);
@@ -263,7 +298,7 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
         let ready = Planned { action: Action::Update, reasons, change: Ready { release: want.release.to_owned() } };
         plan.add(Kind::Ready, Some(ready), Change::Ready);
     }
-    plan.address(want, have, &named, id);
+    plan.address(want, have, id);
     plan.add(Kind::Leftovers, leftovers, Change::Instance);
     plan.connect(Kind::needs_up);
     plan
@@ -320,6 +355,7 @@ pub fn down(have: &Observed) -> Plan {
     plan.add(Kind::Token, token::removal(have.token.as_ref()), Change::Token);
     plan.add(Kind::Bucket, bucket::removal(have.contents, instances), Change::Bucket);
     plan.add(Kind::Instance, instance::removal(&have.instances), Change::Instance);
+    plan.add(Kind::Record, record::removal(None, &have.records), Change::Record);
     plan.add(Kind::Address, address::removal(&have.addresses), Change::Address);
     plan.add(Kind::Reports, reports::removal(!have.reports.is_empty(), instances), Change::Reports);
     plan.connect(Kind::needs_down);
@@ -363,13 +399,17 @@ impl Plan {
         self.add(Kind::Release, release::diff(want.release, &store.releases, keep), Change::Release);
     }
 
-    fn address(&mut self, want: &Wanted, have: &Observed, tags: &Tags, instance: Option<&str>) {
+    fn address(&mut self, want: &Wanted, have: &Observed, instance: Option<&str>) {
+        let record = record::target(want.deployment.network.record(), &have.records);
+        self.add(Kind::OldRecord, record::removal(record, &have.records), Change::Record);
         if !want.deployment.network.static_ip {
             return self.add(Kind::Address, address::removal(&have.addresses), Change::Address);
         }
         let keep = want.kept_address(have);
         self.address = keep.map(|address| (address.id.clone(), address.ip));
-        self.add(Kind::Address, address::diff(tags, keep, &have.addresses), Change::Address);
+        self.add(Kind::Address, address::diff(&want.address_tags(have), keep, &have.addresses), Change::Address);
+        let lead = record.and_then(|record| record::diff(keep.map(|address| address.ip), record));
+        self.add(Kind::Record, lead, Change::Record);
         self.add(Kind::Association, association::diff(instance, keep), Change::Association);
     }
 

@@ -12,6 +12,7 @@ pub mod edge;
 pub mod ingress;
 pub mod instance;
 pub mod key_pair;
+pub mod record;
 pub mod release;
 pub mod reports;
 pub mod role;

@@ -35,6 +35,7 @@ fn deployment() -> Deployment {
             https: true,
             port: 80,
             domain: None,
+            route53: false,
             acme: Acme::default(),
             limits: Limits { body_mb: 10, header_seconds: 10, body_seconds: 60, idle_seconds: 60 },
             allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
@@ -189,6 +190,7 @@ impl World {
                 self.served.remove(&id);
             }
             Change::Address(change) => self.address(change),
+            Change::Record(change) => self.record(change),
             Change::Association(_) => self.associate(),
             Change::Doorbell(change) => {
                 let version = self.seen.token.as_ref().expect("the doorbell needs a token").version;
@@ -324,7 +326,35 @@ impl World {
         self.served.insert(id);
     }
 
+    /// Whoever removes a record removes what was seen; whoever makes one leads it to the address that there is, which by
+    /// then knows the name.
+    fn record(&mut self, change: record::Change) {
+        let address = self.seen.addresses.first().map(|address| (address.ip, address.tags.clone()));
+        for state in &mut self.seen.records {
+            match &change {
+                record::Change::Remove { all } if all.contains(state) => {
+                    *state = record::tests::removed(state.clone());
+                }
+                record::Change::Lead { from } if from == state => {
+                    let (ip, tags) = address.clone().expect("a record leads to an address");
+                    assert_eq!(tags.get(names::TAG_DOMAIN), Some(&state.domain));
+                    *state = record::tests::led(state.clone(), "hello", REGION, ip);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The names that lead here by our doing.
+    fn led(&self) -> Vec<&str> {
+        let ours = |state: &&record::State| matches!(state.mark, record::Mark::Ours(..));
+        self.seen.records.iter().filter(ours).map(|state| state.domain.as_str()).collect()
+    }
+
     fn address(&mut self, change: address::Change) {
+        if matches!(change, address::Change::Release { .. }) {
+            assert_eq!(self.led(), [""; 0], "a name must not lead to what may be somebody else's");
+        }
         self.seen.addresses = match change {
             address::Change::Allocate { tags } => vec![elastic("eipalloc-1", None, tags)],
             address::Change::Update { mut keep, tags, .. } => {
@@ -601,6 +631,93 @@ proptest! {
         world.run(down(&world.seen));
         prop_assert!(world.seen.nothing() && world.store.bucket.is_none(), "{:?}", world.seen);
     }
+}
+
+/// A deployment with a name of its own, if any, whose record is kept.
+fn named(domain: Option<&str>) -> Deployment {
+    let mut deployment = deployment();
+    deployment.network.domain = domain.map(str::to_owned);
+    deployment.network.route53 = domain.is_some();
+    deployment
+}
+
+/// As the next command sees it: of the names of which there is a record, those that are looked at.
+fn looks_for(world: World, deployment: &Deployment) -> World {
+    let noted = world.seen.addresses.iter().filter_map(|address| address.tags.get(names::TAG_DOMAIN)).cloned();
+    let asked: Vec<String> = noted.chain(deployment.network.record().map(str::to_owned)).collect();
+    for led in world.led() {
+        assert!(asked.iter().any(|domain| domain == led), "nobody would find {led} again");
+    }
+    world.looked()
+}
+
+/// A name is taken, changed, and given up, and any of the runs ends anywhere.
+#[derive(Clone, Debug)]
+struct Run {
+    domain: Option<&'static str>,
+    up: bool,
+    most: usize,
+    order: Vec<usize>,
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let domain = prop::sample::select(vec![None, Some("a.example.com"), Some("b.example.com")]);
+    let parts = (domain, prop::bool::weighted(0.7), 0..18_usize, prop::collection::vec(0..100_usize, 1..20));
+    parts.prop_map(|(domain, up, most, order)| Run { domain, up, most, order })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    /// Of all that was made under whatever name, the last run leaves what it says and no more.
+    #[test]
+    fn names_come_and_go_whatever_is_killed(runs in prop::collection::vec(run(), 1..6), last in run()) {
+        let mut world = World::empty();
+        world.seen.records = ["a.example.com", "b.example.com"].map(record::tests::nothing).to_vec();
+        for Run { domain, up: wanted_up, most, order: seed } in runs {
+            let deployment = named(domain);
+            world = looks_for(world, &deployment);
+            let plan = if wanted_up { up(&wanted(&deployment), &world.seen) } else { down(&world.seen) };
+            world.run_some(plan, most, &mut order(seed));
+        }
+        let deployment = named(last.domain);
+        let mut world = looks_for(world, &deployment);
+        if last.up {
+            world.run(up(&wanted(&deployment), &world.seen));
+            let world = looks_for(world, &deployment);
+            prop_assert_eq!(up(&wanted(&deployment), &world.seen).steps, []);
+            prop_assert_eq!(world.led(), last.domain.into_iter().collect::<Vec<_>>());
+        } else {
+            world.run(down(&world.seen));
+            let world = looks_for(world, &deployment);
+            prop_assert!(down(&world.seen).is_empty() && world.led().is_empty(), "{:?}", world.seen);
+        }
+    }
+}
+
+#[test]
+fn a_name_is_led_to_the_address_and_goes_before_it() {
+    let deployment = named(Some("a.example.com"));
+    let mut world = World::empty();
+    world.seen.records = vec![record::tests::nothing("a.example.com")];
+    let plan = up(&wanted(&deployment), &world.seen);
+    let needs = |plan: &Plan, kind| plan.steps.iter().find(|step| step.kind == kind).unwrap().needs.clone();
+    assert_eq!(needs(&plan, Kind::Record), [Kind::Address]);
+    world.run(plan);
+    assert_eq!(world.led(), ["a.example.com"]);
+    assert_eq!(needs(&down(&world.seen), Kind::Address), [Kind::Record]);
+    // Another name: the old one goes before the address forgets it.
+    let mut world = world.looked();
+    world.seen.records.push(record::tests::nothing("b.example.com"));
+    let plan = up(&wanted(&named(Some("b.example.com"))), &world.seen);
+    let steps: Vec<_> = plan.steps.iter().map(|step| (step.kind, step.action)).collect();
+    let expected = [(Kind::OldRecord, Action::Delete), (Kind::Address, Action::Update), (Kind::Record, Action::Create)];
+    assert_eq!(steps, expected);
+    // An address that somebody took away: the name is led to the next one.
+    world.seen.addresses.clear();
+    world.seen.records.truncate(1);
+    let plan = up(&wanted(&deployment), &world.seen);
+    assert!(plan.steps.iter().any(|step| step.kind == Kind::Record && step.action == Action::Update), "{plan:?}");
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! What Route 53 holds of a name.
+
+use aws_sdk_route53::types::{HostedZone, ResourceRecordSet, RrType};
+use futures_util::future::try_join_all;
+
+use super::{Form, Mark, Set, State, Zone};
+use crate::aws::{Aws, call, explain};
+use crate::error::Result;
+use crate::names;
+
+/// What leads somewhere.
+const LEADING: [&str; 3] = ["A", "AAAA", "CNAME"];
+
+/// Looks at a name in every public zone of this account that it could be in, the longest first.
+///
+/// # Errors
+/// What Route 53 says.
+pub async fn observe(aws: &Aws, name: &str, domain: &str) -> Result<Vec<State>> {
+    let zones = try_join_all(suffixes(domain).map(|suffix| zones(aws, suffix))).await?;
+    try_join_all(zones.into_iter().flatten().map(|zone| state(aws, name, zone, domain))).await
+}
+
+/// The same place as before.
+pub async fn again(aws: &Aws, name: &str, before: State) -> Result<State> {
+    state(aws, name, before.zone, &before.domain).await
+}
+
+/// The names that a zone with that name in it can have. None is a top-level domain.
+fn suffixes(domain: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(domain), |name| name.split_once('.').map(|(_, parent)| parent))
+        .filter(|name| name.contains('.'))
+}
+
+/// The public zones of just this name: a private one answers inside of its networks only.
+///
+/// The list begins where the name would be in the order of all zones, so those of that name, of which there may be many,
+/// come first. <https://docs.aws.amazon.com/Route53/latest/APIReference/API_ListHostedZonesByName.html>
+async fn zones(aws: &Aws, name: &str) -> Result<Vec<Zone>> {
+    let answer =
+        call("route53:ListHostedZonesByName", || aws.route53.list_hosted_zones_by_name().dns_name(name).send());
+    let answer = answer.await.map_err(|error| explain(format!("cannot look for a zone {name} in Route 53"), &error))?;
+    let public = |zone: &HostedZone| zone.config.as_ref().is_none_or(|config| !config.private_zone);
+    let named = answer.hosted_zones.into_iter().filter(|zone| same(&zone.name, name) && public(zone));
+    Ok(named
+        .map(|zone| Zone { id: zone.id.trim_start_matches("/hostedzone/").to_owned(), name: name.to_owned() })
+        .collect())
+}
+
+async fn state(aws: &Aws, name: &str, zone: Zone, domain: &str) -> Result<State> {
+    let mark = names::record_mark(domain);
+    let (sets, marks) = tokio::try_join!(sets(aws, &zone, domain, None), sets(aws, &zone, &mark, Some(RrType::Txt)))?;
+    let sets = sets.into_iter().filter(|set| LEADING.contains(&set.kind.as_str())).collect();
+    let mark = marks.into_iter().find(|set| set.kind == "TXT");
+    Ok(State { zone, domain: domain.to_owned(), sets, mark: Mark::read(mark, name, &aws.region) })
+}
+
+/// What a name has, beginning with the type. The list goes on with other names, and holds 300: more than what comes of one
+/// name before its CNAME.
+async fn sets(aws: &Aws, zone: &Zone, name: &str, from: Option<RrType>) -> Result<Vec<Set>> {
+    let request = || {
+        let list = aws.route53.list_resource_record_sets().hosted_zone_id(&zone.id).start_record_name(name);
+        list.set_start_record_type(from.clone()).send()
+    };
+    let answer = call("route53:ListResourceRecordSets", request).await;
+    let answer = answer.map_err(|error| explain(format!("cannot look into the zone {}", zone.name), &error))?;
+    Ok(answer.resource_record_sets.into_iter().filter(|set| same(&set.name, name)).map(from_route53).collect())
+}
+
+fn from_route53(set: ResourceRecordSet) -> Set {
+    let form = match set.alias_target {
+        _ if set.set_identifier.is_some() || set.traffic_policy_instance_id.is_some() => Form::Routed,
+        Some(target) => Form::Alias(target.dns_name.trim_end_matches('.').to_owned()),
+        None => Form::Plain,
+    };
+    let values = set.resource_records.unwrap_or_default().into_iter().map(|record| record.value).collect();
+    Set { kind: set.r#type.as_str().to_owned(), ttl: set.ttl.unwrap_or_default(), values, form }
+}
+
+/// Route 53 answers with a dot at the end, in small letters, and writes as octal numbers what is none of a-z, 0-9, `-`, `_`
+/// and `.`: no name of ours holds such, so one that is written so is another.
+/// <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/DomainNameFormat.html>
+fn same(answered: &str, name: &str) -> bool {
+    answered.strip_suffix('.').unwrap_or(answered).eq_ignore_ascii_case(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_of_a_zone_comes_first_and_none_is_a_top_level_domain() {
+        assert_eq!(
+            suffixes("a.b.example.com").collect::<Vec<_>>(),
+            ["a.b.example.com", "b.example.com", "example.com"]
+        );
+        assert_eq!(suffixes("example.com").collect::<Vec<_>>(), ["example.com"]);
+    }
+
+    #[test]
+    fn names_come_back_with_a_dot_and_escapes() {
+        for (answered, is) in [
+            ("app.example.com.", true),
+            ("app.example.com", true),
+            ("APP.example.com.", true),
+            ("\\052.example.com.", false),
+            ("app.example.com..", false),
+            ("xapp.example.com.", false),
+            ("example.com.", false),
+        ] {
+            assert_eq!(same(answered, "app.example.com"), is, "{answered}");
+        }
+        assert!(same("_devopsctl.app.example.com.", "_devopsctl.app.example.com"));
+    }
+}
