@@ -18,6 +18,7 @@ mod permissions;
 mod project;
 mod python;
 mod readme;
+mod records;
 mod regions;
 mod replacement;
 mod rollback;
