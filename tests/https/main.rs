@@ -1,4 +1,4 @@
-//! HTTPS without a domain: the real binary, a machine that is a process, and Pebble as the authority.
+//! HTTPS for an address and for a name: the real binary, a machine that is a process, and Pebble as the authority.
 //! `cargo test --test https` (Debian's packages pebble, openssl, curl).
 
 #[path = "../it/console.rs"]
@@ -7,6 +7,7 @@ mod console;
 #[path = "../it/http.rs"]
 #[allow(dead_code)]
 mod http;
+mod names;
 mod pebble;
 #[path = "../it/project.rs"]
 #[allow(dead_code, unused_macros)]
@@ -127,7 +128,7 @@ impl Unwell {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut port = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        project.file("deploy.yaml", &settings(&format!("https://127.0.0.1:{}/directory", port.trim())));
+        project.file("deploy.yaml", &settings(&format!("https://127.0.0.1:{}/directory", port.trim()), ""));
         Self(child)
     }
 }

@@ -24,6 +24,11 @@ pub struct Pebble {
 impl Pebble {
     /// Starts one whose certificates last so long.
     pub fn start(validity_seconds: u64) -> Self {
+        Self::asking(validity_seconds, None)
+    }
+
+    /// One that asks the DNS server on that port where names lead.
+    pub fn asking(validity_seconds: u64, dns: Option<u16>) -> Self {
         let folder = tempfile::Builder::new().prefix("pb").tempdir_in("/tmp").unwrap();
         own_certificate(folder.path());
         let (listen, manage) = (free_port(), free_port());
@@ -41,6 +46,9 @@ impl Pebble {
         let log = File::create(folder.path().join("log")).unwrap();
         let mut command = leashed("pebble");
         command.arg("-config").arg(folder.path().join("config.json"));
+        if let Some(port) = dns {
+            command.arg("-dnsserver").arg(format!("127.0.0.1:{port}"));
+        }
         // It would wait some seconds, at random, before each validation.
         command.env("PEBBLE_VA_NOSLEEP", "1");
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -84,7 +92,7 @@ impl Pebble {
     /// Has the project take its certificates from here.
     pub fn serve(&self, project: &Project) {
         project.file("ca.pem", &fs::read_to_string(self.root()).unwrap());
-        project.file("deploy.yaml", &settings(&self.directory("127.0.0.1")));
+        project.file("deploy.yaml", &settings(&self.directory("127.0.0.1"), ""));
     }
 }
 
@@ -136,9 +144,9 @@ impl Gate {
     }
 }
 
-/// A deployment that has this authority.
-pub fn settings(directory: &str) -> String {
-    format!("name: hello\napp: {{path: app}}\nnetwork: {{acme_directory: '{directory}', acme_root: ca.pem}}\n")
+/// A deployment that has this authority, and more that is said of its network.
+pub fn settings(directory: &str, more: &str) -> String {
+    format!("name: hello\napp: {{path: app}}\nnetwork: {{{more}acme_directory: '{directory}', acme_root: ca.pem}}\n")
 }
 
 /// A certificate for this machine, and its key, in files of a folder.
@@ -183,6 +191,7 @@ with socket.create_connection((host, int(port)), 10) as way, context.wrap_socket
     said.trim().to_owned()
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

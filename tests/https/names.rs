@@ -1,0 +1,183 @@
+//! A certificate for a name, on a machine where that name leads nowhere until somebody makes its record.
+//!
+//! The command line, the sandbox that it starts, and the agent in it ask the machine's own resolver. So each command runs in
+//! a mount namespace of its own, in which `/etc/hosts` is a file of the test's; it is edited in place, so all of them see
+//! it. The authority asks a DNS server of the test's.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::http::runtime;
+use crate::pebble::{Pebble, curl, free_port, leashed, release, settings};
+use crate::project::{Project, Ran, install_emulator, until};
+
+const NAME: &str = "app.devopsctl.test";
+const YEAR: u64 = 365 * 86400;
+
+/// What names lead to: for this machine, and for the authority. Both end with the test.
+struct Names {
+    folder: TempDir,
+    server: Child,
+    manage: u16,
+    /// Where the authority asks.
+    dns: u16,
+}
+
+impl Names {
+    fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("nm").tempdir_in("/tmp").unwrap();
+        let (dns, manage) = (free_port(), free_port());
+        let log = File::create(folder.path().join("log")).unwrap();
+        let mut command = leashed("pebble-challtestsrv");
+        command.arg("-dns01").arg(format!("127.0.0.1:{dns}"));
+        command.arg("-management").arg(format!("127.0.0.1:{manage}"));
+        // It answers DNS alone, and of nothing but what it is told.
+        for other in ["-http01", "-https01", "-tlsalpn01", "-defaultIPv4", "-defaultIPv6"] {
+            command.args([other, ""]);
+        }
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let server = command.spawn().expect("pebble-challtestsrv is missing: apt install pebble");
+        let names = Self { folder, server, manage, dns };
+        names.here(None);
+        until(20, "the DNS server answers", || names.ask("clear-a", &json!({"host": NAME})).then_some(()));
+        names
+    }
+
+    fn hosts(&self) -> PathBuf {
+        self.folder.path().join("hosts")
+    }
+
+    /// What the name leads to on this machine, beside what leads somewhere there by itself.
+    fn here(&self, address: Option<&str>) {
+        let line = address.map(|address| format!("{address} {NAME}\n")).unwrap_or_default();
+        fs::write(self.hosts(), fs::read_to_string("/etc/hosts").unwrap_or_default() + "\n" + &line).unwrap();
+    }
+
+    /// Makes the record, for the authority first: it looks when the instance has seen it.
+    fn make_record(&self, address: &str) {
+        assert!(self.ask("add-a", &json!({"host": NAME, "addresses": [address]})));
+        self.here(Some(address));
+    }
+
+    fn ask(&self, what: &str, body: &serde_json::Value) -> bool {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.post(format!("http://127.0.0.1:{}/{what}", self.manage)).body(body.to_string());
+        runtime().block_on(request.send()).is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// A command line where the names lead there. Whoever is not root becomes it in there, which a mount takes.
+    fn command(&self, project: &Project, line: &str) -> Command {
+        let inner = project.command(line);
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/hosts && exec "$@""#]).arg(self.hosts());
+        command.arg(inner.get_program()).args(inner.get_args());
+        project.settle(&mut command);
+        command
+    }
+
+    fn run(&self, project: &Project, line: &str) -> Ran {
+        Ran::new(line, &self.command(project, line).output().unwrap())
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        release(&mut self.server);
+    }
+}
+
+/// An `up` that goes on while the test looks at what it says.
+struct Running {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Running {
+    fn begin(names: &Names, project: &Project, line: &str) -> Self {
+        let said = names.folder.path().join("said");
+        let mut command = names.command(project, line);
+        command.stderr(File::create(&said).unwrap()).stdout(Stdio::piped());
+        Self { child: command.spawn().unwrap(), said }
+    }
+
+    /// The line with these words, once it is said.
+    #[track_caller]
+    fn line(&mut self, words: &str) -> String {
+        until(180, words, || {
+            let said = fs::read_to_string(&self.said).unwrap();
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended before it said {words:?}:\n{said}");
+            said.lines().find(|line| line.contains(words)).map(str::to_owned)
+        })
+    }
+
+    /// Its result.
+    #[track_caller]
+    fn ends_well(mut self) -> String {
+        let ended = until(180, "it goes on by itself", || self.child.try_wait().unwrap());
+        let said = fs::read_to_string(&self.said).unwrap();
+        assert!(ended.success(), "{said}");
+        std::io::read_to_string(self.child.stdout.take().unwrap()).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_waited_for_and_then_has_a_certificate() {
+    install_emulator();
+    let (names, project) = (Names::start(), Project::example());
+    let pebble = Pebble::asking(YEAR, Some(names.dns));
+    project.file("ca.pem", &fs::read_to_string(pebble.root()).unwrap());
+    project.file("deploy.yaml", &settings(&pebble.directory("127.0.0.1"), &format!("domain: {NAME}, ")));
+
+    let mut up = Running::begin(&names, &project, "up --sandbox");
+    let told = up.line("leads nowhere yet");
+    let (_, address) = told.split_once(&format!("it needs the record: {NAME}. A ")).expect(&told);
+    assert_eq!(pebble.orders(), 0, "an authority that counts failures is not asked in vain");
+    // Another address than the right one is told, and waited for as well.
+    names.here(Some("192.0.2.7"));
+    up.line(&format!("{NAME} leads to 192.0.2.7; it needs the record: {NAME}. A {address}"));
+    names.make_record(address);
+    let url = up.ends_well();
+    assert_eq!((url.as_str(), pebble.orders()), (format!("https://{NAME}:18443").as_str(), 1));
+
+    // An independent client, which verifies the name.
+    let header = format!("Authorization: Token {}", project.token());
+    let way = format!("{NAME}:18443:{address}");
+    let get = |words: &[&str]| curl(&project, &url, &[&["--resolve", &way], words].concat());
+    let (code, answer) = get(&["--include", "--header", &header]);
+    assert_eq!(code, 200);
+    assert!(answer.to_lowercase().contains("strict-transport-security: max-age=31536000"), "{answer}");
+    assert_eq!(get(&[]).0, 401);
+    // By any other name it is not ours: not to a client that verifies, nor to one that does not.
+    assert_eq!(get(&["--header", "Host: other.devopsctl.test"]).0, 421);
+    let (other, way) = ("https://other.devopsctl.test:18443", format!("other.devopsctl.test:18443:{address}"));
+    assert_eq!(curl(&project, other, &["--resolve", &way, "--insecure"]).0, 421);
+    let mut verifies = Command::new("curl");
+    verifies.args(["--silent", "--noproxy", "*", "--resolve", &way, "--cacert"]).arg(project.folder().join("ca.pem"));
+    assert_eq!(verifies.arg(other).status().unwrap().code(), Some(60));
+    // Who asks in clear is sent on to the name, whatever he has asked for.
+    for host in [NAME, address] {
+        let clear =
+            curl(&project, &format!("http://{address}:18080/some?where=1"), &["--header", &format!("Host: {host}")]);
+        assert_eq!(clear, (308, format!("https://{NAME}/some?where=1")), "{host}");
+    }
+
+    names.run(&project, "status --sandbox").ok().says(&format!("https      for {NAME}, from Pebble Intermediate CA"));
+    names.run(&project, "up --sandbox").ok().says("nothing to do");
+    assert_eq!(pebble.orders(), 1);
+    names.run(&project, "down --sandbox --yes").ok().says("nothing of hello is left");
+}
