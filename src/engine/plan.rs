@@ -110,7 +110,10 @@ impl Kind {
                 Kind::Doorbell,
                 Kind::Ingress,
             ],
-            Kind::Association => &[Kind::Address, Kind::Instance, Kind::Ingress, Kind::Ready],
+            // Once the address leads to it, the instance asks where the name leads; and that it leads nowhere is remembered
+            // by those who were asked, for a quarter of an hour:
+            // https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/SOA-NSrecords.html
+            Kind::Association => &[Kind::Address, Kind::Record, Kind::Instance, Kind::Ingress, Kind::Ready],
             Kind::Leftovers => &[Kind::Attachment, Kind::Doorbell, Kind::Ready, Kind::Association],
             Kind::Reports => &[],
         }

@@ -165,6 +165,16 @@ async fn one_of_many(context: &Context, made: (String, Ipv4Addr)) -> Result<(Str
     Ok((keep.id.clone(), keep.ip))
 }
 
+/// Of two addresses that two `up`s made at once, one went: it may have been ours. What cannot be seen now is seen at the
+/// next try.
+pub async fn look_again(context: &Context) {
+    if let Ok(found) = observe(&context.aws, &context.name).await
+        && let Some(other) = pick(&found, |_| true)
+    {
+        context.set_address(&other.id, other.ip);
+    }
+}
+
 async fn release(context: &Context, address: &State) -> Result<()> {
     let ec2 = &context.aws.ec2;
     let mut association = address.association.clone();

@@ -42,7 +42,7 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
         };
         let answer = call("ec2:AssociateAddress", request).await;
         if answer.as_ref().is_err_and(|error| error.is(&[GONE])) {
-            look_again(context).await;
+            address::look_again(context).await;
         }
         answer
     });
@@ -55,16 +55,6 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
 }
 
 const GONE: &str = "InvalidAllocationID.NotFound";
-
-/// Of two addresses that two `up`s made at once, one went: it may have been ours. What cannot be seen now is seen at the
-/// next try.
-async fn look_again(context: &Context) {
-    if let Ok(found) = address::observe(&context.aws, &context.name).await
-        && let Some(other) = address::pick(&found, |_| true)
-    {
-        context.set_address(&other.id, other.ip);
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ use aws_sdk_route53::types::{
     Change as OneChange, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 
-use super::{Action, Planned};
+use super::{Action, Planned, address};
 use crate::aws::{ApiError, call, explain};
 use crate::engine::context::Context;
 use crate::error::Result;
@@ -241,11 +241,11 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 /// A batch that disagrees with what stands changes nothing. Somebody was quicker, or it was carried out and the answer was
 /// lost: both are seen by looking again.
 async fn lead(context: &Context, mut state: State) -> Result<String> {
-    let (_, ip) = context.address()?;
-    let done = format!("{}. A {ip}", state.domain);
-    let both = both(&state.domain, &text(&context.name, &context.aws.region, ip), ip);
     let mut tries = 0;
     loop {
+        let (_, ip) = context.address()?;
+        let done = format!("{}. A {ip}", state.domain);
+        let both = both(&state.domain, &text(&context.name, &context.aws.region, ip), ip);
         let action = match state.judge(Some(ip)) {
             Verdict::Keep => return Ok(done),
             Verdict::Create => ChangeAction::Create,
@@ -258,6 +258,8 @@ async fn lead(context: &Context, mut state: State) -> Result<String> {
         if !error.is(&[DISAGREES]) || tries == TRIES {
             return Err(explain(format!("the record of {} cannot be made", state.domain), &error));
         }
+        // Another `up` at the same time has perhaps an address of its own, of which one goes.
+        address::look_again(context).await;
         state = look::again(&context.aws, &context.name, state).await?;
     }
 }

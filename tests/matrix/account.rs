@@ -20,6 +20,8 @@ use crate::proxy::{Calls, Proxy, Trap};
 pub const NAME: &str = "hello";
 /// The region.
 pub const REGION: &str = "us-east-1";
+/// The zone in which the deployments' names are.
+pub const ZONE: &str = "example.com";
 /// After this long a command hangs.
 const HANGS: Duration = Duration::from_secs(180);
 
@@ -82,6 +84,8 @@ impl Account {
             // It may not be there, which is what is wanted.
             let _ = fs::remove_dir_all(self.root.path().join(folder));
         }
+        let zone = self.aws.route53.create_hosted_zone().name(ZONE).caller_reference(ZONE);
+        zone.send().await.unwrap();
         self.project(NAME, "t3.micro");
     }
 
@@ -93,14 +97,15 @@ impl Account {
         assert!(answer.status().is_success(), "{call}: {}", answer.status());
     }
 
-    /// The example as it stands in the repository, under this name and on this type of instance.
+    /// The example as it stands in the repository, under this name, also in DNS, and on this type of instance.
     pub fn project(&self, name: &str, kind: &str) {
         let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("app"), self.root.path().join(name));
         fs::create_dir_all(to.join("app")).unwrap();
         for file in ["app.py", "requirements.txt"] {
             fs::copy(from.join(file), to.join("app").join(file)).unwrap();
         }
-        let text = format!("name: {name}\napp: {{path: app}}\ninstance: {{type: {kind}}}\n");
+        let network = format!("domain: {name}.{ZONE}, dns: route53");
+        let text = format!("name: {name}\napp: {{path: app}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n");
         fs::write(to.join("deploy.yaml"), text).unwrap();
     }
 

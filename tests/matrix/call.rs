@@ -35,6 +35,7 @@ impl Call {
         let name = match request.header("x-amz-target") {
             Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
             None if service == "s3" => s3(method, target),
+            None if service == "route53" => route53(method, target),
             None => form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned(),
         };
         let head_only = method == "HEAD";
@@ -56,6 +57,17 @@ impl Call {
             _ => Dialect::Query,
         }
     }
+}
+
+/// By method and path.
+fn route53(method: &str, target: &str) -> String {
+    let name = match (method, target) {
+        ("GET", target) if target.contains("/hostedzonesbyname") => "ListHostedZonesByName",
+        ("GET", target) if target.contains("/rrset") => "ListResourceRecordSets",
+        ("POST", target) if target.contains("/rrset") => "ChangeResourceRecordSets",
+        _ => target,
+    };
+    name.to_owned()
 }
 
 /// Method, whether it is about a bucket or an object, and the sub-resource.

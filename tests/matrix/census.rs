@@ -20,6 +20,8 @@ pub struct Census {
     pub profiles: Vec<(String, Vec<String>)>,
     pub parameters: Vec<Parameter>,
     pub buckets: Vec<Bucket>,
+    /// What the zone holds beside what every zone does: name, type, values.
+    pub records: Vec<(String, String, Vec<String>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ pub struct Instance {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub id: String,
+    pub ip: String,
     pub instance: Option<String>,
     pub tags: Tags,
 }
@@ -66,8 +69,9 @@ pub struct Bucket {
 pub async fn census(aws: &Aws) -> Census {
     let (instances, addresses, groups, key_pairs) =
         tokio::join!(instances(aws), addresses(aws), groups(aws), key_pairs(aws));
-    let (roles, profiles, parameters, buckets) = tokio::join!(roles(aws), profiles(aws), parameters(aws), buckets(aws));
-    Census { instances, addresses, groups, key_pairs, roles, profiles, parameters, buckets }
+    let (roles, profiles, parameters, buckets, records) =
+        tokio::join!(roles(aws), profiles(aws), parameters(aws), buckets(aws), records(aws));
+    Census { instances, addresses, groups, key_pairs, roles, profiles, parameters, buckets, records }
 }
 
 async fn instances(aws: &Aws) -> Vec<Instance> {
@@ -100,6 +104,7 @@ async fn addresses(aws: &Aws) -> Vec<Address> {
     let found = aws.ec2.describe_addresses().send().await.unwrap();
     let all = found.addresses().iter().map(|address| Address {
         id: address.allocation_id().unwrap_or_default().to_owned(),
+        ip: address.public_ip().unwrap_or_default().to_owned(),
         instance: address.instance_id().filter(|id| !id.is_empty()).map(str::to_owned),
         tags: tags(address.tags()),
     });
@@ -191,6 +196,18 @@ async fn buckets(aws: &Aws) -> Vec<Bucket> {
     all
 }
 
+async fn records(aws: &Aws) -> Vec<(String, String, Vec<String>)> {
+    let zones = aws.route53.list_hosted_zones().send().await.unwrap();
+    let list = aws.route53.list_resource_record_sets().hosted_zone_id(zones.hosted_zones()[0].id());
+    let found = list.send().await.unwrap();
+    let own = found.resource_record_sets().iter().filter(|set| !["NS", "SOA"].contains(&set.r#type().as_str()));
+    own.map(|set| {
+        let values = set.resource_records().iter().map(|record| record.value().to_owned()).collect();
+        (set.name().trim_end_matches('.').to_owned(), set.r#type().as_str().to_owned(), values)
+    })
+    .collect()
+}
+
 fn tags(tags: &[Ec2Tag]) -> Tags {
     tags.iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned()))).collect()
 }
@@ -220,6 +237,7 @@ impl Census {
             ("roles", self.roles.len()),
             ("instance profiles", self.profiles.len()),
             ("parameters", self.parameters.len()),
+            ("records and marks, by two,", self.records.len().div_ceil(2)),
         ] {
             wrong.unless(count == all.len(), || format!("{count} {what} for {} deployments", all.len()));
         }
@@ -270,6 +288,12 @@ impl Census {
         let address = self.addresses.iter().find(|address| ours(&address.tags));
         let leads = address.is_some_and(|address| address.instance.as_ref() == Some(&instance.id));
         wrong.unless(leads, || format!("address: {:?}", self.addresses));
+        let domain = format!("{}.{}", wanted.name, crate::account::ZONE);
+        let ip = address.map(|address| address.ip.clone()).unwrap_or_default();
+        let mark = format!("\"devopsctl: {} in {}, for {ip}\"", wanted.name, crate::account::REGION);
+        let holds = |name: String, kind: &str, value: String| self.records.contains(&(name, kind.into(), vec![value]));
+        let both = holds(domain.clone(), "A", ip) && holds(format!("_devopsctl.{domain}"), "TXT", mark);
+        wrong.unless(both, || format!("records: {:?} for {:?}", self.records, self.addresses));
     }
 
     /// The version of the token's parameter.
