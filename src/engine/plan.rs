@@ -90,7 +90,7 @@ impl Kind {
     fn needs_up(self) -> &'static [Kind] {
         match self {
             Kind::SecurityGroup | Kind::KeyPair | Kind::Detachment | Kind::Token | Kind::Bucket => &[],
-            // One that is no longer wanted leads to what serves.
+            // What is no longer wanted leads to what serves.
             Kind::OldRecord => &[Kind::Ready],
             // It says of which name there is a record: of the old one for as long as there is, of the new one before.
             Kind::Address => &[Kind::Ready, Kind::OldRecord],

@@ -226,6 +226,7 @@ pub fn removal(keep: Option<&State>, have: &[State]) -> Option<Planned<Change>> 
 ///
 /// Nobody waits until all of Route 53's servers know of it (`GetChange`): the instance itself waits until the name leads to
 /// it, by the way that everybody asks, before it lets an authority look.
+/// <https://docs.aws.amazon.com/Route53/latest/APIReference/API_GetChange.html>
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Lead { from } => lead(context, from).await,
@@ -253,7 +254,9 @@ async fn lead(context: &Context, mut state: State) -> Result<String> {
             Verdict::Refuse(obstacle) => return Err(obstacle.refuse(&state)),
         };
         let batch = both.iter().map(|(name, set)| (name.clone(), set)).collect();
-        let Err(error) = send(context, &state.zone, action, batch).await else { return Ok(done) };
+        let Err(error) = send(context, &state.zone, action, batch).await else {
+            return Ok(format!("{done}, which all of Route 53 knows within a minute"));
+        };
         tries += 1;
         if !error.is(&[DISAGREES]) || tries == TRIES {
             return Err(explain(format!("the record of {} cannot be made", state.domain), &error));

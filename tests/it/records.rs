@@ -143,6 +143,7 @@ fn a_record_of_somebody_elses_is_refused_before_anything_is_made() {
         (plain(name, RrType::A, "192.0.2.7"), "192.0.2.7"),
         (alias(name), "alias"),
         (plain(name, RrType::Cname, "elsewhere.example.net"), "elsewhere.example.net"),
+        (plain(name, RrType::Ns, "ns.example.net."), "ns.example.net"),
         (plain(name, RrType::Aaaa, "2001:db8::1"), "2001:db8::1"),
         (
             plain("_devopsctl.app.example.com", RrType::Txt, "\"devopsctl: shop in eu-west-1, for 192.0.2.7\""),

@@ -8,8 +8,9 @@ use crate::aws::{Aws, call, explain};
 use crate::error::Result;
 use crate::names;
 
-/// What leads somewhere.
+/// What leads somewhere; and that other servers are to be asked, which is only so of a name that is not the zone's own.
 const LEADING: [&str; 3] = ["A", "AAAA", "CNAME"];
+const ELSEWHERE: &str = "NS";
 
 /// Looks at a name in every public zone of this account that it could be in, the longest first.
 ///
@@ -49,7 +50,8 @@ async fn zones(aws: &Aws, name: &str) -> Result<Vec<Zone>> {
 async fn state(aws: &Aws, name: &str, zone: Zone, domain: &str) -> Result<State> {
     let mark = names::record_mark(domain);
     let (sets, marks) = tokio::try_join!(sets(aws, &zone, domain, None), sets(aws, &zone, &mark, Some(RrType::Txt)))?;
-    let sets = sets.into_iter().filter(|set| LEADING.contains(&set.kind.as_str())).collect();
+    let counts = |kind: &str| LEADING.contains(&kind) || (kind == ELSEWHERE && zone.name != domain);
+    let sets = sets.into_iter().filter(|set| counts(&set.kind)).collect();
     let mark = marks.into_iter().find(|set| set.kind == "TXT");
     Ok(State { zone, domain: domain.to_owned(), sets, mark: Mark::read(mark, name, &aws.region) })
 }

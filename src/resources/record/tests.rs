@@ -59,8 +59,9 @@ fn holdings() -> Vec<Vec<Set>> {
         set("AAAA", &["2001:db8::1"]),
         Set { kind: "AAAA".into(), ..alias },
         set("CNAME", &["elsewhere.example.net"]),
+        set("NS", &["ns.example.net."]),
     ];
-    let beside = [0, 2, 4, 5].map(|place| vec![singles[place].clone(), singles[6].clone()]);
+    let beside = [(0, 6), (2, 6), (4, 6), (5, 6), (0, 9)].map(|(a, b)| vec![singles[a].clone(), singles[b].clone()]);
     let routed = vec![singles[5].clone(), Set { values: vec![wrong], ..singles[5].clone() }];
     let singles = singles.map(|single| vec![single]);
     [vec![Vec::new()], singles.to_vec(), beside.to_vec(), vec![routed]].concat()
@@ -134,10 +135,12 @@ fn an_address_that_is_yet_to_be_made_is_refused_what_it_would_be_refused_then() 
 }
 
 #[test]
-fn nothing_stands_beside_an_address_of_ipv6_or_what_route_53_chooses_from() {
+fn nothing_is_led_that_goes_to_ipv6_to_other_servers_or_where_route_53_chooses() {
     every(|state| {
-        let blocked =
-            state.sets.iter().any(|set| ["AAAA", "CNAME"].contains(&set.kind.as_str()) || set.form == Form::Routed);
+        let blocked = state
+            .sets
+            .iter()
+            .any(|set| ["AAAA", "CNAME", "NS"].contains(&set.kind.as_str()) || set.form == Form::Routed);
         assert!(!blocked || matches!(state.judge(Some(IP)), Verdict::Refuse(_)), "{state:?}");
     });
 }
