@@ -198,7 +198,8 @@ async fn buckets(aws: &Aws) -> Vec<Bucket> {
 
 async fn records(aws: &Aws) -> Vec<(String, String, Vec<String>)> {
     let zones = aws.route53.list_hosted_zones().send().await.unwrap();
-    let list = aws.route53.list_resource_record_sets().hosted_zone_id(zones.hosted_zones()[0].id());
+    let Some(zone) = zones.hosted_zones().first() else { return Vec::new() };
+    let list = aws.route53.list_resource_record_sets().hosted_zone_id(zone.id());
     let found = list.send().await.unwrap();
     let own = found.resource_record_sets().iter().filter(|set| !["NS", "SOA"].contains(&set.r#type().as_str()));
     own.map(|set| {
