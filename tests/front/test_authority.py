@@ -212,6 +212,25 @@ def test_parameters_of_others_are_refused(cli, ssm):
         assert code == "AccessDeniedException" and f"User: {USER} is not authorized" in message
 
 
+def test_what_a_buckets_policy_denies_nobody_may(s3):
+    """Neither the administrator, who may do everything else."""
+    bucket = "devopsctl-of-a-policy"
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    for key in ("hello/certificates.json", "hello/other.json"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*/c*"}
+    roles = "arn:aws:iam::123456789012:role/devopsctl-*"
+    deny["Condition"] = {"StringNotLike": {"aws:PrincipalArn": roles}}
+    clear = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    clear["Condition"] = {"Bool": {"aws:SecureTransport": "false"}}
+    policy = {"Version": "2012-10-17", "Statement": [deny, clear]}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    code, message = refused(s3.get_object, Bucket=bucket, Key="hello/certificates.json")
+    assert code == "AccessDenied" and "resource-based policy" in message
+    assert s3.get_object(Bucket=bucket, Key="hello/other.json")["Body"].read() == b"x"
+    s3.put_object(Bucket=bucket, Key="hello/certificates.json", Body=b"y")
+
+
 def test_buckets_of_other_accounts_are_refused(cli, s3):
     mine = cli("s3", "us-east-1")
     for bucket in ("devopsctl-999999999999-us-east-1-an", "somebody"):
@@ -222,12 +241,13 @@ def test_buckets_of_other_accounts_are_refused(cli, s3):
     key = "a/releases/with space+plus=ä.gz"
     mine.put_object(Bucket=bucket, Key=key, Body=b"x")
     assert [one["Key"] for one in mine.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]] == [key]
-    # The notes on a release are read with the right to read it; what else is there is the instance's.
+    # The notes on a release are read with the right to read it, and logs are for people; what else is there is the instance's.
     assert mine.head_object(Bucket=bucket, Key=key)["ContentLength"] == 1
-    mine.put_object(Bucket=bucket, Key="a/logs/x", Body=b"x")
-    assert refused(mine.get_object, Bucket=bucket, Key="a/logs/x")[0] == "AccessDenied"
-    assert refused(mine.head_object, Bucket=bucket, Key="a/logs/x")[0] == "403"
-    mine.delete_object(Bucket=bucket, Key="a/logs/x")
+    for kept, read in (("a/logs/x", True), ("a/certificates.json", False)):
+        mine.put_object(Bucket=bucket, Key=kept, Body=b"x")
+        assert bool(granted(mine.get_object, Bucket=bucket, Key=kept)) == read
+        mine.delete_object(Bucket=bucket, Key=kept)
+    assert refused(mine.head_object, Bucket=bucket, Key="a/certificates.json")[0] == "403"
     assert refused(mine.get_object_acl, Bucket=bucket, Key=key)[0] == "AccessDenied"
     assert refused(mine.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})[0] == (
         "AccessDenied"

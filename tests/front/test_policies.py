@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "src/sandbox/emulator"))
 
 from policies import Check, Unjudgeable, everything, ruling
 
+ROLES = "arn:aws:iam::123456789012:role"
 GROUP = "arn:aws:ec2:eu-west-1:123456789012:security-group/sg-1"
 OURS = {"aws:resourcetag/devopsctl:name": "hello"}
 TAGGED = {"StringLike": {"aws:ResourceTag/devopsctl:name": "*"}}
@@ -94,6 +95,16 @@ def test_a_condition_asks_for_its_key():
     assert not by([louder], keys={"aws:resourcetag/devopsctl:name": "other"})
 
 
+def test_a_condition_may_ask_that_a_key_is_like_none():
+    """What has no such key is like none of them."""
+    condition = {"StringNotLike": {"aws:PrincipalArn": [f"{ROLES}/devopsctl-*", f"{ROLES}/b"]}}
+    document = policy(statement("*"), statement("*", effect="Deny", Principal="*", Condition=condition))
+    for role in ("devopsctl-hello", "b"):
+        assert by([document], keys={"aws:principalarn": f"{ROLES}/{role}"}) == ["statement 1"]
+    for keys in ({"aws:principalarn": f"{ROLES}/admin"}, {}):
+        assert by([document], keys=keys) is None
+
+
 def test_all_conditions_must_hold_and_one_of_their_values():
     condition = {"StringEquals": {"ec2:CreateAction": ["RunInstances", "AllocateAddress"]}, **TAGGED}
     document = policy(statement("ec2:*", Condition=condition))
@@ -140,7 +151,6 @@ def test_of_several_values_all_are_asked_for_or_any(quantity, names, holds):
     [
         {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"},
         {"Effect": "Allow", "Action": "*", "NotResource": "*"},
-        statement("*", Principal="*"),
         statement("*", "arn:aws:s3:::${aws:username}/*"),
         statement("*", "not-an-arn"),
         statement("*", Condition={"StringEqualsIfExists": {"aws:RequestTag/a": "b"}}),
@@ -148,6 +158,7 @@ def test_of_several_values_all_are_asked_for_or_any(quantity, names, holds):
         statement("*", Condition={"StringEquals": {"aws:SourceIp": "203.0.113.1"}}),
         statement("*", Condition={"StringEquals": {"route53:ChangeResourceRecordSetsActions": "CREATE"}}),
         statement("*", Condition={"ForAnyValue:StringLike": {"aws:RequestTag/a": "b"}}),
+        statement("*", Principal={"AWS": "arn:aws:iam::123456789012:root"}),
         statement("*", Condition={"ForAnyValue:Null": {"route53:ChangeResourceRecordSetsActions": "true"}}),
     ],
 )
