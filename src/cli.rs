@@ -87,6 +87,8 @@ pub enum Verb {
     Status,
     /// Show what the app prints; or who asked for what, or what the agent does
     Logs(Logs),
+    /// List every deployment of the account and region, also half-built and forgotten ones; needs no deploy.yaml
+    List,
     /// Remove every trace of the deployment
     Down(Down),
     /// Print the IAM policy with the least that devopsctl needs, for the user or role that runs it
@@ -193,6 +195,9 @@ pub struct Down {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// The deployment, as `devopsctl list` shows it, where there is no deploy.yaml of it
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    pub name: Option<String>,
 }
 
 /// `policy`. It calls nothing and needs no credentials.

@@ -4,7 +4,7 @@
 //!
 //! - [`cli`] what can be typed; [`commands`] one file a verb: gather, decide, do, say
 //! - [`config`] `deploy.yaml` → [`config::Deployment`]; [`names`] every name in AWS
-//! - [`policy`] what all of that may do in an account
+//! - [`policy`] what all of that may do in an account; [`cost`] what it costs there
 //! - [`aws`] clients, images, what an error code means to a person
 //! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program;
 //!   [`edge`] what stands before the app
@@ -19,6 +19,7 @@ pub mod aws;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod cost;
 pub mod digest;
 pub mod dirs;
 pub mod edge;

@@ -33,6 +33,14 @@ pub fn role(name: &str, region: &str) -> String {
     format!("devopsctl-{name}-{region}")
 }
 
+/// The folder of SSM parameters of all deployments.
+pub const PARAMETERS: &str = "/devopsctl";
+
+/// Which deployment's parameter that is, and what it is below the deployment's folder: `token`, `report/i-…`.
+pub fn of_parameter(parameter: &str) -> Option<(&str, &str)> {
+    parameter.strip_prefix(PARAMETERS)?.strip_prefix('/')?.split_once('/')
+}
+
 /// The SSM parameter with the token.
 pub fn token_parameter(name: &str) -> String {
     format!("/devopsctl/{name}/token")

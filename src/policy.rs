@@ -1,5 +1,5 @@
 //! What the command line itself may do: the least with which `up`, `plan`, `rollback`, `releases`, `set-token`, `token`,
-//! `status` and `down` work, as an IAM policy. `devopsctl policy` prints it, and the sandbox holds the command line to it.
+//! `status`, `list` and `down` work, as an IAM policy. `devopsctl policy` prints it, and the sandbox holds the command line to it.
 //!
 //! It covers all deployments of an account. What can be named is narrowed by its name (`devopsctl-*`, `/devopsctl/*`),
 //! and what cannot, because EC2 makes up its id, by the tag that it carries or must be given. `sts:GetCallerIdentity`
@@ -95,7 +95,10 @@ impl Scope {
             allow(
                 "Parameters",
                 &of("ssm", &PARAMETERS),
-                vec![self.arn("ssm", self.account(), "parameter/devopsctl/*")],
+                // The folder itself is what `list` asks for.
+                ["parameter/devopsctl", "parameter/devopsctl/*"]
+                    .map(|name| self.arn("ssm", self.account(), name))
+                    .to_vec(),
             ),
             allow("Images", &of("ssm", &["GetParameters"]), vec![self.arn("ssm", "", "parameter/aws/service/*")]),
         ]
@@ -172,7 +175,7 @@ impl Scope {
     }
 }
 
-const LOOKS: [&str; 7] = [
+const LOOKS: [&str; 8] = [
     "DescribeAddresses",
     "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
@@ -180,6 +183,7 @@ const LOOKS: [&str; 7] = [
     "DescribeKeyPairs",
     "DescribeSecurityGroups",
     "DescribeSubnets",
+    "DescribeVolumes",
 ];
 
 /// What is tagged when it is made. Volumes come last: they go with their instance, and nothing changes them.
@@ -343,7 +347,13 @@ mod tests {
         assert_eq!(resources(&all, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-*"]);
         assert_eq!(resources(&one, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-eu-west-1*"]);
         assert_eq!(names::bucket("123456789012", "eu-west-1").0, "devopsctl-123456789012-eu-west-1-an");
-        assert_eq!(resources(&one, "Parameters"), ["arn:aws:ssm:eu-west-1:123456789012:parameter/devopsctl/*"]);
+        assert_eq!(
+            resources(&one, "Parameters"),
+            [
+                "arn:aws:ssm:eu-west-1:123456789012:parameter/devopsctl",
+                "arn:aws:ssm:eu-west-1:123456789012:parameter/devopsctl/*"
+            ]
+        );
         assert_eq!(names::token_parameter("hello"), "/devopsctl/hello/token");
         assert_eq!(names::report_path("hello"), "/devopsctl/hello/report");
     }

@@ -53,6 +53,15 @@ pub struct Settings {
     pub profile: Option<String>,
 }
 
+/// What serves an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Front {
+    /// The port.
+    pub port: u16,
+    /// With HTTPS, whom the certificate is for.
+    pub host: Option<String>,
+}
+
 impl Aws {
     /// The account that the usual AWS settings name, found as the AWS CLI finds them.
     ///
@@ -110,12 +119,21 @@ impl Aws {
     /// # Errors
     /// When the sandbox does not answer.
     pub async fn url(&self, address: Ipv4Addr, network: &Network) -> Result<String> {
-        let host = network.host(address);
-        match (&self.sandbox, network.https) {
-            (Some(handle), https) => handle.url(address, network.front(), https.then_some(host)).await,
-            (None, true) => Ok(format!("https://{host}")),
-            (None, false) if network.port == 80 => Ok(format!("http://{address}")),
-            (None, false) => Ok(format!("http://{address}:{}", network.port)),
+        let (port, host) = (network.front(), network.host(address));
+        self.front(address, Front { port, host: network.https.then_some(host) }).await
+    }
+
+    /// The same for whoever knows no more of the app than what it is served at.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn front(&self, address: Ipv4Addr, front: Front) -> Result<String> {
+        let Front { port, host } = front;
+        match (&self.sandbox, host) {
+            (Some(handle), host) => handle.url(address, port, host).await,
+            (None, Some(host)) => Ok(format!("https://{host}")),
+            (None, None) if port == 80 => Ok(format!("http://{address}")),
+            (None, None) => Ok(format!("http://{address}:{port}")),
         }
     }
 

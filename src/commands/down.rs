@@ -6,15 +6,31 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Session;
-use crate::cli::Down;
+use super::{Session, file};
+use crate::cli::{Down, Globals, command};
+use crate::config;
 use crate::engine::context::Context;
 use crate::engine::execute::execute;
 use crate::engine::observe::{Ask, observe};
 use crate::engine::plan;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failure, Result};
-use crate::ui;
+use crate::ui::{self, Ui};
+
+/// A deployment that is named needs no file: whoever finds it forgotten may not have one.
+pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<Session> {
+    match &arguments.name {
+        Some(name) => Session::with(globals, ui, config::named(name)?).await,
+        None => {
+            let next = format!(
+                "go to the project's folder, name the file with --file, or the deployment with --name: {} shows them all",
+                command("list")
+            );
+            let file = file(&globals).map_err(|failure| failure.instead(next))?;
+            Session::with(globals, ui, config::load(&file)?).await
+        }
+    }
+}
 
 pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode> {
     let observed = session.interrupt.or(observe_all(session)).await?;

@@ -2,6 +2,7 @@
 
 mod down;
 mod logs;
+mod list;
 mod plan;
 mod policy;
 mod releases;
@@ -12,6 +13,7 @@ mod status;
 mod token;
 mod up;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::aws::{Aws, Settings};
@@ -78,7 +80,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
         Verb::Logs(arguments) => logs::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
-        Verb::Down(arguments) => down::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::List => list::run(globals, ui).await,
+        Verb::Down(arguments) => down::run(&down::open(globals, ui, &arguments).await?, &arguments).await,
         Verb::Policy(arguments) => policy::run(&globals, &ui, arguments),
         Verb::Sandbox(verb) => sandbox::run(verb, &globals, &ui).await,
     }
@@ -102,21 +105,8 @@ impl Session {
 
     async fn with(globals: Globals, ui: Ui, mut deployment: Deployment) -> Result<Self> {
         let interrupt = Interrupt::listen(&ui);
-        let region = globals.region.clone().or_else(|| deployment.region.clone());
-        let settings = Settings { region, profile: globals.profile.clone() };
-        let aws = if globals.sandbox {
-            let talk = ui.clone();
-            let options = local::Options { machines: globals.machine, ..local::Options::default() };
-            let handle = interrupt.or(local::ensure(&options, &move |line| talk.say(line))).await?;
-            let aws = Aws::sandbox(&settings, handle);
-            aws.can_boot(&deployment.instance)?;
-            aws
-        } else if globals.machine.is_some() {
-            return Err(Failure::new(Exit::Usage, "--machine is for the local AWS only")
-                .next("add --sandbox, or leave --machine out"));
-        } else {
-            interrupt.or(Aws::account(&settings)).await?
-        };
+        let aws = connect(&globals, &ui, &interrupt, deployment.region.as_ref()).await?;
+        aws.can_boot(&deployment.instance)?;
         deployment.network.https &= aws.has_authority(&deployment.network);
         Ok(Self { globals, ui, deployment, aws, interrupt })
     }
@@ -145,22 +135,45 @@ impl Session {
         if let Some(file) = &self.globals.file {
             command.push_str(&format!(" --file {}", file.display()));
         }
-        for (flag, value) in [("region", &self.globals.region), ("profile", &self.globals.profile)] {
-            if let Some(value) = value {
-                command.push_str(&format!(" --{flag} {value}"));
-            }
-        }
-        command
+        command + &elsewhere(self.globals.region.as_deref(), self.globals.profile.as_deref())
     }
 }
 
+/// The AWS that a command goes to. `region`: the deployment's, if it has one.
+async fn connect(globals: &Globals, ui: &Ui, interrupt: &Interrupt, region: Option<&String>) -> Result<Aws> {
+    let region = globals.region.as_ref().or(region).cloned();
+    let settings = Settings { region, profile: globals.profile.clone() };
+    if globals.sandbox {
+        let talk = ui.clone();
+        let options = local::Options { machines: globals.machine, ..local::Options::default() };
+        let handle = interrupt.or(local::ensure(&options, &move |line| talk.say(line))).await?;
+        return Ok(Aws::sandbox(&settings, handle));
+    }
+    if globals.machine.is_some() {
+        return Err(Failure::new(Exit::Usage, "--machine is for the local AWS only")
+            .next("add --sandbox, or leave --machine out"));
+    }
+    interrupt.or(Aws::account(&settings)).await
+}
+
+/// What sends a shown command to that region and profile.
+fn elsewhere(region: Option<&str>, profile: Option<&str>) -> String {
+    let flags = [("region", region), ("profile", profile)];
+    flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?))).collect()
+}
+
 fn deployment(globals: &Globals) -> Result<Deployment> {
+    config::load(&file(globals)?)
+}
+
+/// The file that says what is deployed.
+fn file(globals: &Globals) -> Result<PathBuf> {
     let here = std::env::current_dir().map_err(|error| {
         Failure::new(Exit::Usage, "the working directory is gone")
             .because(error.to_string())
             .next("go to the project's folder")
     })?;
-    config::load(&config::find(globals.file.as_deref(), &here)?)
+    config::find(globals.file.as_deref(), &here)
 }
 
 fn console_width() -> usize {

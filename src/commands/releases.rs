@@ -10,6 +10,7 @@ use crate::engine::history::History;
 use crate::engine::observe::{self, Observed};
 use crate::error::Result;
 use crate::resources::release::{self, Notes, Stored, short};
+use crate::ui::aligned;
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let found = session.interrupt.or(Found::look(session)).await?;
@@ -90,11 +91,5 @@ fn lines(releases: &[Release], history: &History) -> Vec<String> {
             ]
         })
         .collect();
-    let widths: Vec<usize> =
-        (0..5).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()).collect();
-    let line = |row: &[String; 5]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, &width)| format!("{text:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
+    aligned(&rows)
 }

@@ -238,6 +238,27 @@ fn shown(file: &Path) -> PathBuf {
     file.strip_prefix(here).unwrap_or(file).to_owned()
 }
 
+/// A deployment of which nothing but its name is known: all else is as it is by default.
+///
+/// # Errors
+/// When it is no deployment's name.
+pub fn named(name: &str) -> Result<Deployment> {
+    let text = format!("name: {name}\napp: {{path: .}}\n");
+    let whole = if is_name(name) { parse(&text, Path::new("--name"), Path::new(".")) } else { Err(no_name(name)) };
+    whole.map_err(|_| no_name(name))
+}
+
+fn no_name(name: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("{name:?} is no deployment's name"))
+        .because("a name begins with a small letter; then come small letters, digits and hyphens")
+        .next(format!("see what there is: {}", crate::cli::command("list")))
+}
+
+/// Whether a deployment can have this name.
+pub fn is_name(name: &str) -> bool {
+    check::name(name).is_ok()
+}
+
 fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
     let mut reader = Reader::new(file, text);
     let deployment = match tree::parse(text) {

@@ -1,6 +1,7 @@
 //! Observe → plan (pure) → execute (the only mutator).
 
 pub mod context;
+pub mod deployments;
 pub mod edge;
 pub mod execute;
 pub mod health;

@@ -227,14 +227,16 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
     })
 }
 
-struct Identity {
-    account: String,
+/// Who asks, and of which account.
+pub(crate) struct Identity {
+    /// The account's number.
+    pub account: String,
     partition: String,
     by: String,
 }
 
 /// Whose account it is, and who asks. The call needs no permission.
-async fn identity(aws: &Aws) -> Result<Identity> {
+pub(crate) async fn identity(aws: &Aws) -> Result<Identity> {
     let answer = call("sts:GetCallerIdentity", || aws.sts.get_caller_identity().send()).await;
     let answer = answer.map_err(|error| explain("AWS does not know who you are", &error))?;
     let arn = answer.arn.as_deref().unwrap_or_default();

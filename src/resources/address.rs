@@ -6,9 +6,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{DomainType, ResourceType};
+use aws_sdk_ec2::types::{DomainType, Filter, ResourceType};
 
-use super::{Action, Planned, Tags, by_name_tag, from_ec2, tagged};
+use super::{Action, Planned, Tags, any_name_tag, by_name_tag, from_ec2, tagged};
 use crate::aws::{Aws, Fault, call, explain, once};
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, Retry};
@@ -43,7 +43,17 @@ pub enum Change {
 
 /// Looks for ours by tag; the lowest id first.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<State>> {
-    let request = || aws.ec2.describe_addresses().filters(by_name_tag(name)).send();
+    find(aws, by_name_tag(name)).await
+}
+
+/// Looks for those of all deployments.
+pub(super) async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
+    find(aws, any_name_tag()).await
+}
+
+/// EC2 has no pages of addresses: there are never many.
+async fn find(aws: &Aws, whose: Filter) -> Result<Vec<State>> {
+    let request = || aws.ec2.describe_addresses().filters(whose.clone()).send();
     let answer =
         call("ec2:DescribeAddresses", request).await.map_err(|error| explain("cannot look for the address", &error))?;
     let mut found: Vec<State> = answer

@@ -60,7 +60,7 @@ pub async fn observe(aws: &Aws, account: &str) -> Result<Option<State>> {
     Ok(policy.map(|policy| State { policy, closed }))
 }
 
-fn unreadable(bucket: &str, error: &ApiError) -> Failure {
+pub(super) fn unreadable(bucket: &str, error: &ApiError) -> Failure {
     let failure = explain(format!("cannot look at the bucket {bucket}"), error);
     if error.is(&["AccessDenied"]) || error.status == Some(403) {
         return failure.because("either you may not see it, or it belongs to another account");

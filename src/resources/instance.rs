@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Instance, InstanceStateName};
+use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName};
 
-use super::{Action, Planned, Tags, address, by_name_tag, from_ec2, missing, set_tags, untagged};
+use super::{Action, Planned, Tags, address, any_name_tag, by_name_tag, from_ec2, missing, set_tags, untagged};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::config;
 use crate::digest;
@@ -90,15 +90,30 @@ pub enum Change {
 
 /// Looks for all that are alive or dying, the one that counts first.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<State>> {
+    find(aws, by_name_tag(name)).await
+}
+
+/// Looks for those of all deployments.
+pub(super) async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
+    find(aws, any_name_tag()).await
+}
+
+async fn find(aws: &Aws, whose: Filter) -> Result<Vec<State>> {
     let alive = ["pending", "running", "stopping", "stopped", "shutting-down"].map(str::to_owned).to_vec();
-    let states = aws_sdk_ec2::types::Filter::builder().name("instance-state-name").set_values(Some(alive)).build();
-    let request = || aws.ec2.describe_instances().filters(by_name_tag(name)).filters(states.clone()).send();
-    let answer = call("ec2:DescribeInstances", request)
-        .await
-        .map_err(|error| explain("cannot look for the instance", &error))?;
-    let reservations = answer.reservations.unwrap_or_default();
-    let mut found: Vec<State> =
-        reservations.into_iter().flat_map(|one| one.instances.unwrap_or_default()).filter_map(state).collect();
+    let states = Filter::builder().name("instance-state-name").set_values(Some(alive)).build();
+    let (mut found, mut page): (Vec<State>, _) = (Vec::new(), None);
+    loop {
+        let request = aws.ec2.describe_instances().filters(whose.clone()).filters(states.clone()).set_next_token(page);
+        let answer = call("ec2:DescribeInstances", || request.clone().send())
+            .await
+            .map_err(|error| explain("cannot look for the instance", &error))?;
+        let reservations = answer.reservations.unwrap_or_default();
+        found.extend(reservations.into_iter().flat_map(|one| one.instances.unwrap_or_default()).filter_map(state));
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            break;
+        }
+    }
     // The dying last; of several alive the newest counts, because a replacement is younger than what it replaces.
     found.sort_by(|a, b| {
         (a.phase == Phase::Dying)

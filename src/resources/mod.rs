@@ -11,6 +11,7 @@ pub mod doorbell;
 pub mod edge;
 pub mod ingress;
 pub mod instance;
+pub mod inventory;
 pub mod key_pair;
 pub mod record;
 pub mod release;
@@ -141,4 +142,9 @@ fn filter(name: &str, value: impl Into<String>) -> Filter {
 
 fn by_name_tag(name: &str) -> Filter {
     filter(&format!("tag:{}", names::TAG_NAME), name)
+}
+
+/// What is of any deployment.
+fn any_name_tag() -> Filter {
+    filter("tag-key", names::TAG_NAME)
 }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod prompt;
+mod table;
 mod terminal;
 
 use std::io::{IsTerminal, Write};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 pub use errors::render;
 pub use prompt::{confirm, new_token};
+pub use table::aligned;
 
 /// What the engine and the verbs have to tell.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ mod grace;
 mod http;
 mod killed;
 mod logs;
+mod list;
 mod machines;
 mod permissions;
 mod project;

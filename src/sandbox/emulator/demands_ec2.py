@@ -3,7 +3,16 @@
 from moto.iam.models import iam_backends
 from policies import Check
 
-LOOKS = ("Addresses", "IamInstanceProfileAssociations", "Images", "Instances", "KeyPairs", "SecurityGroups", "Subnets")
+LOOKS = (
+    "Addresses",
+    "IamInstanceProfileAssociations",
+    "Images",
+    "Instances",
+    "KeyPairs",
+    "SecurityGroups",
+    "Subnets",
+    "Volumes",
+)
 # By the beginning of its id, what a resource is in an ARN.
 KINDS = {
     "eipalloc": "elastic-ip",

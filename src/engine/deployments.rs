@@ -1,0 +1,323 @@
+//! (What of all deployments stands) → each deployment, how it is, and what it costs. Pure.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::edge::Need;
+use crate::aws::Front;
+use crate::config;
+use crate::cost;
+use crate::names;
+use crate::resources::instance::{self, Phase};
+use crate::resources::inventory::{Inventory, ip};
+use crate::resources::reports::Report;
+
+/// A deployment as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// Its name.
+    pub name: String,
+    /// Since when something of it stands, in seconds since 1970, if anything tells.
+    pub since: Option<i64>,
+    /// How it is.
+    pub state: State,
+    /// What of it stands, in a person's words.
+    pub stands: Vec<&'static str>,
+    /// Where it is reached, if something may answer there.
+    pub front: Option<(Ipv4Addr, Front)>,
+    /// What of it costs.
+    pub costs: cost::Standing,
+}
+
+/// How a deployment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// What is wanted serves.
+    Healthy,
+    /// Something serves, and something else is wanted.
+    Behind,
+    /// The instance says that it is not well.
+    Unhealthy,
+    /// The instance has said nothing yet.
+    Silent,
+    /// The instance is stopped: its disk and its address cost on.
+    Stopped,
+    /// The instance is on its way out.
+    Going,
+    /// No instance: somebody stopped on the way up or down, or removed it by hand.
+    Remains,
+}
+
+impl State {
+    /// For a person.
+    pub fn words(self) -> &'static str {
+        match self {
+            State::Healthy => "healthy",
+            State::Behind => "healthy, something else is wanted",
+            State::Unhealthy => "not healthy",
+            State::Silent => "has not reported yet",
+            State::Stopped => "stopped",
+            State::Going => "on its way out",
+            State::Remains => "no instance",
+        }
+    }
+
+    /// For `--json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Healthy => "healthy",
+            State::Behind => "behind",
+            State::Unhealthy => "unhealthy",
+            State::Silent => "silent",
+            State::Stopped => "stopped",
+            State::Going => "going",
+            State::Remains => "remains",
+        }
+    }
+
+    /// Whether it may have been forgotten: nothing of it serves anybody.
+    pub fn forgotten(self) -> bool {
+        matches!(self, State::Stopped | State::Remains)
+    }
+}
+
+/// Every deployment of which something stands, by name. What has a tag that is no deployment's name is somebody else's.
+pub fn sort(found: &Inventory) -> Vec<Deployment> {
+    let tagged = |tags: &crate::resources::Tags| tags.get(names::TAG_NAME).cloned();
+    let mut all: BTreeSet<String> = BTreeSet::new();
+    all.extend(found.instances.iter().filter_map(|one| tagged(&one.tags)));
+    all.extend(found.addresses.iter().filter_map(|one| tagged(&one.tags)));
+    all.extend(found.disks.iter().map(|one| one.name.clone()));
+    all.extend(found.groups.iter().map(|one| one.name.clone()));
+    all.extend(found.key_pairs.iter().map(|one| one.name.clone()));
+    all.extend(found.reports.iter().map(|(name, ..)| name.clone()));
+    all.extend(found.tokens.iter().chain(&found.stored).cloned());
+    all.iter().filter(|name| config::is_name(name)).map(|name| one(name, &found.of(name))).collect()
+}
+
+impl Inventory {
+    /// What is of that deployment.
+    fn of(&self, name: &str) -> Self {
+        let tagged = |tags: &crate::resources::Tags| tags.get(names::TAG_NAME).is_some_and(|of| of == name);
+        let mut found = self.clone();
+        found.instances.retain(|one| tagged(&one.tags));
+        found.addresses.retain(|one| tagged(&one.tags));
+        found.disks.retain(|one| one.name == name);
+        found.groups.retain(|one| one.name == name);
+        found.key_pairs.retain(|one| one.name == name);
+        found.reports.retain(|(of, ..)| of == name);
+        found.tokens.retain(|of| of == name);
+        found.stored.retain(|of| of == name);
+        found
+    }
+}
+
+fn one(name: &str, found: &Inventory) -> Deployment {
+    let serving = instance::serving(&found.instances, &found.addresses);
+    let report = serving.and_then(|state| report(found, &state.id));
+    let launched = found.instances.iter().map(|state| state.launched);
+    let front = serving
+        .filter(|state| state.phase == Phase::Running)
+        .and_then(|state| ip(state, &found.addresses))
+        .map(|ip| (ip, front(ip, found, report)));
+    Deployment {
+        name: name.to_owned(),
+        since: found.key_pairs.iter().filter_map(|pair| pair.made).chain(launched).min(),
+        state: state(found, serving, report),
+        stands: stands(found),
+        front,
+        costs: costs(found),
+    }
+}
+
+fn report<'a>(found: &'a Inventory, instance: &str) -> Option<&'a Report> {
+    found.reports.iter().find(|(_, id, _)| id == instance).map(|(.., report)| report)
+}
+
+fn state(found: &Inventory, serving: Option<&instance::State>, report: Option<&Report>) -> State {
+    let Some(instance) = serving else {
+        return if found.instances.is_empty() { State::Remains } else { State::Going };
+    };
+    if matches!(instance.phase, Phase::Stopped | Phase::Stopping) {
+        return State::Stopped;
+    }
+    let Some(report) = report else { return State::Silent };
+    let served = report.edge.is_none() || Need::Serving.met(report);
+    match (report.healthy && served, report.release.as_ref() == instance.tags.get(names::TAG_RELEASE)) {
+        (true, true) => State::Healthy,
+        (true, false) => State::Behind,
+        (false, _) => State::Unhealthy,
+    }
+}
+
+/// The edge says whom its certificate is for; in clear the app is at the port that is let in.
+fn front(ip: Ipv4Addr, found: &Inventory, report: Option<&Report>) -> Front {
+    let edge = report.and_then(|report| report.edge.as_ref()).filter(|edge| edge.https);
+    match edge {
+        Some(edge) => {
+            let host = edge.certificate.as_ref().and_then(|certificate| certificate.names.first().cloned());
+            Front { port: 443, host: Some(host.unwrap_or_else(|| ip.to_string())) }
+        }
+        None => Front { port: found.groups.iter().find_map(|group| group.port).unwrap_or(80), host: None },
+    }
+}
+
+fn stands(found: &Inventory) -> Vec<&'static str> {
+    let kinds = [
+        ("instance", !found.instances.is_empty()),
+        ("disk", !found.disks.is_empty()),
+        ("address", !found.addresses.is_empty()),
+        ("security group", !found.groups.is_empty()),
+        ("key pair", !found.key_pairs.is_empty()),
+        ("token", !found.tokens.is_empty()),
+        ("reports", !found.reports.is_empty()),
+        ("objects in the bucket", !found.stored.is_empty()),
+    ];
+    kinds.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect()
+}
+
+/// A public address is billed whether it is an Elastic IP or an instance's own.
+fn costs(found: &Inventory) -> cost::Standing {
+    let running = || found.instances.iter().filter(|one| matches!(one.phase, Phase::Pending | Phase::Running));
+    let ips: BTreeSet<Ipv4Addr> =
+        found.addresses.iter().map(|address| address.ip).chain(running().filter_map(|one| one.ip)).collect();
+    cost::Standing {
+        instances: running().map(|one| one.kind.clone()).collect(),
+        disk_gib: found.disks.iter().map(|disk| disk.gib).sum(),
+        addresses: u32::try_from(ips.len()).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::inventory::{Disk, Group, KeyPair};
+    use crate::resources::reports::{Certificate, Edge};
+    use crate::resources::{Tags, address};
+
+    const IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+
+    fn tags(name: &str) -> Tags {
+        [(names::TAG_NAME, name), (names::TAG_RELEASE, "r1")].map(|(key, value)| (key.into(), value.into())).into()
+    }
+
+    fn instance(phase: Phase) -> instance::State {
+        instance::State {
+            id: "i-1".into(),
+            phase,
+            kind: "t3.micro".into(),
+            ip: Some(IP),
+            profile: None,
+            metadata: true,
+            tags: tags("shop"),
+            launched: 2000,
+        }
+    }
+
+    fn elastic(leads: bool) -> address::State {
+        let instance = leads.then(|| "i-1".to_owned());
+        address::State { id: "eipalloc-1".into(), ip: IP, instance, association: None, tags: tags("shop") }
+    }
+
+    fn whole(report: Report) -> Inventory {
+        Inventory {
+            instances: vec![instance(Phase::Running)],
+            addresses: vec![elastic(true)],
+            disks: vec![Disk { name: "shop".into(), gib: 8 }],
+            groups: vec![Group { name: "shop".into(), port: Some(8080) }],
+            key_pairs: vec![KeyPair { name: "shop".into(), made: Some(1000) }],
+            tokens: vec!["shop".into()],
+            reports: vec![("shop".into(), "i-1".into(), report)],
+            stored: vec!["shop".into()],
+        }
+    }
+
+    fn healthy() -> Report {
+        Report { healthy: true, release: Some("r1".into()), ..Report::default() }
+    }
+
+    fn only(found: &Inventory) -> Deployment {
+        let mut all = sort(found);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    #[test]
+    fn one_that_is_well() {
+        let shop = only(&whole(healthy()));
+        assert_eq!((shop.name.as_str(), shop.state, shop.since), ("shop", State::Healthy, Some(1000)));
+        assert_eq!(shop.front, Some((IP, Front { port: 8080, host: None })));
+        assert_eq!(shop.costs, cost::Standing::one("t3.micro", 8));
+        assert_eq!(shop.stands.len(), 8);
+    }
+
+    #[test]
+    fn what_the_instance_says_counts() {
+        let state = |report| only(&whole(report)).state;
+        assert_eq!(state(Report { release: Some("r0".into()), ..healthy() }), State::Behind);
+        assert_eq!(state(Report { healthy: false, ..healthy() }), State::Unhealthy);
+        let edge = |phase: &str| Some(Edge { phase: phase.into(), release: Some("r1".into()), ..Edge::default() });
+        assert_eq!(state(Report { edge: edge("certificate"), ..healthy() }), State::Unhealthy);
+        let mut silent = whole(healthy());
+        silent.reports[0].1 = "i-0".into();
+        assert_eq!(only(&silent).state, State::Silent);
+    }
+
+    #[test]
+    fn with_https_the_certificate_says_where() {
+        let certificate = Some(Certificate { names: vec!["shop.example.com".into()], ..Certificate::default() });
+        let edge = Some(Edge { https: true, certificate, ..Edge::default() });
+        let front = only(&whole(Report { edge, ..healthy() })).front.unwrap().1;
+        assert_eq!(front, Front { port: 443, host: Some("shop.example.com".into()) });
+    }
+
+    #[test]
+    fn a_stopped_one_costs_its_disk_and_address() {
+        let mut found = whole(healthy());
+        found.instances[0] = instance(Phase::Stopped);
+        let shop = only(&found);
+        assert_eq!((shop.state, shop.front), (State::Stopped, None));
+        assert_eq!(shop.costs, cost::Standing { instances: vec![], disk_gib: 8, addresses: 1 });
+        assert!(shop.state.forgotten());
+    }
+
+    #[test]
+    fn an_own_address_counts_as_one_and_two_count_twice() {
+        let mut found = whole(healthy());
+        found.addresses.clear();
+        assert_eq!(only(&found).costs.addresses, 1);
+        let mut other = elastic(false);
+        other.ip = Ipv4Addr::new(203, 0, 113, 8);
+        found.addresses = vec![other];
+        assert_eq!(only(&found).costs.addresses, 2);
+    }
+
+    #[test]
+    fn whatever_is_left_alone_is_found() {
+        let whole = whole(healthy());
+        let nothing = Inventory::default;
+        let alone = [
+            Inventory { addresses: vec![elastic(false)], ..nothing() },
+            Inventory { disks: whole.disks.clone(), ..nothing() },
+            Inventory { groups: whole.groups.clone(), ..nothing() },
+            Inventory { key_pairs: whole.key_pairs.clone(), ..nothing() },
+            Inventory { tokens: whole.tokens.clone(), ..nothing() },
+            Inventory { reports: whole.reports.clone(), ..nothing() },
+            Inventory { stored: whole.stored.clone(), ..nothing() },
+        ];
+        for found in alone {
+            let shop = only(&found);
+            assert_eq!((shop.state, shop.stands.len(), shop.front), (State::Remains, 1, None), "{:?}", shop.stands);
+        }
+        let going = Inventory { instances: vec![instance(Phase::Dying)], ..nothing() };
+        assert_eq!(only(&going).state, State::Going);
+    }
+
+    #[test]
+    fn names_that_nobody_can_have_given_here_are_passed_over() {
+        let group = |name: &str| Group { name: name.into(), port: None };
+        let groups = vec![group("x; rm -rf ~"), group(""), group("\u{1b}[31m"), group("b"), group("a")];
+        let all = sort(&Inventory { groups, ..Inventory::default() });
+        assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}

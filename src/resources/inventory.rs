@@ -1,0 +1,199 @@
+//! What of all deployments stands in an account's region: each kind is looked for at once, by the presence of our tag or
+//! below our folder. Nothing of what is in a token is asked for.
+//!
+//! Roles are not looked for: IAM lists them only all together, an account's thousands in pages of a hundred. They cost
+//! nothing, and `down` finds them by their names.
+
+use std::net::Ipv4Addr;
+
+use aws_sdk_ec2::types::{KeyPairInfo, SecurityGroup, Volume};
+use aws_sdk_ssm::types::Parameter;
+
+use super::reports::Report;
+use super::{Tags, address, any_name_tag, from_ec2, ingress, instance};
+use crate::aws::{Aws, call, explain};
+use crate::error::Result;
+use crate::names;
+
+/// Everything that stands, each with the deployment's name that it bears.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// Instances, the one that counts first.
+    pub instances: Vec<instance::State>,
+    /// Elastic IPs.
+    pub addresses: Vec<address::State>,
+    /// Disks.
+    pub disks: Vec<Disk>,
+    /// Security groups.
+    pub groups: Vec<Group>,
+    /// Key pairs.
+    pub key_pairs: Vec<KeyPair>,
+    /// Whose parameter holds a token.
+    pub tokens: Vec<String>,
+    /// What the agents report: the deployment, the instance, the report.
+    pub reports: Vec<(String, String, Report)>,
+    /// Who has something in the bucket.
+    pub stored: Vec<String>,
+}
+
+/// A disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The deployment.
+    pub name: String,
+    /// How large it is.
+    pub gib: u32,
+}
+
+/// A security group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The deployment.
+    pub name: String,
+    /// The lowest TCP port that it lets in: the app's, where that is served in clear.
+    pub port: Option<u16>,
+}
+
+/// A key pair. It outlives instances, so it knows best how old a deployment is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The deployment.
+    pub name: String,
+    /// Seconds since 1970.
+    pub made: Option<i64>,
+}
+
+/// Looks at everything but the bucket, whose name takes the account's number.
+///
+/// # Errors
+/// The first thing that cannot be looked at.
+pub async fn observe(aws: &Aws) -> Result<Inventory> {
+    let (instances, addresses, disks, groups, key_pairs, (tokens, reports)) = tokio::try_join!(
+        instance::observe_all(aws),
+        address::observe_all(aws),
+        disks(aws),
+        groups(aws),
+        key_pairs(aws),
+        parameters(aws),
+    )?;
+    Ok(Inventory { instances, addresses, disks, groups, key_pairs, tokens, reports, stored: Vec::new() })
+}
+
+/// Who has something in the bucket, if there is one. One name stands for all that is below it.
+///
+/// # Errors
+/// What S3 says.
+pub async fn stored(aws: &Aws, account: &str) -> Result<Vec<String>> {
+    let (bucket, _) = names::bucket(account, &aws.region);
+    let list = aws.s3.list_objects_v2().bucket(&bucket).expected_bucket_owner(account).delimiter("/");
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let request = list.clone().set_continuation_token(page);
+        let answer = match call("s3:ListBucket", || request.clone().send()).await {
+            Ok(answer) => answer,
+            Err(error) if error.is(&["NoSuchBucket"]) => return Ok(Vec::new()),
+            Err(error) => return Err(super::bucket::unreadable(&bucket, &error)),
+        };
+        let prefixes = answer.common_prefixes.unwrap_or_default().into_iter().filter_map(|one| one.prefix);
+        found.extend(prefixes.filter(|prefix| prefix != names::TOOLS_PREFIX).map(|prefix| prefix.replace('/', "")));
+        page = answer.next_continuation_token;
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn name(tags: &Tags) -> Option<String> {
+    tags.get(names::TAG_NAME).cloned()
+}
+
+async fn disks(aws: &Aws) -> Result<Vec<Disk>> {
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let request = aws.ec2.describe_volumes().filters(any_name_tag()).set_next_token(page);
+        let answer = call("ec2:DescribeVolumes", || request.clone().send())
+            .await
+            .map_err(|error| explain("cannot look for disks", &error))?;
+        found.extend(answer.volumes.unwrap_or_default().into_iter().filter_map(disk));
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn disk(volume: Volume) -> Option<Disk> {
+    Some(Disk { name: name(&from_ec2(volume.tags))?, gib: volume.size.and_then(|size| u32::try_from(size).ok())? })
+}
+
+async fn groups(aws: &Aws) -> Result<Vec<Group>> {
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let request = aws.ec2.describe_security_groups().filters(any_name_tag()).set_next_token(page);
+        let answer = call("ec2:DescribeSecurityGroups", || request.clone().send())
+            .await
+            .map_err(|error| explain("cannot look for security groups", &error))?;
+        found.extend(answer.security_groups.unwrap_or_default().into_iter().filter_map(group));
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn group(group: SecurityGroup) -> Option<Group> {
+    let rules = group.ip_permissions.unwrap_or_default();
+    let ports = rules.iter().flat_map(ingress::rules).filter(|rule| rule.protocol == "tcp").map(|rule| rule.from);
+    Some(Group { name: name(&from_ec2(group.tags))?, port: ports.min().and_then(|port| u16::try_from(port).ok()) })
+}
+
+/// EC2 has no pages of key pairs.
+async fn key_pairs(aws: &Aws) -> Result<Vec<KeyPair>> {
+    let request = || aws.ec2.describe_key_pairs().filters(any_name_tag()).send();
+    let answer =
+        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for key pairs", &error))?;
+    Ok(answer.key_pairs.unwrap_or_default().into_iter().filter_map(key_pair).collect())
+}
+
+fn key_pair(pair: KeyPairInfo) -> Option<KeyPair> {
+    Some(KeyPair { name: name(&from_ec2(pair.tags))?, made: pair.create_time.map(|time| time.secs()) })
+}
+
+/// Tokens and reports are in one folder. The values of the former come encrypted, and are dropped unseen.
+async fn parameters(aws: &Aws) -> Result<(Vec<String>, Vec<(String, String, Report)>)> {
+    let (mut tokens, mut reports, mut page) = (Vec::new(), Vec::new(), None);
+    loop {
+        let request = aws.ssm.get_parameters_by_path().path(names::PARAMETERS).recursive(true).set_next_token(page);
+        let answer = call("ssm:GetParametersByPath", || request.clone().send())
+            .await
+            .map_err(|error| explain("cannot look for tokens and reports", &error))?;
+        let parameters = answer.parameters.unwrap_or_default();
+        tokens.extend(parameters.iter().filter_map(token));
+        reports.extend(parameters.into_iter().filter_map(report));
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            return Ok((tokens, reports));
+        }
+    }
+}
+
+/// Whose token that is.
+fn token(parameter: &Parameter) -> Option<String> {
+    let (name, rest) = names::of_parameter(parameter.name.as_deref()?)?;
+    (rest == "token").then(|| name.to_owned())
+}
+
+/// The deployment, the instance and what it reports. What cannot be read is from another time: it is there, and says
+/// nothing.
+fn report(parameter: Parameter) -> Option<(String, String, Report)> {
+    let (name, rest) = names::of_parameter(parameter.name.as_deref()?)?;
+    let instance = rest.strip_prefix("report/")?;
+    let report = serde_json::from_str(parameter.value.as_deref()?).unwrap_or_default();
+    Some((name.to_owned(), instance.to_owned(), report))
+}
+
+/// The address that an instance has, the Elastic IP first.
+pub fn ip(instance: &instance::State, addresses: &[address::State]) -> Option<Ipv4Addr> {
+    let leads = |address: &&address::State| address.instance.as_deref() == Some(&instance.id);
+    addresses.iter().find(leads).map(|address| address.ip).or(instance.ip)
+}
