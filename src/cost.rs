@@ -8,8 +8,9 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-/// When the prices were last compared with AWS's.
-pub const AS_OF: &str = "2026-10";
+/// Of when the prices are: us-east-1's are of AWS's price list of that month. Those of the other regions were published
+/// earlier, and AWS has not been seen to change them since.
+pub const AS_OF: &str = "2026-02";
 /// Where AWS has them.
 pub const SOURCE: &str = "https://aws.amazon.com/ec2/pricing/on-demand/";
 

@@ -69,7 +69,7 @@ impl Aws {
     /// No region, no credentials, credentials that cannot be renewed.
     pub async fn account(settings: &Settings) -> Result<Self> {
         let metadata = patient_with_no_one();
-        let region = region(settings, metadata.clone()).await?;
+        let region = Region::new(region_by(settings, metadata.clone()).await?);
         let mut chain = DefaultCredentialsChain::builder().region(region.clone()).imds_client(metadata);
         if let Some(profile) = &settings.profile {
             chain = chain.profile_name(profile);
@@ -87,7 +87,7 @@ impl Aws {
 
     /// The local AWS.
     pub fn sandbox(settings: &Settings, handle: sandbox::Handle) -> Self {
-        let region = settings.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+        let region = sandbox_region(settings);
         let keys = Credentials::new(&handle.user.access_key, &handle.user.secret_key, None, None, "sandbox");
         let config = SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
@@ -203,9 +203,22 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-async fn region(settings: &Settings, metadata: imds::Client) -> Result<Region> {
+/// The region that an account's settings name; nothing is called but, where nobody names one, instance metadata.
+///
+/// # Errors
+/// When there is none.
+pub async fn region(settings: &Settings) -> Result<String> {
+    region_by(settings, patient_with_no_one()).await
+}
+
+/// The region of the local AWS.
+pub fn sandbox_region(settings: &Settings) -> String {
+    settings.region.clone().unwrap_or_else(|| "us-east-1".to_owned())
+}
+
+async fn region_by(settings: &Settings, metadata: imds::Client) -> Result<String> {
     if let Some(region) = &settings.region {
-        return Ok(Region::new(region.clone()));
+        return Ok(region.clone());
     }
     let mut file = profile::region::ProfileFileRegionProvider::builder();
     if let Some(profile) = &settings.profile {
@@ -214,7 +227,7 @@ async fn region(settings: &Settings, metadata: imds::Client) -> Result<Region> {
     let found = RegionProviderChain::first_try(environment::region::EnvironmentVariableRegionProvider::new())
         .or_else(file.build())
         .or_else(imds::region::ImdsRegionProvider::builder().imds_client(metadata).build());
-    found.region().await.ok_or_else(|| {
+    found.region().await.map(|region| region.to_string()).ok_or_else(|| {
         Failure::new(Exit::Usage, "no region is named")
             .because("neither --region, nor deploy.yaml, nor AWS_REGION, nor the AWS profile has one")
             .next("add a line such as `region: eu-central-1` to deploy.yaml, or give --region")

@@ -1,5 +1,6 @@
 //! One file a verb: gather, decide, do, say.
 
+mod cost;
 mod down;
 mod logs;
 mod list;
@@ -80,6 +81,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
         Verb::Logs(arguments) => logs::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
+        Verb::Cost => cost::run(&globals, &ui).await,
         Verb::List => list::run(globals, ui).await,
         Verb::Down(arguments) => down::run(&down::open(globals, ui, &arguments).await?, &arguments).await,
         Verb::Policy(arguments) => policy::run(&globals, &ui, arguments),

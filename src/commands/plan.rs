@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::Session;
+use super::{Session, cost};
 use crate::cli;
 use crate::edge::Build;
 use crate::engine::observe::{Ask, Observed, observe};
@@ -23,6 +23,9 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
         session.ui.result("nothing to do: everything is as deploy.yaml says");
     } else {
         lines(&plan).iter().for_each(|line| session.ui.result(line));
+        if plan.costs() {
+            session.ui.say(cost::line(session));
+        }
         session.ui.say(format!("to do it: {}", session.command("up")));
     }
     Ok(if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Changes as u8) })
@@ -135,5 +138,6 @@ fn to_json(session: &Session, plan: &Plan) -> Value {
             json!({"kind": step.kind.title(), "action": step.action.name(), "reasons": step.reasons, "needs": needs})
         })
         .collect();
-    json!({"v": 1, "name": session.name(), "changes": !plan.is_empty(), "steps": steps})
+    let cost = cost::of(&session.deployment, &session.aws.region).json();
+    json!({"v": 1, "name": session.name(), "changes": !plan.is_empty(), "steps": steps, "cost": cost})
 }

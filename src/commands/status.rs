@@ -8,6 +8,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::Session;
+use crate::cost::{self, Cost};
+use crate::engine::deployments;
 use crate::engine::edge::Need;
 use crate::engine::history::History;
 use crate::engine::observe::{Ask, Observed, observe};
@@ -26,7 +28,8 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let address = observed.addresses.iter().find(leads).or_else(|| observed.addresses.first());
     let ip = address.map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
     let url = session.aws.url_of(ip.filter(|_| current.is_some()), &session.deployment.network).await?;
-    let view = View { name: session.name(), observed: &observed, current, address, report, url };
+    let cost = cost(session, &observed);
+    let view = View { name: session.name(), observed: &observed, current, address, report, url, cost };
     if session.globals.json {
         session.ui.result(&view.json().to_string());
     } else {
@@ -36,6 +39,13 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
         }
     }
     Ok(if view.healthy() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Unhealthy as u8) })
+}
+
+/// What stands costs. How large disks are is taken from the file: EC2 tells it of disks alone.
+fn cost(session: &Session, observed: &Observed) -> Cost {
+    let disks = u32::try_from(observed.instances.len()).unwrap_or(u32::MAX);
+    let disk_gib = session.deployment.instance.disk_gib.saturating_mul(disks);
+    cost::of(&session.aws.region, &deployments::costs(&observed.instances, &observed.addresses, disk_gib))
 }
 
 /// What is noted on the releases that count. One that cannot be looked at is shown without: the status is not about that.
@@ -56,6 +66,7 @@ struct View<'a> {
     address: Option<&'a address::State>,
     report: Option<&'a Report>,
     url: Option<String>,
+    cost: Cost,
 }
 
 impl View<'_> {
@@ -106,6 +117,7 @@ impl View<'_> {
         ));
         let others = instance::alive(&self.observed.instances).filter(|state| self.current != Some(*state));
         lines.extend(others.map(|state| ("also", format!("{} ({}, {})", state.id, state.kind, state.phase.name()))));
+        lines.push(("cost", super::cost::words(session, &self.cost)));
         lines.push(("account", format!("{} {}", self.observed.account, session.aws.region)));
         if let Some(error) = self.report.and_then(|report| report.error.as_deref()) {
             lines.push(("error", error.to_owned()));
@@ -202,6 +214,7 @@ impl View<'_> {
             "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone()), "previous": History::of(self.observed).previous},
             "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token), "grace_until": self.grace_until()},
             "report": self.report,
+            "cost": self.cost.json(),
             "foreign": self.observed.foreign.iter().map(super::super::engine::observe::Foreign::describe).collect::<Vec<_>>(),
         })
     }

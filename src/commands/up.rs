@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Session;
 use super::plan::{Looked, Store, look, summary};
+use super::{Session, cost};
 use crate::cli::Up;
 use crate::engine::context::Context;
 use crate::engine::edge::Need;
@@ -66,6 +66,9 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
 /// Shows what will be done; what cannot be taken back is asked about first.
 fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
     summary(plan).into_iter().for_each(|line| session.ui.say(line));
+    if plan.costs() {
+        session.ui.say(cost::line(session));
+    }
     if arguments.yes || !plan.steps.iter().any(|step| step.action.grave()) || ui::confirm("Go on?")? {
         return Ok(());
     }

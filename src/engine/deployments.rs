@@ -8,6 +8,7 @@ use crate::aws::Front;
 use crate::config;
 use crate::cost;
 use crate::names;
+use crate::resources::address;
 use crate::resources::instance::{self, Phase};
 use crate::resources::inventory::{Inventory, ip};
 use crate::resources::reports::Report;
@@ -126,7 +127,7 @@ fn one(name: &str, found: &Inventory) -> Deployment {
         state: state(found, serving, report),
         stands: stands(found),
         front,
-        costs: costs(found),
+        costs: costs(&found.instances, &found.addresses, found.disks.iter().map(|disk| disk.gib).sum()),
     }
 }
 
@@ -176,14 +177,14 @@ fn stands(found: &Inventory) -> Vec<&'static str> {
     kinds.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect()
 }
 
-/// A public address is billed whether it is an Elastic IP or an instance's own.
-fn costs(found: &Inventory) -> cost::Standing {
-    let running = || found.instances.iter().filter(|one| matches!(one.phase, Phase::Pending | Phase::Running));
+/// What costs. A public address is billed whether it is an Elastic IP or an instance's own.
+pub fn costs(instances: &[instance::State], addresses: &[address::State], disk_gib: u32) -> cost::Standing {
+    let running = || instances.iter().filter(|one| matches!(one.phase, Phase::Pending | Phase::Running));
     let ips: BTreeSet<Ipv4Addr> =
-        found.addresses.iter().map(|address| address.ip).chain(running().filter_map(|one| one.ip)).collect();
+        addresses.iter().map(|address| address.ip).chain(running().filter_map(|one| one.ip)).collect();
     cost::Standing {
         instances: running().map(|one| one.kind.clone()).collect(),
-        disk_gib: found.disks.iter().map(|disk| disk.gib).sum(),
+        disk_gib,
         addresses: u32::try_from(ips.len()).unwrap_or(u32::MAX),
     }
 }
@@ -191,9 +192,9 @@ fn costs(found: &Inventory) -> cost::Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::Tags;
     use crate::resources::inventory::{Disk, Group, KeyPair};
     use crate::resources::reports::{Certificate, Edge};
-    use crate::resources::{Tags, address};
 
     const IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 

@@ -375,6 +375,11 @@ impl Plan {
         self.steps.iter().any(|step| step.kind == kind)
     }
 
+    /// Whether something is made that costs by the hour.
+    pub fn costs(&self) -> bool {
+        self.launches() || self.steps.iter().any(|step| (step.kind, step.action) == (Kind::Address, Action::Create))
+    }
+
     /// Whether an instance will be launched.
     pub fn launches(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.change, Change::Instance(instance::Change::Launch { .. })))

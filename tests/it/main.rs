@@ -6,6 +6,7 @@
 mod accounts;
 mod apps;
 mod console;
+mod cost;
 mod drift;
 mod errors;
 mod grace;

@@ -1,0 +1,68 @@
+//! `cost`: what `deploy.yaml` comes to a month, part by part. It calls nothing and needs no credentials: whoever asks may
+//! not have decided yet.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Session, deployment};
+use crate::aws::{self, Settings};
+use crate::cli::Globals;
+use crate::config::Deployment;
+use crate::cost::{self, Cost, Standing};
+use crate::error::Result;
+use crate::ui::{Ui, aligned};
+
+pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
+    let deployment = deployment(globals)?;
+    let named = globals.region.as_ref().or(deployment.region.as_ref()).cloned();
+    let settings = Settings { region: named, profile: globals.profile.clone() };
+    let region = if globals.sandbox { aws::sandbox_region(&settings) } else { aws::region(&settings).await? };
+    let cost = of(&deployment, &region);
+    if globals.json {
+        let (name, kind, disk) = (&deployment.name, &deployment.instance.kind, deployment.instance.disk_gib);
+        let result =
+            json!({"v": 1, "name": name, "region": region, "type": kind, "disk_gib": disk, "cost": cost.json()});
+        ui.result(&result.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    lines(&deployment, &region, &cost).iter().for_each(|line| ui.result(line));
+    talk().into_iter().for_each(|line| ui.say(line));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the deployment will cost a month.
+pub(super) fn of(deployment: &Deployment, region: &str) -> Cost {
+    cost::of(region, &Standing::one(&deployment.instance.kind, deployment.instance.disk_gib))
+}
+
+fn lines(deployment: &Deployment, region: &str, cost: &Cost) -> Vec<String> {
+    let known = |money: Option<cost::Money>| money.map_or_else(|| "not known here".to_owned(), |sum| sum.to_string());
+    let row = |what: &str, money, of: String| [what.to_owned(), known(money), of];
+    let instance = &deployment.instance;
+    aligned(&[
+        row("instance", cost.instance, format!("{} in {region}", instance.kind)),
+        row("disk", cost.disk, format!("{} GiB of gp3", instance.disk_gib)),
+        row("address", cost.address, "one public IPv4 address".to_owned()),
+        row("together", cost.month(), "a month of 730 hours".to_owned()),
+    ])
+}
+
+fn talk() -> [String; 3] {
+    [
+        format!("list prices in US dollars as of {}, without taxes: {}", cost::AS_OF, cost::SOURCE),
+        "what lies in the bucket comes to less than a cent; traffic to the internet is not in it".to_owned(),
+        "a new account may get some or all of it for nothing: https://aws.amazon.com/free".to_owned(),
+    ]
+}
+
+/// As `plan` and `up` say it before something is made that costs.
+pub(super) fn line(session: &Session) -> String {
+    format!("cost: {}", words(session, &of(&session.deployment, &session.aws.region)))
+}
+
+/// In the sandbox nothing costs anything, but it is there to see what an account would do.
+pub(super) fn words(session: &Session, cost: &Cost) -> String {
+    let sandbox = if session.aws.flag().is_empty() { "" } else { "; in the sandbox nothing" };
+    format!("{}{sandbox}", cost.words())
+}

@@ -1,0 +1,48 @@
+//! `cost`: said before anything is made, and by the verbs that make and show what costs.
+
+use serde_json::{Value, json};
+
+use crate::project::Project;
+use crate::snapshot;
+
+#[test]
+fn what_it_will_cost_is_said_without_a_call() {
+    let project = Project::example();
+    snapshot!(project, project.run("cost --region eu-central-1").ok().shown());
+    let json: Value = serde_json::from_str(&project.ok("cost --sandbox --json")).unwrap();
+    assert_eq!((&json["v"], &json["name"], &json["region"]), (&json!(1), &json!("hello"), &json!("us-east-1")));
+    assert_eq!((&json["type"], &json["disk_gib"]), (&json!("t3.micro"), &json!(8)));
+    assert_eq!(json["cost"]["month"], json!(11.88));
+    // No region is named anywhere.
+    project.run("cost").code(2).says("no region is named");
+    // deploy.yaml is what counts.
+    let larger = "name: hello\nregion: us-west-2\napp: {path: app}\ninstance: {type: t4g.small, disk_gib: 20}\n";
+    project.file("deploy.yaml", larger);
+    project.run("cost").ok().says("$12.26").says("t4g.small in us-west-2").says("20 GiB").says("$17.51");
+    assert!(project.processes().is_empty());
+}
+
+#[test]
+fn what_is_not_known_is_not_guessed() {
+    let project = Project::example();
+    project.file("deploy.yaml", "name: hello\napp: {path: app}\ninstance: {type: c7g.large}\n");
+    snapshot!(project, project.run("cost --region us-east-1").ok().shown());
+    let json: Value = serde_json::from_str(&project.ok("cost --region af-south-1 --json")).unwrap();
+    assert_eq!((&json["cost"]["month"], &json["cost"]["address"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn a_plan_says_it_where_something_is_made_that_costs() {
+    let project = Project::example();
+    project.run("plan --sandbox").code(3).says("cost: about $11.88 a month");
+    let json: Value = serde_json::from_str(&project.run("plan --sandbox --json").code(3).stdout).unwrap();
+    assert_eq!(json["cost"]["month"], json!(11.88));
+    project.ok("up --sandbox --no-wait");
+    // A rule that is to be added costs nothing.
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\nnetwork: {{allow: [127.0.0.0/8, 0.0.0.0/0]}}\n"));
+    let plan = project.run("plan --sandbox").code(3);
+    assert!(!plan.shown().contains("cost"), "{}", plan.shown());
+    let json: Value = serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap();
+    assert_eq!(json["cost"]["month"], json!(11.88));
+}
