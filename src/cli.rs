@@ -87,6 +87,8 @@ pub enum Verb {
     Status,
     /// Show what the app prints; or who asked for what, or what the agent does
     Logs(Logs),
+    /// Open the app's URL in the browser; print it where there is none
+    Open,
     /// Show what the deployment will cost a month; nothing is called
     Cost,
     /// List every deployment of the account and region, also half-built and forgotten ones; needs no deploy.yaml

@@ -4,6 +4,7 @@ mod cost;
 mod down;
 mod logs;
 mod list;
+mod open;
 mod plan;
 mod policy;
 mod releases;
@@ -81,6 +82,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
         Verb::Logs(arguments) => logs::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
+        Verb::Open => open::run(&Session::open(globals, ui).await?).await,
         Verb::Cost => cost::run(&globals, &ui).await,
         Verb::List => list::run(globals, ui).await,
         Verb::Down(arguments) => down::run(&down::open(globals, ui, &arguments).await?, &arguments).await,

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod apps;
+mod browser;
 mod console;
 mod cost;
 mod drift;

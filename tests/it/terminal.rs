@@ -37,9 +37,24 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) % 256)
 "#;
 
 fn at_a_terminal(project: &Project, prompts: &str, answers: &str, line: &str) -> (i32, String) {
+    with_settings(project, prompts, answers, line, &[])
+}
+
+/// The same with settings of the person's own.
+pub fn with_settings(
+    project: &Project,
+    prompts: &str,
+    answers: &str,
+    line: &str,
+    settings: &[(&str, &str)],
+) -> (i32, String) {
     let mut command = Command::new("python3");
     command.args(["-c", PERSON, prompts, answers, env!("CARGO_BIN_EXE_devopsctl")]).args(line.split_whitespace());
     project.settle(&mut command);
+    for screen in ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER"] {
+        command.env_remove(screen);
+    }
+    command.envs(settings.iter().copied());
     let output = command.env("TERM", "xterm").env_remove("NO_COLOR").output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())

@@ -1,0 +1,70 @@
+//! `open`: the app's URL in the browser. Where there is none to open (no terminal, no display), the URL is printed.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::Session;
+use crate::engine::observe;
+use crate::error::{Failure, Result};
+use crate::resources::{instance, inventory};
+
+pub(super) async fn run(session: &Session) -> Result<ExitCode> {
+    let url = session.interrupt.or(url(session)).await?;
+    if session.globals.json {
+        session.ui.result(&json!({"v": 1, "name": session.name(), "url": url}).to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    session.ui.result(&url);
+    // A script wants the URL, not a window on somebody's screen.
+    if std::io::stdout().is_terminal() {
+        session.ui.say(match show(&url) {
+            Ok(()) => "opened in the browser; the app asks for the token, which a browser does not send".to_owned(),
+            Err(why) => format!("no browser was opened: {why}"),
+        });
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn url(session: &Session) -> Result<String> {
+    let observed = observe::running(&session.aws, session.name()).await?;
+    let serving = instance::serving(&observed.instances, &observed.addresses)
+        .filter(|instance| instance.phase == instance::Phase::Running);
+    let Some(instance) = serving else {
+        return Err(Failure::failed(format!("no instance of {} runs", session.name()))
+            .next(format!("bring it up: {}", session.command("up"))));
+    };
+    let ip = inventory::ip(instance, &observed.addresses).ok_or_else(|| {
+        Failure::failed(format!("{} has no public address", instance.id))
+            .because("the instance has none, and no Elastic IP leads to it")
+            .next(format!("mend it: {}", session.command("up")))
+    })?;
+    session.aws.url(ip, &session.deployment.network).await
+}
+
+/// Has the system's own opener show it; it is not waited for.
+fn show(url: &str) -> Result<(), String> {
+    if !display(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
+        return Err("there is no display".to_owned());
+    }
+    open::that_detached(url).map_err(|error| error.to_string())
+}
+
+/// Whether there is a screen: on Linux, X11's or Wayland's, or Windows' around it.
+fn display(is_set: impl Fn(&str) -> bool) -> bool {
+    let screens = ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"];
+    !cfg!(target_os = "linux") || screens.into_iter().any(is_set)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_screen_is_one_of_x11_wayland_or_windows() {
+        for name in ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"] {
+            assert!(super::display(|asked| asked == name), "{name}");
+        }
+        assert!(!super::display(|_| false));
+    }
+}
