@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::logs::Source;
 use crate::{grace, sandbox};
 
+mod examples;
+
 /// Put a small Python web app on your own AWS account, and change its secret without fear.
 #[derive(Debug, Parser)]
 #[command(name = "devopsctl", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
@@ -72,34 +74,52 @@ pub struct Globals {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Create or update everything in deploy.yaml, and wait until the app is healthy
+    #[command(after_help = examples::UP)]
     Up(Up),
     /// Show what up would do, and why; nothing is changed
+    #[command(after_help = examples::PLAN)]
     Plan(Plan),
     /// Have a release run again that ran before; only the release changes, not the token
+    #[command(after_help = examples::ROLLBACK)]
     Rollback(Rollback),
     /// List the releases that can be gone back to: when, who, what
+    #[command(after_help = examples::RELEASES)]
     Releases,
     /// Define or change the app's token, without restarting the machine or dropping a request
+    #[command(after_help = examples::SET_TOKEN)]
     SetToken(SetToken),
     /// Print the current token
+    #[command(after_help = examples::TOKEN)]
     Token,
     /// Show what stands, what runs on it and whether it is healthy
+    #[command(after_help = examples::STATUS)]
     Status,
     /// Show what the app prints; or who asked for what, or what the agent does
     Logs(Logs),
     /// Open the app's URL in the browser; print it where there is none
+    #[command(after_help = examples::OPEN)]
     Open,
     /// Show what the deployment will cost a month; nothing is called
+    #[command(after_help = examples::COST)]
     Cost,
     /// List every deployment of the account and region, also half-built and forgotten ones; needs no deploy.yaml
+    #[command(after_help = examples::LIST)]
     List,
     /// Remove every trace of the deployment
+    #[command(after_help = examples::DOWN)]
     Down(Down),
     /// Print the IAM policy with the least that devopsctl needs, for the user or role that runs it
+    #[command(after_help = examples::POLICY)]
     Policy(Policy),
     /// Manage the local AWS
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::SANDBOX)]
     Sandbox(SandboxVerb),
+    /// Print what has a shell complete verbs and options
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(Completions),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(Man),
 }
 
 /// `up`
@@ -218,6 +238,22 @@ fn account(text: &str) -> Result<String, String> {
     if number { Ok(text.to_owned()) } else { Err("an account's number has 12 digits".to_owned()) }
 }
 
+/// `completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`, for whoever packages devopsctl.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Where they go; it is made if it is not there
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
 /// `sandbox …`
 #[derive(Debug, Subcommand)]
 pub enum SandboxVerb {
@@ -248,8 +284,45 @@ pub enum SandboxVerb {
 mod tests {
     use clap::CommandFactory;
 
+    use super::Cli;
+
     #[test]
     fn clap_finds_nothing_wrong() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    /// What a reader copies must be taken, and by the verb that shows it.
+    #[test]
+    fn every_verb_has_examples_and_each_can_be_typed() {
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<&str> = help.lines().filter_map(|line| line.trim().split("devopsctl ").nth(1)).collect();
+            assert!((1..=3).contains(&lines.len()), "{}: {help}", verb.get_name());
+            for line in lines {
+                let typed = line.split("  ").next().unwrap().split(['|', '>', ')']).next().unwrap();
+                let words = typed.split_whitespace();
+                let taken = Cli::command().try_get_matches_from(["devopsctl"].into_iter().chain(words));
+                let taken = taken.unwrap_or_else(|error| panic!("{line}: {error}"));
+                assert_eq!(taken.subcommand_name(), Some(verb.get_name()), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_mistypes_is_told_what_he_meant() {
+        for (line, meant) in [
+            ("stauts", "'status'"),
+            ("dwon", "'down'"),
+            ("lst", "'list'"),
+            ("up --sandbx", "'--sandbox'"),
+            ("set-token --genrate", "'--generate'"),
+            ("completions fsh", "'fish'"),
+            ("sandbox strat", "'start'"),
+        ] {
+            let words = line.split_whitespace();
+            let error = Cli::command().try_get_matches_from(["devopsctl"].into_iter().chain(words)).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("tip:") && said.contains(meant), "{line}: {said}");
+        }
     }
 }

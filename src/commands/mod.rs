@@ -1,5 +1,6 @@
 //! One file a verb: gather, decide, do, say.
 
+mod completions;
 mod cost;
 mod down;
 mod logs;
@@ -87,6 +88,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Verb::List => list::run(globals, ui).await,
         Verb::Down(arguments) => down::run(&down::open(globals, ui, &arguments).await?, &arguments).await,
         Verb::Policy(arguments) => policy::run(&globals, &ui, arguments),
+        Verb::Completions(arguments) => completions::completions(&ui, &arguments),
+        Verb::Man(arguments) => completions::man(&ui, &arguments),
         Verb::Sandbox(verb) => sandbox::run(verb, &globals, &ui).await,
     }
 }

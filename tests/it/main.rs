@@ -27,6 +27,7 @@ mod replacement;
 mod rollback;
 mod rotation;
 mod sandbox;
+mod shell;
 mod story;
 mod terminal;
 mod visitor;

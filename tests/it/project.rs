@@ -10,7 +10,7 @@ use devopsctl::sandbox::OWNER;
 use tempfile::TempDir;
 
 /// What the settings of whoever runs the tests would change.
-const FOREIGN: [&str; 13] = [
+const FOREIGN: [&str; 14] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -22,6 +22,7 @@ const FOREIGN: [&str; 13] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "COLUMNS",
     "RUST_LOG",
     "CARGO",
 ];

@@ -1,0 +1,66 @@
+//! What `--help` of each verb ends with: one or two lines to copy, each of which a test has the parser take.
+
+pub(super) const UP: &str = "\
+Examples:
+  devopsctl up --sandbox             without an AWS account
+  devopsctl up --region eu-central-1";
+
+pub(super) const PLAN: &str = "\
+Example:
+  devopsctl plan  (exit code 3: there is something to do)";
+
+pub(super) const ROLLBACK: &str = "\
+Examples:
+  devopsctl rollback           to what ran before
+  devopsctl rollback 7458318d  to one that `releases` lists";
+
+pub(super) const RELEASES: &str = "\
+Example:
+  devopsctl releases";
+
+pub(super) const SET_TOKEN: &str = "\
+Examples:
+  devopsctl set-token --generate --grace 10m
+  pass show shop | devopsctl set-token --stdin";
+
+pub(super) const TOKEN: &str = "\
+Example:
+  curl -H \"Authorization: Token $(devopsctl token)\" https://203.0.113.7";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  devopsctl status         (exit code 4: not healthy)
+  devopsctl status --json";
+
+pub(super) const OPEN: &str = "\
+Example:
+  devopsctl open --sandbox";
+
+pub(super) const COST: &str = "\
+Examples:
+  devopsctl cost --region eu-central-1
+  devopsctl cost --json";
+
+pub(super) const LIST: &str = "\
+Examples:
+  devopsctl list --region eu-central-1
+  devopsctl list --json";
+
+pub(super) const DOWN: &str = "\
+Examples:
+  devopsctl down
+  devopsctl down --name shop --region eu-central-1  one that `list` found, without its deploy.yaml";
+
+pub(super) const POLICY: &str = "\
+Example:
+  devopsctl policy --account 123456789012 > policy.json";
+
+pub(super) const SANDBOX: &str = "\
+Examples:
+  devopsctl sandbox status
+  devopsctl sandbox stop";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  devopsctl completions bash > ~/.local/share/bash-completion/completions/devopsctl
+  devopsctl completions fish > ~/.config/fish/completions/devopsctl.fish";

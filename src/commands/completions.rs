@@ -1,0 +1,33 @@
+//! `completions` and `man`: what shells and `man` know of the command line, from the same definitions. They call nothing,
+//! and need neither a `deploy.yaml` nor credentials.
+
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Completions, Man};
+use crate::error::{Exit, Failure, Result};
+use crate::ui::Ui;
+
+/// What the program is called, also where it was started by another name.
+const PROGRAM: &str = "devopsctl";
+
+pub(super) fn completions(ui: &Ui, arguments: &Completions) -> Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), PROGRAM, &mut script);
+    ui.result(String::from_utf8_lossy(&script).trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One page for the whole, and one for each verb that is shown: `devopsctl.1`, `devopsctl-up.1`, `devopsctl-sandbox-start.1`.
+pub(super) fn man(ui: &Ui, arguments: &Man) -> Result<ExitCode> {
+    let folder = &arguments.folder;
+    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
+    written.map_err(|error| {
+        Failure::new(Exit::Failed, format!("the man pages cannot be written to {}", folder.display()))
+            .because(error.to_string())
+            .next("name a folder that you may write to")
+    })?;
+    ui.say(format!("the man pages are in {}", folder.display()));
+    Ok(ExitCode::SUCCESS)
+}
