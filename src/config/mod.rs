@@ -243,7 +243,8 @@ fn shown(file: &Path) -> PathBuf {
 /// # Errors
 /// When it is no deployment's name.
 pub fn named(name: &str) -> Result<Deployment> {
-    let text = format!("name: {name}\napp: {{path: .}}\n");
+    // In quotes: `on` and `null` are names, too.
+    let text = format!("name: \"{name}\"\napp: {{path: .}}\n");
     let whole = if is_name(name) { parse(&text, Path::new("--name"), Path::new(".")) } else { Err(no_name(name)) };
     whole.map_err(|_| no_name(name))
 }

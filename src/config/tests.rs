@@ -164,3 +164,14 @@ fn the_file_is_found_upwards() {
     assert_eq!(found, project.0.path().join(FILE));
     assert_eq!(load(&found).unwrap().name, "hello");
 }
+
+#[test]
+fn a_name_is_enough_for_what_only_removes() {
+    for name in ["shop", "on", "null", "y", "a-1"] {
+        let deployment = super::named(name).unwrap();
+        assert_eq!((deployment.name.as_str(), deployment.region), (name, None));
+    }
+    for name in ["", "Shop", "a b", "x\"\napp: {}", "-a", "../a", &"a".repeat(32)] {
+        assert_eq!(super::named(name).unwrap_err().exit(), crate::error::Exit::Usage, "{name}");
+    }
+}

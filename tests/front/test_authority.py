@@ -144,8 +144,8 @@ def test_a_call_that_is_not_in_the_policy_is_refused(cli, ec2, launch):
     mine, instance = cli("ec2"), launch()
     ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
     assert "ec2:StopInstances" in forbidden(mine.stop_instances, InstanceIds=[instance])
-    assert "does not know" in forbidden(mine.describe_volumes)
-    assert ec2.describe_volumes()["Volumes"]
+    assert "does not know" in forbidden(mine.describe_vpcs)
+    assert ec2.describe_vpcs()["Vpcs"]
 
 
 # IAM
