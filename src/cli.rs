@@ -73,6 +73,8 @@ pub struct Globals {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Look at the app in a folder and write a deploy.yaml for it; calls nothing, overwrites nothing
+    Init(Init),
     /// Create or update everything in deploy.yaml, and wait until the app is healthy
     #[command(after_help = examples::UP)]
     Up(Up),
@@ -120,6 +122,20 @@ pub enum Verb {
     /// Write the man pages
     #[command(hide = true)]
     Man(Man),
+}
+
+/// `init`. It calls nothing and needs no credentials.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Ask nothing: of several apps take the likeliest
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The deployment's name [default: made of the folder's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The project's folder [default: here]
+    #[arg(value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
 }
 
 /// `up`

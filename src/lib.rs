@@ -5,6 +5,8 @@
 //! - [`cli`] what can be typed; [`commands`] one file a verb: gather, decide, do, say
 //! - [`config`] `deploy.yaml` → [`config::Deployment`]; [`names`] every name in AWS
 //! - [`policy`] what all of that may do in an account; [`cost`] what it costs there
+//! - [`init`] finds the app in a folder (pure) and writes a first `deploy.yaml` for it
+//! - [`policy`] what all of that may do in an account
 //! - [`aws`] clients, images, what an error code means to a person
 //! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program;
 //!   [`edge`] what stands before the app
@@ -27,6 +29,7 @@ pub mod engine;
 pub mod error;
 pub mod grace;
 pub mod logs;
+pub mod init;
 pub mod names;
 pub mod policy;
 pub mod probe;

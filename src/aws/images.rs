@@ -77,6 +77,15 @@ fn architecture(kind: &str) -> Architecture {
     if family == "a1" || options.contains('g') { Architecture::Arm64 } else { Architecture::X86_64 }
 }
 
+/// The Python that comes with an operating system.
+pub fn python_of(image: Image) -> &'static str {
+    match image {
+        Image::Debian13 => "3.13",
+        Image::Ubuntu2404 => "3.12",
+        Image::AmazonLinux2023 => "3.9",
+    }
+}
+
 /// The sandbox's virtual machine boots one image.
 pub(super) fn fits_a_virtual_machine(instance: &Instance) -> Result<()> {
     let image = instance.image == Image::Debian13;
@@ -103,10 +112,9 @@ pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) ->
     }
     let arm = architecture(&instance.kind) == Architecture::Arm64;
     let pick = |x86: &'static str, arm64: &'static str| if arm { arm64 } else { x86 };
-    let (parameter, python, x86, arm64) = match instance.image {
+    let (parameter, x86, arm64) = match instance.image {
         Image::Debian13 => (
             format!("/aws/service/debian/release/13/latest/{}", pick("amd64", "arm64")),
-            "3.13",
             "x86_64-manylinux_2_40",
             "aarch64-manylinux_2_40",
         ),
@@ -115,13 +123,11 @@ pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) ->
                 "/aws/service/canonical/ubuntu/server/24.04/stable/current/{}/hvm/ebs-gp3/ami-id",
                 pick("amd64", "arm64")
             ),
-            "3.12",
             "x86_64-manylinux_2_39",
             "aarch64-manylinux_2_39",
         ),
         Image::AmazonLinux2023 => (
             format!("/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}", pick("x86_64", "arm64")),
-            "3.9",
             "x86_64-manylinux_2_34",
             "aarch64-manylinux_2_34",
         ),
@@ -129,7 +135,7 @@ pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) ->
     Machine {
         image: instance.image.name().to_owned(),
         parameter,
-        target: Target::Image { python, platform: pick(x86, arm64) },
+        target: Target::Image { python: python_of(instance.image), platform: pick(x86, arm64) },
     }
 }
 

@@ -6,6 +6,7 @@ mod down;
 mod logs;
 mod list;
 mod open;
+mod init;
 mod plan;
 mod policy;
 mod releases;
@@ -75,6 +76,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     let globals = cli.globals;
     let ui = Ui::new(Style { quiet: globals.quiet, verbose: globals.verbose });
     match cli.verb {
+        Verb::Init(arguments) => init::run(&globals, &ui, arguments),
         Verb::Up(arguments) => up::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Plan(arguments) => plan::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Rollback(arguments) => rollback::run(&Session::open(globals, ui).await?, &arguments).await,

@@ -90,7 +90,8 @@ pub enum Image {
 }
 
 impl Image {
-    const ALL: [Image; 3] = [Image::Debian13, Image::Ubuntu2404, Image::AmazonLinux2023];
+    /// All of them, the default first.
+    pub const ALL: [Image; 3] = [Image::Debian13, Image::Ubuntu2404, Image::AmazonLinux2023];
 
     /// The name in `deploy.yaml`, and in the instance's spec.
     pub fn name(self) -> &'static str {
@@ -261,6 +262,24 @@ pub fn is_name(name: &str) -> bool {
 }
 
 fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
+/// Whether gunicorn can load this: `module:callable` or `module:factory()`.
+pub fn can_be_loaded(target: &str) -> bool {
+    check::wsgi(target).is_ok()
+}
+
+/// Checks a deployment's name that does not come from the file.
+///
+/// # Errors
+/// That it is none, and what one may be.
+pub fn check_name(name: &str) -> Result<()> {
+    check::name(name).map_err(|wrong| Failure::new(Exit::Usage, format!("{name:?} {}", wrong.what)).next(wrong.hint))
+}
+
+/// Checks a text that is to become a `deploy.yaml` in that folder.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
     let mut reader = Reader::new(file, text);
     let deployment = match tree::parse(text) {
         Ok(tree) => sections::deployment(&mut reader, tree, folder),

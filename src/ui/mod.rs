@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub use errors::render;
 pub use prompt::{confirm, new_token};
 pub use table::aligned;
+pub use prompt::{ask, choose, confirm, new_token};
 
 /// What the engine and the verbs have to tell.
 #[derive(Clone, Debug)]

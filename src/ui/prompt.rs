@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use dialoguer::{Confirm, Password};
+use dialoguer::{Confirm, Input, Password, Select};
 
 use crate::error::{Exit, Failure, Result};
 
@@ -12,9 +12,7 @@ use crate::error::{Exit, Failure, Result};
 /// Without a terminal there is nobody to ask; and when the terminal goes away.
 pub fn confirm(question: &str) -> Result<bool> {
     if !terminal() {
-        return Err(Failure::new(Exit::Usage, "there is no terminal to ask on")
-            .because(format!("the question is: {question}"))
-            .next("add --yes to say yes"));
+        return Err(nobody(question).next("add --yes to say yes"));
     }
     Confirm::new().with_prompt(question).default(false).interact().map_err(gone)
 }
@@ -33,6 +31,33 @@ pub fn new_token() -> Result<String> {
         .with_confirmation("The same again", "These two were not the same.")
         .interact()
         .map_err(gone)
+}
+
+/// Has one of several chosen; the first unless another is.
+///
+/// # Errors
+/// Without a terminal there is nobody to ask, and `instead` is what can be typed; and when the terminal goes away.
+pub fn choose(question: &str, items: &[String], instead: &str) -> Result<usize> {
+    if !terminal() {
+        return Err(nobody(question).because(items.join("\n")).next(instead));
+    }
+    Select::new().with_prompt(question).items(items).default(0).interact().map_err(gone)
+}
+
+/// Has a line typed that `check` takes.
+///
+/// # Errors
+/// As [`choose`].
+pub fn ask(question: &str, check: impl Fn(&str) -> Result<(), String>, instead: &str) -> Result<String> {
+    if !terminal() {
+        return Err(nobody(question).next(instead));
+    }
+    let valid = |text: &String| check(text);
+    Input::<String>::new().with_prompt(question).validate_with(valid).interact_text().map_err(gone)
+}
+
+fn nobody(question: &str) -> Failure {
+    Failure::new(Exit::Usage, "there is no terminal to ask on").because(format!("the question is: {question}"))
 }
 
 fn terminal() -> bool {

@@ -13,6 +13,7 @@ mod errors;
 mod grace;
 #[allow(dead_code)]
 mod http;
+mod init;
 mod killed;
 mod logs;
 mod list;

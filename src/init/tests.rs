@@ -1,0 +1,190 @@
+//! Small projects, and what is made of them.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::config::Image;
+
+fn files(list: &[(&str, &str)]) -> Files {
+    let mut files = Files::default();
+    list.iter().for_each(|(name, text)| files.add(*name, *text));
+    files
+}
+
+/// What is written for the likeliest app. It loads, whatever it is.
+fn plan(list: &[(&str, &str)]) -> Plan {
+    let files = files(list);
+    let sight = look(&files);
+    let app = sight.candidates.first().expect("an app");
+    let plan = Plan::new(&files, &sight, app, "shop");
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join(&plan.path)).unwrap();
+    let text = plan.yaml();
+    let loaded = config::parse(&text, Path::new("deploy.yaml"), folder.path())
+        .unwrap_or_else(|failure| panic!("{text}\n{}", crate::ui::render(&failure, 100, false)));
+    assert_eq!(loaded.app.wsgi, plan.wsgi);
+    assert_eq!(loaded.health.path, plan.health.as_ref().map_or("/", |(path, _)| path));
+    assert!(loaded.token.enforce);
+    plan
+}
+
+fn nothing(list: &[(&str, &str)]) {
+    let sight = look(&files(list));
+    assert!(sight.candidates.is_empty(), "{:?}", sight.candidates);
+}
+
+const FLASK: &str = "from flask import Flask\napp = Flask(__name__)\n";
+const FACTORY: &str =
+    "from flask import Flask\n\ndef create_app(config=None):\n    app = Flask(__name__)\n    return app\n";
+
+/// `app.path` and `app.wsgi`
+#[track_caller]
+fn is(list: &[(&str, &str)], path: &str, wsgi: &str) -> Plan {
+    let plan = plan(list);
+    assert_eq!((plan.path.as_str(), plan.wsgi.as_str()), (path, wsgi));
+    plan
+}
+
+#[test]
+fn where_an_app_is() {
+    let needs = ("requirements.txt", "flask\n");
+    is(&[("app.py", FLASK), needs], "", "app:app");
+    is(&[("main.py", "import flask as f\napplication: f.Flask = f.Flask('x')\n")], "", "main:application");
+    is(&[("app.py", FACTORY), needs], "", "app:create_app()");
+    is(&[("shop/__init__.py", FACTORY), needs], "", "shop:create_app()");
+    is(&[("shop/__init__.py", ""), ("shop/web.py", FLASK), needs], "", "shop.web:app");
+    is(&[("backend/app.py", FLASK), ("backend/requirements.txt", "flask")], "backend", "app:app");
+    is(&[("backend/app.py", FLASK), needs], "", "backend.app:app");
+    is(&[("app.py", &FLASK.replace('\n', "\r\n"))], "", "app:app");
+    is(&[("app.py", &format!("\u{feff}{FLASK}"))], "", "app:app");
+    is(
+        &[("app.py", "from flask import Flask\ntry:\n    app = Flask(__name__)\nexcept Exception:\n    raise\n")],
+        "",
+        "app:app",
+    );
+    is(&[("bottled.py", "from bottle import Bottle\nweb = Bottle()\n")], "", "bottled:web");
+    let plain = "def application(environ, start_response):\n    return []\n";
+    is(&[("wsgi.py", plain)], "", "wsgi:application");
+    let django = "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n";
+    is(&[("manage.py", ""), ("site/wsgi.py", django)], "", "site.wsgi:application");
+    is(&[("manage.py", ""), ("site/__init__.py", ""), ("site/wsgi.py", django)], "", "site.wsgi:application");
+    let kept = "from shop import create_app\napp = create_app()\n";
+    is(&[("shop/__init__.py", FACTORY), ("wsgi.py", kept), needs], "", "wsgi:app");
+}
+
+#[test]
+fn code_that_is_imported_from_its_own_folder_has_its_requirements_there() {
+    let plan = is(
+        &[
+            ("requirements.txt", "flask"),
+            ("src/shop/__init__.py", ""),
+            ("src/shop/web.py", &format!("from shop.orders import listed\n{FLASK}")),
+            ("src/shop/orders.py", ""),
+        ],
+        "src",
+        "shop.web:app",
+    );
+    assert!(plan.warnings[0].ends_with("cp requirements.txt src/"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn what_only_looks_like_an_app_is_none() {
+    nothing(&[]);
+    nothing(&[("app.py", "# from flask import Flask\n# app = Flask(__name__)\n")]);
+    nothing(&[("app.py", "'''\nfrom flask import Flask\napp = Flask(__name__)\n'''\n")]);
+    nothing(&[("app.py", "app = Flask(__name__)\n")]);
+    nothing(&[("app.py", "from flask import Flask\nif __name__ == '__main__':\n    app = Flask(__name__)\n")]);
+    nothing(&[("app.py", "from flask import Flask\ndef main():\n    app = Flask(__name__)\n    app.run()\n")]);
+    nothing(&[("notes.txt", FLASK)]);
+    let sight = look(&files(&[("my-app.py", FLASK)]));
+    assert_eq!(sight.nameless, [Place::new("my-app.py", 2)]);
+}
+
+#[test]
+fn of_several_the_likeliest_is_first() {
+    let sight = look(&files(&[("tools/admin.py", FLASK), ("other.py", FLASK), ("app.py", FLASK)]));
+    let modules: Vec<&str> = sight.candidates.iter().map(|app| app.module.as_str()).collect();
+    assert_eq!(modules, ["app", "other", "admin"]);
+}
+
+#[test]
+fn what_gunicorn_cannot_load_gets_a_module_of_two_lines() {
+    let fastapi = "from fastapi import FastAPI\napi = FastAPI()\n@api.get('/ping')\ndef ping():\n    return 1\n";
+    let plan = is(&[("main.py", fastapi), ("requirements.txt", "fastapi")], "", "wsgi:app");
+    let (file, lines) = plan.module.unwrap();
+    assert_eq!(file, "wsgi.py");
+    assert_eq!(lines, ["import a2wsgi, main", "app = a2wsgi.ASGIMiddleware(main.api)"]);
+    assert!(plan.warnings.iter().any(|warning| warning.contains("does not name a2wsgi")));
+    assert_eq!(plan.health.unwrap().0, "/ping");
+
+    let told = FACTORY.replace("config=None", "config");
+    let plan = is(&[("app.py", &told), ("wsgi.py", "")], "", "serve:app");
+    assert!(plan.module.unwrap().1[1].starts_with("app = app.create_app(...)"));
+
+    let bare = "from bottle import route, run\n@route('/')\ndef index():\n    return ''\n";
+    assert_eq!(is(&[("hello.py", bare)], "", "wsgi:app").module.unwrap().1[1], "app = bottle.default_app()");
+
+    let wrapped = "from a2wsgi import ASGIMiddleware\nfrom main import api\napp = ASGIMiddleware(api)\n";
+    assert!(is(&[("main.py", fastapi), ("wsgi.py", wrapped)], "", "wsgi:app").module.is_none());
+}
+
+#[test]
+fn what_the_app_needs() {
+    let said = |list: &[(&str, &str)]| {
+        let mut list = list.to_vec();
+        list.push(("app.py", FLASK));
+        plan(&list).warnings.join("\n")
+    };
+    assert!(said(&[]).contains("write requirements.txt:\n    flask"));
+    assert!(said(&[("requirements.txt", "# flask\nrequests")]).contains("does not name flask"));
+    for text in ["Flask", "flask>=3 ; python_version > '3'", "flask[async]==3 # why", "-r more.txt"] {
+        assert!(!said(&[("requirements.txt", text), ("more.txt", "flask")]).contains("does not name"), "{text}");
+    }
+    let project = "[project]\nname = 'x'\ndependencies = [\n  'flask>=3', # yes\n]\n";
+    assert!(!said(&[("pyproject.toml", project)]).contains("does not"));
+    assert!(said(&[("pyproject.toml", project), ("uv.lock", "")]).contains("uv export"));
+    assert!(said(&[("pyproject.toml", "[tool.poetry]\n"), ("poetry.lock", "")]).contains("poetry export"));
+    assert!(said(&[("Pipfile", "")]).contains("pipenv requirements"));
+}
+
+#[test]
+fn the_token_the_paths_and_the_secrets() {
+    let text = "import os
+from flask import Flask
+app = Flask(__name__)
+SECRET_KEY = 'not-for-your-eyes'
+key = os.environ['SHOP_API_KEY']
+@app.get('/')
+def index(): return ''
+@app.route('/healthz')
+def healthz(): return ''
+";
+    let plan = plan(&[("app.py", text), (".env", ""), (".env.example", "")]);
+    assert_eq!(plan.token.clone().unwrap(), ("SHOP_API_KEY".to_owned(), Place::new("app.py", 5)));
+    assert_eq!(plan.health.clone().unwrap(), ("/healthz".to_owned(), Place::new("app.py", 8)));
+    assert_eq!(plan.token_path.as_deref(), Some("/"));
+    let said = plan.warnings.join("\n");
+    assert!(said.contains("app.py:4: SECRET_KEY") && said.contains(".env stays here"), "{said}");
+    assert!(!said.contains(".env.example") && !said.contains("not-for-your-eyes"), "{said}");
+    assert!(!plan.yaml().contains("not-for-your-eyes"));
+    assert!(super::tests::plan(&[("app.py", FLASK)]).warnings.join("\n").contains("@app.before_request"));
+}
+
+#[test]
+fn the_image_is_one_whose_python_will_do() {
+    let image = |asked: &str| plan(&[("app.py", FLASK), (".python-version", asked)]);
+    assert_eq!(image("3.13\n").image, Image::Debian13);
+    assert_eq!(image("3.12.4\n").image, Image::Ubuntu2404);
+    assert!(image("3.11\n").warnings.iter().any(|warning| warning.contains("asks for Python 3.11")));
+}
+
+#[test]
+fn a_name_is_made_of_the_folders() {
+    for (folder, name) in
+        [("Shop", "shop"), ("my_shop.v2", "my-shop-v2"), ("2024-shop", "shop"), ("日本", ""), ("12", "")]
+    {
+        assert_eq!(name_of(folder), name);
+    }
+    assert!(config::check_name(&name_of(&format!("{}-b", "a".repeat(30)))).is_ok());
+}

@@ -1,0 +1,95 @@
+//! `init`: from a folder with somebody's own app to a `deploy.yaml`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::http::get;
+use crate::project::Project;
+use crate::snapshot;
+
+const SHOP: &str = "import os
+from flask import Flask, abort, request
+
+app = Flask(__name__)
+
+@app.before_request
+def guard():
+    if request.headers.get('Authorization') != 'Token ' + os.environ['SHOP_TOKEN']:
+        abort(401)
+
+@app.get('/')
+def index():
+    return 'shop'
+";
+
+fn written(project: &Project) -> String {
+    fs::read_to_string(project.folder().join("deploy.yaml")).unwrap()
+}
+
+#[test]
+fn an_app_of_ones_own_goes_up_as_it_was_found() {
+    let project = Project::empty();
+    project.file("web.py", SHOP).file("requirements.txt", "flask\n");
+    snapshot!(project, project.run("init --name shop").ok().shown());
+    snapshot!(project, written(&project));
+    let url = project.up();
+    assert_eq!(get(&url, Some(&project.token())).body, "shop");
+    assert_eq!(get(&url, None).status, 401);
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let project = Project::empty();
+    project.file("app.py", SHOP).file("deploy.yaml", "mine\n").file("other.yaml", "mine, too\n");
+    snapshot!(project, project.run("init").code(2).shown());
+    project.run("init --yes -f other.yaml").code(2).says("is there already");
+    assert_eq!(written(&project), "mine\n");
+    project.run("init -f third.yaml").ok().says("up --sandbox -f third.yaml");
+}
+
+#[test]
+fn of_several_yes_takes_the_likeliest() {
+    let project = Project::empty();
+    project.file("app.py", SHOP).file("other.py", SHOP).file("requirements.txt", "flask");
+    project.run("init").code(2).says("there is no terminal to ask on").says("--yes");
+    project.run("init --yes").ok().says("taken of 2");
+    assert!(written(&project).contains("wsgi: app:app"));
+}
+
+#[test]
+fn as_json() {
+    let project = Project::empty();
+    project.file("shop/app.py", SHOP).file("shop/requirements.txt", "flask");
+    let json: Value = serde_json::from_str(&project.ok("init shop --json")).unwrap();
+    assert_eq!((&json["name"], &json["wsgi"], &json["path"]), (&"shop".into(), &"app:app".into(), &"".into()));
+    assert_eq!(json["token"], serde_json::json!({"value": "SHOP_TOKEN", "file": "app.py", "line": 8}));
+    assert_eq!(json["text"], fs::read_to_string(project.folder().join("shop/deploy.yaml")).unwrap());
+}
+
+#[test]
+fn fastapi_is_told_what_to_do() {
+    let project = Project::empty();
+    project.file("main.py", "from fastapi import FastAPI\napp = FastAPI()\n").file("requirements.txt", "fastapi\n");
+    snapshot!(project, project.run("init --name api").ok().shown());
+    snapshot!(project, written(&project));
+}
+
+#[test]
+fn no_app_and_no_name() {
+    let project = Project::empty();
+    project.file("notes.py", "# app = Flask(__name__)\n").file("venv/app.py", SHOP).file("tests/app.py", SHOP);
+    snapshot!(project, project.run("init").code(2).shown());
+    project.run("init --name Shop").code(2).says("small letter");
+    project.file("123/app.py", SHOP).run("init 123").code(2).says("--name");
+}
+
+#[test]
+fn what_is_odd_about_a_folder_is_no_hindrance() {
+    let project = Project::empty();
+    project.file("app.py", SHOP).file("huge.py", &format!("{SHOP}{}", "#".repeat(1_100_000)));
+    fs::write(project.folder().join("latin.py"), b"# caf\xe9\napp = 1\n").unwrap();
+    std::os::unix::fs::symlink(".", project.folder().join("loop")).unwrap();
+    project.run("init --name shop").ok().says("app.py:4");
+}
