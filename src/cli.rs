@@ -74,6 +74,7 @@ pub struct Globals {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Look at the app in a folder and write a deploy.yaml for it; calls nothing, overwrites nothing
+    #[command(after_help = examples::INIT)]
     Init(Init),
     /// Create or update everything in deploy.yaml, and wait until the app is healthy
     #[command(after_help = examples::UP)]
@@ -97,6 +98,7 @@ pub enum Verb {
     #[command(after_help = examples::STATUS)]
     Status,
     /// Show what the app prints; or who asked for what, or what the agent does
+    #[command(after_help = examples::LOGS)]
     Logs(Logs),
     /// Open the app's URL in the browser; print it where there is none
     #[command(after_help = examples::OPEN)]

@@ -5,8 +5,8 @@
 //! - [`cli`] what can be typed; [`commands`] one file a verb: gather, decide, do, say
 //! - [`config`] `deploy.yaml` → [`config::Deployment`]; [`names`] every name in AWS
 //! - [`policy`] what all of that may do in an account; [`cost`] what it costs there
+//! - [`logs`] what an instance shows of its log
 //! - [`init`] finds the app in a folder (pure) and writes a first `deploy.yaml` for it
-//! - [`policy`] what all of that may do in an account
 //! - [`aws`] clients, images, what an error code means to a person
 //! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program;
 //!   [`edge`] what stands before the app
@@ -28,8 +28,8 @@ pub mod edge;
 pub mod engine;
 pub mod error;
 pub mod grace;
-pub mod logs;
 pub mod init;
+pub mod logs;
 pub mod names;
 pub mod policy;
 pub mod probe;

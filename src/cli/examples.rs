@@ -1,5 +1,10 @@
 //! What `--help` of each verb ends with: one or two lines to copy, each of which a test has the parser take.
 
+pub(super) const INIT: &str = "\
+Examples:
+  devopsctl init                  in the app's folder
+  devopsctl init --yes ../shop";
+
 pub(super) const UP: &str = "\
 Examples:
   devopsctl up --sandbox             without an AWS account
@@ -31,6 +36,11 @@ pub(super) const STATUS: &str = "\
 Examples:
   devopsctl status         (exit code 4: not healthy)
   devopsctl status --json";
+
+pub(super) const LOGS: &str = "\
+Examples:
+  devopsctl logs -f
+  devopsctl logs --access -n 20";
 
 pub(super) const OPEN: &str = "\
 Example:

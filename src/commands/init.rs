@@ -215,8 +215,8 @@ fn write(file: &Path, text: &str) -> Result<()> {
 /// The command that goes on from here.
 fn next(globals: &Globals, folder: &Option<PathBuf>) -> String {
     match (&globals.file, folder) {
-        (Some(file), _) => cli::command(&format!("up --sandbox -f {}", file.display())),
-        (None, Some(folder)) => cli::command(&format!("up --sandbox -f {}", folder.join(config::FILE).display())),
+        (Some(file), _) => cli::command(&format!("up --sandbox --file {}", file.display())),
+        (None, Some(folder)) => cli::command(&format!("up --sandbox --file {}", folder.join(config::FILE).display())),
         (None, None) => cli::command("up --sandbox"),
     }
 }

@@ -3,10 +3,10 @@
 mod completions;
 mod cost;
 mod down;
-mod logs;
-mod list;
-mod open;
 mod init;
+mod list;
+mod logs;
+mod open;
 mod plan;
 mod policy;
 mod releases;

@@ -244,16 +244,9 @@ fn shown(file: &Path) -> PathBuf {
 /// # Errors
 /// When it is no deployment's name.
 pub fn named(name: &str) -> Result<Deployment> {
+    check_name(name)?;
     // In quotes: `on` and `null` are names, too.
-    let text = format!("name: \"{name}\"\napp: {{path: .}}\n");
-    let whole = if is_name(name) { parse(&text, Path::new("--name"), Path::new(".")) } else { Err(no_name(name)) };
-    whole.map_err(|_| no_name(name))
-}
-
-fn no_name(name: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{name:?} is no deployment's name"))
-        .because("a name begins with a small letter; then come small letters, digits and hyphens")
-        .next(format!("see what there is: {}", crate::cli::command("list")))
+    parse(&format!("name: \"{name}\"\napp: {{path: .}}\n"), Path::new("--name"), Path::new("."))
 }
 
 /// Whether a deployment can have this name.
@@ -261,7 +254,6 @@ pub fn is_name(name: &str) -> bool {
     check::name(name).is_ok()
 }
 
-fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
 /// Whether gunicorn can load this: `module:callable` or `module:factory()`.
 pub fn can_be_loaded(target: &str) -> bool {
     check::wsgi(target).is_ok()

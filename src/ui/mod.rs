@@ -9,9 +9,8 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 pub use errors::render;
-pub use prompt::{confirm, new_token};
-pub use table::aligned;
 pub use prompt::{ask, choose, confirm, new_token};
+pub use table::aligned;
 
 /// What the engine and the verbs have to tell.
 #[derive(Clone, Debug)]

@@ -44,9 +44,9 @@ fn nothing_is_overwritten() {
     let project = Project::empty();
     project.file("app.py", SHOP).file("deploy.yaml", "mine\n").file("other.yaml", "mine, too\n");
     snapshot!(project, project.run("init").code(2).shown());
-    project.run("init --yes -f other.yaml").code(2).says("is there already");
+    project.run("init --yes --file other.yaml").code(2).says("is there already");
     assert_eq!(written(&project), "mine\n");
-    project.run("init -f third.yaml").ok().says("up --sandbox -f third.yaml");
+    project.run("init --file third.yaml").ok().says("up --sandbox --file third.yaml");
 }
 
 #[test]
