@@ -63,7 +63,7 @@ fn one_that_is_well_is_found_from_anywhere_and_goes_by_its_name() {
     assert!(!hello.to_string().contains(&token), "{hello}");
 
     elsewhere(&project, "down --sandbox --yes").code(2).says("there is no deploy.yaml here").says("--name");
-    elsewhere(&project, "down --sandbox --yes --name Hello").code(2).says("no deployment's name").says("list");
+    elsewhere(&project, "down --sandbox --yes --name Hello").code(2).says("is not a name that AWS takes everywhere");
     elsewhere(&project, "down --sandbox --yes --name other").ok().says("nothing of other stands");
     elsewhere(&project, "down --sandbox --yes --name hello").ok().says("nothing of hello is left");
     snapshot!(project, elsewhere(&project, "list --sandbox").ok().shown());
@@ -83,7 +83,7 @@ fn what_was_left_behind_is_found_with_what_ends_it() {
     });
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("other.yaml", &text.replace("name: hello", "name: other"));
-    project.ok("set-token --sandbox --generate -f other.yaml");
+    project.ok("set-token --sandbox --generate --file other.yaml");
 
     find(&project, "hello", "stopped");
     find(&project, "shop", "remains");

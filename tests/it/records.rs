@@ -258,9 +258,9 @@ fn two_deployments_do_not_share_a_name() {
     let stands = records(&project, "example.com");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("other.yaml", &text.replace("name: hello", "name: other"));
-    let said = project.run("up --sandbox --no-wait -f other.yaml").code(1).says("another deployment's");
+    let said = project.run("up --sandbox --no-wait --file other.yaml").code(1).says("another deployment's");
     said.says("hello in us-east-1");
-    project.run("down --sandbox --yes -f other.yaml").ok().says("nothing of other stands");
+    project.run("down --sandbox --yes --file other.yaml").ok().says("nothing of other stands");
     assert_eq!(records(&project, "example.com"), stands);
     project.ok("down --sandbox --yes");
 }
