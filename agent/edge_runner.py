@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import certificates
+from hush import hushed
 from processes import CGROUPS, inherited
 from systemd import UNITS, systemctl, write
 
@@ -37,7 +38,7 @@ class EdgeRunner:
             else:
                 return False
             return True
-        except (OSError, subprocess.SubprocessError):
+        except BaseException:
             os.remove(self.config)  # So that it is tried again.
             raise
 
@@ -99,8 +100,6 @@ class SystemdEdge(EdgeRunner):
         systemctl("stop", UNIT, check=False)
 
     def reload(self, program):
-        from hush import hushed  # Seldom needed: it brings `ctypes`.
-
         with hushed(self.pid()):
             systemctl("reload", UNIT)
 

@@ -6,7 +6,6 @@ old sockets pass over who wants to connect: the client's own kernel asks again a
 """
 
 import contextlib
-import ctypes
 import os
 import socket
 import struct
@@ -37,7 +36,8 @@ def hushed(pid):
 def listening(pid, act):
     """Does something with each TCP socket that a process listens on -> how many there were."""
     done = 0
-    with contextlib.suppress(OSError, AttributeError):  # Before Linux 5.6; no Linux; not allowed.
+    # Before Linux 5.6; no Linux; not allowed; a Python whose ctypes wants memory that may be written and run.
+    with contextlib.suppress(OSError, AttributeError, ImportError, MemoryError):
         ours, process = listeners(), os.pidfd_open(pid)
         try:
             for fd, name in open_files(pid).items():
@@ -61,6 +61,8 @@ def listeners():
 
 def taken(process, fd):
     """Another process's open file, as one of ours: the same socket."""
+    import ctypes  # Seldom needed, and not read by every agent that starts.
+
     libc = ctypes.CDLL(None, use_errno=True)
     own = libc.syscall(PIDFD_GETFD, process, fd, 0)
     if own < 0:
@@ -69,6 +71,8 @@ def taken(process, fd):
 
 
 def attach(listener):
+    import ctypes
+
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in FILTER))
     listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(FILTER), ctypes.addressof(code)))
 

@@ -1,5 +1,6 @@
 """The systemd runner where there is no systemd: what it decides from what systemd says. `tests/vm` has the real one."""
 
+import ast
 import os
 import re
 import socket
@@ -9,6 +10,7 @@ import generation
 import pytest
 import runner_systemd
 import systemd as sd
+from machine import AGENT
 from places import Places
 
 
@@ -80,3 +82,20 @@ def test_a_sign_of_life_goes_where_systemd_listens(tmp_path):
         sd.notify("READY=1", str(tmp_path / "n"))
         assert ear.recv(100) == b"READY=1"
     sd.notify("READY=1", None)
+
+
+def test_nothing_of_the_agent_is_imported_late():
+    """It may outlive the folder that it came from, when later releases bring the same agent."""
+    ours = {path.stem for path in AGENT.glob("*.py")}
+    late = []
+    for path in AGENT.glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, (ast.FunctionDef, ast.ClassDef)) and (path.name, function.name) != (
+                "agent.py",
+                "make",
+            ):
+                for node in ast.walk(function):
+                    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                    names += [node.module] if isinstance(node, ast.ImportFrom) else []
+                    late += [(path.name, function.name, name) for name in names if name in ours]
+    assert late == []
