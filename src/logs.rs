@@ -121,7 +121,6 @@ pub async fn look(
         let get = aws.s3.get_object().bucket(&bucket).key(&key).expected_bucket_owner(account);
         get.set_if_none_match(known.clone()).send()
     };
-    let failed = |error| explain("the log cannot be read", &error);
     match call("s3:GetObject", get).await {
         Ok(answer) => {
             let mark = answer.e_tag;
@@ -130,7 +129,7 @@ pub async fn look(
             Ok(serde_json::from_slice(&body).ok().map(|window| (window, mark)))
         }
         Err(error) if error.absent() || error.status == Some(304) => Ok(None),
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(explain("the log cannot be read", &error)),
     }
 }
 

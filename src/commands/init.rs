@@ -5,13 +5,14 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ignore::{DirEntry, WalkBuilder};
+use ignore::DirEntry;
 use serde_json::{Value, json};
 
 use crate::cli::{self, Globals, Init};
 use crate::config;
 use crate::error::{Exit, Failure, Result};
 use crate::init::{self, Candidate, Files, Place, Plan, Requirements, Sight};
+use crate::release::source;
 use crate::ui::{self, Ui};
 
 /// What lies in these is not the app.
@@ -107,12 +108,7 @@ fn exists(file: &Path) -> Failure {
 /// What git would take, as far as it can say something. Links are not followed: they may lead in circles, or out.
 fn read(folder: &Path) -> Result<Files> {
     let mut files = Files::default();
-    let walk = WalkBuilder::new(folder)
-        .hidden(false)
-        .git_global(false)
-        .git_exclude(false)
-        .require_git(false)
-        .add_custom_ignore_filename(".devopsctlignore")
+    let walk = source::walk(folder)
         .max_depth(Some(DEEPEST))
         .filter_entry(|entry| entry.depth() == 0 || is_the_app(entry))
         .build();

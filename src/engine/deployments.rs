@@ -8,10 +8,10 @@ use crate::aws::Front;
 use crate::config;
 use crate::cost;
 use crate::names;
-use crate::resources::address;
 use crate::resources::instance::{self, Phase};
-use crate::resources::inventory::{Inventory, ip};
+use crate::resources::inventory::{Inventory, ip, owner};
 use crate::resources::reports::Report;
+use crate::resources::{Tags, address};
 
 /// A deployment as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +84,9 @@ impl State {
 
 /// Every deployment of which something stands, by name. What has a tag that is no deployment's name is somebody else's.
 pub fn sort(found: &Inventory) -> Vec<Deployment> {
-    let tagged = |tags: &crate::resources::Tags| tags.get(names::TAG_NAME).cloned();
     let mut all: BTreeSet<String> = BTreeSet::new();
-    all.extend(found.instances.iter().filter_map(|one| tagged(&one.tags)));
-    all.extend(found.addresses.iter().filter_map(|one| tagged(&one.tags)));
+    all.extend(found.instances.iter().filter_map(|one| owner(&one.tags)).cloned());
+    all.extend(found.addresses.iter().filter_map(|one| owner(&one.tags)).cloned());
     all.extend(found.disks.iter().map(|one| one.name.clone()));
     all.extend(found.groups.iter().map(|one| one.name.clone()));
     all.extend(found.key_pairs.iter().map(|one| one.name.clone()));
@@ -99,7 +98,7 @@ pub fn sort(found: &Inventory) -> Vec<Deployment> {
 impl Inventory {
     /// What is of that deployment.
     fn of(&self, name: &str) -> Self {
-        let tagged = |tags: &crate::resources::Tags| tags.get(names::TAG_NAME).is_some_and(|of| of == name);
+        let tagged = |tags: &Tags| owner(tags).is_some_and(|of| of == name);
         let mut found = self.clone();
         found.instances.retain(|one| tagged(&one.tags));
         found.addresses.retain(|one| tagged(&one.tags));
@@ -192,7 +191,6 @@ pub fn costs(instances: &[instance::State], addresses: &[address::State], disk_g
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::Tags;
     use crate::resources::inventory::{Disk, Group, KeyPair};
     use crate::resources::reports::{Certificate, Edge};
 

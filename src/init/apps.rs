@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::python::Line;
+use super::regex;
 
 /// What the app is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,10 +121,6 @@ pub struct Module {
     pub variables: BTreeSet<String>,
     /// What its names stand for.
     pub imports: BTreeMap<String, String>,
-}
-
-fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("a regex")
 }
 
 static FROM: LazyLock<Regex> = LazyLock::new(|| regex(r"^from (\.*[\w.]*) ?import (.+)$"));

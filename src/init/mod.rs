@@ -17,9 +17,15 @@ pub use advice::Plan;
 pub use apps::{Form, Framework};
 pub use settings::Requirements;
 
+use regex::Regex;
+
 use crate::config;
 use python::Line;
 use settings::join;
+
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a regex")
+}
 
 /// The project's files, by their path in it, with forward slashes. Of files that say nothing here, only the name counts.
 #[derive(Clone, Debug, Default)]

@@ -6,11 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::python::{self, Line};
-use super::{Files, Place};
-
-fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("a regex")
-}
+use super::{Files, Place, regex};
 
 static READS: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"(?:\benviron ?\[ ?|\benviron\.get ?\( ?|\bgetenv ?\( ?)"(\d+)""#));

@@ -10,7 +10,7 @@ mod imports;
 mod manifest;
 mod origin;
 mod pack;
-mod source;
+pub mod source;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -34,6 +34,14 @@ impl File {
     }
 }
 
+/// Walks a folder as git would, wherever it lies, and leaves out what `.devopsctlignore` names.
+pub fn walk(folder: &Path) -> WalkBuilder {
+    let mut walk = WalkBuilder::new(folder);
+    walk.hidden(false).git_global(false).git_exclude(false).require_git(false);
+    walk.add_custom_ignore_filename(".devopsctlignore");
+    walk
+}
+
 /// All files below `folder`, sorted. `.gitignore` and `.devopsctlignore` are honoured.
 ///
 /// # Errors
@@ -44,16 +52,8 @@ pub fn collect(folder: &Path) -> Result<Vec<File>> {
         never.add(&format!("!{pattern}")).map_err(|error| unreadable(folder, &error.to_string()))?;
     }
     let never = never.build().map_err(|error| unreadable(folder, &error.to_string()))?;
-    let walk = WalkBuilder::new(folder)
-        .hidden(false)
-        .git_global(false)
-        .git_exclude(false)
-        .require_git(false)
-        .add_custom_ignore_filename(".devopsctlignore")
-        .overrides(never)
-        .build();
     let mut files = Vec::new();
-    for entry in walk {
+    for entry in walk(folder).overrides(never).build() {
         let entry = entry.map_err(|error| unreadable(folder, &error.to_string()))?;
         let path = entry.path();
         let target = fs::canonicalize(path).map_err(|error| unreadable(path, &error.to_string()))?;

@@ -103,8 +103,9 @@ pub async fn stored(aws: &Aws, account: &str) -> Result<Vec<String>> {
     }
 }
 
-fn name(tags: &Tags) -> Option<String> {
-    tags.get(names::TAG_NAME).cloned()
+/// The deployment whose tag it bears.
+pub fn owner(tags: &Tags) -> Option<&String> {
+    tags.get(names::TAG_NAME)
 }
 
 async fn disks(aws: &Aws) -> Result<Vec<Disk>> {
@@ -123,7 +124,10 @@ async fn disks(aws: &Aws) -> Result<Vec<Disk>> {
 }
 
 fn disk(volume: Volume) -> Option<Disk> {
-    Some(Disk { name: name(&from_ec2(volume.tags))?, gib: volume.size.and_then(|size| u32::try_from(size).ok())? })
+    Some(Disk {
+        name: owner(&from_ec2(volume.tags))?.clone(),
+        gib: volume.size.and_then(|size| u32::try_from(size).ok())?,
+    })
 }
 
 async fn groups(aws: &Aws) -> Result<Vec<Group>> {
@@ -144,7 +148,10 @@ async fn groups(aws: &Aws) -> Result<Vec<Group>> {
 fn group(group: SecurityGroup) -> Option<Group> {
     let rules = group.ip_permissions.unwrap_or_default();
     let ports = rules.iter().flat_map(ingress::rules).filter(|rule| rule.protocol == "tcp").map(|rule| rule.from);
-    Some(Group { name: name(&from_ec2(group.tags))?, port: ports.min().and_then(|port| u16::try_from(port).ok()) })
+    Some(Group {
+        name: owner(&from_ec2(group.tags))?.clone(),
+        port: ports.min().and_then(|port| u16::try_from(port).ok()),
+    })
 }
 
 /// EC2 has no pages of key pairs.
@@ -156,7 +163,7 @@ async fn key_pairs(aws: &Aws) -> Result<Vec<KeyPair>> {
 }
 
 fn key_pair(pair: KeyPairInfo) -> Option<KeyPair> {
-    Some(KeyPair { name: name(&from_ec2(pair.tags))?, made: pair.create_time.map(|time| time.secs()) })
+    Some(KeyPair { name: owner(&from_ec2(pair.tags))?.clone(), made: pair.create_time.map(|time| time.secs()) })
 }
 
 /// Tokens and reports are in one folder. The values of the former come encrypted, and are dropped unseen.
