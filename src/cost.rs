@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use crate::documents;
 
 /// Of when the prices are: us-east-1's are of AWS's price list of that month. Those of the other regions were published
 /// earlier, and AWS has not been seen to change them since.
@@ -172,13 +172,17 @@ impl Cost {
         }
     }
 
-    /// For `--json`: US dollars a month, `null` where it is not known.
-    pub fn json(&self) -> Value {
+    /// For `--json`.
+    pub fn document(&self) -> documents::Cost {
         let sum = |money: Option<Money>| money.map(Money::dollars);
-        json!({
-            "currency": "USD", "as_of": AS_OF, "month": sum(self.month()),
-            "instance": sum(self.instance), "disk": sum(self.disk), "address": sum(self.address),
-        })
+        documents::Cost {
+            currency: "USD".to_owned(),
+            as_of: AS_OF.to_owned(),
+            month: sum(self.month()),
+            instance: sum(self.instance),
+            disk: sum(self.disk),
+            address: sum(self.address),
+        }
     }
 }
 
@@ -230,8 +234,8 @@ mod tests {
         assert_eq!(cost.words(), "about $11.88 a month (instance $7.59, disk $0.64, address $3.65)");
         assert_eq!(cost.short(), "$11.88 a month");
         assert_eq!(
-            cost.json(),
-            json!({"currency": "USD", "as_of": AS_OF, "month": 11.88, "instance": 7.59, "disk": 0.64, "address": 3.65})
+            serde_json::to_value(cost.document()).unwrap(),
+            serde_json::json!({"currency": "USD", "as_of": AS_OF, "month": 11.88, "instance": 7.59, "disk": 0.64, "address": 3.65})
         );
     }
 
@@ -260,7 +264,7 @@ mod tests {
             assert_eq!(cost.month(), None, "{kind}");
             assert_eq!(cost.words(), "over $4.29 a month (instance not known here, disk $0.64, address $3.65)");
             assert_eq!(cost.short(), "over $4.29 a month");
-            assert_eq!(cost.json()["month"], Value::Null);
+            assert_eq!(cost.document().month, None);
         }
         let nowhere = of("xx-test-1", &Standing::one("t3.micro", 8));
         assert_eq!(nowhere, Cost::default());

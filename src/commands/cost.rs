@@ -3,13 +3,12 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
-
 use super::{Session, deployment};
 use crate::aws::{self, Settings};
 use crate::cli::Globals;
 use crate::config::Deployment;
 use crate::cost::{self, Cost, Standing};
+use crate::documents;
 use crate::error::Result;
 use crate::ui::{Ui, aligned};
 
@@ -20,10 +19,9 @@ pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
     let region = if globals.sandbox { aws::sandbox_region(&settings) } else { aws::region(&settings).await? };
     let cost = of(&deployment, &region);
     if globals.json {
-        let (name, kind, disk) = (&deployment.name, &deployment.instance.kind, deployment.instance.disk_gib);
-        let result =
-            json!({"v": 1, "name": name, "region": region, "type": kind, "disk_gib": disk, "cost": cost.json()});
-        ui.result(&result.to_string());
+        let Deployment { name, instance, .. } = deployment;
+        let (r#type, disk_gib, cost) = (instance.kind, instance.disk_gib, cost.document());
+        ui.document(&documents::Costs { v: documents::Version, name, region, r#type, disk_gib, cost });
         return Ok(ExitCode::SUCCESS);
     }
     lines(&deployment, &region, &cost).iter().for_each(|line| ui.result(line));

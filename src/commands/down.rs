@@ -4,11 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::{Session, file};
 use crate::cli::{Down, Globals, command};
-use crate::config;
 use crate::engine::context::Context;
 use crate::engine::execute::execute;
 use crate::engine::observe::{Ask, observe};
@@ -16,6 +13,7 @@ use crate::engine::plan;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failure, Result};
 use crate::ui::{self, Ui};
+use crate::{config, documents};
 
 /// A deployment that is named needs no file: whoever finds it forgotten may not have one.
 pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<Session> {
@@ -82,7 +80,7 @@ async fn observe_all(session: &Session) -> Result<crate::engine::observe::Observ
 
 fn done(session: &Session, changed: bool) -> Result<ExitCode> {
     if session.globals.json {
-        session.ui.result(&json!({"v": 1, "name": session.name(), "changed": changed}).to_string());
+        session.ui.document(&documents::Down { v: documents::Version, name: session.name().to_owned(), changed });
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ignore::DirEntry;
-use serde_json::{Value, json};
 
 use crate::cli::{self, Globals, Init};
-use crate::config;
 use crate::error::{Exit, Failure, Result};
 use crate::init::{self, Candidate, Files, Place, Plan, Requirements, Sight};
 use crate::release::source;
 use crate::ui::{self, Ui};
+use crate::{config, documents};
 
 /// What lies in these is not the app.
 const NOT_THE_APP: [&str; 17] = [
@@ -58,7 +57,7 @@ pub(super) fn run(globals: &Globals, ui: &Ui, arguments: Init) -> Result<ExitCod
     write(&file, &text)?;
     let next = next(globals, &arguments.folder);
     if globals.json {
-        ui.result(&as_json(&file, &sight, app, &plan, &text, &next).to_string());
+        ui.document(&document(file, &sight, app, plan, text, next));
         return Ok(ExitCode::SUCCESS);
     }
     found(app, &plan).into_iter().for_each(|line| ui.say(format!("✓ {line}")));
@@ -249,26 +248,38 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
     lines
 }
 
-fn as_json(file: &Path, sight: &Sight, app: &Candidate, plan: &Plan, text: &str, next: &str) -> Value {
-    let place = |place: &Place| json!({"file": place.file, "line": place.line});
-    let seen = |found: &Option<(String, Place)>| {
-        found.as_ref().map(|(what, at)| json!({"value": what, "file": at.file, "line": at.line}))
+fn document(file: PathBuf, sight: &Sight, app: &Candidate, plan: Plan, text: String, next: String) -> documents::Init {
+    let seen = |found: Option<(String, Place)>| {
+        found.map(|(value, Place { file, line })| documents::SeenAt { value, file, line })
     };
-    let candidate = |app: &Candidate| {
-        json!({
-            "framework": app.framework.name(), "module": app.module, "callable": app.callable,
-            "ready": app.is_ready(), "at": place(&app.place),
-        })
+    let candidate = |app: &Candidate| documents::Candidate {
+        framework: app.framework.name().to_owned(),
+        module: app.module.clone(),
+        callable: app.callable.clone(),
+        ready: app.is_ready(),
+        at: documents::Place { file: app.place.file.clone(), line: app.place.line },
     };
-    let requirements = match &plan.requirements {
-        Requirements::Taken(file, _) => json!({"file": file, "taken": true}),
-        Requirements::Convert(file, command) => json!({"file": file, "taken": false, "command": command}),
-        Requirements::Missing => Value::Null,
-    };
-    json!({
-        "v": 1, "written": file, "name": plan.name, "app": candidate(app), "path": plan.path, "wsgi": plan.wsgi,
-        "candidates": sight.candidates.iter().map(candidate).collect::<Vec<_>>(), "requirements": requirements,
-        "token": seen(&plan.token), "health": seen(&plan.health), "python": seen(&plan.python),
-        "image": plan.image.name(), "warnings": plan.warnings, "text": text, "next": next,
-    })
+    documents::Init {
+        v: documents::Version,
+        written: file,
+        app: candidate(app),
+        candidates: sight.candidates.iter().map(candidate).collect(),
+        requirements: match plan.requirements {
+            Requirements::Taken(file, _) => Some(documents::Requirements { file, taken: true, command: None }),
+            Requirements::Convert(file, command) => {
+                Some(documents::Requirements { file, taken: false, command: Some(command.to_owned()) })
+            }
+            Requirements::Missing => None,
+        },
+        name: plan.name,
+        path: plan.path,
+        wsgi: plan.wsgi,
+        token: seen(plan.token),
+        health: seen(plan.health),
+        python: seen(plan.python),
+        image: plan.image.name().to_owned(),
+        warnings: plan.warnings,
+        text,
+        next,
+    }
 }

@@ -3,28 +3,27 @@
 
 use std::process::ExitCode;
 
-use futures_util::future::try_join_all;
-use serde_json::{Value, json};
-
 use super::status::ago;
 use super::{connect, elsewhere, file};
 use crate::aws::Aws;
 use crate::cli::{Globals, command};
 use crate::config;
 use crate::cost::{self, Cost};
+use crate::documents;
 use crate::engine::deployments::{self, Deployment, State};
 use crate::engine::interrupt::Interrupt;
 use crate::engine::observe::identity;
 use crate::error::Result;
 use crate::resources::inventory;
 use crate::ui::{Ui, aligned};
+use futures_util::future::try_join_all;
 
 pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     let interrupt = Interrupt::listen(&ui);
     let aws = connect(&globals, &ui, &interrupt, region(&globals)?.as_ref()).await?;
     let list = interrupt.or(List::look(&globals, &aws)).await?;
     if globals.json {
-        ui.result(&list.json().to_string());
+        ui.document(&list.document());
         return Ok(ExitCode::SUCCESS);
     }
     if list.rows.is_empty() {
@@ -118,11 +117,14 @@ impl List {
         [Some(all), serves.then(|| format!("to end one: {}", self.down("NAME")))].into_iter().flatten().collect()
     }
 
-    fn json(&self) -> Value {
-        let rows: Vec<Value> = self.rows.iter().map(|row| row.json(&self.down(&row.found.name))).collect();
-        json!({
-            "v": 1, "account": self.account, "region": self.region, "cost": self.total().json(), "deployments": rows,
-        })
+    fn document(&self) -> documents::List {
+        documents::List {
+            v: documents::Version,
+            account: self.account.clone(),
+            region: self.region.clone(),
+            cost: self.total().document(),
+            deployments: self.rows.iter().map(|row| row.document(self.down(&row.found.name))).collect(),
+        }
     }
 }
 
@@ -153,11 +155,17 @@ impl Row {
         }
     }
 
-    fn json(&self, down: &str) -> Value {
+    fn document(&self, down: String) -> documents::Listed {
         let Deployment { name, since, state, stands, .. } = &self.found;
-        json!({
-            "name": name, "since": since, "state": state.name(), "forgotten": state.forgotten(), "url": self.url,
-            "stands": stands, "cost": self.cost.json(), "down": down,
-        })
+        documents::Listed {
+            name: name.clone(),
+            since: *since,
+            state: state.name().to_owned(),
+            forgotten: state.forgotten(),
+            url: self.url.clone(),
+            stands: stands.iter().map(ToString::to_string).collect(),
+            cost: self.cost.document(),
+            down,
+        }
     }
 }

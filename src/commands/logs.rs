@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
-use serde_json::json;
 
 use super::Session;
 use crate::cli::Logs;
+use crate::documents;
 use crate::engine::observe;
 use crate::error::{Exit, Failure, Result};
 use crate::logs::{self, Line, Reader, Source};
@@ -65,13 +65,12 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
 
 fn tell(session: &Session, source: Source, Line(_, at, text): &Line) {
     let text = if source == Source::Access { logs::access(text) } else { text.clone() };
-    let line = match (session.globals.json, source) {
-        (true, _) => json!({"v": 1, "at": time(*at), "text": text}).to_string(),
+    match (session.globals.json, source) {
+        (true, _) => session.ui.document(&documents::LogLine { v: documents::Version, at: time(*at), text }),
         // What the other two print is shown as it is, with or without the time.
-        (false, Source::Access) => format!("{} {text}", time(at - at % 1_000_000)),
-        (false, _) => text,
-    };
-    session.ui.result(&line);
+        (false, Source::Access) => session.ui.result(&format!("{} {text}", time(at - at % 1_000_000))),
+        (false, _) => session.ui.result(&text),
+    }
 }
 
 /// RFC 3339, of microseconds since 1970.

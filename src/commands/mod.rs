@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use crate::aws::{Aws, Settings};
 use crate::cli::{Cli, Globals, SandboxVerb, Verb};
 use crate::config::{self, Deployment};
+use crate::documents;
 use crate::engine::context::Shared;
 use crate::engine::health::Watch;
 use crate::engine::interrupt::Interrupt;
@@ -42,10 +43,14 @@ pub fn main(cli: Cli) -> ExitCode {
         );
         std::process::exit(Exit::Failed as i32);
     }));
+    let json = cli.globals.json;
     match outcome(cli) {
         Ok(code) => code,
         Err(failure) => {
             show(&failure);
+            if json {
+                Ui::new(Style::default()).document(&documents::Error::from(&failure));
+            }
             ExitCode::from(failure.exit() as u8)
         }
     }
@@ -73,9 +78,14 @@ fn outcome(cli: Cli) -> Result<ExitCode> {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode> {
-    let globals = cli.globals;
-    let ui = Ui::new(Style { quiet: globals.quiet, verbose: globals.verbose });
-    match cli.verb {
+    let ui = Ui::new(Style { quiet: cli.globals.quiet, verbose: cli.globals.verbose });
+    let ended = verb(cli.verb, cli.globals, ui.clone()).await;
+    ui.make_way();
+    ended
+}
+
+async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
+    match verb {
         Verb::Init(arguments) => init::run(&globals, &ui, arguments),
         Verb::Up(arguments) => up::run(&Session::open(globals, ui).await?, &arguments).await,
         Verb::Plan(arguments) => plan::run(&Session::open(globals, ui).await?, &arguments).await,
@@ -152,6 +162,7 @@ impl Session {
 async fn connect(globals: &Globals, ui: &Ui, interrupt: &Interrupt, region: Option<&String>) -> Result<Aws> {
     let region = globals.region.as_ref().or(region).cloned();
     let settings = Settings { region, profile: globals.profile.clone() };
+    ui.wait(if globals.sandbox { "asking the sandbox" } else { "asking AWS" });
     if globals.sandbox {
         let talk = ui.clone();
         let options = local::Options { machines: globals.machine, ..local::Options::default() };

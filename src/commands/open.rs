@@ -3,9 +3,8 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use serde_json::json;
-
 use super::Session;
+use crate::documents;
 use crate::engine::observe;
 use crate::error::{Failure, Result};
 use crate::resources::{instance, inventory};
@@ -13,7 +12,7 @@ use crate::resources::{instance, inventory};
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let url = session.interrupt.or(url(session)).await?;
     if session.globals.json {
-        session.ui.result(&json!({"v": 1, "name": session.name(), "url": url}).to_string());
+        session.ui.document(&documents::Open { v: documents::Version, name: session.name().to_owned(), url });
         return Ok(ExitCode::SUCCESS);
     }
     session.ui.result(&url);

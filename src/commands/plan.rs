@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
 use super::{Session, cost};
 use crate::cli;
+use crate::documents;
 use crate::edge::Build;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::engine::plan::{self, Plan, Step, Wanted};
@@ -18,7 +17,7 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
     let looked = session.interrupt.or(look(session, arguments.upgrade, Store::Always)).await?;
     let plan = looked.plan(session, true);
     if session.globals.json {
-        session.ui.result(&to_json(session, &plan).to_string());
+        session.ui.document(&document(session, &plan));
     } else if plan.is_empty() {
         session.ui.result("nothing to do: everything is as deploy.yaml says");
     } else {
@@ -129,15 +128,18 @@ pub(super) fn summary(plan: &Plan) -> Vec<String> {
     made.into_iter().chain(rest.into_iter().map(line)).collect()
 }
 
-fn to_json(session: &Session, plan: &Plan) -> Value {
-    let steps: Vec<Value> = plan
-        .steps
-        .iter()
-        .map(|step| {
-            let needs: Vec<&str> = step.needs.iter().map(|need| need.title()).collect();
-            json!({"kind": step.kind.title(), "action": step.action.name(), "reasons": step.reasons, "needs": needs})
-        })
-        .collect();
-    let cost = cost::of(&session.deployment, &session.aws.region).json();
-    json!({"v": 1, "name": session.name(), "changes": !plan.is_empty(), "steps": steps, "cost": cost})
+fn document(session: &Session, plan: &Plan) -> documents::Plan {
+    let step = |step: &Step| documents::Step {
+        kind: step.kind.title().to_owned(),
+        action: step.action.name().to_owned(),
+        reasons: step.reasons.clone(),
+        needs: step.needs.iter().map(|need| need.title().to_owned()).collect(),
+    };
+    documents::Plan {
+        v: documents::Version,
+        name: session.name().to_owned(),
+        changes: !plan.is_empty(),
+        steps: plan.steps.iter().map(step).collect(),
+        cost: cost::of(&session.deployment, &session.aws.region).document(),
+    }
 }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use futures_util::future::try_join_all;
-use serde_json::{Value, json};
 
 use super::Session;
+use crate::documents;
 use crate::engine::history::History;
 use crate::engine::observe::{self, Observed};
 use crate::error::Result;
@@ -15,8 +15,9 @@ use crate::ui::aligned;
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let found = session.interrupt.or(Found::look(session)).await?;
     if session.globals.json {
-        let list: Vec<Value> = found.releases.iter().map(|release| release.json(&found.history)).collect();
-        session.ui.result(&json!({"v": 1, "name": session.name(), "releases": list}).to_string());
+        let releases = found.releases.iter().map(|release| release.document(&found.history)).collect();
+        let (v, name) = (documents::Version, session.name().to_owned());
+        session.ui.document(&documents::Releases { v, name, releases });
     } else if found.releases.is_empty() {
         session.ui.result(&format!("{} has no releases; to make one: {}", session.name(), session.command("up")));
     } else {
@@ -65,13 +66,11 @@ impl Found {
 }
 
 impl Release {
-    fn json(&self, history: &History) -> Value {
+    fn document(&self, history: &History) -> documents::Release {
         let is = |release: &Option<String>| release.as_ref() == Some(&self.stored.id);
-        let (Stored { id, at, size }, Notes { by, what, target, .. }) = (&self.stored, &self.notes);
-        json!({
-            "id": id, "at": at, "size": size, "by": by, "what": what, "target": target,
-            "runs": is(&history.runs), "wanted": is(&history.wanted), "previous": is(&history.previous),
-        })
+        let (Stored { id, at, size }, Notes { by, what, target, .. }) = (self.stored.clone(), self.notes.clone());
+        let (runs, wanted, previous) = (is(&history.runs), is(&history.wanted), is(&history.previous));
+        documents::Release { id, at, size, by, what, target, runs, wanted, previous }
     }
 }
 

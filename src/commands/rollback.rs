@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::Session;
 use super::releases::Found;
 use super::up::healthy;
 use crate::cli::Rollback;
+use crate::documents;
 use crate::engine::context::Context;
 use crate::engine::execute::execute;
 use crate::engine::observe::Observed;
@@ -178,11 +177,9 @@ fn done(session: &Session, found: &Found, to: &str, changed: Option<(i64, Option
     if session.globals.json {
         let (changed, url) = (changed.is_some(), changed.as_ref().and_then(|(_, url)| url.clone()));
         let token = found.observed.token.as_ref().map(|token| token.version);
-        let result = json!({
-            "v": 1, "name": session.name(), "release": to, "from": found.history.wanted, "token": token, "url": url,
-            "changed": changed,
-        });
-        session.ui.result(&result.to_string());
+        let (v, name, release) = (documents::Version, session.name().to_owned(), to.to_owned());
+        let from = found.history.wanted.clone();
+        session.ui.document(&documents::Rollback { v, name, release, from, token, url, changed });
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,27 +1,39 @@
 //! `sandbox …`: the local AWS itself.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{Globals, SandboxVerb};
-use crate::error::{Exit, Failure, Result};
+use crate::documents::{self, LogFile};
+use crate::error::{Exit, Result};
 use crate::sandbox;
 use crate::ui::Ui;
 
+/// How many lines of each log.
+const LAST: usize = 30;
+
 pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result<ExitCode> {
+    let v = documents::Version;
     match verb {
         SandboxVerb::Start { port } => {
             let options = sandbox::Options { port, machines: globals.machine, ..sandbox::Options::default() };
             let handle = sandbox::ensure(&options, &|line| ui.say(line)).await?;
-            ui.result(&handle.endpoint);
+            match globals.json {
+                true => ui.document(&documents::SandboxStart { v, endpoint: handle.endpoint }),
+                false => ui.result(&handle.endpoint),
+            }
             Ok(ExitCode::SUCCESS)
         }
         SandboxVerb::Stop => {
             let stopped = sandbox::stop().await?;
+            if globals.json {
+                ui.document(&documents::SandboxStop { v, stopped });
+            }
             ui.say(if stopped { "the sandbox has ended; what it held is gone" } else { "no sandbox runs" });
             Ok(ExitCode::SUCCESS)
         }
         SandboxVerb::Status => status(globals, ui).await,
-        SandboxVerb::Logs => logs(ui),
+        SandboxVerb::Logs => logs(globals, ui),
         SandboxVerb::Serve(arguments) => sandbox::serve(arguments).await.map(|()| ExitCode::SUCCESS),
         // Dealt with before there is a runtime.
         SandboxVerb::Guard(_) | SandboxVerb::Join(_) => Ok(ExitCode::SUCCESS),
@@ -29,16 +41,16 @@ pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result
 }
 
 async fn status(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
-    let Some(status) = sandbox::status().await? else {
-        ui.result(if globals.json { "null" } else { "no sandbox runs" });
-        return Ok(ExitCode::from(Exit::Failed as u8));
-    };
+    let sandbox = sandbox::status().await?;
+    let code = if sandbox.is_some() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) };
     if globals.json {
-        let text = serde_json::to_string(&status)
-            .map_err(|error| Failure::failed("the status cannot be written").because(error.to_string()))?;
-        ui.result(&text);
-        return Ok(ExitCode::SUCCESS);
+        ui.document(&documents::SandboxStatus { v: documents::Version, sandbox });
+        return Ok(code);
     }
+    let Some(status) = sandbox else {
+        ui.result("no sandbox runs");
+        return Ok(code);
+    };
     ui.result(&format!("endpoint   {}", status.endpoint));
     ui.result(&format!("process    {}", status.pid));
     ui.result(&format!(
@@ -59,15 +71,22 @@ async fn status(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
 }
 
 /// The last lines of each file, under its name.
-fn logs(ui: &Ui) -> Result<ExitCode> {
-    for file in sandbox::log_files()? {
-        ui.result(&format!("==> {} <==", file.display()));
+fn logs(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
+    let last = |file: PathBuf| {
         let bytes = std::fs::read(&file).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
-        for line in lines.iter().skip(lines.len().saturating_sub(30)) {
-            ui.result(line);
-        }
+        let lines = lines.iter().skip(lines.len().saturating_sub(LAST));
+        LogFile { file, lines: lines.map(ToString::to_string).collect() }
+    };
+    let files: Vec<LogFile> = sandbox::log_files()?.into_iter().map(last).collect();
+    if globals.json {
+        ui.document(&documents::SandboxLogs { v: documents::Version, files });
+        return Ok(ExitCode::SUCCESS);
+    }
+    for LogFile { file, lines } in files {
+        ui.result(&format!("==> {} <==", file.display()));
+        lines.iter().for_each(|line| ui.result(line));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,8 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::{Session, deployment};
 use crate::cli::{Globals, SetToken};
 use crate::engine::context::{Context, Shared};
@@ -20,7 +18,7 @@ use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
 use crate::resources::{Tags, address, instance, token};
 use crate::ui::{self, Ui};
-use crate::{grace, names, secret};
+use crate::{documents, grace, names, secret};
 
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Result<ExitCode> {
     // Mistakes in the file and in the token come before any call, and before the sandbox is started.
@@ -225,9 +223,9 @@ async fn in_force(
 
 fn done(session: &Session, version: Option<i64>, until: Option<i64>) -> Result<ExitCode> {
     if session.globals.json {
-        let (name, changed) = (session.name(), version.is_some());
-        let result = json!({"v": 1, "name": name, "version": version, "changed": changed, "grace_until": until});
-        session.ui.result(&result.to_string());
+        let (name, changed) = (session.name().to_owned(), version.is_some());
+        let v = documents::Version;
+        session.ui.document(&documents::SetToken { v, name, version, changed, grace_until: until });
     }
     Ok(ExitCode::SUCCESS)
 }

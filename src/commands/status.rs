@@ -5,20 +5,19 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use serde_json::json;
 
 use super::Session;
 use crate::cost::{self, Cost};
 use crate::engine::deployments;
 use crate::engine::edge::Need;
 use crate::engine::history::History;
-use crate::engine::observe::{Ask, Observed, observe};
+use crate::engine::observe::{Ask, Foreign, Observed, observe};
 use crate::error::{Exit, Result};
 use crate::resources::instance::{self, State};
 use crate::resources::release::{self, Notes, short};
 use crate::resources::reports::{Edge, Report};
 use crate::resources::{address, ingress};
-use crate::{grace, names};
+use crate::{documents, grace, names};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(observe(&session.aws, session.name(), Ask::default())).await?;
@@ -31,7 +30,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let cost = cost(session, &observed);
     let view = View { name: session.name(), observed: &observed, current, address, report, url, cost };
     if session.globals.json {
-        session.ui.result(&view.json().to_string());
+        session.ui.document(&view.document());
     } else {
         let notes = session.interrupt.or(async { Ok(notes(session, &observed).await) }).await?;
         for (what, how) in view.lines(session, &notes).await {
@@ -201,22 +200,39 @@ impl View<'_> {
         }
     }
 
-    fn json(&self) -> serde_json::Value {
-        json!({
-            "v": 1,
-            "name": self.name,
-            "healthy": self.healthy(),
-            "url": self.url,
-            "account": self.observed.account,
-            "instance": self.current.map(|state| json!({"id": state.id, "type": state.kind, "state": state.phase.name(), "ip": state.ip})),
-            "address": self.address.map(|address| json!({"id": address.id, "ip": address.ip})),
-            "security_group": self.observed.security_group.as_ref().map(|group| json!({"id": group.id})),
-            "release": {"wanted": self.tag(names::TAG_RELEASE), "running": self.report.and_then(|report| report.release.clone()), "previous": History::of(self.observed).previous},
-            "token": {"newest": self.observed.token.as_ref().map(|token| token.version), "running": self.report.and_then(|report| report.token), "grace_until": self.grace_until()},
-            "report": self.report,
-            "cost": self.cost.json(),
-            "foreign": self.observed.foreign.iter().map(super::super::engine::observe::Foreign::describe).collect::<Vec<_>>(),
-        })
+    fn document(&self) -> documents::Status {
+        let (observed, report) = (self.observed, self.report);
+        documents::Status {
+            v: documents::Version,
+            name: self.name.to_owned(),
+            healthy: self.healthy(),
+            url: self.url.clone(),
+            account: observed.account.clone(),
+            instance: self.current.map(|State { id, kind, phase, ip, .. }| documents::Instance {
+                id: id.clone(),
+                r#type: kind.clone(),
+                state: phase.name().to_owned(),
+                ip: *ip,
+            }),
+            address: self.address.map(|address| documents::Address { id: address.id.clone(), ip: address.ip }),
+            security_group: observed
+                .security_group
+                .as_ref()
+                .map(|group| documents::SecurityGroup { id: group.id.clone() }),
+            release: documents::Wanted {
+                wanted: self.tag(names::TAG_RELEASE).map(ToOwned::to_owned),
+                running: report.and_then(|report| report.release.clone()),
+                previous: History::of(observed).previous,
+            },
+            token: documents::TokenState {
+                newest: observed.token.as_ref().map(|token| token.version),
+                running: report.and_then(|report| report.token),
+                grace_until: self.grace_until(),
+            },
+            report: report.cloned(),
+            cost: self.cost.document(),
+            foreign: observed.foreign.iter().map(Foreign::describe).collect(),
+        }
     }
 }
 

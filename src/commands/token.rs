@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
-
 use super::Session;
+use crate::documents;
 use crate::error::{Failure, Result};
 use crate::resources::token;
 
@@ -17,10 +16,13 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
             session.command("up")
         )));
     };
-    let line = match session.globals.json {
-        true => json!({"v": 1, "name": session.name(), "token": document.current, "version": version}).to_string(),
-        false => document.current,
-    };
-    session.ui.result(&line);
+    let token = document.current;
+    match session.globals.json {
+        true => {
+            let name = session.name().to_owned();
+            session.ui.document(&documents::Token { v: documents::Version, name, token, version });
+        }
+        false => session.ui.result(&token),
+    }
     Ok(ExitCode::SUCCESS)
 }

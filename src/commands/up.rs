@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::plan::{Looked, Store, look, summary};
 use super::{Session, cost};
 use crate::cli::Up;
+use crate::documents;
 use crate::engine::context::Context;
 use crate::engine::edge::Need;
 use crate::engine::execute::execute;
@@ -148,8 +147,8 @@ pub(super) async fn healthy(session: &Session, context: &Arc<Context>, release: 
 
 fn say_url(session: &Session, url: Option<&str>, changed: bool) {
     if session.globals.json {
-        let result = json!({"v": 1, "name": session.name(), "url": url, "changed": changed});
-        session.ui.result(&result.to_string());
+        let (name, url) = (session.name().to_owned(), url.map(ToOwned::to_owned));
+        session.ui.document(&documents::Up { v: documents::Version, name, url, changed });
         return;
     }
     let Some(url) = url else { return };

@@ -17,6 +17,7 @@ const AT_ONCE: usize = 10;
 
 /// What an agent says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Report {
     /// The tags that this report answers.
@@ -43,6 +44,7 @@ pub struct Report {
 
 /// What an agent says of the edge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Edge {
     /// Whether it is to serve over HTTPS.
@@ -61,6 +63,7 @@ pub struct Edge {
 
 /// A certificate that is served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Certificate {
     /// Whom it is for.
@@ -73,6 +76,7 @@ pub struct Certificate {
 
 /// The tags as the agent saw them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Wanted {
     /// `devopsctl:release`

@@ -154,6 +154,7 @@ pub struct Keys {
 
 /// How the running sandbox is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// The AWS endpoint.
     pub endpoint: String,
@@ -167,6 +168,7 @@ pub struct Status {
 
 /// An instance, as `sandbox status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Machine {
     /// Its id.
     pub id: String,

@@ -8,6 +8,8 @@ mod terminal;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
+use serde::Serialize;
+
 pub use errors::render;
 pub use prompt::{ask, choose, confirm, new_token};
 pub use table::aligned;
@@ -15,6 +17,8 @@ pub use table::aligned;
 /// What the engine and the verbs have to tell.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// What is waited for, as long as there is nothing to tell: shown on a terminal alone, and gone with what comes next.
+    Wait(String),
     /// A line of talk.
     Say(String),
     /// Something the user should know though nothing failed.
@@ -36,6 +40,9 @@ pub type Topic = &'static str;
 pub trait Sink: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
+
+    /// Somebody else is about to write to the terminal.
+    fn make_way(&self) {}
 }
 
 /// How much is told, and where to.
@@ -76,6 +83,16 @@ impl Ui {
         &*self.sink
     }
 
+    /// Shows what is waited for, until there is something to tell.
+    pub fn wait(&self, what: impl Into<String>) {
+        self.sink.event(Event::Wait(what.into()));
+    }
+
+    /// Before somebody else writes to the terminal, such as a question or another program.
+    pub fn make_way(&self) {
+        self.sink.make_way();
+    }
+
     /// A line of talk.
     pub fn say(&self, line: impl Into<String>) {
         self.sink.event(Event::Say(line.into()));
@@ -86,8 +103,17 @@ impl Ui {
         self.sink.event(Event::Warn(line.into()));
     }
 
+    /// A result for `--json`: one of [`crate::documents`].
+    pub fn document(&self, document: &impl Serialize) {
+        // They hold nothing that JSON has no way to write.
+        if let Ok(text) = serde_json::to_string(document) {
+            self.result(&text);
+        }
+    }
+
     /// A result, on stdout. A reader that has gone is not an error.
     pub fn result(&self, line: &str) {
+        self.make_way();
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 }
@@ -113,6 +139,7 @@ struct Plain {
 impl Sink for Plain {
     fn event(&self, event: Event) {
         let line = match event {
+            Event::Wait(_) => return,
             Event::Say(line) => line,
             Event::Warn(line) => format!("warning: {line}"),
             Event::Begin(..) if !self.verbose => return,

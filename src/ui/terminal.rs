@@ -11,22 +11,28 @@ use super::{Event, Sink, Topic};
 pub(super) struct Terminal {
     lines: MultiProgress,
     running: Mutex<BTreeMap<Topic, ProgressBar>>,
+    waiting: Mutex<Option<ProgressBar>>,
 }
 
 impl Terminal {
     pub(super) fn new() -> Self {
-        Self { lines: MultiProgress::new(), running: Mutex::default() }
+        Self { lines: MultiProgress::new(), running: Mutex::default(), waiting: Mutex::default() }
     }
 
     fn begin(&self, topic: Topic, what: String) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let bar = running.entry(topic).or_insert_with(|| {
-            let bar = self.lines.add(ProgressBar::new_spinner().with_prefix(topic));
-            bar.set_style(style());
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        bar.set_message(what);
+        running.entry(topic).or_insert_with(|| self.spinner(style(TOPIC)).with_prefix(topic)).set_message(what);
+    }
+
+    fn wait(&self, what: String) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get_or_insert_with(|| self.spinner(style(WAIT))).set_message(what);
+    }
+
+    fn spinner(&self, style: ProgressStyle) -> ProgressBar {
+        let bar = self.lines.add(ProgressBar::new_spinner().with_style(style));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
     }
 
     fn end(&self, topic: Topic, line: String) {
@@ -42,10 +48,12 @@ impl Terminal {
     }
 }
 
+const TOPIC: &str = "{spinner:.cyan} {prefix}: {wide_msg} {elapsed:.dim}";
+const WAIT: &str = "{spinner:.cyan} {wide_msg}";
+
 /// A template that does not parse would show as no style at all, and a test would see it.
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner:.cyan} {prefix}: {wide_msg} {elapsed:.dim}")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 fn painted(code: &str, text: &str) -> String {
@@ -54,7 +62,11 @@ fn painted(code: &str, text: &str) -> String {
 
 impl Sink for Terminal {
     fn event(&self, event: Event) {
+        if !matches!(event, Event::Wait(_)) {
+            self.make_way();
+        }
         match event {
+            Event::Wait(what) => self.wait(what),
             Event::Say(line) => self.print(line),
             Event::Warn(line) => self.print(format!("{} {line}", painted("33", "warning:"))),
             Event::Begin(topic, what) | Event::Go(topic, what) => self.begin(topic, what),
@@ -62,12 +74,20 @@ impl Sink for Terminal {
             Event::Fail(topic, what) => self.end(topic, format!("{} {topic}: {what}", painted("31", "✗"))),
         }
     }
+
+    fn make_way(&self) {
+        if let Some(bar) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_template_parses() {
-        assert!(indicatif::ProgressStyle::with_template("{spinner:.cyan} {prefix}: {wide_msg} {elapsed:.dim}").is_ok());
+    fn the_templates_parse() {
+        for template in [super::TOPIC, super::WAIT] {
+            assert!(indicatif::ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
     }
 }
