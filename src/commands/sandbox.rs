@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::{Globals, SandboxVerb};
 use crate::documents::{self, LogFile};
 use crate::error::{Exit, Result};
-use crate::sandbox;
+use crate::sandbox::{self, Machine};
 use crate::ui::Ui;
 
 /// How many lines of each log.
@@ -51,21 +51,13 @@ async fn status(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
         ui.result("no sandbox runs");
         return Ok(code);
     };
-    ui.result(&format!("endpoint   {}", status.endpoint));
-    ui.result(&format!("process    {}", status.pid));
-    ui.result(&format!(
-        "ends in    {} unless it is used",
-        indicatif::HumanDuration(std::time::Duration::from_secs(status.ends_in))
-    ));
-    for machine in status.instances {
-        let ip = machine.public_ip.map_or_else(|| "no public address".to_owned(), |ip| ip.to_string());
-        ui.result(&format!(
-            "instance   {} in {}: {}, {ip}, {}",
-            machine.id,
-            machine.region,
-            machine.state,
-            machine.folder.display()
-        ));
+    ui.pair("endpoint", &status.endpoint);
+    ui.pair("process", &status.pid.to_string());
+    let left = indicatif::HumanDuration(std::time::Duration::from_secs(status.ends_in));
+    ui.pair("ends in", &format!("{left} unless it is used"));
+    for Machine { id, region, state, public_ip, folder } in status.instances {
+        let ip = public_ip.map_or_else(|| "no public address".to_owned(), |ip| ip.to_string());
+        ui.pair("instance", &format!("{id} in {region}: {state}, {ip}, {}", folder.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,7 +34,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     } else {
         let notes = session.interrupt.or(async { Ok(notes(session, &observed).await) }).await?;
         for (what, how) in view.lines(session, &notes).await {
-            session.ui.result(&format!("{what:<10} {how}"));
+            session.ui.pair(what, &how);
         }
     }
     Ok(if view.healthy() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Unhealthy as u8) })

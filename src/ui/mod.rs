@@ -4,6 +4,7 @@ mod errors;
 mod prompt;
 mod table;
 mod terminal;
+mod wrapped;
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -101,6 +102,15 @@ impl Ui {
     /// A line of warning.
     pub fn warn(&self, line: impl Into<String>) {
         self.sink.event(Event::Warn(line.into()));
+    }
+
+    /// A result of two columns, on stdout: what it is about, and how it is.
+    pub fn pair(&self, what: &str, how: &str) {
+        let line = format!("{what:<10} {how}");
+        match std::io::stdout().is_terminal() {
+            true => self.result(&wrapped::line(&line, console::Term::stdout().size().1, 11)),
+            false => self.result(&line),
+        }
     }
 
     /// A result for `--json`: one of [`crate::documents`].

@@ -44,7 +44,7 @@ impl Terminal {
 
     fn print(&self, line: String) {
         // A terminal that has gone away is noticed by the next write to it.
-        let _ = self.lines.println(line);
+        let _ = self.lines.println(super::wrapped::line(&line, console::Term::stderr().size().1, 2));
     }
 }
 
