@@ -73,8 +73,10 @@ class SystemdEdge(EdgeRunner):
             write(self.kept, "")
         helper = self.places.tools + "/certificates.py"
         write(helper, self.helper)
-        changed = write(f"{UNITS}/{UNIT}", self.text.replace("@CADDY@", program).replace("@HELPER@", helper))
-        if changed:
+        unit = f"{UNITS}/{UNIT}"
+        known = os.path.exists(unit)
+        changed = write(unit, self.text.replace("@CADDY@", program).replace("@HELPER@", helper))
+        if changed and known:  # One that is new systemd finds by itself.
             systemctl("daemon-reload")
         return changed
 
