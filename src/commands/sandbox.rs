@@ -34,8 +34,7 @@ async fn status(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
         return Ok(ExitCode::from(Exit::Failed as u8));
     };
     if globals.json {
-        let text = serde_json::to_string(&status)
-            .map_err(|error| Failure::failed("the status cannot be written").because(error.to_string()))?;
+        let text = serde_json::to_string(&status).map_err(|error| Failure::bug(error.to_string()))?;
         ui.result(&text);
         return Ok(ExitCode::SUCCESS);
     }
