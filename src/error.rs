@@ -1,7 +1,8 @@
 //! How a verb ends when it does not end well: what failed, why, what was left standing, what to type next.
 //!
 //! There is one error type, [`Failure`], because there is one reader: the person at the terminal. It is rendered by
-//! miette; a finding in `deploy.yaml` carries the place it points at.
+//! miette; a finding in `deploy.yaml` carries the place it points at. None is without a next step: [`Failure::new`] gives a
+//! [`Failing`], which nothing but a next step makes a [`Failure`] of.
 
 use std::fmt;
 
@@ -31,41 +32,73 @@ pub enum Exit {
 #[derive(Debug)]
 pub struct Failure(Box<Inner>);
 
+/// A [`Failure`] of which nobody has said yet what to do about it. It can be told more of, but not be returned as an error.
+#[derive(Debug)]
+#[must_use = "say what to type next"]
+pub struct Failing(Box<Inner>);
+
 #[derive(Debug)]
 struct Inner {
     exit: Exit,
     what: String,
-    cause: Option<Cause>,
+    cause: Option<Box<Cause>>,
     standing: Option<String>,
     next: Option<String>,
     findings: Vec<Finding>,
 }
 
+impl Failing {
+    /// Adds the reason; a second call adds the reason of the reason.
+    pub fn because(mut self, why: impl Into<String>) -> Self {
+        self.0.because(why.into());
+        self
+    }
+
+    /// What stands now: what was made, what was left alone.
+    pub fn standing(mut self, what: impl Into<String>) -> Self {
+        self.0.standing = Some(what.into());
+        self
+    }
+
+    /// What to do or type next.
+    #[must_use]
+    pub fn next(mut self, what: impl Into<String>) -> Failure {
+        self.0.next = Some(what.into());
+        Failure(self.0)
+    }
+
+    /// What is wrong in a file, each with its place and what to do about it.
+    #[must_use]
+    pub fn findings(mut self, findings: Vec<Finding>) -> Failure {
+        self.0.findings = findings;
+        Failure(self.0)
+    }
+}
+
 impl Failure {
-    /// `what` failed, as one line without a full stop.
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self(Box::new(Inner { exit, what: what.into(), cause: None, standing: None, next: None, findings: Vec::new() }))
+    /// `what` failed, as one line without a full stop. Say what to do about it, and it is a failure.
+    #[expect(clippy::new_ret_no_self, reason = "without a next step it is none yet")]
+    pub fn new(exit: Exit, what: impl Into<String>) -> Failing {
+        let what = what.into();
+        Failing(Box::new(Inner { exit, what, cause: None, standing: None, next: None, findings: Vec::new() }))
     }
 
     /// The common case: [`Exit::Failed`].
-    pub fn failed(what: impl Into<String>) -> Self {
+    pub fn failed(what: impl Into<String>) -> Failing {
         Self::new(Exit::Failed, what)
+    }
+
+    /// What cannot happen, and did.
+    pub fn bug(why: impl Into<String>) -> Self {
+        Self::failed("devopsctl itself failed")
+            .because(why)
+            .next("run the same command again, which goes on from here; please report this if it happens twice")
     }
 
     /// Adds the reason; a second call adds the reason of the reason.
     #[must_use]
     pub fn because(mut self, why: impl Into<String>) -> Self {
-        fn push(slot: &mut Option<Cause>, why: String) {
-            match slot {
-                None => *slot = Some(Cause { why, cause: None }),
-                Some(cause) => {
-                    let mut below = cause.cause.take().map(|cause| *cause);
-                    push(&mut below, why);
-                    cause.cause = below.map(Box::new);
-                }
-            }
-        }
-        push(&mut self.0.cause, why.into());
+        self.0.because(why.into());
         self
     }
 
@@ -76,24 +109,10 @@ impl Failure {
         self
     }
 
-    /// What to do or type next. Kept if it is already said: the place closest to the cause knows best.
-    #[must_use]
-    pub fn next(mut self, what: impl Into<String>) -> Self {
-        self.0.next.get_or_insert_with(|| what.into());
-        self
-    }
-
     /// What to do or type next, in place of what is said: where whoever said it cannot know what the command was about.
     #[must_use]
     pub fn instead(mut self, what: impl Into<String>) -> Self {
         self.0.next = Some(what.into());
-        self
-    }
-
-    /// Adds findings that point into a file.
-    #[must_use]
-    pub fn findings(mut self, findings: Vec<Finding>) -> Self {
-        self.0.findings = findings;
         self
     }
 
@@ -115,15 +134,15 @@ impl Failure {
     /// The reasons, outermost first.
     pub fn reasons(&self) -> Vec<&str> {
         let mut reasons = Vec::new();
-        let mut cause = self.0.cause.as_ref();
-        while let Some(below) = cause {
-            reasons.push(below.why.as_str());
-            cause = below.cause.as_deref();
+        let mut cause = self.0.cause.as_deref();
+        while let Some(reason) = cause {
+            reasons.push(reason.why.as_str());
+            cause = reason.below.as_deref();
         }
         reasons
     }
 
-    /// What to type next, if it was said.
+    /// What to type next; nothing where each finding says it for itself.
     pub fn next_step(&self) -> Option<&str> {
         self.0.next.as_deref()
     }
@@ -131,6 +150,16 @@ impl Failure {
     /// What was left standing, if it was said.
     pub fn left_standing(&self) -> Option<&str> {
         self.0.standing.as_deref()
+    }
+}
+
+impl Inner {
+    fn because(&mut self, why: String) {
+        let mut slot = &mut self.cause;
+        while let Some(cause) = slot {
+            slot = &mut cause.below;
+        }
+        *slot = Some(Box::new(Cause { why, below: None }));
     }
 }
 
@@ -142,7 +171,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.cause.as_ref().map(|cause| cause as _)
+        self.0.cause.as_deref().map(|cause| cause as _)
     }
 }
 
@@ -156,7 +185,7 @@ impl Diagnostic for Failure {
 #[derive(Debug)]
 struct Cause {
     why: String,
-    cause: Option<Box<Cause>>,
+    below: Option<Box<Cause>>,
 }
 
 impl fmt::Display for Cause {
@@ -167,7 +196,7 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.cause.as_deref().map(|cause| cause as _)
+        self.below.as_deref().map(|cause| cause as _)
     }
 }
 

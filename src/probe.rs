@@ -7,7 +7,7 @@ use reqwest::redirect::Policy;
 
 use crate::config::{Deployment, Root};
 use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Exit, Failing, Failure, Result};
 use crate::secret;
 
 /// What the probe came to.
@@ -30,9 +30,9 @@ pub async fn check(deployment: &Deployment, url: &str, token: &str) -> Result<Se
         None => return Ok(Seen::NotFromHere),
     };
     if !(status.is_success() || status.is_redirection()) {
-        return Err(odd(format!("{health} answers {} to the right token", status.as_u16())).because(
-            "the instance says that the app is healthy, so something between here and there answers instead",
-        ));
+        return Err(odd(format!("{health} answers {} to the right token", status.as_u16()))
+            .because("the instance says that the app is healthy, so something between here and there answers instead")
+            .next(yourself(&health)));
     }
     if deployment.token.enforce {
         let guarded = format!("{url}{}", deployment.token.path);
@@ -51,7 +51,8 @@ pub async fn sent_on(deployment: &Deployment, url: &str) -> Result<()> {
     match reach(&asked, None, deployment).await? {
         Some(StatusCode::PERMANENT_REDIRECT) | None => Ok(()),
         Some(status) => Err(odd(format!("{asked} answers {} and not 308, the way to HTTPS", status.as_u16()))
-            .because("something between here and there answers instead")),
+            .because("something between here and there answers instead")
+            .next(yourself(&asked))),
     }
 }
 
@@ -83,8 +84,12 @@ async fn refuses(url: &str, token: Option<&str>, which: &str, deployment: &Deplo
     }
 }
 
-fn odd(what: String) -> Failure {
+fn odd(what: String) -> Failing {
     Failure::new(Exit::Unhealthy, what)
+}
+
+fn yourself(url: &str) -> String {
+    format!("see who answers there: curl -i {url}; and the same from another network")
 }
 
 /// One GET. An address that was only just attached may take some seconds until it leads there.

@@ -11,7 +11,7 @@ use crate::engine::execute::execute;
 use crate::engine::observe::{Ask, observe};
 use crate::engine::plan;
 use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::ui::{self, Ui};
 use crate::{config, documents};
 
@@ -49,7 +49,7 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
         what.join(", ")
     ));
     if !arguments.yes && !ui::confirm("Remove it all?")? {
-        return Err(Failure::new(Exit::Interrupted, "nothing was changed, as you asked"));
+        return Err(session.declined("status"));
     }
     let context =
         Arc::new(Context::new(session.aws.clone(), &session.deployment, &observed, &plan, None, session.shared()));

@@ -36,11 +36,7 @@ pub fn main(cli: Cli) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("no reason is known");
-        show(
-            &Failure::failed("devopsctl itself failed")
-                .because(format!("{what} ({place})"))
-                .next("run the same command again, which goes on from here; please report this if it happens twice"),
-        );
+        show(&Failure::bug(format!("{what} ({place})")));
         std::process::exit(Exit::Failed as i32);
     }));
     let json = cli.globals.json;
@@ -146,6 +142,12 @@ impl Session {
             sink: self.ui.sink_ref(),
             up: self.command("up"),
         }
+    }
+
+    /// That the question was answered no. `verb` shows what it was about.
+    fn declined(&self, verb: &str) -> Failure {
+        Failure::new(Exit::Interrupted, "nothing was changed, as you asked")
+            .next(format!("look at it first: {}", self.command(verb)))
     }
 
     /// A command that goes to the same place, to be shown.

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use crate::cli::{Globals, Policy};
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::policy::Scope;
 use crate::sandbox;
 use crate::ui::Ui;
@@ -12,8 +12,6 @@ use crate::ui::Ui;
 pub(super) fn run(globals: &Globals, ui: &Ui, arguments: Policy) -> Result<ExitCode> {
     let account = arguments.account.or_else(|| globals.sandbox.then(|| sandbox::ACCOUNT.to_owned()));
     let policy = Scope { account, region: globals.region.clone() }.policy();
-    let text = serde_json::to_string_pretty(&policy)
-        .map_err(|error| Failure::failed("the policy cannot be written").because(error.to_string()))?;
-    ui.result(&text);
+    ui.result(&format!("{policy:#}"));
     Ok(ExitCode::SUCCESS)
 }

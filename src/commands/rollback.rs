@@ -12,7 +12,7 @@ use crate::engine::context::Context;
 use crate::engine::execute::execute;
 use crate::engine::observe::Observed;
 use crate::engine::plan;
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Exit, Failing, Failure, Result};
 use crate::resources::instance::{self, Phase};
 use crate::resources::release::{Notes, short};
 
@@ -119,7 +119,7 @@ impl Found {
     }
 
     /// What there is, as the reason.
-    fn listing(&self, failure: Failure) -> Failure {
+    fn listing(&self, failure: Failing) -> Failing {
         match self.lines() {
             none if none.is_empty() => failure.because("there are no releases"),
             some => failure.because(format!("there are:\n{}", some.join("\n"))),

@@ -16,7 +16,7 @@ use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
 use crate::engine::plan::{self, Plan};
 use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::probe::{self, Seen};
 use crate::resources::{instance, token};
 use crate::ui;
@@ -71,7 +71,7 @@ fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
     if arguments.yes || !plan.steps.iter().any(|step| step.action.grave()) || ui::confirm("Go on?")? {
         return Ok(());
     }
-    Err(Failure::new(Exit::Interrupted, "nothing was changed, as you asked"))
+    Err(session.declined("plan"))
 }
 
 /// The address at which the app answers. What was seen before something was changed may be somebody else's by now; and an

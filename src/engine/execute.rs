@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::context::Context;
 use super::health;
 use super::plan::{Change, Kind, Plan, Step};
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::resources::{
     Action, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair, record, release,
     reports, role, security_group, token,
@@ -107,9 +107,7 @@ async fn apply(context: &Context, change: Change) -> Result<String> {
 }
 
 fn crashed(error: &tokio::task::JoinError) -> Failure {
-    Failure::new(Exit::Failed, "devopsctl itself failed in one of the steps")
-        .because(error.to_string())
-        .next("run the same command again; please report this if it happens twice")
+    Failure::bug(format!("one of the steps ended early: {error}"))
 }
 
 fn with_standing(failure: Failure, done: &BTreeSet<Kind>, waiting: &[Step]) -> Failure {
@@ -119,5 +117,4 @@ fn with_standing(failure: Failure, done: &BTreeSet<Kind>, waiting: &[Step]) -> F
     let own = failure.left_standing().map(|text| format!("{text} ")).unwrap_or_default();
     failure
         .standing(format!("{own}Done in this run: {finished}. Not begun: {left}. The same command goes on from here."))
-        .next("run the same command again")
 }

@@ -87,8 +87,7 @@ async fn archive(
         let module = app.wsgi.split(':').next().unwrap_or_default().to_owned();
         tokio::task::spawn_blocking(move || pack::pack(&archive, &files, &site, &manifest, &module))
     };
-    let id =
-        packing.await.map_err(|error| Failure::failed("the release cannot be packed").because(error.to_string()))??;
+    let id = packing.await.map_err(|error| Failure::bug(format!("the release cannot be packed: {error}")))??;
     let kept = cache.join(format!("{id}.tar.gz"));
     let keep = || {
         fs::rename(&archive, &kept)?;

@@ -68,7 +68,7 @@ struct Running {
 
 async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> {
     let listener = listen(args.port).await?;
-    let address = listener.local_addr().map_err(|error| Failure::failed("no port").because(error.to_string()))?;
+    let address = listener.local_addr().map_err(|error| cannot_listen(args.port, &error))?;
     let emulator = Emulator::start(folder, &args.emulator).await?;
     let users: Users = emulator.client.ask_json("users").await?;
     let handle = Handle {
@@ -80,13 +80,12 @@ async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> 
         account: ACCOUNT.to_owned(),
         machines: args.machines,
         python: args.python.clone(),
-        python_version: version(&args.python_version)?,
+        python_version: args.python_version,
         control: secret(),
     };
     let world = Arc::new(World::new(emulator.client.clone()));
     let idle = Arc::new(Idle::new(Duration::from_secs(args.idle)));
-    let log = Log::create(&folder.log("front"))
-        .map_err(|error| Failure::failed("cannot write the front's log").because(error.to_string()))?;
+    let log = Log::create(&folder.log("front")).map_err(|error| folder.trouble("front.log", &error))?;
     let parts = machine::Parts::find(args.machines, &args.python)?;
     let machines =
         parts.map(|parts| machine::Machines::new(folder.clone(), world.clone(), handle.endpoint.clone(), parts));
@@ -107,17 +106,14 @@ struct Users {
 }
 
 async fn listen(port: Option<u16>) -> Result<TcpListener> {
-    front::listen(port).await.map_err(|error| {
-        let which = port.map_or_else(|| "no port".to_owned(), |port| format!("port {port} of 127.0.0.1"));
-        Failure::failed(format!("the sandbox cannot listen on {which}"))
-            .because(error.to_string())
-            .next("name another --port, or none for any free one")
-    })
+    front::listen(port).await.map_err(|error| cannot_listen(port, &error))
 }
 
-fn version(text: &str) -> Result<(u32, u32)> {
-    let parsed = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    parsed.ok_or_else(|| Failure::failed(format!("{text} is no version of Python")))
+fn cannot_listen(port: Option<u16>, error: &std::io::Error) -> Failure {
+    let which = port.map_or_else(|| "any port".to_owned(), |port| format!("port {port} of 127.0.0.1"));
+    Failure::failed(format!("the sandbox cannot listen on {which}"))
+        .because(error.to_string())
+        .next("name another --port, or none for any free one")
 }
 
 impl Running {

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::digest;
-use crate::dirs;
+use crate::dirs::{self, unwritable};
 use crate::error::{Failure, Result};
 use crate::policy::Scope;
 use crate::uv::Uv;
@@ -77,14 +77,15 @@ pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
     say("preparing the local AWS (first time: downloads moto, about a minute)");
     let uv = Uv::find().await?;
     dirs::private(&cache)?;
-    let aside = tempfile::Builder::new().prefix(".emulator-").tempdir_in(&cache).map_err(|error| cannot(&error))?;
+    let aside =
+        tempfile::Builder::new().prefix(".emulator-").tempdir_in(&cache).map_err(|error| unwritable(&cache, &error))?;
     let venv = aside.path().join("venv");
     // Relocatable, because it is built aside and moved: a half-built one is never used.
     let mut make = uv.command();
     make.args(["venv", "--quiet", "--relocatable", "--python", PYTHON]).arg(&venv);
     run(make).await?;
     let list = aside.path().join("requirements.txt");
-    fs::write(&list, REQUIREMENTS).map_err(|error| cannot(&error))?;
+    fs::write(&list, REQUIREMENTS).map_err(|error| unwritable(&cache, &error))?;
     let mut fill = uv.command();
     fill.args(["pip", "install", "--quiet", "--require-hashes", "--no-deps", "--compile-bytecode", "--python"])
         .arg(venv.join("bin/python"))
@@ -94,11 +95,11 @@ pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
     let place = cache.join(&name);
     if !python.exists() {
         // One whose Python was removed from the machine since; most often there is none.
-        remove_tree(&place).map_err(|error| cannot(&error))?;
+        remove_tree(&place).map_err(|error| unwritable(&cache, &error))?;
     }
     match fs::rename(&venv, &place) {
         // Somebody else was quicker, with the same outcome.
-        Err(error) if !python.exists() => Err(cannot(&error)),
+        Err(error) if !python.exists() => Err(unwritable(&cache, &error)),
         _ => Ok(python),
     }
 }
@@ -108,18 +109,14 @@ fn key() -> String {
     digest::short(format!("{PYTHON}\n{REQUIREMENTS}"))
 }
 
-fn cannot(error: &std::io::Error) -> Failure {
-    Failure::failed("cannot install the local AWS in the cache folder").because(error.to_string())
-}
-
 async fn run(mut command: tokio::process::Command) -> Result<()> {
-    let output = command.output().await.map_err(|error| cannot(&error))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let why = match command.output().await {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
     Err(Failure::failed("cannot install the local AWS (moto)")
-        .because(said.trim().to_owned())
+        .because(why)
         .next("its packages come from PyPI the first time: check the network, then run the same command again"))
 }
 
@@ -191,7 +188,9 @@ impl Client {
 
     /// One of the sandbox's own calls (see `emulator/control.py`). `None`: what was asked for is not there.
     pub async fn ask(&self, call: &str) -> Result<Option<Bytes>> {
-        let trouble = |why: String| Failure::failed(format!("the emulator does not answer {call}")).because(why);
+        let trouble = |why: String| {
+            Failure::failed(format!("the emulator does not answer {call}")).because(why).next(super::anew())
+        };
         let request = Request::builder()
             .method(Method::GET)
             .uri(format!("/_devopsctl/{call}"))
@@ -211,8 +210,7 @@ impl Client {
 
     /// The same, with an answer in JSON that must be there.
     pub async fn ask_json<T: DeserializeOwned>(&self, call: &str) -> Result<T> {
-        let trouble = || Failure::failed(format!("the emulator does not answer {call}"));
-        let body = self.ask(call).await?.ok_or_else(trouble)?;
-        serde_json::from_slice(&body).map_err(|error| trouble().because(error.to_string()))
+        let body = self.ask(call).await?.ok_or_else(|| Failure::bug(format!("the emulator has no {call}")))?;
+        serde_json::from_slice(&body).map_err(|error| Failure::bug(format!("the emulator's {call}: {error}")))
     }
 }

@@ -49,7 +49,9 @@ impl Gateway {
             return Ok(*local);
         }
         let failed = |error: std::io::Error| {
-            Failure::failed(format!("no port on loopback leads to {address}:{port}")).because(error.to_string())
+            Failure::failed(format!("no port on loopback leads to {address}:{port}"))
+                .because(error.to_string())
+                .next("end what holds many ports of this machine, then run the same command again")
         };
         let mut open = |listener: TcpListener, port| {
             let local = listener.local_addr().map_err(failed)?;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::error::{Failure, Result};
 
-use super::GuardArgs;
+use super::{GuardArgs, anew};
 
 /// How long a program may take to leave by itself when its machine is terminated or its sandbox is gone.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -46,9 +46,9 @@ pub fn guard(args: &GuardArgs) -> Result<i32> {
         .stdin(std::process::Stdio::null())
         .process_group(0)
         .spawn()
-        .map_err(|error| Failure::failed(format!("cannot start {program}")).because(error.to_string()))?;
+        .map_err(|error| Failure::failed(format!("cannot start {program}")).because(error.to_string()).next(anew()))?;
     let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
-        return Err(Failure::failed(format!("{program} has no process id")));
+        return Err(Failure::bug(format!("{program} has no process id")));
     };
     let (sender, events) = channel();
     let leash = sender.clone();

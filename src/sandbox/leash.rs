@@ -27,8 +27,9 @@ impl Leash {
     /// # Errors
     /// When the guard cannot be started or the log cannot be written.
     pub fn start(log: &Path, prepare: impl FnOnce(&mut Command)) -> Result<Self> {
-        let failed =
-            |error: std::io::Error| Failure::failed("the sandbox cannot start a program").because(error.to_string());
+        let failed = |error: std::io::Error| {
+            Failure::failed("the sandbox cannot start a program").because(error.to_string()).next(super::anew())
+        };
         let output = OpenOptions::new().create(true).append(true).mode(0o600).open(log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
         let mut command = Command::new(own_program().map_err(failed)?);

@@ -69,8 +69,8 @@ pub struct ServeArgs {
     #[arg(long)]
     pub python: PathBuf,
     /// Its version, such as 3.11.
-    #[arg(long)]
-    pub python_version: String,
+    #[arg(long, value_parser = python::version)]
+    pub python_version: (u32, u32),
     /// What an instance is.
     #[arg(long, value_enum, default_value_t = Machines::Process)]
     pub machines: Machines,
@@ -203,11 +203,7 @@ impl Handle {
 
     /// Calls a control path of the front.
     async fn control(&self, method: &str, call: &str) -> Result<String> {
-        let trouble = |why: String| {
-            Failure::failed("the sandbox does not answer")
-                .because(why)
-                .next(format!("{}, then run the same command again", command("sandbox stop")))
-        };
+        let trouble = |why: String| Failure::failed("the sandbox does not answer").because(why).next(anew());
         let plain = |error: reqwest::Error| trouble(error.without_url().to_string());
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| trouble(error.to_string()))?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().map_err(plain)?;
@@ -217,6 +213,11 @@ impl Handle {
         let body = response.text().await.map_err(plain)?;
         if status.is_success() { Ok(body) } else { Err(trouble(body)) }
     }
+}
+
+/// What helps when it does not do what it should.
+fn anew() -> String {
+    format!("have it start anew (what it holds goes): {}, then run the same command again", command("sandbox stop"))
 }
 
 /// Text that nobody can guess.

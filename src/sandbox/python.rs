@@ -34,7 +34,7 @@ impl Python {
         };
         // In a virtual environment the base is what a machine would have: no packages but its own.
         let program = "import sys; print(getattr(sys, '_base_executable', None) or sys.executable); \
-                       print(*sys.version_info[:2])";
+                       print(*sys.version_info[:2], sep='.')";
         let asked = Command::new("python3").args(["-I", "-c", program]).stdin(Stdio::null()).output().await;
         let output = asked.map_err(|error| missing(format!("python3 cannot be started: {error}")))?;
         let said = String::from_utf8_lossy(&output.stdout);
@@ -50,8 +50,13 @@ impl Python {
 fn parse(said: &str) -> Option<Python> {
     let mut lines = said.lines();
     let path = lines.next().filter(|line| line.starts_with('/'))?;
-    let (major, minor) = lines.next()?.split_once(' ')?;
-    Some(Python { path: path.into(), version: (major.parse().ok()?, minor.parse().ok()?) })
+    Some(Python { path: path.into(), version: version(lines.next()?).ok()? })
+}
+
+/// A version such as 3.11.
+pub(super) fn version(text: &str) -> Result<(u32, u32), String> {
+    let numbers = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    numbers.ok_or_else(|| format!("{text} is no version of Python"))
 }
 
 #[cfg(test)]
@@ -60,9 +65,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_path_and_a_version() {
-        let python = parse("/usr/bin/python3.11\n3 11\n").unwrap();
+        let python = parse("/usr/bin/python3.11\n3.11\n").unwrap();
         assert_eq!((python.path.to_str(), python.version), (Some("/usr/bin/python3.11"), (3, 11)));
         assert!(parse("").is_none());
-        assert!(parse("python3\n3 11\n").is_none());
+        assert!(parse("python3\n3.11\n").is_none());
     }
 }

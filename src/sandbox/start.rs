@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::command;
-use crate::error::{Failure, Result};
+use crate::error::{Failing, Failure, Result};
 
 use super::leash::own_program;
 use super::python::Python;
 use super::state::{Ended, Folder};
-use super::{Handle, IDLE, Machines, Status, emulator, machine};
+use super::{Handle, IDLE, Machines, Status, anew, emulator, machine};
 
 /// How a sandbox is to be, if one has to be started.
 #[derive(Clone, Debug)]
@@ -81,7 +81,10 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
     let emulator = emulator::install(say).await?;
     say("starting the local AWS");
     spawn(&folder, options, emulator, &python).await?;
-    folder.running()?.ok_or_else(|| Failure::failed("the sandbox ended as soon as it had started"))
+    folder.running()?.ok_or_else(|| {
+        Failure::failed("the sandbox ended as soon as it had started")
+            .next(format!("see {}, then run the same command again", folder.log("sandbox").display()))
+    })
 }
 
 /// The running one, if it is of this version and where it was asked for.
@@ -146,7 +149,9 @@ pub async fn status() -> Result<Option<Status>> {
     let Some(handle) = find().await? else { return Ok(None) };
     let said = handle.control("GET", "status").await?;
     let status = serde_json::from_str(&said);
-    status.map(Some).map_err(|error| Failure::failed("the sandbox's status is unreadable").because(error.to_string()))
+    status
+        .map(Some)
+        .map_err(|error| Failure::failed("the sandbox's status is unreadable").because(error.to_string()).next(anew()))
 }
 
 /// What the sandbox, the emulator and the front write, in this order; then what each machine and its app print.
@@ -220,7 +225,7 @@ async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &P
     match serde_json::from_str(&line) {
         Ok(Started::Ready) => Ok(()),
         Ok(Started::Failed { what, reasons, next }) => {
-            let failure = reasons.into_iter().fold(Failure::failed(what), Failure::because);
+            let failure = reasons.into_iter().fold(Failure::failed(what), Failing::because);
             Err(failure.next(next.unwrap_or_else(|| format!("see {}", log.display()))))
         }
         Err(_) => Err(failed("it ended without a word".to_owned())),

@@ -126,7 +126,7 @@ impl Folder {
             file.lock().map_err(|error| folder.trouble(name, &error))?;
             Ok(file)
         });
-        held.await.map_err(|error| Failure::failed("a task of the sandbox ended early").because(error.to_string()))?
+        held.await.map_err(|error| Failure::bug(format!("a task ended early: {error}")))?
     }
 
     fn lock_file(&self, name: &str) -> Result<File> {
@@ -201,7 +201,7 @@ impl Folder {
         }
     }
 
-    fn trouble(&self, name: &str, error: &std::io::Error) -> Failure {
+    pub(super) fn trouble(&self, name: &str, error: &std::io::Error) -> Failure {
         Failure::failed(format!("cannot use {}", self.0.join(name).display()))
             .because(error.to_string())
             .next("make it writable for you, or set XDG_STATE_HOME to a folder that is")

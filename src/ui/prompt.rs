@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use dialoguer::{Confirm, Input, Password, Select};
 
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Exit, Failing, Failure, Result};
 
 /// Asks a question that is answered no unless yes is said.
 ///
@@ -56,7 +56,7 @@ pub fn ask(question: &str, check: impl Fn(&str) -> Result<(), String>, instead: 
     Input::<String>::new().with_prompt(question).validate_with(valid).interact_text().map_err(gone)
 }
 
-fn nobody(question: &str) -> Failure {
+fn nobody(question: &str) -> Failing {
     Failure::new(Exit::Usage, "there is no terminal to ask on").because(format!("the question is: {question}"))
 }
 

@@ -43,8 +43,8 @@ impl Document {
 
     /// SSM refuses `{{`, which it takes for a reference to another parameter; JSON can say it otherwise.
     pub(super) fn to_json(&self) -> Result<String> {
-        let text = serde_json::to_string(self)
-            .map_err(|error| Failure::failed("the token cannot be written").because(error.to_string()))?;
+        // What the error says of the token is left out.
+        let text = serde_json::to_string(self).map_err(|_| Failure::bug("the token cannot be written as JSON"))?;
         Ok(text.replace("{{", "{\\u007b"))
     }
 }

@@ -147,7 +147,9 @@ impl Machines {
 
     async fn boot(&self, instance: &Instance) -> Result<Machine> {
         let id = &instance.id;
-        let failed = |error: io::Error| Failure::failed(format!("{id} does not boot")).because(error.to_string());
+        let failed = |error: io::Error| {
+            Failure::failed(format!("{id} does not boot")).because(error.to_string()).next(super::anew())
+        };
         let folder = self.folder.machine(id);
         let metadata = Metadata::start(self.world.clone(), id).await.map_err(failed)?;
         let leash = match &self.parts {

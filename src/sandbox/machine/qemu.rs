@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{fs, thread};
 
-use super::super::JoinArgs;
 use super::super::metadata::MAC;
+use super::super::{JoinArgs, anew};
 use super::{Instance, Leash, Result, qmp, remove_tree};
 use crate::digest;
 use crate::dirs;
@@ -159,7 +159,9 @@ pub async fn forward(folder: &Path, port: u16) -> io::Result<SocketAddr> {
 /// # Errors
 /// When the server does not answer.
 pub fn join(arguments: &JoinArgs) -> Result<()> {
-    let failed = |error: io::Error| Failure::failed("the metadata service does not answer").because(error.to_string());
+    let failed = |error: io::Error| {
+        Failure::failed("the metadata service does not answer").because(error.to_string()).next(anew())
+    };
     let mut server = std::net::TcpStream::connect(arguments.server).map_err(failed)?;
     let mut requests = server.try_clone().map_err(failed)?;
     thread::spawn(move || {
