@@ -248,6 +248,9 @@ pub struct Policy {
     /// Narrow it to this account; --region narrows it to one region [default: all of both]
     #[arg(long, value_name = "ID", value_parser = account)]
     pub account: Option<String>,
+    /// Only what `plan` needs: it changes nothing, and cannot read the token
+    #[arg(long)]
+    pub plan: bool,
 }
 
 /// An account's number as AWS writes it.
