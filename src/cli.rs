@@ -115,6 +115,9 @@ pub enum Verb {
     /// Print the IAM policy with the least that devopsctl needs, for the user or role that runs it
     #[command(after_help = examples::POLICY)]
     Policy(Policy),
+    /// Print the JSON schema of deploy.yaml, by which editors complete and check it
+    #[command(after_help = examples::SCHEMA)]
+    Schema,
     /// Manage the local AWS
     #[command(subcommand, after_help = examples::SANDBOX)]
     Sandbox(SandboxVerb),
