@@ -115,6 +115,9 @@ pub enum Verb {
     /// Print the IAM policy with the least that devopsctl needs, for the user or role that runs it
     #[command(after_help = examples::POLICY)]
     Policy(Policy),
+    /// Print the JSON schema of deploy.yaml, by which editors complete and check it
+    #[command(after_help = examples::SCHEMA)]
+    Schema,
     /// Manage the local AWS
     #[command(subcommand, after_help = examples::SANDBOX)]
     Sandbox(SandboxVerb),
@@ -248,6 +251,9 @@ pub struct Policy {
     /// Narrow it to this account; --region narrows it to one region [default: all of both]
     #[arg(long, value_name = "ID", value_parser = account)]
     pub account: Option<String>,
+    /// Only what `plan` needs: it changes nothing, and cannot read the token
+    #[arg(long)]
+    pub plan: bool,
 }
 
 /// An account's number as AWS writes it.

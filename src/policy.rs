@@ -23,12 +23,17 @@ pub struct Scope {
     pub account: Option<String>,
     /// The region; any if it is not named.
     pub region: Option<String>,
+    /// Only what `plan` needs: for whoever is to see what would change, and to change nothing.
+    pub plan: bool,
 }
 
 impl Scope {
     /// The policy.
     pub fn policy(&self) -> Value {
-        let statements = [self.ec2(), self.iam(), self.ssm(), self.s3(), self.route53()].concat();
+        let mut statements = [self.ec2(), self.iam(), self.ssm(), self.s3(), self.route53()].concat();
+        if self.plan {
+            statements = statements.into_iter().filter_map(looking).chain([never_decrypt()]).collect();
+        }
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
@@ -249,6 +254,24 @@ const BUCKET: [&str; 7] = [
     "PutBucketPublicAccessBlock",
 ];
 
+/// What is left of a statement for who only looks, but not into the token, the app's code and its log.
+fn looking(mut statement: Value) -> Option<Value> {
+    let looks = |action: &str| {
+        let verb = action.split_once(':').map_or(action, |(_, verb)| verb);
+        let secret = ["s3:GetObject", "ssm:GetParameter"].contains(&action);
+        !secret && ["Describe", "Get", "List"].iter().any(|prefix| verb.starts_with(prefix))
+    };
+    let actions = statement["Action"].as_array_mut()?;
+    actions.retain(|action| action.as_str().is_some_and(looks));
+    (!actions.is_empty()).then_some(statement)
+}
+
+/// The token's version is told by the same call that would tell the token, if it could be decrypted:
+/// <https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html>
+fn never_decrypt() -> Value {
+    json!({"Sid": "NotTheToken", "Effect": "Deny", "Action": ["kms:Decrypt"], "Resource": [ANY]})
+}
+
 fn of(service: &str, actions: &[&str]) -> Vec<String> {
     actions.iter().map(|action| format!("{service}:{action}")).collect()
 }
@@ -276,7 +299,8 @@ mod tests {
     fn scopes() -> Vec<Scope> {
         let account = Some("123456789012".to_owned());
         let regions = [None, Some("ap-southeast-3"), Some("cn-northwest-1"), Some("us-gov-east-1")];
-        let narrowed = regions.map(|region| Scope { account: account.clone(), region: region.map(str::to_owned) });
+        let narrowed =
+            regions.map(|region| Scope { account: account.clone(), region: region.map(str::to_owned), plan: false });
         [vec![Scope::default()], narrowed.to_vec()].concat()
     }
 
@@ -337,10 +361,23 @@ mod tests {
     }
 
     #[test]
+    fn who_only_plans_changes_nothing_and_reads_no_secret() {
+        let policy = Scope { plan: true, ..Scope::default() }.policy();
+        let (denied, allowed): (Vec<_>, Vec<_>) = statements(&policy).iter().partition(|one| one["Effect"] == "Deny");
+        assert_eq!(denied.len(), 1);
+        assert_eq!(texts(denied[0], "Action"), ["kms:Decrypt"]);
+        for action in allowed.iter().flat_map(|statement| texts(statement, "Action")) {
+            let verb = action.split_once(':').unwrap().1;
+            assert!(["Describe", "Get", "List"].iter().any(|prefix| verb.starts_with(prefix)), "{action}");
+            assert!(!["s3:GetObject", "ssm:GetParameter"].contains(&action), "{action}");
+        }
+    }
+
+    #[test]
     fn names_of_all_regions_or_of_one_are_covered() {
         let account = Some("123456789012".to_owned());
-        let all = Scope { account: account.clone(), region: None };
-        let one = Scope { account, region: Some("eu-west-1".into()) };
+        let all = Scope { account: account.clone(), ..Scope::default() };
+        let one = Scope { account, region: Some("eu-west-1".into()), plan: false };
         assert_eq!(resources(&all, "Role"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
         assert_eq!(resources(&one, "Role"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
         assert_eq!(names::role("hello", "eu-west-1"), "devopsctl-hello-eu-west-1");
@@ -365,7 +402,7 @@ mod tests {
 
     #[test]
     fn other_partitions_have_their_own_arns() {
-        let china = Scope { account: None, region: Some("cn-north-1".into()) };
+        let china = Scope { region: Some("cn-north-1".into()), ..Scope::default() };
         assert!(resources(&china, "Launch").iter().all(|arn| arn.starts_with("arn:aws-cn:ec2:cn-north-1:")));
     }
 }

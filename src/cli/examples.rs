@@ -65,6 +65,10 @@ pub(super) const POLICY: &str = "\
 Example:
   devopsctl policy --account 123456789012 > policy.json";
 
+pub(super) const SCHEMA: &str = "\
+Example:
+  devopsctl schema > deploy.schema.json";
+
 pub(super) const SANDBOX: &str = "\
 Examples:
   devopsctl sandbox status

@@ -12,6 +12,7 @@ mod policy;
 mod releases;
 mod rollback;
 mod sandbox;
+mod schema;
 mod set_token;
 mod status;
 mod token;
@@ -96,6 +97,7 @@ async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
         Verb::List => list::run(globals, ui).await,
         Verb::Down(arguments) => down::run(&down::open(globals, ui, &arguments).await?, &arguments).await,
         Verb::Policy(arguments) => policy::run(&globals, &ui, arguments),
+        Verb::Schema => schema::run(&ui),
         Verb::Completions(arguments) => completions::completions(&ui, &arguments),
         Verb::Man(arguments) => completions::man(&ui, &arguments),
         Verb::Sandbox(verb) => sandbox::run(verb, &globals, &ui).await,

@@ -11,7 +11,7 @@ use crate::ui::Ui;
 
 pub(super) fn run(globals: &Globals, ui: &Ui, arguments: Policy) -> Result<ExitCode> {
     let account = arguments.account.or_else(|| globals.sandbox.then(|| sandbox::ACCOUNT.to_owned()));
-    let policy = Scope { account, region: globals.region.clone() }.policy();
+    let policy = Scope { account, region: globals.region.clone(), plan: arguments.plan }.policy();
     ui.result(&format!("{policy:#}"));
     Ok(ExitCode::SUCCESS)
 }

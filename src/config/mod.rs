@@ -1,8 +1,11 @@
 //! `deploy.yaml` → [`Deployment`]: validated, defaults filled, before any call to AWS.
 
 mod check;
+mod keys;
 mod reader;
+mod schema;
 mod sections;
+mod table;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -14,6 +17,7 @@ use ipnet::IpNet;
 
 use crate::error::{Exit, Failure, Result};
 use reader::Reader;
+pub use schema::schema;
 
 /// The file that is looked for, upwards from the working directory.
 pub const FILE: &str = "deploy.yaml";
@@ -94,7 +98,7 @@ impl Image {
     pub const ALL: [Image; 3] = [Image::Debian13, Image::Ubuntu2404, Image::AmazonLinux2023];
 
     /// The name in `deploy.yaml`, and in the instance's spec.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Image::Debian13 => "debian-13",
             Image::Ubuntu2404 => "ubuntu-24.04",

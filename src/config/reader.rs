@@ -4,7 +4,8 @@ use std::path::Path;
 
 use miette::{NamedSource, SourceSpan};
 
-use super::tree::{Key, Node, Value};
+use super::keys::{self, Key, Number};
+use super::tree::{self, Node, Value};
 use crate::error::Finding;
 
 /// Collects findings while the tree is walked.
@@ -58,10 +59,23 @@ impl<'a> Reader<'a> {
         self.text.get(span.offset()..span.offset() + span.len()).unwrap_or_default().trim()
     }
 
-    /// The entries of a map; an absent or empty one has none.
-    pub fn section(&mut self, path: &'static str, node: Option<Node>) -> Section {
+    /// The entries of a map with known keys; an absent or empty one has none.
+    pub fn section(&mut self, of: &keys::Section, node: Option<Node>) -> Section {
+        Section { path: of.path, entries: self.entries(of.path, node), keys: of.keys }
+    }
+
+    /// The entries of a map whose keys the user chooses.
+    pub fn map(&mut self, of: &keys::Map, node: Option<Node>) -> Vec<(tree::Key, Found)> {
+        let found = |(key, node): (tree::Key, Node)| {
+            let path = format!("{}.{}", of.path, key.name);
+            (key, Found { path, node })
+        };
+        self.entries(of.path, node).into_iter().map(found).collect()
+    }
+
+    fn entries(&mut self, path: &str, node: Option<Node>) -> Vec<(tree::Key, Node)> {
         let span = node.as_ref().map(|node| node.span);
-        let entries = match node.map(|node| node.value) {
+        match node.map(|node| node.value) {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Map(entries)) => entries,
             Some(other) => {
@@ -74,12 +88,32 @@ impl<'a> Reader<'a> {
                 );
                 Vec::new()
             }
-        };
-        Section { path, entries, known: Vec::new() }
+        }
     }
 
-    /// A value that is text; `check` says what is wrong with it, and how to put it right.
-    pub fn text(&mut self, found: Option<Found>, check: impl Fn(&str) -> Result<(), Wrong>) -> Option<String> {
+    /// The value of a key that is text; `check` says what is wrong with it, and how to put it right.
+    pub fn text(
+        &mut self,
+        section: &mut Section,
+        key: &dyn Key,
+        check: impl Fn(&str) -> Result<(), Wrong>,
+    ) -> Option<String> {
+        let found = section.take(key);
+        self.text_of(found, check)
+    }
+
+    /// The same, or the key's default.
+    pub fn text_or_default(
+        &mut self,
+        section: &mut Section,
+        key: &keys::Text,
+        check: impl Fn(&str) -> Result<(), Wrong>,
+    ) -> String {
+        self.text(section, key, check).unwrap_or_else(|| key.default.unwrap_or_default().to_owned())
+    }
+
+    /// A value that is text.
+    pub fn text_of(&mut self, found: Option<Found>, check: impl Fn(&str) -> Result<(), Wrong>) -> Option<String> {
         let found = found?;
         match &found.node.value {
             Value::Text(text) => match check(text) {
@@ -96,20 +130,20 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A whole number within bounds, both included.
-    pub fn integer(&mut self, found: Option<Found>, bounds: std::ops::RangeInclusive<i64>) -> Option<i64> {
-        let found = found?;
-        let (least, most) = (bounds.start(), bounds.end());
+    /// A key's whole number, or its default.
+    pub fn number(&mut self, section: &mut Section, key: &Number) -> u32 {
+        let Some(found) = section.take(key) else { return key.default };
+        let (least, most) = (key.least, key.most);
         match found.node.value {
-            Value::Integer(value) if bounds.contains(&value) => return Some(value),
-            Value::Integer(_) => {
-                self.find(
+            Value::Integer(value) => match u32::try_from(value) {
+                Ok(value) if (least..=most).contains(&value) => return value,
+                _ => self.find(
                     found.node.span,
                     format!("`{}` is out of range", found.path),
                     "this number",
                     format!("choose one from {least} to {most}"),
-                );
-            }
+                ),
+            },
             ref other => self.find(
                 found.node.span,
                 format!("`{}` must be a whole number", found.path),
@@ -117,14 +151,14 @@ impl<'a> Reader<'a> {
                 format!("write a number from {least} to {most}, without quotes"),
             ),
         }
-        None
+        key.default
     }
 
-    /// `true` or `false`.
-    pub fn flag(&mut self, found: Option<Found>) -> Option<bool> {
-        let found = found?;
+    /// A key's `true` or `false`, or its default.
+    pub fn flag(&mut self, section: &mut Section, key: &keys::Flag) -> bool {
+        let Some(found) = section.take(key) else { return key.default };
         if let Value::Bool(value) = found.node.value {
-            return Some(value);
+            return value;
         }
         let kind = found.node.value.kind();
         self.find(
@@ -133,7 +167,15 @@ impl<'a> Reader<'a> {
             format!("this is {kind}"),
             "write true or false, without quotes",
         );
-        None
+        key.default
+    }
+
+    /// A key's word of a few.
+    pub fn word(&mut self, section: &mut Section, key: &keys::Word) -> Option<String> {
+        self.text(section, key, |word| match key.words.contains(&word) {
+            true => Ok(()),
+            false => Err(Wrong::new("is not known", format!("write one of: {}", key.words.join(", ")))),
+        })
     }
 
     /// Notes what a check found.
@@ -161,38 +203,38 @@ pub struct Found {
     pub node: Node,
 }
 
-/// The entries of one map. What nobody asked for is unknown.
+/// The entries of one map with known keys.
 pub struct Section {
     path: &'static str,
-    entries: Vec<(Key, Node)>,
-    known: Vec<&'static str>,
+    entries: Vec<(tree::Key, Node)>,
+    keys: &'static [&'static dyn Key],
 }
 
 impl Section {
     /// Takes the value of a key. An empty value counts as absent.
-    pub fn take(&mut self, key: &'static str) -> Option<Found> {
-        self.known.push(key);
-        let index = self.entries.iter().position(|(found, _)| found.name == key)?;
+    pub fn take(&mut self, key: &dyn Key) -> Option<Found> {
+        let name = key.name();
+        let index = self.entries.iter().position(|(found, _)| found.name == name)?;
         let (_, node) = self.entries.remove(index);
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
         (!matches!(node.value, Value::Null)).then_some(Found { path, node })
     }
 
-    /// All entries that are left, for maps whose keys the user chooses.
-    pub fn rest(&mut self) -> Vec<(Key, Found)> {
-        let path = self.path;
-        let found = |(key, node): (Key, Node)| (Found { path: format!("{path}.{}", key.name), node }, key);
-        std::mem::take(&mut self.entries).into_iter().map(found).map(|(found, key)| (key, found)).collect()
+    /// Where the value of a key stands that was not taken yet, and what it is.
+    pub fn given(&self, key: &dyn Key) -> Option<&Node> {
+        let (_, node) = self.entries.iter().find(|(found, _)| found.name == key.name())?;
+        (!matches!(node.value, Value::Null)).then_some(node)
     }
 
-    /// Every key that was not asked for is a finding, with the nearest that is known.
+    /// Every key that was not taken is a finding, with the nearest that is known.
     pub fn finish(self, reader: &mut Reader) {
+        let known: Vec<&str> = self.keys.iter().map(|key| key.name()).collect();
         for (key, _) in &self.entries {
-            let near = self.known.iter().map(|known| (strsim::jaro_winkler(known, &key.name), known));
+            let near = known.iter().map(|known| (strsim::jaro_winkler(known, &key.name), known));
             let near = near.max_by(|(a, _), (b, _)| a.total_cmp(b)).filter(|(likeness, _)| *likeness > 0.8);
             let hint = match near {
                 Some((_, known)) => format!("did you mean `{known}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
+                None => format!("known here: {}", known.join(", ")),
             };
             let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
             reader.find(key.span, format!("unknown key `{}`{place}", key.name), "not known", hint);

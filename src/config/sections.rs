@@ -2,27 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
+use super::keys::{self, Key};
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
-use super::{Acme, App, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check};
+use super::{Acme, App, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, table};
 
 /// Walks the whole tree, whatever it finds, so that everything is said at once.
 pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Option<Deployment> {
     let whole = tree.span;
-    let mut top = reader.section("", Some(tree));
-    let name = top.take("name");
-    if name.is_none() {
+    let mut top = reader.section(&table::TOP, Some(tree));
+    if top.given(&table::NAME).is_none() {
         let hint = "add a line such as `name: hello`";
         reader.find((whole.offset(), 0).into(), "`name` is missing", "this deployment has no name", hint);
     }
-    let name = reader.text(name, check::name);
-    let region = top.take("region");
-    let region = reader.text(region, check::region);
+    let name = reader.text(&mut top, &table::NAME, check::name);
+    let region = reader.text(&mut top, &table::REGION, check::region);
     let token = token_section(reader, &mut top);
     let app = app_section(reader, &mut top, folder, &token.0.env);
     let instance = instance_section(reader, &mut top);
@@ -35,15 +33,14 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     Some(Deployment { name: name?, region, app: app?, token, instance, network, health, tags })
 }
 
-fn sub(reader: &mut Reader, top: &mut Section, path: &'static str) -> Section {
-    let node = top.take(path).map(|found| found.node);
-    reader.section(path, node)
+fn sub(reader: &mut Reader, above: &mut Section, of: &keys::Section) -> Section {
+    let node = above.take(of).map(|found| found.node);
+    reader.section(of, node)
 }
 
 fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env: &str) -> Option<App> {
-    let mut section = sub(reader, top, "app");
-    let path = section.take("path");
-    if path.is_none() {
+    let mut section = sub(reader, top, &table::APP);
+    if section.given(&table::APP_PATH).is_none() {
         reader.find(
             (0, 0).into(),
             "`app.path` is missing",
@@ -51,17 +48,14 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
             "add\n  app:\n    path: app",
         );
     }
-    let path = reader.text(path, |path| app_folder(folder, path).map(|_| ()));
-    let wsgi = section.take("wsgi");
-    let wsgi = reader.text(wsgi, check::wsgi).unwrap_or_else(|| "app:app".to_owned());
-    let requirements = section.take("requirements");
+    let path = reader.text(&mut section, &table::APP_PATH, |path| app_folder(folder, path).map(|_| ()));
+    let wsgi = reader.text_or_default(&mut section, &table::WSGI, check::wsgi);
     let path = path.and_then(|path| app_folder(folder, &path).ok());
-    let requirements = reader.text(requirements, |name| requirements_file(path.as_deref(), name)).map(PathBuf::from);
-    let workers = section.take("workers");
-    let workers = small(reader.integer(workers, 1..=64), 2);
-    let threads = section.take("threads");
-    let threads = small(reader.integer(threads, 1..=256), 4);
-    let env = section.take("env").map(|found| found.node);
+    let requirements = |name: &str| requirements_file(path.as_deref(), name);
+    let requirements = reader.text(&mut section, &table::REQUIREMENTS, requirements).map(PathBuf::from);
+    let workers = reader.number(&mut section, &table::WORKERS);
+    let threads = reader.number(&mut section, &table::THREADS);
+    let env = section.take(&table::APP_ENV).map(|found| found.node);
     let env = env_section(reader, env, token_env);
     section.finish(reader);
     Some(App { path: path?, wsgi, requirements, workers, threads, env })
@@ -94,13 +88,9 @@ fn requirements_file(app: Option<&Path>, name: &str) -> Result<(), Wrong> {
     }
 }
 
-fn small(value: Option<i64>, default: u32) -> u32 {
-    value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default)
-}
-
 fn env_section(reader: &mut Reader, node: Option<Node>, token_env: &str) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
-    for (key, found) in reader.section("app.env", node).rest() {
+    for (key, found) in reader.map(&table::APP_ENV, node) {
         if let Err(wrong) = check::env_key(&key.name) {
             reader.find(key.span, format!("`{}` {}", key.name, wrong.what), "here", wrong.hint);
         } else if key.name == token_env || key.name == format!("{token_env}_PREVIOUS") {
@@ -137,26 +127,20 @@ fn env_value(reader: &mut Reader, found: &Found) -> Option<String> {
 }
 
 fn token_section(reader: &mut Reader, top: &mut Section) -> (Token, Option<String>) {
-    let mut section = sub(reader, top, "token");
-    let env = section.take("env");
-    let env = reader.text(env, check::env_key).unwrap_or_else(|| "APP_SECRET_TOKEN".to_owned());
-    let enforce = section.take("enforce");
-    let enforce = reader.flag(enforce).unwrap_or(true);
-    let path = section.take("path");
-    let path = reader.text(path, check::url_path);
+    let mut section = sub(reader, top, &table::TOKEN);
+    let env = reader.text_or_default(&mut section, &table::TOKEN_ENV, check::env_key);
+    let enforce = reader.flag(&mut section, &table::ENFORCE);
+    let path = reader.text(&mut section, &table::TOKEN_PATH, check::url_path);
     section.finish(reader);
     (Token { env, enforce, path: String::new() }, path)
 }
 
 fn instance_section(reader: &mut Reader, top: &mut Section) -> Instance {
-    let mut section = sub(reader, top, "instance");
-    let kind = section.take("type");
-    let kind = reader.text(kind, check::instance_type).unwrap_or_else(|| "t3.micro".to_owned());
-    let image = section.take("image");
-    let image = reader.text(image, |name| image_named(name).map(|_| ()));
-    let image = image.and_then(|name| image_named(&name).ok()).unwrap_or(Image::Debian13);
-    let disk = section.take("disk_gib");
-    let disk_gib = small(reader.integer(disk, 8..=16384), 8);
+    let mut section = sub(reader, top, &table::INSTANCE);
+    let kind = reader.text_or_default(&mut section, &table::KIND, check::instance_type);
+    let image = reader.text(&mut section, &table::IMAGE, |name| image_named(name).map(|_| ()));
+    let image = image.and_then(|name| image_named(&name).ok()).unwrap_or(Image::ALL[0]);
+    let disk_gib = reader.number(&mut section, &table::DISK);
     section.finish(reader);
     Instance { kind, image, disk_gib }
 }
@@ -169,48 +153,41 @@ fn image_named(name: &str) -> Result<Image, Wrong> {
 }
 
 fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Network {
-    let mut section = sub(reader, top, "network");
-    let https = section.take("https");
-    let https = match https.as_ref().map(|found| &found.node.value) {
-        Some(Value::Bool(on)) => *on, // As YAML understands `off`.
-        _ => reader.text(https, |word| known(word, &["auto", "off"])).is_none_or(|word| word == "auto"),
+    let mut section = sub(reader, top, &table::NETWORK);
+    let place = |section: &Section, key: &dyn Key| section.given(key).map(|node| node.span);
+    let https = match section.given(&table::HTTPS).map(|node| &node.value) {
+        Some(&Value::Bool(on)) => section.take(&table::HTTPS).is_some() && on, // As YAML understands `off`.
+        _ => reader.word(&mut section, &table::HTTPS).is_none_or(|word| word == "auto"),
     };
-    let port = section.take("port");
-    let port_given = port.as_ref().map(|found| found.node.span);
-    let port = reader.integer(port, 1..=65535).and_then(|port| u16::try_from(port).ok()).unwrap_or(80);
-    if let Some(span) = port_given.filter(|_| https && port != 80) {
+    let port_given = place(&section, &table::PORT);
+    let port = reader.number(&mut section, &table::PORT);
+    if let Some(span) = port_given.filter(|_| https && port != table::PORT.default) {
         let hint =
             "take it out: HTTPS is served on 443, and 80 leads there; or set `https: off` to serve plain HTTP on it";
         reader.find(span, "`network.port` is for plain HTTP", "https is not off", hint);
     }
-    let domain = section.take("domain");
-    let domain_given = domain.as_ref().map(|found| found.node.span);
-    let domain = reader.text(domain, check::domain);
+    let domain_given = place(&section, &table::DOMAIN);
+    let domain = reader.text(&mut section, &table::DOMAIN, check::domain);
     if let Some(span) = domain_given.filter(|_| !https) {
         let hint = "take it out, or take `https: off` out";
         reader.find(span, "`network.domain` is for HTTPS", "https is off", hint);
     }
-    let dns = section.take("dns");
-    let dns_given = dns.as_ref().map(|found| found.node.span);
-    let route53 = reader.text(dns, |word| known(word, &["route53"])).is_some();
-    let directory = section.take("acme_directory");
-    let directory = reader.text(directory, check::https_url);
-    let root = section.take("acme_root");
-    let root = reader.text(root, |name| pem(folder, name).map(|_| ()));
+    let dns_given = place(&section, &table::DNS);
+    let route53 = reader.word(&mut section, &table::DNS).is_some();
+    let directory = reader.text(&mut section, &table::ACME_DIRECTORY, check::https_url);
+    let root = reader.text(&mut section, &table::ACME_ROOT, |name| pem(folder, name).map(|_| ()));
     let root = root.and_then(|name| Some(Root { pem: pem(folder, &name).ok()?, file: folder.join(name) }));
     let acme = Acme { directory, root };
-    let allow = section.take("allow");
-    let allow = allow_list(reader, allow).unwrap_or_else(|| vec![Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0).into()]);
-    let static_ip = section.take("static_ip");
-    let static_ip = reader.flag(static_ip).unwrap_or(true);
+    let allow = section.take(&table::ALLOW);
+    let allow = allow_list(reader, allow).unwrap_or_else(|| blocks(table::ALLOW.default));
+    let static_ip = reader.flag(&mut section, &table::STATIC_IP);
     if let Some(span) = dns_given {
         contradicts_dns(reader, span, (https, domain_given.is_some(), static_ip));
     }
-    let subnet = section.take("subnet");
-    let subnet = reader.text(subnet, check::subnet);
-    let limits = section.take("limits").map(|found| found.node);
-    let limits = limits_section(reader, limits);
+    let subnet = reader.text(&mut section, &table::SUBNET, check::subnet);
+    let limits = limits_section(reader, &mut section);
     section.finish(reader);
+    let port = u16::try_from(port).unwrap_or(u16::MAX);
     Network { https, port, domain, route53, acme, limits, allow, static_ip, subnet }
 }
 
@@ -233,27 +210,16 @@ fn contradicts_dns(reader: &mut Reader, span: miette::SourceSpan, (https, domain
     reader.find(span, what, label, hint);
 }
 
-fn limits_section(reader: &mut Reader, node: Option<Node>) -> Limits {
-    let mut section = reader.section("network.limits", node);
-    let mut limit = |name, most, default| {
-        let found = section.take(name);
-        small(reader.integer(found, 1..=most), default)
-    };
+fn limits_section(reader: &mut Reader, network: &mut Section) -> Limits {
+    let mut section = sub(reader, network, &table::LIMITS);
     let limits = Limits {
-        body_mb: limit("body_mb", 1024, 10),
-        header_seconds: limit("header_seconds", 600, 10),
-        body_seconds: limit("body_seconds", 3600, 60),
-        idle_seconds: limit("idle_seconds", 3600, 60),
+        body_mb: reader.number(&mut section, &table::BODY_MB),
+        header_seconds: reader.number(&mut section, &table::HEADER_SECONDS),
+        body_seconds: reader.number(&mut section, &table::BODY_SECONDS),
+        idle_seconds: reader.number(&mut section, &table::IDLE_SECONDS),
     };
     section.finish(reader);
     limits
-}
-
-fn known(word: &str, words: &[&str]) -> Result<(), Wrong> {
-    if words.contains(&word) {
-        return Ok(());
-    }
-    Err(Wrong::new("is not known", format!("write one of: {}", words.join(", "))))
 }
 
 /// Certificates of the user's own authority.
@@ -279,35 +245,36 @@ fn allow_list(reader: &mut Reader, found: Option<Found>) -> Option<Vec<IpNet>> {
         );
         return None;
     };
-    let mut blocks = Vec::new();
+    let mut given = Vec::new();
     for node in nodes {
         let found = Found { path: path.clone(), node };
-        if let Some(text) = reader.text(Some(found), |text| check::cidr(text).map(|_| ())) {
-            blocks.extend(check::cidr(&text).ok());
-        }
+        given.extend(reader.text_of(Some(found), |text| check::cidr(text).map(|_| ())));
     }
+    Some(blocks(&given))
+}
+
+fn blocks<T: AsRef<str>>(given: &[T]) -> Vec<IpNet> {
+    let mut blocks: Vec<IpNet> = given.iter().filter_map(|text| check::cidr(text.as_ref()).ok()).collect();
     blocks.sort();
     blocks.dedup();
-    Some(blocks)
+    blocks
 }
 
 fn health_section(reader: &mut Reader, top: &mut Section) -> Health {
-    let mut section = sub(reader, top, "health");
-    let path = section.take("path");
-    let path = reader.text(path, check::url_path).unwrap_or_else(|| "/".to_owned());
-    let timeout = section.take("timeout");
-    let timeout = small(reader.integer(timeout, 1..=600), 30);
+    let mut section = sub(reader, top, &table::HEALTH);
+    let path = reader.text_or_default(&mut section, &table::HEALTH_PATH, check::url_path);
+    let timeout = reader.number(&mut section, &table::TIMEOUT);
     section.finish(reader);
     Health { path, timeout }
 }
 
 fn tags_section(reader: &mut Reader, top: &mut Section) -> BTreeMap<String, String> {
-    let node = top.take("tags").map(|found| found.node);
+    let node = top.take(&table::TAGS).map(|found| found.node);
     let mut tags = BTreeMap::new();
-    for (key, found) in reader.section("tags", node).rest() {
+    for (key, found) in reader.map(&table::TAGS, node) {
         if let Err(wrong) = check::tag_key(&key.name) {
             reader.find(key.span, format!("the tag key `{}` {}", key.name, wrong.what), "here", wrong.hint);
-        } else if let Some(value) = reader.text(Some(found), check::tag_value) {
+        } else if let Some(value) = reader.text_of(Some(found), check::tag_value) {
             tags.insert(key.name, value);
         }
     }

@@ -144,7 +144,7 @@ impl Emulator {
             // The last emulator's log is of no more use.
             fs::write(&log, "")?;
             // What its user may do that is the command line.
-            let scope = Scope { account: Some(ACCOUNT.to_owned()), region: None };
+            let scope = Scope { account: Some(ACCOUNT.to_owned()), ..Scope::default() };
             fs::write(program.join("policy.json"), scope.policy().to_string())?;
             PROGRAM.iter().try_for_each(|(name, text)| fs::write(program.join(name), text))
         };

@@ -10,6 +10,8 @@ use crate::console::{aws, control};
 use crate::project::Project;
 
 const ROLE: &str = "devopsctl-hello-us-east-1";
+/// The sandbox's user that is the command line.
+const USER: &str = "devopsctl";
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 
 /// A project in a subnet that its `deploy.yaml` names.
@@ -44,6 +46,25 @@ fn the_policy_is_printed_without_any_aws() {
     assert!(project.ok("policy --sandbox").contains("arn:aws:s3:::devopsctl-123456789012-*"));
     project.run("policy --account 1234").code(2).says("an account's number has 12 digits");
     assert!(project.processes().is_empty());
+}
+
+#[test]
+fn who_may_only_plan_sees_what_would_change_and_changes_nothing() {
+    let project = Project::example();
+    project.ok("up --sandbox --no-wait");
+    let policy = project.ok("policy --plan --sandbox");
+    // As a pull request's role in CI has it.
+    aws(&project, async |aws| {
+        let put = aws.iam.put_user_policy().user_name(USER).policy_name(USER).policy_document(policy);
+        put.send().await.unwrap();
+    });
+    project.run("plan --sandbox").code(0).says("nothing to do");
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\nnetwork: {{https: off, port: 8080}}\n"));
+    project.run("plan --sandbox").code(3).says("~ ingress");
+    project.run("up --sandbox --yes").code(5).says("SecurityGroupIngress says UnauthorizedOperation");
+    project.run("token --sandbox").code(5).says("ssm:GetParameter");
+    project.run("down --sandbox --yes").code(5);
 }
 
 #[test]

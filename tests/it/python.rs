@@ -1,4 +1,5 @@
-//! The suites that are written in Python: the app's, the agent's, and the one that holds the sandbox to AWS's word.
+//! The suites that are written in Python: the app's, the agent's, the one that holds the sandbox to AWS's word, and the one
+//! that holds the schema for editors to what the reader says.
 
 use std::path::Path;
 use std::process::Command;
@@ -44,4 +45,9 @@ fn the_agent() {
 fn the_sandbox_is_as_strict_as_aws() {
     install_emulator();
     passes(pytest("tests/front"));
+}
+
+#[test]
+fn an_editor_says_of_a_file_what_the_reader_says() {
+    passes(pytest("tests/schema"));
 }

@@ -1,0 +1,12 @@
+//! `schema`: prints what an editor needs to complete and check `deploy.yaml`. It calls nothing.
+
+use std::process::ExitCode;
+
+use crate::config;
+use crate::error::Result;
+use crate::ui::Ui;
+
+pub(super) fn run(ui: &Ui) -> Result<ExitCode> {
+    ui.result(config::schema().trim_end());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,200 @@
+//! The kinds of keys that `deploy.yaml` has. Each knows what the reader must know of it, and what an editor should: so
+//! a bound or a default stands in one place ([`super::table`]).
+
+use serde_json::{Value, json};
+
+/// A key of `deploy.yaml`.
+pub trait Key: Sync {
+    /// As it is written in the file.
+    fn name(&self) -> &'static str;
+    /// What it is for, in half a sentence.
+    fn about(&self) -> &'static str;
+    /// What holds where it is left out, if that is one value.
+    fn default(&self) -> Option<Value>;
+    /// What its value may be, in the words of JSON Schema.
+    fn value(&self) -> Value;
+    /// The keys below it.
+    #[cfg(test)]
+    fn keys(&self) -> &'static [&'static dyn Key] {
+        &[]
+    }
+
+    /// All of it, in the words of JSON Schema.
+    fn schema(&self) -> Value {
+        let mut schema = self.value();
+        schema["description"] = self.about().into();
+        if let Some(default) = self.default() {
+            schema["default"] = default;
+        }
+        schema
+    }
+}
+
+macro_rules! named {
+    () => {
+        fn name(&self) -> &'static str {
+            self.name
+        }
+        fn about(&self) -> &'static str {
+            self.about
+        }
+    };
+}
+
+/// Text of a form.
+pub struct Text {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub default: Option<&'static str>,
+    /// A regular expression that takes what the reader's check takes. It may take more: an editor must not complain of
+    /// what is right.
+    pub pattern: &'static str,
+}
+
+impl Key for Text {
+    named!();
+    fn default(&self) -> Option<Value> {
+        self.default.map(Value::from)
+    }
+    fn value(&self) -> Value {
+        json!({"type": "string", "pattern": self.pattern})
+    }
+}
+
+/// One of a few words.
+pub struct Word {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub default: Option<&'static str>,
+    pub words: &'static [&'static str],
+    /// Whether one of them is `off`, which YAML may read as false.
+    pub switch: bool,
+}
+
+impl Key for Word {
+    named!();
+    fn default(&self) -> Option<Value> {
+        self.default.map(Value::from)
+    }
+    fn value(&self) -> Value {
+        let mut words: Vec<Value> = self.words.iter().copied().map(Value::from).collect();
+        if self.switch {
+            words.extend([true.into(), false.into()]);
+        }
+        json!({"enum": words})
+    }
+}
+
+/// A whole number within bounds, both included.
+pub struct Number {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub least: u32,
+    pub most: u32,
+    pub default: u32,
+}
+
+impl Key for Number {
+    named!();
+    fn default(&self) -> Option<Value> {
+        Some(self.default.into())
+    }
+    fn value(&self) -> Value {
+        json!({"type": "integer", "minimum": self.least, "maximum": self.most})
+    }
+}
+
+/// `true` or `false`
+pub struct Flag {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub default: bool,
+}
+
+impl Key for Flag {
+    named!();
+    fn default(&self) -> Option<Value> {
+        Some(self.default.into())
+    }
+    fn value(&self) -> Value {
+        json!({"type": "boolean"})
+    }
+}
+
+/// A list of texts of a form.
+pub struct List {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub default: &'static [&'static str],
+    pub pattern: &'static str,
+}
+
+impl Key for List {
+    named!();
+    fn default(&self) -> Option<Value> {
+        Some(self.default.into())
+    }
+    fn value(&self) -> Value {
+        json!({"type": ["array", "null"], "items": {"type": "string", "pattern": self.pattern}})
+    }
+}
+
+/// A map whose keys the user chooses.
+pub struct Map {
+    pub name: &'static str,
+    /// The keys that lead to it, and its own.
+    pub path: &'static str,
+    pub about: &'static str,
+    /// What a key looks like.
+    pub names: &'static str,
+    /// The types that a value may have.
+    pub types: &'static [&'static str],
+    /// How long a text may be.
+    pub longest: Option<u32>,
+}
+
+impl Key for Map {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    fn value(&self) -> Value {
+        let mut values = json!({"type": self.types});
+        if let Some(longest) = self.longest {
+            values["maxLength"] = longest.into();
+        }
+        json!({"type": ["object", "null"], "propertyNames": {"pattern": self.names}, "additionalProperties": values})
+    }
+}
+
+/// A map with known keys.
+pub struct Section {
+    pub name: &'static str,
+    /// The keys that lead to it, and its own.
+    pub path: &'static str,
+    pub about: &'static str,
+    pub keys: &'static [&'static dyn Key],
+    /// Those that must be there.
+    pub needs: &'static [&'static str],
+}
+
+impl Key for Section {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    #[cfg(test)]
+    fn keys(&self) -> &'static [&'static dyn Key] {
+        self.keys
+    }
+    fn value(&self) -> Value {
+        let properties: serde_json::Map<_, _> =
+            self.keys.iter().map(|key| (key.name().to_owned(), key.schema())).collect();
+        let mut value = json!({"type": ["object", "null"], "properties": properties, "additionalProperties": false});
+        if !self.needs.is_empty() {
+            value["type"] = "object".into();
+            value["required"] = self.needs.into();
+        }
+        value
+    }
+}

@@ -1,0 +1,169 @@
+"""An editor that goes by docs/deploy.schema.json says of a deploy.yaml what devopsctl says of it.
+
+It may miss a mistake that only the reader can see (a folder that is not there), but never complains of what is right.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SCHEMA = REPOSITORY / "docs" / "deploy.schema.json"
+DEVOPSCTL = os.environ.get("DEVOPSCTL", "devopsctl")
+LEAST = "name: shop\napp: {path: app}\n"
+
+GOOD = {
+    "least": LEAST,
+    "empty sections": LEAST + "token:\ninstance:\nnetwork:\nhealth:\ntags:\n",
+    "plain http": LEAST + "network: {https: off, port: 8080}\n",
+    "a switch": LEAST + "network: {https: true}\n",
+    "numbers in env": "name: shop\napp: {path: app, env: {A: 1, B: 1.5, C: 'true', D: ''}}\n",
+    "addresses": LEAST + "network: {allow: [203.0.113.0/24, '2001:db8::/32', 10.1.2.3/8]}\n",
+    "factory": "name: shop\napp: {path: app, wsgi: 'shop.web:create_app()'}\n",
+    "tags": LEAST + "tags: {team: web, 'cost:centre': '12', who: 'Zoë +-=._:/@'}\n",
+    "most": "name: shop\napp: {path: app, workers: 64, threads: 256}\ninstance: {disk_gib: 16384}\n",
+}
+
+WRONG = {
+    "no name": "app: {path: app}\n",
+    "no app": "name: shop\n",
+    "no path": "name: shop\napp: {}\n",
+    "an unknown key": LEAST + "regoin: eu-central-1\n",
+    "an unknown key below": "name: shop\napp: {path: app, worker: 2}\n",
+    "a name": "name: Shop_1\napp: {path: app}\n",
+    "a long name": f"name: {'a' * 32}\napp: {{path: app}}\n",
+    "a region": LEAST + "region: Frankfurt\n",
+    "an app that is text": "name: shop\napp: app\n",
+    "no callable": "name: shop\napp: {path: app, wsgi: app.py}\n",
+    "too few": "name: shop\napp: {path: app, workers: 0}\n",
+    "too many": "name: shop\napp: {path: app, threads: 257}\n",
+    "a number in quotes": LEAST + "network: {https: off, port: '80'}\n",
+    "half a worker": "name: shop\napp: {path: app, workers: 1.5}\n",
+    "a variable": "name: shop\napp: {path: app, env: {2FAST: x}}\n",
+    "true in env": "name: shop\napp: {path: app, env: {DEBUG: true}}\n",
+    "a list in env": "name: shop\napp: {path: app, env: {A: [1]}}\n",
+    "no for false": LEAST + "token: {enforce: 'no'}\n",
+    "half a path": LEAST + "health: {path: healthz}\n",
+    "two slashes": LEAST + "token: {path: //evil}\n",
+    "a fragment": LEAST + "health: {path: '/a#b'}\n",
+    "a type": LEAST + "instance: {type: large}\n",
+    "an image": LEAST + "instance: {image: windows-95}\n",
+    "a small disk": LEAST + "instance: {disk_gib: 4}\n",
+    "https": LEAST + "network: {https: 'no'}\n",
+    "localhost": LEAST + "network: {domain: localhost}\n",
+    "dns": LEAST + "network: {domain: a.example.com, dns: bind}\n",
+    "clear http": LEAST + "network: {acme_directory: http://ca.example.com}\n",
+    "one address": LEAST + "network: {allow: [203.0.113.7]}\n",
+    "no list": LEAST + "network: {allow: 0.0.0.0/0}\n",
+    "a subnet": LEAST + "network: {subnet: vpc-0123456789abcdef0}\n",
+    "a limit": LEAST + "network: {limits: {body_mb: 0}}\n",
+    "a slow limit": LEAST + "network: {limits: {idle_seconds: 3601}}\n",
+    "a long timeout": LEAST + "health: {timeout: 601}\n",
+    "a tag's key": LEAST + "tags: {cost centre: web}\n",
+    "a number in a tag": LEAST + "tags: {floor: 12}\n",
+    "a long tag": LEAST + f"tags: {{team: {'a' * 257}}}\n",
+}
+
+
+def read(file):
+    """What the reader says: whether it takes the file. `cost` reads it, and calls nothing."""
+    command = [DEVOPSCTL, "cost", "--region", "us-east-1", "--file", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode in (0, 2), ran.stderr
+    return ran.returncode == 0
+
+
+def complaints(schema, *files):
+    """What a checker of JSON schemas says, by file."""
+    command = [sys.executable, "-m", "check_jsonschema", "--output-format", "json", *schema, *map(str, files)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    said = json.loads(ran.stdout)
+    assert not said.get("parse_errors"), said
+    found = {}
+    for error in said.get("errors", []):
+        found.setdefault(Path(error["filename"]), []).append(f"{error['path']}: {error['message']}")
+    return found
+
+
+def written(folder, texts):
+    (folder / "app").mkdir(parents=True)
+    (folder / "app" / "requirements.txt").write_text("flask\n")
+    (folder / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    files = {}
+    for name, text in texts.items():
+        files[name] = folder / (re.sub(r"\W", "-", name) + ".yaml")
+        files[name].write_text(text)
+    return files
+
+
+def uncommented(text):
+    """With what is commented out put in: it is commented so that this can be done by hand."""
+    return re.sub(r"(?m)^(\s*)# ( *\w+:(?: |$).*)$", r"\1\2", text.replace("#   - ", "# - "))
+
+
+def keys(schema, above=""):
+    for key, value in schema["properties"].items():
+        below = list(keys(value, f"{above}{key}.")) if "properties" in value else [above + key]
+        yield from below
+
+
+def test_what_is_right_is_taken_by_both(tmp_path):
+    files = written(tmp_path, GOOD)
+    assert {name for name, file in files.items() if not read(file)} == set()
+    assert complaints(["--schemafile", SCHEMA], *files.values()) == {}
+
+
+def test_what_is_wrong_is_taken_by_neither(tmp_path):
+    files = written(tmp_path, WRONG)
+    assert {name for name, file in files.items() if read(file)} == set()
+    found = complaints(["--schemafile", SCHEMA], *files.values())
+    assert {name for name, file in files.items() if file not in found} == set()
+
+
+def test_the_example_is_right_and_shows_every_key(tmp_path):
+    text = (REPOSITORY / "deploy.yaml").read_text()
+    files = written(tmp_path, {"as it is": text, "with all": uncommented(text)})
+    assert all(map(read, files.values()))
+    assert complaints(["--schemafile", SCHEMA], *files.values()) == {}
+    shown = files["with all"].read_text()
+    for key in keys(json.loads(SCHEMA.read_text())):
+        assert re.search(rf"(?m)^[^#\n]*\b{key.split('.')[-1]}:", shown), key
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"app.py": "from flask import Flask\napp = Flask(__name__)\n", "requirements.txt": "flask\n"},
+        {"manage.py": "", "site/wsgi.py": "from django.core.wsgi import get_wsgi_application\n"
+         "application = get_wsgi_application()\n", "Pipfile": ""},
+        {"web/__init__.py": "import os\nfrom flask import Flask\ndef create_app():\n    app = Flask(__name__)\n"
+         "    key = os.environ['API_TOKEN']\n    @app.get('/healthz')\n    def healthz():\n        return 'ok'\n"
+         "    return app\n", "pyproject.toml": "[project]\nname='web'\nrequires-python='>=3.12'\n"},
+    ],
+    ids=["flask", "django", "factory"],
+)  # fmt: skip
+def test_what_init_writes_is_right(tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    command = [DEVOPSCTL, "init", "--yes", "--name", "shop"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    file = tmp_path / "deploy.yaml"
+    assert read(file)
+    assert complaints(["--schemafile", SCHEMA], file) == {}
+
+
+def test_the_schema_is_one_and_is_what_the_verb_prints():
+    assert complaints(["--check-metaschema"], SCHEMA) == {}
+    assert subprocess.run([DEVOPSCTL, "schema"], check=True, capture_output=True).stdout == SCHEMA.read_bytes()
+
+
+def test_the_workflows_are_what_github_takes():
+    files = [*REPOSITORY.glob(".github/workflows/*.yml"), *REPOSITORY.glob("examples/**/*.yml")]
+    assert len(files) >= 2
+    assert complaints(["--builtin-schema", "vendor.github-workflows"], *files) == {}
