@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::Session;
-use crate::engine::observe;
 use crate::error::{Failure, Result};
 use crate::resources::{instance, inventory};
 
@@ -28,7 +27,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
 }
 
 async fn url(session: &Session) -> Result<String> {
-    let observed = observe::running(&session.aws, session.name()).await?;
+    let observed = session.running().await?;
     let serving = instance::serving(&observed.instances, &observed.addresses)
         .filter(|instance| instance.phase == instance::Phase::Running);
     let Some(instance) = serving else {

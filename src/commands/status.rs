@@ -12,7 +12,7 @@ use crate::cost::{self, Cost};
 use crate::engine::deployments;
 use crate::engine::edge::Need;
 use crate::engine::history::History;
-use crate::engine::observe::{Ask, Observed, observe};
+use crate::engine::observe::{Ask, Observed};
 use crate::error::{Exit, Result};
 use crate::resources::instance::{self, State};
 use crate::resources::release::{self, Notes, short};
@@ -21,7 +21,7 @@ use crate::resources::{address, ingress};
 use crate::{grace, names};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
-    let observed = session.interrupt.or(observe(&session.aws, session.name(), Ask::default())).await?;
+    let observed = session.interrupt.or(session.observe(Ask::default())).await?;
     let current = instance::serving(&observed.instances, &observed.addresses);
     let report = current.and_then(|instance| observed.report_of(&instance.id));
     let leads = |address: &&address::State| current.is_some_and(|state| address.instance.as_ref() == Some(&state.id));
@@ -115,6 +115,7 @@ impl View<'_> {
                 .as_ref()
                 .map_or_else(none, |group| format!("{} lets in {}", group.id, ingress::list(&group.ingress))),
         ));
+        lines.extend(self.doors().map(|doors| ("ssh", doors)));
         let others = instance::alive(&self.observed.instances).filter(|state| self.current != Some(*state));
         lines.extend(others.map(|state| ("also", format!("{} ({}, {})", state.id, state.kind, state.phase.name()))));
         lines.push(("cost", super::cost::words(session, &self.cost)));
@@ -153,6 +154,13 @@ impl View<'_> {
         let (names, until) = (certificate.names.join(", "), grace::words(certificate.until).await);
         let renewal = error.map(|error| format!("; it could not be renewed: {error}")).unwrap_or_default();
         Some(format!("for {names}, from {}, until {until}{renewal}", certificate.issuer))
+    }
+
+    /// Who is connected by `devopsctl ssh`.
+    fn doors(&self) -> Option<String> {
+        let group = self.observed.security_group.as_ref().filter(|group| !group.doors.is_empty())?;
+        let sources: Vec<String> = group.doors.iter().map(|door| door.source.to_string()).collect();
+        Some(format!("port 22 is open for {}, while somebody is connected", sources.join(", ")))
     }
 
     fn release(&self, notes: &BTreeMap<String, Notes>) -> String {
