@@ -25,7 +25,9 @@ from places import Places, read_json, write_json
 from report import Reporter
 
 from aws import Aws, AwsError, Metadata, since_boot
+from ssh import PREFIX, Ssh
 
+HEARD = ("release", "token", "try", "logs")  # The tags that say what is to be done, beside those of `ssh.py`.
 PATIENCE = 1.0  # A phase on the way is reported when it has lasted this long.
 STOP_SECONDS = 10  # What requests may take to end when the machine stops.
 
@@ -43,6 +45,7 @@ class Agent:
         self.edged = None, None  # Of which release that was read, and what it says.
         self.edge = Edge(places, aws, runner.edge, self.name, self.wanted_edge, clock)
         self.logs = Logs(aws, runner, self.log_key, self.fleet.mask, clock)
+        self.ssh = Ssh(runner.sshd, clock)
         self.completed = set()  # Releases that are compiled to the end, or about to be.
         self.said, self.said_at = None, 0.0
         self.leaving = False
@@ -100,8 +103,12 @@ class Agent:
             self.clock.sleep(1)
 
     def read_tags(self):
-        release, token, attempt, logs = map(self.metadata.tag, ("release", "token", "try", "logs"))
+        names = self.metadata.tag_names()
+        known = {name: self.metadata.tag(name) for name in names if name in HEARD or name.startswith(PREFIX)}
+        release, token, attempt, logs = map(known.get, HEARD)
         self.logs.heard(logs)
+        asking = {name[len(PREFIX) :]: value for name, value in known.items() if name.startswith(PREFIX) and value}
+        self.ssh.heard(asking)
         number = int(token) if token and token.isdigit() else None
         self.inbox.put((decide.want, self.state, Wanted(release, number, attempt)))
 
@@ -227,6 +234,7 @@ class Agent:
             "healthy": serving is not None,
             "error": error and self.fleet.mask(self.places.shorten(error)),
             "edge": self.edge.said,
+            "ssh": self.ssh.said,
             "log_tail": self.fleet.mask(self.places.shorten(tail)),
         }
         now = self.clock.monotonic()

@@ -106,6 +106,11 @@ class Metadata:
             self.session = None
         raise AwsError("Metadata", f"the metadata service answers {status} for {path}", status)
 
+    def tag_names(self):
+        """The names of our tags."""
+        names = (self.get("meta-data/tags/instance") or "").split("\n")
+        return [name[len("devopsctl:") :] for name in names if name.startswith("devopsctl:")]
+
     def tag(self, key):
         return self.get("meta-data/tags/instance/devopsctl:" + key)
 

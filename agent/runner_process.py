@@ -16,6 +16,7 @@ import time
 from edge_runner import ProcessEdge
 from logs import File
 from processes import inherited, open_files
+from sshd import ProcessSshd
 
 LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
 LOG_LIMIT = 5 << 20
@@ -28,6 +29,7 @@ class ProcessRunner:
         self.places = places
         self.listener = None  # Made with the first generation: until then there is nobody to wait for.
         self.edge = ProcessEdge(places)
+        self.sshd = ProcessSshd(places, bind)
         console = places.root + "/var/log/console.log"
         self.sources = {"app": places.app_log, "access": places.edge_log, "agent": console}
 

@@ -14,6 +14,7 @@ import time
 from edge_runner import SystemdEdge
 from logs import Journal
 from processes import CGROUPS, lacked_memory, open_files
+from sshd import SystemdSshd
 from systemd import UNITS, notify, show, systemctl, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -58,6 +59,7 @@ class SystemdRunner:
             # One that is new systemd finds by itself.
             self.stale |= write(f"{UNITS}/{name}", self.texts[name]) and known
         self.edge = SystemdEdge(places, self.texts["edge.service"])
+        self.sshd = SystemdSshd()
 
     def reload(self):
         if self.stale:

@@ -1,9 +1,11 @@
 //! What can be typed.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ipnet::Ipv4Net;
 
 use crate::logs::Source;
 use crate::{grace, sandbox};
@@ -100,6 +102,9 @@ pub enum Verb {
     /// Show what the app prints; or who asked for what, or what the agent does
     #[command(after_help = examples::LOGS)]
     Logs(Logs),
+    /// Open a shell on the instance, or run a command there; port 22 is open for your address alone, and only meanwhile
+    #[command(after_help = examples::SSH)]
+    Ssh(Ssh),
     /// Open the app's URL in the browser; print it where there is none
     #[command(after_help = examples::OPEN)]
     Open,
@@ -231,6 +236,28 @@ impl Logs {
             (_, true) => Source::Agent,
             _ => Source::App,
         }
+    }
+}
+
+/// `ssh`
+#[derive(Debug, Args)]
+pub struct Ssh {
+    /// Where you come from, as the instance sees it: an IPv4 address, or a block of at most 65536 [default: AWS is asked]
+    #[arg(long, value_name = "ADDRESS", value_parser = source)]
+    pub from: Option<Ipv4Net>,
+    /// What to run there, as ssh takes it: its exit code becomes this one's [default: a shell]
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Who is let in: hardly more than one.
+fn source(text: &str) -> Result<Ipv4Net, String> {
+    let block = text.parse().or_else(|_| text.parse::<Ipv4Addr>().map(Ipv4Net::from));
+    let block = block.map_err(|_| "write an IPv4 address (203.0.113.7), or a block (203.0.113.0/24)".to_owned())?;
+    if block.prefix_len() < 16 {
+        Err("that would let in more than 65536 addresses".to_owned())
+    } else {
+        Ok(block.trunc())
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`cli`] what can be typed; [`commands`] one file a verb: gather, decide, do, say
 //! - [`config`] `deploy.yaml` → [`config::Deployment`]; [`names`] every name in AWS
 //! - [`policy`] what all of that may do in an account; [`cost`] what it costs there
-//! - [`logs`] what an instance shows of its log; [`documents`] what `--json` prints
+//! - [`logs`] what an instance shows of its log; [`ssh`] how somebody gets onto it; [`documents`] what `--json` prints
 //! - [`init`] finds the app in a folder (pure) and writes a first `deploy.yaml` for it
 //! - [`aws`] clients, images, what an error code means to a person
 //! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program;
@@ -38,6 +38,7 @@ pub mod release;
 pub mod resources;
 pub mod sandbox;
 pub mod secret;
+pub mod ssh;
 pub mod ui;
 pub mod user_data;
 pub mod uv;

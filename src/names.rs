@@ -20,6 +20,8 @@ pub const TAG_DOMAIN: &str = "devopsctl:domain";
 pub const TAG_TRY: &str = "devopsctl:try";
 /// On the instance: somebody looks at its log.
 pub const TAG_LOGS: &str = "devopsctl:logs";
+/// On the instance: somebody is connected by SSH; behind it which one.
+pub const TAG_SSH: &str = "devopsctl:ssh:";
 /// On the security group: what `RunInstances` carries as its client token.
 pub const TAG_NONCE: &str = "devopsctl:nonce";
 

@@ -1,5 +1,5 @@
 //! What the command line itself may do: the least with which `up`, `plan`, `rollback`, `releases`, `set-token`, `token`,
-//! `status`, `list` and `down` work, as an IAM policy. `devopsctl policy` prints it, and the sandbox holds the command line to it.
+//! `status`, `list`, `logs`, `ssh` and `down` work, as an IAM policy. `devopsctl policy` prints it, and the sandbox holds the command line to it.
 //!
 //! It covers all deployments of an account. What can be named is narrowed by its name (`devopsctl-*`, `/devopsctl/*`),
 //! and what cannot, because EC2 makes up its id, by the tag that it carries or must be given. `sts:GetCallerIdentity`
@@ -74,6 +74,15 @@ impl Scope {
                 allow("TagWhatIsMade", &of("ec2", &["CreateTags"]), ours(&TAGGED)),
             ),
             when(&carried, allow("Change", &of("ec2", &CHANGES), ours(&TAGGED[..5]))),
+            // Of all tags, those of an ssh that has ended. Without a tag in the call it would be every one.
+            when(
+                &json!({
+                    "StringLike": carried["StringLike"],
+                    "ForAllValues:StringLike": {"aws:TagKeys": [format!("{}{ANY}", names::TAG_SSH)]},
+                    "ForAnyValue:StringLike": {"aws:TagKeys": [format!("{}{ANY}", names::TAG_SSH)]},
+                }),
+                allow("Untag", &of("ec2", &["DeleteTags"]), ours(&["instance/*"])),
+            ),
         ]
     }
 

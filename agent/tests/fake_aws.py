@@ -119,6 +119,7 @@ class Handler(BaseHTTPRequestHandler):
             "dynamic/instance-identity/document": json.dumps(
                 {"accountId": ACCOUNT, "region": REGION, "instanceId": INSTANCE}
             ),
+            "meta-data/tags/instance": "\n".join(aws.tags),
             **{f"meta-data/tags/instance/{key}": value for key, value in aws.tags.items()},
         }
         if aws.role:

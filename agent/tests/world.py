@@ -12,6 +12,7 @@ import os
 import queue
 import shutil
 import tempfile
+from types import SimpleNamespace
 from unittest import mock
 
 import bytecode
@@ -124,6 +125,7 @@ class Runner:
     """As SystemdRunner, without systemd. Any call may be the agent's last."""
 
     edge = None  # It runs in a thread of its own, which here nobody starts.
+    sshd = SimpleNamespace(allow=lambda lines: {})
 
     def __init__(self, world):
         self.world, self.clock = world, world.clock
@@ -221,6 +223,10 @@ class Aws:
     def tag(self, key):
         self.fails("imds")
         return self.tags.get(key)
+
+    def tag_names(self):
+        self.fails("imds")
+        return list(self.tags)
 
     def fact(self, path):
         return self.tags["name"]

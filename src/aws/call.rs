@@ -117,7 +117,7 @@ impl ApiError {
 }
 
 /// The last in the chain of causes says it plainest.
-fn innermost(error: &dyn Error) -> String {
+pub(super) fn innermost(error: &dyn Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;

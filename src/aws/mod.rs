@@ -3,6 +3,7 @@
 //! The sandbox is another endpoint, not another implementation. What differs there (endpoint, credentials, the image
 //! that boots, how an address is reached) is decided here, once, and nowhere else.
 
+mod address;
 mod call;
 mod explain;
 mod images;
@@ -157,6 +158,24 @@ impl Aws {
             Some(handle) => handle.url(address, 80, None).await,
             None => Ok(format!("http://{}", network.host(address))),
         }
+    }
+
+    /// Host and port at which an instance's SSH server is found.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn shell(&self, address: Ipv4Addr) -> Result<(String, String)> {
+        let Some(handle) = &self.sandbox else { return Ok((address.to_string(), "22".to_owned())) };
+        let place = handle.place(address, 22).await?;
+        Ok(place.rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap_or_default())
+    }
+
+    /// The address that this machine comes from, as an instance sees it.
+    ///
+    /// # Errors
+    /// When nobody can be asked.
+    pub async fn own_address(&self) -> Result<Ipv4Addr> {
+        if self.sandbox.is_some() { Ok(Ipv4Addr::LOCALHOST) } else { address::own().await }
     }
 
     /// Whether the app can have a certificate: no public authority reaches what the sandbox boots.

@@ -42,6 +42,11 @@ Examples:
   devopsctl logs -f
   devopsctl logs --access -n 20";
 
+pub(super) const SSH: &str = "\
+Examples:
+  devopsctl ssh
+  devopsctl ssh -- sudo journalctl -n 50";
+
 pub(super) const OPEN: &str = "\
 Example:
   devopsctl open --sandbox";

@@ -8,7 +8,7 @@ use super::{Session, file};
 use crate::cli::{Down, Globals, command};
 use crate::engine::context::Context;
 use crate::engine::execute::execute;
-use crate::engine::observe::{Ask, observe};
+use crate::engine::observe::Ask;
 use crate::engine::plan;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
@@ -72,7 +72,7 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
 
 async fn observe_all(session: &Session) -> Result<crate::engine::observe::Observed> {
     let ask = Ask { domain: session.deployment.network.record(), ..Ask::default() };
-    let mut observed = observe(&session.aws, session.name(), ask).await?;
+    let mut observed = session.observe(ask).await?;
     observed.look_for_records(&session.aws, session.name(), ask).await?;
     observed.look_into_bucket(&session.aws, session.name()).await?;
     Ok(observed)

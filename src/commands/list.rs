@@ -14,6 +14,7 @@ use crate::engine::deployments::{self, Deployment, State};
 use crate::engine::interrupt::Interrupt;
 use crate::engine::observe::identity;
 use crate::error::Result;
+use crate::names;
 use crate::resources::inventory;
 use crate::ui::{Ui, aligned};
 use futures_util::future::try_join_all;
@@ -21,7 +22,7 @@ use futures_util::future::try_join_all;
 pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     let interrupt = Interrupt::listen(&ui);
     let aws = connect(&globals, &ui, &interrupt, region(&globals)?.as_ref()).await?;
-    let list = interrupt.or(List::look(&globals, &aws)).await?;
+    let list = interrupt.or(List::look(&globals, &ui, &aws)).await?;
     if globals.json {
         ui.document(&list.document());
         return Ok(ExitCode::SUCCESS);
@@ -61,7 +62,7 @@ struct Row {
 
 impl List {
     /// Everything is looked at at once; only the bucket's name takes the account's number.
-    async fn look(globals: &Globals, aws: &Aws) -> Result<Self> {
+    async fn look(globals: &Globals, ui: &Ui, aws: &Aws) -> Result<Self> {
         let bucket = async {
             let account = identity(aws).await?.account;
             let stored = inventory::stored(aws, &account).await?;
@@ -69,6 +70,15 @@ impl List {
         };
         let (mut found, (account, stored)) = tokio::try_join!(inventory::observe(aws), bucket)?;
         found.stored = stored;
+        for group in &found.groups {
+            let instances: Vec<_> = found
+                .instances
+                .iter()
+                .filter(|one| one.tags.get(names::TAG_NAME) == Some(&group.name))
+                .cloned()
+                .collect();
+            super::sweep_group(aws, ui, Some((&group.id, &group.doors)), &instances).await;
+        }
         let row = |found: Deployment| async {
             let url = match found.front.clone() {
                 Some((address, front)) => Some(aws.front(address, front).await?),

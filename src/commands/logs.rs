@@ -8,7 +8,6 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use super::Session;
 use crate::cli::Logs;
 use crate::documents;
-use crate::engine::observe;
 use crate::error::{Exit, Failure, Result};
 use crate::logs::{self, Line, Reader, Source};
 
@@ -31,7 +30,7 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
     let mut first = true;
     loop {
         // Each time anew: another instance may have taken over.
-        let observed = observe::running(aws, name).await?;
+        let observed = session.running().await?;
         let Some((instance, _)) = observed.serving() else { return Err(nothing(session)) };
         let (mut word, mut asked, begun) =
             (logs::ask(aws, &instance.id, source).await?, Instant::now(), Instant::now());

@@ -14,6 +14,7 @@ mod rollback;
 mod sandbox;
 mod schema;
 mod set_token;
+mod ssh;
 mod status;
 mod token;
 mod up;
@@ -28,8 +29,11 @@ use crate::documents;
 use crate::engine::context::Shared;
 use crate::engine::health::Watch;
 use crate::engine::interrupt::Interrupt;
+use crate::engine::observe::{self, Ask, Observed};
 use crate::error::{Exit, Failure, Result};
+use crate::resources::{instance, security_group};
 use crate::sandbox as local;
+use crate::ssh::Door;
 use crate::ui::{self, Style, Ui};
 
 /// Runs the verb; an error is shown on stderr and becomes the exit code.
@@ -91,6 +95,7 @@ async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
         Verb::SetToken(arguments) => set_token::run(globals, ui, &arguments).await,
         Verb::Token => token::run(&Session::open(globals, ui).await?).await,
         Verb::Logs(arguments) => logs::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::Ssh(arguments) => ssh::run(globals, ui, &arguments).await,
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
         Verb::Open => open::run(&Session::open(globals, ui).await?).await,
         Verb::Cost => cost::run(&globals, &ui).await,
@@ -126,6 +131,20 @@ impl Session {
         aws.can_boot(&deployment.instance)?;
         deployment.network.https &= aws.has_authority(&deployment.network);
         Ok(Self { globals, ui, deployment, aws, interrupt })
+    }
+
+    /// Looks at all that stands, and closes what an ssh left that was killed.
+    async fn observe(&self, ask: Ask<'_>) -> Result<Observed> {
+        let observed = observe::observe(&self.aws, self.name(), ask).await?;
+        sweep(&self.aws, &self.ui, observed.security_group.as_ref(), &observed.instances).await;
+        Ok(observed)
+    }
+
+    /// The same, of what runs alone.
+    async fn running(&self) -> Result<Observed> {
+        let observed = observe::running(&self.aws, self.name()).await?;
+        sweep(&self.aws, &self.ui, observed.security_group.as_ref(), &observed.instances).await;
+        Ok(observed)
     }
 
     fn name(&self) -> &str {
@@ -178,6 +197,21 @@ async fn connect(globals: &Globals, ui: &Ui, interrupt: &Interrupt, region: Opti
             .next("add --sandbox, or leave --machine out"));
     }
     interrupt.or(Aws::account(&settings)).await
+}
+
+/// Closes what an ssh left that was killed. Whoever may not, is told, and goes on with what he came for.
+async fn sweep(aws: &Aws, ui: &Ui, group: Option<&security_group::State>, instances: &[instance::State]) {
+    sweep_group(aws, ui, group.map(|group| (group.id.as_str(), group.doors.as_slice())), instances).await;
+}
+
+async fn sweep_group(aws: &Aws, ui: &Ui, group: Option<(&str, &[Door])>, instances: &[instance::State]) {
+    let (closed, failures) = crate::ssh::sweep(aws, group, instances).await;
+    for door in closed {
+        ui.say(format!("port 22 was open still for {}, of an ssh that was killed: it is closed now", door.source));
+    }
+    for failure in failures {
+        ui.warn(format!("{failure}: {}", failure.reasons().join(": ")));
+    }
 }
 
 /// What sends a shown command to that region and profile.

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use super::Session;
 use crate::documents;
-use crate::engine::observe;
 use crate::error::{Failure, Result};
 use crate::resources::{instance, inventory};
 
@@ -27,7 +26,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
 }
 
 async fn url(session: &Session) -> Result<String> {
-    let observed = observe::running(&session.aws, session.name()).await?;
+    let observed = session.running().await?;
     let serving = instance::serving(&observed.instances, &observed.addresses)
         .filter(|instance| instance.phase == instance::Phase::Running);
     let Some(instance) = serving else {

@@ -6,7 +6,7 @@ use super::{Session, cost};
 use crate::cli;
 use crate::documents;
 use crate::edge::Build;
-use crate::engine::observe::{Ask, Observed, observe};
+use crate::engine::observe::{Ask, Observed};
 use crate::engine::plan::{self, Plan, Step, Wanted};
 use crate::error::{Exit, Failure, Result};
 use crate::release::{self, Release};
@@ -58,7 +58,7 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     let edge = Build::of(&machine.target)?;
     let ask = Ask { image: Some(&machine.parameter), domain: session.deployment.network.record() };
     let build = release::build(&session.deployment, &machine.target, edge, upgrade);
-    let look = observe(&session.aws, session.name(), ask);
+    let look = session.observe(ask);
     let (release, mut observed) = tokio::try_join!(build, look)?;
     if release.fresh {
         session.ui.say(format!("✓ built release {}", short(&release.id)));

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use super::Session;
 use crate::documents;
 use crate::engine::history::History;
-use crate::engine::observe::{self, Observed};
+use crate::engine::observe::Observed;
 use crate::error::Result;
 use crate::resources::release::{self, Notes, Stored, short};
 use crate::ui::aligned;
@@ -44,7 +44,7 @@ impl Found {
     /// Looks at what runs, at the releases, and at the notes of all of them at once. One that has gone meanwhile is none.
     pub async fn look(session: &Session) -> Result<Self> {
         let (aws, name) = (&session.aws, session.name());
-        let observed = observe::running(aws, name).await?;
+        let observed = session.running().await?;
         let stored = release::observe(aws, &observed.account, name).await?;
         let look = stored.into_iter().map(async |stored| {
             let notes = release::notes(aws, &observed.account, name, &stored.id).await?;

@@ -16,7 +16,7 @@ use crate::engine::observe::Observed;
 use crate::engine::plan;
 use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
-use crate::resources::{Tags, address, instance, token};
+use crate::resources::{Tags, address, instance, security_group, token};
 use crate::ui::{self, Ui};
 use crate::{documents, grace, names, secret};
 
@@ -34,10 +34,12 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
             token::peek(aws, name),
             token::observe(aws, name),
             instance::observe(aws, name),
-            address::observe(aws, name)
+            address::observe(aws, name),
+            security_group::observe(aws, name)
         )
     };
-    let (before, (token, foreign), instances, addresses) = session.interrupt.or(looked).await?;
+    let (before, (token, foreign), instances, addresses, (group, _)) = session.interrupt.or(looked).await?;
+    super::sweep(aws, &session.ui, group.as_ref(), &instances).await;
     if let Some(foreign) = foreign {
         return Err(foreign.refuse());
     }

@@ -11,7 +11,7 @@ use crate::cost::{self, Cost};
 use crate::engine::deployments;
 use crate::engine::edge::Need;
 use crate::engine::history::History;
-use crate::engine::observe::{Ask, Foreign, Observed, observe};
+use crate::engine::observe::{Ask, Foreign, Observed};
 use crate::error::{Exit, Result};
 use crate::resources::instance::{self, State};
 use crate::resources::release::{self, Notes, short};
@@ -20,7 +20,7 @@ use crate::resources::{address, ingress};
 use crate::{documents, grace, names};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
-    let observed = session.interrupt.or(observe(&session.aws, session.name(), Ask::default())).await?;
+    let observed = session.interrupt.or(session.observe(Ask::default())).await?;
     let current = instance::serving(&observed.instances, &observed.addresses);
     let report = current.and_then(|instance| observed.report_of(&instance.id));
     let leads = |address: &&address::State| current.is_some_and(|state| address.instance.as_ref() == Some(&state.id));
@@ -114,6 +114,7 @@ impl View<'_> {
                 .as_ref()
                 .map_or_else(none, |group| format!("{} lets in {}", group.id, ingress::list(&group.ingress))),
         ));
+        lines.extend(self.doors().map(|doors| ("ssh", doors)));
         let others = instance::alive(&self.observed.instances).filter(|state| self.current != Some(*state));
         lines.extend(others.map(|state| ("also", format!("{} ({}, {})", state.id, state.kind, state.phase.name()))));
         lines.push(("cost", super::cost::words(session, &self.cost)));
@@ -152,6 +153,13 @@ impl View<'_> {
         let (names, until) = (certificate.names.join(", "), grace::words(certificate.until).await);
         let renewal = error.map(|error| format!("; it could not be renewed: {error}")).unwrap_or_default();
         Some(format!("for {names}, from {}, until {until}{renewal}", certificate.issuer))
+    }
+
+    /// Who is connected by `devopsctl ssh`.
+    fn doors(&self) -> Option<String> {
+        let group = self.observed.security_group.as_ref().filter(|group| !group.doors.is_empty())?;
+        let sources: Vec<String> = group.doors.iter().map(|door| door.source.to_string()).collect();
+        Some(format!("port 22 is open for {}, while somebody is connected", sources.join(", ")))
     }
 
     fn release(&self, notes: &BTreeMap<String, Notes>) -> String {

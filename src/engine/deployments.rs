@@ -213,6 +213,10 @@ mod tests {
         }
     }
 
+    fn group(name: &str, port: Option<u16>) -> Group {
+        Group { name: name.into(), id: "sg-1".into(), port, doors: Vec::new() }
+    }
+
     fn elastic(leads: bool) -> address::State {
         let instance = leads.then(|| "i-1".to_owned());
         address::State { id: "eipalloc-1".into(), ip: IP, instance, association: None, tags: tags("shop") }
@@ -223,7 +227,7 @@ mod tests {
             instances: vec![instance(Phase::Running)],
             addresses: vec![elastic(true)],
             disks: vec![Disk { name: "shop".into(), gib: 8 }],
-            groups: vec![Group { name: "shop".into(), port: Some(8080) }],
+            groups: vec![group("shop", Some(8080))],
             key_pairs: vec![KeyPair { name: "shop".into(), made: Some(1000) }],
             tokens: vec!["shop".into()],
             reports: vec![("shop".into(), "i-1".into(), report)],
@@ -314,7 +318,7 @@ mod tests {
 
     #[test]
     fn names_that_nobody_can_have_given_here_are_passed_over() {
-        let group = |name: &str| Group { name: name.into(), port: None };
+        let group = |name: &str| group(name, None);
         let groups = vec![group("x; rm -rf ~"), group(""), group("\u{1b}[31m"), group("b"), group("a")];
         let all = sort(&Inventory { groups, ..Inventory::default() });
         assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);

@@ -12,6 +12,7 @@ use crate::ui::Ui;
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
+    lent: Arc<AtomicBool>,
     bell: Arc<Notify>,
 }
 
@@ -22,6 +23,9 @@ impl Interrupt {
         let (handle, ui) = (interrupt.clone(), ui.clone());
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
+                if handle.lent.load(Ordering::SeqCst) {
+                    continue;
+                }
                 if handle.asked.swap(true, Ordering::SeqCst) {
                     std::process::exit(Exit::Interrupted as i32);
                 }
@@ -35,6 +39,14 @@ impl Interrupt {
     /// Whether it was asked for.
     pub fn asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Runs what has the terminal to itself, and so hears Ctrl-C itself: here it says nothing meanwhile.
+    pub async fn lend<T>(&self, work: impl Future<Output = T>) -> T {
+        self.lent.store(true, Ordering::SeqCst);
+        let done = work.await;
+        self.lent.store(false, Ordering::SeqCst);
+        done
     }
 
     /// An error once it was asked for.

@@ -200,13 +200,14 @@ impl Observed {
     }
 }
 
-/// Looks only at what runs and at what it is told to.
+/// Looks only at what runs, what it is told to, and who is let in.
 ///
 /// # Errors
 /// The first thing that cannot be looked at.
 pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
-    let (identity, token, instances, addresses, reports) = tokio::try_join!(
+    let (identity, group, token, instances, addresses, reports) = tokio::try_join!(
         identity(aws),
+        security_group::observe(aws, name),
         token::observe(aws, name),
         instance::observe(aws, name),
         address::observe(aws, name),
@@ -219,6 +220,7 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
         partition,
         by,
         foreign,
+        security_group: group.0,
         token: token.0,
         instances,
         addresses,

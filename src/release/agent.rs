@@ -34,6 +34,8 @@ pub const FILES: &[(&str, &str)] = files![
     "runner_process.py",
     "runner_systemd.py",
     "serve.py",
+    "ssh.py",
+    "sshd.py",
     "systemd.py",
     "tasks.py",
     "worker.py",

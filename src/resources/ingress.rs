@@ -1,4 +1,5 @@
-//! What the security group lets in: the app's port from the allowed blocks and nothing else.
+//! What the security group lets in: the app's ports from the allowed blocks; and, for as long as `devopsctl ssh` is
+//! connected, port 22 from there.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,10 +9,14 @@ use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdG
 use ipnet::IpNet;
 
 use super::{Action, Planned};
-use crate::aws::{ApiError, call, explain};
+use crate::aws::{ApiError, Aws, call, explain};
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, patiently};
 use crate::error::Result;
+use crate::ssh::Door;
+
+/// The port of a door.
+const SSH: i32 = 22;
 
 /// One permission for one source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,6 +167,51 @@ pub fn rules(permission: &IpPermission) -> Vec<Rule> {
     blocks.chain(groups).chain(lists).map(|source| Rule { protocol: protocol.clone(), from, to, source }).collect()
 }
 
+/// All rules, and apart from them the doors: what lets in at port 22 and bears a door's description.
+pub fn sort(permissions: &[IpPermission]) -> (BTreeSet<Rule>, Vec<Door>) {
+    let doors = permissions
+        .iter()
+        .filter(|one| (one.ip_protocol(), one.from_port(), one.to_port()) == (Some("tcp"), Some(SSH), Some(SSH)));
+    let doors = doors.flat_map(|permission| permission.ip_ranges());
+    let doors: Vec<Door> =
+        doors.filter_map(|range| Door::of(range.description()?, range.cidr_ip()?.parse().ok()?)).collect();
+    let mut rules: BTreeSet<Rule> = permissions.iter().flat_map(rules).collect();
+    for door in &doors {
+        rules.remove(&rule_of(door));
+    }
+    (rules, doors)
+}
+
+/// Opens a door.
+///
+/// # Errors
+/// What EC2 says; that it is open already, too.
+pub async fn admit(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> {
+    let range = IpRange::builder().cidr_ip(door.source.to_string()).description(door.description()).build();
+    let permission = IpPermission::builder().ip_protocol("tcp").from_port(SSH).to_port(SSH).ip_ranges(range).build();
+    let request =
+        || aws.ec2.authorize_security_group_ingress().group_id(group).ip_permissions(permission.clone()).send();
+    call("ec2:AuthorizeSecurityGroupIngress", request).await.map(|_| ())
+}
+
+/// Closes a door.
+///
+/// # Errors
+/// What EC2 says.
+pub async fn shut(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> {
+    let permission = permission(&rule_of(door));
+    let request = || aws.ec2.revoke_security_group_ingress().group_id(group).ip_permissions(permission.clone()).send();
+    match call("ec2:RevokeSecurityGroupIngress", request).await {
+        // Somebody was faster; or the group is gone.
+        Err(error) if error.is(&["InvalidPermission.NotFound"]) || error.absent() => Ok(()),
+        answer => answer.map(|_| ()),
+    }
+}
+
+fn rule_of(door: &Door) -> Rule {
+    Rule { protocol: "tcp".into(), from: SSH, to: SSH, source: Source::Block(door.source.into()) }
+}
+
 fn permission(rule: &Rule) -> IpPermission {
     let permission = IpPermission::builder().ip_protocol(&rule.protocol).from_port(rule.from).to_port(rule.to);
     match &rule.source {
@@ -196,6 +246,24 @@ mod tests {
         assert_eq!(planned.reasons, ["does not let in tcp 80 from 0.0.0.0/0", "lets in tcp 22 from 0.0.0.0/0"]);
         let Change { authorize, revoke } = planned.change;
         assert_eq!((authorize, revoke), (vec![rule(80, "0.0.0.0/0")], vec![rule(22, "0.0.0.0/0")]));
+    }
+
+    #[test]
+    fn a_door_is_known_by_what_it_bears() {
+        let door = Door { id: "abcd".into(), until: 7, source: "203.0.113.7/32".parse().unwrap() };
+        let range = |block: &str, description: Option<String>| {
+            IpRange::builder().cidr_ip(block).set_description(description).build()
+        };
+        let at = |port: i32, ranges: [IpRange; 2]| {
+            let permission = IpPermission::builder().ip_protocol("tcp").from_port(port).to_port(port);
+            permission.set_ip_ranges(Some(ranges.to_vec())).build()
+        };
+        let ours = || range("203.0.113.7/32", Some(door.description()));
+        let office = || range("198.51.100.0/24", Some("the office".into()));
+        let (rules, doors) = sort(&[at(22, [ours(), office()]), at(23, [ours(), range("0.0.0.0/0", None)])]);
+        assert_eq!(doors, [door]);
+        let all = [rule(22, "198.51.100.0/24"), rule(23, "0.0.0.0/0"), rule(23, "203.0.113.7/32")];
+        assert_eq!(rules, BTreeSet::from(all));
     }
 
     #[test]

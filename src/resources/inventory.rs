@@ -14,6 +14,7 @@ use super::{Tags, address, any_name_tag, from_ec2, ingress, instance};
 use crate::aws::{Aws, call, explain};
 use crate::error::Result;
 use crate::names;
+use crate::ssh::Door;
 
 /// Everything that stands, each with the deployment's name that it bears.
 #[derive(Clone, Debug, Default)]
@@ -50,8 +51,12 @@ pub struct Disk {
 pub struct Group {
     /// The deployment.
     pub name: String,
+    /// `sg-…`
+    pub id: String,
     /// The lowest TCP port that it lets in: the app's, where that is served in clear.
     pub port: Option<u16>,
+    /// What `devopsctl ssh` opened.
+    pub doors: Vec<Door>,
 }
 
 /// A key pair. It outlives instances, so it knows best how old a deployment is.
@@ -146,12 +151,10 @@ async fn groups(aws: &Aws) -> Result<Vec<Group>> {
 }
 
 fn group(group: SecurityGroup) -> Option<Group> {
-    let rules = group.ip_permissions.unwrap_or_default();
-    let ports = rules.iter().flat_map(ingress::rules).filter(|rule| rule.protocol == "tcp").map(|rule| rule.from);
-    Some(Group {
-        name: owner(&from_ec2(group.tags))?.clone(),
-        port: ports.min().and_then(|port| u16::try_from(port).ok()),
-    })
+    let (rules, doors) = ingress::sort(&group.ip_permissions.unwrap_or_default());
+    let ports = rules.iter().filter(|rule| rule.protocol == "tcp").map(|rule| rule.from);
+    let port = ports.min().and_then(|port| u16::try_from(port).ok());
+    Some(Group { name: owner(&from_ec2(group.tags))?.clone(), id: group.group_id?, port, doors })
 }
 
 /// EC2 has no pages of key pairs.

@@ -36,6 +36,8 @@ pub struct Report {
     pub error: Option<String>,
     /// What stands before the app.
     pub edge: Option<Edge>,
+    /// Whom it lets in by SSH, while somebody asks to be.
+    pub ssh: Option<Ssh>,
     /// The last lines that the app printed.
     pub log_tail: String,
     /// Seconds since 1970.
@@ -72,6 +74,20 @@ pub struct Certificate {
     pub issuer: String,
     /// When it ends, in seconds since 1970.
     pub until: i64,
+}
+
+/// What an agent says of SSH.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ssh {
+    /// The leases whose keys count.
+    pub keys: Vec<String>,
+    /// Whom to log in as.
+    pub user: String,
+    /// The host's public key, as OpenSSH writes it.
+    pub host_key: String,
+    /// Why nobody can be let in.
+    pub error: Option<String>,
 }
 
 /// The tags as the agent saw them.

@@ -14,6 +14,7 @@ use crate::engine::observe::Foreign;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
 use crate::names;
+use crate::ssh::Door;
 
 /// A security group as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +23,10 @@ pub struct State {
     pub id: String,
     /// What `RunInstances` is to carry as its client token, with the instance's spec.
     pub nonce: Option<String>,
-    /// Everything that is let in.
+    /// Everything that is let in, doors aside.
     pub ingress: BTreeSet<Rule>,
+    /// What `devopsctl ssh` opened: its own business, not the plan's.
+    pub doors: Vec<Door>,
     /// All its tags.
     pub tags: Tags,
 }
@@ -55,9 +58,9 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
             foreign = Some(Foreign::new("security group", format!("{group} ({id})")));
             continue;
         }
-        let ingress = found.ip_permissions.unwrap_or_default().iter().flat_map(ingress::rules).collect();
+        let (ingress, doors) = ingress::sort(&found.ip_permissions.unwrap_or_default());
         let nonce = tags.get(names::TAG_NONCE).cloned();
-        return Ok((Some(State { id, nonce, ingress, tags }), foreign));
+        return Ok((Some(State { id, nonce, ingress, doors, tags }), foreign));
     }
     Ok((None, foreign))
 }
@@ -210,7 +213,7 @@ mod tests {
 
     fn state() -> State {
         let tags = Tags::from([(names::TAG_NAME.to_owned(), "hello".to_owned())]);
-        State { id: "sg-1".into(), nonce: Some("n".into()), ingress: BTreeSet::new(), tags }
+        State { id: "sg-1".into(), nonce: Some("n".into()), ingress: BTreeSet::new(), doors: Vec::new(), tags }
     }
 
     #[test]

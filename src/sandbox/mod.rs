@@ -194,11 +194,19 @@ impl Handle {
     /// # Errors
     /// When the sandbox does not answer.
     pub async fn url(&self, address: Ipv4Addr, port: u16, secure: Option<String>) -> Result<String> {
-        let local = self.control("GET", &format!("url/{address}/{port}")).await?;
+        let local = self.place(address, port).await?;
         Ok(match secure {
             Some(host) => format!("https://{host}:{}", local.rsplit(':').next().unwrap_or_default()),
             None => format!("http://{local}"),
         })
+    }
+
+    /// Where on loopback that is, with its port.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn place(&self, address: Ipv4Addr, port: u16) -> Result<String> {
+        self.control("GET", &format!("url/{address}/{port}")).await
     }
 
     /// Calls a control path of the front.

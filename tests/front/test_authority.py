@@ -106,6 +106,17 @@ def test_what_is_ours_can_be_made_changed_and_removed(sandbox, cli, ec2, launch)
     assert all(check["by"] == ["Change"] for check in call["checks"])
 
 
+def test_of_all_tags_only_those_of_an_ssh_can_be_taken_away(cli, launch):
+    mine, instance = cli("ec2"), launch()
+    ssh, name = {"Key": "devopsctl:ssh:abcd"}, {"Key": "devopsctl:name"}
+    until(lambda: granted(mine.create_tags, Resources=[instance], Tags=[{**ssh, "Value": "x"}]))
+    for tags in ([name], [ssh, name], []):
+        assert "ec2:DeleteTags" in forbidden(mine.delete_tags, Resources=[instance], Tags=tags)
+    mine.delete_tags(Resources=[instance], Tags=[ssh])
+    left = mine.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["Tags"]
+    assert left == OURS
+
+
 def test_a_group_of_others_stays_as_it_is(cli, make_group):
     mine, group = cli("ec2"), make_group([])
     message = forbidden(mine.delete_security_group, GroupId=group)

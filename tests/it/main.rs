@@ -6,6 +6,7 @@
 mod accounts;
 mod apps;
 mod browser;
+mod caller;
 mod console;
 mod cost;
 mod docs;
@@ -30,6 +31,7 @@ mod rollback;
 mod rotation;
 mod sandbox;
 mod shell;
+mod ssh;
 mod story;
 mod terminal;
 mod visitor;

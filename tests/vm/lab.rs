@@ -50,11 +50,19 @@ impl Machine {
         // A machine that goes down says no good-bye.
         ssh.args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "-o"]);
         ssh.arg(format!("UserKnownHostsFile={}", self.known_hosts.display())).arg("-i").arg(&self.key);
+        ssh.args(["-o", "IdentitiesOnly=yes"]);
         ssh.args(["-p", &self.port.to_string(), "debian@127.0.0.1", "sudo", "sh", "-s"]).stdin(Stdio::piped());
         let mut child = ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // A machine that is not up, or goes down, takes no orders; that shows in how the command ends.
         let _ = child.stdin.take().unwrap().write_all(line.as_bytes());
         child.wait_with_output().unwrap()
+    }
+
+    /// Whether this key opens it, for the user that the image has.
+    pub fn opens_with(&self, key: &Path) -> bool {
+        let other =
+            Self { folder: self.folder.clone(), key: key.to_owned(), known_hosts: self.known_hosts.clone(), ..*self };
+        other.try_sh("true").status.success()
     }
 
     /// A command line on it that must end well; what it printed.

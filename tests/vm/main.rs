@@ -4,6 +4,9 @@
 //!
 //! A boot takes minutes without KVM, so there is one machine and one story; each chapter prints its time.
 
+#[path = "../it/caller.rs"]
+#[allow(dead_code)]
+mod caller;
 #[path = "../it/console.rs"]
 #[allow(dead_code)]
 mod console;
@@ -17,6 +20,7 @@ mod pebble;
 #[path = "../it/project.rs"]
 #[allow(dead_code, unused_macros)]
 mod project;
+mod shell;
 #[path = "../it/visitor.rs"]
 #[allow(dead_code)]
 mod visitor;
@@ -57,6 +61,7 @@ fn the_life_of_a_machine() {
     story.takes_new_code();
     story.keeps_the_old_code_if_the_new_is_broken();
     story.survives_kills();
+    shell::lets_in(&story.project, &story.machine);
     story.survives_an_app_that_crashes_again_and_again();
     story.survives_a_full_disk_and_a_read_only_one();
     story.carries_an_app_of_300_mb();

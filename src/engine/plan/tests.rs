@@ -226,7 +226,8 @@ impl World {
             security_group::Change::Create { tags } => {
                 assert!(self.seen.security_group.is_none());
                 let ingress = BTreeSet::new();
-                self.seen.security_group = Some(security_group::State { id: "sg-1".into(), nonce, ingress, tags });
+                self.seen.security_group =
+                    Some(security_group::State { id: "sg-1".into(), nonce, ingress, doors: Vec::new(), tags });
             }
             security_group::Change::Tag { tags, .. } => {
                 let group = self.seen.security_group.as_mut().unwrap();

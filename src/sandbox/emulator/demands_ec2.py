@@ -145,6 +145,12 @@ def create_tags(call):
         yield standing(call, "ec2:CreateTags", resource, tags("RequestTag", call._get_param("Tags")))
 
 
+def delete_tags(call):
+    keys = [tag["Key"] for tag in call._get_param("Tags", [])]
+    for resource in call._get_param("Resources", []):
+        yield standing(call, "ec2:DeleteTags", resource, {"aws:tagkeys": keys})
+
+
 def delete_key_pair(call):
     name, pair_id = call._get_param("KeyName"), call._get_param("KeyPairId")
     yield standing(call, "ec2:DeleteKeyPair", pair_id) if pair_id else key_pair(call, "ec2:DeleteKeyPair", name)
@@ -240,6 +246,7 @@ RULES = {
     "ec2:CreateSecurityGroup": create_security_group,
     "ec2:CreateTags": create_tags,
     "ec2:DeleteKeyPair": delete_key_pair,
+    "ec2:DeleteTags": delete_tags,
     "ec2:DisassociateIamInstanceProfile": disassociate_iam_instance_profile,
     "ec2:ImportKeyPair": makes("ec2:ImportKeyPair", "key-pair"),
     "ec2:RunInstances": run_instances,

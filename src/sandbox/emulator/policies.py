@@ -21,7 +21,9 @@ KEYS = re.compile(
     re.IGNORECASE,
 )
 # Those that hold several values, of which a condition says whether it is about all or any.
-LISTS = re.compile(r"route53:ChangeResourceRecordSets(NormalizedRecordNames|RecordTypes|Actions)", re.IGNORECASE)
+LISTS = re.compile(
+    r"route53:ChangeResourceRecordSets(NormalizedRecordNames|RecordTypes|Actions)|aws:TagKeys", re.IGNORECASE
+)
 SEGMENTS = 6
 
 

@@ -1,0 +1,165 @@
+//! `ssh`: a shell on a machine, with a real `sshd` behind it; and that port 22 is open for nobody else, and no longer.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use aws_sdk_ec2::types::{InstanceMetadataEndpointState, IpPermission, IpRange, Tag};
+use devopsctl::grace::now;
+
+use crate::caller::{Connected, doors, leases};
+use crate::console::{aws, fault};
+use crate::project::{Project, Ran, install_emulator, until};
+
+/// As the system's `sshd` wants it, where nothing has started one: only as root.
+fn prepare() -> Project {
+    if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+        fs::create_dir_all("/run/sshd").unwrap();
+    }
+    let sshd = ["/usr/sbin/sshd", "/usr/bin/sshd"].iter().any(|path| Path::new(path).exists());
+    assert!(sshd, "these tests need OpenSSH's server, on Debian: apt install openssh-server");
+    install_emulator();
+    Project::example()
+}
+
+#[track_caller]
+fn all_is_closed(project: &Project) {
+    assert_eq!((doors(project), leases(project)), (vec![], vec![]));
+    assert_eq!(fs::read_dir(project.state().join("devopsctl/ssh")).map_or(0, Iterator::count), 0);
+}
+
+#[test]
+fn port_22_is_open_for_as_long_as_somebody_is_connected() {
+    let project = prepare();
+    project.run("ssh --sandbox").code(1).says("no instance of hello runs").says("bring it up: devopsctl up --sandbox");
+    let url = project.up();
+    let ran = project.run("ssh --sandbox -- echo here; exit 7").code(7);
+    assert_eq!(ran.stdout, "here\n");
+    ran.says("opens for 127.0.0.1/32, until you leave").says("port 22 is closed again");
+    all_is_closed(&project);
+    let ran = project.run_with("ssh --sandbox -q -- cat", "a file").ok();
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("a file", ""));
+
+    let mut first = Connected::start(&project);
+    let open = doors(&project);
+    assert_eq!((open.len(), open[0].0.as_str(), leases(&project).len()), (1, "127.0.0.1/32", 1), "{open:?}");
+    assert!(open[0].1.starts_with(&format!("{} until ", leases(&project)[0])), "{open:?}");
+    let mut second = Connected::start(&project);
+    assert_eq!((doors(&project), leases(&project).len()), (open.clone(), 2));
+    // Nobody else's command closes what is in use, nor would `up` call it a mistake.
+    project.run("status --sandbox").ok().says("port 22 is open for 127.0.0.1/32");
+    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("up --sandbox").ok().says("nothing to do");
+    assert!(project.ok("list --sandbox --json").contains(&format!("\"{url}\"")));
+    assert_eq!(doors(&project), open);
+    // What is typed for the other side is not for this one.
+    first.signal("-INT");
+    first.talks();
+    assert_eq!(first.leave(), Some(0));
+    assert_eq!((doors(&project), leases(&project).len()), (open, 1));
+    second.talks();
+    assert_eq!(second.leave(), Some(0));
+    all_is_closed(&project);
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn who_is_killed_leaves_nothing_behind_the_next_command() {
+    let project = prepare();
+    project.up();
+    let connected = Connected::start(&project);
+    connected.signal("-KILL");
+    assert_eq!((doors(&project).len(), leases(&project).len()), (1, 1));
+    until(20, "it is gone", || project.processes().iter().all(|line| !line.contains("ssh --sandbox")).then_some(()));
+    project.run("status --sandbox").ok().says("port 22 was open still for 127.0.0.1/32");
+    all_is_closed(&project);
+    drop(connected);
+    for signal in ["-TERM", "-HUP"] {
+        let connected = Connected::start(&project);
+        connected.signal(signal);
+        assert_ne!(connected.leave(), Some(0));
+        all_is_closed(&project);
+    }
+
+    // Somebody on another machine: one who was killed there, and one who is connected.
+    let (over, ahead) = (now() - 1, now() + 300);
+    for command in
+        ["list --sandbox", "plan --sandbox", "logs --sandbox", "set-token --sandbox --generate", "up --sandbox"]
+    {
+        remains(&project, "aaaa", "203.0.113.7/32", over);
+        remains(&project, "bbbb", "203.0.113.8/32", ahead);
+        project.run(command).ok().says("port 22 was open still for 203.0.113.7/32");
+        let bears = format!("devopsctl:ssh:bbbb until {ahead}");
+        assert_eq!(doors(&project), [("203.0.113.8/32".to_owned(), bears)], "{command}");
+        assert_eq!(leases(&project), ["devopsctl:ssh:bbbb"], "{command}");
+    }
+    // Who may not close it is told, and does what he came for.
+    remains(&project, "aaaa", "203.0.113.7/32", over);
+    fault(&project, "refuse?action=RevokeSecurityGroupIngress&code=UnauthorizedOperation&message=no&times=1");
+    project.run("status --sandbox").ok().says("warning: port 22 is still open for 203.0.113.7/32").says("healthy");
+    project.ok("down --sandbox --yes");
+    assert_eq!(doors(&project), []);
+}
+
+/// What an ssh from elsewhere has made, as AWS has it.
+fn remains(project: &Project, id: &str, source: &str, until: i64) {
+    aws(project, async |aws| {
+        let groups = aws.ec2.describe_security_groups().send().await.unwrap();
+        let group =
+            groups.security_groups().iter().find(|group| group.group_name() == Some("devopsctl-hello")).unwrap();
+        let range = IpRange::builder().cidr_ip(source).description(format!("devopsctl:ssh:{id} until {until}")).build();
+        let rule = IpPermission::builder().ip_protocol("tcp").from_port(22).to_port(22).ip_ranges(range).build();
+        let open = aws.ec2.authorize_security_group_ingress().group_id(group.group_id().unwrap()).ip_permissions(rule);
+        // The one that is in use may be there from before.
+        let _ = open.send().await;
+        let found = aws.ec2.describe_instances().send().await.unwrap();
+        let instance = found.reservations()[0].instances()[0].instance_id().unwrap();
+        let tag = Tag::builder().key(format!("devopsctl:ssh:{id}")).value(format!("{until} {source} ssh-ed25519 AAAA"));
+        aws.ec2.create_tags().resources(instance).tags(tag.build()).send().await.unwrap();
+    });
+}
+
+#[test]
+fn no_host_is_taken_for_another_and_nothing_stays_open_where_it_fails() {
+    let project = prepare();
+    project.up();
+    // From where nobody comes.
+    project
+        .run("ssh --sandbox --from 203.0.113.9 -- true")
+        .code(255)
+        .says("opens for 203.0.113.9/32")
+        .says("which --from names");
+    all_is_closed(&project);
+    // Another machine answers at the address.
+    let keys = project.machine().join("var/lib/sshd");
+    let other = project.folder().join("other");
+    let make = ["-q", "-t", "ed25519", "-N", "", "-f"];
+    assert!(Command::new("ssh-keygen").args(make).arg(&other).status().unwrap().success());
+    fs::rename(keys.join("host_key"), keys.join("kept")).unwrap();
+    fs::copy(&other, keys.join("host_key")).unwrap();
+    project.run("ssh --sandbox -- echo in").code(255).says("Host key verification failed");
+    fs::rename(keys.join("kept"), keys.join("host_key")).unwrap();
+    assert_eq!(project.ok("ssh --sandbox -- echo in"), "in");
+    // Whoever may not open it.
+    fault(&project, "refuse?action=AuthorizeSecurityGroupIngress&code=UnauthorizedOperation&message=no&times=1");
+    project
+        .run("ssh --sandbox")
+        .code(5)
+        .says("port 22 cannot be opened for 127.0.0.1/32")
+        .says("allow ec2:AuthorizeSecurityGroupIngress to you");
+    all_is_closed(&project);
+    project.run("ssh --sandbox --json").code(2).says("ssh has nothing to print as JSON");
+    project.run("ssh --sandbox --from 0.0.0.0/0").code(2).says("more than 65536 addresses");
+    let mut nowhere = project.command("ssh --sandbox");
+    let ran = nowhere.env("PATH", project.folder()).output().unwrap();
+    Ran::new("ssh --sandbox", &ran).code(1).says("there is no ssh on this machine").says("openssh-client");
+    // An instance that hears nothing.
+    aws(&project, async |aws| {
+        let found = aws.ec2.describe_instances().send().await.unwrap();
+        let id = found.reservations()[0].instances()[0].instance_id().unwrap().to_owned();
+        let deaf = aws.ec2.modify_instance_metadata_options().instance_id(id);
+        deaf.http_endpoint(InstanceMetadataEndpointState::Disabled).send().await.unwrap();
+    });
+    project.run("ssh --sandbox").code(4).says("does not take the key").says("devopsctl status --sandbox");
+    all_is_closed(&project);
+}
