@@ -16,8 +16,9 @@ from processes import open_files
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 PIDFD_GETFD = 438  # The same number on all of Linux's processors.
 LISTEN = "0A"  # As /proc/net/tcp writes TCP's states.
-# What has begun to connect gets through, and is read: a round trip, and some.
-SECONDS = 0.3
+# What has begun to connect gets through, and is read: the handshakes with who is furthest away, on a slow machine. Kernels
+# ask again after a second; by then the new sockets should be there.
+SECONDS = 0.8
 # Of TCP's flags (the 14th byte): SYN without ACK is dropped, all else passes.
 FILTER = [(0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)]
 

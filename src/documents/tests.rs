@@ -95,8 +95,8 @@ fn no_verb_is_without_a_document() {
         };
     }
     let known = each_verb!(name);
-    // A policy is a document of IAM's; the other prints what a shell reads.
-    let others = ["policy", "completions"];
+    // IAM's document, JSON Schema's, what a shell reads, and what the other side prints.
+    let others = ["policy", "schema", "completions", "ssh"];
     let command = crate::cli::Cli::command();
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
     let names = verbs.flat_map(|verb| match verb.get_name() {

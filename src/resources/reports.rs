@@ -78,6 +78,7 @@ pub struct Certificate {
 
 /// What an agent says of SSH.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Ssh {
     /// The leases whose keys count.

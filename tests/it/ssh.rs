@@ -12,14 +12,19 @@ use crate::console::{aws, fault};
 use crate::project::{Project, Ran, install_emulator, until};
 
 /// As the system's `sshd` wants it, where nothing has started one: only as root.
-fn prepare() -> Project {
+/// Nothing where there is no `sshd`, but in CI that is a failure.
+fn prepare() -> Option<Project> {
     if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
         fs::create_dir_all("/run/sshd").unwrap();
     }
     let sshd = ["/usr/sbin/sshd", "/usr/bin/sshd"].iter().any(|path| Path::new(path).exists());
-    assert!(sshd, "these tests need OpenSSH's server, on Debian: apt install openssh-server");
+    if !sshd {
+        eprintln!("not run: this takes OpenSSH's server, on Debian: apt install openssh-server");
+        assert!(std::env::var_os("CI").is_none(), "in CI it has to be there");
+        return None;
+    }
     install_emulator();
-    Project::example()
+    Some(Project::example())
 }
 
 #[track_caller]
@@ -30,7 +35,7 @@ fn all_is_closed(project: &Project) {
 
 #[test]
 fn port_22_is_open_for_as_long_as_somebody_is_connected() {
-    let project = prepare();
+    let Some(project) = prepare() else { return };
     project.run("ssh --sandbox").code(1).says("no instance of hello runs").says("bring it up: devopsctl up --sandbox");
     let url = project.up();
     let ran = project.run("ssh --sandbox -- echo here; exit 7").code(7);
@@ -65,7 +70,7 @@ fn port_22_is_open_for_as_long_as_somebody_is_connected() {
 
 #[test]
 fn who_is_killed_leaves_nothing_behind_the_next_command() {
-    let project = prepare();
+    let Some(project) = prepare() else { return };
     project.up();
     let connected = Connected::start(&project);
     connected.signal("-KILL");
@@ -121,7 +126,7 @@ fn remains(project: &Project, id: &str, source: &str, until: i64) {
 
 #[test]
 fn no_host_is_taken_for_another_and_nothing_stays_open_where_it_fails() {
-    let project = prepare();
+    let Some(project) = prepare() else { return };
     project.up();
     // From where nobody comes.
     project
