@@ -5,13 +5,19 @@ DEVOPSCTL_RELEASE (the release's folder), DEVOPSCTL_SECRETS (a file with the tok
 eyes only) and DEVOPSCTL_VERDICT (the file that says how the generation does; see proof.py).
 """
 
+import contextlib
+import fcntl
 import functools
+import importlib
 import importlib.util
 import json
 import os
 import site
 import sys
 import time
+
+# What a framework's name is, and the part of it that is read on the way to the first answer.
+FRAMEWORKS = {"bottle": "bottle", "django": "django.core.handlers.wsgi", "falcon": "falcon", "flask": "flask"}
 
 
 def load(name):
@@ -54,6 +60,22 @@ errorlog = "-"
 loglevel = "warning"  # What it says of itself would hide what the app says.
 if os.path.isdir("/dev/shm"):
     worker_tmp_dir = "/dev/shm"  # A worker's heartbeat must not wait for a disk.
+
+
+def is_in(folder, module):
+    return any(os.path.exists(os.path.join(folder, module + end)) for end in ("", ".py"))
+
+
+def on_starting(server):
+    """In the master, before there are workers: what all of them need, and what knows neither the app nor its settings."""
+    # Until the agent has compiled what is now imported: it holds that file for so long (bytecode.py).
+    with contextlib.suppress(OSError), open(os.path.join(release, ".compiling")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    for name, part in FRAMEWORKS.items():
+        # Not where the app has one of that name itself, which a worker would find first.
+        if is_in(os.path.join(release, "site"), name) and not is_in(chdir, name):
+            with contextlib.suppress(BaseException):  # A worker tells it, with its traceback.
+                importlib.import_module(part)
 
 
 def post_fork(server, worker):

@@ -13,9 +13,7 @@ socket**, by which the agent knows that nothing new will be answered here; and f
 """
 
 import collections
-import contextlib
 import errno
-import fcntl
 import functools
 import os
 import selectors
@@ -37,7 +35,6 @@ class Worker(ThreadWorker):
     def load_wsgi(self):
         # What the app forks must not hold the port: as long as somebody does, this generation has not let go of it.
         os.register_at_fork(after_in_child=self.let_go)
-        self.wait_for_byte_code()
         try:
             super().load_wsgi()
         except BaseException as problem:
@@ -46,17 +43,6 @@ class Worker(ThreadWorker):
             if isinstance(problem, SystemExit):
                 sys.exit(3)  # Else gunicorn would start it again, for ever.
             raise
-
-    def wait_for_byte_code(self):
-        """Until the agent has compiled what would now be imported: it holds that file for so long (bytecode.py)."""
-        with contextlib.suppress(OSError), open(os.path.join(self.cfg.chdir, "../.compiling")) as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    return
-                except BlockingIOError:
-                    self.notify()
-                    time.sleep(0.05)
 
     def let_go(self):
         for listener in self.sockets:
