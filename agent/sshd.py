@@ -81,7 +81,7 @@ class ProcessSshd:
         if not program:
             raise OSError("this machine is a process, and there is no sshd here that it could run")
         if os.geteuid() == 0 and not os.path.isdir("/run/sshd"):
-            raise OSError("sshd does not run as root without the folder /run/sshd")
+            raise OSError("as root sshd wants a folder /run/sshd, which is not there (mkdir /run/sshd)")
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         key = self.folder + "/host_key"
         if not os.path.exists(key + ".pub"):

@@ -102,7 +102,7 @@ pub enum Verb {
     /// Show what the app prints; or who asked for what, or what the agent does
     #[command(after_help = examples::LOGS)]
     Logs(Logs),
-    /// Open a shell on the instance, or run a command there; port 22 is open for your address alone, and only meanwhile
+    /// Open a shell on the instance, or run a command there; port 22 is open meanwhile only
     #[command(after_help = examples::SSH)]
     Ssh(Ssh),
     /// Open the app's URL in the browser; print it where there is none

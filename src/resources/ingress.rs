@@ -208,7 +208,8 @@ pub async fn shut(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> {
     }
 }
 
-fn rule_of(door: &Door) -> Rule {
+/// The rule that a door is.
+pub fn rule_of(door: &Door) -> Rule {
     Rule { protocol: "tcp".into(), from: SSH, to: SSH, source: Source::Block(door.source.into()) }
 }
 

@@ -1,7 +1,5 @@
 //! Opens, renews and closes, in AWS.
 
-use std::collections::BTreeSet;
-
 use aws_sdk_ec2::types::Tag;
 
 use super::folder;
@@ -65,21 +63,22 @@ pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
         explain(format!("port 22 may still be open for {}", lease.source), &error)
             .standing("Nobody has the key any more. The next command of any kind closes it.")
     };
-    untag(aws, place.instance, vec![tag_of(&lease.id)]).await.map_err(left)?;
+    let untagged = untag(aws, place.instance, &[tag_of(&lease.id)]).await.map_err(|error| {
+        explain(format!("the tag {} of {} cannot be taken away", tag_of(&lease.id), place.instance), &error)
+            .standing("Nobody has the key any more, and it counts for ten minutes at most.")
+    });
     let (group, instances) =
         tokio::try_join!(security_group::observe(aws, place.name), instance::observe(aws, place.name))?;
-    let Some(group) = group.0 else { return Ok(true) };
-    let ours = |door: &&Door| door.source == lease.source;
-    let found: Vec<Door> = group.doors.iter().filter(ours).cloned().collect();
-    // Ours is over, whatever a list still shows; and who made the door is gone if he has no lease.
-    let held: BTreeSet<String> = leases(&instances).map(|held| held.id).filter(|id| *id != lease.id).collect();
-    let made = found.iter().map(|door| &door.id).chain([&lease.id]);
-    let gone: BTreeSet<String> = made.filter(|id| !held.contains(*id)).cloned().collect();
-    let Stale { doors, .. } = stale(&found, &told(&instances), &gone, now());
-    for door in &doors {
-        ingress::shut(aws, &group.id, door).await.map_err(left)?;
+    let mut others = leases(&instances).filter(|other| other.id != lease.id && other.source == lease.source);
+    if others.any(|other| other.lasts(now())) {
+        return untagged.map(|()| false);
     }
-    Ok(doors.len() == found.len())
+    // A rule that somebody has made by hand stays. Ours may be in no list yet.
+    let by_hand = ingress::rule_of(&lease.door());
+    if let Some(group) = group.0.filter(|group| !group.ingress.contains(&by_hand)) {
+        ingress::shut(aws, &group.id, &lease.door()).await.map_err(left)?;
+    }
+    untagged.map(|()| true)
 }
 
 /// Closes what those left who were killed: in a deployment's security group, with its doors, and on its instances. What
@@ -87,12 +86,13 @@ pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
 pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State]) -> (Vec<Door>, Vec<Failure>) {
     let (mut closed, mut failures) = (Vec::new(), Vec::new());
     let (group, doors) = group.unwrap_or_default();
-    let Stale { tags, doors } = stale(doors, &told(instances), &folder::gone(), now());
-    for (instance, tags) in tags {
-        let ids: Vec<String> = tags.iter().filter_map(|tag| tag.rsplit(':').next().map(str::to_owned)).collect();
-        match untag(aws, &instance, tags).await {
-            Ok(()) => ids.iter().for_each(|id| folder::forget(id)),
-            Err(error) => failures.push(explain(format!("{instance} bears the tag of an ssh that has ended"), &error)),
+    let gone = folder::gone();
+    let Stale { tags, doors } = stale(doors, &told(instances), &gone, now());
+    let over = |id: &&String| tags.iter().any(|(_, tags)| tags.contains(&tag_of(id)));
+    let over: Vec<&String> = gone.iter().filter(over).collect();
+    for (instance, tags) in &tags {
+        if let Err(error) = untag(aws, instance, tags).await {
+            failures.push(explain(format!("{instance} bears the tag of an ssh that has ended"), &error));
         }
     }
     for door in doors {
@@ -101,15 +101,16 @@ pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State
             Err(error) => failures.push(explain(format!("port 22 is still open for {}", door.source), &error)),
         }
     }
+    if failures.is_empty() {
+        over.into_iter().for_each(|id| folder::forget(id));
+    }
     (closed, failures)
 }
 
-async fn untag(aws: &Aws, instance: &str, tags: Vec<String>) -> Result<(), ApiError> {
-    // Without a value: whatever it is. Without a tag it would be all of them.
-    let tags: Vec<Tag> = tags.into_iter().map(|key| Tag::builder().key(key).build()).collect();
-    if tags.is_empty() {
-        return Ok(());
-    }
+/// At least one: of none, EC2 would take all away.
+async fn untag(aws: &Aws, instance: &str, tags: &[String]) -> Result<(), ApiError> {
+    // Without a value: whichever it has.
+    let tags: Vec<Tag> = tags.iter().map(|key| Tag::builder().key(key).build()).collect();
     let request = || aws.ec2.delete_tags().resources(instance).set_tags(Some(tags.clone())).send();
     match call("ec2:DeleteTags", request).await {
         Err(error) if !error.absent() => Err(error),

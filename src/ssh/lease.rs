@@ -54,10 +54,19 @@ impl Lease {
         tags.iter().filter_map(|(key, value)| Self::of(key, value))
     }
 
+    /// Whether it is not over.
+    pub fn lasts(&self, now: i64) -> bool {
+        lasts(self.until, now)
+    }
+
     /// The door that it needs.
     pub fn door(&self) -> Door {
         Door { id: self.id.clone(), until: self.until, source: self.source }
     }
+}
+
+fn lasts(until: i64, now: i64) -> bool {
+    now < until && until <= now + LONGEST
 }
 
 /// The tag of a lease.
@@ -101,7 +110,7 @@ pub struct Stale {
 /// What of all that stands is over. `instances`: their ids and tags; `gone`: the leases of which it is known that nobody
 /// holds them any more.
 pub fn stale(doors: &[Door], instances: &[(&str, &Tags)], gone: &BTreeSet<String>, now: i64) -> Stale {
-    let counts = |id: &str, until: i64| !gone.contains(id) && (now < until && until <= now + LONGEST);
+    let counts = |id: &str, until: i64| !gone.contains(id) && lasts(until, now);
     let live: Vec<Lease> = instances
         .iter()
         .flat_map(|(_, tags)| Lease::all(tags))
