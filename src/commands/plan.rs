@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Session, cost};
 use crate::cli;
+use crate::config::Network;
 use crate::edge::Build;
 use crate::engine::observe::{Ask, Observed, observe};
 use crate::engine::plan::{self, Plan, Step, Wanted};
@@ -52,9 +53,7 @@ pub(super) struct Looked {
 /// # Errors
 /// What is wrong with the app, what AWS says, and what bears our name and is not ours.
 pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Result<Looked> {
-    if session.deployment.network.shuts_out_public_authorities() {
-        return Err(no_way_for_the_authority());
-    }
+    certifiable(&session.deployment.network)?;
     let machine = session.aws.machine(&session.deployment.instance);
     let edge = Build::of(&machine.target)?;
     let ask = Ask { image: Some(&machine.parameter), domain: session.deployment.network.record() };
@@ -89,6 +88,14 @@ impl Looked {
             wait,
         }
     }
+}
+
+/// Whether a certificate can be had for it.
+///
+/// # Errors
+/// That nobody who gives one could come in.
+pub(super) fn certifiable(network: &Network) -> Result<()> {
+    if network.shuts_out_public_authorities() { Err(no_way_for_the_authority()) } else { Ok(()) }
 }
 
 /// It validates from many places, and says of none where they are:

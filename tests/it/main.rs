@@ -8,6 +8,7 @@ mod apps;
 mod browser;
 mod console;
 mod cost;
+mod doctor;
 mod drift;
 mod errors;
 mod grace;
