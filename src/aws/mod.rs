@@ -9,7 +9,7 @@ mod explain;
 mod images;
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::meta::region::RegionProviderChain;
@@ -42,6 +42,8 @@ pub struct Aws {
     pub sts: aws_sdk_sts::Client,
     /// The region's code.
     pub region: String,
+    /// When the credentials end, if that is known.
+    pub until: Option<SystemTime>,
     sandbox: Option<sandbox::Handle>,
 }
 
@@ -76,14 +78,17 @@ impl Aws {
             chain = chain.profile_name(profile);
         }
         let credentials = SharedCredentialsProvider::new(chain.build().await);
-        if let Err(error) = credentials.provide_credentials().await {
-            return Err(explain::no_credentials(settings, &error));
-        }
+        let found = credentials.provide_credentials().await;
+        let until = found.map_err(|error| explain::no_credentials(settings, &error))?.expiry();
         let mut loader = aws_config::from_env().region(region).credentials_provider(credentials);
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
-        Ok(Self::new(&loader.retry_config(RetryConfig::disabled()).timeout_config(timeouts()).load().await, None))
+        Ok(Self::new(
+            &loader.retry_config(RetryConfig::disabled()).timeout_config(timeouts()).load().await,
+            until,
+            None,
+        ))
     }
 
     /// The local AWS.
@@ -98,10 +103,10 @@ impl Aws {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts())
             .build();
-        Self::new(&config, Some(handle))
+        Self::new(&config, None, Some(handle))
     }
 
-    fn new(config: &SdkConfig, sandbox: Option<sandbox::Handle>) -> Self {
+    fn new(config: &SdkConfig, until: Option<SystemTime>, sandbox: Option<sandbox::Handle>) -> Self {
         Self {
             ec2: aws_sdk_ec2::Client::new(config),
             iam: aws_sdk_iam::Client::new(config),
@@ -111,6 +116,7 @@ impl Aws {
             ssm: aws_sdk_ssm::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
             region: config.region().map(ToString::to_string).unwrap_or_default(),
+            until,
             sandbox,
         }
     }

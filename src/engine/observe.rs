@@ -230,11 +230,13 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
 }
 
 /// Who asks, and of which account.
-pub(crate) struct Identity {
+pub struct Identity {
     /// The account's number.
     pub account: String,
-    partition: String,
-    by: String,
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: String,
+    /// The user's or the role session's name.
+    pub by: String,
 }
 
 /// Whose account it is, and who asks. The call needs no permission.
@@ -257,7 +259,8 @@ async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<reco
     }
 }
 
-async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {
+/// The newest image's id, if the region has it.
+pub(crate) async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {
     let Some(parameter) = parameter else { return Ok(None) };
     let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(parameter).send()).await;
     let answer = answer.map_err(|error| explain("the newest image cannot be looked up", &error))?;
