@@ -190,11 +190,12 @@ impl Scope {
     }
 }
 
-const LOOKS: [&str; 11] = [
+const LOOKS: [&str; 12] = [
     "DescribeAccountAttributes",
     "DescribeAddresses",
     "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
+    "DescribeInstanceTypeOfferings",
     "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeKeyPairs",

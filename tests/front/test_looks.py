@@ -19,6 +19,18 @@ def test_a_region_says_nothing_of_types_that_it_does_not_have(ec2, nowhere):
     assert [one["InstanceType"] for one in nowhere.describe_instance_types(**asked)["InstanceTypes"]] == ["t3.micro"]
 
 
+def test_a_type_is_offered_in_some_zones_and_everywhere_where_nothing_is_known(ec2, nowhere, sandbox):
+    def zones(client, name):
+        asked = {"LocationType": "availability-zone", "Filters": [{"Name": "instance-type", "Values": [name]}]}
+        return {one["Location"] for one in client.describe_instance_type_offerings(**asked)["InstanceTypeOfferings"]}
+
+    assert "us-east-1a" in zones(ec2, "t3.micro")
+    assert "us-east-1e" not in zones(ec2, "t3.micro")
+    assert zones(nowhere, "a1.medium") == set()
+    young = sandbox.client("ec2", "ap-southeast-7")
+    assert zones(young, "a1.medium") == {"ap-southeast-7a", "ap-southeast-7b", "ap-southeast-7c"}
+
+
 def test_public_access_is_blocked_for_a_region(ec2, nowhere):
     def mode(client):
         return client.describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]

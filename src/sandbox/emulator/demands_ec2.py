@@ -8,6 +8,7 @@ LOOKS = (
     "Addresses",
     "IamInstanceProfileAssociations",
     "Images",
+    "InstanceTypeOfferings",
     "InstanceTypes",
     "Instances",
     "KeyPairs",
