@@ -111,7 +111,7 @@ pub enum Verb {
     /// Show what the deployment will cost a month; nothing is called
     #[command(after_help = examples::COST)]
     Cost,
-    /// Say whether up would work here, and if not, why, and what to do about it; nothing is changed
+    /// Say whether up would work here; if not, why, and what to do; nothing is changed
     #[command(after_help = examples::DOCTOR)]
     Doctor,
     /// List every deployment of the account and region, also half-built and forgotten ones; needs no deploy.yaml

@@ -7,6 +7,7 @@ mod address;
 mod call;
 mod explain;
 mod images;
+mod source;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
@@ -44,6 +45,8 @@ pub struct Aws {
     pub region: String,
     /// When the credentials end, if that is known.
     pub until: Option<SystemTime>,
+    /// Where they were found, if that is known.
+    pub source: Option<&'static str>,
     sandbox: Option<sandbox::Handle>,
 }
 
@@ -79,16 +82,13 @@ impl Aws {
         }
         let credentials = SharedCredentialsProvider::new(chain.build().await);
         let found = credentials.provide_credentials().await;
-        let until = found.map_err(|error| explain::no_credentials(settings, &error))?.expiry();
+        let found = found.map_err(|error| explain::no_credentials(settings, &error))?;
         let mut loader = aws_config::from_env().region(region).credentials_provider(credentials);
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
-        Ok(Self::new(
-            &loader.retry_config(RetryConfig::disabled()).timeout_config(timeouts()).load().await,
-            until,
-            None,
-        ))
+        let config = loader.retry_config(RetryConfig::disabled()).timeout_config(timeouts()).load().await;
+        Ok(Self { until: found.expiry(), source: source::of(&found), ..Self::new(&config, None) })
     }
 
     /// The local AWS.
@@ -103,10 +103,10 @@ impl Aws {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts())
             .build();
-        Self::new(&config, None, Some(handle))
+        Self::new(&config, Some(handle))
     }
 
-    fn new(config: &SdkConfig, until: Option<SystemTime>, sandbox: Option<sandbox::Handle>) -> Self {
+    fn new(config: &SdkConfig, sandbox: Option<sandbox::Handle>) -> Self {
         Self {
             ec2: aws_sdk_ec2::Client::new(config),
             iam: aws_sdk_iam::Client::new(config),
@@ -116,7 +116,8 @@ impl Aws {
             ssm: aws_sdk_ssm::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
             region: config.region().map(ToString::to_string).unwrap_or_default(),
-            until,
+            until: None,
+            source: None,
             sandbox,
         }
     }

@@ -2,19 +2,19 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
 use super::{connect, elsewhere, file, plan, show};
 use crate::aws::{self, Aws, Settings};
 use crate::cli::{Globals, command};
 use crate::config::{self, Deployment};
-use crate::doctor::{Check, State, account, exit, local, permissions};
+use crate::doctor::{Check, State, account, exit, local, permissions, who};
+use crate::documents;
 use crate::engine::interrupt::Interrupt;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::ui::Ui;
 
 pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     let interrupt = Interrupt::listen(&ui);
+    ui.wait("looking at everything that up needs");
     let (path, read) = match file(&globals) {
         Ok(path) => (Some(path.clone()), config::load(&path)),
         Err(failure) => (None, Err(failure)),
@@ -32,7 +32,11 @@ pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     }
     checks.push(uv);
     checks.extend(cloud);
-    say(&globals, &ui, &checks);
+    if globals.json {
+        ui.document(&document(&checks, read.as_ref().err()));
+    } else {
+        say(&globals, &ui, &checks);
+    }
     Ok(exit(&checks).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
 }
 
@@ -60,14 +64,13 @@ async fn cloud(
     let aws = match connect(&globals, ui, interrupt, region.as_ref()).await {
         Ok(aws) => aws,
         Err(failure) => {
-            let Some(check) = account::without(&failure) else { return Err(failure) };
+            let Some(check) = who::without(&failure) else { return Err(failure) };
             checks.insert(0, check);
             return Ok((checks, Ok(())));
         }
     };
     if !checks.is_empty() {
-        let who = account::who(&aws).await;
-        checks.insert(0, who);
+        checks.insert(0, who::known(&aws).await);
         return Ok((checks, Ok(())));
     }
     deployment.network.https &= aws.has_authority(&deployment.network);
@@ -78,32 +81,27 @@ async fn cloud(
 /// Two rounds: the second needs the account's number, the image and the network.
 async fn examined(aws: &Aws, deployment: &Deployment) -> Result<Vec<Check>> {
     let machine = aws.machine(&deployment.instance);
-    let (seen, reads) =
-        tokio::join!(account::look(aws, deployment, &machine), permissions::read(aws, &deployment.name));
+    let reads = async { Ok(permissions::read(aws, &deployment.name).await) };
+    let (seen, reads) = match tokio::try_join!(account::look(aws, deployment, &machine), reads) {
+        Ok(both) => both,
+        Err(failure) => return Ok(vec![who::unknown(&failure)]),
+    };
     let mut checks = seen.judge(aws, deployment, &machine);
-    if let Ok(identity) = &seen.identity
-        && seen.answers()
-    {
+    if seen.answers() {
         let image = seen.image.as_ref().ok().map(|image| image.id.as_str());
         let launch = permissions::Launch { image, network: seen.has_network(), vpc: seen.vpc() };
-        let asked = permissions::look(aws, deployment, &identity.account, reads, launch).await;
+        let asked = permissions::look(aws, deployment, seen.account(), reads, launch).await;
         checks.extend(asked.judge());
     }
     Ok(checks)
 }
 
 fn say(globals: &Globals, ui: &Ui, checks: &[Check]) {
-    if globals.json {
-        ui.result(&to_json(checks).to_string());
-        return;
-    }
-    let width = width();
     let column = checks.iter().map(|check| check.what.chars().count()).max().unwrap_or_default();
     for check in checks {
-        let first = format!("{} {:column$}  ", sign(check.state), check.what);
-        lines(&first, &check.seen, width).iter().for_each(|line| ui.result(line));
+        ui.entry(&format!("{} {:column$}  ", sign(check.state), check.what), &check.seen);
         if let Some(next) = &check.next {
-            lines("  next: ", next, width).iter().for_each(|line| ui.result(line));
+            ui.entry("  next: ", next);
         }
     }
     ui.result("");
@@ -131,53 +129,27 @@ fn sign(state: State) -> char {
     }
 }
 
-fn to_json(checks: &[Check]) -> Value {
+fn document(checks: &[Check], failure: Option<&Failure>) -> documents::Doctor {
     let state = |check: &Check| match check.state {
         State::Pass => "pass",
         State::Warn => "warn",
         State::Fail(_) => "fail",
     };
-    let one =
-        |check: &Check| json!({"what": check.what, "state": state(check), "seen": check.seen, "next": check.next});
-    let ready = !checks.iter().any(Check::is_failed);
-    json!({"v": 1, "ready": ready, "checks": checks.iter().map(one).collect::<Vec<_>>()})
-}
-
-/// How wide a terminal is; elsewhere a line is a line.
-fn width() -> usize {
-    let terminal = console::Term::stdout();
-    if terminal.is_term() { usize::from(terminal.size().1).max(40) } else { usize::MAX }
-}
-
-/// The text after `first`, on as many lines as it takes, each below the other.
-fn lines(first: &str, text: &str, width: usize) -> Vec<String> {
-    let indent = first.chars().count();
-    let (mut lines, mut line) = (Vec::new(), first.to_owned());
-    let mut used = indent;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used > indent && used + 1 + length > width {
-            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
-            used = indent;
-        } else if used > indent {
-            line.push(' ');
-            used += 1;
-        }
-        line.push_str(word);
-        used += length;
-    }
-    lines.push(line);
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_line_goes_on_below_where_it_began() {
-        let shown = lines("✗ app  ", "no module shop.wsgi is there", 20);
-        assert_eq!(shown, ["✗ app  no module", "       shop.wsgi is", "       there"]);
-        assert_eq!(lines("✗ app  ", "a b", usize::MAX), ["✗ app  a b"]);
+    let checked = |check: &Check| documents::Checked {
+        what: check.what.to_owned(),
+        state: state(check).to_owned(),
+        seen: check.seen.clone(),
+        next: check.next.clone(),
+    };
+    documents::Doctor {
+        v: documents::Version,
+        ready: !checks.iter().any(Check::is_failed),
+        checks: checks.iter().map(checked).collect(),
+        findings: failure
+            .map(Failure::findings_in_file)
+            .unwrap_or_default()
+            .iter()
+            .map(documents::Finding::from)
+            .collect(),
     }
 }

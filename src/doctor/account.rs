@@ -1,21 +1,20 @@
-//! What the account has: who asks, the region, the network, addresses, the image and the instance type.
+//! What the account has: the region, the network, addresses and the image.
 
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeSet;
 
+use super::kind::{self, Kind};
+use super::who::{self, UNKNOWN, Who};
 use super::{Check, ask, soon};
-use crate::aws::{ApiError, Aws, Machine, Target, explain};
+use crate::aws::{ApiError, Aws, Machine, explain};
 use crate::config::{Deployment, Network};
-use crate::engine::observe::{self, Identity};
-use crate::error::{Exit, Failure, Result};
-use crate::grace;
+use crate::engine::observe;
+use crate::error::Result;
 use crate::resources::instance::{self, Image};
 use crate::resources::{address, filter};
 
 /// What was seen.
 pub struct Seen {
-    /// Who asks.
-    pub identity: Result<Identity>,
-    end: Option<End>,
+    who: Who,
     subnets: Result<Vec<Subnet>, ApiError>,
     /// What VPC Block Public Access blocks.
     block: Result<String, ApiError>,
@@ -25,50 +24,38 @@ pub struct Seen {
     addresses: Result<(usize, usize)>,
     /// The image that would boot.
     pub image: Result<Image>,
-    kind: Result<Option<Kind>, ApiError>,
-}
-
-/// When the credentials end.
-struct End {
-    left: Duration,
-    words: String,
+    kind: Result<Kind, ApiError>,
 }
 
 struct Subnet {
     vpc: String,
+    zone: Option<String>,
     free: i32,
+    /// What VPC Block Public Access blocks of it, exclusions counted; where EC2 says so.
+    block: Option<String>,
 }
 
-/// What EC2 says of an instance type.
-struct Kind {
-    architectures: Vec<String>,
-    free: bool,
-}
-
-/// Looks at everything at once.
-pub async fn look(aws: &Aws, deployment: &Deployment, machine: &Machine) -> Seen {
+/// Looks at everything at once. Who is not known, or does not get through, need not wait for the rest.
+///
+/// # Errors
+/// That AWS does not know who asks.
+pub async fn look(aws: &Aws, deployment: &Deployment, machine: &Machine) -> Result<Seen> {
     let image = soon(async {
         let id = observe::image(aws, Some(&machine.parameter)).await?;
         instance::image(aws, machine, id.as_deref()).await
     });
-    let (identity, end, subnets, block, limit, addresses, image, kind) = tokio::join!(
-        soon(observe::identity(aws)),
-        end(aws.until),
-        subnets(aws, deployment.network.subnet.as_deref()),
-        block(aws),
-        limit(aws),
-        soon(address::count(aws, &deployment.name)),
-        image,
-        kind(aws, &deployment.instance.kind),
-    );
-    Seen { identity, end, subnets, block, limit, addresses, image, kind }
-}
-
-async fn end(until: Option<SystemTime>) -> Option<End> {
-    let until = until?;
-    let at = until.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-    Some(End { left, words: grace::words(i64::try_from(at).ok()?).await })
+    let rest = async {
+        Ok(tokio::join!(
+            subnets(aws, deployment.network.subnet.as_deref()),
+            block(aws),
+            limit(aws),
+            soon(address::count(aws, &deployment.name)),
+            image,
+            kind::look(aws, &deployment.instance.kind),
+        ))
+    };
+    let (who, (subnets, block, limit, addresses, image, kind)) = tokio::try_join!(who::look(aws), rest)?;
+    Ok(Seen { who, subnets, block, limit, addresses, image, kind })
 }
 
 /// The one that is named; else those of the default VPC that EC2 would choose from.
@@ -82,7 +69,13 @@ async fn subnets(aws: &Aws, named: Option<&str>) -> Result<Vec<Subnet>, ApiError
     });
     let found = answer.await?.subnets.unwrap_or_default().into_iter();
     let subnet = |subnet: aws_sdk_ec2::types::Subnet| {
-        Some(Subnet { vpc: subnet.vpc_id?, free: subnet.available_ip_address_count? })
+        let block = subnet.block_public_access_states.and_then(|states| states.internet_gateway_block_mode);
+        Some(Subnet {
+            vpc: subnet.vpc_id?,
+            zone: subnet.availability_zone,
+            free: subnet.available_ip_address_count?,
+            block: block.map(|mode| mode.as_str().to_owned()),
+        })
     };
     Ok(found.filter_map(subnet).collect())
 }
@@ -101,41 +94,38 @@ async fn limit(aws: &Aws) -> Result<Option<usize>, ApiError> {
     Ok(limit.and_then(|limit| limit.attribute_values().first()?.attribute_value()?.parse().ok()))
 }
 
-/// Asked with a filter, EC2 leaves out what the region does not have; asked by name, it would be an error among others.
-async fn kind(aws: &Aws, kind: &str) -> Result<Option<Kind>, ApiError> {
-    let request = || aws.ec2.describe_instance_types().filters(filter("instance-type", kind)).send();
-    let answer = ask("ec2:DescribeInstanceTypes", request).await?;
-    Ok(answer.instance_types.unwrap_or_default().into_iter().next().map(|found| {
-        let architectures = found.processor_info.and_then(|processor| processor.supported_architectures);
-        Kind {
-            architectures: architectures.unwrap_or_default().iter().map(|one| one.as_str().to_owned()).collect(),
-            free: found.free_tier_eligible.unwrap_or_default(),
-        }
-    }))
-}
-
 impl Seen {
-    /// Judges it all. Of somebody whom AWS does not know, nothing else is told: it would all be the same.
+    /// Judges it all.
     pub fn judge(&self, aws: &Aws, deployment: &Deployment, machine: &Machine) -> Vec<Check> {
-        let who = credentials(&self.identity, self.end.as_ref());
-        if self.identity.is_err() {
-            return vec![who];
-        }
         let region = &aws.region;
-        let mut checks = vec![who, enabled(region, self.subnets.as_ref().err())];
-        if checks[1].is_failed() {
+        let mut checks = vec![who::judge(&self.who, aws.source), enabled(region, self.refusal())];
+        if !self.answers() {
             return checks;
         }
         checks.push(network(&deployment.network, region, &self.subnets, &self.block));
         checks.extend(addresses(&deployment.network, &self.limit, &self.addresses));
         checks.push(image(machine, &self.image));
-        checks.push(instance_type(&deployment.instance.kind, region, &machine.target, &self.kind));
+        checks.push(kind::judge(&deployment.instance.kind, region, &machine.target, &self.kind, &self.zones()));
         checks
     }
 
-    /// Whether AWS knows who asks, and the region is there: otherwise nothing else can be asked.
+    /// Where an instance could go.
+    fn zones(&self) -> BTreeSet<&str> {
+        self.subnets.iter().flatten().filter_map(|subnet| subnet.zone.as_deref()).collect()
+    }
+
+    /// Whether the region is there: otherwise nothing else can be asked.
     pub fn answers(&self) -> bool {
-        self.identity.is_ok() && !enabled("", self.subnets.as_ref().err()).is_failed()
+        !enabled("", self.refusal()).is_failed()
+    }
+
+    fn refusal(&self) -> Option<&ApiError> {
+        self.who.off.as_ref().or(self.subnets.as_ref().err())
+    }
+
+    /// The account's number.
+    pub fn account(&self) -> &str {
+        &self.who.identity.account
     }
 
     /// Whether an instance has somewhere to go.
@@ -149,31 +139,11 @@ impl Seen {
     }
 }
 
-/// Less than this is soon.
-const SOON: Duration = Duration::from_secs(3600);
-
-fn credentials(identity: &Result<Identity>, end: Option<&End>) -> Check {
-    const CREDENTIALS: &str = "credentials";
-    let who = match identity {
-        Ok(identity) => format!("{} in account {}", identity.by, identity.account),
-        Err(failure) => return Check::failed(CREDENTIALS, failure),
-    };
-    match end {
-        None => Check::pass(CREDENTIALS, who),
-        Some(end) if end.left >= SOON => Check::pass(CREDENTIALS, format!("{who}, until {}", end.words)),
-        Some(end) => Check::warn(
-            CREDENTIALS,
-            format!("{who}; they end at {}, unless they renew themselves", end.words),
-            "get new ones if they do not: aws sso login, or aws login",
-        ),
-    }
-}
-
 /// A region that is not switched on knows no account.
 fn enabled(region: &str, error: Option<&ApiError>) -> Check {
     const REGION: &str = "region";
     match error {
-        Some(error) if error.is(&["AuthFailure", "OptInRequired", "UnrecognizedClientException"]) => Check::fail(
+        Some(error) if error.is(&UNKNOWN) => Check::fail(
             REGION,
             format!("{region} is not enabled in this account ({})", error.code),
             format!("aws account enable-region --region-name {region}; or choose another with --region"),
@@ -222,7 +192,11 @@ fn network(
             "name another subnet as network.subnet in deploy.yaml",
         );
     }
+    let excluded = || subnets.iter().all(|subnet| subnet.block.as_deref() == Some("off"));
     match block {
+        Ok(mode) if mode.starts_with("block") && excluded() => {
+            Check::pass(NETWORK, format!("{place}, which VPC Block Public Access ({mode}) leaves out"))
+        }
         Ok(mode) if mode.starts_with("block") => Check::fail(
             NETWORK,
             format!("VPC Block Public Access is on ({mode}): nobody reaches {place}, unless it is excluded"),
@@ -268,51 +242,76 @@ fn image(machine: &Machine, image: &Result<Image>) -> Check {
     }
 }
 
-fn instance_type(kind: &str, region: &str, target: &Target, found: &Result<Option<Kind>, ApiError>) -> Check {
-    const TYPE: &str = "type";
-    let found = match found {
-        Ok(Some(found)) => found,
-        Ok(None) => {
-            return Check::fail(
-                TYPE,
-                format!("{kind} is not offered in {region}"),
-                "choose another instance.type in deploy.yaml, for example t3.micro, or another region",
-            );
-        }
-        Err(error) => return Check::unseen(TYPE, &explain("the instance type cannot be looked up", error)),
-    };
-    let needed = match target.machine().1 {
-        "aarch64" => "arm64",
-        other => other,
-    };
-    // A process of the sandbox runs on whatever this machine has.
-    if matches!(target, Target::Image { .. }) && !found.architectures.iter().any(|one| one == needed) {
-        return Check::fail(
-            TYPE,
-            format!("{kind} is {}, and the image is {needed}", found.architectures.join(" or ")),
-            "choose another instance.type in deploy.yaml, for example t3.micro or t4g.small",
-        );
-    }
-    if !found.free {
-        return Check::warn(
-            TYPE,
-            format!("{kind} is offered, but not free-tier eligible: accounts on the free plan are refused it"),
-            "on the free plan, choose an eligible instance.type, for example t3.micro; otherwise nothing",
-        );
-    }
-    Check::pass(TYPE, format!("{kind} is offered in {region}, free-tier eligible"))
-}
-
-/// Who asks, where nothing else can be asked.
-pub async fn who(aws: &Aws) -> Check {
-    let (identity, end) = tokio::join!(soon(observe::identity(aws)), end(aws.until));
-    credentials(&identity, end.as_ref())
-}
-
-/// That there are none, or none that work: what [`Aws::account`] said before anything could be asked.
-pub fn without(failure: &Failure) -> Option<Check> {
-    (failure.exit() == Exit::Denied).then(|| Check::failed("credentials", failure))
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::super::State;
+    use super::*;
+    use crate::config;
+    use crate::error::Exit;
+
+    fn error(code: &str) -> ApiError {
+        ApiError { action: "ec2:DescribeSubnets", code: code.into(), message: "no".into(), status: Some(403) }
+    }
+
+    fn deployment() -> Deployment {
+        config::named("hello").unwrap()
+    }
+
+    fn subnets(free: &[i32]) -> Result<Vec<Subnet>, ApiError> {
+        let subnet = |free: &i32| Subnet { vpc: "vpc-1".into(), zone: None, free: *free, block: None };
+        Ok(free.iter().map(subnet).collect())
+    }
+
+    #[test]
+    fn a_region_that_is_not_enabled_is_told_from_one_that_refuses() {
+        assert!(enabled("ap-east-1", Some(&error("AuthFailure"))).next.unwrap().contains("enable-region"));
+        assert!(enabled("eu-west-9", Some(&error(""))).is_failed());
+        assert_eq!(enabled("eu-west-1", Some(&error("UnauthorizedOperation"))).state, State::Pass);
+    }
+
+    #[test]
+    fn a_network_needs_a_subnet_with_room_and_a_way_out() {
+        let state = |free: &[i32], mode: &str| {
+            network(&deployment().network, "eu-west-1", &subnets(free), &Ok(mode.to_owned())).state
+        };
+        let fails = State::Fail(Exit::Failed);
+        assert_eq!(state(&[0, 7], "off"), State::Pass);
+        assert_eq!(state(&[], "off"), fails);
+        assert_eq!(state(&[0], "off"), fails);
+        assert_eq!(state(&[7], "block-ingress"), fails);
+        assert_eq!(state(&[7], "block-bidirectional"), fails);
+    }
+
+    #[test]
+    fn a_subnet_that_the_block_leaves_out_is_reached() {
+        let state = |modes: &[&str]| {
+            let subnet = |mode: &&str| Subnet { vpc: "v".into(), zone: None, free: 1, block: Some((*mode).into()) };
+            let subnets = Ok(modes.iter().map(subnet).collect());
+            network(&deployment().network, "eu-west-1", &subnets, &Ok("block-ingress".into())).state
+        };
+        assert_eq!(state(&["off", "off"]), State::Pass);
+        // EC2 chooses among them.
+        assert_eq!(state(&["off", "block-ingress"]), State::Fail(Exit::Failed));
+    }
+
+    #[test]
+    fn who_may_not_look_at_subnets_is_stopped_only_where_one_is_named() {
+        let denied = || Err(error("UnauthorizedOperation"));
+        let mut wanted = deployment().network;
+        assert_eq!(network(&wanted, "eu-west-1", &denied(), &Ok("off".into())).state, State::Warn);
+        wanted.subnet = Some("subnet-1".into());
+        assert_eq!(network(&wanted, "eu-west-1", &denied(), &Ok("off".into())).state, State::Fail(Exit::Denied));
+    }
+
+    #[test]
+    fn a_full_quota_is_in_the_way_of_who_has_no_address_yet() {
+        let state = |have, limit| addresses(&deployment().network, &Ok(limit), &Ok(have)).unwrap().state;
+        assert_eq!(state((4, 0), Some(5)), State::Pass);
+        assert_eq!(state((5, 0), Some(5)), State::Fail(Exit::Failed));
+        assert_eq!(state((5, 1), Some(5)), State::Pass);
+        assert_eq!(state((9, 0), None), State::Pass);
+        let mut network = deployment().network;
+        network.static_ip = false;
+        assert_eq!(addresses(&network, &Ok(Some(0)), &Ok((0, 0))), None);
+    }
+}

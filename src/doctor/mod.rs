@@ -2,14 +2,16 @@
 //! next. Nothing is changed anywhere.
 //!
 //! - [`local`] the file, the app, uv: no call
-//! - [`account`] credentials, region, network, addresses, image and instance type
+//! - [`who`] credentials; [`account`] region, network, addresses and image; [`kind`] the instance type
 //! - [`permissions`] what `up` does, asked for with EC2's `DryRun`, and what it reads, read
 //!
 //! Looking and judging are apart: a judgement is a pure function of what was seen.
 
 pub mod account;
+pub mod kind;
 pub mod local;
 pub mod permissions;
+pub mod who;
 
 use std::time::Duration;
 

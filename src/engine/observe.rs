@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
 use futures_util::future::try_join_all;
 
 use crate::aws::{Aws, call, explain};
@@ -242,7 +243,11 @@ pub struct Identity {
 /// Whose account it is, and who asks. The call needs no permission.
 pub(crate) async fn identity(aws: &Aws) -> Result<Identity> {
     let answer = call("sts:GetCallerIdentity", || aws.sts.get_caller_identity().send()).await;
-    let answer = answer.map_err(|error| explain("AWS does not know who you are", &error))?;
+    told(answer.map_err(|error| explain("AWS does not know who you are", &error))?)
+}
+
+/// What the answer to that says.
+pub(crate) fn told(answer: GetCallerIdentityOutput) -> Result<Identity> {
     let arn = answer.arn.as_deref().unwrap_or_default();
     let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
     let by = arn.rsplit(['/', ':']).next().unwrap_or_default().to_owned();

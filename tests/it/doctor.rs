@@ -92,6 +92,7 @@ fn mistakes_in_deploy_yaml_are_told_as_elsewhere() {
     let seen = check(&json(&ran), "deploy.yaml");
     assert_eq!(seen["state"], "fail");
     assert!(seen["next"].as_str().is_some_and(|next| !next.is_empty()), "{seen}");
+    assert_eq!(json(&ran)["findings"][0]["at"], "name: ".len());
     // The place is shown on the other stream.
     assert!(ran.stderr.contains("name: Hello"), "{}", ran.stderr);
     // What nobody could give a certificate for is told before `up` finds out.
@@ -137,12 +138,12 @@ fn whoever_may_not_run_instances_is_told_by_name_what_is_missing() {
     snapshot!(project, told(&ran.shown()));
     // What only this verb asks, `up` does without.
     aws(&project, async |aws| {
-        let deny = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": ["ec2:DescribeAccountAttributes", "ec2:DescribeInstanceTypes"], "Resource": "*"}}"#;
+        let deny = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": ["ec2:DescribeAccountAttributes", "ec2:DescribeInstanceTypeOfferings"], "Resource": "*"}}"#;
         aws.iam.put_user_policy().user_name("devopsctl").policy_name("no").policy_document(deny).send().await.unwrap();
     });
     let json = json(&project.run("doctor --sandbox --json").ok());
     assert_eq!(amiss(&json), ["addresses", "type"]);
-    assert_eq!(check(&json, "type")["seen"], "not asked: ec2:DescribeInstanceTypes is not allowed to you");
+    assert_eq!(check(&json, "type")["seen"], "not asked: ec2:DescribeInstanceTypeOfferings is not allowed to you");
 }
 
 #[test]
@@ -203,6 +204,20 @@ fn addresses_that_are_all_in_use_and_a_type_that_is_not_offered() {
 }
 
 #[test]
+fn a_type_that_the_subnets_zone_does_not_have() {
+    let project = account();
+    let subnet = aws(&project, async |aws| {
+        let zone = aws_sdk_ec2::types::Filter::builder().name("availability-zone").values("us-east-1e").build();
+        let found = aws.ec2.describe_subnets().filters(zone).send().await.unwrap();
+        found.subnets()[0].subnet_id().unwrap().to_owned()
+    });
+    settings(&project, &format!("network: {{subnet: {subnet}}}"));
+    let json = json(&project.run("doctor --sandbox --json").code(1));
+    assert_eq!(amiss(&json), ["type"]);
+    assert!(check(&json, "type")["seen"].as_str().unwrap().ends_with("and the instance would go to us-east-1e"));
+}
+
+#[test]
 fn without_credentials_or_a_region_the_rest_is_told() {
     let project = Project::example();
     snapshot!(project, told(&project.run("doctor --region eu-central-1").code(5).shown()));
@@ -217,8 +232,13 @@ fn credentials_that_have_expired_or_a_region_that_is_not_enabled() {
     fault(&project, "refuse?action=GetCallerIdentity&code=ExpiredToken&message=It+is+over.&status=403");
     let ran = on_an_account(&project, "doctor --region eu-central-1").code(5);
     ran.says("the AWS credentials have expired").says("aws sso login");
-    fault(&project, "refuse?action=DescribeSubnets&code=AuthFailure&message=not+validated&status=401");
+    // As STS of a region that is not switched on says it; the one that always is on knows him.
+    fault(&project, "refuse?action=GetCallerIdentity&code=InvalidClientTokenId&message=It+is+invalid.&status=403");
     let json = json(&on_an_account(&project, "doctor --json --region eu-central-1").code(1));
+    assert_eq!(amiss(&json), ["region"]);
+    assert!(check(&json, "credentials")["seen"].as_str().unwrap().ends_with(", by the environment"));
+    fault(&project, "refuse?action=DescribeSubnets&code=AuthFailure&message=not+validated&status=401");
+    let json = self::json(&on_an_account(&project, "doctor --json --region eu-central-1").code(1));
     assert_eq!(amiss(&json), ["region"]);
     assert!(check(&json, "region")["next"].as_str().unwrap().contains("enable-region"));
 }
