@@ -111,6 +111,9 @@ pub enum Verb {
     /// Show what the deployment will cost a month; nothing is called
     #[command(after_help = examples::COST)]
     Cost,
+    /// Say whether up would work here; if not, why, and what to do; nothing is changed
+    #[command(after_help = examples::DOCTOR)]
+    Doctor,
     /// List every deployment of the account and region, also half-built and forgotten ones; needs no deploy.yaml
     #[command(after_help = examples::LIST)]
     List,

@@ -381,6 +381,30 @@ documents! {
         cost: Cost,
     }
 
+    /// `doctor`: whether `up` would work. The exit code is 0 only if `ready`.
+    Doctor {
+        /// The version of this shape.
+        v: Version,
+        /// Whether nothing fails.
+        ready: bool,
+        /// What was looked at. What could not be asked is left out, or warns.
+        checks: Vec<Checked>,
+        /// What is wrong in deploy.yaml, each at its place.
+        findings: Vec<Finding>,
+    }
+
+    /// One thing that was looked at.
+    Checked {
+        /// What.
+        what: String,
+        /// `pass`, `warn` or `fail`.
+        state: String,
+        /// What was seen.
+        seen: String,
+        /// What to do or type next; `null` where it passes.
+        next: Option<String>,
+    }
+
     /// `list`: every deployment of an account and a region.
     List {
         /// The version of this shape.
@@ -502,21 +526,26 @@ documents! {
     }
 }
 
-impl From<&Failure> for Error {
-    fn from(failure: &Failure) -> Self {
-        let finding = |finding: &crate::error::Finding| Finding {
+impl From<&crate::error::Finding> for Finding {
+    fn from(finding: &crate::error::Finding) -> Self {
+        Self {
             what: finding.what.clone(),
             hint: finding.hint.clone(),
             file: finding.source.name().to_owned(),
             at: finding.span.offset(),
-        };
+        }
+    }
+}
+
+impl From<&Failure> for Error {
+    fn from(failure: &Failure) -> Self {
         let error = Problem {
             exit: failure.exit() as u8,
             what: failure.what().to_owned(),
             because: failure.reasons().into_iter().map(ToOwned::to_owned).collect(),
             standing: failure.left_standing().map(ToOwned::to_owned),
             next: failure.next_step().map(ToOwned::to_owned),
-            findings: failure.findings_in_file().iter().map(finding).collect(),
+            findings: failure.findings_in_file().iter().map(Finding::from).collect(),
         };
         Self { v: Version, error }
     }

@@ -7,6 +7,7 @@
 //! - [`policy`] what all of that may do in an account; [`cost`] what it costs there
 //! - [`logs`] what an instance shows of its log; [`ssh`] how somebody gets onto it; [`documents`] what `--json` prints
 //! - [`init`] finds the app in a folder (pure) and writes a first `deploy.yaml` for it
+//! - [`doctor`] whether `up` would work: looks, and judges (pure)
 //! - [`aws`] clients, images, what an error code means to a person
 //! - [`release`] the app and its dependencies as one content-addressed archive; [`user_data`] the boot program;
 //!   [`edge`] what stands before the app
@@ -24,6 +25,7 @@ pub mod config;
 pub mod cost;
 pub mod digest;
 pub mod dirs;
+pub mod doctor;
 pub mod documents;
 pub mod edge;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! What the command line itself may do: the least with which `up`, `plan`, `rollback`, `releases`, `set-token`, `token`,
-//! `status`, `list`, `logs`, `ssh` and `down` work, as an IAM policy. `devopsctl policy` prints it, and the sandbox holds the command line to it.
+//! `status`, `list`, `logs`, `ssh`, `doctor` and `down` work, as an IAM policy. `devopsctl policy` prints it, and the
+//! sandbox holds the command line to it.
 //!
 //! It covers all deployments of an account. What can be named is narrowed by its name (`devopsctl-*`, `/devopsctl/*`),
 //! and what cannot, because EC2 makes up its id, by the tag that it carries or must be given. `sts:GetCallerIdentity`
@@ -189,15 +190,19 @@ impl Scope {
     }
 }
 
-const LOOKS: [&str; 8] = [
+const LOOKS: [&str; 12] = [
+    "DescribeAccountAttributes",
     "DescribeAddresses",
     "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
+    "DescribeInstanceTypeOfferings",
+    "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeKeyPairs",
     "DescribeSecurityGroups",
     "DescribeSubnets",
     "DescribeVolumes",
+    "DescribeVpcBlockPublicAccessOptions",
 ];
 
 /// What is tagged when it is made. Volumes come last: they go with their instance, and nothing changes them.

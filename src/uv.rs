@@ -25,14 +25,17 @@ impl Uv {
     /// # Errors
     /// When there is neither uv nor a pip that can install it.
     pub async fn find() -> Result<Self> {
-        let cached = dirs::cache()?.join(format!("uv-{PINNED}"));
-        for program in [PathBuf::from("uv"), cached.join("bin/uv")] {
-            if answers(&program).await {
-                return Ok(Self { program });
-            }
+        let cached = cached()?;
+        if let Some((program, _)) = look(&cached).await {
+            return Ok(Self { program });
         }
         install(&cached).await?;
         Ok(Self { program: cached.join("bin/uv") })
+    }
+
+    /// What the uv that [`Uv::find`] would find says it is; nothing is installed.
+    pub async fn there() -> Option<String> {
+        look(&cached().ok()?).await.map(|(_, version)| version)
     }
 
     /// A uv command that reads nothing from the terminal.
@@ -43,14 +46,34 @@ impl Uv {
     }
 }
 
-async fn answers(program: &Path) -> bool {
-    let asked = Command::new(program).arg("--version").stdin(Stdio::null()).output().await;
-    asked.is_ok_and(|output| output.status.success())
+/// What to do where there is neither.
+pub const ADVICE: &str =
+    "install uv (pipx install uv, or see docs.astral.sh/uv), or Python's pip (Debian: apt install python3-pip)";
+
+/// Whether there is a pip that could install it.
+pub async fn pip() -> bool {
+    version(Command::new("python3").args(["-m", "pip"])).await.is_some()
+}
+
+fn cached() -> Result<PathBuf> {
+    Ok(dirs::cache()?.join(format!("uv-{PINNED}")))
+}
+
+async fn look(cached: &Path) -> Option<(PathBuf, String)> {
+    for program in [PathBuf::from("uv"), cached.join("bin/uv")] {
+        if let Some(version) = version(&mut Command::new(&program)).await {
+            return Some((program, version));
+        }
+    }
+    None
+}
+
+async fn version(command: &mut Command) -> Option<String> {
+    let output = command.arg("--version").stdin(Stdio::null()).kill_on_drop(true).output().await.ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 async fn install(target: &Path) -> Result<()> {
-    let advice =
-        "install uv (pipx install uv, or see docs.astral.sh/uv), or Python's pip (Debian: apt install python3-pip)";
     let output = Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"])
         .arg(target)
@@ -60,7 +83,7 @@ async fn install(target: &Path) -> Result<()> {
         .output()
         .await
         .map_err(|error| {
-            Failure::failed("neither uv nor python3 is on this machine").because(error.to_string()).next(advice)
+            Failure::failed("neither uv nor python3 is on this machine").because(error.to_string()).next(ADVICE)
         })?;
     if output.status.success() {
         return Ok(());
@@ -68,5 +91,5 @@ async fn install(target: &Path) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     Err(Failure::failed("uv is not on this machine, and pip cannot install it")
         .because(said.trim().lines().last().unwrap_or("pip says nothing").to_owned())
-        .next(advice))
+        .next(ADVICE))
 }

@@ -7,9 +7,10 @@ mod address;
 mod call;
 mod explain;
 mod images;
+mod source;
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::meta::region::RegionProviderChain;
@@ -42,6 +43,10 @@ pub struct Aws {
     pub sts: aws_sdk_sts::Client,
     /// The region's code.
     pub region: String,
+    /// When the credentials end, if that is known.
+    pub until: Option<SystemTime>,
+    /// Where they were found, if that is known.
+    pub source: Option<&'static str>,
     sandbox: Option<sandbox::Handle>,
 }
 
@@ -76,14 +81,14 @@ impl Aws {
             chain = chain.profile_name(profile);
         }
         let credentials = SharedCredentialsProvider::new(chain.build().await);
-        if let Err(error) = credentials.provide_credentials().await {
-            return Err(explain::no_credentials(settings, &error));
-        }
+        let found = credentials.provide_credentials().await;
+        let found = found.map_err(|error| explain::no_credentials(settings, &error))?;
         let mut loader = aws_config::from_env().region(region).credentials_provider(credentials);
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
-        Ok(Self::new(&loader.retry_config(RetryConfig::disabled()).timeout_config(timeouts()).load().await, None))
+        let config = loader.retry_config(RetryConfig::disabled()).timeout_config(timeouts()).load().await;
+        Ok(Self { until: found.expiry(), source: source::of(&found), ..Self::new(&config, None) })
     }
 
     /// The local AWS.
@@ -111,6 +116,8 @@ impl Aws {
             ssm: aws_sdk_ssm::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
             region: config.region().map(ToString::to_string).unwrap_or_default(),
+            until: None,
+            source: None,
             sandbox,
         }
     }

@@ -56,6 +56,11 @@ Examples:
   devopsctl cost --region eu-central-1
   devopsctl cost --json";
 
+pub(super) const DOCTOR: &str = "\
+Examples:
+  devopsctl doctor --region eu-central-1
+  devopsctl doctor --sandbox";
+
 pub(super) const LIST: &str = "\
 Examples:
   devopsctl list --region eu-central-1

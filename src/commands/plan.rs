@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{Session, cost};
 use crate::cli;
+use crate::config::Network;
 use crate::documents;
 use crate::edge::Build;
 use crate::engine::observe::{Ask, Observed};
@@ -51,9 +52,7 @@ pub(super) struct Looked {
 /// # Errors
 /// What is wrong with the app, what AWS says, and what bears our name and is not ours.
 pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Result<Looked> {
-    if session.deployment.network.shuts_out_public_authorities() {
-        return Err(no_way_for_the_authority());
-    }
+    certifiable(&session.deployment.network)?;
     let machine = session.aws.machine(&session.deployment.instance);
     let edge = Build::of(&machine.target)?;
     let ask = Ask { image: Some(&machine.parameter), domain: session.deployment.network.record() };
@@ -88,6 +87,14 @@ impl Looked {
             wait,
         }
     }
+}
+
+/// Whether a certificate can be had for it.
+///
+/// # Errors
+/// That nobody who gives one could come in.
+pub(super) fn certifiable(network: &Network) -> Result<()> {
+    if network.shuts_out_public_authorities() { Err(no_way_for_the_authority()) } else { Ok(()) }
 }
 
 /// It validates from many places, and says of none where they are:

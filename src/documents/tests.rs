@@ -22,6 +22,7 @@ macro_rules! each_verb {
             $do!("logs", LogLine),
             $do!("open", Open),
             $do!("cost", Costs),
+            $do!("doctor", Doctor),
             $do!("list", List),
             $do!("down", Down),
             $do!("sandbox start", SandboxStart),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
 use futures_util::future::try_join_all;
 
 use crate::aws::{Aws, call, explain};
@@ -230,17 +231,23 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
 }
 
 /// Who asks, and of which account.
-pub(crate) struct Identity {
+pub struct Identity {
     /// The account's number.
     pub account: String,
-    partition: String,
-    by: String,
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: String,
+    /// The user's or the role session's name.
+    pub by: String,
 }
 
 /// Whose account it is, and who asks. The call needs no permission.
 pub(crate) async fn identity(aws: &Aws) -> Result<Identity> {
     let answer = call("sts:GetCallerIdentity", || aws.sts.get_caller_identity().send()).await;
-    let answer = answer.map_err(|error| explain("AWS does not know who you are", &error))?;
+    told(answer.map_err(|error| explain("AWS does not know who you are", &error))?)
+}
+
+/// What the answer to that says.
+pub(crate) fn told(answer: GetCallerIdentityOutput) -> Result<Identity> {
     let arn = answer.arn.as_deref().unwrap_or_default();
     let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
     let by = arn.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
@@ -257,7 +264,8 @@ async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<reco
     }
 }
 
-async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {
+/// The newest image's id, if the region has it.
+pub(crate) async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {
     let Some(parameter) = parameter else { return Ok(None) };
     let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(parameter).send()).await;
     let answer = answer.map_err(|error| explain("the newest image cannot be looked up", &error))?;

@@ -23,6 +23,15 @@ use crate::config;
 use python::Line;
 use settings::join;
 
+/// Whether Python's source has this word in its code, or takes all that another module has: neither comments nor strings
+/// count.
+pub fn mentions(source: &str, word: &str) -> bool {
+    let other = |c: char| !c.is_alphanumeric() && c != '_';
+    python::lines(source)
+        .iter()
+        .any(|line| line.code.split(other).any(|part| part == word) || line.code.trim_end().ends_with("import *"))
+}
+
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a regex")
 }

@@ -61,6 +61,19 @@ impl Requirements {
         Ok(Self { file, text, around })
     }
 
+    /// The file's name.
+    pub fn name(&self) -> String {
+        self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Whether a package of this name is asked for; a dash, a dot and an underscore are the same in one.
+    pub fn mentions(&self, package: &str) -> bool {
+        let plain = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
+        let other = |c: char| !c.is_alphanumeric() && !"-_.".contains(c);
+        let code = self.text.lines().map(|line| line.split('#').next().unwrap_or_default());
+        code.flat_map(|line| line.split(other)).any(|word| plain(word) == plain(package))
+    }
+
     fn hashed(&self) -> bool {
         self.text.contains("--hash=")
     }

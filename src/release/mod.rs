@@ -18,11 +18,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::aws::Target;
-use crate::config::Deployment;
+use crate::config::{App, Deployment};
 use crate::digest::hex;
 use crate::dirs::{self, unwritable};
 use crate::edge::Build;
 use crate::error::{Failure, Result};
+pub use dependencies::Requirements;
 
 /// A release, ready to be uploaded.
 #[derive(Clone, Debug)]
@@ -56,6 +57,14 @@ pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrad
     Ok(Release { id, archive, fresh, target: target.to_string(), reached, edge, what })
 }
 
+/// What a release would be made from: the app's files, and what names its dependencies. Nothing is built.
+///
+/// # Errors
+/// What is wrong with the app's folder or its requirements.
+pub fn look(app: &App) -> Result<(Vec<source::File>, Requirements)> {
+    Ok((source::collect(&app.path)?, Requirements::find(app)?))
+}
+
 /// The archive's id, where it lies, and whether it was made just now.
 async fn archive(
     deployment: &Deployment,
@@ -64,8 +73,7 @@ async fn archive(
     upgrade: bool,
 ) -> Result<(String, PathBuf, bool)> {
     let app = &deployment.app;
-    let files = source::collect(&app.path)?;
-    let requirements = dependencies::Requirements::find(app)?;
+    let (files, requirements) = look(app)?;
     let manifest = manifest::render(deployment, edge);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;
@@ -98,12 +106,7 @@ async fn archive(
 }
 
 /// Hash of everything that can make a difference to the archive.
-fn inputs(
-    files: &[source::File],
-    requirements: &dependencies::Requirements,
-    target: &Target,
-    manifest: &str,
-) -> Result<String> {
+fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, manifest: &str) -> Result<String> {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{DomainType, Filter, ResourceType};
 
-use super::{Action, Planned, Tags, any_name_tag, by_name_tag, from_ec2, tagged};
+use super::{Action, Planned, Tags, any_name_tag, by_name_tag, from_ec2, ours, tagged};
 use crate::aws::{Aws, Fault, call, explain, once};
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, Retry};
@@ -43,17 +43,24 @@ pub enum Change {
 
 /// Looks for ours by tag; the lowest id first.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<State>> {
-    find(aws, by_name_tag(name)).await
+    find(aws, Some(by_name_tag(name))).await
+}
+
+/// All of the region, whosever they are; and how many are ours.
+pub async fn count(aws: &Aws, name: &str) -> Result<(usize, usize)> {
+    let all = find(aws, None).await?;
+    Ok((all.len(), all.iter().filter(|address| ours(&address.tags, name)).count()))
 }
 
 /// Looks for those of all deployments.
 pub(super) async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
-    find(aws, any_name_tag()).await
+    find(aws, Some(any_name_tag())).await
 }
 
 /// EC2 has no pages of addresses: there are never many.
-async fn find(aws: &Aws, whose: Filter) -> Result<Vec<State>> {
-    let request = || aws.ec2.describe_addresses().filters(whose.clone()).send();
+async fn find(aws: &Aws, whose: Option<Filter>) -> Result<Vec<State>> {
+    let whose = whose.map(|filter| vec![filter]);
+    let request = || aws.ec2.describe_addresses().set_filters(whose.clone()).send();
     let answer =
         call("ec2:DescribeAddresses", request).await.map_err(|error| explain("cannot look for the address", &error))?;
     let mut found: Vec<State> = answer

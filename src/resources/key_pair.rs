@@ -147,6 +147,11 @@ fn public_half(path: &PathBuf) -> Result<String> {
     }
 }
 
+/// The public half of a key that nobody has: to ask whether one could be imported.
+pub fn nobodys() -> Option<String> {
+    PrivateKey::random(&mut OsRng, Algorithm::Ed25519).ok()?.public_key().to_openssh().ok()
+}
+
 fn private_half(context: &Context) -> Result<PathBuf> {
     Ok(dirs::state()?.join("keys").join(&context.account).join(&context.aws.region).join(&context.name))
 }

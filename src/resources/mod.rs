@@ -132,11 +132,13 @@ fn to_ec2(tags: &Tags) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
-fn tagged(kind: ResourceType, tags: &Tags) -> TagSpecification {
+/// What is made, with its tags.
+pub(crate) fn tagged(kind: ResourceType, tags: &Tags) -> TagSpecification {
     TagSpecification::builder().resource_type(kind).set_tags(Some(to_ec2(tags))).build()
 }
 
-fn filter(name: &str, value: impl Into<String>) -> Filter {
+/// Those of which it is so.
+pub(crate) fn filter(name: &str, value: impl Into<String>) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 

@@ -106,9 +106,14 @@ impl Ui {
 
     /// A result of two columns, on stdout: what it is about, and how it is.
     pub fn pair(&self, what: &str, how: &str) {
-        let line = format!("{what:<10} {how}");
+        self.entry(&format!("{what:<10} "), how);
+    }
+
+    /// A result, on stdout, that on a narrow terminal goes on below where its text began.
+    pub fn entry(&self, first: &str, text: &str) {
+        let line = format!("{first}{text}");
         match std::io::stdout().is_terminal() {
-            true => self.result(&wrapped::line(&line, console::Term::stdout().size().1, 11)),
+            true => self.result(&wrapped::line(&line, console::Term::stdout().size().1, first.chars().count())),
             false => self.result(&line),
         }
     }

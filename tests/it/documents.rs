@@ -38,6 +38,7 @@ fn every_verb_prints_one_document_of_its_shape_and_only_one_of_them_the_token() 
     assert!(status.healthy && status.url == up.url);
     assert_eq!(Some(read::<shapes::Open>(&say(runs("open --sandbox --json", 0))).url), up.url);
     assert_eq!(read::<shapes::Costs>(&say(runs("cost --sandbox --json", 0))).cost.month, status.cost.month);
+    assert!(read::<shapes::Doctor>(&say(runs("doctor --sandbox --json", 0))).ready);
     assert_eq!(read::<shapes::List>(&say(runs("list --sandbox --json", 0))).deployments[0].url, up.url);
     assert!(read::<shapes::SetToken>(&say(runs("set-token --sandbox --generate --json", 0))).changed);
 

@@ -10,6 +10,7 @@ mod caller;
 mod console;
 mod cost;
 mod docs;
+mod doctor;
 mod documents;
 mod drift;
 mod errors;

@@ -63,7 +63,8 @@ fn unknown_yet(error: &ApiError) -> bool {
 /// The image's id and the name of its root device: a mapping for any other name would add a second disk.
 #[derive(Clone, Debug)]
 pub struct Image {
-    id: String,
+    /// `ami-…`
+    pub id: String,
     root: String,
 }
 

@@ -9,7 +9,8 @@ LIMIT = 5
 
 @around(EC2Response, "allocate_address")
 def allocate_address(call, proceed):
-    if len(call.ec2_backend.addresses) >= LIMIT:
+    # Asked without doing it, AWS looks at permissions alone.
+    if not call._get_param("DryRun") and len(call.ec2_backend.addresses) >= LIMIT:
         raise Refusal("AddressLimitExceeded", "The maximum number of addresses has been reached.")
     return proceed()
 

@@ -4,14 +4,18 @@ from moto.iam.models import iam_backends
 from policies import Check
 
 LOOKS = (
+    "AccountAttributes",
     "Addresses",
     "IamInstanceProfileAssociations",
     "Images",
+    "InstanceTypeOfferings",
+    "InstanceTypes",
     "Instances",
     "KeyPairs",
     "SecurityGroups",
     "Subnets",
     "Volumes",
+    "VpcBlockPublicAccessOptions",
 )
 # By the beginning of its id, what a resource is in an ARN.
 KINDS = {

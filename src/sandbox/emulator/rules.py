@@ -10,11 +10,13 @@ import clock
 import faults
 import groups  # noqa: F401
 import hooks
+import instance_types  # noqa: F401
 import instances
 import key_pairs  # noqa: F401
 import launches
 import parameters
 import profiles
+import public_access  # noqa: F401
 import settings
 import zones  # noqa: F401
 

@@ -1,0 +1,126 @@
+//! The instance type: whether it is there, in a zone where an instance could go, and of the image's architecture.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ec2::types::LocationType;
+
+use super::{Check, ask};
+use crate::aws::{ApiError, Aws, Target, explain};
+use crate::resources::filter;
+
+/// What EC2 says of an instance type.
+#[derive(Debug, Default)]
+pub struct Kind {
+    /// None where the region does not have it.
+    about: Option<About>,
+    /// The zones that have it.
+    zones: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct About {
+    architectures: Vec<String>,
+    free: bool,
+}
+
+/// Asked with a filter, EC2 leaves out what is not there; asked by name, it would be an error among others.
+pub async fn look(aws: &Aws, kind: &str) -> Result<Kind, ApiError> {
+    let types = ask("ec2:DescribeInstanceTypes", || {
+        aws.ec2.describe_instance_types().filters(filter("instance-type", kind)).send()
+    });
+    let offerings = ask("ec2:DescribeInstanceTypeOfferings", || {
+        let request = aws.ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
+        request.filters(filter("instance-type", kind)).send()
+    });
+    let (types, offerings) = tokio::try_join!(types, offerings)?;
+    let about = types.instance_types.unwrap_or_default().into_iter().next().map(|found| {
+        let architectures = found.processor_info.and_then(|processor| processor.supported_architectures);
+        About {
+            architectures: architectures.unwrap_or_default().iter().map(|one| one.as_str().to_owned()).collect(),
+            free: found.free_tier_eligible.unwrap_or_default(),
+        }
+    });
+    let zones = offerings.instance_type_offerings.unwrap_or_default().into_iter().filter_map(|one| one.location);
+    Ok(Kind { about, zones: zones.collect() })
+}
+
+/// `zones`: where the instance could go, as far as that is known.
+pub fn judge(
+    kind: &str,
+    region: &str,
+    target: &Target,
+    found: &Result<Kind, ApiError>,
+    zones: &BTreeSet<&str>,
+) -> Check {
+    const TYPE: &str = "type";
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return Check::unseen(TYPE, &explain("the instance type cannot be looked up", error)),
+    };
+    let Some(about) = &found.about else {
+        return Check::fail(
+            TYPE,
+            format!("{kind} is not offered in {region}"),
+            "choose another instance.type in deploy.yaml, for example t3.micro, or another region",
+        );
+    };
+    if !zones.is_empty() && !zones.iter().any(|zone| found.zones.contains(*zone)) {
+        let there = found.zones.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let here = zones.iter().copied().collect::<Vec<_>>().join(", ");
+        return Check::fail(
+            TYPE,
+            format!("{kind} is offered in {there}, and the instance would go to {here}"),
+            "choose another instance.type or network.subnet in deploy.yaml",
+        );
+    }
+    let needed = match target.machine().1 {
+        "aarch64" => "arm64",
+        other => other,
+    };
+    // A process of the sandbox runs on whatever this machine has.
+    if matches!(target, Target::Image { .. }) && !about.architectures.iter().any(|one| one == needed) {
+        return Check::fail(
+            TYPE,
+            format!("{kind} is {}, and the image is {needed}", about.architectures.join(" or ")),
+            "choose another instance.type in deploy.yaml, for example t3.micro or t4g.small",
+        );
+    }
+    if !about.free {
+        return Check::warn(
+            TYPE,
+            format!("{kind} is offered, but not free-tier eligible: accounts on the free plan are refused it"),
+            "on the free plan, choose an eligible instance.type, for example t3.micro; otherwise nothing",
+        );
+    }
+    Check::pass(TYPE, format!("{kind} is offered in {region}, free-tier eligible"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+    use crate::error::Exit;
+
+    const FAILS: State = State::Fail(Exit::Failed);
+
+    fn state(about: Option<(&str, bool)>, zones: &[&str]) -> State {
+        let target = Target::Image { python: "3.13", platform: "aarch64-manylinux_2_40" };
+        let about = about.map(|(one, free)| About { architectures: vec![one.to_owned()], free });
+        let kind = Kind { about, zones: ["eu-west-1a".to_owned()].into() };
+        judge("x1.y", "eu-west-1", &target, &Ok(kind), &zones.iter().copied().collect()).state
+    }
+
+    #[test]
+    fn a_type_must_be_there_and_of_the_images_architecture() {
+        assert_eq!(state(Some(("arm64", true)), &[]), State::Pass);
+        assert_eq!(state(Some(("arm64", false)), &[]), State::Warn);
+        assert_eq!(state(Some(("x86_64", true)), &[]), FAILS);
+        assert_eq!(state(None, &[]), FAILS);
+    }
+
+    #[test]
+    fn one_zone_that_has_it_is_enough() {
+        assert_eq!(state(Some(("arm64", true)), &["eu-west-1a", "eu-west-1b"]), State::Pass);
+        assert_eq!(state(Some(("arm64", true)), &["eu-west-1b"]), FAILS);
+    }
+}

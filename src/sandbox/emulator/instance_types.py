@@ -1,0 +1,37 @@
+"""Instance types: each region has its own, and each of its zones. Of a region that is younger than this moto, nothing is
+known, and every type counts as offered everywhere in it."""
+
+from hooks import around
+from moto.core.responses import ActionResult
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
+from moto.ec2.responses import EC2Response
+
+
+@around(EC2Response, "describe_instance_types")
+def describe_instance_types(call, proceed):
+    answer = proceed()
+    here = {one["InstanceType"] for one in INSTANCE_TYPE_OFFERINGS["region"].get(call.region, [])}
+    if here:
+        answer.result["InstanceTypes"] = [one for one in answer.result["InstanceTypes"] if one.name in here]
+    return answer
+
+
+@around(EC2Response, "describe_instance_type_offerings")
+def describe_instance_type_offerings(call, proceed):
+    kind = call._get_param("LocationType") or "region"
+    zones = call.ec2_backend.describe_availability_zones()
+    places = {
+        "region": [call.region],
+        "availability-zone": [zone.name for zone in zones],
+        "availability-zone-id": [zone.zone_id for zone in zones],
+    }
+    if kind not in places or INSTANCE_TYPE_OFFERINGS[kind].get(call.region):
+        return proceed()
+    filters = call._filters_from_querystring()
+    offered = [
+        {"InstanceType": name, "LocationType": kind, "Location": place}
+        for name in filters.get("instance-type", [])
+        for place in places[kind]
+        if place in filters.get("location", [place])
+    ]
+    return ActionResult({"InstanceTypeOfferings": offered})

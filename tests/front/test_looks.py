@@ -1,0 +1,72 @@
+"""What can be asked of an account without changing anything: as AWS answers, which moto does not."""
+
+import pytest
+from conftest import refused
+
+
+@pytest.fixture
+def nowhere(sandbox):
+    """A region in which no other test is."""
+    return sandbox.client("ec2", "eu-south-2")
+
+
+def test_a_region_says_nothing_of_types_that_it_does_not_have(ec2, nowhere):
+    asked = {"Filters": [{"Name": "instance-type", "Values": ["a1.medium", "t3.micro"]}]}
+    here = {one["InstanceType"]: one for one in ec2.describe_instance_types(**asked)["InstanceTypes"]}
+    assert set(here) == {"a1.medium", "t3.micro"}
+    assert here["t3.micro"]["FreeTierEligible"] is True
+    assert here["a1.medium"]["ProcessorInfo"]["SupportedArchitectures"] == ["arm64"]
+    assert [one["InstanceType"] for one in nowhere.describe_instance_types(**asked)["InstanceTypes"]] == ["t3.micro"]
+
+
+def test_a_type_is_offered_in_some_zones_and_everywhere_where_nothing_is_known(ec2, nowhere, sandbox):
+    def zones(client, name):
+        asked = {"LocationType": "availability-zone", "Filters": [{"Name": "instance-type", "Values": [name]}]}
+        return {one["Location"] for one in client.describe_instance_type_offerings(**asked)["InstanceTypeOfferings"]}
+
+    assert "us-east-1a" in zones(ec2, "t3.micro")
+    assert "us-east-1e" not in zones(ec2, "t3.micro")
+    assert zones(nowhere, "a1.medium") == set()
+    young = sandbox.client("ec2", "ap-southeast-7")
+    assert zones(young, "a1.medium") == {"ap-southeast-7a", "ap-southeast-7b", "ap-southeast-7c"}
+
+
+def test_public_access_is_blocked_for_a_region(ec2, nowhere):
+    def mode(client):
+        return client.describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]
+
+    assert (mode(nowhere)["InternetGatewayBlockMode"], mode(nowhere)["State"]) == ("off", "default-state")
+    nowhere.modify_vpc_block_public_access_options(InternetGatewayBlockMode="block-ingress")
+    assert mode(nowhere)["InternetGatewayBlockMode"] == "block-ingress"
+    assert mode(ec2)["InternetGatewayBlockMode"] == "off"
+    code, _ = refused(nowhere.modify_vpc_block_public_access_options, InternetGatewayBlockMode="all")
+    assert code == "InvalidParameterValue"
+    nowhere.modify_vpc_block_public_access_options(InternetGatewayBlockMode="off")
+
+
+def test_what_is_asked_dry_is_not_done(nowhere):
+    assert refused(nowhere.allocate_address, Domain="vpc", DryRun=True)[0] == "DryRunOperation"
+    made = {"GroupName": "dry", "Description": "x", "DryRun": True}
+    assert refused(nowhere.create_security_group, **made)[0] == "DryRunOperation"
+    pair = {"KeyName": "dry", "PublicKeyMaterial": b"ssh-ed25519 AAAA", "DryRun": True}
+    assert refused(nowhere.import_key_pair, **pair)[0] == "DryRunOperation"
+    image = nowhere.describe_images()["Images"][0]["ImageId"]
+    launch = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, "DryRun": True}
+    assert refused(nowhere.run_instances, **launch)[0] == "DryRunOperation"
+    assert nowhere.describe_addresses()["Addresses"] == []
+    assert nowhere.describe_key_pairs()["KeyPairs"] == []
+    assert nowhere.describe_instances()["Reservations"] == []
+    assert [group["GroupName"] for group in nowhere.describe_security_groups()["SecurityGroups"]] == ["default"]
+
+
+def test_a_full_quota_is_no_answer_to_whether_one_may(nowhere):
+    limits = {
+        one["AttributeName"]: one["AttributeValues"]
+        for one in nowhere.describe_account_attributes()["AccountAttributes"]
+    }
+    limit = int(limits["vpc-max-elastic-ips"][0]["AttributeValue"])
+    made = [nowhere.allocate_address(Domain="vpc")["AllocationId"] for _ in range(limit)]
+    assert refused(nowhere.allocate_address, Domain="vpc")[0] == "AddressLimitExceeded"
+    assert refused(nowhere.allocate_address, Domain="vpc", DryRun=True)[0] == "DryRunOperation"
+    for allocation in made:
+        nowhere.release_address(AllocationId=allocation)

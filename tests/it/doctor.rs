@@ -1,0 +1,272 @@
+//! `doctor`: what it says where all is well, and where something is not; and that it changes nothing.
+
+use std::os::unix::fs::PermissionsExt;
+
+use aws_sdk_ec2::types::{DomainType, InternetGatewayBlockMode};
+use serde_json::Value;
+
+use crate::console::{aws, fault};
+use crate::project::{Project, Ran, install_emulator};
+use crate::snapshot;
+
+/// A project in whose sandbox instances are entries alone.
+fn account() -> Project {
+    install_emulator();
+    let project = Project::example();
+    project.ok("sandbox start --machine off");
+    project
+}
+
+/// Without what differs from machine to machine.
+fn told(text: &str) -> String {
+    let plain = [
+        (r"\bvpc-[0-9a-f]+", "vpc-[id]"),
+        (r"(uv +)(uv \d.*|is not here; .*)", "${1}[version]"),
+        (r"process as ami-\w+", "process as ami-[id]"),
+    ];
+    plain.iter().fold(text.to_owned(), |text, (pattern, word)| {
+        regex::Regex::new(pattern).unwrap().replace_all(&text, *word).into_owned()
+    })
+}
+
+fn json(ran: &Ran) -> Value {
+    let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(json["v"], 1);
+    json
+}
+
+/// The check of that name.
+#[track_caller]
+fn check(json: &Value, what: &str) -> Value {
+    let checks = json["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["what"] == what);
+    found.unwrap_or_else(|| panic!("{what} is missing in {json:#}")).clone()
+}
+
+/// What is not as it should be, by name.
+fn amiss(json: &Value) -> Vec<String> {
+    let checks = json["checks"].as_array().unwrap().iter().filter(|check| check["state"] != "pass");
+    checks.map(|check| check["what"].as_str().unwrap().to_owned()).collect()
+}
+
+fn settings(project: &Project, more: &str) {
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\n{more}\n"));
+}
+
+#[test]
+fn all_is_well_before_the_first_up_and_after_it_and_nothing_is_changed() {
+    let project = account();
+    snapshot!(project, told(&project.run("doctor --sandbox").ok().shown()));
+    let left = aws(&project, async |aws| {
+        let groups = aws.ec2.describe_security_groups().send().await.unwrap().security_groups().len();
+        let addresses = aws.ec2.describe_addresses().send().await.unwrap().addresses().len();
+        let instances = aws.ec2.describe_instances().send().await.unwrap().reservations().len();
+        let keys = aws.ec2.describe_key_pairs().send().await.unwrap().key_pairs().len();
+        (groups, addresses, instances, keys)
+    });
+    // The default VPC has a group of its own.
+    assert_eq!(left, (1, 0, 0, 0));
+    project.ok("up --sandbox --no-wait");
+    let json = json(&project.run("doctor --sandbox --json").ok());
+    assert_eq!((json["ready"].as_bool(), amiss(&json)), (Some(true), vec![]));
+    assert_eq!(check(&json, "addresses")["seen"], "this deployment has its Elastic IP");
+    // Now there is a group to ask with, so the launch is asked, too.
+    let seen = check(&json, "permissions");
+    assert!(!seen["seen"].as_str().unwrap().contains("the launch"), "{seen}");
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn without_a_deploy_yaml_the_account_is_looked_at_all_the_same() {
+    let project = account();
+    std::fs::remove_file(project.folder().join("deploy.yaml")).unwrap();
+    snapshot!(project, told(&project.run("doctor --sandbox").code(2).shown()));
+}
+
+#[test]
+fn mistakes_in_deploy_yaml_are_told_as_elsewhere() {
+    let project = account();
+    project.file("deploy.yaml", "name: Hello\napp:\n  path: app\n");
+    let ran = project.run("doctor --sandbox --json").code(2);
+    let seen = check(&json(&ran), "deploy.yaml");
+    assert_eq!(seen["state"], "fail");
+    assert!(seen["next"].as_str().is_some_and(|next| !next.is_empty()), "{seen}");
+    assert_eq!(json(&ran)["findings"][0]["at"], "name: ".len());
+    // The place is shown on the other stream.
+    assert!(ran.stderr.contains("name: Hello"), "{}", ran.stderr);
+    // What nobody could give a certificate for is told before `up` finds out.
+    project.file("deploy.yaml", "name: hello\napp: {path: app}\nnetwork: {allow: [10.0.0.0/8]}\n");
+    let ran = on_an_account(&project, "doctor --region eu-central-1").code(2);
+    ran.says("keeps Let's Encrypt out").says("1 thing stands in the way");
+}
+
+/// The command on "a real account": the usual settings, which name the sandbox.
+fn on_an_account(project: &Project, line: &str) -> Ran {
+    let handle: Value = serde_json::from_str(&crate::console::file(project)).unwrap();
+    let mut command = project.command(line);
+    for (name, key) in
+        [("AWS_ENDPOINT_URL", "endpoint"), ("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret_key")]
+    {
+        command.env(name, handle[key].as_str().unwrap());
+    }
+    Ran::new(line, &command.output().unwrap())
+}
+
+#[test]
+fn an_app_that_is_not_as_deploy_yaml_says() {
+    let project = account();
+    std::fs::rename(project.folder().join("app/app.py"), project.folder().join("app/server.py")).unwrap();
+    project.run("doctor --sandbox").code(1).says("no module app").says("next: correct app.wsgi");
+    // A requirement may bring a module of that name; nobody knows before it is installed.
+    project.file("app/requirements.txt", "flask==3.1.2\napp==1.0\n");
+    project.run("doctor --sandbox").ok().says("a requirement of that name may bring it");
+    project.file("app/app.py", "import flask\n\nserver = flask.Flask(__name__)  # not app\n");
+    project.run("doctor --sandbox").ok().says("app.py says nothing of app");
+    std::fs::remove_file(project.folder().join("app/requirements.txt")).unwrap();
+    project.run("doctor --sandbox").code(2).says("has no requirements").says("for example one line: flask");
+}
+
+#[test]
+fn whoever_may_not_run_instances_is_told_by_name_what_is_missing() {
+    let project = account();
+    aws(&project, async |aws| {
+        let deny = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": ["ec2:RunInstances", "iam:GetRole"], "Resource": "*"}}"#;
+        aws.iam.put_user_policy().user_name("devopsctl").policy_name("no").policy_document(deny).send().await.unwrap();
+    });
+    let ran = project.run("doctor --sandbox").code(5);
+    snapshot!(project, told(&ran.shown()));
+    // What only this verb asks, `up` does without.
+    aws(&project, async |aws| {
+        let deny = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": ["ec2:DescribeAccountAttributes", "ec2:DescribeInstanceTypeOfferings"], "Resource": "*"}}"#;
+        aws.iam.put_user_policy().user_name("devopsctl").policy_name("no").policy_document(deny).send().await.unwrap();
+    });
+    let json = json(&project.run("doctor --sandbox --json").ok());
+    assert_eq!(amiss(&json), ["addresses", "type"]);
+    assert_eq!(check(&json, "type")["seen"], "not asked: ec2:DescribeInstanceTypeOfferings is not allowed to you");
+}
+
+#[test]
+fn a_region_without_a_default_vpc_or_behind_a_block() {
+    let project = account();
+    let block = |mode: InternetGatewayBlockMode| {
+        aws(&project, async |aws| {
+            let request = aws.ec2.modify_vpc_block_public_access_options().internet_gateway_block_mode(mode);
+            request.send().await.unwrap();
+        });
+    };
+    block(InternetGatewayBlockMode::BlockIngress);
+    let said = project.run("doctor --sandbox").code(1);
+    said.says("VPC Block Public Access is on (block-ingress)").says("1 thing stands in the way");
+    block(InternetGatewayBlockMode::Off);
+    project.ok("doctor --sandbox");
+    let subnet = aws(&project, async |aws| {
+        for subnet in aws.ec2.describe_subnets().send().await.unwrap().subnets() {
+            aws.ec2.delete_subnet().subnet_id(subnet.subnet_id().unwrap()).send().await.unwrap();
+        }
+        for vpc in aws.ec2.describe_vpcs().send().await.unwrap().vpcs() {
+            aws.ec2.delete_vpc().vpc_id(vpc.vpc_id().unwrap()).send().await.unwrap();
+        }
+        let vpc = aws.ec2.create_vpc().cidr_block("10.9.0.0/16").send().await.unwrap().vpc.unwrap().vpc_id.unwrap();
+        let subnet = aws.ec2.create_subnet().vpc_id(vpc).cidr_block("10.9.0.0/24").send().await.unwrap();
+        subnet.subnet.unwrap().subnet_id.unwrap()
+    });
+    snapshot!(project, told(&project.run("doctor --sandbox").code(1).shown()));
+    settings(&project, &format!("network: {{subnet: {subnet}}}"));
+    project.run("doctor --sandbox").ok().says(&subnet);
+    settings(&project, "");
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &text.replace(&subnet, "subnet-00000000"));
+    project.run("doctor --sandbox").code(1).says("correct network.subnet");
+}
+
+#[test]
+fn addresses_that_are_all_in_use_and_a_type_that_is_not_offered() {
+    let project = account();
+    aws(&project, async |aws| {
+        for _ in 0..5 {
+            aws.ec2.allocate_address().domain(DomainType::Vpc).send().await.unwrap();
+        }
+    });
+    let json = json(&project.run("doctor --sandbox --json").code(1));
+    assert_eq!(amiss(&json), ["addresses"]);
+    assert_eq!(json["ready"], false);
+    assert_eq!(check(&json, "addresses")["seen"], "5 of 5 Elastic IPs are in use, and one more is needed");
+    settings(&project, "instance: {type: a1.medium}\nnetwork: {static_ip: false}");
+    let json = self::json(&project.run("doctor --sandbox --json --region eu-south-2").code(1));
+    assert_eq!(amiss(&json), ["type"]);
+    assert_eq!(check(&json, "type")["seen"], "a1.medium is not offered in eu-south-2");
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &text.replace("a1.medium", "m5.large"));
+    let json = self::json(&project.run("doctor --sandbox --json").ok());
+    assert_eq!(amiss(&json), ["type"]);
+    assert!(check(&json, "type")["seen"].as_str().unwrap().contains("free plan"));
+}
+
+#[test]
+fn a_type_that_the_subnets_zone_does_not_have() {
+    let project = account();
+    let subnet = aws(&project, async |aws| {
+        let zone = aws_sdk_ec2::types::Filter::builder().name("availability-zone").values("us-east-1e").build();
+        let found = aws.ec2.describe_subnets().filters(zone).send().await.unwrap();
+        found.subnets()[0].subnet_id().unwrap().to_owned()
+    });
+    settings(&project, &format!("network: {{subnet: {subnet}}}"));
+    let json = json(&project.run("doctor --sandbox --json").code(1));
+    assert_eq!(amiss(&json), ["type"]);
+    assert!(check(&json, "type")["seen"].as_str().unwrap().ends_with("and the instance would go to us-east-1e"));
+}
+
+#[test]
+fn without_credentials_or_a_region_the_rest_is_told() {
+    let project = Project::example();
+    snapshot!(project, told(&project.run("doctor --region eu-central-1").code(5).shown()));
+    let json = json(&project.run("doctor --json").code(5));
+    assert_eq!(amiss(&json), ["credentials", "region"]);
+    assert!(project.processes().is_empty());
+}
+
+#[test]
+fn credentials_that_have_expired_or_a_region_that_is_not_enabled() {
+    let project = account();
+    fault(&project, "refuse?action=GetCallerIdentity&code=ExpiredToken&message=It+is+over.&status=403");
+    let ran = on_an_account(&project, "doctor --region eu-central-1").code(5);
+    ran.says("the AWS credentials have expired").says("aws sso login");
+    // As STS of a region that is not switched on says it; the one that always is on knows him.
+    fault(&project, "refuse?action=GetCallerIdentity&code=InvalidClientTokenId&message=It+is+invalid.&status=403");
+    let json = json(&on_an_account(&project, "doctor --json --region eu-central-1").code(1));
+    assert_eq!(amiss(&json), ["region"]);
+    assert!(check(&json, "credentials")["seen"].as_str().unwrap().ends_with(", by the environment"));
+    fault(&project, "refuse?action=DescribeSubnets&code=AuthFailure&message=not+validated&status=401");
+    let json = self::json(&on_an_account(&project, "doctor --json --region eu-central-1").code(1));
+    assert_eq!(amiss(&json), ["region"]);
+    assert!(check(&json, "region")["next"].as_str().unwrap().contains("enable-region"));
+}
+
+#[test]
+fn a_machine_without_uv_and_pip() {
+    let project = account();
+    // A PATH on which there is nothing but a python3 that has no pip.
+    let folder = project.folder().join("bin");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("python3"), "#!/bin/sh\nexit 1\n").unwrap();
+    std::fs::set_permissions(folder.join("python3"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = project.command("doctor --sandbox --json");
+    let output = command.env("PATH", &folder).env("XDG_CACHE_HOME", project.folder().join("cache")).output().unwrap();
+    let json = json(&Ran::new("doctor", &output).code(1));
+    assert_eq!(amiss(&json), ["uv"]);
+    assert!(check(&json, "uv")["next"].as_str().unwrap().contains("install uv"));
+}
+
+#[test]
+fn what_bears_the_deployments_name_and_is_not_its_own_is_in_the_way() {
+    let project = account();
+    aws(&project, async |aws| {
+        let name = devopsctl::names::common("hello");
+        let made = aws.ec2.create_security_group().group_name(name).description("x").send().await.unwrap();
+        let id = made.group_id.unwrap();
+        // What was just made is in no list yet.
+        while aws.ec2.describe_security_groups().group_ids(&id).send().await.is_err() {}
+    });
+    project.run("doctor --sandbox").code(1).says("is not ours").says("choose another name");
+}
