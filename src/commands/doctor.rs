@@ -26,7 +26,7 @@ pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     }
     let (uv, cloud) = tokio::join!(local::uv(), cloud(&globals, &ui, &interrupt, read.as_ref().ok()));
     let (cloud, fits) = cloud?;
-    let mut checks = vec![local::file(path.as_deref(), &read, fits)];
+    let mut checks = vec![local::file(path.as_deref(), &read, &fits)];
     if let Ok(deployment) = &read {
         checks.push(local::app(&deployment.app).unwrap_or_else(|failure| Check::failed("app", &failure)));
     }

@@ -14,13 +14,13 @@ const FILE: &str = "deploy.yaml";
 const APP: &str = "app";
 
 /// The file that says what is deployed. `fits`: whether it can be deployed where it would go.
-pub fn file(path: Option<&Path>, read: &Result<Deployment>, fits: Result<()>) -> Check {
+pub fn file(path: Option<&Path>, read: &Result<Deployment>, fits: &Result<()>) -> Check {
     match (path, read, fits) {
         (None, Err(failure), _) => Check {
             next: Some(format!("{} writes one for the app in this folder", command("init"))),
             ..Check::failed(FILE, &Failure::new(failure.exit(), failure.what()).next(""))
         },
-        (_, Err(failure), _) | (_, _, Err(ref failure)) => Check::failed(FILE, failure),
+        (_, Err(failure), _) | (_, _, Err(failure)) => Check::failed(FILE, failure),
         (path, Ok(deployment), Ok(())) => {
             let path = path.and_then(Path::file_name).map(Path::new).unwrap_or(Path::new(config::FILE));
             Check::pass(FILE, format!("{} in {}", deployment.name, path.display()))
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn no_file_leads_to_init() {
         let none = Err(Failure::new(crate::error::Exit::Usage, "there is no deploy.yaml here").next("x"));
-        let check = file(None, &none, Ok(()));
+        let check = file(None, &none, &Ok(()));
         assert!(check.is_failed() && check.next.unwrap().contains("devopsctl init"));
     }
 }

@@ -174,7 +174,6 @@ fn a_region_without_a_default_vpc_or_behind_a_block() {
     snapshot!(project, told(&project.run("doctor --sandbox").code(1).shown()));
     settings(&project, &format!("network: {{subnet: {subnet}}}"));
     project.run("doctor --sandbox").ok().says(&subnet);
-    settings(&project, "");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &text.replace(&subnet, "subnet-00000000"));
     project.run("doctor --sandbox").code(1).says("correct network.subnet");
