@@ -43,6 +43,17 @@ impl Uv {
     }
 }
 
+/// What uv says of a failure. Versions that do not go together it explains in lines of a width of its own.
+pub fn words(said: &str) -> String {
+    let said = said.trim().trim_start_matches("error: ").trim_start_matches('×').trim();
+    if !said.starts_with("No solution found") {
+        return said.to_owned();
+    }
+    let paragraph = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = said.split("\n\n").map(paragraph).collect::<Vec<_>>().join("\n");
+    text.replacen(" cause: ", ": ", 1).replacen(": ╰─▶ ", ": ", 1)
+}
+
 async fn answers(program: &Path) -> bool {
     let asked = Command::new(program).arg("--version").stdin(Stdio::null()).output().await;
     asked.is_ok_and(|output| output.status.success())
