@@ -8,8 +8,10 @@ mod apps;
 mod browser;
 mod console;
 mod cost;
+mod disasters;
 mod drift;
 mod errors;
+mod gallery;
 mod grace;
 #[allow(dead_code)]
 mod http;
