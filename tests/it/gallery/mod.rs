@@ -65,7 +65,8 @@ fn picture(project: &Project, name: &str, text: &str) {
         (r"/tmp/dt\w{6}", "[folder]"),
         (r"\b127\.[1-9]\d*\.\d+\.\d+\b", "[ip]"),
         (r"\bport [3-6]\d{4}\b", "port [port]"),
-        (r"\b(subnet|vpc|key|iip-assoc)-[0-9a-f]{17}\b", "$1-[id]"),
+        // Also where a line ends in them.
+        (r"\b(i|sg|subnet|vpc|key|iip-assoc|eipalloc)-\s*[0-9a-f]{17}\b", "$1-[id]"),
     ];
     // These are always the same here.
     let steady = |pattern: &str| !pattern.contains("Python");
