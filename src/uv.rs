@@ -73,6 +73,17 @@ async fn version(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// What uv says of a failure. Versions that do not go together it explains in lines of a width of its own.
+pub fn words(said: &str) -> String {
+    let said = said.trim().trim_start_matches("error: ").trim_start_matches('×').trim();
+    if !said.starts_with("No solution found") {
+        return said.to_owned();
+    }
+    let paragraph = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = said.split("\n\n").map(paragraph).collect::<Vec<_>>().join("\n");
+    text.replacen(" cause: ", ": ", 1).replacen(": ╰─▶ ", ": ", 1)
+}
+
 async fn install(target: &Path) -> Result<()> {
     let output = Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"])

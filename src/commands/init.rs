@@ -131,7 +131,7 @@ fn read(folder: &Path) -> Result<Files> {
 }
 
 fn unreadable(folder: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Usage, format!("cannot look into {}", folder.display()))
+    Failure::new(Exit::Usage, format!("cannot look into the folder {}", folder.display()))
         .because(error.to_string())
         .next("make it readable, or name another folder")
 }

@@ -79,7 +79,8 @@ fn time(at: u64) -> String {
 }
 
 fn nothing(session: &Session) -> Failure {
-    Failure::failed(format!("nothing of {} runs, so there is no log", session.name())).next(session.command("up"))
+    Failure::failed(format!("nothing of {} runs, so there is no log", session.name()))
+        .next(format!("bring it up: {}", session.command("up")))
 }
 
 fn silent(session: &Session, instance: &str) -> Failure {

@@ -238,7 +238,10 @@ fn file(globals: &Globals) -> Result<PathBuf> {
 
 fn console_width() -> usize {
     use std::io::IsTerminal;
-    if std::io::stderr().is_terminal() { usize::from(console::Term::stderr().size().1) } else { 100 }
+    if std::io::stderr().is_terminal() {
+        return usize::from(console::Term::stderr().size().1);
+    }
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
 }
 
 /// With `-v`, every call on stderr. `RUST_LOG` still has the last word.

@@ -80,14 +80,18 @@ impl Found {
             return self.named(session, named);
         }
         let Some(back) = self.history.back() else {
+            let others = self.releases.iter().any(|one| Some(&one.stored.id) != self.history.wanted.as_ref());
             return Err(self
                 .listing(Failure::failed("there is no release to go back to").because(match &self.history.wanted {
                     Some(wanted) => format!("none ran before {} on this instance", short(wanted)),
                     None => "no instance stands".to_owned(),
                 }))
-                .next(match self.releases.iter().any(|one| Some(&one.stored.id) != self.history.wanted.as_ref()) {
-                    true => format!("name one of them: {}", session.command("rollback RELEASE")),
-                    false => format!("there will be one when another was put into service: {}", session.command("up")),
+                .next(match (others, &self.history.wanted) {
+                    (true, _) => format!("name one of them: {}", session.command("rollback RELEASE")),
+                    (_, Some(_)) => {
+                        format!("there will be one when another was put into service: {}", session.command("up"))
+                    }
+                    (_, None) => format!("make one: {}", session.command("up")),
                 }));
         };
         // What runs is on the instance, also where it is not in the bucket any more.
@@ -100,18 +104,23 @@ impl Found {
     }
 
     fn named(&self, session: &Session, named: &str) -> Result<String> {
-        let again = format!("name one of them: {}", session.command("rollback RELEASE"));
-        if named.len() < LEAST {
-            let what = format!("{named:?} is too short for a release");
+        if self.releases.is_empty() {
             return Err(self
-                .listing(Failure::new(Exit::Usage, what))
+                .listing(Failure::new(Exit::Usage, format!("there is no release {named}")))
+                .next(format!("make one: {}", session.command("up"))));
+        }
+        if named.len() < LEAST {
+            return Err(self
+                .listing(Failure::new(Exit::Usage, format!("{named:?} is too short for a release")))
                 .next(format!("give at least {LEAST} characters of it")));
         }
         let fitting: Vec<&str> =
             self.releases.iter().map(|release| release.stored.id.as_str()).filter(|id| id.starts_with(named)).collect();
         match fitting[..] {
             [one] => Ok(one.to_owned()),
-            [] => Err(self.listing(Failure::new(Exit::Usage, format!("there is no release {named}"))).next(again)),
+            [] => Err(self
+                .listing(Failure::new(Exit::Usage, format!("there is no release {named}")))
+                .next(format!("name one of them: {}", session.command("rollback RELEASE")))),
             _ => Err(self
                 .listing(Failure::new(Exit::Usage, format!("{} releases begin with {named}", fitting.len())))
                 .next("give more of it")),

@@ -159,8 +159,9 @@ async fn in_force(
     let report = health::wait(&session.watch(), &instance.id, &goal).await?;
     // Two people may have changed it at once: what counts is what stands now.
     let stands = token::read(aws, name).await?.map(|(document, _)| document);
-    let stands =
-        stands.ok_or_else(|| Failure::failed("the token is gone").next(session.command("set-token --generate")))?;
+    let stands = stands.ok_or_else(|| {
+        Failure::failed("the token is gone").next(format!("set one: {}", session.command("set-token --generate")))
+    })?;
     let current = stands.current.as_str();
     let other = change.fresh.as_deref().is_some_and(|fresh| fresh != current);
     let newest = match (&change.fresh, other) {

@@ -121,9 +121,9 @@ pub(super) async fn healthy(session: &Session, context: &Arc<Context>, release: 
         since: context.since(),
     };
     let mut report = health::wait(&session.watch(), &id, &goal).await?;
-    let (document, newest) = token::read(&session.aws, session.name())
-        .await?
-        .ok_or_else(|| Failure::failed("the token is gone").next(session.command("set-token --generate")))?;
+    let (document, newest) = token::read(&session.aws, session.name()).await?.ok_or_else(|| {
+        Failure::failed("the token is gone").next(format!("set one: {}", session.command("set-token --generate")))
+    })?;
     // Somebody changed the token meanwhile: the new one is what must answer.
     if newest > report.token.unwrap_or_default() {
         context.set_token(newest);

@@ -11,7 +11,7 @@ use crate::config::App;
 use crate::digest::hex;
 use crate::dirs::{self, unwritable};
 use crate::error::{Exit, Failure, Result};
-use crate::uv::Uv;
+use crate::uv::{self, Uv};
 
 /// The file that names the dependencies, and whatever lies beside it that it may refer to.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ async fn run(command: &mut Command, requirements: &Requirements, target: &Target
     let said = String::from_utf8_lossy(&output.stderr);
     let file = requirements.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Err(Failure::new(Exit::Usage, format!("the requirements in {file} cannot be had for Python {}", target.python()))
-        .because(said.trim().trim_start_matches("error: ").trim_start_matches('×').trim().to_owned())
+        .because(uv::words(&said))
         .standing("Nothing was touched in AWS.")
         .next(format!("correct {}, then run the same command again", requirements.file.display())))
 }

@@ -305,7 +305,9 @@ async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
 fn died(id: &str, instance: &Instance) -> Failure {
     let reason = instance.state_reason.as_ref();
     let code = reason.and_then(|reason| reason.code()).unwrap_or("no reason");
+    // The words begin with the code.
     let words = reason.and_then(|reason| reason.message()).unwrap_or_default();
+    let words = words.trim_start_matches(code).trim_start_matches(": ");
     let next = match code {
         "Client.InvalidKMSKey.InvalidState" | "Client.InternalError" => {
             "the account's default key for disk encryption cannot be used: see EC2 console, Settings, EBS encryption; then run the same command again"

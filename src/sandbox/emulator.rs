@@ -24,6 +24,7 @@ use crate::uv::Uv;
 
 use super::ACCOUNT;
 use super::leash::Leash;
+use super::start::again;
 use super::state::{Folder, remove_tree};
 
 /// What is installed, to the byte.
@@ -138,9 +139,7 @@ impl Emulator {
     pub async fn start(folder: &Folder, python: &Path) -> Result<Self> {
         let program = folder.emulator();
         let log = folder.log("emulator");
-        let failed = |why: String| {
-            Failure::failed("the emulator (moto) does not start").because(why).next(format!("see {}", log.display()))
-        };
+        let failed = |why: String| Failure::failed("the emulator (moto) does not start").because(why).next(again(&log));
         let put = || -> std::io::Result<()> {
             fs::create_dir_all(&program)?;
             // The last emulator's log is of no more use.

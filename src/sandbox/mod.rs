@@ -212,7 +212,7 @@ impl Handle {
     /// Calls a control path of the front.
     async fn control(&self, method: &str, call: &str) -> Result<String> {
         let trouble = |why: String| Failure::failed("the sandbox does not answer").because(why).next(anew());
-        let plain = |error: reqwest::Error| trouble(error.without_url().to_string());
+        let plain = |error: reqwest::Error| trouble(crate::probe::plain(&error));
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| trouble(error.to_string()))?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().map_err(plain)?;
         let url = format!("{}{}{call}", self.endpoint, front::CONTROL);

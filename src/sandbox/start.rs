@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -82,8 +82,7 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
     say("starting the local AWS");
     spawn(&folder, options, emulator, &python).await?;
     folder.running()?.ok_or_else(|| {
-        Failure::failed("the sandbox ended as soon as it had started")
-            .next(format!("see {}, then run the same command again", folder.log("sandbox").display()))
+        Failure::failed("the sandbox ended as soon as it had started").next(again(&folder.log("sandbox")))
     })
 }
 
@@ -190,11 +189,15 @@ async fn stop_running(folder: &Folder) -> Result<bool> {
     }
 }
 
+/// What to do where a log says more.
+pub(super) fn again(log: &Path) -> String {
+    format!("see {}, then run the same command again", log.display())
+}
+
 /// Starts the detached process and waits until it says that it is ready.
 async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &Python) -> Result<()> {
     let log = folder.log("sandbox");
-    let failed =
-        |why: String| Failure::failed("the sandbox does not start").because(why).next(format!("see {}", log.display()));
+    let failed = |why: String| Failure::failed("the sandbox does not start").because(why).next(again(&log));
     let said = |error: std::io::Error| failed(error.to_string());
     let errors = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&log).map_err(said)?;
     let mut command = Command::new(own_program().map_err(said)?);
@@ -226,7 +229,7 @@ async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &P
         Ok(Started::Ready) => Ok(()),
         Ok(Started::Failed { what, reasons, next }) => {
             let failure = reasons.into_iter().fold(Failure::failed(what), Failing::because);
-            Err(failure.next(next.unwrap_or_else(|| format!("see {}", log.display()))))
+            Err(failure.next(next.unwrap_or_else(|| again(&log))))
         }
         Err(_) => Err(failed("it ended without a word".to_owned())),
     }

@@ -9,11 +9,13 @@ mod browser;
 mod caller;
 mod console;
 mod cost;
+mod disasters;
 mod docs;
 mod doctor;
 mod documents;
 mod drift;
 mod errors;
+mod gallery;
 mod grace;
 #[allow(dead_code)]
 mod http;

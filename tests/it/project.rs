@@ -187,6 +187,11 @@ impl Ran {
         }
     }
 
+    /// With other words.
+    pub fn with(&self, change: impl Fn(&str) -> String) -> Self {
+        Self { code: self.code, stdout: change(&self.stdout), stderr: change(&self.stderr), what: change(&self.what) }
+    }
+
     /// It ended well.
     #[track_caller]
     pub fn ok(self) -> Self {

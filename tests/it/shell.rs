@@ -75,5 +75,8 @@ fn whoever_mistypes_is_told_what_he_meant() {
     let project = Project::empty();
     project.run("stauts").code(2).says("'status'");
     project.run("up --sandbx").code(2).says("'--sandbox'");
+    // Not spelled alike, but meant alike.
+    snapshot!(project, project.run("destroy").code(2).shown());
+    project.run("up --dry-run").code(2).says("'plan' shows what 'up' would do");
     snapshot!(project, project.run("set-token --genrate").code(2).shown());
 }

@@ -45,7 +45,7 @@ impl Image {
             .collect();
         if !missing.is_empty() {
             return Err(Failure::failed("no virtual machine can be started here")
-                .because(format!("{} is not on PATH", missing.join(", ")))
+                .because(format!("not on PATH: {}", missing.join(", ")))
                 .next("install QEMU, on Debian: sudo apt install qemu-system-x86 qemu-utils; or leave --machine out"));
         }
         let cache = dirs::cache()?;

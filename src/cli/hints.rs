@@ -1,0 +1,122 @@
+//! What other tools call it. clap suggests what is spelled alike; this is for what is meant alike.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+
+use super::Cli;
+
+/// A word that some other tool has, and ours.
+const VERBS: [(&[&str], &str); 13] = [
+    (&["apply", "create", "deploy", "launch", "provision", "publish", "push", "run", "ship", "update"], "up"),
+    (&["delete", "destroy", "kill", "purge", "remove", "rm", "teardown", "terminate", "undeploy"], "down"),
+    (&["credentials", "key", "password", "rotate", "secret", "secrets", "set-secret"], "set-token"),
+    (&["describe", "health", "info", "inspect", "ps", "show", "state"], "status"),
+    (&["all", "apps", "deployments", "ls"], "list"),
+    (&["console-output", "log", "output", "tail"], "logs"),
+    (&["diff", "dry-run", "preview"], "plan"),
+    (&["back", "downgrade", "revert", "undo"], "rollback"),
+    (&["history", "versions"], "releases"),
+    (&["browse", "url", "visit", "web"], "open"),
+    (&["bill", "billing", "estimate", "price", "pricing"], "cost"),
+    (&["generate", "new", "scaffold", "setup"], "init"),
+    (&["iam", "permissions"], "policy"),
+];
+
+/// A word for which there is no verb, and what to do instead.
+const OTHERWISE: [(&[&str], &str); 3] = [
+    (
+        &["reboot", "reload", "restart"],
+        "nothing here needs a restart: 'up' brings code and settings, 'set-token' a token",
+    ),
+    (&["config", "env", "set", "vars"], "settings are app.env in deploy.yaml: change them there, then 'up'"),
+    (
+        &["auth", "configure", "login"],
+        "credentials are the AWS CLI's: 'aws login', 'aws sso login' or 'aws configure'; or add '--sandbox'",
+    ),
+];
+
+/// An option that some other tool has, and what to do here.
+const OPTIONS: [(&[&str], &str); 6] = [
+    (&["--auto-approve", "--force", "--no-confirm", "--assume-yes", "--non-interactive"], "that is '--yes' here"),
+    (&["--check", "--diff", "--dry-run", "--dryrun", "--preview"], "'plan' shows what 'up' would do"),
+    (&["--config", "--config-file", "-c", "-f"], "that is '--file' here"),
+    (&["--format", "--output", "-o"], "that is '--json' here"),
+    (&["--debug", "--trace"], "that is '--verbose' here"),
+    (&["--local", "--localstack", "--offline"], "that is '--sandbox' here"),
+];
+
+/// The command line; help, version and mistakes are said, and end the program.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| hinted(error).exit())
+}
+
+/// The error with a tip for who knows another tool's words.
+fn hinted(mut error: clap::Error) -> clap::Error {
+    let (said, alike) = match error.kind() {
+        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        _ => return error,
+    };
+    let Some(ContextValue::String(word)) = error.get(said) else { return error };
+    if let Some(tip) = tip(word) {
+        error.remove(alike);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+fn tip(word: &str) -> Option<String> {
+    let has = |words: &[&str]| words.contains(&word);
+    let verb = VERBS.iter().find(|(words, _)| has(words));
+    let tip = OTHERWISE.iter().chain(&OPTIONS).find(|(words, _)| has(words));
+    verb.map(|(_, verb)| format!("that is '{verb}' here: {}", about(verb))).or(tip.map(|(_, tip)| (*tip).to_owned()))
+}
+
+fn about(verb: &str) -> String {
+    let command = Cli::command();
+    let about = command.find_subcommand(verb).and_then(clap::Command::get_about).map(ToString::to_string);
+    let mut letters = about.unwrap_or_default();
+    if let Some(first) = letters.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    letters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_verb_that_is_suggested_is_there_and_no_word_for_it_is() {
+        let command = Cli::command();
+        for (words, verb) in VERBS {
+            assert!(command.find_subcommand(verb).is_some(), "{verb}");
+            assert!(about(verb).starts_with(|first: char| first.is_lowercase()), "{}", about(verb));
+            for word in words {
+                assert!(command.find_subcommand(word).is_none(), "{word} is a verb");
+            }
+        }
+        let all: Vec<&str> =
+            VERBS.iter().chain(&OTHERWISE).chain(&OPTIONS).flat_map(|(words, _)| *words).copied().collect();
+        for (place, word) in all.iter().enumerate() {
+            assert!(!all[..place].contains(word), "{word} is there twice");
+        }
+    }
+
+    #[test]
+    fn who_knows_another_tools_words_is_told_ours() {
+        for (line, tip) in [
+            ("deploy", "tip: that is 'up' here: create or update everything"),
+            ("destroy", "tip: that is 'down' here: remove every trace"),
+            ("secrets", "tip: that is 'set-token' here"),
+            ("restart", "tip: nothing here needs a restart"),
+            ("up --dry-run", "tip: 'plan' shows what 'up' would do"),
+            ("down --auto-approve", "tip: that is '--yes' here"),
+            ("status --output json", "tip: that is '--json' here"),
+        ] {
+            let words = ["devopsctl"].into_iter().chain(line.split_whitespace());
+            let said = hinted(Cli::try_parse_from(words).unwrap_err()).to_string();
+            assert!(said.contains(tip) && said.matches("tip:").count() == 1, "{line}: {said}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What is wrong here, before anything is called: the command line, `deploy.yaml`, the app's folder, this machine.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Stdio;
+
+use super::{keep, shown, shown_after, typed};
+use crate::project::{Project, Ran};
+
+const APP: &str = "from flask import Flask\n\napp = Flask(__name__)\n";
+
+#[test]
+fn the_command_line() {
+    let project = Project::example();
+    shown(&project, "another_tools_word", "deploy", 2);
+    shown(&project, "a_misspelt_verb", "stauts", 2);
+    shown(&project, "machine_without_sandbox", "up --machine off", 2);
+    shown(&project, "no_region", "up", 2);
+    shown(&project, "no_credentials", "up --region eu-central-1", 5);
+    shown(&project, "no_credentials_for_a_profile", "up --region eu-central-1 --profile work", 5);
+    shown(&project, "no_terminal_for_the_token", "set-token", 2);
+    let mut command = typed(&project, "set-token --stdin");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"\xff\xfe\n").unwrap();
+    keep(
+        &project,
+        "a_token_that_is_no_text",
+        Ran::new("set-token --stdin", &child.wait_with_output().unwrap()).code(2),
+    );
+    for (name, token) in [
+        ("an_empty_token", ""),
+        ("a_token_with_white_space", "two words here"),
+        ("a_token_that_is_not_ascii", "schlüssel-schlüssel"),
+        ("a_token_that_is_too_short", "tiny-pass"),
+        ("a_token_that_is_too_long", &"x".repeat(257)),
+    ] {
+        let mut child = typed(&project, "set-token --stdin");
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that refuses before it reads is no fault of the pipe.
+        let _ = child.stdin.take().unwrap().write_all(token.as_bytes());
+        keep(&project, name, Ran::new("set-token --stdin", &child.wait_with_output().unwrap()).code(2));
+    }
+    assert!(project.processes().is_empty(), "nothing was started");
+}
+
+#[test]
+fn deploy_yaml() {
+    let project = Project::empty();
+    shown(&project, "no_deploy_yaml", "up", 2);
+    shown(&project, "no_deploy_yaml_for_down", "down", 2);
+    shown(&project, "no_such_file", "up --file other.yaml", 2);
+    project.file("deploy.yaml", "name: Hello\napp:\n  path: ap\n  wsgi: app\nnetwork: {port: 0}\n");
+    shown(&project, "a_deploy_yaml_with_mistakes", "up", 2);
+    project.file("deploy.yaml", "name: hello\napp: {path: app\n");
+    shown(&project, "a_deploy_yaml_that_is_no_yaml", "up", 2);
+    shown(&project, "a_name_that_cannot_be_one", "down --name Hello", 2);
+    let project = Project::example();
+    let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\nnetwork: {{allow: [192.0.2.0/24]}}\n"));
+    let key = |command: &mut std::process::Command| {
+        command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
+    };
+    shown_after(&project, "allow_keeps_the_authority_out", "up", 2, key);
+    // Whoever has removed the folder that he is in.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" up", env!("CARGO_BIN_EXE_devopsctl")]);
+    project.settle(&mut shell);
+    keep(&project, "the_folder_is_gone", Ran::new("up", &shell.env("COLUMNS", "80").output().unwrap()).code(2));
+}
+
+#[test]
+fn init() {
+    let project = Project::empty();
+    project.file("notes.py", "print('hello')\n");
+    shown(&project, "init_sees_no_app", "init", 2);
+    shown(&project, "init_of_no_folder", "init nowhere", 2);
+    shown(&project, "init_of_a_file", "init notes.py", 2);
+    project.file("my-app.py", APP);
+    shown(&project, "init_of_an_app_that_cannot_be_imported", "init", 2);
+    project.file("one/app.py", APP).file("one/other.py", APP).file("123/app.py", APP);
+    shown(&project, "init_of_several_apps", "init one", 2);
+    shown(&project, "init_without_a_name", "init 123", 2);
+    shown(&project, "init_without_a_name_and_without_asking", "init 123 --yes", 2);
+    shown(&project, "init_of_a_file_elsewhere", "init one --yes --file deploy.yaml", 2);
+    project.file("one/deploy.yaml", "mine\n");
+    shown(&project, "init_overwrites_nothing", "init one --yes", 2);
+    // No file can have so long a name.
+    project.file("two/app.py", APP);
+    let line = format!("init two --yes --file two/{}.yaml", "x".repeat(300));
+    let ran = Ran::new(&line, &typed(&project, &line).output().unwrap()).code(1);
+    let long = regex::Regex::new(r"x[x\s│]{100,}x").unwrap();
+    keep(&project, "init_that_cannot_write", ran.with(|text| long.replace_all(text, "[…]").into_owned()));
+    project.file("taken", "");
+    shown(&project, "man_pages_that_cannot_be_written", "man taken", 1);
+}
+
+/// What goes into the release is looked at before anything in AWS is touched; `plan` shows it as well.
+#[test]
+fn the_apps_folder() {
+    let project = Project::example();
+    let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
+    let up = |name: &str, code: i32| {
+        shown_after(&project, name, "up", code, |command| {
+            command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
+            // Nothing answers there, and nobody should be asked.
+            command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+        });
+    };
+    let app = project.folder().join("app");
+    symlink("/etc/hostname", app.join("hostname")).unwrap();
+    up("a_link_that_leads_out", 2);
+    fs::remove_file(app.join("hostname")).unwrap();
+    fs::create_dir(app.join("real")).unwrap();
+    symlink("real", app.join("folder")).unwrap();
+    up("a_link_to_a_folder", 2);
+    fs::remove_file(app.join("folder")).unwrap();
+    symlink("nowhere", app.join("broken")).unwrap();
+    up("a_file_that_cannot_be_taken", 2);
+    fs::remove_file(app.join("broken")).unwrap();
+    fs::write(app.join("requirements.txt"), b"flask\xff\n").unwrap();
+    up("requirements_that_are_no_text", 2);
+    fs::write(app.join("requirements.txt"), "flask==3.0.0\nno-such-package-for-devopsctl==1.0\n").unwrap();
+    up("a_requirement_that_does_not_resolve", 2);
+    fs::remove_file(app.join("requirements.txt")).unwrap();
+    up("no_requirements", 2);
+    // A uv that finds only what it has to compile.
+    let fake = "#!/bin/sh\nwhile [ $# -gt 0 ]; do case $1 in --target) t=$2;; --output-file) o=$2;; esac; shift; done\n\
+                [ -z \"$o\" ] || echo slow==1.0 >\"$o\"\n[ -z \"$t\" ] || mkdir -p \"$t/slow-1.0.dist-info\"\n\
+                [ -z \"$t\" ] || echo 'Tag: cp313-cp313-linux_x86_64' >\"$t/slow-1.0.dist-info/WHEEL\"\n";
+    project.file("app/requirements.txt", "slow==1.0\n").file("bin/uv", fake);
+    fs::set_permissions(project.folder().join("bin/uv"), fs::Permissions::from_mode(0o755)).unwrap();
+    shown_after(&project, "a_requirement_without_a_wheel", "up", 2, |command| {
+        command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
+        command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("XDG_CACHE_HOME", project.folder().join("cache"));
+        command.env("PATH", format!("{}:/usr/bin:/bin", project.folder().join("bin").display()));
+    });
+}

@@ -1,0 +1,83 @@
+//! The gallery: every error that the tool can give, provoked through the real binary and kept as it is printed at 80
+//! columns. docs/TROUBLESHOOTING.md is made of it ([`document`]); [`sources`] sees to it that none is missing.
+
+pub mod account;
+mod app;
+mod calls;
+mod codes;
+mod document;
+mod here;
+mod list;
+mod local;
+mod sources;
+mod stands;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::project::{Project, Ran, filters};
+
+/// Where the pictures hang.
+const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/gallery/snapshots");
+
+/// Runs a command line in a window of 80 columns and keeps what is printed under that name. Only errors are of interest.
+#[track_caller]
+fn shown(project: &Project, name: &str, line: &str, code: i32) {
+    shown_after(project, name, line, code, |_| {});
+}
+
+/// The same, with more to the command than its words.
+#[track_caller]
+fn shown_after(project: &Project, name: &str, line: &str, code: i32, prepare: impl FnOnce(&mut Command)) {
+    let mut command = typed(project, line);
+    prepare(&mut command);
+    keep(project, name, Ran::new(line, &command.output().unwrap()).code(code));
+}
+
+/// A command line in such a window.
+fn typed(project: &Project, line: &str) -> Command {
+    let mut command = project.command(line);
+    command.arg("--quiet").env("COLUMNS", "80").stdin(Stdio::null());
+    command
+}
+
+/// Keeps what was printed. Whoever reads it is told what to do next.
+#[track_caller]
+fn keep(project: &Project, name: &str, ran: Ran) {
+    assert!(ran.stderr.contains("help: ") || ran.stderr.contains("tip: "), "no next step:\n{}", ran.shown());
+    picture(project, name, &ran.shown());
+}
+
+#[track_caller]
+fn picture(project: &Project, name: &str, text: &str) {
+    assert!(list::has(name), "{name} is not in the list that the document is made of");
+    let mut settings = insta::Settings::clone_current();
+    let more = [
+        // How far the steps had come that ran beside the one that failed.
+        (
+            r"(?s)Done in this run: .*?goes\s+on\s+from\s+here\.",
+            "Done in this run: […]. The same command goes on from here.",
+        ),
+        (r"hello/\s*releases/[0-9a-f\s]+\.tar\.gz", "hello/releases/[release].tar.gz"),
+        (r"locks/\s*[0-9a-f\s]+\.txt", "locks/[key].txt"),
+        (r"\bdebian-13-[0-9a-f]{16}\b", "debian-13-[recipe]"),
+        (r"\[age\] ago +", "[age] ago  "),
+        (r"/tmp/dt\w{6}", "[folder]"),
+        (r"\b127\.[1-9]\d*\.\d+\.\d+\b", "[ip]"),
+        (r"\bport [3-6]\d{4}\b", "port [port]"),
+        // Also where a line ends in them.
+        (r"\b(i|sg|subnet|vpc|key|iip-assoc|eipalloc)-\s*[0-9a-f]{17}\b", "$1-[id]"),
+    ];
+    // These are always the same here.
+    let steady = |pattern: &str| !pattern.contains("Python");
+    for (pattern, word) in filters(project).into_iter().filter(|(pattern, _)| steady(pattern)) {
+        settings.add_filter(&pattern, word);
+    }
+    for (pattern, word) in more {
+        settings.add_filter(pattern, word);
+    }
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_snapshot_path(Path::new(PICTURES));
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
