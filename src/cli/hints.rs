@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use super::Cli;
 
 /// A word that some other tool has, and ours.
-const VERBS: [(&[&str], &str); 13] = [
+const VERBS: [(&[&str], &str); 15] = [
     (&["apply", "create", "deploy", "launch", "provision", "publish", "push", "run", "ship", "update"], "up"),
     (&["delete", "destroy", "kill", "purge", "remove", "rm", "teardown", "terminate", "undeploy"], "down"),
     (&["credentials", "key", "password", "rotate", "secret", "secrets", "set-secret"], "set-token"),
@@ -20,6 +20,8 @@ const VERBS: [(&[&str], &str); 13] = [
     (&["bill", "billing", "estimate", "price", "pricing"], "cost"),
     (&["generate", "new", "scaffold", "setup"], "init"),
     (&["iam", "permissions"], "policy"),
+    (&["connect", "console", "exec", "shell"], "ssh"),
+    (&["check", "diagnose", "preflight", "test", "validate", "verify"], "doctor"),
 ];
 
 /// A word for which there is no verb, and what to do instead.

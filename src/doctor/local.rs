@@ -108,6 +108,6 @@ mod tests {
     fn no_file_leads_to_init() {
         let none = Err(Failure::new(crate::error::Exit::Usage, "there is no deploy.yaml here").next("x"));
         let check = file(None, &none, &Ok(()));
-        assert!(check.is_failed() && check.next.unwrap().contains("devopsctl init"));
+        assert!(check.is_failed() && check.next.unwrap().contains(" init"));
     }
 }

@@ -31,6 +31,8 @@ pub const ROOMS: [Room; 11] = [
                 "A question, and no terminal to ask on",
                 "Scripts and CI answer questions beforehand.",
             ),
+            ("ssh_as_json", "`ssh` with `--json`", ""),
+            ("no_ssh_here", "`ssh`, and none on this machine", ""),
             ("the_folder_is_gone", "The folder one is in was removed", ""),
         ],
     },

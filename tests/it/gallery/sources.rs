@@ -9,7 +9,7 @@ use super::document::picture;
 use super::list::names;
 
 /// Headlines of which there is no picture, and why.
-const UNSEEN: [(&str, &str); 41] = [
+const UNSEEN: [(&str, &str); 60] = [
     // What this machine would have to lack.
     ("this machine gives no threads", MACHINE),
     ("this system gives no random numbers", MACHINE),
@@ -19,6 +19,10 @@ const UNSEEN: [(&str, &str); 41] = [
     ("no port on loopback leads to {address}:{port}", MACHINE),
     ("the sandbox cannot start a program", MACHINE),
     ("uv cannot be started", MACHINE),
+    ("no key can be made", MACHINE),
+    ("this system gives no signals", MACHINE),
+    ("{} cannot be run", MACHINE),
+    ("it cannot be found out which address you come from", MACHINE),
     // What takes minutes.
     ("no certificate was asked for within {} minutes", MINUTES),
     ("the edge (Caddy) does not serve the app", MINUTES),
@@ -54,6 +58,22 @@ const UNSEEN: [(&str, &str); 41] = [
     ("the token's version cannot be read", BEFORE),
     ("cannot look at the instance {id}", BEFORE),
     ("cannot look for the edge in the bucket", BEFORE),
+    // What stories of their own provoke: tests/it/ssh.rs, and what `doctor` tells in lines of its own, tests/it/doctor.rs.
+    ("port 22 may still be open for {}", STORY),
+    ("the tag {} of {} cannot be taken away", STORY),
+    ("{instance} bears the tag of an ssh that has ended", STORY),
+    ("port 22 is still open for {}", STORY),
+    ("{} has no security group of ours", STORY),
+    ("the instance {} lets nobody in by SSH", STORY),
+    ("the instance {} does not take the key", STORY),
+    ("stopped by {by}", STORY),
+    ("EC2 in {} does not answer", STORY),
+    ("the subnets cannot be looked up", STORY),
+    ("VPC Block Public Access cannot be looked up", STORY),
+    ("the account's limits cannot be looked up", STORY),
+    ("{} cannot be done", STORY),
+    ("not allowed to you: {}", STORY),
+    ("the instance type cannot be looked up", STORY),
     // What is asked on a terminal: tests/it/terminal.rs.
     ("nothing was changed, as you asked", TERMINAL),
     ("the question was not answered", TERMINAL),
@@ -63,6 +83,7 @@ const MINUTES: &str = "it is waited for longer than a test can be";
 const MOMENT: &str = "it takes another one at the very moment";
 const NEVER: &str = "what would have to answer so does not";
 const BEFORE: &str = "a call before it, or beside it, needs the same permission";
+const STORY: &str = "it is in a story of its own";
 const TERMINAL: &str = "it is asked on a terminal, and printed among its questions";
 
 /// The source without its tests and comments, file by file.
