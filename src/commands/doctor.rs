@@ -75,7 +75,7 @@ async fn cloud(
     }
     deployment.network.https &= aws.has_authority(&deployment.network);
     let fits = aws.can_boot(&deployment.instance).and_then(|()| plan::certifiable(&deployment.network));
-    Ok((interrupt.or(examined(&aws, &deployment)).await?, fits))
+    Ok((interrupt.or(Box::pin(examined(&aws, &deployment))).await?, fits))
 }
 
 /// Two rounds: the second needs the account's number, the image and the network.

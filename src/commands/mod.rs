@@ -100,7 +100,7 @@ async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
         Verb::Status => status::run(&Session::open(globals, ui).await?).await,
         Verb::Open => open::run(&Session::open(globals, ui).await?).await,
         Verb::Cost => cost::run(&globals, &ui).await,
-        Verb::Doctor => doctor::run(globals, ui).await,
+        Verb::Doctor => Box::pin(doctor::run(globals, ui)).await,
         Verb::List => list::run(globals, ui).await,
         Verb::Down(arguments) => down::run(&down::open(globals, ui, &arguments).await?, &arguments).await,
         Verb::Policy(arguments) => policy::run(&globals, &ui, arguments),

@@ -131,9 +131,9 @@ fn action(failure: &Failure) -> Option<&str> {
     failure.reasons().first()?.split_once(" says ").map(|(action, _)| action)
 }
 
-/// Has what would be tried again for a minute answer soon.
+/// Has what would be tried again for a minute answer soon. On the heap, here and below: dozens are asked at once.
 async fn soon<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+    tokio::time::timeout(PATIENCE, Box::pin(work)).await.unwrap_or_else(|_| {
         Err(Failure::failed(silence())
             .next("check the network (and the region's name), then run the same command again"))
     })
@@ -146,7 +146,7 @@ where
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
     let late = |_| Err(ApiError { action, code: String::new(), message: silence(), status: None });
-    tokio::time::timeout(PATIENCE, once(action, send)).await.unwrap_or_else(late)
+    tokio::time::timeout(PATIENCE, Box::pin(once(action, send))).await.unwrap_or_else(late)
 }
 
 fn silence() -> String {

@@ -220,12 +220,9 @@ impl Seen {
         if let Some(failure) = other {
             return Check::failed(PERMISSIONS, &failure);
         }
-        let launch = if unclear { ", the launch (EC2 judges it by what is not there yet)" } else { "" };
+        let launch = if unclear { "; nor the launch, until its group is there" } else { "" };
         let asked = self.writes.len() + self.reads.len();
-        Check::pass(
-            PERMISSIONS,
-            format!("of {asked} asked none is refused; not asked: changes in IAM, SSM, S3{launch}"),
-        )
+        Check::pass(PERMISSIONS, format!("{asked} asked, none refused; not asked: changes in IAM, SSM, S3{launch}"))
     }
 }
 

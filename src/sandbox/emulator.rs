@@ -63,6 +63,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "refusal.py",
     "rules.py",
     "settings.py",
+    "subnets.py",
     "zones.py",
 ];
 

@@ -18,6 +18,7 @@ import parameters
 import profiles
 import public_access  # noqa: F401
 import settings
+import subnets  # noqa: F401
 import zones  # noqa: F401
 
 
