@@ -168,7 +168,9 @@ fn a_region_without_a_default_vpc_or_behind_a_block() {
             aws.ec2.delete_vpc().vpc_id(vpc.vpc_id().unwrap()).send().await.unwrap();
         }
         let vpc = aws.ec2.create_vpc().cidr_block("10.9.0.0/16").send().await.unwrap().vpc.unwrap().vpc_id.unwrap();
-        let subnet = aws.ec2.create_subnet().vpc_id(vpc).cidr_block("10.9.0.0/24").send().await.unwrap();
+        // Not every zone has every type.
+        let subnet = aws.ec2.create_subnet().vpc_id(vpc).cidr_block("10.9.0.0/24").availability_zone("us-east-1a");
+        let subnet = subnet.send().await.unwrap();
         subnet.subnet.unwrap().subnet_id.unwrap()
     });
     snapshot!(project, told(&project.run("doctor --sandbox").code(1).shown()));

@@ -85,8 +85,8 @@ fn while_somebody_looks() {
         ("s3:GetObject", "BUCKET/hello/releases/*", "releases"),
         ("s3:GetObject", "BUCKET/hello/logs/*", "logs"),
         ("ec2:CreateTags", ALL, "logs"),
-        ("ec2:CreateTags", ALL, "ssh"),
-        ("ec2:AuthorizeSecurityGroupIngress", ALL, "ssh"),
+        ("ec2:CreateTags", ALL, "ssh --from 192.0.2.1"),
+        ("ec2:AuthorizeSecurityGroupIngress", ALL, "ssh --from 192.0.2.1"),
     ];
     all_refused(&account, "refused_while_somebody_looks", &calls, |_| {});
     account.deploy("network: {domain: app.example.com, dns: route53}");
