@@ -22,8 +22,8 @@ fn run_with(project: &Project, programs: &[&str], line: &str) -> Ran {
 fn a_virtual_machine_takes_qemu_and_an_image() {
     let project = Project::example();
     let line = "up --sandbox --machine qemu";
-    run_with(&project, &[], line).code(1).says("qemu-system-x86_64, qemu-img is not on PATH").says("apt install qemu");
-    run_with(&project, &["qemu-system-x86_64"], line).code(1).says("qemu-img is not on PATH");
+    run_with(&project, &[], line).code(1).says("not on PATH: qemu-system-x86_64, qemu-img").says("apt install qemu");
+    run_with(&project, &["qemu-system-x86_64"], line).code(1).says("not on PATH: qemu-img");
     let programs = ["qemu-system-x86_64", "qemu-img"];
     let cache = project.folder().join("cache");
     run_with(&project, &programs, line)
