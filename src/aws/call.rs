@@ -47,6 +47,8 @@ impl ApiError {
         let message = match metadata.and_then(|service| service.message()) {
             Some(message) => message.to_owned(),
             None if !code.is_empty() => code.clone(),
+            // Who asks by HEAD gets no words.
+            None if metadata.is_some() && status.is_some() => format!("HTTP {}", status.unwrap_or_default()),
             None => innermost(error),
         };
         Self { action, code, message, status }

@@ -97,6 +97,11 @@ impl Account {
         });
     }
 
+    /// Every call that has been answered, a line each.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.project.state().join("devopsctl/sandbox/front.log")).unwrap()
+    }
+
     /// What an administrator does in the console.
     pub fn console<T>(&self, work: impl AsyncFnOnce(Aws) -> T) -> T {
         aws(&self.project, work)

@@ -59,6 +59,7 @@ fn picture(project: &Project, name: &str, text: &str) {
             "Done in this run: […]. The same command goes on from here.",
         ),
         (r"hello/\s*releases/[0-9a-f\s]+\.tar\.gz", "hello/releases/[release].tar.gz"),
+        (r"hostedzone/\s*[A-Z0-9]+", "hostedzone/[zone]"),
         (r"locks/\s*[0-9a-f\s]+\.txt", "locks/[key].txt"),
         (r"\bdebian-13-[0-9a-f]{16}\b", "debian-13-[recipe]"),
         (r"\[age\] ago +", "[age] ago  "),

@@ -175,5 +175,7 @@ fn every_headline_in_the_source_is_in_a_picture() {
     let known = |headline: &String| UNSEEN.iter().any(|(words, _)| headline.contains(&pattern(words)));
     let (expected, missing): (Vec<_>, Vec<_>) = unseen.into_iter().partition(known);
     assert!(missing.is_empty(), "no picture shows:\n{}", missing.join("\n"));
-    assert_eq!(expected.len(), UNSEEN.len(), "some are shown after all: {expected:#?}");
+    let shown = UNSEEN.iter().filter(|(words, _)| !expected.iter().any(|headline| headline.contains(&pattern(words))));
+    let shown: Vec<&str> = shown.map(|(words, _)| *words).collect();
+    assert!(shown.is_empty(), "these are shown after all, or are no more: {shown:#?}");
 }

@@ -209,6 +209,8 @@ fn files_on_this_machine() {
 /// A command that waits until something comes of it; `work` is done when there is an instance.
 #[track_caller]
 fn meanwhile(account: &Account, name: &str, line: &str, code: i32, work: impl FnOnce(&Child, String)) {
+    let calls = || account.log().matches("\"GetParameter\"").count();
+    let before = calls();
     let child = account.typed(line).spawn().unwrap();
     let found = until(60, "an instance that has its role", || {
         account.console(async |aws| {
@@ -216,6 +218,8 @@ fn meanwhile(account: &Account, name: &str, line: &str, code: i32, work: impl Fn
             found.iam_instance_profile_associations().first().and_then(|one| one.instance_id.clone())
         })
     });
+    // It has done what there was to do, and asks how the instance is.
+    until(60, "the report is asked for again and again", || (calls() > before + 5).then_some(()));
     work(&child, found);
     keep(&account.project, name, Ran::new(line, &child.wait_with_output().unwrap()).code(code));
 }
