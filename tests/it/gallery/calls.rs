@@ -187,7 +187,6 @@ fn while_all_of_it_goes() {
     const DOWN: &str = "down --yes";
     let calls = [
         ("ec2:TerminateInstances", ALL, DOWN),
-        ("ec2:DisassociateAddress", ALL, DOWN),
         ("ec2:ReleaseAddress", ALL, DOWN),
         ("ec2:DeleteKeyPair", ALL, DOWN),
         ("ec2:DeleteSecurityGroup", ALL, DOWN),

@@ -17,7 +17,9 @@ fn the_command_line() {
     shown(&project, "a_misspelt_verb", "stauts", 2);
     shown(&project, "machine_without_sandbox", "up --machine off", 2);
     shown(&project, "ssh_as_json", "ssh --json", 2);
-    shown_after(&project, "no_ssh_here", "ssh", 1, |command| drop(command.env("PATH", project.folder())));
+    shown_after(&project, "no_ssh_here", "ssh", 1, |command| {
+        command.env("PATH", project.folder());
+    });
     shown(&project, "no_region", "up", 2);
     shown(&project, "no_credentials", "up --region eu-central-1", 5);
     shown(&project, "no_credentials_for_a_profile", "up --region eu-central-1 --profile work", 5);

@@ -9,7 +9,7 @@ use super::document::picture;
 use super::list::names;
 
 /// Headlines of which there is no picture, and why.
-const UNSEEN: [(&str, &str); 60] = [
+const UNSEEN: [(&str, &str); 61] = [
     // What this machine would have to lack.
     ("this machine gives no threads", MACHINE),
     ("this system gives no random numbers", MACHINE),
@@ -36,6 +36,7 @@ const UNSEEN: [(&str, &str); 60] = [
     ("the sandbox does not end", MINUTES),
     // What another one does at the very moment.
     ("another step has failed", MOMENT),
+    ("the address {} cannot be detached", MOMENT),
     ("something of {} is there again: {}", MOMENT),
     ("the token of {name} is gone", MOMENT),
     ("the token is being changed by others at the same time", MOMENT),
