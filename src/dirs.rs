@@ -1,4 +1,5 @@
-//! The user's own folders: a cache that may be deleted at any time, and state that is private (0700).
+//! The user's own folders: a cache that may be deleted at any time, and state that is private (0700). And where
+//! programs are.
 
 use std::fs;
 use std::io;
@@ -48,4 +49,10 @@ fn base() -> Result<impl BaseStrategy> {
     choose_base_strategy().map_err(|error| {
         Failure::failed("cannot tell where your home folder is").because(error.to_string()).next("set HOME")
     })
+}
+
+/// The first program of that name on `PATH`.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|found| found.is_file())
 }

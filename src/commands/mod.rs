@@ -20,6 +20,7 @@ mod status;
 mod token;
 mod up;
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ use crate::engine::health::Watch;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::observe::{self, Ask, Observed};
 use crate::error::{Exit, Failure, Result};
-use crate::resources::{instance, security_group};
+use crate::resources::{instance, inventory, security_group};
 use crate::sandbox as local;
 use crate::ssh::Door;
 use crate::ui::{self, Style, Ui};
@@ -147,6 +148,25 @@ impl Session {
         let observed = observe::running(&self.aws, self.name()).await?;
         sweep(&self.aws, &self.ui, observed.security_group.as_ref(), &observed.instances).await;
         Ok(observed)
+    }
+
+    /// The instance that serves, if it runs.
+    fn serving<'a>(&self, observed: &'a Observed) -> Result<&'a instance::State> {
+        instance::serving(&observed.instances, &observed.addresses)
+            .filter(|instance| instance.phase == instance::Phase::Running)
+            .ok_or_else(|| {
+                Failure::failed(format!("no instance of {} runs", self.name()))
+                    .next(format!("bring it up: {}", self.command("up")))
+            })
+    }
+
+    /// Where an instance is reached.
+    fn ip_of(&self, instance: &instance::State, observed: &Observed) -> Result<Ipv4Addr> {
+        inventory::ip(instance, &observed.addresses).ok_or_else(|| {
+            Failure::failed(format!("{} has no public address", instance.id))
+                .because("the instance has none, and no Elastic IP leads to it")
+                .next(format!("mend it: {}", self.command("up")))
+        })
     }
 
     fn name(&self) -> &str {

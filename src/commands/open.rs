@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use super::Session;
 use crate::documents;
-use crate::error::{Failure, Result};
-use crate::resources::{instance, inventory};
+use crate::error::Result;
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let url = session.interrupt.or(url(session)).await?;
@@ -27,17 +26,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
 
 async fn url(session: &Session) -> Result<String> {
     let observed = session.running().await?;
-    let serving = instance::serving(&observed.instances, &observed.addresses)
-        .filter(|instance| instance.phase == instance::Phase::Running);
-    let Some(instance) = serving else {
-        return Err(Failure::failed(format!("no instance of {} runs", session.name()))
-            .next(format!("bring it up: {}", session.command("up"))));
-    };
-    let ip = inventory::ip(instance, &observed.addresses).ok_or_else(|| {
-        Failure::failed(format!("{} has no public address", instance.id))
-            .because("the instance has none, and no Elastic IP leads to it")
-            .next(format!("mend it: {}", session.command("up")))
-    })?;
+    let ip = session.ip_of(session.serving(&observed)?, &observed)?;
     session.aws.url(ip, &session.deployment.network).await
 }
 

@@ -13,11 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Session;
 use crate::aws::Aws;
 use crate::cli::{Globals, Ssh};
+use crate::dirs;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failure, Result};
 use crate::grace::now;
 use crate::resources::reports::{self, Ssh as Said};
-use crate::resources::{instance, inventory};
 use crate::ssh::{self, Folder, Lease, Place};
 use crate::ui::Ui;
 
@@ -75,9 +75,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<Exi
 
 /// The system's own `ssh`.
 fn program() -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("ssh")).find(|program| program.is_file());
-    found.ok_or_else(|| {
+    dirs::on_path("ssh").ok_or_else(|| {
         Failure::failed("there is no ssh on this machine")
             .because("it is not on PATH")
             .next("install OpenSSH, on Debian and Ubuntu: sudo apt install openssh-client")
@@ -87,24 +85,13 @@ fn program() -> Result<PathBuf> {
 /// The instance that serves, its security group, and where it is reached.
 async fn whereto(session: &Session) -> Result<(String, String, (String, String))> {
     let observed = session.running().await?;
-    let serving = instance::serving(&observed.instances, &observed.addresses)
-        .filter(|instance| instance.phase == instance::Phase::Running);
-    let up = || session.command("up");
-    let Some(instance) = serving else {
-        return Err(
-            Failure::failed(format!("no instance of {} runs", session.name())).next(format!("bring it up: {}", up()))
-        );
-    };
+    let instance = session.serving(&observed)?;
     let Some(group) = &observed.security_group else {
         return Err(Failure::failed(format!("{} has no security group of ours", instance.id))
             .because("it was removed by hand, so no port can be opened")
-            .next(format!("mend it: {}", up())));
+            .next(format!("mend it: {}", session.command("up"))));
     };
-    let ip = inventory::ip(instance, &observed.addresses).ok_or_else(|| {
-        Failure::failed(format!("{} has no public address", instance.id))
-            .because("the instance has none, and no Elastic IP leads to it")
-            .next(format!("mend it: {}", up()))
-    })?;
+    let ip = session.ip_of(instance, &observed)?;
     Ok((instance.id.clone(), group.id.clone(), session.aws.shell(ip).await?))
 }
 

@@ -187,12 +187,12 @@ impl Seen {
 
     fn permissions(&self) -> Check {
         let mut refused = BTreeSet::new();
-        let (mut other, mut organisation): (Option<Failure>, Option<Failure>) = (None, None);
+        let (mut other, mut organisation): (Option<Check>, Option<Failure>) = (None, None);
         let mut unclear = !self.launch;
         for error in self.writes.iter().filter_map(|answer| answer.as_ref().err()) {
             let failure = explain(format!("{} cannot be done", error.action), error);
             if error.code != "UnauthorizedOperation" {
-                other.get_or_insert(failure);
+                other.get_or_insert_with(|| Check::failed(PERMISSIONS, &failure));
             } else if !self.group && about_a_group(error) {
                 unclear = true;
             } else {
@@ -205,7 +205,7 @@ impl Seen {
         for failure in self.reads.iter().filter_map(|answer| answer.as_ref().err()) {
             match (failure.exit(), action(failure)) {
                 (Exit::Denied, Some(action)) => _ = refused.insert(action.to_owned()),
-                _ => _ = other.get_or_insert(again(failure)),
+                _ => _ = other.get_or_insert_with(|| Check::failed(PERMISSIONS, failure)),
             }
         }
         if !refused.is_empty() {
@@ -217,8 +217,8 @@ impl Seen {
             let failure = Failure::new(Exit::Denied, format!("not allowed to you: {}", list.join(", "))).next(next);
             return Check::failed(PERMISSIONS, &failure);
         }
-        if let Some(failure) = other {
-            return Check::failed(PERMISSIONS, &failure);
+        if let Some(check) = other {
+            return check;
         }
         let launch = if unclear { "; nor the launch, until its group is there" } else { "" };
         let asked = self.writes.len() + self.reads.len();
@@ -235,12 +235,6 @@ fn about_a_group(error: &ApiError) -> bool {
 fn named(error: &ApiError) -> &str {
     let after = error.message.split("not authorized to perform: ").nth(1);
     after.and_then(|rest| rest.split_whitespace().next()).unwrap_or(error.action)
-}
-
-fn again(failure: &Failure) -> Failure {
-    let told = Failure::new(failure.exit(), failure.what());
-    let told = failure.reasons().into_iter().fold(told, |told, why| told.because(why));
-    told.next(failure.next_step().unwrap_or("run the same command again"))
 }
 
 #[cfg(test)]

@@ -38,11 +38,8 @@ impl Image {
     /// # Errors
     /// When one of them is missing: how to get it.
     pub fn find() -> Result<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let missing: Vec<&str> = [QEMU, "qemu-img"]
-            .into_iter()
-            .filter(|program| !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
-            .collect();
+        let missing: Vec<&str> =
+            [QEMU, "qemu-img"].into_iter().filter(|program| dirs::on_path(program).is_none()).collect();
         if !missing.is_empty() {
             return Err(Failure::failed("no virtual machine can be started here")
                 .because(format!("not on PATH: {}", missing.join(", ")))
