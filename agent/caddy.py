@@ -8,7 +8,7 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 HEARSAY = ["Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Scheme", "X-Url-Scheme"]
 CLIMBS = r"(^|[/\\])\.\.([/\\]|$)"
 HEADER_BYTES = 16384
-# So long a client may take nothing of its answer: what it leaves lying, beyond some 400 KB, keeps a thread of the app. It
+# So long a client may take nothing of its answer: what it leaves lying, beyond some 400 KB, waits on the disk (outgoing.py). It
 # counts while something is there to be taken. Not less: a socket takes more only when a good part of it is empty, and that
 # may be a megabyte where a fast client has become slow.
 TAKE_SECONDS = 60
@@ -118,7 +118,8 @@ def logs(places):
     hidden = {field: {"filter": "delete"} for field in ("request>headers", "request>tls", "resp_headers")}
     discreet = {"format": "filter", "wrap": {"format": "json"}, "fields": hidden}
     return {
-        "default": {"level": "WARN", "exclude": ["http.log.access"], "encoder": discreet},
+        # Its socket for our settings warns at each start that any host's name will do there: so it should.
+        "default": {"level": "WARN", "exclude": ["http.log.access", "admin"], "encoder": discreet},
         "access": {"include": ["http.log.access.access"], "encoder": discreet},
         "certificates": {
             "include": ["tls.obtain", "tls.renew"],

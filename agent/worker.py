@@ -5,7 +5,8 @@ answering new requests on old connections after it (27). A token that was change
 is in one of two states:
 
     waiting  nobody has said anything yet, or since the last answer: in the poller
-    busy     its request is being answered: in a thread, with gunicorn's own code
+    busy     its request is being answered: in a thread, with gunicorn's own code; or the thread is done, and the client
+             has not taken all of the answer yet (outgoing.py)
 
 and a worker that is told to end (SIGTERM) takes three steps: it accepts nothing more; it gives the waiting ones a
 moment to speak, answers those that do with `Connection: close`, and closes the others; then it **closes the listening
@@ -30,7 +31,7 @@ IDLE, SILENT = 0.5, 2.0
 
 
 class Worker(ThreadWorker):
-    proof = None
+    proof = outgoing = None
 
     def load_wsgi(self):
         # What the app forks must not hold the port: as long as somebody does, this generation has not let go of it.
@@ -50,6 +51,8 @@ class Worker(ThreadWorker):
 
     def run(self):
         self.waiting, self.busy, self.finished = {}, set(), collections.deque()
+        # Connections whose client is slow: those that come to be so, and those with nothing more to come.
+        self.late, self.taking, self.room = collections.deque(), {}, self.outgoing.Room()
         self.wsgi = self.polite(self.wsgi)
         # The app may have taken these two for itself while it was loaded.
         signal.signal(signal.SIGTERM, self.handle_exit)
@@ -109,6 +112,7 @@ class Worker(ThreadWorker):
             if problem.errno in (errno.EAGAIN, errno.ECONNABORTED):
                 return  # Another worker was faster, or the client gave up.
             raise
+        sock = self.outgoing.Outgoing(sock, self.room, self.lag)
         self.wait(TConn(self.cfg, sock, client, listener.getsockname()))
 
     def wait(self, conn):
@@ -135,6 +139,14 @@ class Worker(ThreadWorker):
     def done(self, conn, future):
         """In the thread: leave the rest to the main loop."""
         self.finished.append((conn, future))
+        self.wake()
+
+    def lag(self, sock):
+        """In the thread: the main loop is to send on what the client has not taken."""
+        self.late.append(sock)
+        self.wake()
+
+    def wake(self):
         try:
             os.write(self.PIPE[1], b".")
         except BlockingIOError:
@@ -143,17 +155,41 @@ class Worker(ThreadWorker):
     def woken(self, pipe):
         """Signals and finished requests come through the pipe."""
         os.read(pipe, 4096)
+        while self.late:
+            self.poller.register(self.late.popleft(), selectors.EVENT_WRITE, self.send_on)
         while self.finished:
             conn, future = self.finished.popleft()
-            self.busy.discard(conn)
             result = None if future.cancelled() or future.exception() else future.result()
             keep = result[0] if isinstance(result, tuple) else result is True  # 23 and before, or after.
-            if not keep or not self.alive:
-                self.close(conn)
-            elif conn.parser.unreader.buf.getvalue():
-                self.enqueue_req(conn)  # The next request has been read along with the last one.
+            if conn.sock.watched:
+                self.taking[conn.sock] = (conn, keep)
             else:
-                self.wait(conn)
+                self.answered(conn, keep)
+
+    def send_on(self, sock):
+        """A slow client takes more of its answer, or hangs up."""
+        try:
+            with sock.lock:
+                sock.push()
+                if sock.left():
+                    return
+                sock.watched = False
+        except OSError:
+            with sock.lock:
+                sock.forget()
+                sock.watched = False
+        self.poller.unregister(sock)
+        if sock in self.taking:
+            self.answered(*self.taking.pop(sock))
+
+    def answered(self, conn, keep):
+        self.busy.discard(conn)
+        if not keep or not self.alive:
+            self.close(conn)
+        elif conn.parser.unreader.buf.getvalue():
+            self.enqueue_req(conn)  # The next request has been read along with the last one.
+        else:
+            self.wait(conn)
 
     def close(self, conn):
         """Reads what is left first: closing with unread data would take the answer away from the client again."""

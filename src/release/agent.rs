@@ -26,6 +26,7 @@ pub const FILES: &[(&str, &str)] = files![
     "gunicorn.conf.py",
     "hush.py",
     "logs.py",
+    "outgoing.py",
     "places.py",
     "processes.py",
     "proof.py",
