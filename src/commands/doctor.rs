@@ -6,6 +6,7 @@ use super::{connect, elsewhere, file, plan, show};
 use crate::aws::{self, Aws, Settings};
 use crate::cli::{Globals, command};
 use crate::config::{self, Deployment};
+use crate::doctor::load::{Loaded, load};
 use crate::doctor::{Check, State, account, exit, local, permissions, who};
 use crate::documents;
 use crate::engine::interrupt::Interrupt;
@@ -24,11 +25,17 @@ pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     {
         show(failure);
     }
-    let (uv, cloud) = tokio::join!(local::uv(), cloud(&globals, &ui, &interrupt, read.as_ref().ok()));
+    let loading = async {
+        match &read {
+            Ok(deployment) => load(deployment).await,
+            Err(_) => Loaded::NotTried,
+        }
+    };
+    let (uv, loaded, cloud) = tokio::join!(local::uv(), loading, cloud(&globals, &ui, &interrupt, read.as_ref().ok()));
     let (cloud, fits) = cloud?;
     let mut checks = vec![local::file(path.as_deref(), &read, &fits)];
     if let Ok(deployment) = &read {
-        checks.push(local::app(&deployment.app).unwrap_or_else(|failure| Check::failed("app", &failure)));
+        checks.push(local::app(&deployment.app, &loaded).unwrap_or_else(|failure| Check::failed("app", &failure)));
     }
     checks.push(uv);
     checks.extend(cloud);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Check;
+use super::load::Loaded;
 use crate::cli::command;
 use crate::config::{self, App, Deployment};
 use crate::error::{Failure, Result};
@@ -28,11 +29,11 @@ pub fn file(path: Option<&Path>, read: &Result<Deployment>, fits: &Result<()>) -
     }
 }
 
-/// The app, as far as it can be judged without running it.
+/// The app: what is seen of it, and how it loaded.
 ///
 /// # Errors
 /// What of it cannot be taken into a release.
-pub fn app(app: &App) -> Result<Check> {
+pub fn app(app: &App, loaded: &Loaded) -> Result<Check> {
     let (files, requirements) = release::look(app)?;
     let (module, callable) = app.wsgi.split_once(':').unwrap_or((&app.wsgi, ""));
     let callable = callable.trim_end_matches("()");
@@ -44,7 +45,15 @@ pub fn app(app: &App) -> Result<Check> {
     };
     // What is no text is no module, and Python says so better.
     let text = file.read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    Ok(found(&app.wsgi, &file.name, callable, &text, &requirements.name()))
+    Ok(match loaded {
+        Loaded::NotTried => found(&app.wsgi, &file.name, callable, &text, &requirements.name()),
+        Loaded::By(python) => Check::pass(APP, format!("{} loads by {python}; {}", app.wsgi, requirements.name())),
+        Loaded::NotBy(python, why) => Check::warn(
+            APP,
+            format!("{} does not load by the Python of {python}: {why}", app.wsgi),
+            format!("correct it, or what is installed there; {} shows whether it loads", command("up --sandbox")),
+        ),
+    })
 }
 
 fn missing(module: &str, path: &str, required: bool) -> Check {
@@ -64,7 +73,7 @@ fn missing(module: &str, path: &str, required: bool) -> Check {
 
 fn found(wsgi: &str, file: &str, callable: &str, text: &str, requirements: &str) -> Check {
     if mentions(text, callable) {
-        return Check::pass(APP, format!("{wsgi} in {file}, {requirements}; not run here"));
+        return Check::pass(APP, format!("{wsgi} in {file}, {requirements}; not loaded: no virtual environment here"));
     }
     Check::warn(
         APP,

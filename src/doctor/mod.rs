@@ -1,7 +1,7 @@
 //! Would `up` work here? What was seen, judged: each thing passes, warns or fails, and what does not pass says what to type
 //! next. Nothing is changed anywhere.
 //!
-//! - [`local`] the file, the app, uv: no call
+//! - [`local`] the file, the app, uv: no call; [`load`] whether the app can be imported here
 //! - [`who`] credentials; [`account`] region, network, addresses and image; [`kind`] the instance type
 //! - [`permissions`] what `up` does, asked for with EC2's `DryRun`, and what it reads, read
 //!
@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod kind;
+pub mod load;
 pub mod local;
 pub mod permissions;
 pub mod who;

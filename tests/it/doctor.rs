@@ -271,3 +271,27 @@ fn what_bears_the_deployments_name_and_is_not_its_own_is_in_the_way() {
     });
     project.run("doctor --sandbox").code(1).says("is not ours").says("choose another name");
 }
+
+#[test]
+fn an_app_is_loaded_by_the_python_that_its_author_works_with() {
+    let project = account();
+    let python = std::process::Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let python = String::from_utf8(python.unwrap().stdout).unwrap();
+    std::fs::create_dir_all(project.folder().join(".venv/bin")).unwrap();
+    std::os::unix::fs::symlink(python.trim(), project.folder().join(".venv/bin/python")).unwrap();
+    let app =
+        "import os\nif 'APP_SECRET_TOKEN' in os.environ:\n    print('reading', os.environ['GREETING'])\n    app = id\n";
+    project.file("app/app.py", app).file("app/requirements.txt", "\n");
+    let seen = check(&json(&project.run("doctor --sandbox --json").ok()), "app");
+    let why = "app:app does not load by the Python of .venv: KeyError: 'GREETING'";
+    assert_eq!((&seen["state"], &seen["seen"]), (&"warn".into(), &why.into()));
+    project.file("deploy.yaml", "name: hello\napp: {path: app, env: {GREETING: hello}}\n");
+    let seen = check(&json(&project.run("doctor --sandbox --json").ok()), "app");
+    assert_eq!(seen["state"], "pass");
+    let words = seen["seen"].as_str().unwrap();
+    assert!(
+        words.starts_with("app:app loads by Python 3.") && words.ends_with(" of .venv; requirements.txt"),
+        "{words}"
+    );
+    assert!(!project.folder().join("app/__pycache__").exists());
+}

@@ -10,7 +10,7 @@ use devopsctl::sandbox::OWNER;
 use tempfile::TempDir;
 
 /// What the settings of whoever runs the tests would change.
-const FOREIGN: [&str; 14] = [
+const FOREIGN: [&str; 15] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -25,6 +25,7 @@ const FOREIGN: [&str; 14] = [
     "COLUMNS",
     "RUST_LOG",
     "CARGO",
+    "VIRTUAL_ENV",
 ];
 
 /// A project. Its sandbox ends with it.
