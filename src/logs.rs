@@ -78,11 +78,15 @@ impl Reader {
     }
 }
 
-/// One request, from what Caddy notes of it; a line that is no request as it stands.
+/// One request, or what Caddy warns of, from what it notes; anything else as it stands.
 pub fn access(text: &str) -> String {
     let Ok(entry) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
     let request = &entry["request"];
     let word = |value: &Value| value.as_str().map(str::to_owned);
+    if let (true, Some(level), Some(message)) = (request.is_null(), word(&entry["level"]), word(&entry["msg"])) {
+        let error = word(&entry["error"]).map_or_else(String::new, |error| format!(": {error}"));
+        return format!("{level}: {message}{error}");
+    }
     let parts =
         (word(&request["client_ip"]), word(&request["method"]), word(&request["uri"]), entry["status"].as_u64());
     let (Some(client), Some(method), Some(uri), Some(status)) = parts else { return text.to_owned() };
@@ -176,6 +180,8 @@ mod tests {
         let entry = r#"{"level":"info","request":{"client_ip":"203.0.113.9","method":"GET","uri":"/a?b=1"},
             "duration":0.0144,"size":86,"status":401}"#;
         assert_eq!(access(entry), "203.0.113.9 GET /a?b=1 401 86 B 14 ms");
+        let warning = r#"{"level":"warn","ts":1.5,"logger":"tls","msg":"stapling OCSP","error":"no responder"}"#;
+        assert_eq!(access(warning), "warn: stapling OCSP: no responder");
         for other in ["plain", r#"{"msg": "something else"}"#, r#"{"request": 1}"#, "[]"] {
             assert_eq!(access(other), other);
         }

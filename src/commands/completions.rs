@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 
 use crate::cli::{Cli, Completions, Man};
 use crate::error::{Exit, Failure, Result};
@@ -14,9 +14,18 @@ const PROGRAM: &str = "devopsctl";
 
 pub(super) fn completions(ui: &Ui, arguments: &Completions) -> Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), PROGRAM, &mut script);
+    clap_complete::generate(arguments.shell, &mut shown(), PROGRAM, &mut script);
     ui.result(String::from_utf8_lossy(&script).trim_end());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command line without the verbs that no help shows: scripts for bash and zsh would offer them.
+fn shown() -> Command {
+    Cli::command().mut_subcommand("sandbox", |whole| {
+        let verbs = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+        let about = whole.get_about().cloned().unwrap_or_default();
+        Command::new("sandbox").about(about).args(whole.get_arguments()).subcommands(verbs)
+    })
 }
 
 /// One page for the whole, and one for each verb that is shown: `devopsctl.1`, `devopsctl-up.1`, `devopsctl-sandbox-start.1`.

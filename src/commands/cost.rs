@@ -16,7 +16,14 @@ pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
     let deployment = deployment(globals)?;
     let named = globals.region.as_ref().or(deployment.region.as_ref()).cloned();
     let settings = Settings { region: named, profile: globals.profile.clone() };
-    let region = if globals.sandbox { aws::sandbox_region(&settings) } else { aws::region(&settings).await? };
+    let region = match globals.sandbox {
+        true => aws::sandbox_region(&settings),
+        false => aws::region(&settings).await.unwrap_or_else(|_| {
+            let any = aws::sandbox_region(&settings);
+            ui.warn(format!("no region is named, so these are the prices of {any}; to name one: --region"));
+            any
+        }),
+    };
     let cost = of(&deployment, &region);
     if globals.json {
         let Deployment { name, instance, .. } = deployment;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::{Globals, SandboxVerb};
+use crate::cli::{Globals, SandboxVerb, command};
 use crate::documents::{self, LogFile};
 use crate::error::{Exit, Result};
 use crate::sandbox::{self, Machine};
@@ -49,6 +49,7 @@ async fn status(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
     }
     let Some(status) = sandbox else {
         ui.result("no sandbox runs");
+        ui.say(format!("to start one: {}; so does every verb with --sandbox", command("sandbox start")));
         return Ok(code);
     };
     ui.pair("endpoint", &status.endpoint);

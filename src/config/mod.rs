@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+use crate::cli::command;
 use crate::error::{Exit, Failure, Result};
 use reader::Reader;
 pub use schema::schema;
@@ -218,7 +219,10 @@ pub fn find(named: Option<&Path>, from: &Path) -> Result<PathBuf> {
     found.ok_or_else(|| {
         Failure::new(Exit::Usage, format!("there is no {FILE} here"))
             .because(format!("looked in {} and every folder above it", from.display()))
-            .next(format!("go to the project's folder, name the file with --file, or write a {FILE}:\n  name: hello\n  app:\n    path: app"))
+            .next(format!(
+                "{} writes one for the app in this folder; or go to where it is, or name it with --file",
+                command("init")
+            ))
     })
 }
 

@@ -60,11 +60,19 @@ fn nobody(question: &str) -> Failing {
     Failure::new(Exit::Usage, "there is no terminal to ask on").because(format!("the question is: {question}"))
 }
 
+/// Whether there is one. Who is asked on it and types Ctrl-C ends the question, not the program: it has to tidy up.
 fn terminal() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if there {
+        // Once somebody has listened, the signal kills no more.
+        let _ = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+    }
+    there
 }
 
 fn gone(error: dialoguer::Error) -> Failure {
+    // It was hidden while something could be chosen.
+    let _ = console::Term::stderr().show_cursor();
     Failure::new(Exit::Interrupted, "the question was not answered")
         .because(error.to_string())
         .next("run the same command again")

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::http::get;
 use crate::project::Project;
 use crate::snapshot;
+use crate::terminal::at_a_terminal;
 
 const SHOP: &str = "import os
 from flask import Flask, abort, request
@@ -56,6 +57,28 @@ fn of_several_yes_takes_the_likeliest() {
     project.run("init").code(2).says("there is no terminal to ask on").says("--yes");
     project.run("init --yes").ok().says("taken of 2");
     assert!(written(&project).contains("wsgi: app:app"));
+}
+
+#[test]
+fn at_a_terminal_it_asks_only_what_it_cannot_see() {
+    let project = Project::empty();
+    project.file("123/app.py", SHOP).file("123/other.py", SHOP).file("123/requirements.txt", "flask\n");
+    let written = || fs::read_to_string(project.folder().join("123/deploy.yaml"));
+    let (code, shown) = at_a_terminal(&project, "Which app?", "\x03", "init 123");
+    assert_eq!((code, written().is_err()), (130, true), "{shown}");
+    let cursor = |on: bool| shown.rfind(if on { "\x1b[?25h" } else { "\x1b[?25l" });
+    assert!(cursor(true) > cursor(false), "the cursor stays hidden: {shown:?}");
+    // One down; a name that is none; a better one.
+    let (prompts, answers) = ("Which app?|is the deployment called?|small letter", "\x1b[B|Shop|shop");
+    let (code, shown) = at_a_terminal(&project, prompts, answers, "init 123");
+    assert_eq!(code, 0, "{shown}");
+    let text = written().unwrap();
+    assert!(text.contains("name: shop\n") && text.contains("wsgi: other:app\n"), "{text}");
+    // One app in a folder whose name will do: nothing is asked.
+    project.file("kiosk/app.py", SHOP).file("kiosk/requirements.txt", "flask\n");
+    let (code, shown) = at_a_terminal(&project, "", "", "init kiosk");
+    assert_eq!(code, 0, "{shown}");
+    assert!(!shown.contains('?'), "{shown}");
 }
 
 #[test]

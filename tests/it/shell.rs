@@ -16,6 +16,7 @@ fn every_shell_gets_its_completions_without_a_file_or_credentials() {
         ("elvish", "edit:completion:arg-completer[devopsctl]"),
     ] {
         let script = project.ok(&format!("completions {shell}"));
+        assert!(!script.contains("guard"), "a verb that no help shows is offered:\n{script}");
         for word in [mark, "set-token", "--grace", "completions"] {
             assert!(script.contains(word), "{shell}: {word}");
         }

@@ -36,7 +36,8 @@ sys.stdout.flush()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) % 256)
 "#;
 
-fn at_a_terminal(project: &Project, prompts: &str, answers: &str, line: &str) -> (i32, String) {
+/// What the command has ended with, and all that the terminal has shown.
+pub fn at_a_terminal(project: &Project, prompts: &str, answers: &str, line: &str) -> (i32, String) {
     with_settings(project, prompts, answers, line, &[])
 }
 

@@ -39,7 +39,7 @@ pub const ROOMS: [Room; 11] = [
     Room {
         doing: "Reading `deploy.yaml`",
         pictures: &[
-            ("no_deploy_yaml", "There is none", "`devopsctl init` writes one."),
+            ("no_deploy_yaml", "There is none", ""),
             (
                 "no_deploy_yaml_for_down",
                 "There is none, for `down`",
