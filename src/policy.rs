@@ -46,7 +46,7 @@ impl Scope {
         let making = ["RunInstances", "CreateSecurityGroup", "ImportKeyPair", "AllocateAddress"];
         vec![
             // AWS knows nothing narrower for these.
-            allow("Look", &of("ec2", &LOOKS), vec![ANY.into()]),
+            allow("Look", &[of("ec2", &LOOKS), of("servicequotas", &QUOTAS)].concat(), vec![ANY.into()]),
             // Images are their publishers'; a subnet, with its VPC, may be shared by another account.
             allow(
                 "LaunchFrom",
@@ -204,6 +204,8 @@ const LOOKS: [&str; 12] = [
     "DescribeVolumes",
     "DescribeVpcBlockPublicAccessOptions",
 ];
+
+const QUOTAS: [&str; 2] = ["GetAWSDefaultServiceQuota", "GetServiceQuota"];
 
 /// What is tagged when it is made. Volumes come last: they go with their instance, and nothing changes them.
 const TAGGED: [&str; 6] =

@@ -62,6 +62,16 @@ fn advice(error: &ApiError) -> (Exit, String) {
     if error.is(&unknown) {
         return (Exit::Denied, "check the credentials, and that the region is enabled in this account".into());
     }
+    if error.is(&["VcpuLimitExceeded"]) {
+        return (
+            Exit::Failed,
+            format!(
+                "this account's quota of vCPUs does not allow it: {} shows how many it is, and how to ask for more; or end \
+                 another instance",
+                command("doctor")
+            ),
+        );
+    }
     (Exit::Failed, failure_advice(error).into())
 }
 
@@ -89,7 +99,7 @@ fn failure_advice(error: &ApiError) -> &'static str {
         "Unsupported" | "InstanceTypeNotSupported" => {
             "this zone does not have that instance type: choose another instance.type or network.subnet"
         }
-        "VcpuLimitExceeded" | "InstanceLimitExceeded" | "MaxSpotInstanceCountExceeded" => {
+        "InstanceLimitExceeded" | "MaxSpotInstanceCountExceeded" => {
             "this account's limit is reached: end another instance, or ask for more in the Service Quotas console"
         }
         "AddressLimitExceeded" => {

@@ -33,6 +33,8 @@ pub struct Aws {
     pub ec2: aws_sdk_ec2::Client,
     /// Role, policy, instance profile.
     pub iam: aws_sdk_iam::Client,
+    /// How much the account may have.
+    pub quotas: aws_sdk_servicequotas::Client,
     /// The domain's record.
     pub route53: aws_sdk_route53::Client,
     /// Releases and logs.
@@ -110,6 +112,7 @@ impl Aws {
         Self {
             ec2: aws_sdk_ec2::Client::new(config),
             iam: aws_sdk_iam::Client::new(config),
+            quotas: aws_sdk_servicequotas::Client::new(config),
             // One endpoint for all regions of a partition, which the SDK knows.
             route53: aws_sdk_route53::Client::new(config),
             s3: aws_sdk_s3::Client::new(config),

@@ -1,8 +1,9 @@
-//! What the account has: the region, the network, addresses and the image.
+//! What the account has: the region, the network, addresses, vCPUs and the image.
 
 use std::collections::BTreeSet;
 
 use super::kind::{self, Kind};
+use super::quota::{self, Quota, Wanted};
 use super::who::{self, UNKNOWN, Who};
 use super::{Check, ask, soon};
 use crate::aws::{ApiError, Aws, Machine, explain};
@@ -25,6 +26,8 @@ pub struct Seen {
     /// The image that would boot.
     pub image: Result<Image>,
     kind: Result<Kind, ApiError>,
+    /// How many vCPUs may run and do; where it is known which quota the type counts for.
+    quota: Option<Quota>,
 }
 
 struct Subnet {
@@ -52,10 +55,11 @@ pub async fn look(aws: &Aws, deployment: &Deployment, machine: &Machine) -> Resu
             soon(address::count(aws, &deployment.name)),
             image,
             kind::look(aws, &deployment.instance.kind),
+            quota::look(aws, &deployment.instance.kind),
         ))
     };
-    let (who, (subnets, block, limit, addresses, image, kind)) = tokio::try_join!(who::look(aws), rest)?;
-    Ok(Seen { who, subnets, block, limit, addresses, image, kind })
+    let (who, (subnets, block, limit, addresses, image, kind, quota)) = tokio::try_join!(who::look(aws), rest)?;
+    Ok(Seen { who, subnets, block, limit, addresses, image, kind, quota })
 }
 
 /// The one that is named; else those of the default VPC that EC2 would choose from.
@@ -106,7 +110,16 @@ impl Seen {
         checks.extend(addresses(&deployment.network, &self.limit, &self.addresses));
         checks.push(image(machine, &self.image));
         checks.push(kind::judge(&deployment.instance.kind, region, &machine.target, &self.kind, &self.zones()));
+        checks.extend(self.vcpus(region, deployment, machine));
         checks
+    }
+
+    /// None where nothing can be said, or what is in the way is said of the type.
+    fn vcpus(&self, region: &str, deployment: &Deployment, machine: &Machine) -> Option<Check> {
+        let vcpus = self.kind.as_ref().ok()?.vcpus()?;
+        let spec = instance::spec(&deployment.instance, &machine.image, deployment.network.subnet.as_deref());
+        let wanted = Wanted { name: &deployment.name, kind: &deployment.instance.kind, vcpus, spec: &spec };
+        self.quota.as_ref()?.judge(region, &wanted)
     }
 
     /// Where an instance could go.

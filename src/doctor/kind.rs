@@ -21,6 +21,14 @@ pub struct Kind {
 struct About {
     architectures: Vec<String>,
     free: bool,
+    vcpus: Option<i32>,
+}
+
+impl Kind {
+    /// How many vCPUs such an instance has.
+    pub fn vcpus(&self) -> Option<i64> {
+        self.about.as_ref()?.vcpus.map(i64::from)
+    }
 }
 
 /// Asked with a filter, EC2 leaves out what is not there; asked by name, it would be an error among others.
@@ -38,6 +46,7 @@ pub async fn look(aws: &Aws, kind: &str) -> Result<Kind, ApiError> {
         About {
             architectures: architectures.unwrap_or_default().iter().map(|one| one.as_str().to_owned()).collect(),
             free: found.free_tier_eligible.unwrap_or_default(),
+            vcpus: found.v_cpu_info.and_then(|info| info.default_v_cpus),
         }
     });
     let zones = offerings.instance_type_offerings.unwrap_or_default().into_iter().filter_map(|one| one.location);
@@ -105,7 +114,7 @@ mod tests {
 
     fn state(about: Option<(&str, bool)>, zones: &[&str]) -> State {
         let target = Target::Image { python: "3.13", platform: "aarch64-manylinux_2_40" };
-        let about = about.map(|(one, free)| About { architectures: vec![one.to_owned()], free });
+        let about = about.map(|(one, free)| About { architectures: vec![one.to_owned()], free, vcpus: None });
         let kind = Kind { about, zones: ["eu-west-1a".to_owned()].into() };
         judge("x1.y", "eu-west-1", &target, &Ok(kind), &zones.iter().copied().collect()).state
     }

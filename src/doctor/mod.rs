@@ -2,7 +2,7 @@
 //! next. Nothing is changed anywhere.
 //!
 //! - [`local`] the file, the app, uv: no call; [`load`] whether the app can be imported here
-//! - [`who`] credentials; [`account`] region, network, addresses and image; [`kind`] the instance type
+//! - [`who`] credentials; [`account`] region, network, addresses and image; [`kind`] the instance type; [`quota`] vCPUs
 //! - [`permissions`] what `up` does, asked for with EC2's `DryRun`, and what it reads, read
 //!
 //! Looking and judging are apart: a judgement is a pure function of what was seen.
@@ -12,6 +12,7 @@ pub mod kind;
 pub mod load;
 pub mod local;
 pub mod permissions;
+pub mod quota;
 pub mod who;
 
 use std::time::Duration;
@@ -95,6 +96,11 @@ impl Check {
             ),
             _ => Self::failed(what, failure),
         }
+    }
+
+    /// The same, of what is never certain: whatever kept it from being seen, it is in nobody's way.
+    fn unknown(what: &'static str, failure: &Failure) -> Self {
+        Self { state: State::Warn, ..Self::unseen(what, failure) }
     }
 
     /// Whether it is in the way.

@@ -15,8 +15,10 @@ use crate::error::{Failure, Result};
 use crate::names;
 
 mod launch;
+mod running;
 
 pub use launch::{Image, image};
+pub use running::{Running, running};
 
 /// An instance as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,22 +100,30 @@ pub(super) async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
     find(aws, any_name_tag()).await
 }
 
-async fn find(aws: &Aws, whose: Filter) -> Result<Vec<State>> {
-    let alive = ["pending", "running", "stopping", "stopped", "shutting-down"].map(str::to_owned).to_vec();
-    let states = Filter::builder().name("instance-state-name").set_values(Some(alive)).build();
-    let (mut found, mut page): (Vec<State>, _) = (Vec::new(), None);
+/// All in these states.
+async fn pages(aws: &Aws, whose: Option<Filter>, states: &[&str]) -> Result<Vec<Instance>> {
+    let states = states.iter().map(|state| (*state).to_owned()).collect();
+    let states = Filter::builder().name("instance-state-name").set_values(Some(states)).build();
+    let filters: Vec<Filter> = whose.into_iter().chain([states]).collect();
+    let (mut found, mut page) = (Vec::new(), None);
     loop {
-        let request = aws.ec2.describe_instances().filters(whose.clone()).filters(states.clone()).set_next_token(page);
+        let request = aws.ec2.describe_instances().set_filters(Some(filters.clone())).set_next_token(page);
         let answer = call("ec2:DescribeInstances", || request.clone().send())
             .await
             .map_err(|error| explain("cannot look for the instance", &error))?;
-        let reservations = answer.reservations.unwrap_or_default();
-        found.extend(reservations.into_iter().flat_map(|one| one.instances.unwrap_or_default()).filter_map(state));
+        found.extend(
+            answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default()),
+        );
         page = answer.next_token.filter(|token| !token.is_empty());
         if page.is_none() {
-            break;
+            return Ok(found);
         }
     }
+}
+
+async fn find(aws: &Aws, whose: Filter) -> Result<Vec<State>> {
+    let alive = ["pending", "running", "stopping", "stopped", "shutting-down"];
+    let mut found: Vec<State> = pages(aws, Some(whose), &alive).await?.into_iter().filter_map(state).collect();
     // The dying last; of several alive the newest counts, because a replacement is younger than what it replaces.
     found.sort_by(|a, b| {
         (a.phase == Phase::Dying)

@@ -60,6 +60,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "policies.py",
     "profiles.py",
     "public_access.py",
+    "quotas.py",
     "refusal.py",
     "rules.py",
     "settings.py",

@@ -316,6 +316,7 @@ def test_only_records_with_a_mark_are_changed(cli, route53):
         ("iam", "list_users", "SignatureDoesNotMatch", "InvalidClientTokenId"),
         ("route53", "list_hosted_zones_by_name", "SignatureDoesNotMatch", "InvalidClientTokenId"),
         ("s3", "list_buckets", "SignatureDoesNotMatch", "InvalidAccessKeyId"),
+        ("service-quotas", "list_services", "InvalidSignatureException", "UnrecognizedClientException"),
         ("ssm", "describe_parameters", "InvalidSignatureException", "UnrecognizedClientException"),
         ("sts", "get_caller_identity", "SignatureDoesNotMatch", "InvalidClientTokenId"),
     ],

@@ -1,7 +1,7 @@
 """What can be asked of an account without changing anything: as AWS answers, which moto does not."""
 
 import pytest
-from conftest import refused
+from conftest import granted, refused, until
 
 
 @pytest.fixture
@@ -58,6 +58,66 @@ def test_what_is_asked_dry_is_not_done(nowhere):
     assert nowhere.describe_key_pairs()["KeyPairs"] == []
     assert nowhere.describe_instances()["Reservations"] == []
     assert [group["GroupName"] for group in nowhere.describe_security_groups()["SecurityGroups"]] == ["default"]
+
+
+@pytest.fixture
+def limit(sandbox):
+    """Sets how many vCPUs of the usual families may run."""
+
+    def limit(value):
+        sandbox.control(f"emulator/quota?code=L-1216C47A&value={value}")
+
+    yield limit
+    limit(256)
+
+
+def test_vcpus_are_counted_while_they_run(sandbox, limit):
+    ec2 = sandbox.client("ec2", "eu-central-2")
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    launched = []
+
+    def launch(kind, **more):
+        [made] = ec2.run_instances(ImageId=image, InstanceType=kind, MinCount=1, MaxCount=1, **more)["Instances"]
+        launched.append(made["InstanceId"])
+        until(lambda: look(made["InstanceId"]))
+        until(lambda: look(made["InstanceId"])["State"]["Name"] == "running")
+        return made["InstanceId"]
+
+    def look(instance):
+        found = granted(ec2.describe_instances, InstanceIds=[instance])
+        return found and found["Reservations"] and found["Reservations"][0]["Instances"][0]
+
+    limit(5)
+    first = launch("m5.xlarge")
+    cpu = look(first)["CpuOptions"]
+    assert (cpu["CoreCount"], cpu["ThreadsPerCore"]) == (2, 2)
+    code, message = refused(launch, kind="t3.micro")
+    assert code == "VcpuLimitExceeded" and "limit of 5" in message
+    assert refused(launch, kind="t3.micro", DryRun=True)[0] == "DryRunOperation"
+    # Other families have a quota of their own, and so have Spot instances.
+    assert "limit of 0" in refused(launch, kind="g4dn.xlarge")[1]
+    launch("t3.micro", InstanceMarketOptions={"MarketType": "spot"})
+    # What is stopped does not count, until it is started.
+    ec2.stop_instances(InstanceIds=[first])
+    until(lambda: look(first)["State"]["Name"] == "stopped")
+    second = launch("t3.micro")
+    assert refused(ec2.start_instances, InstanceIds=[first])[0] == "VcpuLimitExceeded"
+    ec2.terminate_instances(InstanceIds=[second])
+    ec2.start_instances(InstanceIds=[first])
+    ec2.terminate_instances(InstanceIds=launched)
+
+
+def test_a_quota_is_the_accounts_own_or_everybodys(sandbox, limit):
+    quotas = sandbox.client("service-quotas")
+    standard = {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
+    limit(7)
+    assert quotas.get_service_quota(**standard)["Quota"]["Value"] == 7
+    assert quotas.get_aws_default_service_quota(**standard)["Quota"]["Value"] == 5
+    for absent in (
+        {"ServiceCode": "ec2", "QuotaCode": "L-DB2E81BA"},
+        {"ServiceCode": "vpc", "QuotaCode": "L-1216C47A"},
+    ):
+        assert refused(quotas.get_service_quota, **absent)[0] == "NoSuchResourceException"
 
 
 def test_a_full_quota_is_no_answer_to_whether_one_may(nowhere):

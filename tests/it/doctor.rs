@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use aws_sdk_ec2::types::{DomainType, InternetGatewayBlockMode};
+use aws_sdk_ec2::types::{DomainType, InstanceType, InternetGatewayBlockMode};
 use serde_json::Value;
 
-use crate::console::{aws, fault};
+use crate::console::{aws, control, fault};
 use crate::project::{Project, Ran, install_emulator};
 use crate::snapshot;
 
@@ -71,6 +71,7 @@ fn all_is_well_before_the_first_up_and_after_it_and_nothing_is_changed() {
     let json = json(&project.run("doctor --sandbox --json").ok());
     assert_eq!((json["ready"].as_bool(), amiss(&json)), (Some(true), vec![]));
     assert_eq!(check(&json, "addresses")["seen"], "this deployment has its Elastic IP");
+    assert_eq!(check(&json, "vCPUs")["seen"], "2 of 256 in use, this deployment's among them");
     // Now there is a group to ask with, so the launch is asked, too.
     let seen = check(&json, "permissions");
     assert!(!seen["seen"].as_str().unwrap().contains("the launch"), "{seen}");
@@ -202,6 +203,94 @@ fn addresses_that_are_all_in_use_and_a_type_that_is_not_offered() {
     let json = self::json(&project.run("doctor --sandbox --json").ok());
     assert_eq!(amiss(&json), ["type"]);
     assert!(check(&json, "type")["seen"].as_str().unwrap().contains("free plan"));
+}
+
+/// How many vCPUs of the usual families may run.
+fn allow_vcpus(project: &Project, limit: &str) {
+    control(project, &format!("quota?code=L-1216C47A{limit}"));
+}
+
+#[test]
+fn a_new_account_may_not_run_the_smallest_instance() {
+    let project = account();
+    allow_vcpus(&project, "&value=1");
+    snapshot!(project, told(&project.run("doctor --sandbox").code(1).shown()));
+    // It is what `up` would run into.
+    let ran = project.run("up --sandbox --no-wait").code(1);
+    ran.says("VcpuLimitExceeded").says("current vCPU limit of 1").says(" doctor");
+    allow_vcpus(&project, "&value=2");
+    project.run("doctor --sandbox").ok().says("0 of 2 in use, and t3.micro needs 2");
+    project.ok("up --sandbox --no-wait");
+    // What runs already needs no more.
+    allow_vcpus(&project, "&value=1");
+    project.run("doctor --sandbox").ok().says("2 of 1 in use, this deployment's among them");
+    project.ok("up --sandbox --no-wait");
+    // Another one in its place is launched before it goes.
+    allow_vcpus(&project, "&value=3");
+    settings(&project, "instance: {type: t3.small}");
+    let json = json(&project.run("doctor --sandbox --json").code(1));
+    let seen = check(&json, "vCPUs")["seen"].clone();
+    assert_eq!(seen, "2 of 3 are in use, and t3.small needs 2 beside the instance that it replaces");
+    project.run("up --sandbox --no-wait --yes").code(1).says("VcpuLimitExceeded");
+    allow_vcpus(&project, "&value=4");
+    project.run("doctor --sandbox").ok().says("t3.small needs 2 beside the instance that it replaces");
+    project.ok("up --sandbox --no-wait --yes");
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn vcpus_that_others_use_are_counted_in_their_family() {
+    let project = account();
+    allow_vcpus(&project, "&value=5");
+    let launched = aws(&project, async |aws| {
+        let image = aws.ec2.describe_images().send().await.unwrap().images()[0].image_id().unwrap().to_owned();
+        let launch = aws.ec2.run_instances().image_id(image).instance_type(InstanceType::M5Xlarge);
+        let launched = launch.min_count(1).max_count(1).send().await.unwrap();
+        let id = launched.instances()[0].instance_id().unwrap().to_owned();
+        // What was just launched is in no list yet.
+        while aws.ec2.describe_instances().instance_ids(&id).send().await.is_err() {}
+        id
+    });
+    let json = json(&project.run("doctor --sandbox --json").code(1));
+    assert_eq!(amiss(&json), ["vCPUs"]);
+    let seen = check(&json, "vCPUs");
+    assert_eq!(seen["seen"], "4 of 5 are in use, and t3.micro needs 2");
+    let next = seen["next"].as_str().unwrap();
+    assert!(next.contains("--region us-east-1 --service-code ec2 --quota-code L-1216C47A --desired-value 8"), "{next}");
+    assert!(next.contains("end another instance") && next.contains("t2.micro"), "{next}");
+    // Those that are ended count no more.
+    aws(&project, async |aws| _ = aws.ec2.terminate_instances().instance_ids(launched).send().await.unwrap());
+    project.run("doctor --sandbox").ok().says("0 of 5 in use");
+    // Families with a quota of their own.
+    settings(&project, "instance: {type: g4dn.xlarge}");
+    let json = self::json(&project.run("doctor --sandbox --json").code(1));
+    let seen = check(&json, "vCPUs");
+    assert_eq!(seen["seen"], "0 of 0 are in use, and g4dn.xlarge needs 4");
+    assert!(seen["next"].as_str().unwrap().contains("--quota-code L-DB2E81BA --desired-value 8"), "{seen}");
+}
+
+#[test]
+fn a_quota_that_cannot_be_asked_for_is_in_nobodys_way() {
+    let project = account();
+    aws(&project, async |aws| {
+        let deny = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "servicequotas:GetServiceQuota", "Resource": "*"}}"#;
+        aws.iam.put_user_policy().user_name("devopsctl").policy_name("no").policy_document(deny).send().await.unwrap();
+    });
+    let json = json(&project.run("doctor --sandbox --json").ok());
+    assert_eq!(amiss(&json), ["vCPUs"]);
+    assert_eq!(check(&json, "vCPUs")["seen"], "not asked: servicequotas:GetServiceQuota is not allowed to you");
+    aws(&project, async |aws| {
+        aws.iam.delete_user_policy().user_name("devopsctl").policy_name("no").send().await.unwrap();
+    });
+    fault(&project, "refuse?action=GetServiceQuota&code=ServiceException&message=It+is+broken.&status=500");
+    project.run("doctor --sandbox").ok().says("the quota cannot be looked up").says("It is broken");
+    // Of an account that never had another than everybody's, AWS may tell that alone; and of a service it may know none.
+    allow_vcpus(&project, "");
+    project.run("doctor --sandbox").ok().says("0 of 5 in use, and t3.micro needs 2");
+    let absent = "code=NoSuchResourceException&message=There+is+none.&status=400";
+    fault(&project, &format!("refuse?action=GetAWSDefaultServiceQuota&{absent}"));
+    let json = self::json(&project.run("doctor --sandbox --json").ok());
+    assert!(json["checks"].as_array().unwrap().iter().all(|check| check["what"] != "vCPUs"), "{json:#}");
 }
 
 #[test]

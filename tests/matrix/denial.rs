@@ -19,7 +19,7 @@ const COLUMNS: [(&str, Why, i32, &str); 2] = [
 /// What only one call may be told.
 const LIMITS: [(&str, &str, Why, &str); 4] = [
     ("no capacity", "ec2:RunInstances", Why::Other(500, "InsufficientInstanceCapacity"), "no such instance free"),
-    ("vCPU limit", "ec2:RunInstances", Why::Other(400, "VcpuLimitExceeded"), "limit is reached"),
+    ("vCPU limit", "ec2:RunInstances", Why::Other(400, "VcpuLimitExceeded"), "quota of vCPUs"),
     ("instance limit", "ec2:RunInstances", Why::Other(400, "InstanceLimitExceeded"), "limit is reached"),
     ("address limit", "ec2:AllocateAddress", Why::Other(400, "AddressLimitExceeded"), "all Elastic IPs"),
 ];

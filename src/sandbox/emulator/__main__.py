@@ -24,7 +24,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import run_simple
 
-SERVICES = ("ec2", "iam", "route53", "s3", "ssm", "sts")
+SERVICES = ("ec2", "iam", "route53", "s3", "servicequotas", "ssm", "sts")
 
 
 class Handler(MotoRequestHandler):

@@ -35,18 +35,21 @@ FORM = "devopsctl.form"
 # Tests collect the logs of all their sandboxes there.
 COLLECTED = "DEVOPSCTL_AUTHORITY_LOG"
 
+# What the services that speak JSON answer.
+JSON = (
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "AccessDeniedException",
+)
 # What each service answers to whom it does not know, to a wrong signature, to no signature, and to who may not.
 ERRORS = {
     "ec2": ("AuthFailure", "AuthFailure", "AuthFailure", "UnauthorizedOperation"),
     "iam": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
     "route53": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
     "s3": ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "AccessDenied"),
-    "ssm": (
-        "UnrecognizedClientException",
-        "InvalidSignatureException",
-        "MissingAuthenticationTokenException",
-        "AccessDeniedException",
-    ),
+    "servicequotas": JSON,
+    "ssm": JSON,
     "sts": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
 }
 # The length of a body's digest, where the signature covers one.
@@ -87,7 +90,7 @@ class Signed(IAMRequest):
     """moto's check of a signature, which finds the caller by the key; with the errors of each service."""
 
     def __init__(self, call, action):
-        self.service = call.service_name
+        self.service = service_of(call)
         if "Authorization" not in call.headers:
             raise refuse(self.service, UNSIGNED, "The request is not signed; the sandbox knows no other way.")
         super().__init__(
@@ -144,13 +147,18 @@ def refuse(service, kind, message):
     if service == "s3":
         return S3Refusal(code, message)
     # EC2 does not know who calls: 401. The services that speak JSON say 400 to everything.
-    status = 401 if code == "AuthFailure" else 400 if service == "ssm" else 403
+    status = 401 if code == "AuthFailure" else 400 if ERRORS[service] is JSON else 403
     return Refusal(code, message, status)
 
 
 def authorize(call, _resource=None):
     """Refuses a call that is not signed by somebody who may make it."""
-    judge(call, f"{call.service_name}:{call._get_action()}")
+    judge(call, f"{service_of(call)}:{call._get_action()}")
+
+
+def service_of(call):
+    """The service as policies and signatures call it, which have no dashes."""
+    return call.service_name.replace("-", "")
 
 
 def authorize_s3(call, bucket_name=None, key_name=None):

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import authority
 import clock
 import faults
+import quotas
 import rules
 import settings
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -209,6 +210,7 @@ CALLS = {
     "user-data": user_data,
     "credentials": credentials,
     "delays": settings.change,
+    "quota": quotas.apply,
     "refuse": faults.refuse,
     "doom": faults.doom,
     "forgive": faults.forgive,

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import xmltodict
 from demands_ec2 import RULES as EC2
-from demands_ec2 import tags
+from demands_ec2 import look, tags
 from moto.iam.exceptions import NotFoundException
 from policies import Check
 
@@ -158,10 +158,6 @@ def about_objects(action):
 # Route 53
 
 
-def list_hosted_zones_by_name(_call):
-    yield Check("route53:ListHostedZonesByName", "*", {})
-
-
 def list_resource_record_sets(call):
     yield Check("route53:ListResourceRecordSets", zone_arn(call), {})
 
@@ -210,7 +206,9 @@ RULES = {
     "iam:CreateInstanceProfile": create_instance_profile,
     "iam:CreateRole": create_role,
     "route53:ChangeResourceRecordSets": change_resource_record_sets,
-    "route53:ListHostedZonesByName": list_hosted_zones_by_name,
+    "route53:ListHostedZonesByName": look("route53:ListHostedZonesByName"),
     "route53:ListResourceRecordSets": list_resource_record_sets,
+    "servicequotas:GetAWSDefaultServiceQuota": look("servicequotas:GetAWSDefaultServiceQuota"),
+    "servicequotas:GetServiceQuota": look("servicequotas:GetServiceQuota"),
     "ssm:PutParameter": put_parameter,
 }

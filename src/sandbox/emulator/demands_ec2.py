@@ -230,6 +230,8 @@ def disassociate_iam_instance_profile(call):
 
 
 def look(action):
+    """Of what AWS knows no resources."""
+
     def rule(_call):
         yield Check(action, "*", {})
 

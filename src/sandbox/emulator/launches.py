@@ -11,6 +11,7 @@ import hooks
 import instances
 import parameters
 import profiles
+import quotas
 import settings
 from hooks import around
 from moto.core.responses import ActionResult
@@ -72,6 +73,7 @@ def run_instances(call, proceed):
 def launch(call, proceed):
     """A new reservation. One that is refused half-way leaves nothing behind."""
     backend = call.ec2_backend
+    quotas.require_room_for_launch(call)
     try:
         result = proceed()
     finally:

@@ -17,6 +17,7 @@ import launches
 import parameters
 import profiles
 import public_access  # noqa: F401
+import quotas
 import settings
 import subnets  # noqa: F401
 import zones  # noqa: F401
@@ -32,5 +33,5 @@ def install():
 
 def forget():
     """Has the rules forget what they have seen."""
-    for module in (buckets, clock, faults, hooks, launches, profiles):
+    for module in (buckets, clock, faults, hooks, launches, profiles, quotas):
         module.forget()

@@ -63,7 +63,7 @@ const CODES: [Code; 18] = [
         "the_limit_for_vcpus",
         "RunInstances",
         "VcpuLimitExceeded",
-        "You have requested more vCPU capacity than your current vCPU limit of 1 allows.",
+        "You have requested more vCPU capacity than your current vCPU limit of 1 allows for the instance bucket that the specified instance type belongs to.",
         400,
         1,
     ),

@@ -9,7 +9,7 @@ use super::document::picture;
 use super::list::names;
 
 /// Headlines of which there is no picture, and why.
-const UNSEEN: [(&str, &str); 61] = [
+const UNSEEN: [(&str, &str); 62] = [
     // What this machine would have to lack.
     ("this machine gives no threads", MACHINE),
     ("this system gives no random numbers", MACHINE),
@@ -72,6 +72,7 @@ const UNSEEN: [(&str, &str); 61] = [
     ("the subnets cannot be looked up", STORY),
     ("VPC Block Public Access cannot be looked up", STORY),
     ("the account's limits cannot be looked up", STORY),
+    ("the quota cannot be looked up", STORY),
     ("{} cannot be done", STORY),
     ("not allowed to you: {}", STORY),
     ("the instance type cannot be looked up", STORY),
