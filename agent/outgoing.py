@@ -14,7 +14,7 @@ import threading
 import time
 
 # A fast client takes all of it within this many seconds, and its answer never touches the disk.
-PATIENCE = 0.2
+PATIENCE = 0.05
 # Bytes: how much may wait in one worker, and what has to be left of the disk.
 MOST, SPARE = 512 << 20, 1 << 30
 # Not below /tmp, which may be memory.
