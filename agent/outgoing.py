@@ -129,13 +129,14 @@ class Outgoing(socket.socket):
         return True
 
     def push(self):
-        """Sends on what waits, as far as the client takes it."""
-        while self.left():
-            sent = self.put(os.pread(self.file.fileno(), PIECE, self.begun))
+        """Sends on some of what waits, as far as the client takes it: others wait for the main loop, too."""
+        for _ in range(16):
+            sent = self.left() and self.put(os.pread(self.file.fileno(), PIECE, self.begun))
             if not sent:
-                return
+                break
             self.begun += sent
-        self.forget()
+        if not self.left():
+            self.forget()
 
     def forget(self):
         """A file that has grown gives its room back as a whole."""

@@ -171,13 +171,12 @@ class Worker(ThreadWorker):
         try:
             with sock.lock:
                 sock.push()
-                if sock.left():
-                    return
-                sock.watched = False
         except OSError:
-            with sock.lock:
-                sock.forget()
-                sock.watched = False
+            sock.close()  # No more goes out: what is missing must not look like an answer's end.
+        with sock.lock:
+            if sock.left():
+                return
+            sock.watched = False
         self.poller.unregister(sock)
         if sock in self.taking:
             self.answered(*self.taking.pop(sock))
