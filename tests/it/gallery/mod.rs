@@ -58,16 +58,15 @@ fn picture(project: &Project, name: &str, text: &str) {
             r"(?s)Done in this run: .*?goes\s+on\s+from\s+here\.",
             "Done in this run: […]. The same command goes on from here.",
         ),
-        (r"hello/\s*releases/[0-9a-f\s]+\.tar\.gz", "hello/releases/[release].tar.gz"),
-        (r"hostedzone/\s*[A-Z0-9]+", "hostedzone/[zone]"),
-        (r"locks/\s*[0-9a-f\s]+\.txt", "locks/[key].txt"),
+        (r"hello/releases/[0-9a-f]+\.tar\.gz", "hello/releases/[release].tar.gz"),
+        (r"hostedzone/[A-Z0-9]+", "hostedzone/[zone]"),
+        (r"locks/[0-9a-f]+\.txt", "locks/[key].txt"),
         (r"\bdebian-13-[0-9a-f]{16}\b", "debian-13-[recipe]"),
         (r"\[age\] ago +", "[age] ago  "),
         (r"/tmp/dt\w{6}", "[folder]"),
         (r"\b127\.[1-9]\d*\.\d+\.\d+\b", "[ip]"),
         (r"\bport [3-6]\d{4}\b", "port [port]"),
-        // Also where a line ends in them.
-        (r"\b(i|sg|subnet|vpc|key|iip-assoc|eipalloc)-\s*[0-9a-f]{17}\b", "$1-[id]"),
+        (r"\b(i|sg|subnet|vpc|key|iip-assoc|eipalloc)-[0-9a-f]{17}\b", "$1-[id]"),
     ];
     // These are always the same here.
     let steady = |pattern: &str| !pattern.contains("Python");
