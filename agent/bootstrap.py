@@ -6,7 +6,8 @@ Nothing in it is secret or differs between deployments. The agent uses `fetch` a
 import contextlib
 import fcntl
 import hashlib
-import importlib
+import importlib.util
+import io
 import json
 import os
 import shutil
@@ -31,16 +32,26 @@ def fetch(aws, name, release, folder, heard=None):
     archive, aside = place + ".tar.gz", place + ".new"
     os.makedirs(folder, exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
+    beside = []
+
+    def hear(headers):
+        beside.append(Bytecode(aws, f"{name}/releases/{release}.bytecode.gz"))
+        if heard:
+            heard(headers)
+
     try:
         with open(archive, "wb") as file:
-            aws.download(f"{name}/releases/{release}.tar.gz", file, heard)
+            aws.download(f"{name}/releases/{release}.tar.gz", file, hear)
         digest = hashlib.sha256()
         with open(archive, "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
         if digest.hexdigest() != release:
             raise BadRelease(f"what S3 holds as release {release[:12]} has another sha256, {digest.hexdigest()[:12]}")
-        unpack(archive, aside)
+        with open(archive, "rb") as file:
+            unpack(file, aside)
+        for bytecode in beside:
+            bytecode.add(aside)
         if "DEVOPSCTL_ROOT" not in os.environ:
             os.sync()  # A power failure must not leave a release that only looks whole.
         os.rename(aside, place)
@@ -51,16 +62,41 @@ def fetch(aws, name, release, folder, heard=None):
     return place
 
 
+class Bytecode(threading.Thread):
+    """Fetches beside a release what was compiled of it where it was built, if that was for this Python. It is a help only."""
+
+    def __init__(self, aws, key):
+        super().__init__(daemon=True)
+        self.aws, self.key, self.file = aws, key, None
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(AwsError):
+            magic, _, sha256 = (self.aws.metadata.tag("bytecode") or "").partition("-")
+            if magic == str(int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")):
+                file = io.BytesIO()
+                self.aws.download(self.key, file)
+                if hashlib.sha256(file.getvalue()).hexdigest() == sha256:
+                    self.file = file
+
+    def add(self, folder):
+        self.join()
+        if self.file:
+            self.file.seek(0)
+            with contextlib.suppress(BadRelease):
+                unpack(self.file, folder)
+
+
 def unpack(archive, top):
     """Plain files, folders and links, all inside `top`; anything else and the archive is refused."""
-    os.makedirs(top)
+    os.makedirs(top, exist_ok=True)
     top, links, folders = os.path.realpath(top), [], set()
 
     def inside(path):
         return (os.path.realpath(path) + "/").startswith(top + "/")
 
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with tarfile.open(fileobj=archive, mode="r:gz") as tar:
             for member in tar:
                 path = os.path.join(top, member.name)
                 folder = path if member.isdir() else os.path.dirname(path)

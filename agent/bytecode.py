@@ -1,4 +1,5 @@
-"""Byte-code for a release, made once on the machine: first for what the way to the first answer needs, then for all of it.
+"""Byte-code for a release, made once on the machine: first for what the way to the first answer needs (unless it came with
+the release), then for all of it.
 
 As a program it compiles one part of several: `bytecode.py first|rest FOLDER PART PARTS`. Not compileall, which takes as
 long to make its processes as to compile an app's dependencies. What is no Python, or another one's, is passed over.
@@ -19,14 +20,15 @@ LOCK = "/.compiling"
 
 def begin(folder):
     """Starts to compile what a generation imports on its way to the first answer."""
-    if complete(folder):
-        return
     # If it is under way already, or nothing can be written there, then whoever imports compiles for himself.
-    with contextlib.suppress(OSError), open(folder + LOCK, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        print(f"agent: compiles {os.path.basename(folder)[:12]}", flush=True)
-        # Less urgent than the agent, which has to start what will need it.
-        compilers("first", folder, 10, pass_fds=[lock.fileno()])
+    with contextlib.suppress(OSError):
+        if complete(folder) or not missing(first(folder)):
+            return
+        with open(folder + LOCK, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            print(f"agent: compiles {os.path.basename(folder)[:12]}", flush=True)
+            # Less urgent than the agent, which has to start what will need it.
+            compilers("first", folder, 10, pass_fds=[lock.fileno()])
 
 
 def under_way(folder):
@@ -54,6 +56,17 @@ def compilers(what, folder, niceness, **how):
     return [subprocess.Popen([*command, str(part), str(count)], **how) for part in range(count)]
 
 
+def first(folder):
+    """What is imported on the way to the first answer, in about that order."""
+    with open(folder + "/first.txt") as file:
+        return [os.path.join(folder, name) for name in file.read().splitlines()]
+
+
+def missing(paths):
+    """Those that have no byte-code: no file of a release ever changes."""
+    return [path for path in paths if not os.path.exists(importlib.util.cache_from_source(path))]
+
+
 def files(folder):
     """Every plain Python file below a folder."""
     for top, _, names in os.walk(folder):
@@ -71,14 +84,9 @@ def mark(folder):
 
 
 def compile_part(what, folder, part, parts):
-    if what == "first":  # The order is the one in which it will be asked for.
-        with open(folder + "/first.txt") as file:
-            paths = [os.path.join(folder, name) for name in file.read().splitlines()]
-    else:
-        paths = sorted(files(folder))
-    for path in paths[int(part) :: int(parts)]:
-        if not os.path.exists(importlib.util.cache_from_source(path)):  # No file of a release ever changes.
-            py_compile.compile(path, quiet=2)
+    paths = first(folder) if what == "first" else sorted(files(folder))
+    for path in missing(paths[int(part) :: int(parts)]):
+        py_compile.compile(path, quiet=2)
 
 
 if __name__ == "__main__":

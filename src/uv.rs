@@ -38,6 +38,15 @@ impl Uv {
         look(&cached().ok()?).await.map(|(_, version)| version)
     }
 
+    /// Where a CPython of that version is, such as `3.13`, if one is installed.
+    pub async fn python(&self, version: &str) -> Option<PathBuf> {
+        let mut find = self.command();
+        find.args(["python", "find", "--no-python-downloads", "--no-project", "--system"]);
+        let output =
+            find.arg(format!("cpython@{version}")).output().await.ok().filter(|output| output.status.success())?;
+        Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
+    }
+
     /// A uv command that reads nothing from the terminal.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

@@ -45,6 +45,8 @@ def test_what_the_first_generation_imports_is_compiled_before_the_rest(release):
 
 
 def test_nobody_waits_for_a_compiler_that_has_died(release):
+    put(release, "first.txt", "app/app.py\n")
+    put(release, "app/app.py", "x = 1\n")
     with open(release + bytecode.LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert bytecode.under_way(release)

@@ -371,7 +371,8 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    fn has(&self, kind: Kind) -> bool {
+    /// Whether something of that kind is to be done.
+    pub fn has(&self, kind: Kind) -> bool {
         self.steps.iter().any(|step| step.kind == kind)
     }
 

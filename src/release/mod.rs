@@ -5,6 +5,7 @@
 //! unchanged app costs only the reading of its files.
 
 mod agent;
+pub mod bytecode;
 mod dependencies;
 mod imports;
 mod manifest;
@@ -34,8 +35,8 @@ pub struct Release {
     pub archive: PathBuf,
     /// Whether it was built just now.
     pub fresh: bool,
-    /// What it was built for, such as `python3.13 x86_64`.
-    pub target: String,
+    /// What it was built for.
+    pub target: Target,
     /// How it is reached, such as `https`: one that is reached in another way is not gone back to.
     pub reached: String,
     /// What stands before it.
@@ -54,7 +55,7 @@ pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrad
         tokio::join!(archive(deployment, target, edge, upgrade), origin::describe(&deployment.app.path));
     let (id, archive, fresh) = built?;
     let reached = deployment.network.reached();
-    Ok(Release { id, archive, fresh, target: target.to_string(), reached, edge, what })
+    Ok(Release { id, archive, fresh, target: target.clone(), reached, edge, what })
 }
 
 /// What a release would be made from: the app's files, and what names its dependencies. Nothing is built.

@@ -20,8 +20,8 @@ use crate::ui::Event;
 
 /// As many releases of a deployment stay in the bucket; more only where all of them are in use.
 pub const KEPT: usize = 10;
-/// As many objects as one call deletes.
-const AT_ONCE: usize = 1000;
+/// As many releases as one call deletes: 1000 objects, and each may have another beside it.
+const AT_ONCE: usize = 500;
 /// What a header may not hold as it is, or what would be read as an escape.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 /// As long as one of a release's notes may be, in bytes.
@@ -176,6 +176,11 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Some(stored) => stored,
         None => observe(&context.aws, &context.account, &context.name).await?,
     };
+    let refused = |error: ApiError| explain("the release cannot be uploaded", &error);
+    if let Some(bytecode) = context.bytecode().await {
+        let key = names::bytecode_key(&context.name, &change.id);
+        put(context, &key, bytecode.packed.clone(), HashMap::new()).await.map_err(refused)?;
+    }
     if holds(&stored, &change.id) {
         return Ok(format!("{} is there already", short(&change.id)));
     }
@@ -190,20 +195,21 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let notes = [
         ("by", context.by.as_str()),
         ("what", &release.what),
-        ("target", &release.target),
+        ("target", &release.target.to_string()),
         ("reached", &release.reached),
         ("caddy", release.edge.sha256),
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
-    put(context, &key, body, notes).await.map_err(|error| explain("the release cannot be uploaded", &error))?;
+    put(context, &key, body, notes).await.map_err(refused)?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
 
 /// Deletes what is too old. What cannot be deleted costs a little, and is no reason to stop: the next one tries again.
 async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
-    let keys: Vec<String> = ids.iter().map(|id| names::release_key(&context.name, id)).collect();
+    let both = |id: &String| [names::release_key(&context.name, id), names::bytecode_key(&context.name, id)];
+    let keys: Vec<String> = ids.iter().flat_map(both).collect();
     match delete(context, bucket, &keys).await {
         Ok(()) if ids.is_empty() => String::new(),
         Ok(()) => {
