@@ -24,7 +24,7 @@ class BadRelease(Exception):
     """What was fetched is not what it should be; fetching it again won't help."""
 
 
-def fetch(aws, name, release, folder, heard=None):
+def fetch(aws, name, release, folder, heard=None, bytecode=None):
     """Puts a release at <folder>/<release>, wholly or not at all. `heard` is told what S3 says of it, before it is here."""
     place = os.path.join(folder, release)
     if os.path.isdir(place):
@@ -32,16 +32,9 @@ def fetch(aws, name, release, folder, heard=None):
     archive, aside = place + ".tar.gz", place + ".new"
     os.makedirs(folder, exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
-    beside = []
-
-    def hear(headers):
-        beside.append(Bytecode(aws, f"{name}/releases/{release}.bytecode.gz"))
-        if heard:
-            heard(headers)
-
     try:
         with open(archive, "wb") as file:
-            aws.download(f"{name}/releases/{release}.tar.gz", file, hear)
+            aws.download(f"{name}/releases/{release}.tar.gz", file, heard)
         digest = hashlib.sha256()
         with open(archive, "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
@@ -50,7 +43,7 @@ def fetch(aws, name, release, folder, heard=None):
             raise BadRelease(f"what S3 holds as release {release[:12]} has another sha256, {digest.hexdigest()[:12]}")
         with open(archive, "rb") as file:
             unpack(file, aside)
-        for bytecode in beside:
+        if bytecode:
             bytecode.add(aside)
         if "DEVOPSCTL_ROOT" not in os.environ:
             os.sync()  # A power failure must not leave a release that only looks whole.
@@ -63,24 +56,25 @@ def fetch(aws, name, release, folder, heard=None):
 
 
 class Bytecode(threading.Thread):
-    """Fetches beside a release what was compiled of it where it was built, if that was for this Python. It is a help only."""
+    """Fetches what was compiled of a release where it was built, if it is as the tag has it and for this Python. A help only:
+    what it does not bring in time is compiled here.
+    """
 
-    def __init__(self, aws, key):
+    def __init__(self, aws, key, mark):
         super().__init__(daemon=True)
         self.aws, self.key, self.file = aws, key, None
-        self.start()
+        self.magic, _, self.sha256 = (mark or "").partition("-")
 
     def run(self):
-        with contextlib.suppress(AwsError):
-            magic, _, sha256 = (self.aws.metadata.tag("bytecode") or "").partition("-")
-            if magic == str(int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")):
-                file = io.BytesIO()
+        if self.magic == str(int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")):
+            file = io.BytesIO()
+            with contextlib.suppress(AwsError):
                 self.aws.download(self.key, file)
-                if hashlib.sha256(file.getvalue()).hexdigest() == sha256:
-                    self.file = file
+            if hashlib.sha256(file.getvalue()).hexdigest() == self.sha256:
+                self.file = file
 
     def add(self, folder):
-        self.join()
+        self.join(5)
         if self.file:
             self.file.seek(0)
             with contextlib.suppress(BadRelease):
@@ -193,13 +187,17 @@ def attempt(aws, root):
         raise AwsError("NoTags", "the instance has no tags devopsctl:name and devopsctl:release (yet)", 404)
     aws.credentials()
     wanted = {"release": release, "token": int(token) if token.isdigit() else None, "try": tag("try")}
+    bytecode = Bytecode(aws, f"{name}/releases/{release}.bytecode.gz", tag("bytecode"))
     beside = threading.Thread(target=report, args=(aws, wanted, "fetching"))
     beside.start()
+
+    def heard(headers):
+        bytecode.start()
+        begin_tool(aws, root, headers)
+
     try:
         try:
-            place = fetch(
-                aws, name, release, root + "/opt/devopsctl/releases", lambda headers: begin_tool(aws, root, headers)
-            )
+            place = fetch(aws, name, release, root + "/opt/devopsctl/releases", heard, bytecode)
         finally:
             beside.join()  # What is said last is what is true.
         print(f"bootstrap: {release[:12]} is here", flush=True)

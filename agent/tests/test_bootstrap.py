@@ -23,20 +23,12 @@ from aws import AwsError
 class Bucket:
     """As much of `Aws` as `fetch` and `fetch_tool` need."""
 
-    def __init__(self, content, bytecode=None, mark=None):
-        self.content, self.bytecode, self.mark, self.asked = content, bytecode, mark, 0
-        self.metadata = self
-
-    def tag(self, key):
-        assert key == "bytecode"
-        return self.mark
+    def __init__(self, content):
+        self.content, self.asked = content, 0
 
     def download(self, key, file, heard=None):
-        if key.endswith(".bytecode.gz"):
-            if not self.bytecode:
-                raise AwsError("AccessDenied", "s3:GetObject was refused", 403)
-            file.write(self.bytecode)
-            return
+        if self.content is None:
+            raise AwsError("AccessDenied", "s3:GetObject was refused", 403)
         self.asked += 1
         if heard:
             heard({"x-amz-meta-what": "this"})
@@ -96,29 +88,31 @@ def compiled(tmp_path_factory):
     return made[2:]
 
 
+def fetched_with(packed, mark, folder):
+    beside = bootstrap.Bytecode(Bucket(packed), "key", mark)
+    release = hashlib.sha256(RELEASE).hexdigest()
+    return bootstrap.fetch(Bucket(RELEASE), "shop", release, str(folder), lambda _: beside.start(), beside)
+
+
 def test_what_is_compiled_already_is_fetched_beside_the_release(tmp_path, compiled):
-    bucket = Bucket(RELEASE, compiled, f"{MAGIC}-{hashlib.sha256(compiled).hexdigest()}")
-    folder = bootstrap.fetch(bucket, "shop", hashlib.sha256(RELEASE).hexdigest(), str(tmp_path))
+    folder = fetched_with(compiled, f"{MAGIC}-{hashlib.sha256(compiled).hexdigest()}", tmp_path)
     codes = [importlib.util.cache_from_source(f"{folder}/app/{name}.py") for name in ("app", "part")]
     assert all(map(os.path.isfile, codes))
     bytecode.begin(folder)
     assert not os.path.exists(folder + bytecode.LOCK), "nothing is left to be compiled"
     # It is what Python imports: other byte-code in its place is believed, and errors name the file where it lies here.
-    py_compile_of(codes[1], "x = 2\nraise ValueError(x)\n", f"{folder}/elsewhere.py")
+    other = f"{folder}/elsewhere.py"
+    with open(other, "w") as file:
+        file.write("x = 2\nraise ValueError(x)\n")
+    py_compile.compile(other, codes[1], other, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     ran = subprocess.run([sys.executable, f"{folder}/app/app.py"], capture_output=True, text=True, check=False)
     assert ran.stderr.endswith("ValueError: 2\n") and f'"{folder}/app/part.py", line 2' in ran.stderr
-
-
-def py_compile_of(code, text, name):
-    with open(name, "w") as file:
-        file.write(text)
-    py_compile.compile(name, code, name, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
 @pytest.mark.parametrize(
     "offer",
     [
-        pytest.param(lambda code, sha256: (code, None), id="of which the tags say nothing"),
+        pytest.param(lambda code, sha256: (code, None), id="of which no tag says anything"),
         pytest.param(lambda code, sha256: (code, f"1234-{sha256}"), id="for another Python"),
         pytest.param(lambda code, sha256: (code, MAGIC), id="without a sha256"),
         pytest.param(lambda code, sha256: (code + b"\0", f"{MAGIC}-{sha256}"), id="of another sha256"),
@@ -127,8 +121,7 @@ def py_compile_of(code, text, name):
     ],
 )
 def test_other_byte_code_is_not_taken_and_in_nobodys_way(tmp_path, compiled, offer):
-    bucket = Bucket(RELEASE, *offer(compiled, hashlib.sha256(compiled).hexdigest()))
-    folder = bootstrap.fetch(bucket, "shop", hashlib.sha256(RELEASE).hexdigest(), str(tmp_path))
+    folder = fetched_with(*offer(compiled, hashlib.sha256(compiled).hexdigest()), tmp_path)
     assert sorted(os.listdir(folder + "/app")) == ["app.py", "part.py"]
 
 

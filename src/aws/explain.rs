@@ -134,7 +134,9 @@ pub(super) fn no_credentials<E: std::error::Error>(settings: &Settings, error: &
         reason = below.to_string();
         cause = below.source();
     }
-    if reason.starts_with("no credentials found in chain") {
+    // The machine's own role is what is asked for last. A metadata service that refuses is not why there are none.
+    let refused = settings.profile.is_none() && reason.contains("IMDS is disabled");
+    if refused || reason.starts_with("no credentials found in chain") {
         tracing::debug!("{reason}");
         reason = "neither the environment, nor an AWS profile, nor this machine has any".to_owned();
     }

@@ -36,3 +36,17 @@ pub async fn compile(archive: &Path, target: &Target) -> Option<Bytecode> {
     let mark = format!("{}-{}", u16::from_le_bytes(*magic), hex(&Sha256::digest(packed)));
     Some(Bytecode { packed: packed.to_vec(), mark })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_made_here_is_left_to_the_machine() {
+        // One that is not there, one that fails, one that says nothing.
+        for python in ["/nowhere/python3", "/bin/false", "/bin/true"] {
+            let target = Target::Host { python: python.into(), version: "3.13".into() };
+            assert_eq!(compile(Path::new("release.tar.gz"), &target).await, None, "{python}");
+        }
+    }
+}
