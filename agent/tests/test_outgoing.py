@@ -1,5 +1,6 @@
 """Answers that their clients are slow to take."""
 
+import http.client
 import random
 import select
 import socket
@@ -21,6 +22,9 @@ FILE = tempfile.NamedTemporaryFile()
 FILE.write(b"x" * (4 << 20))
 FILE.flush()
 
+def fail(*_):
+    raise OSError("as a disk says that is broken")
+
 def app(environ, start_response):
     if environ.get("HTTP_AUTHORIZATION") != "Token " + os.environ["APP_SECRET_TOKEN"]:
         start_response("401 No", [("Content-Length", "2")])
@@ -30,7 +34,9 @@ def app(environ, start_response):
     if path == "/events":
         start_response("200 OK", [("Content-Type", "text/event-stream")])
         return (str(number).encode() * (1 << 20) for number in range(4))
-    size = 4 << 20 if path in ("/much", "/file") else 2
+    if path == "/failing":
+        os.pread = fail  # What waits can be read no more.
+    size = 4 << 20 if path in ("/much", "/file", "/failing") else 2
     start_response("200 OK", [("Content-Length", str(size))])
     if path == "/file":
         return environ["wsgi.file_wrapper"](open(FILE.name, "rb"))
@@ -155,3 +161,22 @@ def test_more_readers_of_nothing_than_threads_are_in_nobodys_way(aws, machine):
     finally:
         for way in ways:
             way.close()
+
+
+def test_an_answer_that_the_disk_loses_breaks_off_and_no_other_does(aws, machine):
+    bring_up(aws, machine, release(app=LARGE, workers=1, threads=1))
+    headers = {"Authorization": f"Token {TOKEN}"}
+    lost, whole = machine.connect(60), machine.connect(60)
+    try:
+        for way, path in ((lost, "/failing"), (whole, "/")):
+            way.request("GET", path, headers=headers)
+        # There is one thread, so by then all of the first answer waits on the disk.
+        assert whole.getresponse().read() == b"xx"
+        answer = lost.getresponse()
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            answer.read()
+        whole.request("GET", "/", headers=headers)
+        assert whole.getresponse().read() == b"xx", "the same process goes on"
+    finally:
+        lost.close()
+        whole.close()
