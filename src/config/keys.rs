@@ -151,6 +151,8 @@ pub struct Map {
     pub types: &'static [&'static str],
     /// How long a text may be.
     pub longest: Option<u32>,
+    /// How many keys there may be, and why.
+    pub most: Option<(usize, &'static str)>,
 }
 
 impl Key for Map {
@@ -163,7 +165,12 @@ impl Key for Map {
         if let Some(longest) = self.longest {
             values["maxLength"] = longest.into();
         }
-        json!({"type": ["object", "null"], "propertyNames": {"pattern": self.names}, "additionalProperties": values})
+        let keys = json!({"pattern": self.names});
+        let mut value = json!({"type": ["object", "null"], "propertyNames": keys, "additionalProperties": values});
+        if let Some((most, _)) = self.most {
+            value["maxProperties"] = most.into();
+        }
+        value
     }
 }
 

@@ -70,7 +70,13 @@ impl<'a> Reader<'a> {
             let path = format!("{}.{}", of.path, key.name);
             (key, Found { path, node })
         };
-        self.entries(of.path, node).into_iter().map(found).collect()
+        let entries = self.entries(of.path, node);
+        if let Some((most, why)) = of.most
+            && let Some((key, _)) = entries.get(most)
+        {
+            self.find(key.span, format!("`{}` holds more than {most}", of.path), "from here on", why);
+        }
+        entries.into_iter().map(found).collect()
     }
 
     fn entries(&mut self, path: &str, node: Option<Node>) -> Vec<(tree::Key, Node)> {

@@ -76,6 +76,7 @@ pub static APP_ENV: Map = Map {
     names: VARIABLE,
     types: &["string", "number"],
     longest: None,
+    most: None,
 };
 
 pub static TOKEN: Section = Section {
@@ -244,4 +245,5 @@ pub static TAGS: Map = Map {
     names: "^[A-Za-z0-9+=.,_:@-]{1,127}$",
     types: &["string"],
     longest: Some(256),
+    most: Some((30, "AWS takes 50 on a thing, and some are devopsctl's own")),
 };

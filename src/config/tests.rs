@@ -130,6 +130,17 @@ fn a_token_in_the_file_is_not_shown() {
 }
 
 #[test]
+fn no_more_tags_than_aws_takes() {
+    let file = |tags: usize| {
+        let lines: String = (0..tags).map(|number| format!("  key{number}: x\n")).collect();
+        format!("name: hello\napp: {{path: app}}\ntags:\n{lines}")
+    };
+    let shown = bad(&file(31));
+    assert!(shown.contains("`tags` holds more than 30") && shown.contains("key30: x"), "{shown}");
+    assert_eq!(good(&file(30)).tags.len(), 30);
+}
+
+#[test]
 fn no_file_content() {
     insta::assert_snapshot!(bad(""));
 }
