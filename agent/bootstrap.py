@@ -39,9 +39,10 @@ def fetch(aws, name, release, folder, heard=None, bytecode=None):
         with open(archive, "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
-        if digest.hexdigest() != release:
-            raise BadRelease(f"what S3 holds as release {release[:12]} has another sha256, {digest.hexdigest()[:12]}")
-        with open(archive, "rb") as file:
+            if digest.hexdigest() != release:
+                found = digest.hexdigest()[:12]
+                raise BadRelease(f"what S3 holds as release {release[:12]} has another sha256, {found}")
+            file.seek(0)
             unpack(file, aside)
         if bytecode:
             bytecode.add(aside)

@@ -62,8 +62,10 @@ fn who_may_only_plan_sees_what_would_change_and_changes_nothing() {
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\nnetwork: {{https: off, port: 8080}}\n"));
     project.run("plan --sandbox").code(3).says("~ ingress");
-    // Both are begun at once, and either may be the first to fail.
-    project.run("up --sandbox --yes").code(5).says("✗ release").says("✗ ingress");
+    // Both are begun at once, and the first to fail is the one that is told of.
+    let up = project.run("up --sandbox --yes").code(5).says("✗ release").says("✗ ingress");
+    let refusals = ["SecurityGroupIngress says UnauthorizedOperation", "s3:PutObject says AccessDenied"];
+    assert!(refusals.iter().any(|refusal| up.stderr.contains(refusal)), "{}", up.stderr);
     project.run("token --sandbox").code(5).says("ssm:GetParameter");
     project.run("down --sandbox --yes").code(5);
 }

@@ -147,9 +147,8 @@ async fn retag(context: &Context, id: &str, tags: &Tags) -> Result<()> {
 
 /// Disk and interface carry what all our resources carry, not what is the agent's to read.
 fn shared(tags: &Tags) -> Tags {
-    let agents = [names::TAG_SPEC, names::TAG_RELEASE, names::TAG_BYTECODE, names::TAG_PREVIOUS, names::TAG_TOKEN];
     tags.iter()
-        .filter(|(key, _)| !agents.contains(&key.as_str()))
+        .filter(|(key, _)| *key == names::TAG_NAME || !key.starts_with("devopsctl:"))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }
