@@ -61,18 +61,18 @@ class Bytecode(threading.Thread):
     what it does not bring in time is compiled here.
     """
 
-    def __init__(self, aws, key, mark):
+    def __init__(self, aws, key):
         super().__init__(daemon=True)
         self.aws, self.key, self.file = aws, key, None
-        self.magic, _, self.sha256 = (mark or "").partition("-")
 
     def run(self):
-        if self.magic == str(int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")):
-            file = io.BytesIO()
-            with contextlib.suppress(AwsError):
+        file, sha256 = io.BytesIO(), None
+        with contextlib.suppress(AwsError):
+            magic, _, sha256 = (self.aws.metadata.tag("bytecode") or "").partition("-")
+            if magic == str(int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")):
                 self.aws.download(self.key, file)
-            if hashlib.sha256(file.getvalue()).hexdigest() == self.sha256:
-                self.file = file
+        if hashlib.sha256(file.getvalue()).hexdigest() == sha256:
+            self.file = file
 
     def add(self, folder):
         self.join(5)
@@ -117,10 +117,10 @@ def unpack(archive, top):
 
 
 class Unpacking:
-    """A file that unpacks (gzip) what it is given, and knows the sha256 of the whole: nothing is read twice."""
+    """A file that unpacks (gzip) what it is given, and knows the sha384 of the whole: nothing is read twice."""
 
     def __init__(self, file):
-        self.file, self.gzip, self.digest = file, zlib.decompressobj(31), hashlib.sha256()
+        self.file, self.gzip, self.digest = file, zlib.decompressobj(31), hashlib.sha384()
 
     def write(self, packed):
         plain = self.gzip.decompress(packed)
@@ -128,9 +128,9 @@ class Unpacking:
         self.file.write(plain)
 
 
-def fetch_tool(aws, sha256, folder):
-    """Puts Caddy, of just these bytes, at <folder>/caddy-<sha256>. Who comes second waits for who came first."""
-    path = f"{folder}/caddy-{sha256}"
+def fetch_tool(aws, sha384, folder):
+    """Puts Caddy, of just these bytes, at <folder>/caddy-<sha384>. Who comes second waits for who came first."""
+    path = f"{folder}/caddy-{sha384}"
     aside = path + ".new"
     os.makedirs(folder, exist_ok=True)
     with open(folder + "/.lock", "w") as lock:
@@ -140,12 +140,12 @@ def fetch_tool(aws, sha256, folder):
         try:
             with open(aside, "wb") as file:
                 unpacking = Unpacking(file)
-                aws.download(f"_tools/caddy-{sha256}.gz", unpacking)
+                aws.download(f"_tools/caddy-{sha384}.gz", unpacking)
                 file.flush()
                 os.fsync(file.fileno())
-            if unpacking.digest.hexdigest() != sha256:
+            if unpacking.digest.hexdigest() != sha384:
                 found = unpacking.digest.hexdigest()[:12]
-                raise BadRelease(f"what S3 holds as Caddy has another sha256, {found}")
+                raise BadRelease(f"what S3 holds as Caddy has another sha384, {found}")
             os.chmod(aside, 0o755)
             os.rename(aside, path)
         except zlib.error as problem:
@@ -167,14 +167,16 @@ def begin_tool(aws, root, headers):
         threading.Thread(target=work, daemon=True).start()
 
 
-def report(aws, wanted, phase, error=None):
+def report(aws, release, phase, error=None):
     """Says how far the machine is; as long as it may not, the console has to do."""
     print(f"bootstrap: {phase}: {error or 'so far so good'}", flush=True)
-    said = {"v": 1, "wanted": wanted, "release": None, "token": None, "phase": phase, "healthy": False}
-    said.update(error=error, log_tail="", at=int(time.time()))
-    place = f"/devopsctl/{aws.metadata.tag('name')}/report/{aws.metadata.identity()['instanceId']}"
-    value = json.dumps(said).replace("{{", "{\\u007b")  # SSM refuses `{{`.
     try:
+        token, attempt = aws.metadata.tag("token") or "", aws.metadata.tag("try")
+        wanted = {"release": release, "token": int(token) if token.isdigit() else None, "try": attempt}
+        said = {"v": 1, "wanted": wanted, "release": None, "token": None, "phase": phase, "healthy": False}
+        said.update(error=error, log_tail="", at=int(time.time()))
+        place = f"/devopsctl/{aws.metadata.tag('name')}/report/{aws.metadata.identity()['instanceId']}"
+        value = json.dumps(said).replace("{{", "{\\u007b")  # SSM refuses `{{`.
         aws.ssm("PutParameter", Name=place, Value=value, Type="String", Overwrite=True)
     except AwsError as problem:
         print(f"bootstrap: can't report: {problem}", flush=True)
@@ -183,13 +185,12 @@ def report(aws, wanted, phase, error=None):
 def attempt(aws, root):
     """Fetches what the tags name at this moment -> its folder."""
     tag = aws.metadata.tag
-    name, release, token = tag("name"), tag("release"), tag("token") or ""
+    name, release = tag("name"), tag("release")
     if not name or not release:
         raise AwsError("NoTags", "the instance has no tags devopsctl:name and devopsctl:release (yet)", 404)
     aws.credentials()
-    wanted = {"release": release, "token": int(token) if token.isdigit() else None, "try": tag("try")}
-    bytecode = Bytecode(aws, f"{name}/releases/{release}.bytecode.gz", tag("bytecode"))
-    beside = threading.Thread(target=report, args=(aws, wanted, "fetching"))
+    bytecode = Bytecode(aws, f"{name}/releases/{release}.bytecode.gz")
+    beside = threading.Thread(target=report, args=(aws, release, "fetching"))
     beside.start()
 
     def heard(headers):
@@ -205,7 +206,7 @@ def attempt(aws, root):
         return place
     except (AwsError, BadRelease, OSError) as error:
         may_pass = isinstance(error, AwsError) and error.may_pass()
-        report(aws, wanted, "fetching" if may_pass else "failed", str(error))
+        report(aws, release, "fetching" if may_pass else "failed", str(error))
         raise
 
 

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import importlib.util
 import os
-import py_compile
 import subprocess
 import sys
 
@@ -84,6 +83,8 @@ def mark(folder):
 
 
 def compile_part(what, folder, part, parts):
+    import py_compile  # Of all programs that read this file, only the compilers need it, and it brings much with it.
+
     paths = first(folder) if what == "first" else sorted(files(folder))
     for path in missing(paths[int(part) :: int(parts)]):
         py_compile.compile(path, quiet=2)

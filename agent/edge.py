@@ -112,11 +112,11 @@ class Edge:
 
     # Caddy itself
 
-    def program(self, sha256):
+    def program(self, sha384):
         """Where Caddy lies, of just these bytes."""
-        path = f"{self.places.tools}/caddy-{sha256}"
+        path = f"{self.places.tools}/caddy-{sha384}"
         if not os.path.exists(path):
-            fetch_tool(self.aws, sha256, self.places.tools)
+            fetch_tool(self.aws, sha384, self.places.tools)
             for other in os.listdir(self.places.tools):
                 if other.startswith("caddy-") and other != os.path.basename(path):
                     os.remove(f"{self.places.tools}/{other}")  # Where it runs still, its file lives on without a name.

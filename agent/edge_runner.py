@@ -16,6 +16,13 @@ from systemd import UNITS, systemctl, write
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNIT = "devopsctl-edge.service"
 STOP_SECONDS = 5
+# What an earlier machine had of certificates; only what is not there already. Only where there are any: to start a program
+# in the unit's sandbox takes as long as half of Caddy's own start.
+RESTORING = """
+[Service]
+LoadCredential=certificates:@KEPT@
+ExecStartPre=/usr/bin/python3 -S @HELPER@ ${CREDENTIALS_DIRECTORY}/certificates ${STATE_DIRECTORY}
+"""
 
 
 class EdgeRunner:
@@ -62,26 +69,26 @@ class SystemdEdge(EdgeRunner):
 
     def __init__(self, places, text):
         self.places, self.text = places, text
-        self.kept = places.run + "/edge/certificates.json"
+        self.kept, self.helper = places.run + "/edge/certificates.json", places.tools + "/certificates.py"
         # The agent may outlive the folder that it came from.
         with open(HERE + "/certificates.py") as file:
-            self.helper = file.read()
+            self.program = file.read()
 
     def install(self, program):
-        os.makedirs(os.path.dirname(self.kept), 0o700, exist_ok=True)
-        if not os.path.exists(self.kept):
-            write(self.kept, "")
-        helper = self.places.tools + "/certificates.py"
-        write(helper, self.helper)
+        text = self.text.replace("@CADDY@", program)
+        if os.path.exists(self.kept):
+            text += RESTORING.replace("@KEPT@", self.kept).replace("@HELPER@", self.helper)
         unit = f"{UNITS}/{UNIT}"
         known = os.path.exists(unit)
-        changed = write(unit, self.text.replace("@CADDY@", program).replace("@HELPER@", helper))
+        changed = write(unit, text)
         if changed and known:  # One that is new systemd finds by itself.
             systemctl("daemon-reload")
         return changed
 
     def restore(self, document):
         """For the unit, which puts it where it belongs as the user that it belongs to."""
+        write(self.helper, self.program)
+        os.makedirs(os.path.dirname(self.kept), 0o700, exist_ok=True)
         write(self.kept, json.dumps(document))
         os.chmod(self.kept, 0o600)
 

@@ -20,7 +20,7 @@ Wants=network-online.target
 After=network-online.target
 StartLimitIntervalSec=0
 [Service]
-ExecStart=/usr/bin/python3 /opt/devopsctl/bootstrap.py
+ExecStart=/usr/bin/python3 -S /opt/devopsctl/bootstrap.py
 Restart=always
 RestartSec=2
 [Install]

@@ -42,7 +42,6 @@ class SystemdRunner:
 
     def __init__(self, places):
         self.places = places
-        self.open = False  # Whether this agent has seen to it that the socket is there.
         self.endings = {}  # number: how its unit ended
         self.calm = (None, 0.0)  # Which generation has been alone for how long.
         self.alive = 0.0
@@ -83,9 +82,7 @@ class SystemdRunner:
         write(generation.folder + "/environment", "".join(lines).replace(release, SEEN))
         os.symlink(release, generation.folder + "/release")
         self.reload()
-        if not self.open:
-            systemctl("start", "app.socket")
-            self.open = True
+        # Its socket is opened with it (Sockets=), the first time.
         systemctl("start", "--no-block", unit(generation))
 
     def ended(self, generation):

@@ -25,11 +25,8 @@ def reachable(family, address, port=80):
     return True
 
 
-def refuse(address):
-    reason = (
-        f"the app is not started: it could reach the instance's credentials at {address}, because this kernel does not "
-        "support systemd's IPAddressDeny= (BPF)"
-    )
+def refuse(why):
+    reason = f"the app is not started: {why}"
     print(reason, flush=True)
     with open(os.environ["DEVOPSCTL_VERDICT"], "a") as file:
         file.write(json.dumps({"failed": reason}) + "\n")
@@ -50,5 +47,10 @@ if __name__ == "__main__":
     if os.environ.get("DEVOPSCTL_RUNNER") != "process":
         for family, address in METADATA:
             if reachable(family, address):
-                refuse(address)
+                refuse(
+                    f"it could reach the instance's credentials at {address}, because this kernel does not support "
+                    "systemd's IPAddressDeny= (BPF)"
+                )
+    if "LISTEN_FDS" not in os.environ:  # gunicorn would take a port of its own, which nobody asks.
+        refuse("it was given no socket to listen at, because app.socket could not be opened")
     become_gunicorn()

@@ -78,8 +78,8 @@ pub fn bucket_prefix(name: &str) -> String {
 pub const TOOLS_PREFIX: &str = "_tools/";
 
 /// Where Caddy lies in the bucket.
-pub fn caddy_key(sha256: &str) -> String {
-    format!("{TOOLS_PREFIX}caddy-{sha256}.gz")
+pub fn caddy_key(sha384: &str) -> String {
+    format!("{TOOLS_PREFIX}caddy-{sha384}.gz")
 }
 
 /// Where an instance keeps its certificates, for the one after it.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from types import SimpleNamespace
 
 import bootstrap
 import bytecode
@@ -89,7 +90,9 @@ def compiled(tmp_path_factory):
 
 
 def fetched_with(packed, mark, folder):
-    beside = bootstrap.Bytecode(Bucket(packed), "key", mark)
+    bucket = Bucket(packed)
+    bucket.metadata = SimpleNamespace(tag={"bytecode": mark}.get)
+    beside = bootstrap.Bytecode(bucket, "key")
     release = hashlib.sha256(RELEASE).hexdigest()
     return bootstrap.fetch(Bucket(RELEASE), "shop", release, str(folder), lambda _: beside.start(), beside)
 
@@ -127,13 +130,13 @@ def test_other_byte_code_is_not_taken_and_in_nobodys_way(tmp_path, compiled, off
 
 def test_a_tool_is_fetched_once_however_many_want_it(tmp_path):
     content = os.urandom(1 << 20)
-    sha256, bucket = hashlib.sha256(content).hexdigest(), Bucket(gzip.compress(content))
-    threads = [threading.Thread(target=bootstrap.fetch_tool, args=(bucket, sha256, str(tmp_path))) for _ in range(5)]
+    sha384, bucket = hashlib.sha384(content).hexdigest(), Bucket(gzip.compress(content))
+    threads = [threading.Thread(target=bootstrap.fetch_tool, args=(bucket, sha384, str(tmp_path))) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    path = bootstrap.fetch_tool(bucket, sha256, str(tmp_path))
+    path = bootstrap.fetch_tool(bucket, sha384, str(tmp_path))
     assert bucket.asked == 1
     assert open(path, "rb").read() == content and os.access(path, os.X_OK)
 
@@ -141,14 +144,14 @@ def test_a_tool_is_fetched_once_however_many_want_it(tmp_path):
 @pytest.mark.parametrize(
     ("packed", "why"),
     [
-        pytest.param(gzip.compress(b"another"), "another sha256", id="another"),
-        pytest.param(gzip.compress(b"the tool")[:-12], "another sha256", id="torn"),
+        pytest.param(gzip.compress(b"another"), "another sha384", id="another"),
+        pytest.param(gzip.compress(b"the tool")[:-12], "another sha384", id="torn"),
         pytest.param(b"no gzip", "can't be unpacked", id="no archive"),
     ],
 )
 def test_another_tool_is_refused(tmp_path, packed, why):
     with pytest.raises(bootstrap.BadRelease, match=why):
-        bootstrap.fetch_tool(Bucket(packed), hashlib.sha256(b"the tool").hexdigest(), str(tmp_path))
+        bootstrap.fetch_tool(Bucket(packed), hashlib.sha384(b"the tool").hexdigest(), str(tmp_path))
     assert os.listdir(tmp_path) == [".lock"]
 
 

@@ -47,18 +47,18 @@ HTTP = {
 
 @functools.lru_cache(None)
 def program():
-    """(sha256, packed) of Caddy."""
+    """(sha384, packed) of Caddy."""
     path = shutil.which("caddy")
     with open(path, "rb") as file:
         content = file.read()
-    return hashlib.sha256(content).hexdigest(), gzip.compress(content, 1)
+    return hashlib.sha384(content).hexdigest(), gzip.compress(content, 1)
 
 
 def put(aws, app=ECHO, agent=None, **settings):
-    sha256, packed = program()
-    aws.objects[f"_tools/caddy-{sha256}.gz"] = packed
-    packed = release(app=app, agent=agent, edge={**HTTP, "caddy": sha256, **settings})
-    aws.tags["devopsctl:release"] = aws.put_release(packed, caddy=sha256)
+    sha384, packed = program()
+    aws.objects[f"_tools/caddy-{sha384}.gz"] = packed
+    packed = release(app=app, agent=agent, edge={**HTTP, "caddy": sha384, **settings})
+    aws.tags["devopsctl:release"] = aws.put_release(packed, caddy=sha384)
     return aws.tags["devopsctl:release"]
 
 
@@ -264,12 +264,12 @@ def test_it_comes_back_when_it_is_killed_and_goes_when_the_machine_stops(served)
 
 def test_another_program_than_the_one_that_was_named_is_never_run(aws, machine):
     put(aws)
-    sha256, _ = program()
-    aws.objects[f"_tools/caddy-{sha256}.gz"] = gzip.compress(b"#!/bin/sh\ntouch here\n")
+    sha384, _ = program()
+    aws.objects[f"_tools/caddy-{sha384}.gz"] = gzip.compress(b"#!/bin/sh\ntouch here\n")
     aws.put_token(TOKEN)
     machine.boot()
     report = aws.wait_report(lambda each: (each.get("edge") or {}).get("phase") == "failed" and each["healthy"])
-    assert "another sha256" in report["edge"]["error"]
+    assert "another sha384" in report["edge"]["error"]
     assert [path.name for path in (machine.root / "opt/devopsctl/tools").iterdir()] == [".lock"]
 
 
@@ -310,6 +310,24 @@ def test_the_short_lived_profile_is_lets_encrypts_for_addresses_alone():
     assert "profile" not in issuer(domain="app.example.com")
     own = issuer(acme={"directory": "https://ca.example.com/dir", "root": "PEM"})
     assert "profile" not in own and own["trusted_roots_pem_files"] == [SystemdEdge.where.root]
+
+
+@pytest.mark.parametrize("limit", [1, 9, 10, 99, 1048576, 10 << 20, 5000 << 20])
+def test_numbers_above_a_limit_are_known_by_their_digits(limit):
+    pattern = re.compile(caddy.more_than(limit))
+    near = range(max(0, limit - 1200), limit + 1200)
+    far = (limit * 9, limit * 10, limit * 10 + 9, limit * 123, limit // 10, limit // 123, 10**18)
+    for number in (*near, *far):
+        for written in (f"{number}", f"00{number}"):
+            assert bool(pattern.search(written)) == (number > limit), written
+    for other in ("", "+99999999999", "99999999999 ", "0x99999999999", "1e12"):
+        assert not pattern.search(other)
+
+
+def test_caddy_makes_no_authority_of_its_own(served):
+    made = [name for _, folders, files in os.walk(f"{served.root}/var/lib/devopsctl-edge") for name in folders + files]
+    assert made, "it keeps its things there"
+    assert not [name for name in made if name == "pki" or name.endswith(".key")]
 
 
 def test_only_a_name_of_ones_own_is_kept_to_https_by_browsers():

@@ -39,7 +39,7 @@ def test_units_have_no_gaps_and_bear_the_rules_that_count():
     for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "DynamicUser=yes", "StartLimitIntervalSec=0"):
         assert rule in text.splitlines()
     edge = runner_systemd.text_of("edge.service")
-    assert {"@CADDY@", "@HELPER@"} == set(re.findall("@[A-Z]+@", edge))
+    assert {"@CADDY@"} == set(re.findall("@[A-Z]+@", edge))
     for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"):
         assert rule in edge.splitlines()
 

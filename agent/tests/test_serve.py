@@ -36,13 +36,23 @@ def test_the_app_is_not_started_when_it_could_reach_the_credentials(tmp_path, mo
     assert said["failed"].startswith("the app is not started: it could reach the instance's credentials at 169.254.")
 
 
+def test_the_app_is_not_started_without_a_socket(tmp_path):
+    given = {"DEVOPSCTL_VERDICT": str(tmp_path / "verdict"), "DEVOPSCTL_RUNNER": "process"}
+    ran = subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=False, text=True)
+    assert ran.returncode == 3
+    said = json.loads((tmp_path / "verdict").read_text())
+    assert said["failed"] == ran.stdout.strip()
+    assert "app.socket could not be opened" in said["failed"]
+
+
 def test_nothing_of_the_release_is_read_before(tmp_path):
     """Python reads `sitecustomize` of its path before a program's first line."""
     site = tmp_path / "site"
     (site / "gunicorn/app").mkdir(parents=True)
     (site / "sitecustomize.py").write_text("print('too early', flush=True)\n")
     (site / "gunicorn/app/wsgiapp.py").write_text("import json, os, sys\n" + SAYS)
-    given = {"DEVOPSCTL_RELEASE": str(tmp_path), "DEVOPSCTL_RUNNER": "process", "PYTHONDONTWRITEBYTECODE": "1"}
+    given = {"DEVOPSCTL_RELEASE": str(tmp_path), "DEVOPSCTL_RUNNER": "process"}
+    given.update(LISTEN_FDS="1", PYTHONDONTWRITEBYTECODE="1")
     ran = subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=True, text=True)
     said = json.loads(ran.stdout)
     assert said["argv"] == ["gunicorn", "-c", str(PROGRAM.parent / "gunicorn.conf.py")]

@@ -21,7 +21,7 @@ pub struct Change {
 /// Whether it is there. It is looked for in a list, because what refuses a HEAD cannot say why.
 pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     let (bucket, _) = names::bucket(account, &aws.region);
-    let key = names::caddy_key(build.sha256);
+    let key = names::caddy_key(build.sha384);
     let list = || aws.s3.list_objects_v2().bucket(&bucket).prefix(&key).expected_bucket_owner(account).send();
     match call("s3:ListBucket", list).await {
         Ok(answer) => Ok(answer.contents().iter().any(|object| object.key() == Some(&key))),
@@ -49,7 +49,7 @@ pub async fn apply(context: &Context, Change { build, missing }: Change) -> Resu
     let body = release::read(&packed).await?;
     let size = indicatif::HumanBytes(body.len() as u64);
     context.waits("edge", &format!("uploading {size}"));
-    let put = release::put(context, &names::caddy_key(build.sha256), body, HashMap::new()).await;
+    let put = release::put(context, &names::caddy_key(build.sha384), body, HashMap::new()).await;
     put.map_err(|error| explain("the edge cannot be uploaded", &error))?;
     Ok(format!("Caddy uploaded ({size})"))
 }

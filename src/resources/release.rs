@@ -197,7 +197,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         ("what", &release.what),
         ("target", &release.target.to_string()),
         ("reached", &release.reached),
-        ("caddy", release.edge.sha256),
+        ("caddy", release.edge.sha384),
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
