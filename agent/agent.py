@@ -57,6 +57,7 @@ class Agent:
         self.in_thread(self.watch_tags)
         self.in_thread(self.edge.run)
         self.in_thread(self.logs.run)
+        self.act()  # The token can be asked for before there are any tags.
         while not self.leaving:
             self.turn()
         if not self.runner.outlived:
@@ -65,6 +66,9 @@ class Agent:
 
     def turn(self):
         self.hear()
+        self.act()
+
+    def act(self):
         self.fleet.look()
         self.keep()
         self.settle()
@@ -251,13 +255,13 @@ class Agent:
         return f"{self.name()}/logs/{self.metadata.identity()['instanceId']}/{source}.json"
 
     def name(self):
-        name = self.metadata.fact("meta-data/tags/instance/devopsctl:name")
+        name = self.metadata.name()
         if not name:
             raise AwsError("NoTags", "the instance has no tag devopsctl:name", 404)
         return name
 
 
-def make():
+def make(known):
     since_boot()
     os.umask(0o022)
     root = os.environ.get("DEVOPSCTL_ROOT", "")
@@ -267,11 +271,12 @@ def make():
         from runner_process import ProcessRunner as Runner
     else:
         from runner_systemd import SystemdRunner as Runner
-    return Agent(places, Aws(Metadata()), Runner(places))
+    return Agent(places, Aws(Metadata(*known)), Runner(places))
 
 
-def main():
-    agent = make()
+def main(*known):
+    """`known`: what the boot program knows of the metadata service already, as `Metadata` takes it."""
+    agent = make(known)
     if "--check" in sys.argv:  # By the agent before this one: may it hand over?
         agent.metadata.get("meta-data/instance-id")
         return

@@ -86,9 +86,9 @@ def send(method, url, headers, body=b"", seconds=5, into=None, heard=None, near=
 class Metadata:
     """What the machine can ask about itself."""
 
-    def __init__(self):
+    def __init__(self, session=None, known=()):
         self.base = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254") + "/latest/"
-        self.session, self.known = None, {}
+        self.session, self.known = session, dict(known)
 
     def get(self, path):
         """What stands at `path`; None where nothing does."""
@@ -113,6 +113,10 @@ class Metadata:
 
     def tag(self, key):
         return self.get("meta-data/tags/instance/devopsctl:" + key)
+
+    def name(self):
+        """The deployment's."""
+        return self.fact("meta-data/tags/instance/devopsctl:name")
 
     def fact(self, path):
         """What never changes: asked once."""

@@ -160,6 +160,8 @@ def begin_tool(aws, root, headers):
     """Fetches beside the release what it says it will need; if that fails, the agent tries again, and tells."""
 
     def work():
+        with contextlib.suppress(OSError):  # The app takes longer to start than this to be here. Not on macOS.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         with contextlib.suppress(AwsError, BadRelease, OSError):
             fetch_tool(aws, headers["x-amz-meta-caddy"], root + "/opt/devopsctl/tools")
 
@@ -175,7 +177,7 @@ def report(aws, release, phase, error=None):
         wanted = {"release": release, "token": int(token) if token.isdigit() else None, "try": attempt}
         said = {"v": 1, "wanted": wanted, "release": None, "token": None, "phase": phase, "healthy": False}
         said.update(error=error, log_tail="", at=int(time.time()))
-        place = f"/devopsctl/{aws.metadata.tag('name')}/report/{aws.metadata.identity()['instanceId']}"
+        place = f"/devopsctl/{aws.metadata.name()}/report/{aws.metadata.identity()['instanceId']}"
         value = json.dumps(said).replace("{{", "{\\u007b")  # SSM refuses `{{`.
         aws.ssm("PutParameter", Name=place, Value=value, Type="String", Overwrite=True)
     except AwsError as problem:
@@ -184,8 +186,16 @@ def report(aws, release, phase, error=None):
 
 def attempt(aws, root):
     """Fetches what the tags name at this moment -> its folder."""
-    tag = aws.metadata.tag
-    name, release = tag("name"), tag("release")
+
+    def foresee():
+        with contextlib.suppress(AwsError, ValueError, TypeError):  # Whoever needs it tells what is wrong.
+            aws.credentials()
+            aws.metadata.identity()
+
+    early = threading.Thread(target=foresee)
+    early.start()
+    name, release = aws.metadata.name(), aws.metadata.tag("release")
+    early.join()
     if not name or not release:
         raise AwsError("NoTags", "the instance has no tags devopsctl:name and devopsctl:release (yet)", 404)
     aws.credentials()
@@ -229,7 +239,7 @@ def become_agent(aws, root):
     sys.path[0] = place + "/agent"
     with contextlib.suppress(ImportError):  # Another agent may have no such part.
         importlib.import_module("bytecode").begin(place)  # Beside the agent's own start.
-    importlib.import_module("agent").main()
+    importlib.import_module("agent").main(aws.metadata.session, aws.metadata.known)
 
 
 def main():

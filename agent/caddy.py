@@ -79,10 +79,10 @@ def refuse(match, status):
 def more_than(limit):
     """A pattern of the numbers above `limit`. To compare them as numbers, Caddy would make an interpreter at each start."""
     digits = str(limit)
-    found = ["[1-9][0-9]{%d,}" % len(digits)]
+    found = [f"[1-9][0-9]{{{len(digits)},}}"]
     for at, digit in enumerate(digits):
         if digit != "9":
-            found.append("%s[%d-9][0-9]{%d}" % (digits[:at], int(digit) + 1, len(digits) - at - 1))
+            found.append(f"{digits[:at]}[{int(digit) + 1}-9][0-9]{{{len(digits) - at - 1}}}")
     return f"^0*({'|'.join(found)})$"
 
 

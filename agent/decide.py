@@ -7,67 +7,54 @@ Two clocks: `now` is the calendar's, for what others have named (the end of a gr
 so that a calendar that is put right does not make a retry wait for an hour.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import errno
 import random
+from collections import namedtuple
+
+# Not dataclasses: on the way to the first answer, what they import takes longer than all that is here.
 
 FOREVER = float("inf")
 
 
-@dataclasses.dataclass(frozen=True)
-class Wanted:
+class Wanted(namedtuple("Wanted", "release token attempt", defaults=(None, None, None))):
     """The instance's tags. `token` is a doorbell: the version that SSM should have by now."""
 
-    release: str | None = None
-    token: int | None = None
-    attempt: str | None = None
+    __slots__ = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Token:
+class Token(namedtuple("Token", "version current previous previous_until", defaults=(None, 0))):
     """What SSM holds. Never printed: `repr` leaves the secrets out."""
 
-    version: int
-    current: str = dataclasses.field(repr=False)
-    previous: str | None = dataclasses.field(default=None, repr=False)
-    previous_until: float = 0
+    __slots__ = ()
+
+    def __repr__(self):
+        return f"Token(version={self.version})"
 
     def in_grace(self, now):
         return bool(self.previous) and now < self.previous_until
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
+class Target(namedtuple("Target", "release token grace", defaults=(False,))):
     """What one generation runs: it never changes, a new one takes its place."""
 
-    release: str
-    token: int
-    grace: bool = False
+    __slots__ = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """Why something did not work, and when it may be tried again."""
+class Failure(namedtuple("Failure", "error tail count retry_at")):
+    """Why something did not work, and when it may be tried again (on the steady clock)."""
 
-    error: str
-    tail: str = ""
-    count: int = 1
-    retry_at: float = FOREVER  # On the steady clock.
+    __slots__ = ()
 
 
-@dataclasses.dataclass
 class State:
-    wanted: Wanted = Wanted()
-    ready: set[str] = dataclasses.field(default_factory=set)  # Releases on disk.
-    healthy: str | None = None  # The release that last proved itself.
-    token: Token | None = None
-    serving: Target | None = None
-    starting: Target | None = None
-    retiring: bool = False  # An old generation might still answer something new.
-    under_way: set[tuple] = dataclasses.field(default_factory=set)  # Steps begun, their result not known yet.
-    failures: dict[tuple, Failure] = dataclasses.field(default_factory=dict)  # By step.
+    def __init__(self, wanted=None, ready=(), healthy=None, token=None, serving=None, starting=None):
+        self.wanted = wanted or Wanted()
+        self.ready = set(ready)  # Releases on disk.
+        self.healthy = healthy  # The release that last proved itself.
+        self.token, self.serving, self.starting = token, serving, starting
+        self.retiring = False  # An old generation might still answer something new.
+        self.under_way = set()  # Steps begun, their result not known yet.
+        self.failures = {}  # By step.
 
 
 # Steps, as tuples: ("token",), ("prepare", release), ("start", Target), ("abort",)

@@ -1,6 +1,5 @@
 """One generation of the app: a gunicorn that runs one release with one token, from its start to its end."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -47,7 +46,7 @@ class Generation:
 
     def record(self):
         """What another agent needs to take it over."""
-        return {"number": self.number, "target": dataclasses.asdict(self.target), "pid": self.pid, "until": self.until}
+        return {"number": self.number, "target": self.target._asdict(), "pid": self.pid, "until": self.until}
 
     @classmethod
     def from_record(cls, places, record):

@@ -8,6 +8,7 @@ eyes only) and DEVOPSCTL_VERDICT (the file that says how the generation does; se
 import contextlib
 import fcntl
 import functools
+import gc
 import importlib
 import importlib.util
 import json
@@ -76,6 +77,8 @@ def on_starting(server):
         if is_in(os.path.join(release, "site"), name) and not is_in(chdir, name):
             with contextlib.suppress(BaseException):  # A worker tells it, with its traceback.
                 importlib.import_module(part)
+    gc.freeze()  # All of it stays, so no worker need ever look at it, and all can share its memory.
+    gc.enable()
 
 
 def post_fork(server, worker):

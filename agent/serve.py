@@ -4,6 +4,7 @@
 could do is tried, as its user, in its own unit, before anything of it or of its dependencies is read.
 """
 
+import gc
 import json
 import os
 import socket
@@ -36,6 +37,7 @@ def refuse(why):
 def become_gunicorn():
     # Not before: a dependency could bring a `sitecustomize`.
     sys.path[0] = os.environ["PYTHONPATH"] = os.path.join(os.environ["DEVOPSCTL_RELEASE"], "site")
+    gc.disable()  # Of what is imported from here on, nothing is garbage; gunicorn.conf.py goes on.
     from gunicorn.app.wsgiapp import run
 
     sys.argv = ["gunicorn", "-c", os.path.join(HERE, "gunicorn.conf.py")]

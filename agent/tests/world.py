@@ -228,7 +228,7 @@ class Aws:
         self.fails("imds")
         return list(self.tags)
 
-    def fact(self, path):
+    def name(self):
         return self.tags["name"]
 
     def identity(self):
