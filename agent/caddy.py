@@ -36,6 +36,8 @@ def config(want, host, places):
     if want["https"] and host:
         servers["secure"] = secure(want, host, places)
         whole["apps"]["tls"] = certificates(want, host, places)
+        # With certificates, Caddy makes an authority of its own: that is nobody's business here, least of all the machine's.
+        whole["apps"]["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}
     return whole
 
 

@@ -6,6 +6,7 @@ import re
 import socket
 
 import decide
+import edge_runner
 import generation
 import pytest
 import runner_systemd
@@ -42,6 +43,23 @@ def test_units_have_no_gaps_and_bear_the_rules_that_count():
     assert {"@CADDY@"} == set(re.findall("@[A-Z]+@", edge))
     for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"):
         assert rule in edge.splitlines()
+
+
+def test_only_where_certificates_are_to_be_put_back_a_program_runs_before_caddy(places, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(edge_runner, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(edge_runner, "systemctl", lambda *words: calls.append(words))
+    edge = edge_runner.SystemdEdge(places, runner_systemd.text_of("edge.service"))
+    unit = tmp_path / "units" / edge_runner.UNIT
+    assert edge.install("/caddy") is True and edge.install("/caddy") is False
+    assert "ExecStart=/caddy run" in unit.read_text() and "ExecStartPre" not in unit.read_text()
+    assert not calls, "systemd finds by itself what is new"
+    edge.restore({"certificates/a.crt": "YQ=="})
+    assert os.stat(edge.kept).st_mode & 0o777 == 0o600
+    assert edge.install("/caddy") is True and edge.install("/caddy") is False
+    assert f"ExecStartPre=/usr/bin/python3 -S {edge.helper} " in unit.read_text() and os.path.exists(edge.helper)
+    assert f"LoadCredential=certificates:{edge.kept}\n" in unit.read_text()
+    assert calls == [("daemon-reload",)]
 
 
 def test_only_what_listens_at_our_path_counts(tmp_path):
