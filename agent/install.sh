@@ -1,10 +1,11 @@
 #!/bin/sh
 # What cloud-init runs, once: hands the machine to systemd, which runs the program in it at this boot and at every later one.
-# No Python yet: where machines are slow, to start it takes half a second.
+# No Python yet, and no program that the shell can do without: where machines are slow, they take their time.
 set -eu
 umask 022
 root=${DEVOPSCTL_ROOT:-} # Of the sandbox's process machines, which have no systemd: there this is run once a boot.
-if [ -z "$root" ] && ! { [ "$(id -u)" = 0 ] && grep -qx aws /run/cloud-init/cloud-id; } 2>/dev/null; then
+units=/etc/systemd/system cloud=
+if [ -z "$root" ] && ! { [ -w $units ] && { read -r cloud </run/cloud-init/cloud-id; [ "$cloud" = aws ]; }; } 2>/dev/null; then
     echo "This program sets up EC2 instances, as root; nothing was done here." >&2
     exit 1
 fi
@@ -13,8 +14,7 @@ cat >"$root/opt/devopsctl/bootstrap.py" <<'PROGRAM'
 @PROGRAM@
 PROGRAM
 [ -z "$root" ] || exec python3 "$root/opt/devopsctl/bootstrap.py"
-cat >/etc/systemd/system/devopsctl-agent.service <<'UNIT'
-[Unit]
+echo "[Unit]
 Description=devopsctl agent
 Wants=network-online.target
 After=network-online.target
@@ -24,9 +24,8 @@ ExecStart=/usr/bin/python3 -S /opt/devopsctl/bootstrap.py
 Restart=always
 RestartSec=2
 [Install]
-WantedBy=multi-user.target
-UNIT
-mkdir -p /etc/systemd/system/multi-user.target.wants
-ln -sf ../devopsctl-agent.service /etc/systemd/system/multi-user.target.wants/devopsctl-agent.service
+WantedBy=multi-user.target" >$units/devopsctl-agent.service
+[ -d $units/multi-user.target.wants ] || mkdir $units/multi-user.target.wants
+ln -sf ../devopsctl-agent.service $units/multi-user.target.wants/devopsctl-agent.service
 # A unit that is new needs no reload.
 exec systemctl start --no-block devopsctl-agent.service
