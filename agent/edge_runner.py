@@ -72,7 +72,7 @@ class SystemdEdge(EdgeRunner):
         self.kept, self.helper = places.run + "/edge/certificates.json", places.tools + "/certificates.py"
         # The agent may outlive the folder that it came from.
         with open(HERE + "/certificates.py") as file:
-            self.program = file.read()
+            self.helper_text = file.read()
 
     def install(self, program):
         text = self.text.replace("@CADDY@", program)
@@ -87,7 +87,7 @@ class SystemdEdge(EdgeRunner):
 
     def restore(self, document):
         """For the unit, which puts it where it belongs as the user that it belongs to."""
-        write(self.helper, self.program)
+        write(self.helper, self.helper_text)
         os.makedirs(os.path.dirname(self.kept), 0o700, exist_ok=True)
         write(self.kept, json.dumps(document))
         os.chmod(self.kept, 0o600)

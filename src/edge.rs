@@ -38,18 +38,22 @@ impl Build {
     /// That there is none: machines that are processes of a computer that Caddy's package does not know.
     pub fn of(target: &Target) -> Result<Self> {
         let (sha384, platform) = match target.machine() {
-            ("linux", "x86_64") => {
-                ("65eb7578a0c9b183673b0e013698ee86a340fb96cfa2706c57c5e14f1cdec1e7296a96674c03d4d63ec961aaf417e23b", "x86_64-manylinux_2_28")
-            }
-            ("linux", "aarch64") => {
-                ("4b0a07e0d1b0f8a2bf0e7ec30bd9089a52b9e94fc8bfd9c9006b0b4a05e1400b356221a1c607ad7c3da427bdb7ed2da5", "aarch64-manylinux_2_28")
-            }
-            ("macos", "x86_64") => {
-                ("b61f5df4cafaa2dcd59ce7c6fe0157162b04d87970a07a507f42ed8002bf82b70eb50afa41adf8cbc0160032706a6f6c", "x86_64-apple-darwin")
-            }
-            ("macos", "aarch64") => {
-                ("475991c1f996c6d970eef4771442b1eec6f7a8a4a75d7e96028f8a5bd152720a13d42befbe670e5f8297d3fa467bbf26", "aarch64-apple-darwin")
-            }
+            ("linux", "x86_64") => (
+                "65eb7578a0c9b183673b0e013698ee86a340fb96cfa2706c57c5e14f1cdec1e7296a96674c03d4d63ec961aaf417e23b",
+                "x86_64-manylinux_2_28",
+            ),
+            ("linux", "aarch64") => (
+                "4b0a07e0d1b0f8a2bf0e7ec30bd9089a52b9e94fc8bfd9c9006b0b4a05e1400b356221a1c607ad7c3da427bdb7ed2da5",
+                "aarch64-manylinux_2_28",
+            ),
+            ("macos", "x86_64") => (
+                "b61f5df4cafaa2dcd59ce7c6fe0157162b04d87970a07a507f42ed8002bf82b70eb50afa41adf8cbc0160032706a6f6c",
+                "x86_64-apple-darwin",
+            ),
+            ("macos", "aarch64") => (
+                "475991c1f996c6d970eef4771442b1eec6f7a8a4a75d7e96028f8a5bd152720a13d42befbe670e5f8297d3fa467bbf26",
+                "aarch64-apple-darwin",
+            ),
             (system, processor) => {
                 return Err(Failure::failed(format!("there is no edge for {system} on {processor}"))
                     .because(format!("{PACKAGE} has no build for it"))
