@@ -2,9 +2,9 @@
 //!
 //! uv is taken from `PATH`; where it is not there, the user's own pip puts a pinned one into the cache folder.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::{env, fs};
 
 use tokio::process::Command;
 
@@ -42,11 +42,7 @@ impl Uv {
     /// Where a CPython of that version is, such as `3.13`, if one is installed.
     pub async fn python(&self, version: &str) -> Option<PathBuf> {
         let mut find = self.command();
-        let mut folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-        let home = || env::home_dir().map(|home| home.join(".pyenv"));
-        let pyenv = env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(home);
-        folders.extend(pyenv.iter().flat_map(|root| of_pyenv(root, version)));
-        find.env("PATH", env::join_paths(folders).ok()?);
+        find.env("PATH", env::join_paths(dirs::path().into_iter().chain(dirs::pyenv(version))).ok()?);
         find.args(["python", "find", "--no-python-downloads", "--no-project", "--system"]);
         let output =
             find.arg(format!("cpython@{version}")).output().await.ok().filter(|output| output.status.success())?;
@@ -59,14 +55,6 @@ impl Uv {
         command.stdin(Stdio::null()).env("UV_NO_PROGRESS", "1").env_remove("VIRTUAL_ENV").kill_on_drop(true);
         command
     }
-}
-
-/// Where pyenv has that version: what it puts on `PATH` itself leads there only if it is the one that the user has chosen.
-fn of_pyenv(root: &Path, version: &str) -> Vec<PathBuf> {
-    let found = fs::read_dir(root.join("versions")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let begins = format!("{version}.");
-    let is_one = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begins));
-    found.filter(is_one).map(|path| path.join("bin")).collect()
 }
 
 /// What to do where there is neither.
@@ -126,19 +114,4 @@ async fn install(target: &Path) -> Result<()> {
     Err(Failure::failed("uv is not on this machine, and pip cannot install it")
         .because(said.trim().lines().last().unwrap_or("pip says nothing").to_owned())
         .next(ADVICE))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_pyenvs_versions_those_that_are_asked_for_are_found() {
-        let root = tempfile::tempdir().unwrap();
-        assert_eq!(of_pyenv(root.path(), "3.13"), Vec::<PathBuf>::new());
-        for name in ["3.1.3", "3.13.7", "3.12.13", "pypy3.13-7"] {
-            fs::create_dir_all(root.path().join("versions").join(name).join("bin")).unwrap();
-        }
-        assert_eq!(of_pyenv(root.path(), "3.13"), [root.path().join("versions/3.13.7/bin")]);
-    }
 }
