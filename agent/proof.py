@@ -10,6 +10,7 @@ generation for a passing fault.
 
 import io
 import json
+import os
 import secrets
 import sys
 import traceback
@@ -67,7 +68,12 @@ class Proof:
         self.ready()
         return True
 
+    def has_failed(self):
+        return any("failed" in line for line in self.lines())
+
     def lines(self):
+        if not os.path.exists(self.verdict):  # No worker was born yet.
+            return []
         with open(self.verdict) as file:
             return [json.loads(line) for line in file if line.endswith("\n")]
 

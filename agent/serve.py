@@ -39,9 +39,13 @@ def become_gunicorn():
     sys.path[0] = os.environ["PYTHONPATH"] = os.path.join(os.environ["DEVOPSCTL_RELEASE"], "site")
     gc.disable()  # Of what is imported from here on, nothing is garbage; gunicorn.conf.py goes on.
     from gunicorn.app.wsgiapp import run
+    from gunicorn.errors import HaltServer
 
     sys.argv = ["gunicorn", "-c", os.path.join(HERE, "gunicorn.conf.py")]
-    sys.exit(run())
+    try:
+        sys.exit(run())
+    except HaltServer as end:  # Of a worker that could not start, while gunicorn ends anyway.
+        sys.exit(end.exit_status)
 
 
 if __name__ == "__main__":
