@@ -261,7 +261,11 @@ class Agent:
         return name
 
 
-def make(known):
+# What the boot program, which may be an older one, knows of the metadata service already: as `Metadata` takes it.
+known = ()
+
+
+def make():
     since_boot()
     os.umask(0o022)
     root = os.environ.get("DEVOPSCTL_ROOT", "")
@@ -274,9 +278,8 @@ def make(known):
     return Agent(places, Aws(Metadata(*known)), Runner(places))
 
 
-def main(*known):
-    """`known`: what the boot program knows of the metadata service already, as `Metadata` takes it."""
-    agent = make(known)
+def main():
+    agent = make()
     if "--check" in sys.argv:  # By the agent before this one: may it hand over?
         agent.metadata.get("meta-data/instance-id")
         return

@@ -93,14 +93,15 @@ class Metadata:
     def get(self, path):
         """What stands at `path`; None where nothing does."""
         for _ in range(2):
-            if not self.session:
+            session = self.session  # Another thread may find that it has ended.
+            if not session:
                 ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
                 status, _, text = send("PUT", self.base + "api/token", ttl, seconds=2, near=True)
                 if status != 200:
                     break
-                self.session = text.decode()
-            session = {"X-aws-ec2-metadata-token": self.session}
-            status, _, text = send("GET", self.base + path, session, seconds=2, near=True)
+                session = self.session = text.decode()
+            headers = {"X-aws-ec2-metadata-token": session}
+            status, _, text = send("GET", self.base + path, headers, seconds=2, near=True)
             if status in (200, 404):
                 return text.decode() if status == 200 else None
             self.session = None

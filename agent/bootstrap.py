@@ -239,7 +239,9 @@ def become_agent(aws, root):
     sys.path[0] = place + "/agent"
     with contextlib.suppress(ImportError):  # Another agent may have no such part.
         importlib.import_module("bytecode").begin(place)  # Beside the agent's own start.
-    importlib.import_module("agent").main(aws.metadata.session, aws.metadata.known)
+    agent = importlib.import_module("agent")
+    agent.known = aws.metadata.session, aws.metadata.known  # An older one does not look at it.
+    agent.main()
 
 
 def main():

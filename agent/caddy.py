@@ -3,6 +3,8 @@
 Neither the release nor the token is in it, so that neither ever touches it.
 """
 
+import ipaddress
+
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 # Headers by which a proxy tells what it knows of a client: from outside they are anybody's invention.
 HEARSAY = ["Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Scheme", "X-Url-Scheme"]
@@ -36,9 +38,18 @@ def config(want, host, places):
     if want["https"] and host:
         servers["secure"] = secure(want, host, places)
         whole["apps"]["tls"] = certificates(want, host, places)
-        # With certificates, Caddy makes an authority of its own: that is nobody's business here, least of all the machine's.
-        whole["apps"]["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}
+        if not is_public(host):
+            # Caddy makes an authority of its own then, and would have the machine trust it.
+            whole["apps"]["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}
     return whole
+
+
+def is_public(host):
+    """Whether Caddy takes it for a name or an address that the world knows (certmagic's `SubjectQualifiesForPublicCert`)."""
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return not host.endswith((".localhost", ".local", ".internal", ".home.arpa"))
 
 
 def server(want, protocols, listen, routes):

@@ -17,11 +17,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 UNIT = "devopsctl-edge.service"
 STOP_SECONDS = 5
 # What an earlier machine had of certificates; only what is not there already. Only where there are any: to start a program
-# in the unit's sandbox takes as long as half of Caddy's own start.
+# in the unit's sandbox takes as long as half of Caddy's own start. Where it fails, Caddy has to get another certificate, and
+# no more than that.
 RESTORING = """
 [Service]
 LoadCredential=certificates:@KEPT@
-ExecStartPre=/usr/bin/python3 -S @HELPER@ ${CREDENTIALS_DIRECTORY}/certificates ${STATE_DIRECTORY}
+ExecStartPre=-/usr/bin/python3 -S @HELPER@ ${CREDENTIALS_DIRECTORY}/certificates ${STATE_DIRECTORY}
 """
 
 

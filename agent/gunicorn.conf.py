@@ -78,7 +78,8 @@ def on_starting(server):
             with contextlib.suppress(BaseException):  # A worker tells it, with its traceback.
                 importlib.import_module(part)
     # That it ends itself, once it is said why it must not serve, would be shown to people as the reason.
-    server.log.error_log.addFilter(lambda record: record.process != server.pid or not proof.has_failed())
+    log = server.log.error_log
+    log.addFilter(lambda record: record.process != server.pid or bool(record.exc_info) or not proof.has_failed())
     gc.freeze()  # All of it stays, so no worker need ever look at it, and all can share its memory.
     gc.enable()
 

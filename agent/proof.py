@@ -10,7 +10,6 @@ generation for a passing fault.
 
 import io
 import json
-import os
 import secrets
 import sys
 import traceback
@@ -69,11 +68,13 @@ class Proof:
         return True
 
     def has_failed(self):
-        return any("failed" in line for line in self.lines())
+        """For the master, whom nothing here may end."""
+        try:
+            return any("failed" in line for line in self.lines())
+        except (OSError, ValueError, TypeError):  # No worker was born yet, or the app has written there.
+            return False
 
     def lines(self):
-        if not os.path.exists(self.verdict):  # No worker was born yet.
-            return []
         with open(self.verdict) as file:
             return [json.loads(line) for line in file if line.endswith("\n")]
 

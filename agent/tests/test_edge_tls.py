@@ -55,26 +55,31 @@ RIGHT = {"authorization": f"Token {TOKEN}"}
 SECONDS = 20
 
 
+def write_config(folder, host, port, directory):
+    """That of a unit on EC2, but for where things lie."""
+    where = {
+        "app": "net/app.sock",
+        "plain": lambda _: f"{HOST}:{free_port()}",
+        "secure": f"{HOST}:{port}",
+        "admin": "run/admin.sock",
+        "store": str(folder / "store"),
+        "log": str(folder / "run/certificates.log"),
+    }
+    want = {**HTTP, "https": True, "acme": {"directory": directory, "root": None}}
+    config = caddy.config(want, host, SimpleNamespace(**{**vars(SystemdEdge.where), **where}))
+    (folder / "caddy.json").write_text(json.dumps(config))
+
+
 class Secured:
     """An app with Caddy before it."""
 
     def __init__(self, machine):
         self.root, self.port = machine.root, free_port()
         self.certificate, self.log = self.root / "own.pem", self.root / "var/log/caddy.log"
-        want = {**HTTP, "https": True, "acme": {"directory": "https://ca.invalid/directory", "root": None}}
         store, key = self.root / "store", self.root / "own.key"
-        where = {
-            "app": "net/app.sock",
-            "plain": lambda _: f"{HOST}:{free_port()}",
-            "secure": f"{HOST}:{self.port}",
-            "admin": "run/admin.sock",
-            "store": str(store),
-            "log": str(self.root / "run/certificates.log"),
-        }
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(caddy, "TAKE_SECONDS", 1)
-            config = caddy.config(want, HOST, SimpleNamespace(**{**vars(SystemdEdge.where), **where}))
-        (self.root / "caddy.json").write_text(json.dumps(config))
+            write_config(self.root, HOST, self.port, "https://ca.invalid/directory")
         make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         make += ["-days", "90", "-subj", "/CN=a test", "-addext", f"subjectAltName=IP:{HOST}"]
         subprocess.run([*make, "-keyout", key, "-out", self.certificate], check=True, capture_output=True)
@@ -353,3 +358,29 @@ def test_weak_ciphers_are_refused(secured):
     assert {name: offer(secured, suite) for suite, name in WEAK.items()} == dict.fromkeys(
         WEAK.values(), handshake_failure
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "known"), [("app.example.com", True), ("18.204.9.3", True), ("app.internal", False), (HOST, False)]
+)
+def test_caddy_is_an_authority_only_for_what_the_world_does_not_know_and_never_the_machines(tmp_path, host, known):
+    (tmp_path / "run").mkdir()
+    write_config(tmp_path, host, free_port(), f"https://{HOST}:{free_port()}/nobody")
+    command = [shutil.which("caddy"), "run", "--config", "caddy.json"]
+    log = tmp_path / "log"
+    with open(log, "wb") as file:
+        process = subprocess.Popen(command, cwd=tmp_path, env={"HOME": str(tmp_path)}, stdout=file, stderr=file)
+
+    def has_started():
+        with socket.socket(socket.AF_UNIX) as admin, contextlib.suppress(OSError):
+            admin.connect(str(tmp_path / "run/admin.sock"))
+            admin.sendall(b"GET /config/ HTTP/1.0\r\n\r\n")
+            return b" 200 OK" in admin.recv(100)  # Not before all of it runs.
+
+    try:
+        until(has_started, what="Caddy")
+    finally:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "store/pki").exists() != known
+    assert "installing root certificate" not in log.read_text()

@@ -57,7 +57,7 @@ def test_only_where_certificates_are_to_be_put_back_a_program_runs_before_caddy(
     edge.restore({"certificates/a.crt": "YQ=="})
     assert os.stat(edge.kept).st_mode & 0o777 == 0o600
     assert edge.install("/caddy") is True and edge.install("/caddy") is False
-    assert f"ExecStartPre=/usr/bin/python3 -S {edge.helper} " in unit.read_text() and os.path.exists(edge.helper)
+    assert f"ExecStartPre=-/usr/bin/python3 -S {edge.helper} " in unit.read_text() and os.path.exists(edge.helper)
     assert f"LoadCredential=certificates:{edge.kept}\n" in unit.read_text()
     assert calls == [("daemon-reload",)]
 

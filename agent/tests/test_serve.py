@@ -51,6 +51,7 @@ def test_nothing_of_the_release_is_read_before(tmp_path):
     (site / "gunicorn/app").mkdir(parents=True)
     (site / "sitecustomize.py").write_text("print('too early', flush=True)\n")
     (site / "gunicorn/app/wsgiapp.py").write_text("import json, os, sys\n" + SAYS)
+    (site / "gunicorn/errors.py").write_text("class HaltServer(BaseException):\n    exit_status = 0\n")
     given = {"DEVOPSCTL_RELEASE": str(tmp_path), "DEVOPSCTL_RUNNER": "process"}
     given.update(LISTEN_FDS="1", PYTHONDONTWRITEBYTECODE="1")
     ran = subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=True, text=True)
