@@ -70,6 +70,23 @@ def write_config(folder, host, port, directory):
     (folder / "caddy.json").write_text(json.dumps(config))
 
 
+@contextlib.contextmanager
+def running(folder, log, is_ready):
+    """Caddy with what is written there."""
+    with open(log, "ab") as file:
+        command = [shutil.which("caddy"), "run", "--config", "caddy.json"]
+        environment = {"HOME": str(folder / "root")}
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)
+    try:
+        until(lambda: process.poll() is not None or is_ready(), what="Caddy")
+        assert process.poll() is None, "it ended"
+        yield
+    finally:
+        print(log.read_text()[-4000:])  # Shown with a failure only.
+        process.kill()
+        process.wait()
+
+
 class Secured:
     """An app with Caddy before it."""
 
@@ -91,17 +108,8 @@ class Secured:
 
     @contextlib.contextmanager
     def running(self):
-        with open(self.log, "ab") as log:
-            command = [shutil.which("caddy"), "run", "--config", "caddy.json"]
-            environment = {"HOME": str(self.root / "root")}
-            process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=log, stderr=log)
-        try:
-            until(lambda: process.poll() is not None or self.answers(), what="Caddy")
+        with running(self.root, self.log, self.answers):
             yield self
-        finally:
-            print(self.log.read_text()[-4000:])  # Shown with a failure only.
-            process.kill()
-            process.wait()
 
     def answers(self):
         try:
@@ -366,10 +374,7 @@ def test_weak_ciphers_are_refused(secured):
 def test_caddy_is_an_authority_only_for_what_the_world_does_not_know_and_never_the_machines(tmp_path, host, known):
     (tmp_path / "run").mkdir()
     write_config(tmp_path, host, free_port(), f"https://{HOST}:{free_port()}/nobody")
-    command = [shutil.which("caddy"), "run", "--config", "caddy.json"]
     log = tmp_path / "log"
-    with open(log, "wb") as file:
-        process = subprocess.Popen(command, cwd=tmp_path, env={"HOME": str(tmp_path)}, stdout=file, stderr=file)
 
     def has_started():
         with socket.socket(socket.AF_UNIX) as admin, contextlib.suppress(OSError):
@@ -377,10 +382,6 @@ def test_caddy_is_an_authority_only_for_what_the_world_does_not_know_and_never_t
             admin.sendall(b"GET /config/ HTTP/1.0\r\n\r\n")
             return b" 200 OK" in admin.recv(100)  # Not before all of it runs.
 
-    try:
-        until(has_started, what="Caddy")
-    finally:
-        process.kill()
-        process.wait()
-    assert (tmp_path / "store/pki").exists() != known
+    with running(tmp_path, log, has_started):
+        assert (tmp_path / "store/pki").exists() != known
     assert "installing root certificate" not in log.read_text()
