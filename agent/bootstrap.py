@@ -5,9 +5,9 @@ Nothing in it is secret or differs between deployments. The agent uses `fetch` a
 
 import contextlib
 import fcntl
+import functools
 import hashlib
-import importlib.util
-import io
+import importlib
 import json
 import os
 import shutil
@@ -24,7 +24,7 @@ class BadRelease(Exception):
     """What was fetched is not what it should be; fetching it again won't help."""
 
 
-def fetch(aws, name, release, folder, heard=None, bytecode=None):
+def fetch(aws, name, release, folder, heard=None):
     """Puts a release at <folder>/<release>, wholly or not at all. `heard` is told what S3 says of it, before it is here."""
     place = os.path.join(folder, release)
     if os.path.isdir(place):
@@ -44,8 +44,6 @@ def fetch(aws, name, release, folder, heard=None, bytecode=None):
                 raise BadRelease(f"what S3 holds as release {release[:12]} has another sha256, {found}")
             file.seek(0)
             unpack(file, aside)
-        if bytecode:
-            bytecode.add(aside)
         if "DEVOPSCTL_ROOT" not in os.environ:
             os.sync()  # A power failure must not leave a release that only looks whole.
         os.rename(aside, place)
@@ -54,32 +52,6 @@ def fetch(aws, name, release, folder, heard=None, bytecode=None):
         if os.path.lexists(archive):
             os.remove(archive)
     return place
-
-
-class Bytecode(threading.Thread):
-    """Fetches what was compiled of a release where it was built, if it is as the tag has it and for this Python. A help only:
-    what it does not bring in time is compiled here.
-    """
-
-    def __init__(self, aws, key):
-        super().__init__(daemon=True)
-        self.aws, self.key, self.file = aws, key, None
-
-    def run(self):
-        file, sha256 = io.BytesIO(), None
-        with contextlib.suppress(AwsError):
-            magic, _, sha256 = (self.aws.metadata.tag("bytecode") or "").partition("-")
-            if magic == str(int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")):
-                self.aws.download(self.key, file)
-        if hashlib.sha256(file.getvalue()).hexdigest() == sha256:
-            self.file = file
-
-    def add(self, folder):
-        self.join(5)
-        if self.file:
-            self.file.seek(0)
-            with contextlib.suppress(BadRelease):
-                unpack(self.file, folder)
 
 
 def unpack(archive, top):
@@ -199,17 +171,12 @@ def attempt(aws, root):
     if not name or not release:
         raise AwsError("NoTags", "the instance has no tags devopsctl:name and devopsctl:release (yet)", 404)
     aws.credentials()
-    bytecode = Bytecode(aws, f"{name}/releases/{release}.bytecode.gz")
     beside = threading.Thread(target=report, args=(aws, release, "fetching"))
     beside.start()
-
-    def heard(headers):
-        bytecode.start()
-        begin_tool(aws, root, headers)
-
     try:
         try:
-            place = fetch(aws, name, release, root + "/opt/devopsctl/releases", heard, bytecode)
+            heard = functools.partial(begin_tool, aws, root)
+            place = fetch(aws, name, release, root + "/opt/devopsctl/releases", heard)
         finally:
             beside.join()  # What is said last is what is true.
         print(f"bootstrap: {release[:12]} is here", flush=True)

@@ -61,33 +61,3 @@ pub fn path() -> Vec<PathBuf> {
 pub fn on_path(program: &str) -> Option<PathBuf> {
     path().into_iter().map(|folder| folder.join(program)).find(|found| found.is_file())
 }
-
-/// Where pyenv has a Python of that version, such as `3.13`: what it puts on `PATH` itself leads there only if it is the one
-/// that the user has chosen.
-pub fn pyenv(version: &str) -> Vec<PathBuf> {
-    let home = || Some(base().ok()?.home_dir().join(".pyenv"));
-    let root = env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(home);
-    root.map(|root| of_pyenv(&root, version)).unwrap_or_default()
-}
-
-fn of_pyenv(root: &Path, version: &str) -> Vec<PathBuf> {
-    let found = fs::read_dir(root.join("versions")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let begins = format!("{version}.");
-    let is_one = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begins));
-    found.filter(is_one).map(|path| path.join("bin")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_pyenvs_versions_those_that_are_asked_for_are_found() {
-        let root = tempfile::tempdir().unwrap();
-        assert_eq!(of_pyenv(root.path(), "3.13"), Vec::<PathBuf>::new());
-        for name in ["3.1.3", "3.13.7", "3.12.13", "pypy3.13-7"] {
-            fs::create_dir_all(root.path().join("versions").join(name).join("bin")).unwrap();
-        }
-        assert_eq!(of_pyenv(root.path(), "3.13"), [root.path().join("versions/3.13.7/bin")]);
-    }
-}

@@ -8,8 +8,6 @@ pub const TAG_NAME: &str = "devopsctl:name";
 pub const TAG_SPEC: &str = "devopsctl:spec";
 /// On the instance: the release it is to run.
 pub const TAG_RELEASE: &str = "devopsctl:release";
-/// On the instance: which byte-code goes with the release, where there is some.
-pub const TAG_BYTECODE: &str = "devopsctl:bytecode";
 /// On the instance: the release that `rollback` goes to. For the command line; the agent does not look at it.
 pub const TAG_PREVIOUS: &str = "devopsctl:previous";
 /// On the instance: the token parameter's version. A doorbell only: the agent always takes the newest.
@@ -100,11 +98,6 @@ pub fn releases_prefix(name: &str) -> String {
 /// Where a release lies in the bucket.
 pub fn release_key(name: &str, release: &str) -> String {
     format!("{}{release}.tar.gz", releases_prefix(name))
-}
-
-/// Where the byte-code of a release lies in the bucket.
-pub fn bytecode_key(name: &str, release: &str) -> String {
-    format!("{}{release}.bytecode.gz", releases_prefix(name))
 }
 
 /// Which release lies there, if it is one of this deployment's.

@@ -2,7 +2,6 @@
 //!
 //! uv is taken from `PATH`; where it is not there, the user's own pip puts a pinned one into the cache folder.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -37,16 +36,6 @@ impl Uv {
     /// What the uv that [`Uv::find`] would find says it is; nothing is installed.
     pub async fn there() -> Option<String> {
         look(&cached().ok()?).await.map(|(_, version)| version)
-    }
-
-    /// Where a CPython of that version is, such as `3.13`, if one is installed.
-    pub async fn python(&self, version: &str) -> Option<PathBuf> {
-        let mut find = self.command();
-        find.env("PATH", env::join_paths(dirs::path().into_iter().chain(dirs::pyenv(version))).ok()?);
-        find.args(["python", "find", "--no-python-downloads", "--no-project", "--system"]);
-        let output =
-            find.arg(format!("cpython@{version}")).output().await.ok().filter(|output| output.status.success())?;
-        Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
     }
 
     /// A uv command that reads nothing from the terminal.

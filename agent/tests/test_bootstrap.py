@@ -3,18 +3,14 @@
 import errno
 import gzip
 import hashlib
-import importlib.util
 import io
 import os
-import py_compile
 import subprocess
 import sys
 import tarfile
 import threading
-from types import SimpleNamespace
 
 import bootstrap
-import bytecode
 import pytest
 from machine import AGENT, pack, user_data
 
@@ -72,60 +68,6 @@ def test_what_is_said_of_a_release_is_heard_before_it_is_here(tmp_path):
     packed, heard = pack({"app/app.py": b"x = 1\n"}), []
     bootstrap.fetch(Bucket(packed), "shop", hashlib.sha256(packed).hexdigest(), str(tmp_path), heard.append)
     assert heard == [{"x-amz-meta-what": "this"}]
-
-
-RELEASE = pack({"app/app.py": b"import part\n", "app/part.py": b"x = 1\n", "first.txt": b"app/app.py\napp/part.py\n"})
-MAGIC = str(int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little"))
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """What is compiled of `RELEASE` where it is built."""
-    archive = tmp_path_factory.mktemp("built") / "release.tar.gz"
-    archive.write_bytes(RELEASE)
-    program = AGENT.parent / "src/release/compile.py"
-    made = subprocess.run([sys.executable, "-I", "-S", program, archive], capture_output=True, check=True).stdout
-    assert made[:2] == importlib.util.MAGIC_NUMBER[:2]
-    return made[2:]
-
-
-def fetched_with(packed, mark, folder):
-    bucket = Bucket(packed)
-    bucket.metadata = SimpleNamespace(tag={"bytecode": mark}.get)
-    beside = bootstrap.Bytecode(bucket, "key")
-    release = hashlib.sha256(RELEASE).hexdigest()
-    return bootstrap.fetch(Bucket(RELEASE), "shop", release, str(folder), lambda _: beside.start(), beside)
-
-
-def test_what_is_compiled_already_is_fetched_beside_the_release(tmp_path, compiled):
-    folder = fetched_with(compiled, f"{MAGIC}-{hashlib.sha256(compiled).hexdigest()}", tmp_path)
-    codes = [importlib.util.cache_from_source(f"{folder}/app/{name}.py") for name in ("app", "part")]
-    assert all(map(os.path.isfile, codes))
-    bytecode.begin(folder)
-    assert not os.path.exists(folder + bytecode.LOCK), "nothing is left to be compiled"
-    # It is what Python imports: other byte-code in its place is believed, and errors name the file where it lies here.
-    other = f"{folder}/elsewhere.py"
-    with open(other, "w") as file:
-        file.write("x = 2\nraise ValueError(x)\n")
-    py_compile.compile(other, codes[1], other, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    ran = subprocess.run([sys.executable, f"{folder}/app/app.py"], capture_output=True, text=True, check=False)
-    assert ran.stderr.endswith("ValueError: 2\n") and f'"{folder}/app/part.py", line 2' in ran.stderr
-
-
-@pytest.mark.parametrize(
-    "offer",
-    [
-        pytest.param(lambda code, sha256: (code, None), id="of which no tag says anything"),
-        pytest.param(lambda code, sha256: (code, f"1234-{sha256}"), id="for another Python"),
-        pytest.param(lambda code, sha256: (code, MAGIC), id="without a sha256"),
-        pytest.param(lambda code, sha256: (code + b"\0", f"{MAGIC}-{sha256}"), id="of another sha256"),
-        pytest.param(lambda code, sha256: (None, f"{MAGIC}-{sha256}"), id="that is not there"),
-        pytest.param(lambda code, sha256: (b"?", f"{MAGIC}-{hashlib.sha256(b'?').hexdigest()}"), id="no archive"),
-    ],
-)
-def test_other_byte_code_is_not_taken_and_in_nobodys_way(tmp_path, compiled, offer):
-    folder = fetched_with(*offer(compiled, hashlib.sha256(compiled).hexdigest()), tmp_path)
-    assert sorted(os.listdir(folder + "/app")) == ["app.py", "part.py"]
 
 
 def test_a_tool_is_fetched_once_however_many_want_it(tmp_path):

@@ -4,17 +4,15 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use super::interrupt::Interrupt;
 use super::observe::Observed;
-use super::plan::{Kind, Plan};
+use super::plan::Plan;
 use crate::aws::{Aws, Machine};
 use crate::config::Deployment;
 use crate::error::{Failure, Result};
 use crate::release::Release;
-use crate::release::bytecode::{self, Bytecode};
 use crate::resources::instance::{self, Image};
 use crate::ui::{Event, Sink, Topic};
 
@@ -42,9 +40,6 @@ pub struct Context {
     pub health: Health,
     /// What is to run; nothing when everything goes.
     pub release: Option<Release>,
-    /// Whether the release is uploaded for an instance that has none yet.
-    compiles: bool,
-    bytecode: OnceCell<Option<Bytecode>>,
     /// Its image's id, if the region has it.
     image_id: Option<String>,
     /// What else a launch has to know about the image, on its way.
@@ -113,8 +108,6 @@ impl Context {
             image_id: observed.image.clone(),
             image: Mutex::default(),
             release,
-            compiles: plan.launches() && plan.has(Kind::Release),
-            bytecode: OnceCell::new(),
             interrupt: shared.interrupt,
             sink: shared.sink,
             fresh: shared.fresh,
@@ -140,13 +133,6 @@ impl Context {
             Some(look) => look.await.unwrap_or_else(|_| Err(missing("image"))),
             None => instance::image(&self.aws, &self.machine, self.image_id.as_deref()).await,
         }
-    }
-
-    /// What is compiled of the release: for a new instance alone, as others have most of it from the release before.
-    pub async fn bytecode(&self) -> Option<&Bytecode> {
-        let release = self.release.as_ref().filter(|_| self.compiles)?;
-        let compile = || bytecode::compile(&release.archive, &release.target);
-        self.bytecode.get_or_init(compile).await.as_ref()
     }
 
     /// Who is told.

@@ -5,7 +5,6 @@
 //! unchanged app costs only the reading of its files.
 
 mod agent;
-pub mod bytecode;
 mod dependencies;
 mod imports;
 mod manifest;

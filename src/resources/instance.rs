@@ -237,8 +237,6 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Launch { mut tags, dying } => {
             let token = context.token();
             tags.extend(token.map(|version| (names::TAG_TOKEN.to_owned(), version.to_string())));
-            let bytecode = context.bytecode().await.map(|bytecode| bytecode.mark.clone());
-            tags.extend(bytecode.map(|mark| (names::TAG_BYTECODE.to_owned(), mark)));
             let id = launch::launch(context, &tags, &dying).await?;
             context.set_instance(&id);
             context.set_told(token);

@@ -20,8 +20,8 @@ use crate::ui::Event;
 
 /// As many releases of a deployment stay in the bucket; more only where all of them are in use.
 pub const KEPT: usize = 10;
-/// As many releases as one call deletes: 1000 objects, and each may have another beside it.
-const AT_ONCE: usize = 500;
+/// As many objects as one call deletes.
+const AT_ONCE: usize = 1000;
 /// What a header may not hold as it is, or what would be read as an escape.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 /// As long as one of a release's notes may be, in bytes.
@@ -177,10 +177,6 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         None => observe(&context.aws, &context.account, &context.name).await?,
     };
     let refused = |error: ApiError| explain("the release cannot be uploaded", &error);
-    if let Some(bytecode) = context.bytecode().await {
-        let key = names::bytecode_key(&context.name, &change.id);
-        put(context, &key, bytecode.packed.clone(), HashMap::new()).await.map_err(refused)?;
-    }
     if holds(&stored, &change.id) {
         return Ok(format!("{} is there already", short(&change.id)));
     }
@@ -208,8 +204,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 
 /// Deletes what is too old. What cannot be deleted costs a little, and is no reason to stop: the next one tries again.
 async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
-    let both = |id: &String| [names::release_key(&context.name, id), names::bytecode_key(&context.name, id)];
-    let keys: Vec<String> = ids.iter().flat_map(both).collect();
+    let keys: Vec<String> = ids.iter().map(|id| names::release_key(&context.name, id)).collect();
     match delete(context, bucket, &keys).await {
         Ok(()) if ids.is_empty() => String::new(),
         Ok(()) => {

@@ -58,8 +58,7 @@ fn picture(project: &Project, name: &str, text: &str) {
             r"(?s)Done in this run: .*?goes\s+on\s+from\s+here\.",
             "Done in this run: […]. The same command goes on from here.",
         ),
-        // Byte-code comes first, where there is a Python that makes it.
-        (r"hello/releases/[0-9a-f]+\.(tar|bytecode)\.gz", "hello/releases/[release].tar.gz"),
+        (r"hello/releases/[0-9a-f]+\.tar\.gz", "hello/releases/[release].tar.gz"),
         (r"hostedzone/[A-Z0-9]+", "hostedzone/[zone]"),
         (r"locks/[0-9a-f]+\.txt", "locks/[key].txt"),
         (r"\bdebian-13-[0-9a-f]{16}\b", "debian-13-[recipe]"),
