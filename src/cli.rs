@@ -187,6 +187,9 @@ pub struct Rollback {
     /// Return when the instance is told; do not wait until the app is healthy
     #[arg(long)]
     pub no_wait: bool,
+    /// Accepted for scripts that pass it to every verb; rollback never asks
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// `set-token`. The token itself is never an argument: other users of a machine can see arguments.

@@ -133,7 +133,7 @@ fn back_and_forward_again_and_nothing_else_changes() {
     // The folder has the other code still.
     project.run("plan --sandbox").code(3).says("another release is to run");
 
-    let forward = json(&project.run("rollback --sandbox --json").ok());
+    let forward = json(&project.run("rollback --sandbox --yes --json").ok());
     assert_eq!(
         (&forward["release"], &forward["from"], &forward["changed"]),
         (&second.as_str().into(), &first.as_str().into(), &true.into())
