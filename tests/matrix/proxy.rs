@@ -22,6 +22,8 @@ use crate::wire::{Message, Reader};
 
 /// How long all that is under way may take to end.
 const QUIET: Duration = Duration::from_secs(20);
+/// A step that was under way may look this often before it notices that another step has failed.
+const POLLS: usize = 5;
 /// A slow answer's delay.
 const SLOW: Duration = Duration::from_millis(300);
 
@@ -156,9 +158,20 @@ impl Calls {
 
     /// How often the call was sent that met the trap, from then on.
     pub fn sent(&self) -> usize {
-        let met = self.all.iter().skip_while(|(point, _)| Some(point) != self.trap.as_ref());
-        let calls: Vec<&Call> = met.map(|(_, call)| call).collect();
+        let calls = self.since_the_trap();
         calls.iter().filter(|call| Some(*call) == calls.first()).count()
+    }
+
+    /// A call that the command sent again and again after the trap, as only a command that waits does, and how often.
+    pub fn polled(&self) -> Option<(&str, usize)> {
+        let calls = self.since_the_trap();
+        let times = |call: &Call| calls.iter().filter(|other| **other == call).count();
+        calls.iter().map(|call| (call.action.as_str(), times(call))).find(|(_, times)| *times > POLLS)
+    }
+
+    fn since_the_trap(&self) -> Vec<&Call> {
+        let met = self.all.iter().skip_while(|(point, _)| Some(point) != self.trap.as_ref());
+        met.map(|(_, call)| call).collect()
     }
 }
 

@@ -1,7 +1,5 @@
 //! The commands under test: how an account stands before each, the command itself, and what must stand after it.
 
-use std::time::Duration;
-
 use crate::account::{Account, Line, NAME, Ran};
 use crate::census::{Wanted, census};
 use crate::proxy::{Calls, Trap};
@@ -148,11 +146,6 @@ pub fn ended(ran: &Ran, which: &str, code: i32) -> Outcome {
     }
     let how = ran.code.map_or("killed".to_owned(), |code| format!("code {code}"));
     Err(format!("{which}: {how} after {:.1?} instead of {code}:\n{}", ran.took, ran.said.trim_end()))
-}
-
-/// It ended before anybody would have waited for a retry.
-pub fn at_once(ran: &Ran) -> Outcome {
-    if ran.took < Duration::from_secs(15) { Ok(()) } else { Err(format!("it took {:.1?}", ran.took)) }
 }
 
 /// All of it is gone after `down`.
