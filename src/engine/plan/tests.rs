@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -17,34 +18,37 @@ const RELEASE: &str = "r1";
 const BEFORE: &str = "r0";
 const REGION: &str = "eu-central-1";
 
+/// Made once: the tests below go through hundreds of thousands of plans.
+static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
+    name: "hello".into(),
+    region: None,
+    app: App {
+        path: PathBuf::new(),
+        wsgi: "app:app".into(),
+        requirements: None,
+        workers: 2,
+        threads: 4,
+        env: Default::default(),
+    },
+    token: Token { env: "APP_SECRET_TOKEN".into(), enforce: true, path: "/".into() },
+    instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8 },
+    network: Network {
+        https: true,
+        port: 80,
+        domain: None,
+        route53: false,
+        acme: Acme::default(),
+        limits: Limits { body_mb: 10, header_seconds: 10, body_seconds: 60, idle_seconds: 60 },
+        allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
+        static_ip: true,
+        subnet: None,
+    },
+    health: Health { path: "/".into(), timeout: 30 },
+    tags: Tags::from([("team".into(), "web".into())]),
+});
+
 fn deployment() -> Deployment {
-    Deployment {
-        name: "hello".into(),
-        region: None,
-        app: App {
-            path: PathBuf::new(),
-            wsgi: "app:app".into(),
-            requirements: None,
-            workers: 2,
-            threads: 4,
-            env: Default::default(),
-        },
-        token: Token { env: "APP_SECRET_TOKEN".into(), enforce: true, path: "/".into() },
-        instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8 },
-        network: Network {
-            https: true,
-            port: 80,
-            domain: None,
-            route53: false,
-            acme: Acme::default(),
-            limits: Limits { body_mb: 10, header_seconds: 10, body_seconds: 60, idle_seconds: 60 },
-            allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
-            static_ip: true,
-            subnet: None,
-        },
-        health: Health { path: "/".into(), timeout: 30 },
-        tags: Tags::from([("team".into(), "web".into())]),
-    }
+    DEPLOYMENT.clone()
 }
 
 fn wanted(deployment: &Deployment) -> Wanted<'_> {
@@ -123,11 +127,11 @@ impl World {
 
     /// The instance that is what is wanted.
     fn current(&mut self) -> &mut instance::State {
-        let deployment = deployment();
-        let tags = wanted(&deployment).instance_tags();
-        let spec = tags.get(names::TAG_SPEC);
-        let alive =
-            |state: &&mut instance::State| state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == spec;
+        static SPEC: LazyLock<Option<String>> =
+            LazyLock::new(|| wanted(&DEPLOYMENT).instance_tags().remove(names::TAG_SPEC));
+        let alive = |state: &&mut instance::State| {
+            state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == SPEC.as_ref()
+        };
         self.seen.instances.iter_mut().find(alive).expect("this step needs an instance")
     }
 
@@ -516,9 +520,9 @@ fn ways() -> [Ways; 7] {
 }
 
 /// Every combination of everything's states.
-fn every(visit: &mut dyn FnMut(World)) {
-    fn spoil(ways: &[Ways], world: World, visit: &mut dyn FnMut(World)) {
-        let Some((first, rest)) = ways.split_first() else { return visit(world.looked()) };
+fn every(visit: &mut dyn FnMut(&World)) {
+    fn spoil(ways: &[Ways], world: World, visit: &mut dyn FnMut(&World)) {
+        let Some((first, rest)) = ways.split_first() else { return visit(&world.looked()) };
         for way in first {
             let mut world = world.clone();
             way(&mut world);
@@ -538,9 +542,9 @@ fn what_is_complete_needs_nothing() {
 }
 
 /// Nothing is left to do, everything is there once, and the instance gets its role's credentials.
-fn assert_complete(world: &World, before: &dyn std::fmt::Debug) {
-    let deployment = deployment();
-    let again = up(&wanted(&deployment), &world.clone().looked().seen);
+fn assert_complete(world: World, before: &dyn std::fmt::Debug) {
+    let world = world.looked();
+    let again = up(&wanted(&DEPLOYMENT), &world.seen);
     assert!(again.is_empty(), "{:?}\nis still to be done after\n{before:?}", again.steps);
     assert_eq!(world.seen.addresses.len(), 1);
     let alive: Vec<_> = instance::alive(&world.seen.instances).collect();
@@ -553,21 +557,20 @@ fn assert_complete(world: &World, before: &dyn std::fmt::Debug) {
 
 #[test]
 fn up_converges_from_every_state_and_then_has_nothing_to_do() {
-    let deployment = deployment();
     let mut count = 0;
-    every(&mut |mut world| {
+    every(&mut |before| {
         count += 1;
-        // To be shown only if something is wrong: there are many.
-        let before = world.clone();
-        world.run(up(&wanted(&deployment), &world.seen));
-        assert_complete(&world, &before);
+        let mut world = before.clone();
+        world.run(up(&wanted(&DEPLOYMENT), &world.seen));
+        assert_complete(world, before);
     });
     assert_eq!(count, 5 * 3 * 8 * 4 * 4 * 14 * 5);
 }
 
 #[test]
 fn down_leads_from_every_state_to_nothing() {
-    every(&mut |mut world| {
+    every(&mut |before| {
+        let mut world = before.clone();
         world.run(down(&world.seen));
         let world = world.looked();
         assert!(down(&world.seen).is_empty(), "{:?}", world.seen);
@@ -607,7 +610,7 @@ proptest! {
         world.run_some(up(&wanted(&deployment), &world.seen), most, &mut order(seed));
         let mut world = world.looked();
         world.run(up(&wanted(&deployment), &world.seen));
-        assert_complete(&world, &before);
+        assert_complete(world, &before);
     }
 
     #[test]
@@ -723,7 +726,8 @@ fn a_name_is_led_to_the_address_and_goes_before_it() {
 
 #[test]
 fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
-    every(&mut |mut world| {
+    every(&mut |before| {
+        let mut world = before.clone();
         let known = world.seen.known_token();
         let version = world.seen.token.as_ref().map_or(0, |token| token.version);
         world.run(rotation(&Tags::new(), &world.seen, token::Rotation::Replace { grace: Duration::ZERO }));
@@ -758,7 +762,7 @@ fn what_served_is_what_is_gone_back_to_and_says_so_once() {
             let mut world = world.looked();
             world.run(up(&wanted(&deployment), &world.seen));
             assert_eq!(world.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(BEFORE));
-            assert_complete(&world, &"another release");
+            assert_complete(world, &"another release");
         }
     }
 }
