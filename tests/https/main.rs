@@ -9,9 +9,13 @@ mod console;
 mod http;
 mod names;
 mod pebble;
+#[path = "../it/pool.rs"]
+mod pool;
 #[path = "../it/project.rs"]
 #[allow(dead_code, unused_macros)]
 mod project;
+#[path = "../it/times.rs"]
+mod times;
 #[path = "../it/visitor.rs"]
 #[allow(dead_code)]
 mod visitor;

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use devopsctl::uv::Uv;
 
 use crate::http::runtime;
 use crate::project::install_emulator;
+use crate::times;
 
 /// pytest for one folder, in an environment of its own.
 fn pytest(folder: &str) -> Command {
@@ -26,9 +28,20 @@ fn pytest(folder: &str) -> Command {
 
 #[track_caller]
 fn passes(mut command: Command) {
-    let output = command.output().unwrap();
+    let began = Instant::now();
+    let output = command.args(["--durations=20", "--durations-min=1"]).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    times::note(std::thread::current().name().unwrap_or_default(), began.elapsed());
+    // Such as `2.13s call     agent/tests/test_ssh.py::test_a_key_ends`.
+    for line in said.lines() {
+        let mut words = line.split_whitespace();
+        let seconds = words.next().and_then(|word| word.strip_suffix('s')?.parse().ok());
+        if let (Some(seconds), Some("call" | "setup"), Some(test)) = (seconds, words.next(), words.next()) {
+            times::note(test, Duration::from_secs_f32(seconds));
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! real binary that takes both for AWS.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use crate::proxy::{Calls, Proxy, Trap};
+use crate::scenario::{Outcome, ended_well, up};
 
 /// The deployment that most cells are about.
 pub const NAME: &str = "hello";
@@ -79,13 +80,33 @@ impl Account {
     /// Nothing stands, and nothing is known here either.
     pub async fn reset(&self) {
         self.control("emulator/reset").await;
-        self.control("emulator/delays?all=0").await;
+        self.clear();
+        let zone = self.aws.route53.create_hosted_zone().name(ZONE).caller_reference(ZONE);
+        zone.send().await.unwrap();
+    }
+
+    /// The deployment stands as `up` leaves it. That is done once; later cells begin again from there.
+    pub async fn stand(&self) -> Outcome {
+        let (own, kept) = (self.root.path().join("c"), self.root.path().join("kept"));
+        if kept.exists() {
+            self.control("emulator/again?name=up").await;
+            self.clear();
+            copy(&kept, &own);
+            return Ok(());
+        }
+        self.reset().await;
+        ended_well(&self.run(up(NAME), None).await, "up before it")?;
+        self.control("emulator/keep?name=up").await;
+        copy(&own, &kept);
+        Ok(())
+    }
+
+    /// Nothing is known here, and the project is as at first.
+    fn clear(&self) {
         for folder in ["c", NAME, "other"] {
             // It may not be there, which is what is wanted.
             let _ = fs::remove_dir_all(self.root.path().join(folder));
         }
-        let zone = self.aws.route53.create_hosted_zone().name(ZONE).caller_reference(ZONE);
-        zone.send().await.unwrap();
         self.project(NAME, "t3.micro");
     }
 
@@ -153,6 +174,12 @@ impl Drop for Account {
         // Without it, it ends with this process; its folder goes in any case.
         let _ = stop.args(["sandbox", "stop"]).output();
     }
+}
+
+/// A folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success(), "{} cannot be copied", from.display());
 }
 
 /// The binary, without the settings of whoever runs the tests.

@@ -20,6 +20,8 @@ mod races;
 mod refusal;
 mod scenario;
 mod table;
+#[path = "../it/times.rs"]
+mod times;
 mod wire;
 
 use std::collections::VecDeque;
@@ -133,8 +135,10 @@ async fn work_off(
         let began = Instant::now();
         // A task of its own, so that what panics in it is one wrong cell.
         let outcome = tokio::spawn(work(account.clone())).await.unwrap_or_else(|error| Err(error.to_string()));
+        let took = began.elapsed();
+        times::note(&format!("{table}: {row}, {column}"), took);
         // Who listens does so until all workers are through.
-        let _ = told.send(Done { number, table, row, column, outcome, took: began.elapsed() });
+        let _ = told.send(Done { number, table, row, column, outcome, took });
     }
     drop(account);
     drop(told);

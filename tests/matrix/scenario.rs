@@ -66,9 +66,9 @@ impl Scenario {
 
     /// Makes the account as it is before.
     pub async fn prepare(self, account: &Account) -> Outcome {
-        account.reset().await;
-        if self != Scenario::Up {
-            ended_well(&account.run(up(NAME), None).await, "up before it")?;
+        match self {
+            Scenario::Up => account.reset().await,
+            _ => account.stand().await?,
         }
         if self == Scenario::Replace {
             account.project(NAME, "t3.small");

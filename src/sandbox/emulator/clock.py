@@ -26,6 +26,11 @@ def forget():
     _due.clear()
 
 
+def pending():
+    """Whether anything is due later."""
+    return bool(_due)
+
+
 def settle():
     """Lets everything happen that is due. Returns the seconds until the next change, or None."""
     while _due and _due[0][0] <= time.monotonic():

@@ -5,6 +5,7 @@ metadata and to let traffic through. Everything in it is also in AWS's answers; 
 """
 
 import base64
+import copy
 import json
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -47,13 +48,18 @@ def answer(environ, start_response):
 def users():
     """The IAM users that there are from the start: the command line, which may do what `devopsctl policy` prints, and an
     administrator, for people and tests that act past it."""
+    return {name: user(name, policy) for name, policy in callers().items()}
+
+
+def callers():
+    """The policy of each of them, by name."""
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     least = Path(__file__).with_name("policy.json").read_text()
-    return {authority.USER: user(authority.USER, least), "administrator": user("administrator", json.dumps(everything))}
+    return {authority.USER: least, "administrator": json.dumps(everything)}
 
 
 def user(name, policy):
-    """A user with that policy, and his access key."""
+    """A user with that policy, and their access key."""
     iam = iam_backends[DEFAULT_ACCOUNT_ID][PARTITION]
     iam.create_user(region_name="us-east-1", user_name=name)
     iam.put_user_policy(name, name, policy)
@@ -61,17 +67,59 @@ def user(name, policy):
     return {"access_key": key.access_key_id, "secret_key": key.secret_access_key}
 
 
+def backends():
+    """Every store of moto's that there is."""
+    for service in (ec2_backends, iam_backends, route53_backends, s3_backends, ssm_backends, sts_backends):
+        yield from [backend for regions in service.values() for backend in regions.values()]
+
+
 def reset():
-    """An account as on its first day, without a restart. Who calls stays: users with their policies and keys."""
+    """An account as on its first day, without a restart. The callers stay, with their keys and the policies they began with."""
     with clock.LOCK:
-        for service in (ec2_backends, iam_backends, route53_backends, s3_backends, ssm_backends, sts_backends):
-            for backend in [backend for regions in service.values() for backend in regions.values()]:
-                callers = {name: vars(backend)[name] for name in CALLERS if name in vars(backend)}
-                backend.reset()
-                vars(backend).update(callers)
+        for backend in backends():
+            kept = {name: vars(backend)[name] for name in CALLERS if name in vars(backend)}
+            backend.reset()
+            vars(backend).update(kept)
+        iam, policies = iam_backends[DEFAULT_ACCOUNT_ID][PARTITION], callers()
+        iam.access_keys = {key: held for key, held in iam.access_keys.items() if held.user_name in policies}
+        iam.users = {name: iam.users[name] for name in policies}
+        for name, policy in policies.items():
+            iam.users[name].policies = {name: policy}
         reset_model_data()
         rules.forget()
     return {}
+
+
+_kept = {}
+
+
+def keep(name):
+    """Keeps the account as it stands now, to begin from it again with `again`."""
+    with clock.LOCK:
+        clock.settle()
+        if clock.pending():
+            raise LookupError("something is under way: an account is kept only when all has come to rest")
+        _kept[name] = copied([(backend, vars(backend)) for backend in backends()], rules.memory())
+    return {}
+
+
+def again(name):
+    """The account as it stood when it was kept under that name."""
+    with clock.LOCK:
+        reset()
+        stores, memory = copied(*_kept[name])
+        for backend, held in stores:
+            vars(backend).update(held)
+        rules.remember(memory)
+    return {}
+
+
+def copied(stores, memory):
+    """A copy of all that is in moto's stores and in the memory of the rules, which hold one another's things. The stores
+    themselves are not copied, nor is what AWS brings and no call changes."""
+    brought = [policy for backend in iam_backends[DEFAULT_ACCOUNT_ID].values() for policy in backend.managed_policies.values()]
+    same = {id(thing): thing for thing in [*backends(), *brought]}
+    return copy.deepcopy((stores, memory), same)
 
 
 def view():
@@ -206,6 +254,8 @@ def credentials(instance):
 CALLS = {
     "users": users,
     "reset": reset,
+    "keep": keep,
+    "again": again,
     "view": view,
     "user-data": user_data,
     "credentials": credentials,

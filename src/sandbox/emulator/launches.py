@@ -40,6 +40,11 @@ def install():
     Instance.setup_defaults = setup_defaults
 
 
+def seen():
+    """The client tokens that were seen, with what was asked for under each and the instances that it gave."""
+    return _launched
+
+
 def forget():
     """No client token was seen yet."""
     _launched.clear()

@@ -1,6 +1,8 @@
 """The public parameters that name the newest image, as each publisher keeps them, and one for the process machine;
 what a parameter's value may not be."""
 
+import copy
+
 from hooks import around
 from moto.core.utils import utcnow
 from moto.ssm.models import Parameter, ParameterDict
@@ -30,6 +32,16 @@ def install():
             store[name] = [public(account_id, name, image)]
 
     ParameterDict.__init__ = init
+    ParameterDict.__deepcopy__ = twin
+
+
+def twin(store, same):
+    """A copy. Python would make it with the arguments of a `defaultdict`, which this is."""
+    made = same[id(store)] = ParameterDict.__new__(ParameterDict)
+    made.default_factory = store.default_factory
+    vars(made).update(copy.deepcopy(vars(store), same))
+    made.update(copy.deepcopy(dict(store), same))
+    return made
 
 
 def public(account_id, name, image):

@@ -33,5 +33,15 @@ def install():
 
 def forget():
     """Has the rules forget what they have seen."""
-    for module in (buckets, clock, faults, hooks, launches, profiles, quotas):
+    for module in (buckets, clock, faults, hooks, launches, profiles, quotas, settings):
         module.forget()
+
+
+def memory():
+    """What the rules have seen and go by when all has come to rest: the client tokens."""
+    return launches.seen()
+
+
+def remember(seen):
+    """Has them go by that."""
+    launches.seen().update(seen)

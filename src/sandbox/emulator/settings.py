@@ -16,6 +16,7 @@ DELAYS = {
     "profile": 0.5,  # ten seconds, at worst more than a minute: a new instance profile is unknown to EC2
     "bucket": 0.5,  # minutes: the name of a deleted bucket cannot be used
 }
+USUAL = dict(DELAYS)
 
 
 def change(**delays):
@@ -32,6 +33,12 @@ def change(**delays):
 def delay(name):
     """That delay now."""
     return DELAYS[name]
+
+
+def forget():
+    """As at the start."""
+    DELAYS.update(USUAL)
+    from_environment()
 
 
 def from_environment():
