@@ -3,11 +3,13 @@
 `DEVOPSCTL` names the binary. The sandbox ends with this process, however that ends.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -59,6 +61,16 @@ class Sandbox:
         request = urllib.request.Request(url, headers={"x-devopsctl-sandbox": self.handle["control"]})
         with urllib.request.urlopen(request, timeout=SLOW) as response:
             return response.read().decode()
+
+    @contextlib.contextmanager
+    def delays(self, **seconds):
+        """Has AWS take so long meanwhile: long enough to be seen also on a busy machine."""
+        before = json.loads(self.control("emulator/delays"))
+        self.control("emulator/delays?" + urllib.parse.urlencode(seconds))
+        try:
+            yield
+        finally:
+            self.control("emulator/delays?" + urllib.parse.urlencode(before))
 
     def machine(self, instance):
         return self.folder / "machines" / instance

@@ -109,8 +109,9 @@ def test_a_long_token_is_refused(launch):
     assert refused(launch, ClientToken="x" * 65)[0] == "InvalidParameterValue"
 
 
-def test_an_instance_is_unknown_then_pending_then_running(ec2, launch):
-    instance = launch()
+def test_an_instance_is_unknown_then_pending_then_running(sandbox, ec2, launch):
+    with sandbox.delays(unknown=2, pending=3):
+        instance = launch()
     assert instance["State"]["Name"] == "pending"
     assert refused(ec2.describe_instances, InstanceIds=[instance["InstanceId"]])[0] == "InvalidInstanceID.NotFound"
     seen = []
@@ -219,13 +220,16 @@ def test_a_key_pair_is_deleted_by_its_id(ec2):
 # Profiles
 
 
-def test_a_new_profile_is_unknown_to_ec2_for_a_while(ec2, launch, profile):
+def test_a_new_profile_is_unknown_to_ec2_for_a_while(sandbox, ec2, launch, request):
+    with sandbox.delays(profile=5):
+        profile = request.getfixturevalue("profile")
     code, message = refused(launch, IamInstanceProfile={"Name": profile})
     assert (code, "Invalid IAM Instance Profile" in message) == ("InvalidParameterValue", True)
 
 
-def test_a_profile_is_attached_to_what_runs_and_once(ec2, iam, launch, profile):
-    instance = launch()["InstanceId"]
+def test_a_profile_is_attached_to_what_runs_and_once(sandbox, ec2, iam, launch, profile):
+    with sandbox.delays(pending=3):
+        instance = launch()["InstanceId"]
     until(lambda: state(ec2, instance))
     named = {"InstanceId": instance, "IamInstanceProfile": {"Name": profile}}
     assert refused(ec2.associate_iam_instance_profile, **named)[0] == "IncorrectInstanceState"
