@@ -3,15 +3,11 @@
 use devopsctl::aws::Aws;
 
 use crate::console::{aws, fault};
-use crate::project::{Project, install_emulator};
+use crate::project::Project;
 
 /// An account in which instances are entries alone: nobody waits for an app here.
 fn account() -> Project {
-    install_emulator();
-    let project = Project::example();
-    let started = project.command("sandbox start --machine off").output().unwrap();
-    assert!(started.status.success(), "{started:?}");
-    project
+    Project::unbooted()
 }
 
 async fn alive(aws: &Aws) -> usize {

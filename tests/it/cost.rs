@@ -7,7 +7,7 @@ use crate::snapshot;
 
 #[test]
 fn what_it_will_cost_is_said_without_a_call() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     snapshot!(project, project.run("cost --region eu-central-1").ok().shown());
     let json: Value = serde_json::from_str(&project.ok("cost --sandbox --json")).unwrap();
     assert_eq!((&json["v"], &json["name"], &json["region"]), (&json!(1), &json!("hello"), &json!("us-east-1")));
@@ -24,7 +24,7 @@ fn what_it_will_cost_is_said_without_a_call() {
 
 #[test]
 fn what_is_not_known_is_not_guessed() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     project.file("deploy.yaml", "name: hello\napp: {path: app}\ninstance: {type: c7g.large}\n");
     snapshot!(project, project.run("cost --region us-east-1").ok().shown());
     let json: Value = serde_json::from_str(&project.ok("cost --region af-south-1 --json")).unwrap();

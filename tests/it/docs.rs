@@ -109,7 +109,7 @@ struct Reader {
 impl Reader {
     fn new() -> Self {
         install_emulator();
-        let project = Project::example();
+        let project = Project::alone().with_example();
         let app = fs::read_to_string(repository().join("app/app.py")).unwrap();
         project.file("shop/app.py", &app).file("shop/requirements.txt", "flask\n");
         let reader = Self { project };

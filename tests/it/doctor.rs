@@ -6,15 +6,12 @@ use aws_sdk_ec2::types::{DomainType, InstanceType, InternetGatewayBlockMode};
 use serde_json::Value;
 
 use crate::console::{aws, control, fault};
-use crate::project::{Project, Ran, install_emulator};
+use crate::project::{Project, Ran};
 use crate::snapshot;
 
 /// A project in whose sandbox instances are entries alone.
 fn account() -> Project {
-    install_emulator();
-    let project = Project::example();
-    project.ok("sandbox start --machine off");
-    project
+    Project::unbooted()
 }
 
 /// Without what differs from machine to machine.
@@ -309,7 +306,7 @@ fn a_type_that_the_subnets_zone_does_not_have() {
 
 #[test]
 fn without_credentials_or_a_region_the_rest_is_told() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     snapshot!(project, told(&project.run("doctor --region eu-central-1").code(5).shown()));
     let json = json(&project.run("doctor --json").code(5));
     assert_eq!(amiss(&json), ["credentials", "region"]);

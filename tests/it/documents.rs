@@ -19,7 +19,7 @@ fn read<T: DeserializeOwned + Serialize>(ran: &Ran) -> T {
 
 #[test]
 fn every_verb_prints_one_document_of_its_shape_and_only_one_of_them_the_token() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     let (mut printed, runs) = (Vec::new(), |line: &str, code: i32| project.run(line).code(code));
     let mut say = |ran: Ran| {
         printed.push(ran.stdout.clone() + &ran.stderr);
@@ -66,14 +66,14 @@ fn every_verb_prints_one_document_of_its_shape_and_only_one_of_them_the_token() 
 
 #[test]
 fn a_failure_is_a_document_too_beside_what_a_person_is_told() {
-    let project = Project::empty();
+    let project = Project::alone();
     project.file("deploy.yaml", "name: hello\nportt: 80\n");
     let ran = project.run("status --sandbox --json").code(2).says("portt");
     let shapes::Problem { exit, findings, .. } = read::<shapes::Error>(&ran).error;
     assert_eq!(exit, 2);
     assert!(findings.iter().any(|finding| finding.at == "name: hello\n".len()), "{findings:?}");
 
-    let project = Project::example();
+    let project = Project::alone().with_example();
     let ran = project.run("open --sandbox --json").code(1).says("no instance of hello runs");
     let shapes::Problem { exit, what, next, .. } = read::<shapes::Error>(&ran).error;
     assert_eq!((exit, what.as_str()), (1, "no instance of hello runs"));

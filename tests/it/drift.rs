@@ -6,19 +6,16 @@ use aws_sdk_ssm::types::ResourceTypeForTagging;
 use devopsctl::aws::Aws;
 
 use crate::console::aws;
-use crate::project::{Project, install_emulator};
+use crate::project::Project;
 
 const ROLE: &str = "devopsctl-hello-us-east-1";
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 
 /// The example with a tag of its own, up, on instances that never boot: nobody has to wait for an app here.
 fn up() -> Project {
-    install_emulator();
-    let project = Project::example();
+    let project = Project::unbooted();
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\ntags: {{team: web}}\n"));
-    let started = project.command("sandbox start --machine off").output().unwrap();
-    assert!(started.status.success(), "{started:?}");
     project.run("plan --sandbox").code(3).says("+ instance").says("there is none");
     project.ok("up --sandbox --no-wait");
     project.run("plan --sandbox").ok().says("nothing to do");

@@ -65,7 +65,7 @@ fn a_resource_of_our_name_that_is_not_ours() {
 
 #[test]
 fn tokens_that_are_refused() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     for (token, why) in [
         ("", "is empty"),
         ("two words here", "white space"),
@@ -100,7 +100,7 @@ fn start_without(project: &Project, settings: &[(&str, &std::path::Path)]) -> Ra
 
 #[test]
 fn no_network_on_the_first_start() {
-    let project = Project::empty();
+    let project = Project::alone();
     let (cache, nowhere) = (project.folder().join("cache"), std::path::Path::new("http://127.0.0.1:1/simple"));
     let one = std::path::Path::new("1");
     // pip's and uv's own words for it.

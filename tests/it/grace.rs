@@ -301,7 +301,7 @@ fn a_token_that_a_run_stored_and_told_nobody_of_does_not_take_the_place_of_the_o
 
 #[test]
 fn a_time_that_cannot_be_is_refused_before_anything_is_called() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     for (time, why) in
         [("8d", "at most 7 days"), ("10", "write it as"), ("soon", "write it as"), ("-1s", "write it as")]
     {

@@ -8,15 +8,12 @@ use devopsctl::names;
 use serde_json::Value;
 
 use crate::console::aws;
-use crate::project::{Project, Ran, install_emulator, until};
+use crate::project::{Project, Ran, until};
 use crate::snapshot;
 
 /// A project in whose sandbox instances are entries alone.
 fn account() -> Project {
-    install_emulator();
-    let project = Project::example();
-    project.ok("sandbox start --machine off");
-    project
+    Project::unbooted()
 }
 
 /// Runs a command line where there is no `deploy.yaml`.

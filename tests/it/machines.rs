@@ -20,7 +20,7 @@ fn run_with(project: &Project, programs: &[&str], line: &str) -> Ran {
 
 #[test]
 fn a_virtual_machine_takes_qemu_and_an_image() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     let line = "up --sandbox --machine qemu";
     run_with(&project, &[], line).code(1).says("not on PATH: qemu-system-x86_64, qemu-img").says("apt install qemu");
     run_with(&project, &["qemu-system-x86_64"], line).code(1).says("not on PATH: qemu-img");
@@ -38,7 +38,7 @@ fn a_virtual_machine_takes_qemu_and_an_image() {
 #[test]
 fn a_sandbox_has_machines_of_one_kind() {
     install_emulator();
-    let project = Project::example();
+    let project = Project::alone().with_example();
     project.ok("sandbox start --machine off");
     project.run("up --sandbox --machine process").code(1).says("--machine off, not process").says("sandbox stop");
     project.ok("sandbox start --machine off");
@@ -47,7 +47,7 @@ fn a_sandbox_has_machines_of_one_kind() {
 
 #[test]
 fn it_is_for_the_sandbox_alone() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     project.run("up --machine qemu --region us-east-1").code(2).says("--machine is for the local AWS only");
     project.run("up --sandbox --machine docker").code(2).says("docker");
 }

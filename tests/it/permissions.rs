@@ -36,7 +36,7 @@ async fn instance(aws: &Aws) -> aws_sdk_ec2::types::Instance {
 
 #[test]
 fn the_policy_is_printed_without_any_aws() {
-    let project = Project::empty();
+    let project = Project::alone();
     let policy: Value = serde_json::from_str(&project.ok("policy --account 123456789012 --region eu-west-1")).unwrap();
     let text = policy["Statement"].to_string();
     assert!(text.contains("arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"), "{text}");

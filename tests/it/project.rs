@@ -1,13 +1,16 @@
-//! A user's project in a folder of its own, a sandbox of its own, and the real binary run in it.
+//! A user's project in a folder of its own, a sandbox that no other test uses meanwhile, and the real binary run in it.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use devopsctl::sandbox::OWNER;
+use devopsctl::sandbox::{Machines, OWNER};
 use tempfile::TempDir;
+
+use crate::{pool, times};
 
 /// What the settings of whoever runs the tests would change.
 const FOREIGN: [&str; 15] = [
@@ -28,10 +31,11 @@ const FOREIGN: [&str; 15] = [
     "VIRTUAL_ENV",
 ];
 
-/// A project. Its sandbox ends with it.
+/// A project. Its sandbox ends with it, or is emptied and handed on to another test.
 pub struct Project {
-    // Short paths: a Unix socket's may not be long.
-    root: TempDir,
+    // Short paths: a Unix socket's may not be long. It is there until the project is dropped.
+    root: Option<TempDir>,
+    began: Instant,
 }
 
 /// What the binary did.
@@ -43,33 +47,64 @@ pub struct Ran {
 }
 
 impl Project {
-    /// The example as it stands in the repository: `deploy.yaml` and `app/`.
+    /// The example as it stands in the repository: `deploy.yaml` and `app/`. An empty sandbox runs.
     pub fn example() -> Self {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let project = Self::empty();
-        let file = |name: &str| fs::read_to_string(repository.join(name)).unwrap();
-        project.file("deploy.yaml", &file("deploy.yaml"));
-        project.file("app/app.py", &file("app/app.py"));
-        project.file("app/requirements.txt", &file("app/requirements.txt"));
-        project
+        Self::empty().with_example()
     }
 
-    /// A project without a file.
+    /// The example, in whose sandbox instances are entries alone: there is no app to wait for.
+    pub fn unbooted() -> Self {
+        Self::on(Machines::Off).with_example()
+    }
+
+    /// A project without a file. An empty sandbox runs.
     pub fn empty() -> Self {
-        let root = tempfile::Builder::new().prefix("dt").tempdir_in("/tmp").unwrap();
-        let project = Self { root };
+        Self::on(Machines::Process)
+    }
+
+    /// A project without a file and without a sandbox: for tests of how a sandbox starts, is set and ends.
+    pub fn alone() -> Self {
+        Self::within(tempfile::Builder::new().prefix("dt").tempdir_in("/tmp").unwrap())
+    }
+
+    /// The same with the example's files.
+    pub fn with_example(self) -> Self {
+        for name in ["deploy.yaml", "app/app.py", "app/requirements.txt"] {
+            self.file(name, &fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap());
+        }
+        self
+    }
+
+    fn on(machines: Machines) -> Self {
+        pool::take(machines).map_or_else(
+            || {
+                install_emulator();
+                let project = Self::alone();
+                project.ok(&format!("sandbox start --machine {}", machines.name()));
+                project
+            },
+            Self::within,
+        )
+    }
+
+    fn within(root: TempDir) -> Self {
+        let project = Self { root: Some(root), began: Instant::now() };
         fs::create_dir(project.folder()).unwrap();
         project
     }
 
+    fn root(&self) -> &Path {
+        self.root.as_ref().unwrap().path()
+    }
+
     /// The project's folder.
     pub fn folder(&self) -> PathBuf {
-        self.root.path().join("p")
+        self.root().join("p")
     }
 
     /// Where the sandbox and the keys are.
     pub fn state(&self) -> PathBuf {
-        self.root.path().join("s")
+        self.root().join("s")
     }
 
     /// Writes a file of the project.
@@ -96,8 +131,8 @@ impl Project {
         command
             .current_dir(self.folder())
             .env("XDG_STATE_HOME", self.state())
-            .env("AWS_CONFIG_FILE", self.root.path().join("aws-config"))
-            .env("AWS_SHARED_CREDENTIALS_FILE", self.root.path().join("aws-credentials"))
+            .env("AWS_CONFIG_FILE", self.root().join("aws-config"))
+            .env("AWS_SHARED_CREDENTIALS_FILE", self.root().join("aws-credentials"))
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env(OWNER, std::process::id().to_string())
             .stdin(Stdio::null());
@@ -152,7 +187,7 @@ impl Project {
 
     /// The processes that belong to this project's sandbox, as they name themselves.
     pub fn processes(&self) -> Vec<String> {
-        let mark = self.root.path().to_str().unwrap();
+        let mark = self.root().to_str().unwrap();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
             let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
@@ -164,11 +199,34 @@ impl Project {
         }
         found
     }
+
+    /// Leaves a sandbox that holds nothing, and no file but its own: what its machines are, if there is one to be handed on.
+    fn emptied(&self) -> Option<Machines> {
+        let empty = || pool::empty(&self.state(), &self.command(""));
+        let Some(machines) = (!std::thread::panicking()).then(empty).flatten() else { return None };
+        let own = |process: &String| process.contains(" sandbox serve ") || process.contains("/sandbox/emulator");
+        until(10, "nothing but the sandbox is left", || self.processes().iter().all(own).then_some(()));
+        for entry in fs::read_dir(self.root()).unwrap().map(Result::unwrap) {
+            match entry.path() {
+                folder if folder == self.state() => drop(fs::remove_dir_all(folder.join("devopsctl/keys"))),
+                folder if folder.is_dir() => fs::remove_dir_all(folder).unwrap(),
+                file => fs::remove_file(file).unwrap(),
+            }
+        }
+        Some(machines)
+    }
 }
 
 impl Drop for Project {
     fn drop(&mut self) {
-        let _ = self.command("sandbox stop").output();
+        let emptied = self.emptied();
+        if emptied.is_none() {
+            let _ = self.command("sandbox stop").output();
+        }
+        times::note(std::thread::current().name().unwrap_or("main"), self.began.elapsed());
+        if let Some(machines) = emptied {
+            return pool::give(machines, self.root.take().unwrap());
+        }
         if std::thread::panicking() {
             return;
         }
@@ -230,7 +288,7 @@ impl Ran {
 pub fn install_emulator() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| {
-        let project = Project::empty();
+        let project = Project::alone();
         let ran = Ran::new("sandbox start", &project.command("sandbox start").output().unwrap());
         ran.ok();
     });
@@ -280,12 +338,12 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
 /// Waits until something is so.
 #[track_caller]
 pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    let end = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(std::time::Instant::now() < end, "{what}: not within {seconds} seconds");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(Instant::now() < end, "{what}: not within {seconds} seconds");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_route53::types::{
 use devopsctl::aws::Aws;
 
 use crate::console::{aws, fault};
-use crate::project::{Project, install_emulator};
+use crate::project::Project;
 use crate::snapshot;
 
 const WWW: &str = "www.example.com. A 300 192.0.2.1";
@@ -15,10 +15,7 @@ const WWW: &str = "www.example.com. A 300 192.0.2.1";
 /// The example under a name, on instances that never boot, and in the account the zone `example.com` with a record of
 /// somebody's.
 fn project(network: &str) -> Project {
-    install_emulator();
-    let project = Project::example();
-    let started = project.command("sandbox start --machine off").output().unwrap();
-    assert!(started.status.success(), "{started:?}");
+    let project = Project::unbooted();
     aws(&project, async |aws| {
         zone(&aws, "example.com").await;
         change(&aws, "example.com", ChangeAction::Create, plain("www.example.com", RrType::A, "192.0.2.1")).await;

@@ -93,7 +93,7 @@ fn what_is_secret_is_readable_by_its_user_alone() {
 #[test]
 fn nobody_uses_it_and_it_ends_and_the_next_command_says_so() {
     install_emulator();
-    let project = Project::example();
+    let project = Project::alone().with_example();
     let started = project.command("sandbox start").env(IDLE, "1").output().unwrap();
     assert!(started.status.success(), "{started:?}");
     until(30, "the sandbox ends", || project.processes().is_empty().then_some(()));
@@ -102,7 +102,7 @@ fn nobody_uses_it_and_it_ends_and_the_next_command_says_so() {
 
 #[test]
 fn killed_it_leaves_nothing_running_and_the_next_command_begins_anew() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     project.up();
     let handle: Value = serde_json::from_str(&file(&project)).unwrap();
     let killed = Command::new("kill").args(["-9", &handle["pid"].to_string()]).status().unwrap();
@@ -114,7 +114,7 @@ fn killed_it_leaves_nothing_running_and_the_next_command_begins_anew() {
 #[test]
 fn a_port_that_is_taken_is_named() {
     install_emulator();
-    let project = Project::empty();
+    let project = Project::alone();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     project
@@ -132,7 +132,7 @@ fn nothing_outside_its_folders_changes_on_the_host() {
         eprintln!("this system does not let us mount anything: not tested");
         return;
     }
-    let project = Project::example();
+    let project = Project::alone().with_example();
     install_emulator();
     let script = r#"
         set -eu

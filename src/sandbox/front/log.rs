@@ -18,7 +18,12 @@ impl Log {
     /// # Errors
     /// When the file cannot be written.
     pub fn create(path: &Path) -> std::io::Result<Self> {
-        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+        // Appended to, so that it can be emptied while it is open.
+        std::fs::remove_file(path).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         Ok(Self(Mutex::new(file)))
     }
 

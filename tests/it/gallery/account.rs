@@ -20,7 +20,7 @@ impl Account {
     /// An account in which nothing stands, in which AWS does everything at once.
     pub fn start() -> Self {
         install_emulator();
-        let project = Project::example();
+        let project = Project::alone().with_example();
         let deploy = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap() + "\nregion: us-east-1\n";
         let mut start = project.command("sandbox start --machine off");
         let started = start.env("DEVOPSCTL_SANDBOX_DELAYS", "0").output().unwrap();

@@ -12,7 +12,7 @@ const APP: &str = "from flask import Flask\n\napp = Flask(__name__)\n";
 
 #[test]
 fn the_command_line() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     shown(&project, "another_tools_word", "deploy", 2);
     shown(&project, "a_misspelt_verb", "stauts", 2);
     shown(&project, "machine_without_sandbox", "up --machine off", 2);
@@ -50,7 +50,7 @@ fn the_command_line() {
 
 #[test]
 fn deploy_yaml() {
-    let project = Project::empty();
+    let project = Project::alone();
     shown(&project, "no_deploy_yaml", "up", 2);
     shown(&project, "no_deploy_yaml_for_down", "down", 2);
     shown(&project, "no_such_file", "up --file other.yaml", 2);
@@ -59,7 +59,7 @@ fn deploy_yaml() {
     project.file("deploy.yaml", "name: hello\napp: {path: app\n");
     shown(&project, "a_deploy_yaml_that_is_no_yaml", "up", 2);
     shown(&project, "a_name_that_cannot_be_one", "down --name Hello", 2);
-    let project = Project::example();
+    let project = Project::alone().with_example();
     let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\nnetwork: {{allow: [192.0.2.0/24]}}\n"));
     let key = |command: &mut std::process::Command| {
@@ -75,7 +75,7 @@ fn deploy_yaml() {
 
 #[test]
 fn init() {
-    let project = Project::empty();
+    let project = Project::alone();
     project.file("notes.py", "print('hello')\n");
     shown(&project, "init_sees_no_app", "init", 2);
     shown(&project, "init_of_no_folder", "init nowhere", 2);
@@ -102,7 +102,7 @@ fn init() {
 /// What goes into the release is looked at before anything in AWS is touched; `plan` shows it as well.
 #[test]
 fn the_apps_folder() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
     let up = |name: &str, code: i32| {

@@ -8,7 +8,7 @@ use crate::project::{Project, install_emulator};
 
 #[test]
 fn this_machine_lacks_something() {
-    let project = Project::empty();
+    let project = Project::alone();
     let (folder, cache) = (project.folder(), project.folder().join("cache"));
     shown_after(&project, "no_python", "sandbox start", 1, |command| {
         command.env("PATH", &folder);
@@ -41,7 +41,7 @@ fn this_machine_lacks_something() {
             .env("XDG_STATE_HOME", "/tmp/devopsctl-has-no-use-for-a-folder-with-so-long-a-path-that-no-socket-fits-in");
     });
     // What is needed only to build a release, or to install the emulator.
-    let example = Project::example();
+    let example = Project::alone().with_example();
     let text = fs::read_to_string(example.folder().join("deploy.yaml")).unwrap();
     example.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
     for (name, path) in [("neither_uv_nor_python", folder.clone()), ("no_uv_and_no_pip", folder.join("bin"))] {
@@ -76,7 +76,7 @@ fn in_the_way(path: &std::path::Path) {
 #[test]
 fn the_local_aws_does_not_start_or_answer() {
     install_emulator();
-    let project = Project::example();
+    let project = Project::alone().with_example();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     shown(&project, "a_port_that_is_taken", &format!("sandbox start --port {}", taken.local_addr().unwrap().port()), 1);
     let folder = project.state().join("devopsctl/sandbox");
