@@ -9,7 +9,6 @@ import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import bytecode
@@ -22,12 +21,21 @@ from edge import Edge
 from fleet import Fleet
 from logs import Logs
 from places import Places, read_json, write_json
+from processes import no_core_dumps, not_dumpable
 from report import Reporter
+from supervisor import Supervisor
+from validate import in_words, match, number
 
-from aws import Aws, AwsError, Metadata, since_boot
+from aws import Aws, AwsError, Metadata, backoff, since_boot
 from ssh import PREFIX, Ssh
 
-HEARD = ("release", "token", "try", "logs")  # The tags that say what is to be done, beside those of `ssh.py`.
+# The tags that say what is to run, in the order of `Wanted`: the form of their value, and what it is to a person.
+FORMS = {
+    "release": ("release", "the id of a release (64 hexadecimal digits)"),
+    "token": ("number", "a version's number"),
+    "try": ("attempt", "a word"),
+}
+HEARD = (*FORMS, "logs")  # The tags that say what is to be done, beside those of `ssh.py`.
 PATIENCE = 1.0  # A phase on the way is reported when it has lasted this long.
 STOP_SECONDS = 10  # What requests may take to end when the machine stops.
 
@@ -38,13 +46,16 @@ class Agent:
     def __init__(self, places, aws, runner, clock=time):
         self.places, self.aws, self.metadata, self.runner, self.clock = places, aws, aws.metadata, runner, clock
         self.inbox = queue.SimpleQueue()
-        self.kept = read_json(places.state, {})
+        self.supervisor = Supervisor(clock)
+        kept = read_json(places.state, {})
+        self.kept = {key: kept[key] for key in ("agent", "healthy", "previous") if match("release", kept.get(key))}
+        self.refused = {}  # Tags whose value is not of its form: why.
         self.state = State(ready=tasks.on_disk(places), healthy=self.kept.get("healthy"))
         self.fleet = Fleet(places, runner, self.state, clock)
         self.renewal = renewal.Renewal(self)
         self.edged = None, None  # Of which release that was read, and what it says.
         self.edge = Edge(places, aws, runner.edge, self.name, self.wanted_edge, clock)
-        self.logs = Logs(aws, runner, self.log_key, self.fleet.mask, clock)
+        self.logs = Logs(aws, runner, self.log_key, self.fleet.mask_lines, clock)
         self.ssh = Ssh(runner.sshd, clock)
         self.completed = set()  # Releases that are compiled to the end, or about to be.
         self.said, self.said_at = None, 0.0
@@ -54,12 +65,19 @@ class Agent:
         self.fleet.adopt()
         self.reporter = Reporter(self.send_report, self.clock)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
-        self.in_thread(self.watch_tags)
-        self.in_thread(self.edge.run)
-        self.in_thread(self.logs.run)
-        self.act()  # The token can be asked for before there are any tags.
+        self.supervisor.start("the sender of reports", self.reporter.run)
+        self.supervisor.start("the reader of tags", self.watch_tags)
+        self.supervisor.start("the keeper of the proxy", self.edge.run)
+        self.supervisor.start("the sender of logs", self.logs.run)
+        self.in_thread(not_dumpable)
+        self.guarded(self.act)  # The token can be asked for before there are any tags.
+        failures = 0
         while not self.leaving:
-            self.turn()
+            if self.guarded(self.turn):
+                failures = 0
+            else:
+                failures += 1
+                self.clock.sleep(backoff(failures, 0.1, 5))
         if not self.runner.outlived:
             self.fleet.end(STOP_SECONDS)
             self.runner.edge.stop()
@@ -67,6 +85,16 @@ class Agent:
     def turn(self):
         self.hear()
         self.act()
+
+    def guarded(self, work):
+        """Whether it ended well. An agent that ends over what it did not expect would most likely do so again."""
+        try:
+            work()
+        except Exception as problem:  # noqa: BLE001 (what served goes on, and the report says what is wrong)
+            self.supervisor.note("the main loop", f"{type(problem).__name__}: {problem}")
+            self.supervisor.attempt("the report", self.tell)
+            return False
+        return True
 
     def act(self):
         self.fleet.look()
@@ -79,7 +107,7 @@ class Agent:
         self.runner.tidy()
 
     def in_thread(self, work, *args):
-        threading.Thread(target=work, args=args, daemon=True).start()
+        self.supervisor.once(work, *args)
 
     def leave(self):
         self.leaving = True
@@ -103,18 +131,33 @@ class Agent:
             try:
                 self.read_tags()
             except Exception as problem:  # noqa: BLE001 (an agent that hears nothing any more must not live on)
-                print(f"agent: can't read the tags: {problem}", flush=True)
+                print(f"agent: can't read the tags: {in_words(problem)}", flush=True)
             self.clock.sleep(1)
 
     def read_tags(self):
-        names = self.metadata.tag_names()
-        known = {name: self.metadata.tag(name) for name in names if name in HEARD or name.startswith(PREFIX)}
-        release, token, attempt, logs = map(known.get, HEARD)
-        self.logs.heard(logs)
+        """A tag that can't be read, or means nothing, costs that tag alone."""
+        known, refused = {}, {}
+        for name in self.metadata.tag_names():
+            if name in HEARD or (name.startswith(PREFIX) and match("lease", name[len(PREFIX) :])):
+                try:
+                    known[name] = self.metadata.tag(name)
+                except ValueError:
+                    refused[name] = f"the tag devopsctl:{name} is no text"
+        values = {name: self.understood(name, known.get(name), refused) for name in FORMS}
+        self.refused = refused
+        self.inbox.put((decide.want, self.state, Wanted(*values.values())))
         asking = {name[len(PREFIX) :]: value for name, value in known.items() if name.startswith(PREFIX) and value}
-        self.ssh.heard(asking)
-        number = int(token) if token and token.isdigit() else None
-        self.inbox.put((decide.want, self.state, Wanted(release, number, attempt)))
+        self.supervisor.attempt("a request for a log", self.logs.heard, known.get("logs"))
+        self.supervisor.attempt("a request for SSH", self.ssh.heard, asking)
+
+    def understood(self, name, value, refused):
+        """What a tag says; None where it says nothing, or nothing that can be meant."""
+        form, what = FORMS[name]
+        if value and not match(form, value):
+            refused[name] = f"the tag devopsctl:{name} is not {what}: {ascii(value)[:80]}"
+        elif value:
+            return number(value) if form == "number" else value
+        return None
 
     # What is done about it
 
@@ -166,7 +209,7 @@ class Agent:
             decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=1, most=60)
             return
         self.state.token = token
-        self.fleet.secrets.update(filter(None, (token.current, token.previous)))
+        self.fleet.hide(filter(None, (token.current, token.previous)))
         if token.version < bell:
             error = f"SSM has version {token.version} of the token, the tag devopsctl:token names {bell}"
             decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=0.3, most=30)
@@ -175,7 +218,7 @@ class Agent:
 
     def failed(self, step, problem):
         self.state.under_way.discard(step)
-        error = decide.one_line(self.fleet.mask(decide.in_words(problem)))
+        error = decide.one_line(self.fleet.mask(in_words(problem)))
         print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
         if step == decide.TOKEN:
@@ -210,7 +253,7 @@ class Agent:
         try:
             write_json(self.places.state, self.kept)
         except OSError as problem:
-            print(f"agent: can't write down what must survive a reboot: {problem}", flush=True)
+            print(f"agent: can't write down what must survive a reboot: {in_words(problem)}", flush=True)
 
     def wanted_edge(self):
         """What the release that serves says of the network; before one does, what the one says that is to. And which try."""
@@ -218,7 +261,7 @@ class Agent:
         if release and release != self.edged[0]:
             try:
                 self.edged = release, self.places.manifest(release).get("edge")
-            except FileNotFoundError:
+            except (OSError, ValueError):
                 pass  # It is not here yet.
         return (*self.edged, self.state.wanted.attempt)
 
@@ -226,6 +269,10 @@ class Agent:
 
     def tell(self):
         phase, error, tail = decide.describe(self.state, self.clock.time())
+        ended = self.supervisor.said()
+        if "release" in self.refused:
+            phase, error = "failed", self.refused["release"]
+        error = error or next(iter(self.refused.values()), None) or ended
         wanted, serving, token = self.state.wanted, self.state.serving, self.state.token
         both = serving and serving.grace and token and token.version == serving.token
         report = {
@@ -237,8 +284,9 @@ class Agent:
             "phase": phase,
             "healthy": serving is not None,
             "error": error and self.fleet.mask(self.places.shorten(error)),
-            "edge": self.edge.said,
-            "ssh": self.ssh.said,
+            "edge": self.masked(self.edge.said),
+            "ssh": self.masked(self.ssh.said),
+            "agent": ended and self.fleet.mask(decide.one_line(ended)),
             "log_tail": self.fleet.mask(self.places.shorten(tail)),
         }
         now = self.clock.monotonic()
@@ -246,6 +294,10 @@ class Agent:
             self.said, self.said_at = report, now
         if phase in ("healthy", "failed") or now - self.said_at >= PATIENCE:
             self.reporter.say(report)
+
+    def masked(self, said):
+        """A part of the report, its error without secrets."""
+        return said and {**said, "error": said.get("error") and self.fleet.mask(said["error"])}
 
     def send_report(self, text):
         place = f"/devopsctl/{self.name()}/report/{self.metadata.identity()['instanceId']}"
@@ -267,6 +319,7 @@ known = ()
 
 def make():
     since_boot()
+    no_core_dumps()
     os.umask(0o022)
     root = os.environ.get("DEVOPSCTL_ROOT", "")
     places = Places(root)

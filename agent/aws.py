@@ -1,6 +1,6 @@
 """As much of AWS as a machine needs, with the standard library alone: metadata (IMDSv2), SigV4, S3, SSM.
 
-In the user-data, which EC2 limits to 16 KB, bootstrap.py follows it.
+In the user-data, which EC2 limits to 16 KB, it follows validate.py, and bootstrap.py follows it.
 """
 
 import email.utils
@@ -16,6 +16,10 @@ import socket
 import threading
 import time
 import urllib.parse
+
+from validate import check, parse
+
+MOST = 8 << 20  # Bytes of an answer that is kept in memory.
 
 
 class AwsError(Exception):
@@ -73,7 +77,9 @@ def send(method, url, headers, body=b"", seconds=5, into=None, heard=None, near=
                 into.write(chunk)
             else:
                 text += chunk
-    except (http.client.HTTPException, OSError) as error:
+            if len(text) > MOST:
+                raise AwsError("TooLarge", f"{parts.netloc}: the answer is larger than {MOST} bytes")
+    except (http.client.HTTPException, OSError, UnicodeError) as error:
         if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
             raise  # The disk's fault.
         raise AwsError("Network", f"{parts.netloc}: {error or type(error).__name__}") from error
@@ -90,7 +96,7 @@ class Metadata:
         self.base = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254") + "/latest/"
         self.session, self.known = session, dict(known)
 
-    def get(self, path):
+    def get(self, path, errors="strict"):
         """What stands at `path`; None where nothing does."""
         for _ in range(2):
             session = self.session  # Another thread may find that it has ended.
@@ -99,17 +105,17 @@ class Metadata:
                 status, _, text = send("PUT", self.base + "api/token", ttl, seconds=2, near=True)
                 if status != 200:
                     break
-                session = self.session = text.decode()
+                session = self.session = check("session", text.decode().strip())
             headers = {"X-aws-ec2-metadata-token": session}
             status, _, text = send("GET", self.base + path, headers, seconds=2, near=True)
             if status in (200, 404):
-                return text.decode() if status == 200 else None
+                return text.decode(errors=errors) if status == 200 else None
             self.session = None
         raise AwsError("Metadata", f"the metadata service answers {status} for {path}", status)
 
     def tag_names(self):
-        """The names of our tags."""
-        names = (self.get("meta-data/tags/instance") or "").split("\n")
+        """The names of our tags. What is not UTF-8 belongs to no tag of ours."""
+        names = (self.get("meta-data/tags/instance", "replace") or "").split("\n")
         return [name[len("devopsctl:") :] for name in names if name.startswith("devopsctl:")]
 
     def tag(self, key):
@@ -117,7 +123,8 @@ class Metadata:
 
     def name(self):
         """The deployment's."""
-        return self.fact("meta-data/tags/instance/devopsctl:name")
+        name = self.fact("meta-data/tags/instance/devopsctl:name")
+        return name and check("name", name)
 
     def fact(self, path):
         """What never changes: asked once."""
@@ -126,8 +133,10 @@ class Metadata:
         return self.known[path]
 
     def identity(self):
-        """accountId, region, instanceId and more."""
-        return json.loads(self.fact("dynamic/instance-identity/document"))
+        """accountId, region and instanceId."""
+        found = parse(self.fact("dynamic/instance-identity/document") or "", kind=dict)
+        forms = (("accountId", "account"), ("region", "region"), ("instanceId", "instance"))
+        return {key: check(form, found.get(key)) for key, form in forms}
 
 
 def sign(credentials, service, region, method, url, headers, body=b"", now=None):
@@ -166,8 +175,8 @@ class Aws:
             try:
                 place = "meta-data/iam/security-credentials/"
                 role = self.metadata.get(place)
-                found = json.loads(role and self.metadata.get(place + role.strip()) or "{}")
-                if "AccessKeyId" not in found:
+                found = parse(role and self.metadata.get(place + check("role", role.strip())) or "{}", kind=dict)
+                if not all(isinstance(found.get(key), str) for key in ("AccessKeyId", "SecretAccessKey")):
                     raise AwsError("NoCredentials", "the instance has no role (yet)", 404)
                 self.held, self.until = found, time.monotonic() + 60
             except (AwsError, ValueError):
@@ -199,12 +208,13 @@ class Aws:
         if given:
             return f"{given.rstrip('/')}/{bucket and bucket + '/'}"
         domain = self.metadata.fact("meta-data/services/domain") or "amazonaws.com"
-        return f"https://{bucket and bucket + '.'}{service}.{self.metadata.identity()['region']}.{domain}/"
+        region = self.metadata.identity()["region"]
+        return f"https://{bucket and bucket + '.'}{service}.{region}.{check('domain', domain)}/"
 
     def ssm(self, action, **request):
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM." + action}
         body = json.dumps(request).encode()
-        return json.loads(self.call("ssm:" + action, "ssm", "POST", self.endpoint("ssm"), headers, body))
+        return parse(self.call("ssm:" + action, "ssm", "POST", self.endpoint("ssm"), headers, body), MOST, dict)
 
     def object(self, key):
         """Where an object of the deployments' bucket is, and the headers that each call to it carries."""

@@ -17,6 +17,8 @@ import threading
 import time
 import zlib
 
+from validate import check, in_words, match, number, parse
+
 from aws import Aws, AwsError, Metadata, backoff
 
 
@@ -26,7 +28,8 @@ class BadRelease(Exception):
 
 def fetch(aws, name, release, folder, heard=None):
     """Puts a release at <folder>/<release>, wholly or not at all. `heard` is told what S3 says of it, before it is here."""
-    place = os.path.join(folder, release)
+    place = os.path.join(folder, check("release", release))
+    check("name", name)
     if os.path.isdir(place):
         return place
     archive, aside = place + ".tar.gz", place + ".new"
@@ -102,7 +105,7 @@ class Unpacking:
 
 def fetch_tool(aws, sha384, folder):
     """Puts Caddy, of just these bytes, at <folder>/caddy-<sha384>. Who comes second waits for who came first."""
-    path = f"{folder}/caddy-{sha384}"
+    path = f"{folder}/caddy-{check('sha384', sha384)}"
     aside = path + ".new"
     os.makedirs(folder, exist_ok=True)
     with open(folder + "/.lock", "w") as lock:
@@ -137,7 +140,7 @@ def begin_tool(aws, root, headers):
         with contextlib.suppress(AwsError, BadRelease, OSError):
             fetch_tool(aws, headers["x-amz-meta-caddy"], root + "/opt/devopsctl/tools")
 
-    if headers["x-amz-meta-caddy"]:
+    if match("sha384", headers["x-amz-meta-caddy"]):
         threading.Thread(target=work, daemon=True).start()
 
 
@@ -145,15 +148,21 @@ def report(aws, release, phase, error=None):
     """Says how far the machine is; as long as it may not, the console has to do."""
     print(f"bootstrap: {phase}: {error or 'so far so good'}", flush=True)
     try:
-        token, attempt = aws.metadata.tag("token") or "", aws.metadata.tag("try")
-        wanted = {"release": release, "token": int(token) if token.isdigit() else None, "try": attempt}
+        wanted = {"release": release, "token": wanted_token(aws), "try": aws.metadata.tag("try")}
         said = {"v": 1, "wanted": wanted, "release": None, "token": None, "phase": phase, "healthy": False}
         said.update(error=error, log_tail="", at=int(time.time()))
         place = f"/devopsctl/{aws.metadata.name()}/report/{aws.metadata.identity()['instanceId']}"
         value = json.dumps(said).replace("{{", "{\\u007b")  # SSM refuses `{{`.
         aws.ssm("PutParameter", Name=place, Value=value, Type="String", Overwrite=True)
-    except AwsError as problem:
+    except (AwsError, ValueError) as problem:
         print(f"bootstrap: can't report: {problem}", flush=True)
+
+
+def wanted_token(aws):
+    """The token's version that the tags name; None for a tag that names none."""
+    with contextlib.suppress(ValueError):
+        return number(aws.metadata.tag("token"))
+    return None
 
 
 def attempt(aws, root):
@@ -170,6 +179,10 @@ def attempt(aws, root):
     early.join()
     if not name or not release:
         raise AwsError("NoTags", "the instance has no tags devopsctl:name and devopsctl:release (yet)", 404)
+    if not match("release", release):
+        error = "the tag devopsctl:release is not the id of a release (64 hexadecimal digits)"
+        report(aws, ascii(release)[:80], "failed", error)
+        raise BadRelease(error)
     aws.credentials()
     beside = threading.Thread(target=report, args=(aws, release, "fetching"))
     beside.start()
@@ -183,7 +196,7 @@ def attempt(aws, root):
         return place
     except (AwsError, BadRelease, OSError) as error:
         may_pass = isinstance(error, AwsError) and error.may_pass()
-        report(aws, release, "fetching" if may_pass else "failed", str(error))
+        report(aws, release, "fetching" if may_pass else "failed", in_words(error))
         raise
 
 
@@ -192,14 +205,15 @@ def become_agent(aws, root):
     place, failures = "/nowhere", 0
     try:
         with open(root + "/var/lib/devopsctl/state.json") as file:
-            place = f"{root}/opt/devopsctl/releases/{json.load(file)['agent']}"
-    except (OSError, ValueError, KeyError):
+            kept = parse(file.read(4096), kind=dict)
+        place = f"{root}/opt/devopsctl/releases/{check('release', kept.get('agent'))}"
+    except (OSError, ValueError):
         pass
     while not os.path.exists(place + "/agent/agent.py"):
         try:
             place = attempt(aws, root)
-        except (AwsError, BadRelease, OSError) as error:
-            print(f"bootstrap: {error}", flush=True)
+        except (AwsError, BadRelease, OSError, ValueError) as error:
+            print(f"bootstrap: {in_words(error)}", flush=True)
             early = getattr(error, "code", "") in ("NoTags", "NoCredentials")
             failures += not early
             time.sleep(0.25 if early else backoff(failures))

@@ -1,74 +1,85 @@
-"""What of the edge outlives the machine: certificates, their keys and the ACME account, as one JSON document.
+"""What of the proxy outlives the machine: certificates, their keys and the ACME account, as one JSON document.
 
-As a program it puts such a document where Caddy looks, as Caddy's own user: `certificates.py DOCUMENT FOLDER`.
+The files belong to the proxy's user, and root reads them: only by way of untrusted.py.
 """
 
 import base64
 import calendar
-import json
-import os
 import ssl
-import sys
+import tempfile
 import time
 
-KEPT = ("certificates", "acme")
+import untrusted
+from restore import KEPT
+from validate import Invalid, clean, match, parse
+
+FILE_BYTES, ALL_BYTES = 1 << 18, 4 << 20
+NAMES = 20  # Of one certificate, at most so many names are reported.
 
 
 def files(folder):
-    """What of Caddy's store is kept, in order."""
-    kept = (os.walk(os.path.join(folder, kind)) for kind in KEPT)
-    return sorted(os.path.join(top, name) for walk in kept for top, _, names in walk for name in names)
+    """What of Caddy's store is kept, in order: (name, state, file)."""
+    for name, state, file in untrusted.walk(folder, KEPT, FILE_BYTES):
+        if all(match("stored name", part) for part in name.split("/")):
+            yield name, state, file
 
 
 def pack(folder):
     """The files as {name: content}, in base64."""
-    found = {}
-    for path in files(folder):
-        with open(path, "rb") as file:
-            found[os.path.relpath(path, folder)] = base64.b64encode(file.read()).decode()
+    found, total = {}, 0
+    for name, _, file in files(folder):
+        content = file.read(FILE_BYTES)
+        total += len(content)
+        if total > ALL_BYTES:
+            raise OSError(f"the store of certificates holds more than {ALL_BYTES} bytes")
+        found[name] = base64.b64encode(content).decode()
     return found
 
 
-def unpack(document, folder):
-    """Nothing that is there is written again: it is as new, or newer."""
+def checked(data):
+    """The document that `pack` made, as it comes back from the bucket; `Invalid` for anything else."""
+    document = parse(data, 2 * ALL_BYTES, dict)
     for name, content in document.items():
-        path = os.path.normpath(os.path.join(folder, name))
-        if name.split("/")[0] in KEPT and path.startswith(folder + "/") and not os.path.exists(path):
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(base64.b64decode(content))
+        try:
+            base64.b64decode(content, validate=True)
+        except (ValueError, TypeError):
+            raise Invalid("a certificate that is not in base64") from None
+        if name.split("/")[0] not in KEPT or not all(match("stored name", part) for part in name.split("/")):
+            raise Invalid(f"a certificate with the name {ascii(name)[:80]}")
+    return document
 
 
 def marks(folder):
     """What changes when a file does."""
-    return [(path, os.stat(path).st_mtime_ns) for path in files(folder)]
+    return [(name, state.st_mtime_ns, state.st_size) for name, state, _ in files(folder)]
 
 
 def find(folder, host):
     """The newest certificate for a name or address that has not ended: who gave it, for which names, until when."""
     best = None
-    try:
-        authorities = os.listdir(folder + "/certificates")
-    except OSError:
-        return None
-    for authority in authorities:
-        path = f"{folder}/certificates/{authority}/{host}/{host}.crt"
-        try:
-            # Nothing in the standard library reads a certificate but this.
-            read = ssl._ssl._test_decode_cert(path)
-            until = calendar.timegm(time.strptime(read["notAfter"], "%b %d %H:%M:%S %Y GMT"))
-        except (OSError, ValueError, KeyError):
+    for name, _, file in files(folder):
+        parts = name.split("/")
+        if parts[0] != "certificates" or parts[2:] != [host, host + ".crt"]:
             continue
-        issuer = {key: value for part in read.get("issuer", ()) for key, value in part}
-        if until > time.time() and (not best or until > best["until"]):
-            best = {
-                "names": [name for _, name in read.get("subjectAltName", ())],
-                "issuer": issuer.get("organizationName") or issuer.get("commonName") or "",
-                "until": until,
-            }
+        try:
+            found = decoded(file.read(FILE_BYTES))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if found["until"] > time.time() and (not best or found["until"] > best["until"]):
+            best = found
     return best
 
 
-if __name__ == "__main__":
-    with open(sys.argv[1]) as file:
-        unpack(json.load(file), os.path.realpath(sys.argv[2]))
+def decoded(content):
+    """What a certificate says."""
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(content)
+        copy.flush()
+        # Nothing in the standard library reads a certificate but this, and only by its path.
+        read = ssl._ssl._test_decode_cert(copy.name)
+    issuer = {key: value for part in read.get("issuer", ()) for key, value in part}
+    return {
+        "names": [clean(name, 253) for _, name in read.get("subjectAltName", ())[:NAMES] if isinstance(name, str)],
+        "issuer": clean(issuer.get("organizationName") or issuer.get("commonName") or "", 100),
+        "until": calendar.timegm(time.strptime(read["notAfter"], "%b %d %H:%M:%S %Y GMT")),
+    }

@@ -7,7 +7,6 @@ Two clocks: `now` is the calendar's, for what others have named (the end of a gr
 so that a calendar that is put right does not make a retry wait for an hour.
 """
 
-import errno
 import random
 from collections import namedtuple
 
@@ -103,13 +102,6 @@ def failed(state, step, error, tail="", steady=0.0, least=15.0, most=300.0, perm
     count = before.count + 1 if before else 1
     wait = min(most, least * 2 ** min(count - 1, 16)) * random.uniform(0.8, 1)
     state.failures[step] = Failure(one_line(error), tail, count, FOREVER if permanent else steady + wait)
-
-
-def in_words(problem):
-    """What went wrong, for a person."""
-    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: {problem}"
-    return str(problem) or type(problem).__name__
 
 
 def one_line(text, most=500):

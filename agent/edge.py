@@ -11,11 +11,14 @@ import socket
 
 import caddy
 import certificates
+import untrusted
 from bootstrap import fetch_tool
-from decide import in_words, one_line
+from decide import one_line
+from validate import check, clean, in_words, match, parse
 
 from aws import AwsError, backoff
 
+LOG_BYTES = 1 << 20  # Of the log about certificates, the last part is read.
 CALM = 30  # Seconds between two looks at what seldom changes.
 PAUSE = 2  # Seconds between two looks at what is as it should be.
 
@@ -114,7 +117,7 @@ class Edge:
 
     def program(self, sha384):
         """Where Caddy lies, of just these bytes."""
-        path = f"{self.places.tools}/caddy-{sha384}"
+        path = f"{self.places.tools}/caddy-{check('sha384', sha384)}"
         if not os.path.exists(path):
             fetch_tool(self.aws, sha384, self.places.tools)
             for other in os.listdir(self.places.tools):
@@ -130,9 +133,9 @@ class Edge:
         if want == self.seen and not self.waits and now < self.looked + CALM:
             return
         self.seen, self.looked = want, now
-        own = self.aws.metadata.get("meta-data/public-ipv4")
-        address = self.aws.metadata.tag("address") if want["address"] == "static" else own
-        self.aim = want["domain"] or address
+        own = self.address(self.aws.metadata.get("meta-data/public-ipv4"))
+        address = self.address(self.aws.metadata.tag("address")) if want["address"] == "static" else own
+        self.aim = want["domain"] and check("host", want["domain"]) or address
         self.waits = None
         if not self.aim:
             self.waits = "the address is on its way"
@@ -145,33 +148,24 @@ class Edge:
         if not self.waits:
             self.host = self.aim
 
+    @staticmethod
+    def address(text):
+        """What leads somewhere is an IPv4 address; it becomes part of paths and of Caddy's configuration."""
+        return text if match("address", text) else None
+
     def refusal(self):
         """The authority's own words, if the last attempt to get or renew a certificate failed."""
-        error = None
-        if self.log_size() < self.forgotten:
+        size = self.log_size()
+        if size < self.forgotten:
             self.forgotten = 0  # Another file has begun.
         try:
-            with open(self.runner.log, errors="replace") as file:
-                file.seek(self.forgotten)
-                for line in file:
-                    with contextlib.suppress(ValueError):
-                        entry = json.loads(line)
-                        if entry.get("level") == "error" and entry.get("error"):
-                            error = str(entry["error"])
-                        elif entry.get("msg") in (
-                            "certificate obtained successfully",
-                            "certificate renewed successfully",
-                        ):
-                            error = None
+            text = untrusted.read(self.runner.log, LOG_BYTES, max(self.forgotten, size - LOG_BYTES))
         except OSError:
             return None
-        return one_line(error) if error else None
+        return last_refusal(text)
 
     def log_size(self):
-        try:
-            return os.path.getsize(self.runner.log)
-        except OSError:
-            return 0
+        return untrusted.size(self.runner.log)
 
     # What outlives the machine
 
@@ -188,7 +182,7 @@ class Edge:
                 with open(path, "w+b") as file:
                     self.aws.download(self.key(), file)
                     file.seek(0)
-                    self.runner.restore(json.load(file))
+                    self.runner.restore(certificates.checked(file.read(2 * certificates.ALL_BYTES + 1)))
             except AwsError as problem:
                 # Who may not list a bucket is not told that nothing is there, but that it is forbidden. That our role works
                 # is known by then: the release has come the same way.
@@ -207,6 +201,21 @@ class Edge:
             document = json.dumps(certificates.pack(self.runner.store)).encode()
             self.aws.upload(self.key(), document, "application/json")
             self.saved = marks
+
+
+def last_refusal(text):
+    """The last error in Caddy's log that no success followed. The proxy's user can write anything there."""
+    error = None
+    for line in text.splitlines():
+        try:
+            entry = parse(line, kind=dict)
+        except ValueError:
+            continue
+        if entry.get("level") == "error" and entry.get("error"):
+            error = clean(str(entry["error"]), 2000)
+        elif entry.get("msg") in ("certificate obtained successfully", "certificate renewed successfully"):
+            error = None
+    return one_line(error) if error else None
 
 
 def leads_elsewhere(domain, own):

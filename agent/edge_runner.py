@@ -8,7 +8,7 @@ import subprocess
 import time
 from types import SimpleNamespace
 
-import certificates
+import restore
 from hush import hushed
 from processes import CGROUPS, inherited
 from systemd import UNITS, systemctl, write
@@ -70,9 +70,9 @@ class SystemdEdge(EdgeRunner):
 
     def __init__(self, places, text):
         self.places, self.text = places, text
-        self.kept, self.helper = places.run + "/edge/certificates.json", places.tools + "/certificates.py"
+        self.kept, self.helper = places.run + "/edge/certificates.json", places.tools + "/restore.py"
         # The agent may outlive the folder that it came from.
-        with open(HERE + "/certificates.py") as file:
+        with open(HERE + "/restore.py") as file:
             self.helper_text = file.read()
 
     def install(self, program):
@@ -97,7 +97,7 @@ class SystemdEdge(EdgeRunner):
         try:
             with open(f"{CGROUPS}/devopsctl.slice/{UNIT}/cgroup.procs") as file:
                 return int(file.readline() or 0)
-        except OSError:
+        except (OSError, ValueError):
             return 0
 
     def lives(self):
@@ -144,7 +144,7 @@ class ProcessEdge(EdgeRunner):
 
     def restore(self, document):
         os.makedirs(self.store, 0o700, exist_ok=True)
-        certificates.unpack(document, self.store)
+        restore.unpack(document, self.store)
 
     def lives(self):
         if self.pid is None:

@@ -10,8 +10,9 @@ import subprocess
 import bytecode
 import decide
 from generation import Generation
+from masking import Mask, secrets_in
 from places import read_json, write_json
-from report import mask
+from validate import in_words, integer
 
 DEAF_SECONDS = 10  # What a retired generation may take to close the listening socket, before it is killed.
 LEAVE_SECONDS = 40  # What it may take to finish what it has begun: gunicorn's graceful_timeout, and some.
@@ -26,17 +27,18 @@ class Fleet:
         self.old = []
         self.newest_token = 0  # The newest version of the token that ever served here.
         self.secrets = set()
+        self.hide(())
 
     def adopt(self):
         """Takes over what an agent before this one has left running."""
         written = read_json(self.places.running, {"generations": []})
         if not self.runner.take_over(written):
             written = {"generations": []}
-        self.newest_token = written.get("token", 0)
-        for record in written["generations"]:
+        self.newest_token = number_in(written, "token")
+        for record in records_in(written):
             try:
                 generation = Generation.from_record(self.places, record)
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, KeyError, TypeError):
                 continue  # Its release is gone, and so is whatever ran it.
             generation.served = record["role"] != "starting"
             generation.since = self.clock.monotonic()
@@ -57,11 +59,21 @@ class Fleet:
 
     def learn(self, generation):
         """What must never be shown."""
-        self.secrets.update(generation.manifest["env"].values())
-        self.secrets.update(read_json(generation.secrets, {}).values())
+        self.hide(secrets_in(generation.manifest["env"]))
+        self.hide(filter(None, read_json(generation.secrets, {}).values()))
+
+    def hide(self, secrets):
+        """From now on these are masked."""
+        known = self.secrets | set(secrets)
+        if known != self.secrets or not known:
+            self.secrets, self.masking = known, Mask(known)
 
     def mask(self, text):
-        return mask(text, self.secrets)
+        return self.masking(text)
+
+    def mask_lines(self, texts, before):
+        """Lines of a log; see `Mask.lines`."""
+        return self.masking.lines(texts, before)
 
     def remember(self):
         self.state.serving = self.serving and self.serving.target
@@ -74,7 +86,7 @@ class Fleet:
             )
         except OSError as problem:
             # What runs goes on: an agent that has ended over this could write no better.
-            print(f"agent: can't write down what runs: {problem}", flush=True)
+            print(f"agent: can't write down what runs: {in_words(problem)}", flush=True)
 
     def start(self, target, token):
         generation = self.starting = Generation.create(self.places, target, token, self.clock.monotonic())
@@ -204,3 +216,16 @@ class Fleet:
         while self.old:
             self.look()
             self.clock.sleep(0.02)
+
+
+def number_in(written, key):
+    try:
+        return integer(written.get(key, 0))
+    except ValueError:
+        return 0
+
+
+def records_in(written):
+    """The records of generations that an agent left, whatever stands there."""
+    records = written.get("generations")
+    return [record for record in records if isinstance(record, dict)] if isinstance(records, list) else []

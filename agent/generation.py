@@ -1,12 +1,15 @@
 """One generation of the app: a gunicorn that runs one release with one token, from its start to its end."""
 
-import json
 import os
 import shutil
-import stat
 
+import untrusted
 from decide import Target
 from places import write_json
+from validate import Invalid, check, clean, integer, match, parse, process_id
+
+ROLES = ("serving", "starting", "old")
+VERDICT_BYTES, ENTRIES, WORDS = 1 << 18, 1000, 1 << 15
 
 
 class Generation:
@@ -27,7 +30,9 @@ class Generation:
     @classmethod
     def create(cls, places, target, token, steady):
         """The next one, with all that it needs except its processes."""
-        number = max((int(name) for name in os.listdir(places.generations) if name.isdigit()), default=0) + 1
+        number = (
+            max((int(name) for name in os.listdir(places.generations) if match("unit number", name)), default=0) + 1
+        )
         while os.path.lexists(os.path.dirname(places.verdict(number))):
             number += 1  # What one of that number has said is still there, and would be taken for this one's word.
         self = cls(places, number, target)
@@ -50,7 +55,14 @@ class Generation:
 
     @classmethod
     def from_record(cls, places, record):
-        return cls(places, record["number"], Target(**record["target"]), record["pid"], record["until"])
+        """The record of a generation, as `record` made it; `Invalid` for anything else."""
+        number, target, until = integer(record["number"], 1, 10**9), record["target"], record["until"]
+        check("release", target["release"])
+        integer(target["token"], 1)
+        if record["role"] not in ROLES or type(until) not in (int, float) or type(target["grace"]) is not bool:
+            raise Invalid("not a record of a generation")
+        own = None if record["pid"] is None else process_id(record["pid"])
+        return cls(places, number, Target(target["release"], target["token"], target["grace"]), own, until)
 
     def environment(self):
         """The environment of its gunicorn. The token is not in it, and nothing of the machine's own."""
@@ -69,38 +81,40 @@ class Generation:
         return self.places.release(self.target.release) + "/agent/serve.py"
 
     def lines(self):
-        """What its workers have said. The file is the app's own, so it is read with care."""
+        """What its workers have said. The file is the app's own: what is not as proof.py writes it counts for nothing."""
         try:
-            fd = os.open(self.verdict, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            text = untrusted.read(self.verdict, VERDICT_BYTES)
         except OSError:
             return []
-        with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return []
-            text = file.read(1 << 20).decode(errors="replace")
-        found = []
-        for line in text.split("\n")[:-1]:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict):
-                found.append(entry)
-        return found
+        return list(filter(None, map(entry, text.split(b"\n")[:-1][:ENTRIES])))
 
     def proved(self):
-        return len({str(line["proved"]) for line in self.lines() if "proved" in line}) >= self.manifest["workers"]
+        return len({line["proved"] for line in self.lines() if "proved" in line}) >= self.manifest["workers"]
 
     def failure(self):
         """(reason, detail) of the first worker that could not prove itself."""
         for line in self.lines():
             if "failed" in line:
-                return str(line["failed"]), str(line.get("detail") or "")
+                return line["failed"], line["detail"]
         return None
 
     def workers(self):
         """The pids of its workers, the late ones included."""
-        return {line["worker"] for line in self.lines() if isinstance(line.get("worker"), int)}
+        return {line["worker"] for line in self.lines() if "worker" in line}
 
     def forget(self):
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def entry(line):
+    """One line of a verdict, with what is known of its form; None for anything else."""
+    try:
+        found = parse(line, VERDICT_BYTES, dict)
+        if "failed" in found:
+            return {
+                "failed": clean(str(found["failed"]), WORDS),
+                "detail": clean(str(found.get("detail") or ""), WORDS),
+            }
+        return {key: process_id(found[key]) for key in ("worker", "proved") if key in found} or None
+    except ValueError:
+        return None

@@ -23,6 +23,7 @@ StartLimitIntervalSec=0
 ExecStart=/usr/bin/python3 -S /opt/devopsctl/bootstrap.py
 Restart=always
 RestartSec=2
+LimitCORE=0
 [Install]
 WantedBy=multi-user.target" >$units/devopsctl-agent.service
 [ -d $units/multi-user.target.wants ] || mkdir $units/multi-user.target.wants

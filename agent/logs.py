@@ -10,14 +10,16 @@ without a break, which is the session.
 """
 
 import collections
-import contextlib
 import json
 import os
 import queue
 import subprocess
 import time
 
-from decide import in_words, one_line
+import untrusted
+from decide import one_line
+from masking import tail
+from validate import check, clean, in_words, integer, match, parse
 
 SECONDS = 60  # How long one who has asked is shown more.
 OLD = 120  # A word that is older when the agent starts was asked by somebody who has gone.
@@ -26,7 +28,7 @@ LINES, BYTES, LINE = 1000, 1 << 18, 1 << 13  # What is shown at most: lines, cha
 
 
 class Logs:
-    """`key(source)`: where in the bucket; `mask(text)`: without the secrets; `runner.follow(source)`: the lines."""
+    """`key(source)`: where in the bucket; `mask(texts, before)`: `Mask.lines`; `runner.follow(source)`: the lines."""
 
     def __init__(self, aws, runner, key, mask, clock=time):
         self.aws, self.runner, self.key, self.mask, self.clock = aws, runner, key, mask, clock
@@ -37,11 +39,13 @@ class Logs:
         """The tag, as it is now."""
         if tag and tag != self.tag:
             first, self.tag = not self.tag, tag
-            source, _, word = tag.partition("/")
-            begun = word.partition("-")[0]
-            late = first and (not begun.isdigit() or int(begun) < self.clock.time() - OLD)
-            if source in self.runner.sources and word and not late:
-                self.inbox.put((source, word))
+            said = match("log request", tag)
+            if said and said["source"] in self.runner.sources and not (first and self.late(said["word"])):
+                self.inbox.put((said["source"], said["word"]))
+
+    def late(self, word):
+        begun = word.partition("-")[0]
+        return not match("number", begun) or int(begun) < self.clock.time() - OLD
 
     def run(self):
         while True:
@@ -57,7 +61,7 @@ class Logs:
             try:
                 self.shows[source] = Show(self.runner.follow(source), word)
             except (OSError, subprocess.SubprocessError) as problem:
-                print(f"agent: can't show the log of {source}: {problem}", flush=True)
+                print(f"agent: can't show the log of {source}: {in_words(problem)}", flush=True)
                 return
         self.shows[source].asked(word, self.clock.monotonic() + SECONDS)
 
@@ -83,7 +87,7 @@ class Show:
         self.lines_of, self.session = lines_of, session
         self.words, self.until = collections.deque(maxlen=20), 0.0
         self.lines, self.number, self.size = collections.deque(), 0, 0
-        self.changed = False
+        self.changed, self.before = False, ""
 
     def asked(self, word, until):
         self.words.append(word)
@@ -91,10 +95,16 @@ class Show:
 
     def look(self, mask):
         found = self.lines_of.read()
-        # All at once, because to mask takes its time.
-        texts = mask("\n".join(text[:LINE] for _, text in found)).split("\n")
+        shown = newest(found)
+        self.number += len(found) - len(shown)
+        found = shown
+        # Masked first, then cut. Of a line that is far too long, only what can be shown is masked.
+        raw = [text[: LINE * 2] for _, text in found]
+        texts = mask(raw, self.before)
+        self.before = tail(raw, self.before)
         for (at, _), text in zip(found, texts):
             self.number += 1
+            text = text[:LINE]
             self.lines.append([self.number, at, text])
             self.size += len(text)
             self.changed = True
@@ -106,6 +116,15 @@ class Show:
         return json.dumps(said).encode()
 
 
+def newest(found):
+    """Of lines that were found, the last ones: no more than are shown. To mask the others would be for nothing."""
+    size, first = 0, len(found)
+    while first and size < BYTES and len(found) - first < LINES:
+        first -= 1
+        size += min(len(found[first][1]), LINE)
+    return found[first:]
+
+
 class Journal:
     """The journal's lines that match: the last ones, then those that come."""
 
@@ -114,9 +133,10 @@ class Journal:
         ran = subprocess.run([*command, f"--lines={LINES}"], capture_output=True, timeout=30, check=True)
         self.rest, self.found, cursor = b"", [], None
         for line in ran.stdout.splitlines():
-            self.found.append(entry(line))
-            cursor = json.loads(line)["__CURSOR"]
-        follow = [f"--after-cursor={cursor}", "--no-tail"] if cursor else ["--lines=0"]
+            said = fields(line)
+            self.found += entry(said)
+            cursor = said.get("__CURSOR") or cursor
+        follow = [f"--after-cursor={cursor}", "--no-tail"] if isinstance(cursor, str) else ["--lines=0"]
         quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen([*command, "--follow", *follow], stdout=subprocess.PIPE, **quiet)
         os.set_blocking(self.process.stdout.fileno(), False)
@@ -125,7 +145,9 @@ class Journal:
         """What has come since the last time: (microseconds, text) of each line."""
         found, self.found = self.found, []
         *whole, self.rest = (self.rest + (self.process.stdout.read(BYTES * 4) or b"")).split(b"\n")
-        return found + [entry(line) for line in whole]
+        if len(self.rest) > BYTES * 4:
+            self.rest = b""  # Longer than journalctl makes a line. The end of it is no JSON, and is passed over.
+        return found + [each for line in whole for each in entry(fields(line))]
 
     def close(self):
         self.process.kill()
@@ -133,36 +155,59 @@ class Journal:
         self.process.stdout.close()
 
 
-def entry(line):
-    """A line of the journal's JSON. What is no text it writes as a list of bytes; what is too long, as nothing."""
-    said = json.loads(line)
-    text = said.get("MESSAGE") or ""
-    if isinstance(text, list):
-        text = bytes(text).decode(errors="replace")
-    return int(said["__REALTIME_TIMESTAMP"]), text.replace("\n", "\\n")
+def fields(line):
+    """A line of the journal's JSON; nothing for what is none."""
+    try:
+        return parse(line, kind=dict)
+    except ValueError:
+        return {}
+
+
+def entry(said):
+    """(microseconds, text) of an entry of the journal, in a list; an empty list for what is none.
+
+    Any process can send its own fields. journalctl writes text that is not UTF-8 as a list of bytes, what is too long as
+    nothing, and several fields of one name as a list of them.
+    """
+    try:
+        at = integer(int(check("microseconds", said.get("__REALTIME_TIMESTAMP"))))
+        text = said.get("MESSAGE") or ""
+        if isinstance(text, list):
+            text = one_text(text)
+        if not isinstance(text, str):
+            return []
+        return [(at, clean(text, LINE * 2).replace("\n", "\\n"))]
+    except (ValueError, TypeError):
+        return []
+
+
+def one_text(values):
+    """A list of bytes as text; of several texts, all of them."""
+    if all(type(value) is int for value in values):
+        return bytes(values).decode(errors="replace")
+    return " ".join(value for value in values if isinstance(value, str))
 
 
 class File:
     """A file's lines. They carry no time, so they have the one at which they were seen."""
 
     def __init__(self, path):
-        self.path, self.place = path, 0
-        with contextlib.suppress(OSError):  # It comes with the first line.
-            self.place = max(0, os.path.getsize(path) - BYTES)
+        self.path = path
+        self.place = max(0, untrusted.size(path) - BYTES)  # It comes with the first line.
 
     def read(self):
+        if untrusted.size(self.path) < self.place:
+            self.place = 0  # It was cut.
         try:
-            with open(self.path, "rb") as file:
-                if file.seek(0, os.SEEK_END) < self.place:
-                    self.place = 0  # It was cut.
-                file.seek(self.place)
-                text = file.read(BYTES * 4)
+            text = untrusted.read(self.path, BYTES * 4, self.place)
         except OSError:
             return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self.place += len(whole)
+        end = text.rfind(b"\n") + 1
+        if not end and len(text) == BYTES * 4:
+            end = len(text)  # A line without end must not hold up what follows.
+        self.place += end
         now = time.time_ns() // 1000
-        return [(now, line.decode(errors="replace")) for line in whole.splitlines()]
+        return [(now, line.decode(errors="replace")) for line in text[:end].splitlines()]
 
     def close(self):
         pass

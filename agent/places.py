@@ -4,6 +4,10 @@ import json
 import os
 import re
 
+from validate import check, parse
+
+MOST = 4 << 20  # Bytes of a JSON file.
+
 
 class Places:
     def __init__(self, root=""):
@@ -25,7 +29,8 @@ class Places:
         os.makedirs(os.path.dirname(self.state), exist_ok=True)
 
     def release(self, release):
-        return os.path.join(self.releases, release)
+        """Its folder. Every path of a release is made here, so nothing but an id becomes one."""
+        return os.path.join(self.releases, check("release", release))
 
     def verdict(self, number):
         """Where a generation says how it does. Under systemd it has a folder of its own, made by its unit."""
@@ -40,10 +45,10 @@ class Places:
 
 
 def read_json(path, default=None):
-    """What stands in a JSON file; `default` if it is missing or torn."""
+    """The object in a JSON file of root's; `default` if it is missing or torn."""
     try:
-        with open(path) as file:
-            return json.load(file)
+        with open(path, "rb") as file:
+            return parse(file.read(MOST + 1), MOST, dict)
     except (OSError, ValueError):
         if default is None:
             raise

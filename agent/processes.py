@@ -1,8 +1,11 @@
-"""What the kernel tells of processes."""
+"""What the kernel tells of processes, and what it is told about the agent's own."""
 
+import contextlib
 import os
+import resource
 
 CGROUPS = "/sys/fs/cgroup"
+PR_SET_DUMPABLE = 4
 
 
 def open_files(pid):
@@ -22,6 +25,20 @@ def open_files(pid):
 def inherited():
     """What of its environment the agent hands on to the processes that it starts itself."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+
+
+def no_core_dumps():
+    """Secrets must not be left in a core dump: not of this process, nor of any that it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def not_dumpable():
+    """Also where a program collects core dumps, which the limit alone does not prevent. Not inherited over an exec."""
+    # No Linux; a Python whose ctypes wants memory that may be written and run.
+    with contextlib.suppress(OSError, AttributeError, ImportError, MemoryError):
+        import ctypes  # To read it takes time, so it is read beside the start.
+
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def own_group():

@@ -1,45 +1,16 @@
 """What the machine says about itself: one small JSON document in SSM, rewritten whenever it changes.
 
-A report is small (SSM takes 4096 bytes), holds no secret, and never stops the agent: it is sent by a thread of its own.
+A report is small (SSM takes 4096 bytes), holds no secret, and never stops the agent: a thread of its own runs `Reporter.run`.
 """
 
-import base64
-import functools
 import json
 import threading
 import time
-import urllib.parse
 
 from aws import backoff
 
 LIMIT = 4096
 PAUSE = 1.0  # Between two writes, at least.
-
-
-def mask(text, secrets):
-    """`text` without the secrets. Very short values are no secrets, and are left for the sake of the rest."""
-    pieces = {piece for secret in secrets for piece in (secret, *secret.splitlines()) if len(piece) >= 4}
-    for spelling in sorted({each for piece in pieces for each in spellings(piece)}, key=len, reverse=True):
-        text = text.replace(spelling, "***")
-    return text
-
-
-@functools.lru_cache(512)
-def spellings(piece):
-    """A text as programs print it: as it is, in JSON, in Python, in a URL, in base64."""
-    raw = piece.encode(errors="surrogateescape")
-    return {
-        piece,
-        json.dumps(piece)[1:-1],
-        json.dumps(piece, ensure_ascii=False)[1:-1],
-        repr(piece)[1:-1],
-        repr(raw)[2:-1],
-        urllib.parse.quote(raw),
-        urllib.parse.quote(raw, safe=""),
-        urllib.parse.quote_plus(raw),
-        base64.b64encode(raw).decode().rstrip("="),
-        base64.urlsafe_b64encode(raw).decode().rstrip("="),
-    }
 
 
 def encode(report):
@@ -68,10 +39,6 @@ class Reporter:
         self.send, self.clock = send, clock
         self.change = threading.Condition()
         self.newest = self.sent = None
-        self.start()
-
-    def start(self):
-        threading.Thread(target=self.run, daemon=True).start()
 
     def say(self, report):
         with self.change:

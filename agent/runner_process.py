@@ -13,10 +13,12 @@ import socket
 import sys
 import time
 
+import untrusted
 from edge_runner import ProcessEdge
 from logs import File
 from processes import inherited, open_files
 from sshd import ProcessSshd
+from validate import integer, match, process_id
 
 LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
 LOG_LIMIT = 5 << 20
@@ -45,10 +47,11 @@ class ProcessRunner:
         """Only after an exec: otherwise the numbers mean nothing, and the children are somebody else's."""
         if not os.environ.pop("DEVOPSCTL_HANDOVER", None):
             return False
-        self.edge.pid = record["edge"]
-        if record["listener"] is not None:
-            os.set_inheritable(record["listener"], False)
-            self.listener = socket.socket(fileno=record["listener"])
+        listener = record.get("listener")
+        self.edge.pid = None if record.get("edge") is None else process_id(record["edge"])
+        if listener is not None:
+            os.set_inheritable(integer(listener, 3, 1 << 16), False)
+            self.listener = socket.socket(fileno=listener)
         return True
 
     def start(self, generation):
@@ -59,7 +62,7 @@ class ProcessRunner:
         if not self.listener:
             self.listener = bind(self.places.net, "app.sock")
         log = self.places.app_log
-        generation.log_start = os.path.getsize(log) if os.path.exists(log) else 0
+        generation.log_start = untrusted.size(log)
         generation.pid = os.posix_spawn(
             sys.executable,
             [sys.executable, generation.program()],
@@ -85,7 +88,7 @@ class ProcessRunner:
             else:
                 code = os.waitstatus_to_exitcode(status) if pid else None
                 if pid:
-                    generation.end = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+                    generation.end = f"exit code {code}" if code >= 0 else signal_name(-code)
         return generation.end
 
     def retire(self, generation):
@@ -108,7 +111,7 @@ class ProcessRunner:
         workers = self.workers(generation)
         if generation.end is None or workers or not os.path.isdir("/proc/self"):
             return workers
-        return [int(name) for name in os.listdir("/proc") if name.isdigit() and is_of(generation, name)]
+        return [int(name) for name in os.listdir("/proc") if match("number", name) and is_of(generation, name)]
 
     def workers(self, generation):
         """gunicorn's processes. A pid may have been given to somebody else by now; our own child's is kept for us."""
@@ -125,11 +128,9 @@ class ProcessRunner:
     def output(self, generation):
         """The last lines that were printed since it started."""
         try:
-            with open(self.places.app_log, "rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                start = max(generation.log_start if generation.log_start <= size else 0, size - 16384)
-                file.seek(start)
-                text = file.read(16384).decode(errors="replace")
+            size = untrusted.size(self.places.app_log)
+            start = max(generation.log_start if generation.log_start <= size else 0, size - 16384)
+            text = untrusted.read(self.places.app_log, 16384, start).decode(errors="replace")
         except OSError:
             return ""
         return text if start == generation.log_start else text.partition("\n")[2]
@@ -144,12 +145,17 @@ class ProcessRunner:
     def tidy(self):
         """Keeps the log bounded. It is copied and cut, because every generation appends to the same file."""
         log = self.places.app_log
-        if os.path.exists(log) and os.path.getsize(log) > LOG_LIMIT:
+        if untrusted.size(log) > LOG_LIMIT:
             try:
-                shutil.copyfile(log, log + ".1")
+                shutil.copyfile(log, log + ".1", follow_symlinks=False)
             except OSError:
                 pass  # Is the disk full, the more so.
             os.truncate(log, 0)
+
+
+def signal_name(number):
+    """Real-time signals have numbers only."""
+    return next((each.name for each in signal.Signals if each == number), f"signal {number}")
 
 
 def invocation(generation):

@@ -15,7 +15,8 @@ from edge_runner import SystemdEdge
 from logs import Journal
 from processes import CGROUPS, lacked_memory, open_files
 from sshd import SystemdSshd
-from systemd import UNITS, notify, show, systemctl, write
+from systemd import UNITS, last_output, notify, show, systemctl, write
+from validate import check, match
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
@@ -23,6 +24,7 @@ SEEN = "/opt/devopsctl/release"  # Where a generation finds its release.
 SLICE = "/devopsctl.slice"
 JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
 JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
+TAIL = 16384  # Characters of what the app printed, at most.
 MOMENT = 5  # Between a healthy state and the agent's restart under its own unit, so that what it says gets out.
 ALIVE_SECONDS = 10  # Between two signs of life; the unit's WatchdogSec is longer.
 STARTING_OOM, SERVING_OOM = 900, 500  # Who has to go first when memory ends; see app@.service.
@@ -108,7 +110,7 @@ class SystemdRunner:
         try:
             with open(f"{CGROUPS}{SLICE}/{unit(generation)}/cgroup.procs") as file:
                 return [int(line) for line in file]
-        except OSError:
+        except (OSError, ValueError):
             return []
 
     def listens(self, generation):
@@ -120,13 +122,14 @@ class SystemdRunner:
         """The last lines that were printed since it started."""
         run = show(unit(generation), "InvocationID")["InvocationID"]
         command = ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "200", "_SYSTEMD_INVOCATION_ID=" + run]
+        if not run:
+            return ""
         try:
-            ran = subprocess.run(command, capture_output=True, timeout=10, check=False)
+            # One process can write a message of any size.
+            text = last_output(command, 4 * TAIL).decode(errors="replace")
         except (OSError, subprocess.SubprocessError):
             return ""
-        text = ran.stdout.decode(errors="replace") if run else ""
-        # Whole lines: half a secret could not be masked.
-        return text if len(text) <= 16384 else text[-16384:].partition("\n")[2]
+        return text if len(text) <= TAIL else text[-TAIL:].partition("\n")[2]
 
     def follow(self, source):
         """The lines of a log."""
@@ -164,16 +167,20 @@ class SystemdRunner:
         self.alive = time.monotonic()
         notify("READY=1\nWATCHDOG=1", os.environ.get("NOTIFY_SOCKET"))
         for name in os.listdir("/run"):
-            number = re.fullmatch(r"app-(\d+)", name)
-            if number and not os.path.exists(f"{self.places.generations}/{number[1]}"):
+            kind, _, number = name.partition("-")
+            if (
+                kind == "app"
+                and match("unit number", number)
+                and not os.path.exists(f"{self.places.generations}/{number}")
+            ):
                 # The folder is the app's user's, so systemd has to remove it.
-                systemctl("reset-failed", f"app@{number[1]}.service", check=False)
-                systemctl("clean", "--what=runtime", f"app@{number[1]}.service", check=False)
-                self.endings.pop(int(number[1]), None)
+                systemctl("reset-failed", f"app@{number}.service", check=False)
+                systemctl("clean", "--what=runtime", f"app@{number}.service", check=False)
+                self.endings.pop(int(number), None)
 
 
 def unit(generation):
-    return f"app@{generation.number}.service"
+    return f"app@{check('unit number', str(generation.number))}.service"
 
 
 def ending(shown, lacked_memory):
@@ -191,11 +198,17 @@ def text_of(name):
 
 
 def listening(path):
-    """The inodes of the sockets that listen at a path, as the kernel lists them."""
-    found = set()
-    with open("/proc/net/unix") as file:
-        for line in file:
-            fields = line.split()
-            if fields[7:] == [path] and int(fields[3], 16) & LISTENING:
-                found.add(fields[6])
-    return found
+    """The inodes of the sockets that listen at a path, as the kernel lists them.
+
+    Every process can name a socket as it likes, also with a line break and what looks like an entry of the list.
+    """
+    with open("/proc/net/unix", "rb") as file:
+        lines = (line.split() for line in file)
+        entries = (fields for fields in lines if fields[7:] == [os.fsencode(path)])
+        return {
+            fields[6].decode()
+            for fields in entries
+            if re.fullmatch(b"[0-9A-Fa-f]{8}", fields[3])
+            and int(fields[3], 16) & LISTENING
+            and re.fullmatch(b"[0-9]{1,20}", fields[6])
+        }

@@ -7,25 +7,23 @@ that nobody can overwrite another's. The block is what the security group lets i
 when each key ends, so that holds where nothing of ours runs any more.
 """
 
-import re
 import subprocess
 import time
 
-from decide import in_words, one_line
+from decide import one_line
+from validate import in_words, match
 
 PREFIX = "ssh:"  # Of the tags' names, behind `devopsctl:`.
 LONGEST = 3600  # An end that is further away was not set by devopsctl.
-FORM = re.compile(r"(\d{1,12}) [\d./]{7,18} (ssh-ed25519 [A-Za-z0-9+/]{68})")
-WORD = re.compile("[0-9a-f]{4,32}")
 
 
 def authorised(tags, now):
     """Of tags by word, the keys that count now: word -> (end, key)."""
     found = {}
     for word, value in sorted(tags.items()):
-        said = FORM.fullmatch(value) if WORD.fullmatch(word) else None
-        if said and now < int(said[1]) <= now + LONGEST:
-            found[word] = int(said[1]), said[2]
+        said = match("ssh key", value) if match("lease", word) else None
+        if said and now < int(said["end"]) <= now + LONGEST:
+            found[word] = int(said["end"]), said["key"]
     return found
 
 

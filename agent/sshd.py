@@ -6,8 +6,10 @@ import pwd
 import shutil
 import subprocess
 import threading
+import time
 
 from systemd import systemctl, write
+from validate import check
 
 
 class SystemdSshd:
@@ -46,7 +48,7 @@ def login_user():
     people = [one for one in pwd.getpwall() if 1000 <= one.pw_uid < 60000 and not one.pw_shell.endswith(NO_SHELLS)]
     if not people:
         raise OSError("there is no user to log in as")
-    return min(people, key=lambda one: one.pw_uid).pw_name
+    return check("user", min(people, key=lambda one: one.pw_uid).pw_name)
 
 
 NO_SHELLS = ("/nologin", "/false")
@@ -114,7 +116,12 @@ def user():
 
 def serve(listener, command):
     while True:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError as problem:  # No descriptors are left, or the client gave up.
+            print(f"agent: can't accept a connection to sshd: {problem}", flush=True)
+            time.sleep(0.2)
+            continue
         threading.Thread(target=lead, args=(connection, command), daemon=True).start()
 
 

@@ -1,15 +1,18 @@
 """systemd, as the agent tells it things and asks it."""
 
 import os
+import select
 import socket
 import subprocess
+import time
 
 UNITS = "/run/systemd/system"
+TEXT = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
 
 
 def systemctl(*words, check=True):
     try:
-        ran = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=90, check=False)
+        ran = subprocess.run(["systemctl", *words], timeout=90, check=False, **TEXT)
         trouble = ran.returncode and (ran.stderr.strip() or f"exit code {ran.returncode}")
     except subprocess.TimeoutExpired:
         trouble = "it does not answer"
@@ -19,9 +22,26 @@ def systemctl(*words, check=True):
 
 def show(unit, *properties):
     command = ["systemctl", "show", unit, *(f"--property={name}" for name in properties)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ran = subprocess.run(command, timeout=30, check=False, **TEXT)
     found = dict(line.split("=", 1) for line in ran.stdout.splitlines() if "=" in line)
     return {name: found.get(name, "") for name in properties}
+
+
+def last_output(command, most, seconds=10):
+    """The last `most` bytes that a program prints, however many there are."""
+    end, found = time.monotonic() + seconds, b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
+        try:
+            while True:
+                left = end - time.monotonic()
+                if left <= 0 or not select.select([program.stdout], [], [], left)[0]:
+                    raise subprocess.TimeoutExpired(command, seconds)
+                chunk = os.read(program.stdout.fileno(), 1 << 16)
+                if not chunk:
+                    return found
+                found = (found + chunk)[-most:]
+        finally:
+            program.kill()
 
 
 def notify(text, address):

@@ -3,17 +3,17 @@
 import contextlib
 import filecmp
 import importlib.util
-import json
 import os
-import re
 import shutil
 
 import bytecode
 from bootstrap import fetch
 from decide import Token
+from validate import Invalid, integer, match, parse
 
 from aws import AwsError, backoff
 
+LAST_SECOND = 1 << 40  # No end of a grace period is later.
 KEEP = 3  # Releases that stay on disk: the current one, the one before, one more.
 
 
@@ -21,15 +21,21 @@ def read_token(aws, name):
     """The newest version that SSM has: what a tag says about it only rings the bell."""
     held = aws.ssm("GetParameter", Name=f"/devopsctl/{name}/token", WithDecryption=True)["Parameter"]
     try:
-        value = json.loads(held["Value"])
-        if not isinstance(value["current"], str) or not value["current"]:
-            raise ValueError
-        until = value.get("previous_until") or 0
-        return Token(held["Version"], value["current"], value.get("previous") or None, float(until))
+        value = parse(held["Value"], kind=dict)
+        current, previous, until = value["current"], value.get("previous") or None, value.get("previous_until") or 0
+        is_text = all(isinstance(each, str) and is_variable(each) for each in (current, previous or ""))
+        if not is_text or not current or type(until) not in (int, float) or not 0 <= until < LAST_SECOND:
+            raise Invalid("no token")
+        return Token(integer(held["Version"], 1), current, previous, float(until))
     except (ValueError, KeyError, TypeError):
         # Without the cause: it would show what the parameter holds.
         text = f"the parameter /devopsctl/{name}/token (version {held.get('Version')}) is not as devopsctl writes it"
         raise AwsError("BadToken", f"{text}: set a token again, with `devopsctl set-token`") from None
+
+
+def is_variable(text):
+    """Whether a text can be an environment variable."""
+    return "\0" not in text and text.encode(errors="replace").decode() == text
 
 
 def prepare(aws, name, release, places, wanted, clock):
@@ -73,14 +79,14 @@ def link(path, name):
 
 def on_disk(places):
     """The releases that are there and compiled."""
-    names = [name for name in os.listdir(places.releases) if re.fullmatch("[0-9a-f]{64}", name)]
+    names = [name for name in os.listdir(places.releases) if match("release", name)]
     return {name for name in names if bytecode.complete(places.release(name))}
 
 
 def prune(places, keep):
     """Takes old releases away: first by name, at once and atomically; what then takes time is left to the caller."""
     folder = places.releases
-    found = [name for name in os.listdir(folder) if re.fullmatch("[0-9a-f]{64}", name)]
+    found = [name for name in os.listdir(folder) if match("release", name)]
     found.sort(key=lambda name: (name in keep, os.stat(f"{folder}/{name}").st_mtime), reverse=True)
     gone = found[max(KEEP, len(keep & set(found))) :]
     for name in gone:

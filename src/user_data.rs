@@ -11,7 +11,11 @@ use flate2::write::GzEncoder;
 pub const LIMIT: usize = 16_384;
 
 const INSTALL: &str = include_str!("../agent/install.sh");
-const PARTS: [&str; 2] = [include_str!("../agent/aws.py"), include_str!("../agent/bootstrap.py")];
+const PARTS: [&str; 3] = [
+    include_str!("../agent/validate.py"),
+    include_str!("../agent/aws.py"),
+    include_str!("../agent/bootstrap.py"),
+];
 
 static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let program = program();
@@ -21,8 +25,10 @@ static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 fn program() -> String {
-    // In one file they are one namespace: what bootstrap.py imports from aws.py is there already.
-    let lines = PARTS.into_iter().flat_map(str::lines).filter(|line| !line.starts_with("from aws import "));
+    // In one file they are one namespace: what one part imports from another is there already.
+    let imports = ["from aws import ", "from validate import "];
+    let lines = PARTS.into_iter().flat_map(str::lines);
+    let lines = lines.filter(|line| !imports.iter().any(|import| line.starts_with(import)));
     let python: Vec<&str> = lines.collect();
     INSTALL.replace("@PROGRAM@", &python.join("\n"))
 }
@@ -51,7 +57,8 @@ mod tests {
         let program = io::read_to_string(GzDecoder::new(packed())).unwrap();
         assert_eq!(program, super::program());
         assert!(program.starts_with("#!/bin/sh\n"));
-        assert!(!program.contains("\nfrom aws import ") && !program.contains("@PROGRAM@"));
+        assert!(!program.contains("\nfrom aws import ") && !program.contains("\nfrom validate import "));
+        assert!(!program.contains("@PROGRAM@"));
         assert_eq!(program.matches("\nPROGRAM\n").count(), 1);
     }
 }

@@ -15,7 +15,12 @@ sys.path[:0] = [str(AGENT), str(AGENT / "tests")]
 os.environ.pop("AWS_ENDPOINT_URL", None)
 
 from fake_aws import FakeAws  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402  # noqa: E402
 from machine import Machine  # noqa: E402
+
+# A busy machine is slow, which says nothing about what is tested.
+settings.register_profile("agent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("agent")
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ APP = AGENT.parent / "app"
 
 def user_data():
     """As the CLI makes it: the modules as one program, in the one that installs it."""
-    parts = [(AGENT / name).read_text() for name in ("aws.py", "bootstrap.py")]
-    lines = [line for line in "".join(parts).splitlines() if not line.startswith("from aws import")]
+    parts = [(AGENT / name).read_text() for name in ("validate.py", "aws.py", "bootstrap.py")]
+    lines = [
+        line for line in "".join(parts).splitlines() if not line.startswith(("from aws import", "from validate import"))
+    ]
     return (AGENT / "install.sh").read_text().replace("@PROGRAM@", "\n".join(lines))
 
 

@@ -4,6 +4,7 @@ import errno
 import gzip
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from machine import AGENT, pack, user_data
 
 from aws import AwsError
+
+RELEASE = "a" * 64
 
 
 class Bucket:
@@ -180,12 +183,12 @@ def test_it_installs_itself_on_no_machine_that_is_not_an_instance(tmp_path):
 
 def test_an_agent_of_another_time_is_begun_as_it_was(tmp_path):
     """After a rollback, or where the instance is older than the release: all that they share is `agent.main()`."""
-    agent = tmp_path / "opt/devopsctl/releases/other/agent/agent.py"
+    agent = tmp_path / "opt/devopsctl/releases" / RELEASE / "agent/agent.py"
     agent.parent.mkdir(parents=True)
     agent.write_text("def main():\n    print('another')\n")
     state = tmp_path / "var/lib/devopsctl/state.json"
     state.parent.mkdir(parents=True)
-    state.write_text('{"agent": "other"}')
+    state.write_text(json.dumps({"agent": RELEASE}))
     given = {"DEVOPSCTL_ROOT": str(tmp_path)}
     command = [sys.executable, "-S", AGENT / "bootstrap.py"]
     ran = subprocess.run(command, env=given, capture_output=True, check=True, text=True)

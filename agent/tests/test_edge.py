@@ -17,6 +17,7 @@ import caddy
 import certificates
 import edge
 import pytest
+import restore
 from edge_runner import SystemdEdge
 from machine import AGENT, release, until
 
@@ -431,7 +432,7 @@ def test_what_is_kept_comes_back_as_it_was_and_nothing_else_does(tmp_path):
     document["certificates/../../escaped"] = document["/etc/passwd"] = document["locks/x"] = base64.b64encode(
         b"x"
     ).decode()
-    certificates.unpack(document, str(after))
+    restore.unpack(document, str(after))
     key = after / "certificates/ca/host/host.key"
     assert key.read_text() == "content of certificates/ca/host/host.key" and key.stat().st_mode & 0o777 == 0o600
     assert newer.read_text() == "newer"

@@ -68,7 +68,7 @@ class Looked:
     def __init__(self):
         self.clock, self.lines, self.puts, self.fails, self.open = Clock(), [], [], False, 0
         runner = SimpleNamespace(sources=("app", "access"), follow=self.follow)
-        self.logs = logs.Logs(self, runner, lambda source: "logs/" + source, lambda text: text, self.clock)
+        self.logs = logs.Logs(self, runner, lambda source: "logs/" + source, lambda texts, before: texts, self.clock)
 
     def follow(self, source):
         self.open += 1
@@ -194,4 +194,4 @@ def test_a_file_is_followed_also_where_it_is_cut_or_not_there_yet(tmp_path):
     ],
 )
 def test_what_the_journal_says(line, text):
-    assert logs.entry(json.dumps({"__REALTIME_TIMESTAMP": "17", **line})) == (17, text)
+    assert logs.entry(logs.fields(json.dumps({"__REALTIME_TIMESTAMP": "17", **line}))) == [(17, text)]

@@ -14,6 +14,8 @@ import systemd as sd
 from machine import AGENT
 from places import Places
 
+RELEASE = "a" * 64
+
 
 @pytest.fixture
 def places(tmp_path):
@@ -25,14 +27,14 @@ def places(tmp_path):
 def test_what_an_earlier_generation_said_is_not_taken_for_anothers_word(places, tmp_path, monkeypatch):
     """Its folder is systemd's to remove, which may come later than the next generation."""
     monkeypatch.setattr(places, "verdict", lambda number: f"{tmp_path}/app-{number}/verdict")
-    release = tmp_path / "opt/devopsctl/releases/r1"
+    release = tmp_path / "opt/devopsctl/releases" / RELEASE
     release.mkdir(parents=True)
     release.joinpath("manifest.json").write_text('{"health": {"timeout": 30}, "token": {"env": "T"}}')
     (tmp_path / "private-1").mkdir()
     (tmp_path / "app-1").symlink_to(tmp_path / "private-1")
     (tmp_path / "app-2").symlink_to(tmp_path / "nowhere")
     token = decide.Token(1, "some-token-of-a-test")
-    assert generation.Generation.create(places, decide.Target("r1", 1), token, 0.0).number == 3
+    assert generation.Generation.create(places, decide.Target(RELEASE, 1), token, 0.0).number == 3
 
 
 def test_units_have_no_gaps_and_bear_the_rules_that_count():
