@@ -14,7 +14,6 @@ import html
 import json
 import math
 import re
-import shlex
 import urllib.parse
 
 RUN, BLOCK = 8, 4
@@ -24,7 +23,8 @@ LEVELS = 3  # How often text may have been escaped.
 
 # What an environment variable's name says about its value.
 NAMED = re.compile(
-    r"KEY|TOKEN|SECRET|PASS(WORD|WD|PHRASE)?(_|$)|PWD|CREDENTIAL|PRIVATE|AUTH|SALT|DSN|WEBHOOK", re.ASCII
+    r"KEYS?(_|$)|TOKEN|SECRET|PASSWORD|PASS(WD|PHRASE)?(_|$)|PWD|CREDENTIAL|PRIVATE|AUTH(_|$)|SALT|DSN|WEBHOOK",
+    re.ASCII,
 )
 NAMED_LENGTH, RANDOM_LENGTH, RANDOM_BITS = 8, 16, 3.0
 ESCAPES = re.compile(
@@ -189,7 +189,7 @@ SPELLINGS = (
     html.escape,
     lambda text: html.escape(text, quote=False),
     lambda text: html.escape(text).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
-    lambda text: shlex.quote(text).strip("'"),
+    lambda text: text.replace("'", "'\"'\"'"),
     lambda text: text.replace("'", "'\\''"),
     lambda text: re.sub(r'(["\\$`])', r"\\\1", text),
     lambda text: re.sub(r"([^\w@%+=:,./-])", r"\\\1", text),

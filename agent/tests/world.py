@@ -96,7 +96,7 @@ class Process:
             self.say(failed=self.release.why, detail="Traceback: " + noise(self.target.token))
             self.end = "exit code 3"
         elif not self.proved and not self.told:
-            self.say(proved=1)
+            self.say(proved=71)
             self.proved = True
         self.listens = self.proved and not self.end
         if self.told and not (self.release.deaf and self.proved):

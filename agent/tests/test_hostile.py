@@ -1,0 +1,417 @@
+"""What the app, the proxy and whoever writes tags can put where the agent reads: it costs that value, and nothing else."""
+
+import base64
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import bootstrap
+import certificates
+import decide
+import edge
+import fleet
+import generation
+import logs
+import pytest
+import runner_process
+import runner_systemd
+import supervisor
+import systemd
+import tasks
+import untrusted
+import validate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from machine import AGENT
+from places import Places
+from world import GOOD, world
+
+import aws
+
+DEEP = b"[" * 200_000
+RELEASE, CLIMBING = "a" * 64, "../../../tmp/" + "a" * 51
+often = settings(max_examples=80, derandomize=True, deadline=None)
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=9), inner), max_leaves=8)
+KEYS = ("failed", "detail", "worker", "proved", "MESSAGE", "__REALTIME_TIMESTAMP", "__CURSOR", "level", "error", "msg")
+KEYS += ("generations", "token", "number", "target", "role", "pid", "until", "release", "grace")
+entries = st.dictionaries(st.sampled_from(KEYS), values)
+written = (entries | values).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=80)
+ATTACKS = [
+    DEEP,
+    b'{"a":' * 100_000,
+    b"9" * 100_000,
+    b"NaN",
+    b"\xff\xfe",
+    b'{"worker": true}',
+    b"null",
+    b'"\\ud800"',
+    b"",
+]
+
+
+@pytest.mark.parametrize("data", [*ATTACKS[:5], b"[" * 40 + b"]" * 40, b" " * (validate.JSON_BYTES + 1)])
+def test_json_that_is_too_deep_too_long_or_none_is_one_kind_of_error(data):
+    with pytest.raises(validate.Invalid):
+        validate.parse(data)
+
+
+@often
+@given(st.binary(max_size=200) | written)
+def test_json_from_outside_is_parsed_or_invalid(data):
+    try:
+        validate.parse(data)
+    except validate.Invalid:
+        pass
+
+
+# Identifiers
+
+
+@pytest.mark.parametrize("value", [CLIMBING, "a" * 63, "A" * 64, "a" * 64 + "\n", "a" * 65, "", None, 7, ["a" * 64]])
+def test_only_an_id_becomes_the_path_of_a_release(tmp_path, value):
+    with pytest.raises(ValueError, match="not a valid release"):
+        Places(str(tmp_path)).release(value)
+    with pytest.raises(ValueError, match="not a valid release"):
+        bootstrap.fetch(None, "shop", value, str(tmp_path))
+    with pytest.raises(ValueError, match="not a valid sha384"):
+        bootstrap.fetch_tool(None, value, str(tmp_path))
+
+
+@pytest.mark.parametrize("state", [json.dumps({"agent": CLIMBING}).encode(), json.dumps([1]).encode(), DEEP])
+def test_a_boot_runs_no_folder_that_the_state_names_by_a_path(tmp_path, monkeypatch, state):
+    """The attack: a tag named a folder, the agent kept it, and the next boot ran it as root."""
+    path = tmp_path / "var/lib/devopsctl/state.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(state)
+    evil = tmp_path / "opt/devopsctl/releases" / CLIMBING / "agent"
+    pathlib.Path(os.path.normpath(evil)).mkdir(parents=True)
+    pathlib.Path(os.path.normpath(evil), "agent.py").write_text("raise SystemExit('it ran')")
+
+    class Asked(BaseException):
+        pass
+
+    def attempt(*_):
+        raise Asked
+
+    monkeypatch.setattr(bootstrap, "attempt", attempt)
+    with pytest.raises(Asked):
+        bootstrap.become_agent(None, str(tmp_path))
+
+
+def test_a_boot_refuses_a_tag_that_names_no_release_and_says_so(capsys):
+    metadata = SimpleNamespace(name=lambda: "shop", tag=lambda key: CLIMBING if key == "release" else "\u00b2")
+    metadata.identity = lambda: {"instanceId": "i-0123456789abcdef0"}
+    said = []
+    fake = SimpleNamespace(metadata=metadata, credentials=dict, ssm=lambda action, **request: said.append(request))
+    with pytest.raises(bootstrap.BadRelease, match="64 hexadecimal digits"):
+        bootstrap.attempt(fake, "/nowhere")
+    report = json.loads(said[-1]["Value"])
+    assert report["phase"] == "failed" and "devopsctl:release" in report["error"]
+    assert report["wanted"]["token"] is None
+
+
+@pytest.mark.parametrize("bad", ["\u00b2", "12x", "-1", "9" * 13, "\u0663"])
+def test_a_tag_that_means_nothing_costs_that_tag_alone(bad):
+    """The attack: `"²".isdigit()` is true and `int` raises, and the agent heard no tag any more."""
+    with world() as it:
+        it.new_token()
+        it.want(token=bad, release=GOOD[0].name, logs=f"app/{bad}", **{"ssh:abcd": "\u0663" * 9, "ssh:../..": "x"})
+        it.run(10, 0.2)
+        assert it.agent.state.wanted == (GOOD[0].name, None, None)
+        assert it.reporter.last["healthy"] and "devopsctl:token" in it.reporter.last["error"]
+        it.want(release=CLIMBING)
+        it.run(10, 0.2)
+        assert it.reporter.last["healthy"] and it.reporter.last["release"] == GOOD[0].name
+        assert "devopsctl:release is not the id of a release" in it.reporter.last["error"]
+        assert it.agent.kept["healthy"] == GOOD[0].name
+        it.want(release=GOOD[1].name, token="1")
+        it.run(10, 0.2)
+        assert it.reporter.last["release"] == GOOD[1].name and it.reporter.last["error"] is None
+
+
+def test_a_tag_that_is_no_text_costs_that_tag_alone():
+    with world() as it:
+        it.new_token()
+        it.want(release=GOOD[0].name)
+        tag = it.aws.tag
+
+        def read(key):
+            return b"\xff".decode() if key == "logs" else tag(key)
+
+        it.aws.tag = read
+        it.want(logs="x")
+        it.run(10, 0.2)
+        assert it.reporter.last["healthy"] and it.reporter.last["error"] == "the tag devopsctl:logs is no text"
+
+
+@pytest.mark.parametrize("key", ["accountId", "region", "instanceId"])
+@pytest.mark.parametrize("value", ["../x", "", None, "a b", {"x": 1}])
+def test_the_facts_of_an_instance_have_their_form(key, value):
+    facts = {"accountId": "123456789012", "region": "eu-central-1", "instanceId": "i-0123456789abcdef0"}
+    place = "dynamic/instance-identity/document"
+    assert aws.Metadata(known={place: json.dumps(facts)}).identity() == facts
+    with pytest.raises(ValueError, match="not a valid"):
+        aws.Metadata(known={place: json.dumps({**facts, key: value})}).identity()
+
+
+@pytest.mark.parametrize("until", ["1e400", "NaN", '"x"', "true", "-1", "1e300"])
+def test_a_token_with_an_end_that_is_no_time_is_refused(until):
+    value = f'{{"current": "a-token-of-this-test", "previous": "b", "previous_until": {until}}}'
+    fake = SimpleNamespace(ssm=lambda *_, **__: {"Parameter": {"Version": 1, "Value": value}})
+    with pytest.raises(aws.AwsError, match="is not as devopsctl writes it"):
+        tasks.read_token(fake, "shop")
+
+
+# The app's verdict, its processes, its sockets
+
+
+@pytest.fixture
+def places(tmp_path):
+    places = Places(str(tmp_path))
+    places.prepare()
+    folder = pathlib.Path(places.release(RELEASE))
+    folder.mkdir()
+    manifest = {"workers": 1, "health": {"path": "/", "timeout": 30}, "token": {"env": "T"}, "env": {}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return places
+
+
+@pytest.fixture
+def made(places):
+    return generation.Generation.create(places, decide.Target(RELEASE, 1), decide.Token(1, "a-token-of-this-test"), 0.0)
+
+
+def judged(made, verdict):
+    pathlib.Path(made.verdict).write_bytes(verdict)
+    made.proved()
+    failure = made.failure()
+    assert failure is None or all(part.encode() is not None for part in failure)
+    assert all(2 <= each <= validate.LARGEST_PID for each in made.workers())
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_verdict_that_is_none_counts_for_nothing(made, attack):
+    """The attack: 200,000 `[` raised RecursionError, and ended the agent and each one after it."""
+    judged(made, attack + b"\n" + b'{"proved": 77}\n')
+    assert made.proved()
+
+
+def test_any_verdict_can_be_read(places):
+    made = generation.Generation.create(places, decide.Target(RELEASE, 1), decide.Token(1, "a-token-of-this-test"), 0.0)
+
+    @often
+    @given(st.lists(written, max_size=4))
+    def check(lines):
+        judged(made, b"\n".join(lines) + b"\n")
+
+    check()
+
+
+def test_an_agent_begins_with_whatever_another_one_has_left(places):
+    runner = SimpleNamespace(take_over=lambda written: True, record=dict, ended=lambda each: "gone")
+
+    @often
+    @given(written | st.fixed_dictionaries({"generations": st.lists(entries)}).map(lambda v: json.dumps(v).encode()))
+    def check(text):
+        pathlib.Path(places.running).write_bytes(text)
+        fleet.Fleet(places, runner, decide.State(), SimpleNamespace(monotonic=lambda: 0.0)).adopt()
+
+    check()
+
+
+def test_a_socket_can_not_pretend_to_be_an_entry_of_the_kernels_list(tmp_path):
+    """The attack: a name with a line break ended the agent; one that is not UTF-8 did so, too."""
+    ours = str(tmp_path / "ours")
+    forged = [b"\0\nx 0 0 zz 0 0 0 " + ours.encode(), b"\0\xff\xfe\n1 2 3 00010000 0 0 no-inode " + ours.encode()]
+    made = [socket.socket(socket.AF_UNIX) for _ in forged]
+    try:
+        for each, name in zip(made, forged):
+            each.bind(name)
+        assert runner_systemd.listening(ours) == set()
+    finally:
+        for each in made:
+            each.close()
+
+
+def test_a_signal_without_a_name_is_a_way_to_end():
+    assert runner_process.signal_name(9) == "SIGKILL" and runner_process.signal_name(40) == "signal 40"
+
+
+def test_of_what_a_program_prints_only_the_end_is_kept():
+    command = [sys.executable, "-S", "-c", "print('x' * 5_000_000); print('end')"]
+    assert systemd.last_output(command, 100, 60) == b"x" * 95 + b"\nend\n"
+
+
+# The journal, Caddy's log
+
+
+@pytest.mark.parametrize("message", [["a", "b"], [300], [-1], [True], {"a": 1}, 7, [[]], "\ud800", 1e300])
+def test_an_entry_with_fields_that_are_no_text_ends_nothing(message):
+    """The attack: `MESSAGE: ["a","b"]` ended the thread that shows logs."""
+    said = {"__REALTIME_TIMESTAMP": "17", "MESSAGE": message}
+    for _, text in logs.entry(logs.fields(json.dumps(said))):
+        text.encode()
+
+
+@often
+@given(written)
+def test_any_line_of_a_journal_can_be_read(line):
+    for at, text in logs.entry(logs.fields(line)):
+        assert at >= 0 and text.encode() is not None
+
+
+@often
+@given(st.lists(written))
+def test_any_log_of_the_proxy_can_be_read(lines):
+    found = edge.last_refusal(b"\n".join(lines))
+    assert found is None or found.encode() is not None
+
+
+def test_a_line_without_end_does_not_hold_up_a_log(tmp_path):
+    path = tmp_path / "log"
+    path.touch()
+    file = logs.File(str(path))
+    path.write_bytes(b"x" * (logs.BYTES * 4 + 10) + b"\nnext\n")
+    assert len(file.read()) == 1
+    assert [text for _, text in file.read()] == ["x" * 10, "next"]
+
+
+# Files of other users
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = tmp_path / "store"
+    (store / "certificates/ca/host").mkdir(parents=True)
+    (store / "certificates/ca/host/host.key").write_text("a key")
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/host.crt").write_text("root's own")
+    return store
+
+
+def test_what_is_kept_of_certificates_is_no_file_of_somebody_else(store, tmp_path):
+    """The attack: a link in the proxy's store led to a file of root's, which came back readable."""
+    host = store / "certificates/ca/host"
+    (host / "host.crt").symlink_to(tmp_path / "secret/host.crt")
+    (store / "certificates/other").symlink_to(tmp_path / "secret")
+    (store / "acme").symlink_to(tmp_path / "secret")
+    os.link(tmp_path / "secret/host.crt", host / "hard.crt")
+    os.mkfifo(host / "pipe.crt")
+    with open(host / "large.crt", "wb") as file:
+        file.truncate(certificates.FILE_BYTES + 1)
+    (host / "host with spaces").write_text("x")
+    document = certificates.pack(str(store))
+    assert document == {"certificates/ca/host/host.key": base64.b64encode(b"a key").decode()}
+    assert [name for name, *_ in certificates.marks(str(store))] == list(document)
+    assert certificates.find(str(store), "host") is None
+
+
+def test_a_store_without_end_is_not_followed_to_its_end(store):
+    folder = store / "acme"
+    for _ in range(30):
+        folder = folder / "d"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("x")
+    assert list(certificates.pack(str(store))) == ["certificates/ca/host/host.key"]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "hard link"])
+def test_a_log_that_is_no_plain_file_is_not_read(tmp_path, kind):
+    target, path = tmp_path / "target", tmp_path / "log"
+    target.write_text("root's own\n")
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        os.link(target, path)
+    with pytest.raises(OSError):
+        untrusted.read(str(path), 100)
+    assert untrusted.size(str(path)) == 0 and logs.File(str(path)).read() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_than_its_folders_is_not_read(tmp_path):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for name in ("own", "roots"):
+        (folder / name).write_text("x")
+    os.chown(folder, 1234, 1234)
+    os.chown(folder / "own", 1234, 1234)
+    assert untrusted.read(str(folder / "own"), 9) == b"x"
+    with pytest.raises(OSError, match="not a plain file of the user"):
+        untrusted.read(str(folder / "roots"), 9)
+
+
+@pytest.mark.parametrize(
+    "document", [DEEP, b"[]", b"{torn", b'{"certificates/../x": "eA=="}', b'{"etc/x": "eA=="}', b'{"acme/x": 7}']
+)
+def test_what_came_from_the_bucket_as_certificates_is_as_it_was_written(document):
+    with pytest.raises(validate.Invalid):
+        certificates.checked(document)
+    assert certificates.checked(b'{"acme/x": "eA=="}') == {"acme/x": "eA=="}
+
+
+# The agent's own threads
+
+
+class Enough(BaseException):
+    pass
+
+
+def test_a_thread_that_ends_is_started_again_and_the_report_says_so(capsys):
+    now, sleeps = [0.0], []
+
+    def sleep(seconds):
+        now[0] += seconds
+        sleeps.append(seconds)
+        if len(sleeps) == 8:
+            raise Enough
+
+    kept = supervisor.Supervisor(SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    ends = iter([RecursionError("deep"), SystemExit(3), *([KeyError("x")] * 9)])
+
+    def work():
+        raise next(ends)
+
+    with pytest.raises(Enough):
+        kept.keep("the sender of logs", work)
+    assert sleeps[-1] > 4 * sleeps[0], "a longer and longer pause"
+    assert "the sender of logs: KeyError" in kept.said()
+    assert "RecursionError" in capsys.readouterr().out
+    now[0] += supervisor.SHOWN_SECONDS
+    assert kept.said() is None
+
+
+def test_an_unexpected_error_in_the_main_loop_ends_nothing_and_is_reported():
+    with world() as it:
+        it.new_token()
+        it.want(release=GOOD[0].name)
+        it.run(10, 0.2)
+        before = it.agent.fleet.look
+
+        def look():
+            raise RecursionError("too deep")
+
+        it.agent.fleet.look = look
+        assert not it.agent.guarded(it.agent.turn)
+        it.agent.fleet.look = before
+        it.run(5, 0.5)
+        report = it.reporter.last
+        assert report["healthy"] and "the main loop: RecursionError" in report["agent"] == report["error"]
+
+
+def test_no_core_dump_is_left():
+    code = "import processes, resource; processes.no_core_dumps(); processes.not_dumpable();"
+    code += "import ctypes; print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=AGENT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "(0, 0) 0\n"
+    for name in ("app@.service", "edge.service", "devopsctl-agent.service", "install.sh"):
+        assert "LimitCORE=0" in (AGENT / name).read_text().splitlines()
