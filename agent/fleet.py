@@ -32,7 +32,11 @@ class Fleet:
     def adopt(self):
         """Takes over what an agent before this one has left running."""
         written = read_json(self.places.running, {"generations": []})
-        if not self.runner.take_over(written):
+        try:
+            taken = self.runner.take_over(written)
+        except (OSError, ValueError):  # What stands there is not what an agent writes.
+            taken = False
+        if not taken:
             written = {"generations": []}
         self.newest_token = number_in(written, "token")
         for record in records_in(written):

@@ -11,11 +11,8 @@ use flate2::write::GzEncoder;
 pub const LIMIT: usize = 16_384;
 
 const INSTALL: &str = include_str!("../agent/install.sh");
-const PARTS: [&str; 3] = [
-    include_str!("../agent/validate.py"),
-    include_str!("../agent/aws.py"),
-    include_str!("../agent/bootstrap.py"),
-];
+const PARTS: [&str; 3] =
+    [include_str!("../agent/validate.py"), include_str!("../agent/aws.py"), include_str!("../agent/bootstrap.py")];
 
 static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let program = program();
