@@ -43,7 +43,7 @@ entries = st.dictionaries(st.sampled_from(KEYS), values)
 written = (entries | values).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=80)
 ATTACKS = [
     DEEP,
-    b'{"a":' * 100_000,
+    b'{"a":' * 40_000,
     b"9" * 100_000,
     b"NaN",
     b"\xff\xfe",

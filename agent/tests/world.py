@@ -124,6 +124,7 @@ def noise(version):
 class Runner:
     """As SystemdRunner, without systemd. Any call may be the agent's last."""
 
+    sources = ()
     edge = None  # It runs in a thread of its own, which here nobody starts.
     sshd = SimpleNamespace(allow=lambda lines: {})
 
