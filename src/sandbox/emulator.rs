@@ -1,10 +1,12 @@
 //! moto, the emulator of AWS behind the front: its installation, its process, and how it is spoken to.
 //!
 //! It is pinned with all it needs, installed once into the cache folder, and listens on a Unix socket in a private folder,
-//! so that nobody can get around the front. Where moto is more lenient than AWS, rules in `emulator/*.py` add what AWS
+//! and its own paths need a secret, so the front is not the only protection. Where moto is more lenient than AWS, rules in `emulator/*.py` add what AWS
 //! does: they run inside moto, where the state is that they judge by.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,8 @@ use super::state::{Folder, remove_tree};
 const REQUIREMENTS: &str = include_str!("emulator/requirements.txt");
 /// The lowest Python that moto runs on. Where the host has an older one, uv finds or fetches another.
 const PYTHON: &str = ">=3.10";
+/// The header of the sandbox's own calls.
+const SECRET: &str = "x-devopsctl-emulator";
 /// How long a start may take before it counts as failed, on a slow and busy machine.
 const START: Duration = Duration::from_secs(60);
 
@@ -42,6 +46,7 @@ macro_rules! program {
 const PROGRAM: &[(&str, &str)] = program![
     "__main__.py",
     "addresses.py",
+    "admission.py",
     "authority.py",
     "buckets.py",
     "clock.py",
@@ -142,6 +147,7 @@ impl Emulator {
         let program = folder.emulator();
         let log = folder.log("emulator");
         let failed = |why: String| Failure::failed("the emulator (moto) does not start").because(why).next(again(&log));
+        let secret = super::secret();
         let put = || -> std::io::Result<()> {
             fs::create_dir_all(&program)?;
             // The last emulator's log is of no more use.
@@ -149,13 +155,17 @@ impl Emulator {
             // What its user may do that is the command line.
             let scope = Scope { account: Some(ACCOUNT.to_owned()), ..Scope::default() };
             fs::write(program.join("policy.json"), scope.policy().to_string())?;
+            // The emulator reads it and removes it.
+            let mut private = OpenOptions::new();
+            private.create(true).truncate(true).write(true).mode(0o600);
+            private.open(program.join("secret"))?.write_all(secret.as_bytes())?;
             PROGRAM.iter().try_for_each(|(name, text)| fs::write(program.join(name), text))
         };
         put().map_err(|error| failed(error.to_string()))?;
         let mut leash = Leash::start(&log, |command| {
             command.arg(python).arg("-I").arg(&program).arg(folder.socket()).current_dir(folder.path());
         })?;
-        let client = Client { socket: folder.socket() };
+        let client = Client { socket: folder.socket(), secret };
         let deadline = Instant::now() + START;
         while UnixStream::connect(&client.socket).await.is_err() {
             if let Some(status) = leash.ended() {
@@ -171,9 +181,11 @@ impl Emulator {
 }
 
 /// Speaks to the emulator, one connection a call: nothing can go stale between two.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     socket: PathBuf,
+    /// What opens the emulator's own paths. No other call carries it.
+    secret: String,
 }
 
 impl Client {
@@ -198,6 +210,7 @@ impl Client {
             .method(Method::GET)
             .uri(format!("/_devopsctl/{call}"))
             .header(header::HOST, "sandbox")
+            .header(SECRET, &self.secret)
             .body(Body::empty())
             .map_err(|error| trouble(error.to_string()))?;
         let response = self.pass(request).await.map_err(trouble)?;

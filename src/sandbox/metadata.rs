@@ -1,21 +1,28 @@
 //! The instance metadata service (IMDSv2), one for each machine on a port of its own.
 //!
+//! A machine that is a process reaches it on loopback, where others can connect as well: its address has a secret path,
+//! and a request with another path, another host or a browser's headers is refused. A virtual machine reaches it by a Unix
+//! socket in its private folder.
+//!
 //! It answers from the world's view, so a changed tag is seen at once and polling costs nothing. Credentials are real ones
 //! of the role in the associated instance profile; before the association there are none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::net::TcpListener;
+use axum::serve::Listener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
+use super::http::{self, by_browser, same_secret};
 use super::secret;
 use super::world::{Instance, World};
 
@@ -29,42 +36,59 @@ const LONGEST_TTL: u64 = 21_600;
 
 /// The service of one machine. It ends when this is dropped.
 pub struct Metadata {
-    address: SocketAddr,
+    /// What stands for `http://169.254.169.254`; empty where the service has a socket.
+    endpoint: String,
     task: JoinHandle<()>,
+}
+
+/// Where on loopback a service is, and the secret that its paths begin with.
+struct Place {
+    address: SocketAddr,
+    secret: String,
 }
 
 struct Service {
     world: Arc<World>,
     instance: String,
+    /// `None`: it has a socket in a private folder.
+    place: Option<Place>,
     tokens: Mutex<HashMap<String, Instant>>,
     /// By the association they were made for.
     credentials: tokio::sync::Mutex<Option<(String, Instant, Bytes)>>,
 }
 
 impl Metadata {
-    /// Begins to serve.
+    /// Begins to serve on loopback.
     ///
     /// # Errors
     /// When no port is free.
-    pub async fn start(world: Arc<World>, instance: &str) -> std::io::Result<Self> {
+    pub async fn on_loopback(world: Arc<World>, instance: &str) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let service =
-            Service { world, instance: instance.to_owned(), tokens: Mutex::default(), credentials: Default::default() };
-        let app = Router::new().fallback(answer).with_state(Arc::new(service));
-        let task = tokio::spawn(async move { drop(axum::serve(listener, app).await) });
-        Ok(Self { address, task })
+        let place = Place { address: listener.local_addr()?, secret: secret() };
+        let endpoint = format!("http://{}/{}", place.address, place.secret);
+        Ok(Self { endpoint, task: serve(world, instance, Some(place), listener) })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Begins to serve on a Unix socket, which lies in a private folder.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn on_socket(world: Arc<World>, instance: &str, socket: &Path) -> std::io::Result<Self> {
+        let listener = UnixListener::bind(socket)?;
+        Ok(Self { endpoint: String::new(), task: serve(world, instance, None, listener) })
     }
 
-    /// What stands for `http://169.254.169.254`.
-    pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+    /// What stands for `http://169.254.169.254`: a secret, as whoever knows it gets the role's credentials.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
+}
+
+fn serve(world: Arc<World>, instance: &str, place: Option<Place>, listener: impl Listener) -> JoinHandle<()> {
+    let instance = instance.to_owned();
+    let service = Service { world, instance, place, tokens: Mutex::default(), credentials: Default::default() };
+    let service = Arc::new(service);
+    tokio::spawn(http::serve(listener, move |request| answer(service.clone(), request)))
 }
 
 impl Drop for Metadata {
@@ -73,15 +97,19 @@ impl Drop for Metadata {
     }
 }
 
-async fn answer(State(service): State<Arc<Service>>, request: Request) -> Response {
+async fn answer(service: Arc<Service>, request: Request) -> Response {
+    let (request, _) = request.into_parts();
+    let path = match &service.place {
+        Some(place) => place.path(&request),
+        None => Some(request.uri.path()),
+    };
+    let Some(path) = path else { return http::refused() };
     let Ok(view) = service.world.now().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let Some(instance) = view.instance(&service.instance) else { return StatusCode::NOT_FOUND.into_response() };
     if !instance.metadata.enabled {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let (request, _) = request.into_parts();
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-    let path = request.uri.path();
     if path == "/latest/api/token" {
         return token(&service, &request.method, header(TTL_HEADER));
     }
@@ -94,6 +122,18 @@ async fn answer(State(service): State<Arc<Service>>, request: Request) -> Respon
     match service.read(instance, path).await {
         Some(body) => body.into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+impl Place {
+    /// The path of a request behind the secret, if the machine itself makes the request.
+    fn path<'a>(&self, request: &'a Parts) -> Option<&'a str> {
+        let mut hosts = request.headers.get_all(header::HOST).iter();
+        let host = hosts.next()?.as_bytes() == self.address.to_string().as_bytes() && hosts.next().is_none();
+        let (secret, path) = request.uri.path().strip_prefix('/')?.split_at_checked(self.secret.len())?;
+        let told = same_secret(secret.as_bytes(), self.secret.as_bytes());
+        let direct = request.uri.authority().is_none() && !by_browser(&request.headers);
+        (told && host && direct && path.starts_with('/')).then_some(path)
     }
 }
 
@@ -254,6 +294,37 @@ mod tests {
         assert_eq!(find("tags/instance").unwrap(), "devopsctl:name");
         assert_eq!(find("tags/instance/devopsctl:token"), None);
         assert_eq!(find("place"), None);
+    }
+
+    #[test]
+    fn only_who_knows_the_secret_and_names_the_address_is_answered() {
+        let place = Place { address: ([127, 0, 0, 1], 4000).into(), secret: "5ec4e7".to_owned() };
+        let path = |uri: &str, headers: &[(&str, &str)]| {
+            let request =
+                headers.iter().fold(Request::builder().uri(uri), |all, (name, value)| all.header(*name, *value));
+            place.path(&request.body(()).unwrap().into_parts().0).map(str::to_owned)
+        };
+        let host = ("host", "127.0.0.1:4000");
+        assert_eq!(path("/5ec4e7/latest/api/token", &[host]).as_deref(), Some("/latest/api/token"));
+        for other in [
+            "/latest/api/token",
+            "/5ec4e8/latest/api/token",
+            "//5ec4e7/latest/",
+            "/5ec4e7",
+            "/5ec4e7x/",
+            "/5ec4%657/",
+            "/",
+        ] {
+            assert_eq!(path(other, &[host]), None, "{other}");
+        }
+        let right = "/5ec4e7/latest/";
+        assert_eq!(path(right, &[]), None);
+        for other in ["evil.example", "evil.example:4000", "127.0.0.1", "127.0.0.1:4001", "localhost:4000"] {
+            assert_eq!(path(right, &[("host", other)]), None, "{other}");
+        }
+        assert_eq!(path(right, &[host, ("host", "evil.example")]), None);
+        assert_eq!(path(right, &[host, ("origin", "null")]), None);
+        assert_eq!(path(right, &[host, ("sec-fetch-site", "cross-site")]), None);
     }
 
     #[test]

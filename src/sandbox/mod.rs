@@ -18,6 +18,7 @@ mod emulator;
 mod front;
 mod gateway;
 mod guard;
+mod http;
 mod idle;
 mod leash;
 mod machine;
@@ -29,7 +30,7 @@ mod start;
 mod state;
 mod world;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -79,8 +80,8 @@ pub struct ServeArgs {
 /// What `devopsctl sandbox join` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct JoinArgs {
-    /// The server's address.
-    pub server: SocketAddr,
+    /// The server's Unix socket.
+    pub server: PathBuf,
 }
 
 /// What `devopsctl sandbox guard` is told.

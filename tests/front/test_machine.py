@@ -1,9 +1,11 @@
 """A machine boots from its user-data alone, is reached only where its security groups allow, and leaves nothing behind."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -103,6 +105,17 @@ def fetch(sandbox, address, path):
         return None
 
 
+def metadata_answer(service, path, headers):
+    """What the metadata service answers to a request for a session token."""
+    connection = http.client.HTTPConnection(service.netloc, timeout=60)
+    try:
+        connection.request("PUT", f"{path}/latest/api/token", headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
 def processes_of(folder):
     """The processes that have the machine's folder in their environment."""
     found = []
@@ -145,6 +158,22 @@ def test_the_story_of_a_machine(sandbox, machine, ec2):
         "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL",
         "LC_CTYPE", "PWD", "SHLVL", "_",
     }  # fmt: skip
+
+    # The metadata service answers nobody on loopback who does not know its path, and no page in a browser.
+    metadata_service = urlsplit(environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"])
+    assert len(metadata_service.path) > 40
+    ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    assert metadata_answer(metadata_service, metadata_service.path, ttl)[0] == 200
+    for path, headers in (
+        ("", ttl),
+        ("/" + "0" * 48, ttl),
+        ("/" + metadata_service.path, ttl),
+        (metadata_service.path, {**ttl, "Host": "evil.example"}),
+        (metadata_service.path, {**ttl, "Host": f"localhost:{metadata_service.port}"}),
+        (metadata_service.path, {**ttl, "Origin": "http://evil.example"}),
+        (metadata_service.path, {**ttl, "Sec-Fetch-Site": "cross-site"}),
+    ):
+        assert metadata_answer(metadata_service, path, headers) == (403, b"")
 
     # Metadata answers those who have a session token, and follows a changed tag.
     def metadata(path):

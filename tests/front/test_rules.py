@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import urllib.error
-import urllib.request
 import uuid
 
 import pytest
@@ -456,9 +454,3 @@ def test_faults_come_once_and_only_where_asked(sandbox, ec2):
     ec2.describe_security_groups()
     assert refused(ec2.describe_instances)[0] == "RequestLimitExceeded"
     ec2.describe_instances()
-
-
-def test_nobody_gets_past_the_front(sandbox):
-    for path in ("/moto-api/data.json", "/latest/meta-data/", "/_devopsctl/status"):
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(sandbox.endpoint + path)

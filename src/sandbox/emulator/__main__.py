@@ -1,8 +1,8 @@
 """The emulator: moto on a Unix socket, made stricter where real AWS is stricter.
 
-Started by the sandbox under its guard as `python <this folder> <socket>`. It listens on a Unix socket in a private folder,
-so the sandbox's front is the only way in. Paths below /_devopsctl/ are for the sandbox itself (see control.py); no bucket
-can have such a name.
+Started by the sandbox under its guard as `python <this folder> <socket>`. It listens on a Unix socket in a private folder
+and answers signed calls alone (see admission.py). Paths below /_devopsctl/ are for the sandbox itself and need its secret
+(see control.py); no bucket can have such a name.
 """
 
 import gc
@@ -13,21 +13,17 @@ from pathlib import Path
 
 # What is loaded stays until the end: to look through it for garbage again and again takes a third of the start.
 gc.disable()
-# moto reads both while it is imported. Its own images take a second to load and cannot boot here.
+# moto reads these while it is imported. Its own images take a second to load and cannot boot here.
 os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).parent / "images.json")
 os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
+os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 
 import authority
 import control
 import rules
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from admission import SERVICES, Admission, path, service
+from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from werkzeug.serving import run_simple
-
-SERVICES = ("ec2", "iam", "route53", "s3", "servicequotas", "ssm", "sts")
 
 
 class Handler(MotoRequestHandler):
@@ -36,21 +32,38 @@ class Handler(MotoRequestHandler):
     def log_request(self, *_):
         pass
 
+    def version_string(self):
+        """Without versions, which only help an attacker."""
+        return "sandbox"
+
+    def send_error(self, code, *_):
+        """Without a page that repeats the request."""
+        self.send_response(code)
+        self.send_header("Content-Length", "0")
+        self.send_header("Connection", "close")
+        self.end_headers()
+
 
 class Emulator:
-    """moto, with the sandbox's own paths in front of it."""
+    """moto's services, with the sandbox's own paths in front of them.
 
-    def __init__(self):
-        self.moto = DomainDispatcherApplication(create_backend_app)
+    moto's own dispatcher is left out: it guesses a service from the path or the host, and has pages of its own.
+    """
+
+    def __init__(self, admission):
+        self.admission = admission
         # Loaded now, not at the first call, so that the first command is as quick as the second.
-        for service in SERVICES:
-            self.moto.app_instances[service] = create_backend_app(service)
+        self.services = {service: create_backend_app(service) for service in SERVICES}
 
     def __call__(self, environ, start_response):
-        if environ["PATH_INFO"].startswith(control.PREFIX):
+        if path(environ).startswith(control.PREFIX) and self.admission.is_own(environ):
             return control.answer(environ, start_response)
+        called = service(environ)
+        if called is None or path(environ).startswith(control.PREFIX):
+            start_response("403 Forbidden", [("Content-Length", "0")])
+            return []
         authority.keep_form(environ)
-        return self.moto(environ, start_response)
+        return self.services[called](environ, start_response)
 
 
 if __name__ == "__main__":
@@ -58,7 +71,7 @@ if __name__ == "__main__":
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     # Before the services are loaded: that makes the first region's stores.
     rules.install()
-    emulator = Emulator()
+    emulator = Emulator(Admission.from_file(Path(__file__).with_name("secret")))
     gc.freeze()
     gc.enable()
     run_simple(f"unix://{sys.argv[1]}", 0, emulator, threaded=True, request_handler=Handler)

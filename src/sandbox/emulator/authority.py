@@ -8,6 +8,7 @@ What the command line was allowed is noted, so that a policy that allows more th
 """
 
 import hashlib
+import hmac
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 import buckets
 import clock
 import demands
+import hooks
 import policies
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from moto.core.authorization import ActionAuthenticatorMixin
@@ -24,6 +26,7 @@ from moto.iam.access_control import IAMRequest
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import Policy
 from moto.s3.exceptions import BucketAccessDeniedError, S3ClientError
+from moto.s3.responses import S3Response
 from policies import Check, Unjudgeable
 from refusal import Refusal
 
@@ -71,12 +74,30 @@ def install():
     """Has every call be signed and allowed."""
     ActionAuthenticatorMixin._authenticate_and_authorize_normal_action = authorize
     ActionAuthenticatorMixin._authenticate_and_authorize_s3_action = authorize_s3
+    hooks.FIRST.append(authenticate)
+    for name in ("_bucket_response", "_key_response"):
+        setattr(S3Response, name, authenticated(getattr(S3Response, name)))
     # The sandbox's own folder is the one in which the emulator runs.
     _logs.append(Path(LOG).open("w", buffering=1))
     collected = os.environ.get(COLLECTED)
     if collected:
         name = f"{os.getpid()}-{time.time_ns()}.log"
         _logs.append((Path(collected) / name).open("w", buffering=1))
+
+
+def authenticate(call):
+    """Refuses a call that nobody signed who is known here: before anything of it is looked at."""
+    Signed(call, "").check_signature()
+
+
+def authenticated(respond):
+    """The same for S3, some of whose answers moto gives without a look at the signature."""
+
+    def method(call, *arguments):
+        authenticate(call)
+        return respond(call, *arguments)
+
+    return method
 
 
 def keep_form(environ):
@@ -103,6 +124,16 @@ class Signed(IAMRequest):
             headers=call.headers,
             action=action,
         )
+
+    def check_signature(self):
+        """As moto does it, but in constant time."""
+        given = self._get_string_between("Signature=", ",", self._headers["Authorization"])
+        try:
+            calculated = self._calculate_signature()
+        except KeyError:  # Without a date.
+            calculated = ""
+        if not hmac.compare_digest(given.encode(), calculated.encode()):
+            self._raise_signature_does_not_match()
 
     def _raise_invalid_access_key(self, _reason):
         raise refuse(self.service, UNKNOWN, "The access key or the session token is not known.")

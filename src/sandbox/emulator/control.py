@@ -32,7 +32,7 @@ CALLERS = ("users", "access_keys")
 
 
 def answer(environ, start_response):
-    """Answers one call of the sandbox: a WSGI application."""
+    """Answers one call of the sandbox: a WSGI application. The caller has checked the secret."""
     name = environ["PATH_INFO"][len(PREFIX) :]
     query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
     try:

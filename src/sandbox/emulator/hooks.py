@@ -25,6 +25,10 @@ def around(response, action):
     return install
 
 
+# What is checked of each call before anything else: `check(call)` raises what AWS answers.
+FIRST = []
+
+
 def install():
     """Has calls run one after the other, see what was due before them, and meet the faults that were asked for."""
     call_action, serialized = BaseResponse.call_action, BaseResponse.serialized
@@ -33,6 +37,8 @@ def install():
         with clock.LOCK:
             clock.settle()
             try:
+                for check in FIRST:
+                    check(call)
                 faults.meet(call._get_action())
                 unknown_yet(call)
                 # What the action itself refuses it answers; who may not call it at all is told from here.

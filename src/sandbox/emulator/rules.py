@@ -27,7 +27,8 @@ def install():
     """Has moto follow them from now on."""
     settings.from_environment()
     hooks.install()
-    for module in (authority, buckets, instances, launches, parameters, profiles):
+    # The last one is the outermost: a caller is authenticated before any other rule looks at the call.
+    for module in (buckets, instances, launches, parameters, profiles, authority):
         module.install()
 
 

@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::super::http::{refused, same_secret};
 use super::super::{Machine, Status};
 use super::{Front, SECRET};
 use crate::error::Result;
 
 /// Answers one of them.
 pub async fn answer(front: &Front, headers: &HeaderMap, call: &str) -> Response {
-    if headers.get(SECRET).is_none_or(|secret| secret.as_bytes() != front.handle.control.as_bytes()) {
-        return StatusCode::NOT_FOUND.into_response();
+    let control = front.handle.control.as_bytes();
+    if !headers.get(SECRET).is_some_and(|secret| same_secret(secret.as_bytes(), control)) {
+        return refused();
     }
     let mut fields = call.splitn(2, '/');
     let answer = match (fields.next().unwrap_or_default(), fields.next().unwrap_or_default()) {

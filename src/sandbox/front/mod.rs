@@ -1,8 +1,10 @@
 //! The front: the AWS endpoint of the sandbox. Every call passes through it to the emulator, to the byte.
 //!
 //! It changes nothing on the way, so signatures stay valid. It notes what was called, tells the world when something may
-//! have changed, and keeps the emulator's own doors shut.
+//! have changed, and refuses every request that is not a signed call ([`admission`]): other users of this machine and
+//! pages in a browser can connect to it as well.
 
+mod admission;
 mod call;
 mod control;
 mod log;
@@ -13,14 +15,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::time::timeout;
+use tracing::warn;
 
 use super::Handle;
 use super::gateway::Gateway;
+use super::http;
 use super::idle::Idle;
 use super::state::Folder;
 use super::world::World;
@@ -35,6 +41,8 @@ pub const SECRET: &str = "x-devopsctl-sandbox";
 
 /// The largest body of a call that is not S3's; user-data and parameters are far below.
 const LARGEST_CALL: usize = 8 << 20;
+/// How long such a body may take.
+const LONGEST_CALL: Duration = Duration::from_secs(20);
 /// What of an error is looked at for its code.
 const LARGEST_ERROR: usize = 1 << 20;
 
@@ -62,36 +70,38 @@ pub async fn listen(port: Option<u16>) -> std::io::Result<TcpListener> {
 
 /// Answers calls for as long as the sandbox lives.
 pub async fn serve(front: Arc<Front>, listener: TcpListener) {
-    let app = axum::Router::new().fallback(answer).with_state(front);
-    // It never ends by itself, and errors of single connections are theirs.
-    let _ = axum::serve(listener, app).await;
+    http::serve(listener, move |request| answer(front.clone(), request)).await;
 }
 
-async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
-    let path = request.uri().path();
-    if let Some(call) = path.strip_prefix(CONTROL) {
-        let call = request.uri().query().map_or_else(|| call.to_owned(), |query| format!("{call}?{query}"));
-        return control::answer(&front, request.headers(), &call).await;
-    }
-    // moto would answer these itself, and AWS has nothing there.
-    if ["/moto-api", "/latest/meta-data/", "/latest/api/"].iter().any(|door| path.starts_with(door)) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    match pass(&front, request).await {
-        Ok(response) => response,
-        Err((status, why)) => (status, why).into_response(),
-    }
-}
-
-async fn pass(front: &Front, request: Request) -> Result<Response, (StatusCode, String)> {
-    let began = Instant::now();
+async fn answer(front: Arc<Front>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    if !admission::is_local(&parts) {
+        return http::refused();
+    }
+    let path = parts.uri.path();
+    if let Some(call) = path.strip_prefix(CONTROL).filter(|_| admission::is_canonical(path)) {
+        let call = parts.uri.query().map_or_else(|| call.to_owned(), |query| format!("{call}?{query}"));
+        return control::answer(&front, &parts.headers, &call).await;
+    }
+    if !admission::is_call(&parts) {
+        return http::refused();
+    }
+    // The caller is not authenticated yet, so what fails here is told to the log alone.
+    pass(&front, parts, body).await.unwrap_or_else(|(status, why)| {
+        warn!(%status, why, "a call failed");
+        status.into_response()
+    })
+}
+
+async fn pass(front: &Front, parts: Parts, body: Body) -> Result<Response, (StatusCode, String)> {
+    let began = Instant::now();
     let mut call = Call::new(&parts);
     let body = if call.service == "s3" {
         body
     } else {
-        let body = to_bytes(body, LARGEST_CALL).await;
-        let body = body.map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, "the call is too large\n".to_owned()))?;
+        let body = timeout(LONGEST_CALL, to_bytes(body, LARGEST_CALL)).await;
+        let body = body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "its body takes too long".to_owned()))?;
+        let body = body.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         call.read(&parts.headers, &body);
         Body::from(body)
     };
@@ -103,7 +113,7 @@ async fn pass(front: &Front, request: Request) -> Result<Response, (StatusCode, 
         }
     }
     let passed = front.world.emulator().pass(Request::from_parts(parts, body)).await;
-    let response = passed.map_err(|why| (StatusCode::BAD_GATEWAY, format!("the emulator does not answer: {why}\n")))?;
+    let response = passed.map_err(|why| (StatusCode::BAD_GATEWAY, format!("the emulator does not answer: {why}")))?;
     if call.changes() {
         front.world.touch();
     }

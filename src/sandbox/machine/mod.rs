@@ -151,17 +151,20 @@ impl Machines {
             Failure::failed(format!("{id} does not boot")).because(error.to_string()).next(super::anew())
         };
         let folder = self.folder.machine(id);
-        let metadata = Metadata::start(self.world.clone(), id).await.map_err(failed)?;
-        let leash = match &self.parts {
+        let (metadata, leash) = match &self.parts {
             Parts::Process(python) => {
+                let metadata = Metadata::on_loopback(self.world.clone(), id).await.map_err(failed)?;
                 let user_data = self.world.emulator().ask(&format!("user-data?instance={id}")).await?;
                 let user_data = user_data.ok_or_else(|| failed(io::Error::other("the emulator does not know it")))?;
                 process::lay_out(&folder, python, &user_data).map_err(failed)?;
-                process::boot(&folder, &metadata.endpoint(), &self.endpoint)?
+                let leash = process::boot(&folder, metadata.endpoint(), &self.endpoint)?;
+                (metadata, leash)
             }
             Parts::Qemu(image) => {
                 image.lay_out(&folder).await.map_err(failed)?;
-                image.boot(&folder, instance, metadata.address(), &self.endpoint)?
+                let socket = folder.join(qemu::METADATA_SOCKET);
+                let metadata = Metadata::on_socket(self.world.clone(), id, &socket).map_err(failed)?;
+                (metadata, image.boot(&folder, instance, &self.endpoint)?)
             }
         };
         Ok(Machine { boots: instance.boots, leash, folder, _metadata: metadata })

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{fs, thread};
@@ -26,6 +27,8 @@ const MEMORY_MIB: u32 = 1024;
 const NETWORK: &str = "net=169.254.169.0/24,host=169.254.169.2,dns=169.254.169.3,dhcpstart=169.254.169.15";
 const HOST: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 2);
 const METADATA: &str = "169.254.169.254:80";
+/// Where the metadata service of a machine listens, within its folder: nobody else can open that.
+pub const METADATA_SOCKET: &str = "net/imds.sock";
 
 /// What a virtual machine boots.
 pub struct Image {
@@ -77,13 +80,13 @@ impl Image {
     }
 
     /// Starts it. Its console is written to `var/log/console.log`; QEMU's own words to `qemu.log` beside it.
-    pub fn boot(&self, folder: &Path, instance: &Instance, metadata: SocketAddr, endpoint: &str) -> Result<Leash> {
+    pub fn boot(&self, folder: &Path, instance: &Instance, endpoint: &str) -> Result<Leash> {
         let endpoint = endpoint.replace("127.0.0.1", &HOST.to_string());
         // An emulated processor has none of the holes that are stopped at the price of speed.
         let kernel =
             format!("root=LABEL=root console=ttyS0 mitigations=off systemd.setenv=AWS_ENDPOINT_URL={endpoint}");
-        // This program's own file, also after a newer one was built in its place.
-        let join = format!("/proc/{}/exe sandbox join {metadata}", std::process::id());
+        // This program's own file, also after a newer one was built in its place. It runs in the machine's folder.
+        let join = format!("/proc/{}/exe sandbox join {METADATA_SOCKET}", std::process::id());
         let network = format!("user,id=n0,{NETWORK},guestfwd=tcp:{METADATA}-cmd:{join}");
         // cloud-init and others know EC2 by these. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html>
         let uuid = uuid(&instance.id);
@@ -159,7 +162,7 @@ pub fn join(arguments: &JoinArgs) -> Result<()> {
     let failed = |error: io::Error| {
         Failure::failed("the metadata service does not answer").because(error.to_string()).next(anew())
     };
-    let mut server = std::net::TcpStream::connect(arguments.server).map_err(failed)?;
+    let mut server = UnixStream::connect(&arguments.server).map_err(failed)?;
     let mut requests = server.try_clone().map_err(failed)?;
     thread::spawn(move || {
         // Ends with the process: a caller that has said all still waits for its answer.

@@ -101,7 +101,7 @@ fn the_local_aws_does_not_start_or_answer() {
         said.shown()
     );
     shown(&project, "a_command_that_is_not_there", "sandbox guard -- /nowhere/program", 1);
-    shown(&project, "a_metadata_service_that_is_not_there", "sandbox join 127.0.0.1:1", 1);
+    shown(&project, "a_metadata_service_that_is_not_there", "sandbox join net/imds.sock", 1);
     let file = folder.join("sandbox.json");
     let text = fs::read_to_string(&file).unwrap();
     let endpoint = regex::Regex::new(r#""endpoint":\s*"[^"]*""#).unwrap();
