@@ -30,6 +30,8 @@ use super::{ACCOUNT, Handle, Keys, OWNER, ServeArgs, secret};
 /// # Errors
 /// When it cannot start; that has been said on standard output too.
 pub async fn serve(args: ServeArgs) -> Result<()> {
+    // Whatever the caller's umask is: all that the sandbox and its machines write is for this user alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Of its own session, so that the terminal's Ctrl-C and hang-up are not for it. Already a leader? Then it is.
     let _ = rustix::process::setsid();
     let folder = Folder::open()?;

@@ -88,6 +88,9 @@ fn what_is_secret_is_readable_by_its_user_alone() {
     assert_eq!(mode(&state.join("sandbox/sandbox.json")), 0o600);
     assert_eq!(mode(&state.join("keys")), 0o700);
     assert_eq!(mode(&state.join("keys/123456789012/us-east-1/hello")), 0o600);
+    // The sandbox has an umask of its own.
+    assert_eq!(mode(&state.join("sandbox/emulator/policy.json")), 0o600);
+    assert!(!state.join("sandbox/emulator/secret").exists());
 }
 
 #[test]
