@@ -15,10 +15,11 @@
 //! - [`engine`] plan (pure) and execute (the only mutator)
 //! - [`probe`] asks the running app; [`ui`] turns events into lines
 //! - [`sandbox`] a local AWS with real machines, started by the binary itself
-//! - [`error`] is what every verb ends with when it does not end well; [`secret`], [`grace`], [`digest`], [`dirs`] and [`uv`]
-//!   serve them all
+//! - [`error`] is what every verb ends with when it does not end well; [`secret`], [`grace`], [`digest`], [`dirs`], [`child`] and
+//!   [`uv`] serve them all
 
 pub mod aws;
+pub mod child;
 pub mod cli;
 pub mod commands;
 pub mod config;

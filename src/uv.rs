@@ -7,8 +7,8 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::dirs;
 use crate::error::{Failure, Result};
+use crate::{child, dirs};
 
 /// The version that is installed where there is none.
 const PINNED: &str = "0.13.9";
@@ -40,8 +40,8 @@ impl Uv {
 
     /// A uv command that reads nothing from the terminal.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.stdin(Stdio::null()).env("UV_NO_PROGRESS", "1").env_remove("VIRTUAL_ENV").kill_on_drop(true);
+        let mut command = child::command(&self.program);
+        command.stdin(Stdio::null()).env("UV_NO_PROGRESS", "1").kill_on_drop(true);
         command
     }
 }
@@ -52,7 +52,7 @@ pub const ADVICE: &str =
 
 /// Whether there is a pip that could install it.
 pub async fn pip() -> bool {
-    version(Command::new("python3").args(["-m", "pip"])).await.is_some()
+    version(child::command("python3").args(["-m", "pip"])).await.is_some()
 }
 
 fn cached() -> Result<PathBuf> {
@@ -61,7 +61,7 @@ fn cached() -> Result<PathBuf> {
 
 async fn look(cached: &Path) -> Option<(PathBuf, String)> {
     for program in [PathBuf::from("uv"), cached.join("bin/uv")] {
-        if let Some(version) = version(&mut Command::new(&program)).await {
+        if let Some(version) = version(&mut child::command(&program)).await {
             return Some((program, version));
         }
     }
@@ -85,7 +85,7 @@ pub fn words(said: &str) -> String {
 }
 
 async fn install(target: &Path) -> Result<()> {
-    let output = Command::new("python3")
+    let output = child::command("python3")
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"])
         .arg(target)
         .arg(format!("uv=={PINNED}"))

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
-
+use crate::child;
 use crate::config::{App, Deployment};
 
 /// How long an app may take to load.
@@ -36,7 +35,7 @@ pub async fn load(deployment: &Deployment) -> Loaded {
     let Some((python, shown)) = python(app, std::env::var_os("VIRTUAL_ENV").map(PathBuf::from)) else {
         return Loaded::NotTried;
     };
-    let output = Command::new(python)
+    let output = child::command(python)
         .args(["-c", PROGRAM, &app.wsgi])
         .current_dir(&app.path)
         .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -40,7 +40,7 @@ pub struct Release {
     pub reached: String,
     /// What stands before it.
     pub edge: Build,
-    /// What it was made from, as git says it; empty where git has no word.
+    /// What it was made from, its commit; empty where it is not known.
     pub what: String,
 }
 
@@ -50,9 +50,8 @@ pub struct Release {
 /// # Errors
 /// What is wrong with the app's folder or its requirements; nothing has been called in AWS then.
 pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Release> {
-    let (built, what) =
-        tokio::join!(archive(deployment, target, edge, upgrade), origin::describe(&deployment.app.path));
-    let (id, archive, fresh) = built?;
+    let (id, archive, fresh) = archive(deployment, target, edge, upgrade).await?;
+    let what = origin::describe(&deployment.app.path);
     let reached = deployment.network.reached();
     Ok(Release { id, archive, fresh, target: target.clone(), reached, edge, what })
 }

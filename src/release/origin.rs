@@ -1,70 +1,160 @@
-//! What a release was made from, for those who look at the history: git's word for it, where git has one.
+//! The commit that a release was made from, for the release history.
+//!
+//! No git is run: a repository's own configuration names programs that git starts. Its files are read as bounded plain text.
+//! Whether the folder was changed since cannot be known that way, so it is not said.
 
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use tokio::process::Command;
+/// The largest file of a repository that is read. A list of packed refs is the largest.
+const LARGEST: u64 = 8 * 1024 * 1024;
+/// The longest subject that is kept.
+const SUBJECT: usize = 72;
 
-/// It is a courtesy: nobody waits for it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The commit that an app's folder is at, whether it was changed since, and the commit's subject; empty if there is no git,
-/// no commit, or no answer in time.
-pub async fn describe(folder: &Path) -> String {
-    let (commit, changes) = tokio::join!(
-        git(folder, &["-c", "log.showSignature=false", "log", "-1", "--format=%h %s"]),
-        git(folder, &["status", "--porcelain", "--", "."])
-    );
-    let Some(commit) = commit else { return String::new() };
-    let (id, subject) = commit.trim().split_once(' ').unwrap_or((commit.trim(), ""));
-    let changes = if changes.is_some_and(|changes| !changes.trim().is_empty()) { "+changes" } else { "" };
-    format!("{id}{changes} {subject}").trim_end().to_owned()
+/// The commit that an app's folder is at, and its subject where the reflog has it; empty if there is no repository or no commit.
+pub fn describe(folder: &Path) -> String {
+    let Some(repository) = folder.ancestors().find_map(repository) else { return String::new() };
+    let Some(commit) = head(&repository) else { return String::new() };
+    let subject = subject(&repository, &commit).unwrap_or_default();
+    format!("{} {subject}", &commit[..7]).trim_end().to_owned()
 }
 
-/// What git prints. It runs nothing that the folder's own settings name, and is not led elsewhere by the environment.
-async fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new("git");
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
-        command.env_remove(name);
+/// The folder that `.git` is, or that a worktree's `.git` file names.
+fn repository(folder: &Path) -> Option<PathBuf> {
+    let git = folder.join(".git");
+    if git.is_dir() {
+        return Some(git);
     }
-    command.arg("-C").arg(folder).args(["-c", "core.fsmonitor=false"]).args(arguments);
-    command.env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null()).kill_on_drop(true);
-    let ran = tokio::time::timeout(PATIENCE, command.output()).await.ok()?.ok()?;
-    ran.status.success().then(|| String::from_utf8_lossy(&ran.stdout).into_owned())
+    let text = text(&git)?;
+    Some(folder.join(text.strip_prefix("gitdir: ")?.trim_end()))
+}
+
+fn head(repository: &Path) -> Option<String> {
+    let head = text(&repository.join("HEAD"))?;
+    let Some(name) = head.strip_prefix("ref: ") else { return commit(&head) };
+    let name = name.trim_end();
+    if !is_ref(name) {
+        return None;
+    }
+    // A worktree shares the refs of its repository.
+    let shared = text(&repository.join("commondir")).map(|path| repository.join(path.trim_end()));
+    let shared = shared.as_deref().unwrap_or(repository);
+    let loose = text(&shared.join(name)).and_then(|text| commit(&text));
+    loose.or_else(|| {
+        let packed = text(&shared.join("packed-refs"))?;
+        packed
+            .lines()
+            .find_map(|line| line.split_once(' ').filter(|(_, other)| *other == name).and_then(|(id, _)| commit(id)))
+    })
+}
+
+/// The name becomes a path.
+fn is_ref(name: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\\']);
+    name.starts_with("refs/") && name.split('/').all(plain)
+}
+
+/// A whole id: 40 digits for SHA-1, 64 for SHA-256.
+fn commit(text: &str) -> Option<String> {
+    let id = text.trim_end();
+    let whole = matches!(id.len(), 40 | 64) && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    whole.then(|| id.to_owned())
+}
+
+/// What the reflog says of the commit, if the commit was made here.
+fn subject(repository: &Path, commit: &str) -> Option<String> {
+    let log = text(&repository.join("logs/HEAD"))?;
+    let (ids, message) = log.lines().last()?.split_once('\t')?;
+    let said = message.strip_prefix("commit").filter(|_| ids.split(' ').nth(1) == Some(commit))?;
+    let (_, subject) = said.split_once(": ")?;
+    Some(subject.chars().filter(|letter| !letter.is_control()).take(SUBJECT).collect())
+}
+
+/// A plain file's text. Anything else, such as a pipe that would be waited for, is not opened.
+fn text(path: &Path) -> Option<String> {
+    let metadata = fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return None;
+    }
+    let mut text = String::new();
+    fs::File::open(path).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
-    async fn run(folder: &Path, arguments: &[&str]) {
+    fn run(folder: &Path, arguments: &[&str]) -> String {
         let who = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
         let mut command = Command::new("git");
         command.arg("-C").arg(folder).args(who).args(arguments).env_remove("GIT_DIR").env_remove("GIT_INDEX_FILE");
-        let ran = command.output().await.unwrap();
+        let ran = command.output().unwrap();
         assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8(ran.stdout).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_commit_is_named_and_whether_it_was_changed_since() {
+    #[test]
+    fn a_commit_is_named_loose_packed_detached_and_in_a_worktree() {
         let folder = tempfile::tempdir().unwrap();
-        let app = folder.path().join("app");
-        std::fs::create_dir(&app).unwrap();
-        std::fs::write(app.join("app.py"), "1").unwrap();
-        assert_eq!(describe(&app).await, "", "no git");
-        run(folder.path(), &["init", "-q"]).await;
-        assert_eq!(describe(&app).await, "", "no commit");
-        run(folder.path(), &["add", "."]).await;
-        run(folder.path(), &["commit", "-q", "-m", "Say \"grüezi\"\n\nmore"]).await;
-        let clean = describe(&app).await;
-        assert!(clean.ends_with(" Say \"grüezi\"") && !clean.contains('+'), "{clean}");
-        // What lies beside the app is not the app's.
-        std::fs::write(folder.path().join("notes"), "1").unwrap();
-        assert_eq!(describe(&app).await, clean);
-        std::fs::write(app.join("new.py"), "1").unwrap();
-        let (id, subject) = clean.split_once(' ').unwrap();
-        assert_eq!(describe(&app).await, format!("{id}+changes {subject}"));
-        assert_eq!(describe(Path::new("/nowhere")).await, "");
+        let (root, app) = (folder.path().join("r"), folder.path().join("r/app"));
+        fs::create_dir_all(&app).unwrap();
+        fs::write(app.join("app.py"), "1").unwrap();
+        assert_eq!(describe(&app), "", "no repository");
+        run(&root, &["init", "-q"]);
+        assert_eq!(describe(&app), "", "no commit");
+        run(&root, &["add", "."]);
+        run(&root, &["commit", "-q", "-m", "Say \"grüezi\"\n\nmore"]);
+        let id = run(&root, &["rev-parse", "HEAD"])[..7].to_owned();
+        assert_eq!(describe(&app), format!("{id} Say \"grüezi\""));
+        run(&root, &["pack-refs", "--all"]);
+        assert_eq!(describe(&app), format!("{id} Say \"grüezi\""), "packed");
+        run(&root, &["worktree", "add", "-q", "../w", "-b", "other"]);
+        assert!(describe(&folder.path().join("w/app")).starts_with(&id), "a worktree");
+        run(&root, &["checkout", "-q", "--detach"]);
+        assert_eq!(describe(&app), id, "detached");
+        assert_eq!(describe(Path::new("/nowhere")), "");
+    }
+
+    #[test]
+    fn a_ref_is_no_path_out_of_the_repository() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join(".git/refs")).unwrap();
+        fs::write(folder.path().join("secret"), "a".repeat(40)).unwrap();
+        for head in ["ref: refs/../../secret", "ref: ../secret", "ref: /etc/hostname", "0123", "ref: refs//x"] {
+            fs::write(folder.path().join(".git/HEAD"), head).unwrap();
+            assert_eq!(describe(folder.path()), "", "{head}");
+        }
+    }
+
+    /// An app's folder laid out as a bare repository, as a clone can deliver it, with a filter and an fsmonitor.
+    #[test]
+    fn a_repository_runs_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, ran) = (folder.path().join("app"), folder.path().join("ran"));
+        fs::create_dir(&root).unwrap();
+        let script = folder.path().join("script");
+        fs::write(&script, format!("#!/bin/sh\necho ran >>'{}'\ncat\n", ran.display())).unwrap();
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        run(&root, &["init", "-q"]);
+        fs::write(root.join("app.py"), "1").unwrap();
+        fs::write(root.join(".gitattributes"), "*.py filter=x\n").unwrap();
+        run(&root, &["add", "."]);
+        run(&root, &["commit", "-q", "-m", "Begin"]);
+        for part in ["HEAD", "objects", "refs", "index", "config"] {
+            fs::rename(root.join(".git").join(part), root.join(part)).unwrap();
+        }
+        fs::remove_dir_all(root.join(".git")).unwrap();
+        let settings = format!(
+            "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = {}\n\tfsmonitor = {script}\n[filter \"x\"]\n\tclean = {script}\n",
+            root.display(),
+            script = script.display()
+        );
+        fs::write(root.join("config"), settings).unwrap();
+        fs::write(root.join("app.py"), "2").unwrap();
+        assert_eq!(describe(&root), "");
+        assert!(!ran.exists(), "a program of the folder ran");
     }
 }

@@ -1,0 +1,119 @@
+//! Child processes: which program is run, and which environment it gets.
+//!
+//! Every program that is looked up by name comes from [`program`], and every child starts with [`environment`] alone: no AWS
+//! credentials, no token, no setting of the app.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+/// Variables that children get.
+const PASSED: [&str; 22] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "TERM",
+    "NETRC",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+];
+/// Prefixes of variables that children get.
+const PASSED_PREFIXES: [&str; 4] = ["LC_", "XDG_", "UV_", "PIP_"];
+
+fn passes(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        PASSED.contains(&name) || PASSED_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix))
+    })
+}
+
+/// The environment of every child. `PATH` holds only the folders that [`program`] searches.
+pub fn environment() -> Vec<(OsString, OsString)> {
+    let passed = env::vars_os().filter(|(name, _)| passes(name) && name != "PATH");
+    let path = env::join_paths(path()).ok().map(|path| (OsString::from("PATH"), path));
+    passed.chain(path).collect()
+}
+
+/// A command with the environment of a child. A bare name is looked up as [`program`] does.
+pub fn command(name: impl AsRef<Path>) -> Command {
+    let name = name.as_ref();
+    let bare = name.components().count() == 1;
+    // A name that is not found becomes a path that does not exist: the system must not search `PATH` in its own way.
+    let path = if bare { program(name).unwrap_or_else(|| Path::new("/nonexistent").join(name)) } else { name.into() };
+    let mut command = Command::new(path);
+    command.env_clear().envs(environment());
+    command
+}
+
+/// The folders of `PATH`, without those that are relative: they would lead into whatever folder the command is run in.
+pub fn path() -> Vec<PathBuf> {
+    absolute(&env::var_os("PATH").unwrap_or_default())
+}
+
+fn absolute(path: &OsStr) -> Vec<PathBuf> {
+    env::split_paths(path).filter(|folder| folder.is_absolute()).collect()
+}
+
+/// The first executable of that name on [`path`].
+pub fn program(name: impl AsRef<Path>) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let runs =
+        |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    path().into_iter().map(|folder| folder.join(name.as_ref())).find(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_and_settings_do_not_pass() {
+        for name in ["PATH", "HOME", "LC_ALL", "XDG_CACHE_HOME", "UV_INDEX_URL", "https_proxy", "SSL_CERT_FILE"] {
+            assert!(passes(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_PROFILE",
+            "APP_SECRET_TOKEN",
+            "GITHUB_TOKEN",
+            "LD_PRELOAD",
+            "PYTHONSTARTUP",
+            "GIT_SSH_COMMAND",
+            "VIRTUAL_ENV",
+            "MY_UV_X",
+        ] {
+            assert!(!passes(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn relative_folders_are_not_searched() {
+        let found = absolute(OsStr::new(":.:bin:../tools:/usr/bin:/bin"));
+        assert_eq!(found, [PathBuf::from("/usr/bin"), PathBuf::from("/bin")]);
+    }
+
+    #[tokio::test]
+    async fn a_child_gets_no_other_environment() {
+        let output = command("env").output().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.lines().any(|line| line.starts_with("PATH=")), "{text}");
+        // cargo sets these for the test itself.
+        assert!(env::var_os("CARGO_MANIFEST_DIR").is_some() && !text.contains("CARGO_MANIFEST_DIR"), "{text}");
+    }
+}
