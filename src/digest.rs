@@ -14,6 +14,11 @@ pub fn short(content: impl AsRef<[u8]>) -> String {
     digits
 }
 
+/// The SHA-256 as hexadecimal digits.
+pub fn sha256(content: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(content))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,10 +4,11 @@
 //! bucket holds it once for all deployments of an account's region, so that an instance depends on nobody else.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha384};
@@ -70,7 +71,9 @@ impl Build {
     pub async fn packed(self) -> Result<PathBuf> {
         let cache = dirs::cache()?.join("tools");
         let kept = cache.join(format!("caddy-{}.gz", self.sha384));
-        if kept.is_file() {
+        let place = kept.clone();
+        let whole = tokio::task::spawn_blocking(move || self.is_whole(&place)).await;
+        if whole.unwrap_or_default() {
             return Ok(kept);
         }
         dirs::private(&cache)?;
@@ -88,6 +91,19 @@ impl Build {
         Ok(kept)
     }
 
+    /// Whether a packed program is there, to its end, and is this one.
+    fn is_whole(self, place: &Path) -> bool {
+        let Ok(file) = File::open(place) else { return false };
+        let (mut program, mut hash, mut chunk) = (GzDecoder::new(file), Sha384::new(), vec![0; 1 << 16]);
+        loop {
+            match program.read(&mut chunk) {
+                Ok(0) => return hex(&hash.finalize()) == self.sha384,
+                Ok(size) => hash.update(&chunk[..size]),
+                Err(_) => return false,
+            }
+        }
+    }
+
     fn pack(self, program: &Path, place: &Path) -> Result<()> {
         let bytes = fs::read(program).map_err(|error| unavailable(&error.to_string()))?;
         let found = hex(&Sha384::digest(&bytes));
@@ -103,7 +119,7 @@ impl Build {
             let mut encoder = GzEncoder::new(&mut file, Compression::default());
             encoder.write_all(&bytes)?;
             encoder.finish()?;
-            file.persist(place).map(|_: File| ()).map_err(|error| error.error)
+            dirs::settle(file, place)
         };
         write().map_err(|error| unwritable(place, &error))
     }
@@ -158,5 +174,24 @@ mod tests {
         let failure = Build::of(&target).unwrap().pack(&program, &place).unwrap_err();
         assert!(failure.reasons().concat().contains("not what upstream built"));
         assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_packed_program_that_was_cut_short_or_changed_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, place) = (folder.path().join("caddy"), folder.path().join("caddy.gz"));
+        let content = b"Caddy".repeat(100);
+        fs::write(&program, &content).unwrap();
+        let sha384: &'static str = Box::leak(hex(&Sha384::digest(&content)).into_boxed_str());
+        let build = Build { sha384, platform: "" };
+        assert!(!build.is_whole(&place), "it is missing");
+        build.pack(&program, &place).unwrap();
+        assert!(build.is_whole(&place));
+        assert!(!Build { sha384: "other", platform: "" }.is_whole(&place));
+        let packed = fs::read(&place).unwrap();
+        for end in [0, 5, packed.len() - 1] {
+            fs::write(&place, &packed[..end]).unwrap();
+            assert!(!build.is_whole(&place), "{end} bytes");
+        }
     }
 }

@@ -59,6 +59,9 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     let build = release::build(&session.deployment, &machine.target, edge, upgrade);
     let look = session.observe(ask);
     let (release, mut observed) = tokio::try_join!(build, look)?;
+    if release.resolved_anew {
+        session.ui.warn("the resolved requirements in the cache were damaged; they were resolved again");
+    }
     if release.fresh {
         session.ui.say(format!("✓ built release {}", short(&release.id)));
     }

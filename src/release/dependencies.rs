@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::aws::Target;
 use crate::config::App;
-use crate::digest::hex;
+use crate::digest::{hex, sha256};
 use crate::dirs::{self, unwritable};
 use crate::error::{Exit, Failure, Result};
 use crate::uv::{self, Uv};
@@ -92,7 +92,7 @@ impl Requirements {
     /// # Errors
     /// When the cache cannot be found.
     pub fn lock_state(&self, target: &Target) -> Result<String> {
-        Ok(fs::read_to_string(self.lock(target)?).unwrap_or_default())
+        Ok(fs::read_to_string(self.lock(target)?).ok().filter(|text| is_whole(text)).unwrap_or_default())
     }
 
     /// Has unpinned requirements resolved anew.
@@ -117,12 +117,14 @@ fn gunicorn(target: &Target) -> &'static str {
     if target.python() == "3.9" { "gunicorn==23.0.0" } else { "gunicorn==27.0.1" }
 }
 
-/// Installs everything into `site`.
+/// Installs everything into `site`. Says whether what the requirements resolved to before was kept, but damaged, so that
+/// they were resolved anew.
 ///
 /// # Errors
 /// What does not resolve, and what has neither a wheel for the target nor is pure Python.
-pub async fn install(requirements: &Requirements, target: &Target, site: &Path) -> Result<()> {
+pub async fn install(requirements: &Requirements, target: &Target, site: &Path) -> Result<bool> {
     let uv = Uv::find().await?;
+    let mut damaged = false;
     if requirements.hashed() {
         let mut command = pip_install(&uv, target, site);
         run(command.arg("--require-hashes").arg("-r").arg(&requirements.file), requirements, target).await?;
@@ -131,12 +133,15 @@ pub async fn install(requirements: &Requirements, target: &Target, site: &Path) 
         }
     } else {
         let lock = requirements.lock(target)?;
-        if !lock.is_file() {
+        let known = fs::read_to_string(&lock);
+        if !known.as_ref().is_ok_and(|text| is_whole(text)) {
+            damaged = known.is_ok();
             resolve(&uv, requirements, target, &lock).await?;
         }
         run(pip_install(&uv, target, site).arg("--no-deps").arg("-r").arg(&lock), requirements, target).await?;
     }
-    check_tags(site, target)
+    check_tags(site, target)?;
+    Ok(damaged)
 }
 
 async fn resolve(uv: &Uv, requirements: &Requirements, target: &Target, lock: &Path) -> Result<()> {
@@ -152,8 +157,21 @@ async fn resolve(uv: &Uv, requirements: &Requirements, target: &Target, lock: &P
     command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(draft.path());
     aim(&mut command, target);
     run(command.arg(&requirements.file).arg(extra.path()), requirements, target).await?;
-    draft.persist(lock).map_err(|error| unwritable(lock, &error.error))?;
-    Ok(())
+    let text = fs::read_to_string(draft.path()).map_err(|error| unwritable(folder, &error))?;
+    dirs::write(lock, sealed(&text).as_bytes()).map_err(|error| unwritable(lock, &error))
+}
+
+/// How the first line of a lock begins: a comment to uv.
+const SEAL: &str = "# sha256: ";
+
+/// The lock with its digest as the first line, so that one which was cut short is noticed.
+fn sealed(text: &str) -> String {
+    format!("{SEAL}{}\n{text}", sha256(text))
+}
+
+fn is_whole(lock: &str) -> bool {
+    let parts = lock.strip_prefix(SEAL).and_then(|rest| rest.split_once('\n'));
+    parts.is_some_and(|(digest, text)| digest == sha256(text))
 }
 
 fn names_gunicorn(text: &str) -> bool {
@@ -226,6 +244,15 @@ fn travels(tag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_was_cut_short_or_changed_is_not_taken() {
+        let lock = sealed("flask==3.1.0\ngunicorn==23.0.0\n");
+        assert!(is_whole(&lock) && is_whole(&sealed("")));
+        assert!((0..lock.len()).all(|end| !is_whole(&lock[..end])), "{lock}");
+        assert!(!is_whole(&lock.replace("3.1.0", "3.1.1")));
+        assert!(!is_whole("flask==3.1.0\n"), "what an earlier version wrote");
+    }
 
     #[test]
     fn gunicorn_is_seen_where_it_is_named() {

@@ -12,14 +12,14 @@ mod origin;
 mod pack;
 pub mod source;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::aws::Target;
 use crate::config::{App, Deployment};
-use crate::digest::hex;
+use crate::digest::{hex, sha256};
 use crate::dirs::{self, unwritable};
 use crate::edge::Build;
 use crate::error::{Failure, Result};
@@ -34,6 +34,10 @@ pub struct Release {
     pub archive: PathBuf,
     /// Whether it was built just now.
     pub fresh: bool,
+    /// Whether the requirements were resolved anew because the earlier result in the cache was damaged.
+    pub resolved_anew: bool,
+    /// The archive's size in bytes.
+    pub size: u64,
     /// What it was built for.
     pub target: Target,
     /// How it is reached, such as `https`: one that is reached in another way is not gone back to.
@@ -50,10 +54,10 @@ pub struct Release {
 /// # Errors
 /// What is wrong with the app's folder or its requirements; nothing has been called in AWS then.
 pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Release> {
-    let (id, archive, fresh) = archive(deployment, target, edge, upgrade).await?;
-    let what = origin::describe(&deployment.app.path);
-    let reached = deployment.network.reached();
-    Ok(Release { id, archive, fresh, target: target.clone(), reached, edge, what })
+    let Built { id, archive, fresh, resolved_anew } = archive(deployment, target, edge, upgrade).await?;
+    let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
+    let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
+    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, edge, what })
 }
 
 /// What a release would be made from: the app's files, and what names its dependencies. Nothing is built.
@@ -64,13 +68,17 @@ pub fn look(app: &App) -> Result<(Vec<source::File>, Requirements)> {
     Ok((source::collect(&app.path)?, Requirements::find(app)?))
 }
 
-/// The archive's id, where it lies, and whether it was made just now.
-async fn archive(
-    deployment: &Deployment,
-    target: &Target,
-    edge: Build,
-    upgrade: bool,
-) -> Result<(String, PathBuf, bool)> {
+/// An archive in the cache.
+#[derive(Debug, PartialEq, Eq)]
+struct Built {
+    id: String,
+    archive: PathBuf,
+    fresh: bool,
+    resolved_anew: bool,
+}
+
+/// Builds the archive, or takes it from the cache.
+async fn archive(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Built> {
     let app = &deployment.app;
     let (files, requirements) = look(app)?;
     let manifest = manifest::render(deployment, edge);
@@ -81,13 +89,13 @@ async fn archive(
     }
     let inputs = inputs(&files, &requirements, target, &manifest)?;
     let known = cache.join(format!("{inputs}.id"));
-    if let Some(release) = cached(&cache, &known) {
+    if let Some(release) = cached(&cache, &known).await {
         return Ok(release);
     }
     let work =
         tempfile::Builder::new().prefix("build-").tempdir_in(&cache).map_err(|error| unwritable(&cache, &error))?;
     let site = work.path().join("site");
-    dependencies::install(&requirements, target, &site).await?;
+    let resolved_anew = dependencies::install(&requirements, target, &site).await?;
     let archive = work.path().join("release.tar.gz");
     let packing = {
         let (archive, files) = (archive.clone(), files);
@@ -97,11 +105,13 @@ async fn archive(
     let id = packing.await.map_err(|error| Failure::bug(format!("the release cannot be packed: {error}")))??;
     let kept = cache.join(format!("{id}.tar.gz"));
     let keep = || {
+        // Synced before it gets its name, which promises its content.
+        File::open(&archive)?.sync_all()?;
         fs::rename(&archive, &kept)?;
-        fs::write(&known, &id)
+        dirs::write(&known, id.as_bytes())
     };
     keep().map_err(|error| unwritable(&cache, &error))?;
-    Ok((id, kept, true))
+    Ok(Built { id, archive: kept, fresh: true, resolved_anew })
 }
 
 /// Hash of everything that can make a difference to the archive.
@@ -128,8 +138,41 @@ fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, 
     Ok(hex(&hash.finalize()))
 }
 
-fn cached(cache: &Path, known: &Path) -> Option<(String, PathBuf, bool)> {
-    let id = fs::read_to_string(known).ok()?;
+/// What was built before. What is not what its name says (a crash or a full disk cut it short) is built anew.
+async fn cached(cache: &Path, known: &Path) -> Option<Built> {
+    let id = fs::read_to_string(known).ok().filter(|id| is_id(id))?;
     let archive = cache.join(format!("{id}.tar.gz"));
-    archive.is_file().then_some((id, archive, false))
+    let content = tokio::fs::read(&archive).await.ok()?;
+    let found = tokio::task::spawn_blocking(move || sha256(content)).await.ok()?;
+    (found == id).then_some(Built { id, archive, fresh: false, resolved_anew: false })
+}
+
+/// Whether it is 64 lower-case hexadecimal digits: it becomes part of a path.
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cached_archive_that_is_not_what_its_name_says_is_not_taken() {
+        let cache = tempfile::tempdir().unwrap();
+        let (known, id) = (cache.path().join("inputs.id"), sha256("archive"));
+        let archive = cache.path().join(format!("{id}.tar.gz"));
+        fs::write(&known, &id).unwrap();
+        assert_eq!(cached(cache.path(), &known).await, None, "it is missing");
+        fs::write(&archive, "archive").unwrap();
+        let whole = Built { id: id.clone(), archive: archive.clone(), fresh: false, resolved_anew: false };
+        assert_eq!(cached(cache.path(), &known).await, Some(whole));
+        for damaged in ["", "arch", "archivf"] {
+            fs::write(&archive, damaged).unwrap();
+            assert_eq!(cached(cache.path(), &known).await, None, "{damaged}");
+        }
+        for name in ["", "../../x", &id[..63], &id.to_uppercase()] {
+            fs::write(&known, name).unwrap();
+            assert_eq!(cached(cache.path(), &known).await, None, "{name}");
+        }
+    }
 }

@@ -4,7 +4,6 @@
 //! of it however the process ends, so neither a power failure nor a reused id can make a dead sandbox look alive.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -174,14 +173,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes aside and renames, so that nobody reads half a file; for this user alone.
+    /// Writes it whole, for this user alone.
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        let aside = self.0.join(format!("{name}.new"));
-        let put = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
-            file.write_all(&serde_json::to_vec(value)?)?;
-            fs::rename(&aside, self.0.join(name))
-        };
+        let put = || dirs::write(&self.0.join(name), &serde_json::to_vec(value)?);
         put().map_err(|error| self.trouble(name, &error))
     }
 
@@ -203,7 +197,7 @@ impl Folder {
 
     pub(super) fn trouble(&self, name: &str, error: &std::io::Error) -> Failure {
         Failure::failed(format!("cannot use {}", self.0.join(name).display()))
-            .because(error.to_string())
+            .because(dirs::reason(error))
             .next("make it writable for you, or set XDG_STATE_HOME to a folder that is")
     }
 }
