@@ -147,6 +147,22 @@ impl Failure {
         self.0.next.as_deref()
     }
 
+    /// The same failure with each of its texts changed. The places in files stay where they were.
+    pub(crate) fn mapped(&self, change: &impl Fn(&str) -> String) -> Self {
+        let mut copy = Inner {
+            exit: self.0.exit,
+            what: change(&self.0.what),
+            cause: None,
+            standing: self.0.standing.as_deref().map(change),
+            next: self.0.next.as_deref().map(change),
+            findings: self.0.findings.iter().map(|finding| finding.mapped(change)).collect(),
+        };
+        for why in self.reasons() {
+            copy.because(change(why));
+        }
+        Self(Box::new(copy))
+    }
+
     /// What was left standing, if it was said.
     pub fn left_standing(&self) -> Option<&str> {
         self.0.standing.as_deref()
@@ -213,6 +229,19 @@ pub struct Finding {
     pub hint: String,
     /// The file.
     pub source: NamedSource<String>,
+}
+
+impl Finding {
+    /// A text of another length would move the place that is pointed at, so the source is changed in three pieces.
+    fn mapped(&self, change: &impl Fn(&str) -> String) -> Self {
+        let text = self.source.inner();
+        let start = text.floor_char_boundary(self.span.offset().min(text.len()));
+        let end = text.ceil_char_boundary((start + self.span.len()).min(text.len()));
+        let (before, within) = (change(&text[..start]), change(&text[start..end]));
+        let span = (before.len(), within.len()).into();
+        let source = NamedSource::new(change(self.source.name()), before + &within + &change(&text[end..]));
+        Self { what: change(&self.what), label: change(&self.label), span, hint: change(&self.hint), source }
+    }
 }
 
 impl fmt::Display for Finding {

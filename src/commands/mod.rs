@@ -271,7 +271,8 @@ fn log_calls(verbose: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(ui::stderr)
+        .with_ansi(false)
         .without_time()
         .with_target(false)
         .init();

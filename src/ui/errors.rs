@@ -3,6 +3,7 @@
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use textwrap::{WordSeparator, WordSplitter};
 
+use super::printable;
 use crate::error::Failure;
 
 /// Renders for a terminal of this width.
@@ -15,6 +16,7 @@ pub fn render(failure: &Failure, width: usize, color: bool) -> String {
         .with_word_separator(WordSeparator::AsciiSpace)
         .with_word_splitter(WordSplitter::NoHyphenation)
         .without_syntax_highlighting();
+    let failure = &failure.mapped(&|text| printable::text(text).into_owned());
     let mut out = String::new();
     // Writing to a String cannot fail, and an error about an error would help nobody.
     let _ = handler.render_report(&mut out, failure);
@@ -22,4 +24,30 @@ pub fn render(failure: &Failure, width: usize, color: bool) -> String {
         let _ = handler.render_report(&mut out, finding);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::{Exit, Finding};
+
+    proptest! {
+        #[test]
+        fn no_error_prints_what_a_terminal_obeys(text in printable::tests::hostile()) {
+            let failing = || Failure::new(Exit::Failed, &*text).because(&*text).because(&*text).standing(&*text);
+            let finding = Finding {
+                what: text.clone(),
+                label: text.clone(),
+                span: (0, text.len().min(1)).into(),
+                hint: text.clone(),
+                source: miette::NamedSource::new(&text, text.clone()),
+            };
+            for failure in [failing().next(&*text), failing().findings(vec![finding])] {
+                let shown = render(&failure, 80, false);
+                prop_assert!(!shown.contains(printable::unprintable), "{shown:?}");
+            }
+        }
+    }
 }

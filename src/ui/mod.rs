@@ -1,6 +1,7 @@
 //! Events → lines. stdout carries results, stderr carries talk; nothing else in the crate writes to either.
 
 mod errors;
+mod printable;
 mod prompt;
 mod table;
 mod terminal;
@@ -32,6 +33,22 @@ pub enum Event {
     Done(Topic, String),
     /// The work failed; the error itself is told at the end.
     Fail(Topic, String),
+}
+
+impl Event {
+    /// The same with nothing in it that a terminal would obey. Every sink begins with it.
+    fn printable(self) -> Self {
+        let text = |text: String| printable::text(&text).into_owned();
+        match self {
+            Event::Wait(what) => Event::Wait(text(what)),
+            Event::Say(line) => Event::Say(text(line)),
+            Event::Warn(line) => Event::Warn(text(line)),
+            Event::Begin(topic, what) => Event::Begin(topic, text(what)),
+            Event::Go(topic, what) => Event::Go(topic, text(what)),
+            Event::Done(topic, what) => Event::Done(topic, text(what)),
+            Event::Fail(topic, what) => Event::Fail(topic, text(what)),
+        }
+    }
 }
 
 /// What a line is about: "instance", "security group".
@@ -122,14 +139,33 @@ impl Ui {
     pub fn document(&self, document: &impl Serialize) {
         // They hold nothing that JSON has no way to write.
         if let Ok(text) = serde_json::to_string(document) {
-            self.result(&text);
+            self.result(&printable::json(&text));
         }
     }
 
     /// A result, on stdout. A reader that has gone is not an error.
     pub fn result(&self, line: &str) {
         self.make_way();
-        let _ = writeln!(std::io::stdout(), "{line}");
+        let _ = writeln!(std::io::stdout(), "{}", printable::text(line));
+    }
+}
+
+/// stderr for lines that are made elsewhere, such as those of `-v`.
+pub fn stderr() -> impl Write {
+    Cleaned(std::io::stderr())
+}
+
+/// Writes nothing that a terminal would obey. Each line comes in one piece.
+struct Cleaned<W>(W);
+
+impl<W: Write> Write for Cleaned<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write_all(printable::text(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -153,7 +189,7 @@ struct Plain {
 
 impl Sink for Plain {
     fn event(&self, event: Event) {
-        let line = match event {
+        let line = match event.printable() {
             Event::Wait(_) => return,
             Event::Say(line) => line,
             Event::Warn(line) => format!("warning: {line}"),

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use dialoguer::{Confirm, Input, Password, Select};
 
+use super::printable;
 use crate::error::{Exit, Failing, Failure, Result};
 
 /// Asks a question that is answered no unless yes is said.
@@ -14,7 +15,7 @@ pub fn confirm(question: &str) -> Result<bool> {
     if !terminal() {
         return Err(nobody(question).next("add --yes to say yes"));
     }
-    Confirm::new().with_prompt(question).default(false).interact().map_err(gone)
+    Confirm::new().with_prompt(printable::text(question)).default(false).interact().map_err(gone)
 }
 
 /// Asks twice for a token, without echo.
@@ -41,7 +42,8 @@ pub fn choose(question: &str, items: &[String], instead: &str) -> Result<usize> 
     if !terminal() {
         return Err(nobody(question).because(items.join("\n")).next(instead));
     }
-    Select::new().with_prompt(question).items(items).default(0).interact().map_err(gone)
+    let items: Vec<_> = items.iter().map(|item| printable::text(item)).collect();
+    Select::new().with_prompt(printable::text(question)).items(&items).default(0).interact().map_err(gone)
 }
 
 /// Has a line typed that `check` takes.
@@ -53,7 +55,7 @@ pub fn ask(question: &str, check: impl Fn(&str) -> Result<(), String>, instead: 
         return Err(nobody(question).next(instead));
     }
     let valid = |text: &String| check(text);
-    Input::<String>::new().with_prompt(question).validate_with(valid).interact_text().map_err(gone)
+    Input::<String>::new().with_prompt(printable::text(question)).validate_with(valid).interact_text().map_err(gone)
 }
 
 fn nobody(question: &str) -> Failing {

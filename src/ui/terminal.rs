@@ -65,7 +65,7 @@ impl Sink for Terminal {
         if !matches!(event, Event::Wait(_)) {
             self.make_way();
         }
-        match event {
+        match event.printable() {
             Event::Wait(what) => self.wait(what),
             Event::Say(line) => self.print(line),
             Event::Warn(line) => self.print(format!("{} {line}", painted("33", "warning:"))),

@@ -1,0 +1,109 @@
+//! Text from outside → text that a terminal only shows. Logs, reports, tags and AWS's messages hold what others wrote:
+//! an escape sequence there could rename the window, hide a line or turn a command around before it is copied.
+//!
+//! Everything that `ui` prints passes here. Colours are added after it, by `ui` alone.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// Stands for what must not be printed.
+const REPLACEMENT: char = '\u{fffd}';
+
+/// Format characters (Unicode's category Cf) and the separators of lines and paragraphs, as of Unicode 16:
+/// <https://www.unicode.org/Public/16.0.0/ucd/extracted/DerivedGeneralCategory.txt>
+const FORMATS: [(char, char); 22] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{180e}', '\u{180e}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{2029}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2060}', '\u{2064}'),
+    ('\u{2066}', '\u{206f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{fff9}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0001}', '\u{e0001}'),
+    ('\u{e0020}', '\u{e007f}'),
+];
+
+/// Whether a terminal would obey the character, or show nothing where there is something.
+pub(super) fn unprintable(character: char) -> bool {
+    let within = |(first, last): &(char, char)| (*first..=*last).contains(&character);
+    // `is_control` is C0, DEL and C1.
+    (character.is_control() && !matches!(character, '\n' | '\t')) || FORMATS.iter().any(within)
+}
+
+/// The text with each such character replaced.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    if !text.contains(unprintable) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|one| if unprintable(one) { REPLACEMENT } else { one }).collect())
+}
+
+/// JSON with each such character written as an escape, which loses nothing: they stand in its strings alone.
+pub(super) fn json(text: &str) -> Cow<'_, str> {
+    if !text.contains(unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if unprintable(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Strings in which what must not be printed is frequent.
+    pub fn hostile() -> impl Strategy<Value = String> {
+        let bad = FORMATS.iter().map(|(first, _)| *first).chain("\0\u{7}\u{1b}\r\u{7f}\u{85}\u{9b}\n\t".chars());
+        let one = prop_oneof![any::<char>(), proptest::sample::select(bad.collect::<Vec<_>>())];
+        proptest::collection::vec(one, 0..40).prop_map(String::from_iter)
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_gives_anything_that_a_terminal_obeys(input in hostile()) {
+            let shown = text(&input);
+            prop_assert!(!shown.contains(unprintable), "{shown:?}");
+            prop_assert_eq!(shown.chars().count(), input.chars().count());
+        }
+
+        #[test]
+        fn json_says_the_same_in_escapes(input in hostile()) {
+            let written = serde_json::to_string(&input).unwrap();
+            let shown = json(&written);
+            prop_assert!(!shown.contains(unprintable), "{shown:?}");
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), input);
+        }
+    }
+
+    #[test]
+    fn what_is_written_by_people_stays() {
+        let plain = "längst 日本語 🚀 é\tcolumn\nline";
+        assert_eq!(text(plain), plain);
+        assert_eq!(text("\u{1b}]0;pwned\u{7}"), "\u{fffd}]0;pwned\u{fffd}");
+    }
+}
