@@ -102,5 +102,29 @@ pub fn release_key(name: &str, release: &str) -> String {
 
 /// Which release lies there, if it is one of this deployment's.
 pub fn release_of_key<'a>(name: &str, key: &'a str) -> Option<&'a str> {
-    key.strip_prefix(&releases_prefix(name))?.strip_suffix(".tar.gz").filter(|id| !id.contains('/'))
+    key.strip_prefix(&releases_prefix(name))?.strip_suffix(".tar.gz").filter(|id| is_release(id))
+}
+
+/// Whether this is a release's id: a sha256 in small hexadecimal digits, and nothing beside it. It becomes a key and a path.
+pub fn is_release(id: &str) -> bool {
+    id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_a_whole_sha256() {
+        let id = "0123456789abcdef".repeat(4);
+        assert!(is_release(&id));
+        let wrong = ["../../../x", "", &id[1..], &format!("{id}0"), &id.to_uppercase(), &format!("{}\n", &id[1..])];
+        // Digits of other scripts, in as many bytes as an id has.
+        for wrong in wrong.into_iter().chain(["\u{661}".repeat(32).as_str(), &format!("{}\u{b2}", &id[2..])]) {
+            assert!(!is_release(wrong), "{wrong:?}");
+            assert_eq!(release_of_key("hello", &release_key("hello", wrong)), None, "{wrong:?}");
+        }
+        assert_eq!(release_of_key("hello", &release_key("hello", &id)), Some(&*id));
+        assert_eq!(release_of_key("other", &release_key("hello", &id)), None);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Planned;
 use crate::aws::{Aws, call, explain};
@@ -23,6 +23,7 @@ pub struct Report {
     /// The tags that this report answers.
     pub wanted: Wanted,
     /// The release that serves.
+    #[serde(deserialize_with = "release")]
     pub release: Option<String>,
     /// The token's version that serves.
     pub token: Option<i64>,
@@ -58,6 +59,7 @@ pub struct Edge {
     /// What is served.
     pub certificate: Option<Certificate>,
     /// The release whose settings it has.
+    #[serde(deserialize_with = "release")]
     pub release: Option<String>,
     /// `devopsctl:try`, as it has heard it.
     pub r#try: Option<String>,
@@ -97,11 +99,17 @@ pub struct Ssh {
 #[serde(default)]
 pub struct Wanted {
     /// `devopsctl:release`
+    #[serde(deserialize_with = "release")]
     pub release: Option<String>,
     /// `devopsctl:token`
     pub token: Option<i64>,
     /// `devopsctl:try`
     pub r#try: Option<String>,
+}
+
+/// What is no release's id is no release: it would become a key, or be offered to go back to.
+fn release<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|id| names::is_release(id)))
 }
 
 /// All reports of a deployment, by instance.
@@ -181,5 +189,17 @@ mod tests {
             serde_json::from_str(r#"{"v": 9, "phase": "healthy", "healthy": true, "new": {"a": 1}}"#).unwrap();
         assert!(report.healthy);
         assert_eq!(report.wanted, Wanted::default());
+    }
+
+    #[test]
+    fn a_release_that_is_none_is_not_reported() {
+        for id in ["../../etc", "r1", &"A".repeat(64)] {
+            let text = serde_json::json!({"release": id, "wanted": {"release": id}, "edge": {"release": id}});
+            let report: Report = serde_json::from_value(text).unwrap();
+            assert_eq!((report.release, report.wanted.release, report.edge.unwrap().release), (None, None, None));
+        }
+        let id = "0a".repeat(32);
+        let report: Report = serde_json::from_value(serde_json::json!({"release": id})).unwrap();
+        assert_eq!(report.release, Some(id));
     }
 }
