@@ -1,7 +1,5 @@
-//! The user's own folders: a cache that may be deleted at any time, and state that is private (0700). And where
-//! programs are.
+//! The user's own folders: a cache that may be deleted at any time, and state that is private (0700).
 
-use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -99,16 +97,6 @@ fn base() -> Result<impl BaseStrategy> {
     choose_base_strategy().map_err(|error| {
         Failure::failed("cannot tell where your home folder is").because(error.to_string()).next("set HOME")
     })
-}
-
-/// The folders of `PATH`.
-pub fn path() -> Vec<PathBuf> {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect()
-}
-
-/// The first program of that name on `PATH`.
-pub fn on_path(program: &str) -> Option<PathBuf> {
-    path().into_iter().map(|folder| folder.join(program)).find(|found| found.is_file())
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Session;
 use crate::aws::Aws;
+use crate::child;
 use crate::cli::{Globals, Ssh};
-use crate::dirs;
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failure, Result};
 use crate::grace::now;
@@ -75,7 +75,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<Exi
 
 /// The system's own `ssh`.
 fn program() -> Result<PathBuf> {
-    dirs::on_path("ssh").ok_or_else(|| {
+    child::program("ssh").ok_or_else(|| {
         Failure::failed("there is no ssh on this machine")
             .because("it is not on PATH")
             .next("install OpenSSH, on Debian and Ubuntu: sudo apt install openssh-client")

@@ -23,6 +23,7 @@ use crate::digest::{hex, sha256};
 use crate::dirs::{self, unwritable};
 use crate::edge::Build;
 use crate::error::{Failure, Result};
+use crate::names;
 pub use dependencies::Requirements;
 
 /// A release, ready to be uploaded.
@@ -140,16 +141,11 @@ fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, 
 
 /// What was built before. What is not what its name says (a crash or a full disk cut it short) is built anew.
 async fn cached(cache: &Path, known: &Path) -> Option<Built> {
-    let id = fs::read_to_string(known).ok().filter(|id| is_id(id))?;
+    let id = fs::read_to_string(known).ok().filter(|id| names::is_release(id))?;
     let archive = cache.join(format!("{id}.tar.gz"));
     let content = tokio::fs::read(&archive).await.ok()?;
     let found = tokio::task::spawn_blocking(move || sha256(content)).await.ok()?;
     (found == id).then_some(Built { id, archive, fresh: false, resolved_anew: false })
-}
-
-/// Whether it is 64 lower-case hexadecimal digits: it becomes part of a path.
-fn is_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

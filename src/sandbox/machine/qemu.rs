@@ -14,6 +14,7 @@ use std::{fs, thread};
 use super::super::metadata::MAC;
 use super::super::{JoinArgs, anew};
 use super::{Instance, Leash, Result, qmp, remove_tree};
+use crate::child;
 use crate::digest;
 use crate::dirs;
 use crate::error::Failure;
@@ -42,7 +43,7 @@ impl Image {
     /// When one of them is missing: how to get it.
     pub fn find() -> Result<Self> {
         let missing: Vec<&str> =
-            [QEMU, "qemu-img"].into_iter().filter(|program| dirs::on_path(program).is_none()).collect();
+            [QEMU, "qemu-img"].into_iter().filter(|program| child::program(program).is_none()).collect();
         if !missing.is_empty() {
             return Err(Failure::failed("no virtual machine can be started here")
                 .because(format!("not on PATH: {}", missing.join(", ")))

@@ -1,6 +1,8 @@
 //! An account whose instances are entries alone, as whoever has real credentials sees it: nobody waits for an app here.
 
+use std::cell::Cell;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use devopsctl::aws::Aws;
@@ -8,25 +10,23 @@ use serde_json::{Value, json};
 
 use super::typed;
 use crate::console::{aws, control, file};
-use crate::project::{Project, Ran, install_emulator};
+use crate::project::{Project, Ran};
 
 /// It ends with its project.
 pub struct Account {
     pub project: Project,
     deploy: String,
+    /// Whether the emulator keeps the account as [`Account::stand`] makes it.
+    kept: Cell<bool>,
 }
 
 impl Account {
     /// An account in which nothing stands, in which AWS does everything at once.
     pub fn start() -> Self {
-        install_emulator();
-        let project = Project::alone().with_example();
+        let project = Project::unbooted();
         let deploy = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap() + "\nregion: us-east-1\n";
-        let mut start = project.command("sandbox start --machine off");
-        let started = start.env("DEVOPSCTL_SANDBOX_DELAYS", "0").output().unwrap();
-        assert!(started.status.success(), "{started:?}");
-        let account = Self { project, deploy };
-        account.deploy("");
+        let account = Self { project, deploy, kept: Cell::new(false) };
+        account.reset();
         account
     }
 
@@ -42,11 +42,26 @@ impl Account {
         self.deploy("");
     }
 
-    /// The example stands, and nothing else.
+    /// The example stands, and nothing else. It is brought up once; after that the account begins again from there.
     #[track_caller]
     pub fn stand(&self) {
-        self.reset();
-        self.run("up --no-wait").ok();
+        let (keys, kept) = (self.project.state().join("devopsctl/keys"), self.project.folder().with_file_name("kept"));
+        let copy = |from: &Path, to: &Path| {
+            assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+        };
+        if self.kept.replace(true) {
+            control(&self.project, "again?name=up");
+            control(&self.project, "delays?all=0");
+            self.deploy("");
+            // They may be gone, or never have been made.
+            let _ = fs::remove_dir_all(&keys);
+            copy(&kept, &keys);
+        } else {
+            self.reset();
+            self.run("up --no-wait").ok();
+            control(&self.project, "keep?name=up");
+            copy(&keys, &kept);
+        }
     }
 
     /// Gives a command the credentials of this account.
