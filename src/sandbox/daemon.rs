@@ -36,7 +36,10 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     let _ = rustix::process::setsid();
     let folder = Folder::open()?;
     let begun = match folder.try_hold("running.lock")? {
-        Some(held) => begin(&folder, &args).await.map(|running| (held, running)),
+        Some(held) => match folder.note_holder(&held) {
+            Ok(()) => begin(&folder, &args).await.map(|running| (held, running)),
+            Err(failure) => Err(failure),
+        },
         None => Err(Failure::failed("a sandbox already runs").next(command("sandbox status"))),
     };
     match begun {

@@ -66,8 +66,14 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
     if let Some(handle) = usable(&folder, options)? {
         return Ok(handle);
     }
+    let known = folder.running()?.is_some();
     if stop_running(&folder).await? {
-        say("another version of devopsctl had started the sandbox: it is started anew, and what it held is gone");
+        let why = if known {
+            "another version of devopsctl had started the sandbox"
+        } else {
+            "sandbox.json of the running sandbox cannot be read"
+        };
+        say(&format!("{why}: it is started anew, and what it held is gone"));
     }
     folder.clean_stale()?;
     if let Some(ended) = folder.take_ended()? {
@@ -120,9 +126,8 @@ pub async fn find() -> Result<Option<Handle>> {
 pub async fn ended() -> Result<Option<Ended>> {
     let folder = Folder::open()?;
     let _one = folder.hold("start.lock").await?;
-    if folder.running()?.is_some() {
-        return Ok(None);
-    }
+    // One that runs may have a file that cannot be read: only the lock tells.
+    let Some(_none_runs) = folder.try_hold("running.lock")? else { return Ok(None) };
     folder.clean_stale()?;
     folder.take_ended()
 }
@@ -174,12 +179,22 @@ async fn stop_running(folder: &Folder) -> Result<bool> {
     if let Some(handle) = &handle {
         // Whether it has heard is seen from the lock.
         let _ = handle.control("POST", "stop").await;
+    } else {
+        // A command that only looks holds the lock for a moment, and the noted process may be long gone then.
+        if let Ok(held) = tokio::time::timeout(Duration::from_secs(1), folder.hold("running.lock")).await {
+            return held.map(|_| false);
+        }
+        // Its file is torn, so it cannot be asked; a signal has it end in the same way.
+        if let Some(pid) = folder.holder() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
     }
     let gone = tokio::time::timeout(Duration::from_secs(15), folder.hold("running.lock")).await;
     if let Ok(held) = gone {
         return held.map(|_| true);
     }
-    if let Some(pid) = handle.and_then(|handle| rustix::process::Pid::from_raw(handle.pid.cast_signed())) {
+    let pid = handle.and_then(|handle| rustix::process::Pid::from_raw(handle.pid.cast_signed()));
+    if let Some(pid) = pid.or_else(|| folder.holder()) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
     match tokio::time::timeout(Duration::from_secs(10), folder.hold("running.lock")).await {

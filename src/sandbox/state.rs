@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Pid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +106,17 @@ impl Folder {
             None => self.read("sandbox.json"),
             Some(_held) => Ok(None),
         }
+    }
+
+    /// Notes in the lock file which process holds it, for a command that cannot read `sandbox.json`.
+    pub fn note_holder(&self, mut held: &File) -> Result<()> {
+        let note = held.set_len(0).and_then(|()| held.write_all(std::process::id().to_string().as_bytes()));
+        note.map_err(|error| self.trouble("running.lock", &error))
+    }
+
+    /// The process that holds the lock, as it noted it itself.
+    pub fn holder(&self) -> Option<Pid> {
+        fs::read_to_string(self.0.join("running.lock")).ok()?.parse().ok().and_then(Pid::from_raw)
     }
 
     /// Takes the lock that says "running". `None`: somebody else has it.

@@ -114,6 +114,26 @@ fn killed_it_leaves_nothing_running_and_the_next_command_begins_anew() {
     project.run("up --sandbox").ok().says("the last sandbox was killed, or the machine was switched off");
 }
 
+/// The file is written whole, but the disk, or an editor, may leave half of it.
+#[test]
+fn a_torn_file_of_a_running_sandbox_is_no_dead_end() {
+    install_emulator();
+    let project = Project::empty();
+    let started = project.command("sandbox start --machine off").output().unwrap();
+    assert!(started.status.success(), "{started:?}");
+    let path = project.state().join("devopsctl/sandbox/sandbox.json");
+    let text = file(&project);
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    // A command that only looks leaves the sandbox as it is.
+    project.run("sandbox status").code(4);
+    assert!(!project.processes().is_empty() && path.exists());
+    project
+        .run("sandbox start --machine off")
+        .ok()
+        .says("sandbox.json of the running sandbox cannot be read: it is started anew");
+    assert_ne!(file(&project), text);
+}
+
 #[test]
 fn a_port_that_is_taken_is_named() {
     install_emulator();
