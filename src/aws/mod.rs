@@ -5,6 +5,7 @@
 
 mod address;
 mod call;
+mod endpoints;
 mod explain;
 mod images;
 mod source;
@@ -74,7 +75,7 @@ impl Aws {
     /// The account that the usual AWS settings name, found as the AWS CLI finds them.
     ///
     /// # Errors
-    /// No region, no credentials, credentials that cannot be renewed.
+    /// No region, no credentials, credentials that cannot be renewed, an endpoint that others could listen to.
     pub async fn account(settings: &Settings) -> Result<Self> {
         let metadata = patient_with_no_one();
         let region = Region::new(region_by(settings, metadata.clone()).await?);
@@ -83,13 +84,14 @@ impl Aws {
             chain = chain.profile_name(profile);
         }
         let credentials = SharedCredentialsProvider::new(chain.build().await);
-        let found = credentials.provide_credentials().await;
-        let found = found.map_err(|error| explain::no_credentials(settings, &error))?;
-        let mut loader = aws_config::from_env().region(region).credentials_provider(credentials);
+        let mut loader = aws_config::from_env().region(region).credentials_provider(credentials.clone());
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
         let config = loader.retry_config(RetryConfig::disabled()).timeout_config(timeouts()).load().await;
+        endpoints::check(&config)?;
+        let found = credentials.provide_credentials().await;
+        let found = found.map_err(|error| explain::no_credentials(settings, &error))?;
         Ok(Self { until: found.expiry(), source: source::of(&found), ..Self::new(&config, None) })
     }
 
