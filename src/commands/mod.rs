@@ -174,7 +174,13 @@ impl Session {
     }
 
     fn shared(&self) -> Shared {
-        Shared { interrupt: self.interrupt.clone(), sink: self.ui.sink(), up: self.command("up"), fresh: None }
+        Shared {
+            interrupt: self.interrupt.clone(),
+            sink: self.ui.sink(),
+            up: self.command("up"),
+            status: self.command("status"),
+            fresh: None,
+        }
     }
 
     fn watch(&self) -> Watch<'_> {
@@ -184,6 +190,7 @@ impl Session {
             timeout: self.deployment.health.timeout,
             sink: self.ui.sink_ref(),
             up: self.command("up"),
+            status: self.command("status"),
         }
     }
 

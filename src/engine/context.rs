@@ -58,6 +58,8 @@ pub struct Health {
     pub timeout: u32,
     /// The command that brings a corrected app there.
     pub up: String,
+    /// The command that shows what runs.
+    pub status: String,
 }
 
 /// What one step finds out and another needs. The graph's edges see to the order.
@@ -104,7 +106,7 @@ impl Context {
             subnet: deployment.network.subnet.clone(),
             instance_type: deployment.instance.kind.clone(),
             disk_gib: deployment.instance.disk_gib,
-            health: Health { timeout: deployment.health.timeout, up: shared.up },
+            health: Health { timeout: deployment.health.timeout, up: shared.up, status: shared.status },
             image_id: observed.image.clone(),
             image: Mutex::default(),
             release,
@@ -300,6 +302,8 @@ pub struct Shared {
     pub sink: Arc<dyn Sink>,
     /// The command that brings a corrected app there.
     pub up: String,
+    /// The command that shows what runs.
+    pub status: String,
     /// The token that is to be set. It is no part of the plan, which anybody may print.
     pub fresh: Option<String>,
 }

@@ -6,9 +6,12 @@ use crate::aws::Aws;
 use crate::cli::command;
 use crate::engine::context::{Context, Health};
 use crate::engine::edge::{Need, Patience};
+use crate::engine::observe;
 use crate::error::{Exit, Failure, Result};
+use crate::names;
 use crate::resources::instance::{self, Phase};
 use crate::resources::reports::{self, Edge, Report};
+use crate::resources::{Tags, release};
 use crate::ui::{Event, Sink};
 
 /// How long a new machine may be silent: a boot takes one to two minutes, rarely more.
@@ -79,6 +82,8 @@ pub struct Watch<'a> {
     pub sink: &'a dyn Sink,
     /// The command that brings a corrected app there.
     pub up: String,
+    /// The command that shows what runs.
+    pub status: String,
 }
 
 /// Waits until the instance reaches the goal.
@@ -90,6 +95,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let started = Instant::now();
     let mut last = (String::new(), Instant::now());
     let mut looked = Instant::now();
+    let mut other = None;
     let mut patience = Patience::new(started);
     loop {
         if let Some(report) = reports::read(aws, name, id).await? {
@@ -120,7 +126,13 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             return Err(stuck(watch, id, &last.0, patience));
         }
         if looked.elapsed() > Duration::from_secs(5) {
-            alive(watch, id).await?;
+            let told = alive(watch, id).await?.remove(names::TAG_RELEASE);
+            let replaced = told.filter(|told| goal.release.as_ref().is_some_and(|ours| ours != told));
+            // The first look may still show the tag from before this command changed it; a second look does not.
+            if let Some(theirs) = replaced.as_ref().filter(|_| replaced == other) {
+                return Err(superseded(watch, theirs).await);
+            }
+            other = replaced;
             looked = Instant::now();
         }
         // Quick at first, when it is about to happen; then considerate.
@@ -144,8 +156,8 @@ pub async fn ready(context: &Context, release: String) -> Result<String> {
         edge: Need::Ready,
         since: context.since(),
     };
-    let Health { timeout, up } = context.health.clone();
-    let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up };
+    let Health { timeout, up, status } = context.health.clone();
+    let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up, status };
     context
         .or_interrupt(wait(&watch, &id, &goal))
         .await
@@ -166,17 +178,36 @@ fn words(phase: &str) -> &str {
     }
 }
 
-async fn alive(watch: &Watch<'_>, id: &str) -> Result<()> {
+/// The tags of an instance that lives.
+async fn alive(watch: &Watch<'_>, id: &str) -> Result<Tags> {
     let found = instance::observe(watch.aws, watch.name).await?;
-    match found.iter().find(|state| state.id == id).map(|state| state.phase) {
-        Some(Phase::Pending | Phase::Running) => Ok(()),
-        phase => {
-            let now = phase.map_or("gone", Phase::name);
+    match found.into_iter().find(|state| state.id == id) {
+        Some(state) if matches!(state.phase, Phase::Pending | Phase::Running) => Ok(state.tags),
+        other => {
+            let now = other.map_or("gone", |state| state.phase.name());
             Err(Failure::new(Exit::Unhealthy, format!("the instance {id} is {now}"))
                 .because("somebody, or a rule of this account, stopped it")
                 .next(format!("start or replace it: {}", watch.up)))
         }
     }
+}
+
+/// That another command told the instance to run another release. Who uploaded that one is said where it can be read.
+async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
+    let notes = async {
+        let account = observe::identity(watch.aws).await?.account;
+        release::notes(watch.aws, &account, watch.name, theirs).await
+    };
+    let origin = notes.await.ok().flatten().map(|notes| notes.origin()).filter(|origin| !origin.is_empty());
+    let id = release::short(theirs);
+    watch.sink.event(Event::Fail(TOPIC, "replaced by another release".into()));
+    Failure::new(Exit::Unhealthy, format!("another release was deployed meanwhile: {id}"))
+        .because(match origin {
+            Some(origin) => format!("it was uploaded by {origin}"),
+            None => "another up or rollback of this deployment told the instance to run it".to_owned(),
+        })
+        .standing("The instance runs that release, or is about to; the release of this command stays in the bucket.")
+        .next(format!("see what runs: {}; to deploy yours over it: {}", watch.status, watch.up))
 }
 
 fn broken(watch: &Watch, report: &Report) -> Failure {

@@ -101,6 +101,7 @@ pub const ROOMS: [Room; 11] = [
         doing: "Signing in",
         pictures: &[
             ("no_credentials", "No credentials", ""),
+            ("an_endpoint_in_clear", "The AWS endpoint is not HTTPS", ""),
             ("no_credentials_for_a_profile", "No credentials for a profile", ""),
             ("expired_credentials", "Expired credentials", ""),
             (
@@ -166,6 +167,7 @@ pub const ROOMS: [Room; 11] = [
             ("an_app_that_does_not_answer_outside", "It does not answer well from outside", ""),
             ("a_token_that_goes_meanwhile", "The token was deleted meanwhile", ""),
             ("an_instance_that_was_stopped_meanwhile", "The instance was ended meanwhile", ""),
+            ("another_release_meanwhile", "Another release was deployed meanwhile", ""),
             (
                 "no_certificate",
                 "There is no certificate",

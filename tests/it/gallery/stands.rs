@@ -246,6 +246,15 @@ fn while_up_waits() {
         account.console(async |aws| aws.ec2.terminate_instances().instance_ids(id).send().await.unwrap());
     });
     account.reset();
+    // What another up, or a rollback, does while this one waits.
+    meanwhile(&account, "another_release_meanwhile", "up", 4, |_, id| {
+        account.console(async |aws| {
+            until_told(&aws, &id).await;
+            let tag = Tag::builder().key("devopsctl:release").value("b".repeat(64)).build();
+            aws.ec2.create_tags().resources(id).tags(tag).send().await.unwrap();
+        });
+    });
+    account.reset();
     let error = "HTTP 429 urn:ietf:params:acme:error:rateLimited - too many certificates (5) already issued for this exact \
                  set of identifiers in the last 168h0m0s";
     meanwhile(&account, "no_certificate", "up", 4, |_, id| {
