@@ -11,7 +11,7 @@ use crate::engine::observe::{Ask, Observed};
 use crate::engine::plan::{self, Plan, Step, Wanted};
 use crate::error::{Exit, Failure, Result};
 use crate::release::{self, Release};
-use crate::resources::release::short;
+use crate::resources::release::{short, without_damaged};
 use crate::resources::{Action, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
@@ -70,11 +70,25 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     looked.wanted(session, true).check(&looked.observed)?;
     if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
         looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
+        looked.doubt_store(session);
     }
     Ok(looked)
 }
 
 impl Looked {
+    /// What the bucket holds damaged counts as not there, so that it is uploaded again.
+    fn doubt_store(&mut self, session: &Session) {
+        let Observed { store: Some(store), reports, .. } = &mut self.observed else { return };
+        let blamed = reports.iter().any(|(_, report)| report.blames_release(&self.release.id));
+        if let Some(wrong) = without_damaged(&mut store.releases, &self.release, blamed) {
+            session.ui.warn(wrong);
+        }
+        if store.edge && reports.iter().any(|(_, report)| report.blames_caddy()) {
+            session.ui.warn("Caddy in the bucket is damaged and will be replaced: the instance found another sha384");
+            store.edge = false;
+        }
+    }
+
     /// `wait`: whether a new instance must be healthy before it takes over.
     pub fn plan(&self, session: &Session, wait: bool) -> Plan {
         plan::up(&self.wanted(session, wait), &self.observed)

@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha256};
+
 use super::{Planned, release};
 use crate::aws::{Aws, call, explain};
 use crate::edge::Build;
@@ -47,9 +51,10 @@ pub async fn apply(context: &Context, Change { build, missing }: Change) -> Resu
     context.waits("edge", "fetching Caddy");
     let packed = build.packed().await?;
     let body = release::read(&packed).await?;
+    let sha256 = BASE64.encode(Sha256::digest(&body));
     let size = indicatif::HumanBytes(body.len() as u64);
     context.waits("edge", &format!("uploading {size}"));
-    let put = release::put(context, &names::caddy_key(build.sha384), body, HashMap::new()).await;
+    let put = release::put(context, &names::caddy_key(build.sha384), body, &sha256, HashMap::new()).await;
     put.map_err(|error| explain("the edge cannot be uploaded", &error))?;
     Ok(format!("Caddy uploaded ({size})"))
 }

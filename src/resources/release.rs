@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{ChecksumAlgorithm, Delete, ObjectIdentifier};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::Planned;
@@ -16,6 +18,7 @@ use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
+use crate::release::Release;
 use crate::ui::Event;
 
 /// As many releases of a deployment stay in the bucket; more only where all of them are in use.
@@ -101,6 +104,23 @@ pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>
     Ok(found)
 }
 
+/// Takes a release out of what is stored where the bucket holds something else under its key, so that it is uploaded again;
+/// says what is wrong. The list has sizes; `reported`: an instance found another sha256 there. S3 keeps what it was given,
+/// and takes nothing that has another sha256 than it was sent with.
+pub fn without_damaged(stored: &mut Vec<Stored>, release: &Release, reported: bool) -> Option<String> {
+    let place = stored.iter().position(|one| one.id == release.id)?;
+    let size = stored[place].size;
+    let wrong = if u64::try_from(size) != Ok(release.size) {
+        format!("it has {size} bytes, not {}", release.size)
+    } else if reported {
+        "the instance found another sha256".to_owned()
+    } else {
+        return None;
+    };
+    stored.remove(place);
+    Some(format!("the release {} in the bucket is damaged and will be replaced: {wrong}", short(&release.id)))
+}
+
 /// What is noted on a release; nothing if it is not there.
 ///
 /// # Errors
@@ -172,9 +192,14 @@ fn surplus(stored: &[Stored], keep: &BTreeSet<String>) -> Vec<String> {
 
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
-    let stored = match change.stored {
-        Some(stored) => stored,
-        None => observe(&context.aws, &context.account, &context.name).await?,
+    let stored = match (change.stored, &context.release) {
+        (Some(stored), _) => stored,
+        (None, release) => {
+            let mut stored = observe(&context.aws, &context.account, &context.name).await?;
+            let wrong = release.as_ref().and_then(|release| without_damaged(&mut stored, release, false));
+            wrong.into_iter().for_each(|wrong| context.tell(Event::Warn(wrong)));
+            stored
+        }
     };
     let refused = |error: ApiError| explain("the release cannot be uploaded", &error);
     if holds(&stored, &change.id) {
@@ -197,7 +222,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
-    put(context, &key, body, notes).await.map_err(refused)?;
+    put(context, &key, body, &digest_of(&change.id), notes).await.map_err(refused)?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
@@ -232,7 +257,7 @@ pub(super) async fn read(archive: &Path) -> Result<Vec<u8>> {
 }
 
 /// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault, and the SDK itself notices one
-/// on which nothing moves any more.
+/// on which nothing moves any more. S3 refuses a body that has not this SHA-256, which it takes in Base64.
 ///
 /// # Errors
 /// What S3 says.
@@ -240,6 +265,7 @@ pub(super) async fn put(
     context: &Context,
     key: &str,
     body: Vec<u8>,
+    sha256: &str,
     notes: HashMap<String, String>,
 ) -> Result<(), ApiError> {
     let (bucket, _) = names::bucket(&context.account, &context.aws.region);
@@ -247,10 +273,17 @@ pub(super) async fn put(
     let request = || {
         let put = context.aws.s3.put_object().bucket(&bucket).key(key).expected_bucket_owner(&context.account);
         let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
+        let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(sha256);
         let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
         put.body(ByteStream::from(body.clone())).customize().config_override(patient).send()
     };
     call("s3:PutObject", request).await.map(|_| ())
+}
+
+/// The id of a release as S3 writes a SHA-256.
+fn digest_of(id: &str) -> String {
+    let bytes = (0..id.len() / 2).filter_map(|at| u8::from_str_radix(id.get(2 * at..2 * at + 2)?, 16).ok());
+    BASE64.encode(bytes.collect::<Vec<u8>>())
 }
 
 /// As much of an id as a person needs.
@@ -314,6 +347,41 @@ mod tests {
     fn what_is_there_is_not_put_there_again_however_many_there_are() {
         assert_eq!(diff("r1", &stored(30), keep(&[])), None);
         assert!(diff("r31", &stored(30), keep(&[])).is_some());
+    }
+
+    #[test]
+    fn what_the_bucket_holds_with_another_size_or_a_bad_report_counts_as_not_there() {
+        let target = crate::aws::Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
+        let release = Release {
+            id: "r2".into(),
+            archive: "r2.tar.gz".into(),
+            fresh: false,
+            resolved_anew: false,
+            size: 1,
+            edge: crate::edge::Build::of(&target).unwrap(),
+            target,
+            reached: "https".into(),
+            what: String::new(),
+        };
+        let left = |release: &Release, reported| {
+            let mut left = stored(3);
+            let said = without_damaged(&mut left, release, reported);
+            (said.is_some(), diff("r2", &left, keep(&[])).is_some())
+        };
+        assert_eq!(left(&release, false), (false, false));
+        assert_eq!(left(&release, true), (true, true), "an instance found another sha256");
+        assert_eq!(left(&Release { size: 2, ..release.clone() }, false), (true, true), "it was cut short");
+        assert_eq!(
+            left(&Release { id: "r9".into(), ..release }, true),
+            (false, false),
+            "another one is wanted, which is not there: r2 stays"
+        );
+    }
+
+    #[test]
+    fn an_id_is_a_checksum_of_s3() {
+        let id = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest_of(id), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
     }
 
     #[test]

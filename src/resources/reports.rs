@@ -45,6 +45,25 @@ pub struct Report {
     pub at: i64,
 }
 
+/// How an agent begins to say that the bucket holds something else than a release: `agent/bootstrap.py`.
+const BAD_RELEASE: &str = "what S3 holds as release";
+/// The same of Caddy.
+const BAD_CADDY: &str = "what S3 holds as Caddy";
+
+impl Report {
+    /// Whether it says that the bucket holds something else under this release's key.
+    pub fn blames_release(&self, release: &str) -> bool {
+        let blames = self.error.as_deref().is_some_and(|error| error.starts_with(BAD_RELEASE));
+        blames && self.wanted.release.as_deref() == Some(release)
+    }
+
+    /// Whether it says that the bucket holds something else under Caddy's key.
+    pub fn blames_caddy(&self) -> bool {
+        let edge = self.edge.as_ref().and_then(|edge| edge.error.as_deref());
+        [self.error.as_deref(), edge].into_iter().flatten().any(|error| error.contains(BAD_CADDY))
+    }
+}
+
 /// What an agent says of the edge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -182,6 +201,19 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_that_blames_the_bucket_is_understood() {
+        let agent = include_str!("../../agent/bootstrap.py");
+        assert!(agent.contains(&format!("BadRelease(f\"{BAD_RELEASE} {{release[:12]}}")));
+        assert!(agent.matches(&format!("BadRelease(f\"{BAD_CADDY} ")).count() == 2);
+        let error = format!("{BAD_RELEASE} 0123 has another sha256, 4567");
+        let wanted = Wanted { release: Some("0123".into()), ..Wanted::default() };
+        let report = Report { wanted, error: Some(error), ..Report::default() };
+        assert!(report.blames_release("0123") && !report.blames_release("4567") && !report.blames_caddy());
+        let edge = Edge { error: Some(format!("{BAD_CADDY} has another sha384, 4567")), ..Edge::default() };
+        assert!(Report { edge: Some(edge), ..Report::default() }.blames_caddy());
+    }
 
     #[test]
     fn a_report_of_another_time_is_read_as_far_as_it_goes() {

@@ -1,5 +1,7 @@
 """Where moto is lenient, the sandbox is as strict as AWS: a test for each rule, spoken by a client that is not ours."""
 
+import base64
+import hashlib
 import itertools
 import json
 import uuid
@@ -349,6 +351,15 @@ def test_a_bucket_is_closed_and_whose_it_is_counts(s3):
     assert all(s3.get_public_access_block(Bucket="closed")["PublicAccessBlockConfiguration"].values())
     assert refused(s3.list_objects_v2, Bucket="closed", ExpectedBucketOwner="999999999999")[0] == "AccessDenied"
     s3.list_objects_v2(Bucket="closed", ExpectedBucketOwner="123456789012")
+
+
+def test_a_body_with_another_sha256_than_was_said_is_refused(s3):
+    make(s3, "checked")
+    said = base64.b64encode(hashlib.sha256(b"whole").digest()).decode()
+    s3.put_object(Bucket="checked", Key="a", Body=b"whole", ChecksumSHA256=said)
+    cut = {"Bucket": "checked", "Key": "b", "Body": b"who", "ChecksumSHA256": said}
+    assert refused(s3.put_object, **cut)[0] == "BadDigest"
+    assert [found["Key"] for found in s3.list_objects_v2(Bucket="checked")["Contents"]] == ["a"]
 
 
 def test_the_name_of_a_deleted_bucket_rests(s3):

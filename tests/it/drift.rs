@@ -212,6 +212,13 @@ fn the_bucket_is_closed() {
         &project,
         &["public access is not blocked", "its policy is missing or was changed", "it is not in the bucket yet"],
     );
+    // An upload of an earlier version, from a cache that a crash had cut short.
+    aws(&project, async |aws| {
+        let found = aws.s3.list_objects_v2().bucket(BUCKET).prefix("hello/releases/").send().await.unwrap();
+        let cut = aws_sdk_s3::primitives::ByteStream::from_static(b"cut short");
+        aws.s3.put_object().bucket(BUCKET).key(found.contents()[0].key().unwrap()).body(cut).send().await.unwrap();
+    });
+    mended(&project, &["in the bucket is damaged and will be replaced: it has 9 bytes", "+ release"]);
 }
 
 #[test]

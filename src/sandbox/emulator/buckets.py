@@ -1,5 +1,8 @@
 """Buckets: whose they are, what a new one is like, and that a name rests after its bucket is deleted."""
 
+import base64
+import hashlib
+
 import clock
 import faults
 import settings
@@ -53,6 +56,7 @@ def install():
         return get(backend, *args, **kwargs)
 
     S3Backend.create_bucket, S3Backend.delete_bucket, S3Backend.get_object = create_bucket, delete_bucket, get_object
+    S3Response.put_object = checked(S3Response.put_object)
     # moto knows no conditions; authority.py does.
     FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
     for name in ("_bucket_response", "_key_response"):
@@ -68,6 +72,19 @@ def policy(account, name):
     """A bucket's policy, as text; None where there is none."""
     bucket = s3_backends[account]["aws"].buckets.get(name)
     return bucket and bucket.policy and (bucket.policy if isinstance(bucket.policy, str) else bucket.policy.decode())
+
+
+def checked(original):
+    """Refuses a body that has another SHA-256 than the caller says."""
+
+    def put_object(response):
+        said = response.headers.get("x-amz-checksum-sha256")
+        if said and said != base64.b64encode(hashlib.sha256(response.body).digest()).decode():
+            message = "The SHA256 you specified did not match the calculated checksum."
+            raise Refused("BadDigest", message, 400)
+        return original(response)
+
+    return put_object
 
 
 def of_expected_owner(original):
