@@ -4,6 +4,7 @@
 //! of it however the process ends, so neither a power failure nor a reused id can make a dead sandbox look alive.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
