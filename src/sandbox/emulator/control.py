@@ -117,7 +117,9 @@ def again(name):
 def copied(stores, memory):
     """A copy of all that is in moto's stores and in the memory of the rules, which hold one another's things. The stores
     themselves are not copied, nor is what AWS brings and no call changes."""
-    brought = [policy for backend in iam_backends[DEFAULT_ACCOUNT_ID].values() for policy in backend.managed_policies.values()]
+    brought = [
+        policy for backend in iam_backends[DEFAULT_ACCOUNT_ID].values() for policy in backend.managed_policies.values()
+    ]
     same = {id(thing): thing for thing in [*backends(), *brought]}
     return copy.deepcopy((stores, memory), same)
 
