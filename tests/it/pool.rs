@@ -11,7 +11,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use devopsctl::sandbox::Machines;
@@ -23,13 +23,12 @@ use crate::http::{client, runtime};
 /// Folders in which a sandbox runs that holds nothing.
 static READY: Mutex<Vec<(Machines, TempDir)>> = Mutex::new(Vec::new());
 /// Removes folders when this process has ended, however it ends: nothing drops what is static.
-static REMOVER: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
+static REMOVER: LazyLock<Mutex<Child>> = LazyLock::new(|| {
     let mut command = Command::new("sh");
     // Once more after a while: the sandbox takes a moment to notice that its owner is gone.
     let script = "while read -r folder; do set -- \"$@\" \"$folder\"; done; rm -rf \"$@\"; sleep 3; rm -rf \"$@\"";
     // A process group of its own, so that Ctrl-C does not reach it.
-    let child = command.args(["-c", script]).stdin(Stdio::piped()).process_group(0).spawn().unwrap();
-    Mutex::new(child.stdin.unwrap())
+    Mutex::new(command.args(["-c", script]).stdin(Stdio::piped()).process_group(0).spawn().unwrap())
 });
 
 /// A folder with such a sandbox that holds nothing, if there is one.
@@ -42,7 +41,7 @@ pub fn take(machines: Machines) -> Option<TempDir> {
 /// Hands it on.
 pub fn give(machines: Machines, root: TempDir) {
     let mut remover = REMOVER.lock().unwrap_or_else(PoisonError::into_inner);
-    writeln!(remover, "{}", root.path().display()).unwrap();
+    writeln!(remover.stdin.as_mut().unwrap(), "{}", root.path().display()).unwrap();
     READY.lock().unwrap_or_else(PoisonError::into_inner).push((machines, root));
 }
 

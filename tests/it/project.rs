@@ -203,7 +203,7 @@ impl Project {
     /// Leaves a sandbox that holds nothing, and no file but its own: what its machines are, if there is one to be handed on.
     fn emptied(&self) -> Option<Machines> {
         let empty = || pool::empty(&self.state(), &self.command(""));
-        let Some(machines) = (!std::thread::panicking()).then(empty).flatten() else { return None };
+        let machines = (!std::thread::panicking()).then(empty).flatten()?;
         let own = |process: &String| process.contains(" sandbox serve ") || process.contains("/sandbox/emulator");
         until(10, "nothing but the sandbox is left", || self.processes().iter().all(own).then_some(()));
         for entry in fs::read_dir(self.root()).unwrap().map(Result::unwrap) {

@@ -10,7 +10,7 @@ use crate::snapshot;
 
 #[test]
 fn from_nothing_to_a_url_to_another_token_to_nothing() {
-    let project = Project::example();
+    let project = Project::alone().with_example();
     let up = project.run("up --sandbox").ok();
     snapshot!(project, sorted(&up.shown()));
     let url = up.stdout.trim_end().to_owned();
