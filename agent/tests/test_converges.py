@@ -79,7 +79,7 @@ def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_
         it.crash_in, it.aws.troubles, it.aws.stale = None, dict.fromkeys(it.aws.troubles, 0), 0
         if it.aws.versions:
             it.ring()
-        it.want(**{"try": "the last one"})
+        it.want(**{"try": "the-last-one"})
         it.clock.ahead += 1e6  # Grace periods are over; the last one of them must not end just as we look.
         it.run(100, 0.5)
         ended_as_asked(it)

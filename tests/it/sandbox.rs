@@ -118,7 +118,7 @@ fn killed_it_leaves_nothing_running_and_the_next_command_begins_anew() {
 #[test]
 fn a_torn_file_of_a_running_sandbox_is_no_dead_end() {
     install_emulator();
-    let project = Project::empty();
+    let project = Project::alone();
     let started = project.command("sandbox start --machine off").output().unwrap();
     assert!(started.status.success(), "{started:?}");
     let path = project.state().join("devopsctl/sandbox/sandbox.json");

@@ -17,10 +17,15 @@ mod lab;
 #[path = "../https/pebble.rs"]
 #[allow(dead_code)]
 mod pebble;
+#[path = "../it/pool.rs"]
+#[allow(dead_code)]
+mod pool;
 #[path = "../it/project.rs"]
 #[allow(dead_code, unused_macros)]
 mod project;
 mod shell;
+#[path = "../it/times.rs"]
+mod times;
 #[path = "../it/visitor.rs"]
 #[allow(dead_code)]
 mod visitor;
@@ -76,7 +81,7 @@ impl Story {
     fn begin() -> Self {
         let image = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/build-image")).status().unwrap();
         assert!(image.success(), "the image can't be built");
-        let project = Project::empty();
+        let project = Project::alone();
         project.file("app/requirements.txt", "flask\n");
         // Emulation is slow: what is still healthy takes longer than on EC2.
         let settings = format!("health: {{timeout: 150}}\napp: {{path: app, env: {{APP_MARK: {MARK}}}}}\n");

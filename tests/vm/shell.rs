@@ -11,7 +11,7 @@ pub fn lets_in(project: &Project, machine: &Machine) {
     chapter("a shell, for as long as somebody is connected", || {
         assert_eq!(project.ok("ssh --sandbox -- id -un; sudo id -u"), "debian\n0");
         assert_eq!((doors(project), leases(project)), (vec![], vec![]));
-        let mut first = Connected::start(project);
+        let first = Connected::start(project);
         let folder = project.state().join("devopsctl/ssh").join(leases(project)[0].rsplit(':').next().unwrap());
         let key = project.folder().join("key");
         fs::copy(folder.join("key"), &key).unwrap();
