@@ -138,7 +138,8 @@ impl Drop for Running {
 #[test]
 fn a_name_that_leads_nowhere_is_waited_for_and_then_has_a_certificate() {
     install_emulator();
-    let (names, project) = (Names::start(), Project::example());
+    // The sandbox and its machine must ask the name server of this test.
+    let (names, project) = (Names::start(), Project::alone().with_example());
     let pebble = Pebble::asking(YEAR, Some(names.dns));
     project.file("ca.pem", &fs::read_to_string(pebble.root()).unwrap());
     project.file("deploy.yaml", &settings(&pebble.directory("127.0.0.1"), &format!("domain: {NAME}, ")));
