@@ -265,7 +265,8 @@ impl Story {
             ("a full disk", fill.to_owned(), "rm -f /fill /fill2".to_owned(), "No space left on device"),
             (
                 "a read-only /opt/devopsctl",
-                format!("{locked},ro /opt/devopsctl"),
+                // Not while a file is open there to be written, as by who compiles a release.
+                format!("timeout 180 sh -c 'until {locked},ro /opt/devopsctl 2>/dev/null; do sleep 1; done'"),
                 format!("{locked},rw /opt/devopsctl"),
                 "Read-only file system",
             ),
