@@ -52,6 +52,9 @@ pub(super) enum Started {
     },
 }
 
+/// What is wrong where a sandbox runs and cannot be asked anything.
+const TORN: &str = "sandbox.json of the running sandbox cannot be read";
+
 /// The running sandbox; one is started if there is none. `say` gets lines for a person.
 ///
 /// # Errors
@@ -71,7 +74,7 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
         let why = if known {
             "another version of devopsctl had started the sandbox"
         } else {
-            "sandbox.json of the running sandbox cannot be read"
+            TORN
         };
         say(&format!("{why}: it is started anew, and what it held is gone"));
     }
@@ -150,7 +153,10 @@ pub async fn stop() -> Result<bool> {
 /// # Errors
 /// When it does not answer.
 pub async fn status() -> Result<Option<Status>> {
-    let Some(handle) = find().await? else { return Ok(None) };
+    let folder = Folder::open()?;
+    let Some(handle) = folder.running()? else {
+        return if folder.torn()? { Err(Failure::failed(TORN).next(anew())) } else { Ok(None) };
+    };
     let said = handle.control("GET", "status").await?;
     let status = serde_json::from_str(&said);
     status

@@ -109,6 +109,13 @@ impl Folder {
         }
     }
 
+    /// Whether a sandbox runs whose `sandbox.json` is there and cannot be read.
+    pub fn torn(&self) -> Result<bool> {
+        Ok(self.try_hold("running.lock")?.is_none()
+            && self.0.join("sandbox.json").exists()
+            && self.read::<Handle>("sandbox.json")?.is_none())
+    }
+
     /// Notes in the lock file which process holds it, for a command that cannot read `sandbox.json`.
     pub fn note_holder(&self, mut held: &File) -> Result<()> {
         let note = held.set_len(0).and_then(|()| held.write_all(std::process::id().to_string().as_bytes()));

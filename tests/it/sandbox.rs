@@ -125,7 +125,7 @@ fn a_torn_file_of_a_running_sandbox_is_no_dead_end() {
     let text = file(&project);
     fs::write(&path, &text[..text.len() / 2]).unwrap();
     // A command that only looks leaves the sandbox as it is.
-    project.run("sandbox status").code(4);
+    project.run("sandbox status").code(1).says("sandbox.json of the running sandbox cannot be read");
     assert!(!project.processes().is_empty() && path.exists());
     project
         .run("sandbox start --machine off")
