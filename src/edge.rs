@@ -3,19 +3,18 @@
 //! It is upstream's own build, pinned by its sha384, taken from the package index that releases are built from. The
 //! bucket holds it once for all deployments of an account's region, so that an instance depends on nobody else.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
-use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha384};
 
 use crate::aws::Target;
 use crate::config::Network;
-use crate::digest::hex;
+use crate::digest::{hex, sha256};
 use crate::dirs::{self, unwritable};
 use crate::error::{Failure, Result};
 use crate::uv::{self, Uv};
@@ -72,7 +71,7 @@ impl Build {
         let cache = dirs::cache()?.join("tools");
         let kept = cache.join(format!("caddy-{}.gz", self.sha384));
         let place = kept.clone();
-        let whole = tokio::task::spawn_blocking(move || self.is_whole(&place)).await;
+        let whole = tokio::task::spawn_blocking(move || Self::is_whole(&place)).await;
         if whole.unwrap_or_default() {
             return Ok(kept);
         }
@@ -91,17 +90,11 @@ impl Build {
         Ok(kept)
     }
 
-    /// Whether a packed program is there, to its end, and is this one.
-    fn is_whole(self, place: &Path) -> bool {
-        let Ok(file) = File::open(place) else { return false };
-        let (mut program, mut hash, mut chunk) = (GzDecoder::new(file), Sha384::new(), vec![0; 1 << 16]);
-        loop {
-            match program.read(&mut chunk) {
-                Ok(0) => return hex(&hash.finalize()) == self.sha384,
-                Ok(size) => hash.update(&chunk[..size]),
-                Err(_) => return false,
-            }
-        }
+    /// Whether a packed program is there as [`pack`](Self::pack) left it. What it unpacks to was compared then, and is
+    /// again on the instance.
+    fn is_whole(place: &Path) -> bool {
+        let known = fs::read_to_string(seal(place));
+        known.is_ok_and(|known| fs::read(place).is_ok_and(|packed| sha256(packed) == known))
     }
 
     fn pack(self, program: &Path, place: &Path) -> Result<()> {
@@ -114,15 +107,19 @@ impl Build {
             )));
         }
         let write = || -> std::io::Result<()> {
-            let folder = place.parent().unwrap_or(place);
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            let mut encoder = GzEncoder::new(&mut file, Compression::default());
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(&bytes)?;
-            encoder.finish()?;
-            dirs::settle(file, place)
+            let packed = encoder.finish()?;
+            dirs::write(place, &packed)?;
+            dirs::write(&seal(place), sha256(&packed).as_bytes())
         };
         write().map_err(|error| unwritable(place, &error))
     }
+}
+
+/// The file beside it with the sha256 of the packed program.
+fn seal(place: &Path) -> PathBuf {
+    place.with_added_extension("sha256")
 }
 
 fn unavailable(why: &str) -> Failure {
@@ -184,14 +181,20 @@ mod tests {
         fs::write(&program, &content).unwrap();
         let sha384: &'static str = Box::leak(hex(&Sha384::digest(&content)).into_boxed_str());
         let build = Build { sha384, platform: "" };
-        assert!(!build.is_whole(&place), "it is missing");
+        assert!(!Build::is_whole(&place), "it is missing");
         build.pack(&program, &place).unwrap();
-        assert!(build.is_whole(&place));
-        assert!(!Build { sha384: "other", platform: "" }.is_whole(&place));
+        assert!(Build::is_whole(&place));
         let packed = fs::read(&place).unwrap();
         for end in [0, 5, packed.len() - 1] {
             fs::write(&place, &packed[..end]).unwrap();
-            assert!(!build.is_whole(&place), "{end} bytes");
+            assert!(!Build::is_whole(&place), "{end} bytes");
         }
+        let mut changed = packed.clone();
+        changed[packed.len() / 2] ^= 1;
+        fs::write(&place, changed).unwrap();
+        assert!(!Build::is_whole(&place), "one bit");
+        fs::write(&place, &packed).unwrap();
+        fs::remove_file(seal(&place)).unwrap();
+        assert!(!Build::is_whole(&place), "nothing says what it was");
     }
 }

@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use sha2::{Digest, Sha256};
-
 use super::{Planned, release};
 use crate::aws::{Aws, call, explain};
+use crate::digest::sha256;
 use crate::edge::Build;
 use crate::engine::context::Context;
 use crate::error::Result;
@@ -51,7 +48,7 @@ pub async fn apply(context: &Context, Change { build, missing }: Change) -> Resu
     context.waits("edge", "fetching Caddy");
     let packed = build.packed().await?;
     let body = release::read(&packed).await?;
-    let sha256 = BASE64.encode(Sha256::digest(&body));
+    let sha256 = sha256(&body);
     let size = indicatif::HumanBytes(body.len() as u64);
     context.waits("edge", &format!("uploading {size}"));
     let put = release::put(context, &names::caddy_key(build.sha384), body, &sha256, HashMap::new()).await;

@@ -222,7 +222,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
-    put(context, &key, body, &digest_of(&change.id), notes).await.map_err(refused)?;
+    put(context, &key, body, &change.id, notes).await.map_err(refused)?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
@@ -273,16 +273,16 @@ pub(super) async fn put(
     let request = || {
         let put = context.aws.s3.put_object().bucket(&bucket).key(key).expected_bucket_owner(&context.account);
         let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
-        let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(sha256);
+        let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(checksum(sha256));
         let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
         put.body(ByteStream::from(body.clone())).customize().config_override(patient).send()
     };
     call("s3:PutObject", request).await.map(|_| ())
 }
 
-/// The id of a release as S3 writes a SHA-256.
-fn digest_of(id: &str) -> String {
-    let bytes = (0..id.len() / 2).filter_map(|at| u8::from_str_radix(id.get(2 * at..2 * at + 2)?, 16).ok());
+/// A SHA-256 in hexadecimal digits as S3 writes it.
+fn checksum(sha256: &str) -> String {
+    let bytes = (0..sha256.len() / 2).filter_map(|at| u8::from_str_radix(sha256.get(2 * at..2 * at + 2)?, 16).ok());
     BASE64.encode(bytes.collect::<Vec<u8>>())
 }
 
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn an_id_is_a_checksum_of_s3() {
         let id = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(digest_of(id), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+        assert_eq!(checksum(id), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
     }
 
     #[test]
