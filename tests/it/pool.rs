@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use devopsctl::sandbox::Machines;
 use serde_json::Value;
@@ -60,7 +61,20 @@ pub fn empty(state: &Path, command: &Command) -> Option<Machines> {
         runtime().block_on(answer).is_ok_and(|answer| answer.status().is_success())
     };
     let log = fs::OpenOptions::new().write(true).truncate(true).open(folder.join("front.log"));
-    (log.is_ok() && tell("latency/0") && tell("emulator/reset")).then_some(machines)
+    let emptied = log.is_ok() && tell("latency/0") && tell("emulator/reset");
+    (emptied && gone(&folder.join("machines"))).then_some(machines)
+}
+
+/// Waits until the folders of the machines are removed: the sandbox notices only then that their instances are gone.
+fn gone(machines: &Path) -> bool {
+    let end = Instant::now() + Duration::from_secs(20);
+    while fs::read_dir(machines).is_ok_and(|mut folders| folders.next().is_some()) {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 /// Whether that process was started with just the environment that the command has.
