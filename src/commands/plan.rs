@@ -8,7 +8,7 @@ use crate::config::Network;
 use crate::documents;
 use crate::edge::Build;
 use crate::engine::observe::{Ask, Observed};
-use crate::engine::plan::{self, Plan, Step, Wanted};
+use crate::engine::plan::{self, Plan, Policies, Step, Wanted};
 use crate::error::{Exit, Failure, Result};
 use crate::release::{self, Release};
 use crate::resources::release::{short, without_damaged};
@@ -45,6 +45,7 @@ pub(super) struct Looked {
     pub release: Release,
     pub edge: Build,
     pub observed: Observed,
+    policies: Policies,
 }
 
 /// The release is built while AWS is looked at; neither changes anything there.
@@ -66,7 +67,8 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
         session.ui.say(format!("✓ built release {}", short(&release.id)));
     }
     observed.look_for_records(&session.aws, session.name(), ask).await?;
-    let mut looked = Looked { image: machine.image, release, edge, observed };
+    let policies = Policies::new(&observed.partition, &observed.account, &session.aws.region, session.name());
+    let mut looked = Looked { image: machine.image, release, edge, observed, policies };
     looked.wanted(session, true).check(&looked.observed)?;
     if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
         looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
@@ -101,6 +103,7 @@ impl Looked {
             image: &self.image,
             release: &self.release.id,
             edge: self.edge,
+            policies: &self.policies,
             wait,
         }
     }

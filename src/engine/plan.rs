@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
-use serde_json::Value;
 
 use super::history;
 use super::observe::Observed;
 use crate::edge::Build;
 use crate::error::Result;
 use crate::resources::{
-    Action, Planned, Tags, address, association, attachment, bucket, doorbell, edge, ingress, ingress::Rule, instance,
-    key_pair, record, release, reports, role, security_group, token,
+    Action, Planned, Tags, address, association, attachment, bucket, document::Document, doorbell, edge, ingress,
+    ingress::Rule, instance, key_pair, record, release, reports, role, security_group, token,
 };
 use crate::ui::Topic;
 use crate::{config::Deployment, names};
@@ -198,8 +197,28 @@ pub struct Wanted<'a> {
     pub release: &'a str,
     /// What stands before it.
     pub edge: Build,
+    /// What the role and the bucket must say.
+    pub policies: &'a Policies,
     /// Whether a new instance must be healthy before it takes over from an old one.
     pub wait: bool,
+}
+
+/// The policies of one deployment. They depend on what never changes while a command runs.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    role: Document,
+    bucket: Document,
+}
+
+impl Policies {
+    /// For the deployment `name`.
+    pub fn new(partition: &str, account: &str, region: &str, name: &str) -> Self {
+        let (bucket, _) = names::bucket(account, region);
+        Self {
+            role: role::policy(partition, account, region, name, &bucket),
+            bucket: bucket::policy(partition, account, region),
+        }
+    }
 }
 
 impl Wanted<'_> {
@@ -261,11 +280,6 @@ impl Wanted<'_> {
         }
         let ip = self.kept_address(have).map(|address| address.ip);
         self.deployment.network.record().map_or(Ok(()), |domain| record::check(domain, ip, &have.records))
-    }
-
-    fn policy(&self, have: &Observed) -> Value {
-        let (bucket, _) = names::bucket(&have.account, self.region);
-        role::policy(&have.partition, &have.account, self.region, &self.deployment.name, &bucket)
     }
 }
 
@@ -391,7 +405,7 @@ impl Plan {
         let stale = attachment::stale(&profile, role, current);
         let attach = attachment::diff(&profile, stale.is_some(), current);
         self.add(Kind::Detachment, stale, Change::Attachment);
-        self.add(Kind::Role, role::diff(&want.policy(have), tags, role), Change::Role);
+        self.add(Kind::Role, role::diff(&want.policies.role, tags, role), Change::Role);
         self.add(Kind::Attachment, attach, Change::Attachment);
     }
 
@@ -402,7 +416,7 @@ impl Plan {
             self.add(Kind::Edge, edge::diff(want.edge, None), Change::Edge);
             return self.add(Kind::Release, Some(release::unseen(want.release, keep)), Change::Release);
         };
-        let bucket = bucket::diff(&have.partition, &have.account, want.region, store.bucket.as_ref());
+        let bucket = bucket::diff(&want.policies.bucket, store.bucket.as_ref());
         self.add(Kind::Bucket, bucket, Change::Bucket);
         self.add(Kind::Edge, edge::diff(want.edge, Some(store.edge)), Change::Edge);
         self.add(Kind::Release, release::diff(want.release, &store.releases, keep), Change::Release);

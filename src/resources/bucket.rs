@@ -6,8 +6,9 @@ use std::time::Duration;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketNamespace, CreateBucketConfiguration, PublicAccessBlockConfiguration,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::document::Document;
 use super::{Action, Planned, release};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::engine::context::Context;
@@ -19,7 +20,7 @@ use crate::names;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// Its policy document.
-    pub policy: Option<Value>,
+    pub policy: Option<Document>,
     /// Whether all four kinds of public access are blocked.
     pub closed: bool,
 }
@@ -31,7 +32,7 @@ pub enum Change {
     /// Look whether it stands, then do what is missing: nobody has looked yet, because a launch does not wait for it.
     Look,
     /// Make it if it is not there, close it, set its policy. A new one is closed from the beginning.
-    Ensure { create: bool, close: bool, policy: Option<String> },
+    Ensure { create: bool, close: bool, policy: Option<Document> },
     /// Remove what this deployment has in it, and the bucket itself if nothing else is.
     Delete,
 }
@@ -42,7 +43,7 @@ pub async fn observe(aws: &Aws, account: &str) -> Result<Option<State>> {
     let policy = async {
         let request = || aws.s3.get_bucket_policy().bucket(&bucket).expected_bucket_owner(account).send();
         match call("s3:GetBucketPolicy", request).await {
-            Ok(answer) => Ok(Some(answer.policy.and_then(|text| serde_json::from_str(&text).ok()))),
+            Ok(answer) => Ok(Some(answer.policy.map(|text| Document::read(&text)))),
             Err(error) if error.is(&["NoSuchBucketPolicy"]) => Ok(Some(None)),
             Err(error) if error.is(&["NoSuchBucket"]) => Ok(None),
             Err(error) => Err(error),
@@ -74,11 +75,10 @@ pub fn unseen() -> Planned<Change> {
 }
 
 /// What is missing.
-pub fn diff(partition: &str, account: &str, region: &str, have: Option<&State>) -> Option<Planned<Change>> {
-    let policy = policy(partition, account, region);
+pub fn diff(policy: &Document, have: Option<&State>) -> Option<Planned<Change>> {
     let create = have.is_none();
     let close = have.is_some_and(|have| !have.closed);
-    let new_policy = have.and_then(|have| have.policy.as_ref()) != Some(&policy);
+    let new_policy = have.and_then(|have| have.policy.as_ref()) != Some(policy);
     let reasons: Vec<String> = match (create, close, new_policy) {
         (true, _, _) => vec!["there is none".into()],
         (false, false, false) => return None,
@@ -91,7 +91,7 @@ pub fn diff(partition: &str, account: &str, region: &str, have: Option<&State>) 
         }
     };
     let action = if create { Action::Create } else { Action::Update };
-    let policy = new_policy.then(|| policy.to_string());
+    let policy = new_policy.then(|| policy.clone());
     Some(Planned::new(action, reasons, Change::Ensure { create, close, policy }))
 }
 
@@ -140,11 +140,11 @@ pub fn removal(contents: Option<Contents>, instances: bool) -> Option<Planned<Ch
 /// What holds for everybody, whatever his own policies allow. The keys of certificates are for instances: of their roles,
 /// each may read its own deployment's. `aws:PrincipalArn` is the role, not the session:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn>
-fn policy(partition: &str, account: &str, region: &str) -> Value {
+pub fn policy(partition: &str, account: &str, region: &str) -> Document {
     let (bucket, _) = names::bucket(account, region);
     let objects = |which: &str| format!("arn:{partition}:s3:::{bucket}/{which}");
     let instances = format!("arn:{partition}:iam::{account}:role/{}", names::role("*", region));
-    json!({
+    Document::from(&json!({
         "Version": "2012-10-17",
         "Statement": [{
             "Sid": "OnlyTls",
@@ -161,7 +161,7 @@ fn policy(partition: &str, account: &str, region: &str) -> Value {
             "Resource": objects(&names::certificates_key("*")),
             "Condition": {"StringNotLike": {"aws:PrincipalArn": instances}},
         }]
-    })
+    }))
 }
 
 fn closed() -> PublicAccessBlockConfiguration {
@@ -179,9 +179,8 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Look => {
             let have = observe(&context.aws, &context.account).await?;
-            match diff(&context.partition, &context.account, &context.aws.region, have.as_ref())
-                .map(|planned| planned.change)
-            {
+            let policy = policy(&context.partition, &context.account, &context.aws.region);
+            match diff(&policy, have.as_ref()).map(|planned| planned.change) {
                 Some(Change::Ensure { create, close, policy }) => ensure(context, &bucket, create, close, policy).await,
                 _ => Ok(bucket),
             }
@@ -191,7 +190,13 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     }
 }
 
-async fn ensure(context: &Context, bucket: &str, create: bool, close: bool, policy: Option<String>) -> Result<String> {
+async fn ensure(
+    context: &Context,
+    bucket: &str,
+    create: bool,
+    close: bool,
+    policy: Option<Document>,
+) -> Result<String> {
     if create {
         make(context, bucket).await?;
     }
@@ -205,7 +210,8 @@ async fn ensure(context: &Context, bucket: &str, create: bool, close: bool, poli
         settled(context, "s3:PutBucketPublicAccessBlock", request).await.map_err(failed)?;
     }
     if let Some(policy) = policy {
-        let request = || s3.put_bucket_policy().bucket(bucket).expected_bucket_owner(owner).policy(&policy).send();
+        let request =
+            || s3.put_bucket_policy().bucket(bucket).expected_bucket_owner(owner).policy(policy.as_str()).send();
         settled(context, "s3:PutBucketPolicy", request).await.map_err(failed)?;
     }
     Ok(bucket.to_owned())
@@ -326,7 +332,8 @@ mod tests {
 
     #[test]
     fn whole_is_kept_and_the_rest_is_mended() {
-        let diff = |state: Option<State>| diff("aws", "123456789012", "eu-west-1", state.as_ref());
+        let policy = policy("aws", "123456789012", "eu-west-1");
+        let diff = |state: Option<State>| diff(&policy, state.as_ref());
         assert_eq!(diff(Some(whole())), None);
         let reasons = |state: Option<State>| diff(state).unwrap().reasons;
         assert_eq!(reasons(None), ["there is none"]);

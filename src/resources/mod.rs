@@ -7,6 +7,7 @@ pub mod address;
 pub mod association;
 pub mod attachment;
 pub mod bucket;
+pub mod document;
 pub mod doorbell;
 pub mod edge;
 pub mod ingress;

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use aws_sdk_iam::types::Tag;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::document::Document;
 use super::{Action, Planned, Tags, missing, ours, untagged};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::engine::context::Context;
@@ -19,8 +20,8 @@ use crate::names;
 pub struct State {
     /// The role's tags, if it is there.
     pub role: Option<Tags>,
-    /// The inline policy's document, if there is one.
-    pub policy: Option<Value>,
+    /// The inline policy, if there is one.
+    pub policy: Option<Document>,
     /// The instance profile, if there is one.
     pub profile: Option<Profile>,
 }
@@ -61,7 +62,7 @@ pub struct Ensure {
     /// The role itself.
     pub role: bool,
     /// Its policy's document.
-    pub policy: Option<String>,
+    pub policy: Option<Document>,
     /// The instance profile.
     pub profile: bool,
     /// The role in its profile.
@@ -101,11 +102,11 @@ async fn get_role(aws: &Aws, role: &str) -> Result<Option<Tags>, ApiError> {
     Ok(answer.and_then(|answer| answer.role).map(|role| from_iam(role.tags)))
 }
 
-async fn get_policy(aws: &Aws, role: &str) -> Result<Option<Value>, ApiError> {
+async fn get_policy(aws: &Aws, role: &str) -> Result<Option<Document>, ApiError> {
     let request = || aws.iam.get_role_policy().role_name(role).policy_name(role).send();
     let answer = present(call("iam:GetRolePolicy", request).await)?;
-    // IAM hands the document out percent-encoded. One that cannot be read is not the one we wrote.
-    Ok(answer.map(|answer| serde_json::from_str(&percent_decoded(&answer.policy_document)).unwrap_or(Value::Null)))
+    // IAM hands the document out percent-encoded.
+    Ok(answer.map(|answer| Document::read(&percent_decoded(&answer.policy_document))))
 }
 
 async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError> {
@@ -128,7 +129,7 @@ fn present<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
 }
 
 /// What is missing, and a policy that is not the one we write.
-pub fn diff(policy: &Value, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
+pub fn diff(policy: &Document, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let absent = State::default();
     let state = have.unwrap_or(&absent);
     let (no_role, no_profile) = (state.role.is_none(), state.profile.is_none());
@@ -152,7 +153,7 @@ pub fn diff(policy: &Value, tags: &Tags, have: Option<&State>) -> Option<Planned
         return None;
     }
     let action = if have.is_none() { Action::Create } else { Action::Update };
-    let policy = (new_policy || no_role).then(|| policy.to_string());
+    let policy = (new_policy || no_role).then(|| policy.clone());
     let tags = tags.clone();
     let others = state.profile.as_ref().map(|profile| profile.others.clone()).unwrap_or_default();
     let ensure =
@@ -166,10 +167,10 @@ pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
 }
 
 /// The inline policy: read the token and the releases of this deployment, write its own reports and logs.
-pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Value {
+pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Document {
     let parameter = |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
     let object = |key: &str| format!("arn:{partition}:s3:::{bucket}/{key}");
-    json!({
+    Document::from(&json!({
         "Version": "2012-10-17",
         "Statement": [
             {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": parameter(&names::token_parameter(name))},
@@ -179,7 +180,7 @@ pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: 
             {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object(&format!("{}*", names::TOOLS_PREFIX))},
             {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&names::certificates_key(name))},
         ]
-    })
+    }))
 }
 
 fn trust() -> String {
@@ -233,7 +234,8 @@ async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<(
         call("iam:TagRole", request).await.map_err(|error| cannot_be_made(&error))?;
     }
     if let Some(document) = &ensure.policy {
-        let request = || iam.put_role_policy().role_name(name).policy_name(name).policy_document(document).send();
+        let request =
+            || iam.put_role_policy().role_name(name).policy_name(name).policy_document(document.as_str()).send();
         let put = once_known(|| call("iam:PutRolePolicy", &request)).await;
         put.map_err(|error| cannot_be_made(&error))?;
     }
@@ -373,7 +375,7 @@ fn percent_decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn document() -> Value {
+    fn document() -> Document {
         policy("aws", "123456789012", "eu-central-1", "hello", "devopsctl-123456789012-eu-central-1-an")
     }
 
@@ -431,7 +433,7 @@ mod tests {
 
     #[test]
     fn an_edited_policy_is_put_back() {
-        let state = State { policy: Some(json!({"Statement": []})), ..whole() };
+        let state = State { policy: Some(Document::read(r#"{"Statement": []}"#)), ..whole() };
         assert_eq!(
             diff(&document(), &Tags::new(), Some(&state)).unwrap().reasons,
             ["its policy is missing or was changed"]
@@ -440,7 +442,8 @@ mod tests {
 
     #[test]
     fn the_policy_reaches_nothing_of_others() {
-        for statement in document()["Statement"].as_array().unwrap() {
+        let document: serde_json::Value = serde_json::from_str(document().as_str()).unwrap();
+        for statement in document["Statement"].as_array().unwrap() {
             let resource = statement["Resource"].as_str().unwrap();
             let shared = resource.ends_with("-an/_tools/*") && statement["Action"] == "s3:GetObject";
             let own = resource.contains("/devopsctl/hello/") || resource.contains("-an/hello/");

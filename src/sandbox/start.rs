@@ -71,11 +71,7 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
     }
     let known = folder.running()?.is_some();
     if stop_running(&folder).await? {
-        let why = if known {
-            "another version of devopsctl had started the sandbox"
-        } else {
-            TORN
-        };
+        let why = if known { "another version of devopsctl had started the sandbox" } else { TORN };
         say(&format!("{why}: it is started anew, and what it held is gone"));
     }
     folder.clean_stale()?;

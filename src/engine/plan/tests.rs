@@ -51,10 +51,12 @@ fn deployment() -> Deployment {
     DEPLOYMENT.clone()
 }
 
+static POLICIES: LazyLock<Policies> = LazyLock::new(|| Policies::new("aws", "123456789012", REGION, "hello"));
+
 fn wanted(deployment: &Deployment) -> Wanted<'_> {
     let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
     let edge = Build::of(&target).unwrap();
-    Wanted { deployment, region: REGION, image: "debian-13", release: RELEASE, edge, wait: true }
+    Wanted { deployment, region: REGION, image: "debian-13", release: RELEASE, edge, policies: &POLICIES, wait: true }
 }
 
 /// AWS, as far as a plan can change it.
@@ -256,7 +258,7 @@ impl World {
         assert_ne!(ensure.role, state.role.is_some());
         state.role.get_or_insert(ensure.tags.clone()).extend(ensure.role_tags);
         if let Some(document) = ensure.policy {
-            state.policy = Some(serde_json::from_str(&document).unwrap());
+            state.policy = Some(document);
         }
         if ensure.profile {
             self.profiles += 1;
@@ -273,15 +275,14 @@ impl World {
     fn bucket(&mut self, change: bucket::Change) {
         match change {
             bucket::Change::Look => {
-                let bucket = bucket::diff("aws", "123456789012", "eu-central-1", self.store.bucket.as_ref());
-                if let Some(planned) = bucket {
+                if let Some(planned) = bucket::diff(&POLICIES.bucket, self.store.bucket.as_ref()) {
                     self.bucket(planned.change);
                 }
             }
             bucket::Change::Ensure { create, policy, .. } => {
                 assert_eq!(create, self.store.bucket.is_none());
                 let before = self.store.bucket.take().and_then(|bucket| bucket.policy);
-                let policy = policy.map_or(before, |document| Some(serde_json::from_str(&document).unwrap()));
+                let policy = policy.or(before);
                 self.store.bucket = Some(bucket::State { policy, closed: true });
             }
             bucket::Change::Delete => {
