@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
 use crate::logs::Source;
-use crate::{grace, sandbox};
+use crate::{config, grace, sandbox};
 
 mod examples;
 mod hints;
@@ -290,6 +290,18 @@ pub struct Policy {
     /// Only what `plan` needs: it changes nothing, and cannot read the token
     #[arg(long)]
     pub plan: bool,
+    /// Allow only roles that this permissions boundary limits; deploy.yaml names it as permissions_boundary
+    #[arg(long, value_name = "ARN", value_parser = managed_policy)]
+    pub boundary: Option<String>,
+    /// Print a permissions boundary for the instances' roles instead
+    #[arg(long, conflicts_with_all = ["boundary", "plan"])]
+    pub boundary_document: bool,
+}
+
+/// The ARN of a managed policy.
+fn managed_policy(text: &str) -> Result<String, String> {
+    let form = "the ARN of a managed policy looks like arn:aws:iam::123456789012:policy/name";
+    if config::is_managed_policy(text) { Ok(text.to_owned()) } else { Err(form.to_owned()) }
 }
 
 /// An account's number as AWS writes it.

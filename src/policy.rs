@@ -13,6 +13,11 @@
 use serde_json::{Value, json};
 
 use crate::names;
+use crate::resources::role;
+
+/// How many characters a managed policy may have, white space aside; a role's own, inline, may have 10,240:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+pub const LARGEST_MANAGED_POLICY: usize = 6144;
 
 /// Any account's number, region or name.
 const ANY: &str = "*";
@@ -24,6 +29,8 @@ pub struct Scope {
     pub account: Option<String>,
     /// The region; any if it is not named.
     pub region: Option<String>,
+    /// The ARN of the permissions boundary that every role must have which is made or changed.
+    pub boundary: Option<String>,
     /// Only what `plan` needs: for whoever is to see what would change, and to change nothing.
     pub plan: bool,
 }
@@ -38,25 +45,34 @@ impl Scope {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// EC2 makes up the ids, so tags narrow it. The tag's presence is asked for; its value is the deployment's name.
+    /// The permissions boundary for the instances' roles: what the roles of all deployments may do, and no more.
+    pub fn boundary_document(&self) -> Value {
+        let account = self.account.as_deref().unwrap_or(ANY);
+        let bucket = format!("{}-{}*", names::common(account), self.region.as_deref().unwrap_or_default());
+        let document = role::policy(self.partition(), account, self.region(), ANY, &bucket);
+        serde_json::from_str(document.as_str()).unwrap_or_default()
+    }
+
+    /// EC2 makes up the ids, so tags narrow it. The tag's presence is asked for; its value is the deployment's name. Where
+    /// the tag narrows it, the kinds are left out: a managed policy may not be long.
     fn ec2(&self) -> Vec<Value> {
         let ours = |kinds: &[&str]| kinds.iter().map(|kind| self.arn("ec2", self.account(), kind)).collect();
-        let asked_for = json!({"StringLike": {format!("aws:RequestTag/{}", names::TAG_NAME): ANY}});
-        let carried = json!({"StringLike": {format!("aws:ResourceTag/{}", names::TAG_NAME): ANY}});
-        let making = ["RunInstances", "CreateSecurityGroup", "ImportKeyPair", "AllocateAddress"];
+        let (asked_for, carried) = (asked_for(), carried());
+        let making = ["AllocateAddress", "CreateSecurityGroup", "ImportKeyPair"];
         vec![
             // AWS knows nothing narrower for these.
-            allow("Look", &[of("ec2", &LOOKS), of("servicequotas", &QUOTAS)].concat(), vec![ANY.into()]),
+            allow(
+                "Look",
+                &[of("ec2", &LOOKS), of("route53", &["ListHostedZonesByName"]), of("servicequotas", &QUOTAS)].concat(),
+                vec![ANY.into()],
+            ),
             // Images are their publishers'; a subnet, with its VPC, may be shared by another account.
             allow(
                 "LaunchFrom",
                 &of("ec2", &["RunInstances"]),
                 vec![self.arn("ec2", "", "image/*"), self.arn("ec2", ANY, "subnet/*")],
             ),
-            when(
-                &carried,
-                allow("LaunchWith", &of("ec2", &["RunInstances"]), ours(&["key-pair/*", "security-group/*"])),
-            ),
+            when(&carried, allow("LaunchWith", &of("ec2", &["RunInstances"]), ours(&["*/*"]))),
             when(
                 &asked_for,
                 allow(
@@ -66,15 +82,13 @@ impl Scope {
                 ),
             ),
             allow("MakeIn", &of("ec2", &["CreateSecurityGroup"]), vec![self.arn("ec2", ANY, "vpc/*")]),
+            when(&asked_for, allow("Make", &of("ec2", &making), ours(&["*/*"]))),
+            // With any call that makes something; which ones are allowed is said above.
             when(
-                &asked_for,
-                allow("Make", &of("ec2", &making[1..]), ours(&["elastic-ip/*", "key-pair/*", "security-group/*"])),
+                &json!({"StringLike": {"ec2:CreateAction": ANY}}),
+                allow("Tag", &of("ec2", &["CreateTags"]), ours(&["*/*"])),
             ),
-            when(
-                &json!({"StringEquals": {"ec2:CreateAction": making}}),
-                allow("TagWhatIsMade", &of("ec2", &["CreateTags"]), ours(&TAGGED)),
-            ),
-            when(&carried, allow("Change", &of("ec2", &CHANGES), ours(&TAGGED[..5]))),
+            when(&carried, allow("Change", &of("ec2", &CHANGES), ours(&["*/*"]))),
             // Of all tags, those of an ssh that has ended. Without a tag in the call it would be every one.
             when(
                 &json!({
@@ -87,19 +101,37 @@ impl Scope {
         ]
     }
 
-    /// The instance's role. That it can be given to EC2 only is what keeps it from being anybody else's.
+    /// The instance's role. It can be passed to EC2 alone.
+    ///
+    /// Which condition keys each action knows is in <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html>.
+    /// Making takes the tag in the request, and changing takes it on the role or profile. No key tells a tag of a new role from
+    /// one of a role that stands (EC2 has `ec2:CreateAction`), so a role of our name without the tag can be given it.
     fn iam(&self) -> Vec<Value> {
         let region = self.region();
         let named = |kind: &str| match region {
             ANY => self.global("iam", &format!("{kind}/{}", names::common(ANY))),
             region => self.global("iam", &format!("{kind}/{}", names::role(ANY, region))),
         };
+        let role = || vec![named("role")];
+        // A role or an instance profile: each action is on one of the two alone.
+        let both = || vec![named(ANY)];
+        let bounded = |mut condition: Value| {
+            if let Some(boundary) = &self.boundary {
+                condition["StringEquals"] = json!({"iam:PermissionsBoundary": boundary});
+            }
+            condition
+        };
         vec![
-            allow("Role", &of("iam", &ROLE), vec![named("role")]),
-            allow("Profile", &of("iam", &PROFILE), vec![named("instance-profile")]),
+            allow("LookAtRole", &of("iam", &ROLE_LOOKS), both()),
+            when(&bounded(asked_for()), allow("MakeRole", &of("iam", &["CreateRole"]), role())),
+            when(&asked_for(), allow("MakeProfile", &of("iam", &PROFILE_MAKES), both())),
+            when(&bounded(carried()), allow("Grant", &of("iam", &ROLE_GRANTS), role())),
+            when(&carried(), allow("Role", &of("iam", &ROLE), both())),
+            // AWS does not tell a tag of the role that is passed:
+            // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html>
             when(
                 &json!({"StringEquals": {"iam:PassedToService": self.ec2_service()}}),
-                allow("PassRole", &of("iam", &["PassRole"]), vec![named("role")]),
+                allow("PassRole", &of("iam", &["PassRole"]), role()),
             ),
         ]
     }
@@ -148,7 +180,6 @@ impl Scope {
             "ForAnyValue:StringLike": {key("NormalizedRecordNames"): [names::record_mark(ANY)]},
         });
         vec![
-            allow("Zones", &of("route53", &["ListHostedZonesByName"]), vec![ANY.into()]),
             allow("LookIntoZones", &of("route53", &["ListResourceRecordSets"]), zones()),
             when(&ours, allow("Records", &of("route53", &["ChangeResourceRecordSets"]), zones())),
         ]
@@ -207,10 +238,6 @@ const LOOKS: [&str; 12] = [
 
 const QUOTAS: [&str; 2] = ["GetAWSDefaultServiceQuota", "GetServiceQuota"];
 
-/// What is tagged when it is made. Volumes come last: they go with their instance, and nothing changes them.
-const TAGGED: [&str; 6] =
-    ["elastic-ip/*", "instance/*", "key-pair/*", "network-interface/*", "security-group/*", "volume/*"];
-
 const CHANGES: [&str; 13] = [
     "AssociateAddress",
     "AssociateIamInstanceProfile",
@@ -227,26 +254,25 @@ const CHANGES: [&str; 13] = [
     "TerminateInstances",
 ];
 
-const ROLE: [&str; 10] = [
-    "CreateRole",
+/// Also of a role that is not ours: its name is taken then.
+const ROLE_LOOKS: [&str; 5] =
+    ["GetInstanceProfile", "GetRole", "GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies"];
+
+/// Beside the role, what is given our tag when it is made.
+const PROFILE_MAKES: [&str; 3] = ["CreateInstanceProfile", "TagInstanceProfile", "TagRole"];
+
+/// What gives a role its rights.
+const ROLE_GRANTS: [&str; 2] = ["PutRolePermissionsBoundary", "PutRolePolicy"];
+
+const ROLE: [&str; 8] = [
+    "AddRoleToInstanceProfile",
+    "DeleteInstanceProfile",
     "DeleteRole",
     "DeleteRolePolicy",
     "DetachRolePolicy",
-    "GetRole",
-    "GetRolePolicy",
-    "ListAttachedRolePolicies",
-    "ListRolePolicies",
-    "PutRolePolicy",
-    "TagRole",
-];
-
-const PROFILE: [&str; 6] = [
-    "AddRoleToInstanceProfile",
-    "CreateInstanceProfile",
-    "DeleteInstanceProfile",
-    "GetInstanceProfile",
     "RemoveRoleFromInstanceProfile",
     "TagInstanceProfile",
+    "TagRole",
 ];
 
 const PARAMETERS: [&str; 8] = [
@@ -288,6 +314,16 @@ fn never_decrypt() -> Value {
     json!({"Sid": "NotTheToken", "Effect": "Deny", "Action": ["kms:Decrypt"], "Resource": [ANY]})
 }
 
+/// The condition that the call gives our tag.
+fn asked_for() -> Value {
+    json!({"StringLike": {format!("aws:RequestTag/{}", names::TAG_NAME): ANY}})
+}
+
+/// The condition that what is changed carries our tag.
+fn carried() -> Value {
+    json!({"StringLike": {format!("aws:ResourceTag/{}", names::TAG_NAME): ANY}})
+}
+
 fn of(service: &str, actions: &[&str]) -> Vec<String> {
     actions.iter().map(|action| format!("{service}:{action}")).collect()
 }
@@ -306,18 +342,20 @@ fn when(condition: &Value, mut statement: Value) -> Value {
 mod tests {
     use super::*;
 
-    /// White space is not counted: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
-    const LARGEST_MANAGED_POLICY: usize = 6144;
-
     /// What the statement is about is nobody's alone: a launch also needs what the others narrow.
     const NOT_OURS: [&str; 3] = ["Look", "LaunchFrom", "MakeIn"];
 
     fn scopes() -> Vec<Scope> {
         let account = Some("123456789012".to_owned());
         let regions = [None, Some("ap-southeast-3"), Some("cn-northwest-1"), Some("us-gov-east-1")];
-        let narrowed =
-            regions.map(|region| Scope { account: account.clone(), region: region.map(str::to_owned), plan: false });
-        [vec![Scope::default()], narrowed.to_vec()].concat()
+        let narrowed = regions.map(|region| Scope {
+            account: account.clone(),
+            region: region.map(str::to_owned),
+            ..Scope::default()
+        });
+        let boundary = Some(format!("arn:aws-us-gov:iam::123456789012:policy/{}", "b".repeat(32)));
+        let bounded = narrowed.clone().map(|scope| Scope { boundary: boundary.clone(), ..scope });
+        [vec![Scope::default()], narrowed.to_vec(), bounded.to_vec()].concat()
     }
 
     fn statements(policy: &Value) -> &Vec<Value> {
@@ -390,12 +428,46 @@ mod tests {
     }
 
     #[test]
+    fn with_a_boundary_no_role_is_made_or_given_rights_without_it() {
+        let arn = "arn:aws:iam::123456789012:policy/b";
+        let grants = ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"];
+        let policy = Scope { boundary: Some(arn.into()), ..Scope::default() }.policy();
+        for statement in statements(&policy) {
+            for action in texts(statement, "Action") {
+                assert_ne!(action, "iam:DeleteRolePermissionsBoundary");
+                let bounded = statement["Condition"]["StringEquals"]["iam:PermissionsBoundary"] == arn;
+                assert_eq!(bounded, grants.contains(&action), "{action}");
+            }
+        }
+    }
+
+    /// A role's rights are what its policy and its boundary both allow.
+    #[test]
+    fn the_boundary_covers_the_policy_of_every_role() {
+        for scope in scopes() {
+            let boundary = scope.boundary_document();
+            let (account, region) = ("123456789012", scope.region.as_deref().unwrap_or("eu-west-1"));
+            let (bucket, _) = names::bucket(account, region);
+            let role = role::policy(scope.partition(), account, region, "hello", &bucket);
+            let role: Value = serde_json::from_str(role.as_str()).unwrap();
+            for (wanted, given) in statements(&role).iter().zip(statements(&boundary)) {
+                assert_eq!(wanted["Action"], given["Action"]);
+                let pattern = given["Resource"].as_str().unwrap();
+                let pattern = format!("^{}$", regex::escape(pattern).replace(r"\*", ".*"));
+                let resource = wanted["Resource"].as_str().unwrap();
+                assert!(regex::Regex::new(&pattern).unwrap().is_match(resource), "{pattern}: {resource}");
+            }
+            assert_eq!(statements(&role).len(), statements(&boundary).len());
+        }
+    }
+
+    #[test]
     fn names_of_all_regions_or_of_one_are_covered() {
         let account = Some("123456789012".to_owned());
         let all = Scope { account: account.clone(), ..Scope::default() };
-        let one = Scope { account, region: Some("eu-west-1".into()), plan: false };
-        assert_eq!(resources(&all, "Role"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
-        assert_eq!(resources(&one, "Role"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
+        let one = Scope { account, region: Some("eu-west-1".into()), ..Scope::default() };
+        assert_eq!(resources(&all, "PassRole"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
+        assert_eq!(resources(&one, "PassRole"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
         assert_eq!(names::role("hello", "eu-west-1"), "devopsctl-hello-eu-west-1");
         assert_eq!(resources(&all, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-*"]);
         assert_eq!(resources(&one, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-eu-west-1*"]);

@@ -5,13 +5,22 @@ use std::process::ExitCode;
 
 use crate::cli::{Globals, Policy};
 use crate::error::Result;
-use crate::policy::Scope;
+use crate::policy::{LARGEST_MANAGED_POLICY, Scope};
 use crate::sandbox;
 use crate::ui::Ui;
 
 pub(super) fn run(globals: &Globals, ui: &Ui, arguments: Policy) -> Result<ExitCode> {
     let account = arguments.account.or_else(|| globals.sandbox.then(|| sandbox::ACCOUNT.to_owned()));
-    let policy = Scope { account, region: globals.region.clone(), plan: arguments.plan }.policy();
+    let Policy { boundary, boundary_document, plan, .. } = arguments;
+    let scope = Scope { account, region: globals.region.clone(), boundary, plan };
+    let policy = if boundary_document { scope.boundary_document() } else { scope.policy() };
+    let size = policy.to_string().len();
+    if size > LARGEST_MANAGED_POLICY {
+        ui.warn(format!(
+            "the policy has {size} characters, and a managed policy may have {LARGEST_MANAGED_POLICY}: make it an inline \
+             policy of a role, or leave --region out"
+        ));
+    }
     ui.result(&format!("{policy:#}"));
     Ok(ExitCode::SUCCESS)
 }

@@ -99,6 +99,28 @@ pub fn domain(name: &str) -> Checked {
     )
 }
 
+/// The ARN of a managed policy, of the account's own or of AWS.
+pub fn managed_policy(arn: &str) -> Checked {
+    let holds = arn.strip_prefix("arn:aws").and_then(|rest| {
+        let (partition, rest) = rest.split_once(":iam::")?;
+        let (account, name) = rest.split_once(":policy/")?;
+        let partition = partition.is_empty()
+            || partition.starts_with('-')
+                && partition
+                    .split('-')
+                    .skip(1)
+                    .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase()));
+        let account = account == "aws" || account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&byte));
+        Some(partition && account && plain && (1..=512).contains(&name.len()))
+    });
+    ensure(
+        holds.unwrap_or_default(),
+        "is not the ARN of a managed policy",
+        "it looks like arn:aws:iam::123456789012:policy/name",
+    )
+}
+
 /// Where a server answers over HTTPS.
 pub fn https_url(url: &str) -> Checked {
     let plain = url.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\".contains(c));
@@ -196,6 +218,28 @@ mod tests {
             instance_type,
             &["t3.micro", "m7i-flex.large", "u-6tb1.metal"],
             &["", "t3", "t3.", ".micro", "T3.micro", "t3 micro"],
+        );
+    }
+
+    #[test]
+    fn managed_policies() {
+        all(
+            managed_policy,
+            &[
+                "arn:aws:iam::123456789012:policy/devopsctl-boundary",
+                "arn:aws:iam::aws:policy/PowerUserAccess",
+                "arn:aws-us-gov:iam::123456789012:policy/team/a.b@c",
+            ],
+            &[
+                "",
+                "devopsctl-boundary",
+                "arn:aws:iam::123456789012:role/x",
+                "arn:aws:iam::1234:policy/x",
+                "arn:aws:iam::123456789012:policy/",
+                "arn:aws:iam::123456789012:policy/ü",
+                "arn:aws-:iam::123456789012:policy/x",
+                "arn:awsx:iam::123456789012:policy/x",
+            ],
         );
     }
 

@@ -23,6 +23,11 @@ pub use schema::schema;
 /// The file that is looked for, upwards from the working directory.
 pub const FILE: &str = "deploy.yaml";
 
+/// Whether it is the ARN of a managed policy.
+pub fn is_managed_policy(arn: &str) -> bool {
+    check::managed_policy(arn).is_ok()
+}
+
 /// What the user wants, complete.
 #[derive(Clone, Debug)]
 pub struct Deployment {
@@ -40,6 +45,8 @@ pub struct Deployment {
     pub network: Network,
     /// `health`
     pub health: Health,
+    /// `permissions_boundary`: the ARN of the policy that bounds the instance's role.
+    pub permissions_boundary: Option<String>,
     /// `tags`: put on everything that can carry tags, beside devopsctl's own.
     pub tags: BTreeMap<String, String>,
 }

@@ -26,11 +26,12 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     let instance = instance_section(reader, &mut top);
     let network = network_section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
+    let permissions_boundary = reader.text(&mut top, &table::BOUNDARY, check::managed_policy);
     let tags = tags_section(reader, &mut top);
     top.finish(reader);
     let (mut token, token_path) = token;
     token.path = token_path.unwrap_or_else(|| health.path.clone());
-    Some(Deployment { name: name?, region, app: app?, token, instance, network, health, tags })
+    Some(Deployment { name: name?, region, app: app?, token, instance, network, health, permissions_boundary, tags })
 }
 
 fn sub(reader: &mut Reader, above: &mut Section, of: &keys::Section) -> Section {

@@ -17,7 +17,7 @@ pub static TOP: Section = Section {
     name: "",
     path: "",
     about: "What `devopsctl up` puts on AWS.",
-    keys: &[&NAME, &REGION, &APP, &TOKEN, &INSTANCE, &NETWORK, &HEALTH, &TAGS],
+    keys: &[&NAME, &REGION, &APP, &TOKEN, &INSTANCE, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
     needs: &["name", "app"],
 };
 
@@ -236,6 +236,13 @@ pub static TIMEOUT: Number = Number {
     least: 1,
     most: 600,
     default: 30,
+};
+
+pub static BOUNDARY: Text = Text {
+    name: "permissions_boundary",
+    about: "ARN of an IAM policy: the most that the instance's role may ever do",
+    default: None,
+    pattern: r"^arn:aws(-[a-z]+)*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9_+=,.@/-]{1,512}$",
 };
 
 pub static TAGS: Map = Map {

@@ -405,7 +405,11 @@ impl Plan {
         let stale = attachment::stale(&profile, role, current);
         let attach = attachment::diff(&profile, stale.is_some(), current);
         self.add(Kind::Detachment, stale, Change::Attachment);
-        self.add(Kind::Role, role::diff(&want.policies.role, tags, role), Change::Role);
+        self.add(
+            Kind::Role,
+            role::diff(&want.policies.role, want.deployment.permissions_boundary.as_deref(), tags, role),
+            Change::Role,
+        );
         self.add(Kind::Attachment, attach, Change::Attachment);
     }
 

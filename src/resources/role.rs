@@ -20,6 +20,8 @@ use crate::names;
 pub struct State {
     /// The role's tags, if it is there.
     pub role: Option<Tags>,
+    /// The ARN of the role's permissions boundary, if it has one.
+    pub boundary: Option<String>,
     /// The inline policy, if there is one.
     pub policy: Option<Document>,
     /// The instance profile, if there is one.
@@ -61,6 +63,8 @@ pub enum Change {
 pub struct Ensure {
     /// The role itself.
     pub role: bool,
+    /// The permissions boundary: of the role that is made, or of the role that stands.
+    pub boundary: Option<String>,
     /// Its policy's document.
     pub policy: Option<Document>,
     /// The instance profile.
@@ -83,6 +87,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
     let (found, policy, profile) =
         tokio::try_join!(get_role(aws, &role), get_policy(aws, &role), get_profile(aws, &role))
             .map_err(|error| explain("cannot look for the role", &error))?;
+    let (found, boundary) = found.unzip();
     if let Some(tags) = &found
         && !ours(tags, name)
     {
@@ -93,13 +98,17 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
     {
         return Ok((None, Some(Foreign::new("instance profile", role))));
     }
-    let state = State { role: found, policy, profile };
+    let state = State { role: found, boundary: boundary.flatten(), policy, profile };
     Ok(((state != State::default()).then_some(state), None))
 }
 
-async fn get_role(aws: &Aws, role: &str) -> Result<Option<Tags>, ApiError> {
+/// The role's tags, and its boundary.
+async fn get_role(aws: &Aws, role: &str) -> Result<Option<(Tags, Option<String>)>, ApiError> {
     let answer = present(call("iam:GetRole", || aws.iam.get_role().role_name(role).send()).await)?;
-    Ok(answer.and_then(|answer| answer.role).map(|role| from_iam(role.tags)))
+    Ok(answer.and_then(|answer| answer.role).map(|role| {
+        let boundary = role.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
+        (from_iam(role.tags), boundary)
+    }))
 }
 
 async fn get_policy(aws: &Aws, role: &str) -> Result<Option<Document>, ApiError> {
@@ -128,18 +137,21 @@ fn present<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     }
 }
 
-/// What is missing, and a policy that is not the one we write.
-pub fn diff(policy: &Document, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
+/// What is missing, and a policy that is not the one we write. A boundary that nobody asks for any more stays: to take it
+/// away is for an administrator.
+pub fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let absent = State::default();
     let state = have.unwrap_or(&absent);
     let (no_role, no_profile) = (state.role.is_none(), state.profile.is_none());
     let new_policy = state.policy.as_ref() != Some(policy);
+    let unbounded = boundary.is_some() && state.boundary.as_deref() != boundary;
     let membership = no_role || !state.profile.as_ref().is_some_and(|profile| profile.holds_role);
     let role_tags = state.role.as_ref().map(|have| missing(tags, have)).unwrap_or_default();
     let profile_tags = state.profile.as_ref().map(|have| missing(tags, &have.tags)).unwrap_or_default();
     let mut reasons: Vec<String> = [
         (no_role, "there is no role"),
         (!no_role && new_policy, "its policy is missing or was changed"),
+        (!no_role && unbounded, "its permissions boundary is missing or another"),
         (no_profile, "there is no instance profile"),
         (!no_role && !no_profile && membership, "the role is not in its profile"),
     ]
@@ -154,10 +166,20 @@ pub fn diff(policy: &Document, tags: &Tags, have: Option<&State>) -> Option<Plan
     }
     let action = if have.is_none() { Action::Create } else { Action::Update };
     let policy = (new_policy || no_role).then(|| policy.clone());
+    let boundary = boundary.filter(|_| unbounded || no_role).map(str::to_owned);
     let tags = tags.clone();
     let others = state.profile.as_ref().map(|profile| profile.others.clone()).unwrap_or_default();
-    let ensure =
-        Ensure { role: no_role, policy, profile: no_profile, membership, others, tags, role_tags, profile_tags };
+    let ensure = Ensure {
+        role: no_role,
+        boundary,
+        policy,
+        profile: no_profile,
+        membership,
+        others,
+        tags,
+        role_tags,
+        profile_tags,
+    };
     Some(Planned::new(action, reasons, Change::Ensure(ensure)))
 }
 
@@ -225,9 +247,20 @@ async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<(
         let request = || {
             let description = format!("What the instance of {} may do", context.name);
             let create = iam.create_role().role_name(name).assume_role_policy_document(trust());
+            let create = create.set_permissions_boundary(ensure.boundary.clone());
             create.description(description).set_tags(Some(to_iam(&ensure.tags))).send()
         };
-        made(context, call("iam:CreateRole", request).await).await?;
+        let answer = call("iam:CreateRole", request).await;
+        let denied = answer.as_ref().is_err_and(|error| error.is(&["AccessDenied"]));
+        made(context, answer).await.map_err(|failure| match &ensure.boundary {
+            None if denied => failure.because(
+                "your permissions may demand a boundary for roles: name its ARN in deploy.yaml as permissions_boundary",
+            ),
+            _ => failure,
+        })?;
+    } else if let Some(boundary) = &ensure.boundary {
+        let request = || iam.put_role_permissions_boundary().role_name(name).permissions_boundary(boundary).send();
+        call("iam:PutRolePermissionsBoundary", request).await.map_err(|error| cannot_be_made(&error))?;
     }
     if !ensure.role_tags.is_empty() {
         let request = || iam.tag_role().role_name(name).set_tags(Some(to_iam(&ensure.role_tags))).send();
@@ -236,7 +269,10 @@ async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<(
     if let Some(document) = &ensure.policy {
         let request =
             || iam.put_role_policy().role_name(name).policy_name(name).policy_document(document.as_str()).send();
-        let put = once_known(|| call("iam:PutRolePolicy", &request)).await;
+        // A policy that judges by the role's tag or boundary may not see those of a role that was just made.
+        let passes = |error: &ApiError| error.absent() || ensure.role && error.is(&["AccessDenied"]);
+        let put =
+            patiently(Backoff::new(Duration::from_secs(30)), passes, || call("iam:PutRolePolicy", &request)).await;
         put.map_err(|error| cannot_be_made(&error))?;
     }
     Ok(())
@@ -384,12 +420,12 @@ mod tests {
     }
 
     fn whole() -> State {
-        State { role: Some(Tags::new()), policy: Some(document()), profile: Some(profile(true)) }
+        State { role: Some(Tags::new()), boundary: None, policy: Some(document()), profile: Some(profile(true)) }
     }
 
     #[test]
     fn whole_is_kept() {
-        assert_eq!(diff(&document(), &Tags::new(), Some(&whole())), None);
+        assert_eq!(diff(&document(), None, &Tags::new(), Some(&whole())), None);
     }
 
     #[test]
@@ -397,10 +433,11 @@ mod tests {
         for (role, with_policy, with_profile, member) in (0..16).map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0, n & 8 > 0)) {
             let state = State {
                 role: role.then(Tags::new),
+                boundary: None,
                 policy: (role && with_policy).then(document),
                 profile: with_profile.then(|| profile(role && member)),
             };
-            let planned = diff(&document(), &Tags::new(), Some(&state));
+            let planned = diff(&document(), None, &Tags::new(), Some(&state));
             if state == whole() {
                 assert_eq!(planned, None);
                 continue;
@@ -417,16 +454,33 @@ mod tests {
     fn a_missing_tag_is_set_where_it_is_missing() {
         let tags = Tags::from([("team".to_owned(), "web".to_owned())]);
         let state = State { role: Some(tags.clone()), ..whole() };
-        let planned = diff(&document(), &tags, Some(&state)).unwrap();
+        let planned = diff(&document(), None, &tags, Some(&state)).unwrap();
         assert_eq!(planned.reasons, ["tag team is missing or different on the instance profile"]);
         let Change::Ensure(ensure) = planned.change else { panic!() };
         assert_eq!((ensure.role_tags, ensure.profile_tags, ensure.policy), (Tags::new(), tags, None));
     }
 
     #[test]
+    fn a_boundary_is_set_where_it_is_missing_or_another_and_never_taken_away() {
+        let bounded = |arn: Option<&str>| State { boundary: arn.map(str::to_owned), ..whole() };
+        let diff = |wanted, state: State| diff(&document(), wanted, &Tags::new(), Some(&state));
+        assert_eq!(diff(Some("a"), bounded(Some("a"))), None);
+        assert_eq!(diff(None, bounded(Some("a"))), None);
+        for state in [bounded(None), bounded(Some("b"))] {
+            let planned = diff(Some("a"), state).unwrap();
+            assert_eq!(planned.reasons, ["its permissions boundary is missing or another"]);
+            let Change::Ensure(ensure) = planned.change else { panic!() };
+            assert_eq!((ensure.boundary.as_deref(), ensure.role, ensure.policy), (Some("a"), false, None));
+        }
+        let planned = super::diff(&document(), Some("a"), &Tags::new(), None).unwrap();
+        let Change::Ensure(ensure) = planned.change else { panic!() };
+        assert_eq!((ensure.boundary.as_deref(), ensure.role), (Some("a"), true));
+    }
+
+    #[test]
     fn another_role_leaves_the_profile() {
         let theirs = Profile { others: vec!["theirs".into()], ..profile(false) };
-        let planned = diff(&document(), &Tags::new(), Some(&State { profile: Some(theirs), ..whole() })).unwrap();
+        let planned = diff(&document(), None, &Tags::new(), Some(&State { profile: Some(theirs), ..whole() })).unwrap();
         let Change::Ensure(ensure) = planned.change else { panic!() };
         assert_eq!((ensure.others, ensure.membership), (vec!["theirs".to_owned()], true));
     }
@@ -435,7 +489,7 @@ mod tests {
     fn an_edited_policy_is_put_back() {
         let state = State { policy: Some(Document::read(r#"{"Statement": []}"#)), ..whole() };
         assert_eq!(
-            diff(&document(), &Tags::new(), Some(&state)).unwrap().reasons,
+            diff(&document(), None, &Tags::new(), Some(&state)).unwrap().reasons,
             ["its policy is missing or was changed"]
         );
     }

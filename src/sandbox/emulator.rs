@@ -67,6 +67,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "public_access.py",
     "quotas.py",
     "refusal.py",
+    "roles.py",
     "rules.py",
     "settings.py",
     "subnets.py",

@@ -3,6 +3,8 @@ says, and nobody what is not signed."""
 
 import itertools
 import json
+import os
+import subprocess
 import urllib.error
 import urllib.request
 
@@ -15,6 +17,10 @@ TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}],
 }
+# A policy that allows no harm.
+NOTHING = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*"}]}
+)
 OURS = [{"Key": "devopsctl:name", "Value": "hello"}]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 USER = "arn:aws:iam::123456789012:user/devopsctl"
@@ -176,6 +182,110 @@ def test_roles_of_other_names_are_refused(cli):
     )
 
 
+def test_a_role_is_made_and_changed_with_our_tag_alone(cli, iam):
+    mine, name, trust = cli("iam"), f"devopsctl-{next(NUMBERS)}", json.dumps(TRUST)
+    assert refused(mine.create_role, RoleName=name, AssumeRolePolicyDocument=trust)[0] == "AccessDenied"
+    # A role of the company's own that happens to have such a name.
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+    put = {"RoleName": name, "PolicyName": "x", "PolicyDocument": NOTHING}
+    calls = (
+        (mine.put_role_policy, put),
+        (mine.tag_role, {"RoleName": name, "Tags": [{"Key": "team", "Value": "web"}]}),
+        (mine.delete_role_policy, {"RoleName": name, "PolicyName": "x"}),
+        (mine.detach_role_policy, {"RoleName": name, "PolicyArn": "arn:aws:iam::aws:policy/x"}),
+        (mine.delete_role, {"RoleName": name}),
+    )
+    for call, arguments in calls:
+        assert refused(call, **arguments)[0] == "AccessDenied", call
+    # That it is there can be seen.
+    assert mine.get_role(RoleName=name)["Role"]["RoleName"] == name
+    iam.tag_role(RoleName=name, Tags=OURS)
+    until(lambda: granted(mine.put_role_policy, **put))
+    mine.delete_role_policy(RoleName=name, PolicyName="x")
+    mine.delete_role(RoleName=name)
+
+
+def test_a_profile_is_made_and_changed_with_our_tag_alone(cli, iam):
+    mine, name = cli("iam"), f"devopsctl-{next(NUMBERS)}"
+    assert refused(mine.create_instance_profile, InstanceProfileName=name)[0] == "AccessDenied"
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=OURS)
+    both = {"InstanceProfileName": name, "RoleName": name}
+    for call, arguments in (
+        (mine.add_role_to_instance_profile, both),
+        (mine.remove_role_from_instance_profile, both),
+        (mine.tag_instance_profile, {"InstanceProfileName": name, "Tags": [{"Key": "team", "Value": "web"}]}),
+        (mine.delete_instance_profile, {"InstanceProfileName": name}),
+    ):
+        assert refused(call, **arguments)[0] == "AccessDenied", call
+    iam.tag_instance_profile(InstanceProfileName=name, Tags=OURS)
+    mine.add_role_to_instance_profile(**both)
+    mine.remove_role_from_instance_profile(**both)
+    mine.delete_instance_profile(InstanceProfileName=name)
+    mine.delete_role(RoleName=name)
+
+
+def test_a_boundary_must_be_there(iam):
+    trust, name = json.dumps(TRUST), f"devopsctl-{next(NUMBERS)}"
+    nowhere = "arn:aws:iam::123456789012:policy/nowhere"
+    made = {"RoleName": name, "AssumeRolePolicyDocument": trust}
+    refusal = refused(iam.create_role, **made, PermissionsBoundary=nowhere)
+    assert refusal == ("NoSuchEntity", f"Scope ARN: {nowhere} does not exist or is not attachable.")
+    iam.create_role(**made)
+    assert refused(iam.put_role_permissions_boundary, RoleName=name, PermissionsBoundary=nowhere)[0] == "NoSuchEntity"
+    iam.delete_role(RoleName=name)
+
+
+@pytest.fixture
+def bounded(sandbox, iam):
+    """The boundary, and a client of a user who has what `policy --boundary` prints."""
+    name = f"bounded-{next(NUMBERS)}"
+    document = json.dumps(TRUST | {"Statement": [{"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*"}]})
+    boundary = iam.create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"]
+    command = [os.environ.get("DEVOPSCTL", "devopsctl"), "policy", "--account", "123456789012", "--boundary", boundary]
+    policy = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=policy)
+    keys = iam.create_access_key(UserName=name)["AccessKey"]
+    keys = {"access_key": keys["AccessKeyId"], "secret_key": keys["SecretAccessKey"]}
+    return boundary, sandbox.client("iam", keys=keys)
+
+
+def test_with_a_boundary_no_role_is_made_or_given_rights_without_it(iam, bounded):
+    boundary, mine = bounded
+    trust, name = json.dumps(TRUST), f"devopsctl-{next(NUMBERS)}"
+    looser = iam.create_policy(PolicyName=name, PolicyDocument=NOTHING)["Policy"]["Arn"]
+    made = {"RoleName": name, "AssumeRolePolicyDocument": trust, "Tags": OURS}
+    everything = json.dumps(TRUST | {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    put = {"RoleName": name, "PolicyName": "x", "PolicyDocument": everything}
+    for more in ({}, {"PermissionsBoundary": looser}):
+        assert refused(mine.create_role, **made, **more)[0] == "AccessDenied"
+    # A role from before, with the tag and without a boundary.
+    iam.create_role(**made)
+    until(lambda: iam.get_role(RoleName=name)["Role"]["Tags"])
+    assert refused(mine.put_role_policy, **put)[0] == "AccessDenied"
+    for call in (mine.put_role_permissions_boundary, mine.delete_role_permissions_boundary):
+        arguments = {"PermissionsBoundary": looser} if call == mine.put_role_permissions_boundary else {}
+        assert refused(call, RoleName=name, **arguments)[0] == "AccessDenied"
+    until(lambda: granted(mine.put_role_permissions_boundary, RoleName=name, PermissionsBoundary=boundary))
+    mine.put_role_policy(**put)
+    mine.delete_role_policy(RoleName=name, PolicyName="x")
+    mine.delete_role(RoleName=name)
+    mine.create_role(**made, PermissionsBoundary=boundary)
+    until(lambda: granted(mine.put_role_policy, **put))
+
+
+def test_the_tags_of_a_new_role_count_after_a_while(sandbox, cli):
+    mine, name = cli("iam"), f"devopsctl-{next(NUMBERS)}"
+    put = {"RoleName": name, "PolicyName": "x", "PolicyDocument": NOTHING}
+    with sandbox.delays(role=2):
+        mine.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=OURS)
+        assert refused(mine.put_role_policy, **put)[0] == "AccessDenied"
+        until(lambda: granted(mine.put_role_policy, **put))
+    mine.delete_role_policy(RoleName=name, PolicyName="x")
+    mine.delete_role(RoleName=name)
+
+
 def test_only_our_own_role_is_passed(sandbox, cli, iam, ec2, launch):
     name, number = f"devopsctl-{next(NUMBERS)}", next(NUMBERS)
     iam.create_role(RoleName=f"admin-{number}", AssumeRolePolicyDocument=json.dumps(TRUST))
@@ -189,7 +299,7 @@ def test_only_our_own_role_is_passed(sandbox, cli, iam, ec2, launch):
     mine.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
     call = noted(sandbox)[-1]
     assert [(check["action"], check["by"]) for check in call["checks"]] == [
-        ("iam:AddRoleToInstanceProfile", ["Profile"]),
+        ("iam:AddRoleToInstanceProfile", ["Role"]),
         ("iam:PassRole", ["PassRole"]),
     ]
     # A profile of our name that somebody else has put his role into.
@@ -391,6 +501,19 @@ def test_an_instance_may_do_what_its_role_says(sandbox, cli, ec2, iam, ssm, laun
         (machine.get_parameters_by_path, {"Path": "/devopsctl/mine"}),
     ):
         assert refused(call, **arguments)[0] == "AccessDeniedException"
+    # A boundary grants nothing, and takes away what it does not allow; also where the policy of it is gone.
+    reports = json.dumps({"Version": "2012-10-17", "Statement": [policy["Statement"][1]]})
+    boundary = iam.create_policy(PolicyName=name, PolicyDocument=reports)["Policy"]["Arn"]
+    iam.put_role_permissions_boundary(RoleName=name, PermissionsBoundary=boundary)
+    code, message = refused(machine.get_parameter, Name="/devopsctl/mine/token", WithDecryption=True)
+    assert code == "AccessDeniedException" and "no permissions boundary allows the ssm:GetParameter" in message
+    report = {"Name": f"/devopsctl/mine/report/{instance}", "Type": "String", "Value": "well", "Overwrite": True}
+    machine.put_parameter(**report)
+    iam.delete_role_policy(RoleName=name, PolicyName=name)
+    assert refused(machine.put_parameter, **report)[0] == "AccessDeniedException"
+    iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=json.dumps(policy))
+    iam.delete_policy(PolicyArn=boundary)
+    assert refused(machine.put_parameter, **report)[0] == "AccessDeniedException"
     # Without the session's token, and after the role is gone, they open nothing.
     assert refused(sandbox.client("ssm", keys=keys | {"token": None}).get_parameter, Name="x")[0] == (
         "UnrecognizedClientException"

@@ -7,6 +7,7 @@ use devopsctl::aws::Aws;
 use serde_json::Value;
 
 use crate::console::{aws, control};
+use crate::http::get;
 use crate::project::Project;
 
 const ROLE: &str = "devopsctl-hello-us-east-1";
@@ -46,6 +47,40 @@ fn the_policy_is_printed_without_any_aws() {
     assert!(project.ok("policy --sandbox").contains("arn:aws:s3:::devopsctl-123456789012-*"));
     project.run("policy --account 1234").code(2).says("an account's number has 12 digits");
     assert!(project.processes().is_empty());
+}
+
+#[test]
+fn whose_roles_must_have_a_boundary_names_it_and_has_it_mended() {
+    let project = Project::example();
+    project.ok("sandbox start");
+    let document = project.ok("policy --sandbox --boundary-document");
+    let boundary = aws(&project, async |aws| {
+        let made = aws.iam.create_policy().policy_name("boundary").policy_document(document).send().await.unwrap();
+        made.policy.unwrap().arn.unwrap()
+    });
+    let policy = project.ok(&format!("policy --sandbox --boundary {boundary}"));
+    aws(&project, async |aws| {
+        let put = aws.iam.put_user_policy().user_name(USER).policy_name(USER).policy_document(policy);
+        put.send().await.unwrap();
+    });
+    project.run("up --sandbox").code(5).says("iam:CreateRole says AccessDenied").says("permissions_boundary");
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\npermissions_boundary: {boundary}\n"));
+    let url = project.up();
+    assert_eq!(get(&url, Some(&project.token())).status, 200);
+    // Others may have taken it away; and the instance still may do all that it must.
+    aws(&project, async |aws| {
+        aws.iam.delete_role_permissions_boundary().role_name(ROLE).send().await.unwrap();
+    });
+    project.run("plan --sandbox").code(3).says("its permissions boundary is missing or another");
+    project.up();
+    let found = aws(&project, async |aws| aws.iam.get_role().role_name(ROLE).send().await.unwrap().role.unwrap());
+    assert_eq!(found.permissions_boundary.unwrap().permissions_boundary_arn.unwrap(), boundary);
+    project.run("plan --sandbox").code(0);
+    project.ok("set-token --sandbox --generate");
+    assert_eq!(get(&url, Some(&project.token())).status, 200);
+    project.ok("down --sandbox --yes");
+    project.run("policy --boundary x").code(2).says("the ARN of a managed policy looks like");
 }
 
 #[test]

@@ -60,6 +60,7 @@ WRONG = {
     "clear http": LEAST + "network: {acme_directory: http://ca.example.com}\n",
     "one address": LEAST + "network: {allow: [203.0.113.7]}\n",
     "no list": LEAST + "network: {allow: 0.0.0.0/0}\n",
+    "a boundary": LEAST + "permissions_boundary: arn:aws:iam::1234:policy/x\n",
     "a subnet": LEAST + "network: {subnet: vpc-0123456789abcdef0}\n",
     "a limit": LEAST + "network: {limits: {body_mb: 0}}\n",
     "a slow limit": LEAST + "network: {limits: {idle_seconds: 3601}}\n",

@@ -43,6 +43,7 @@ static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         static_ip: true,
         subnet: None,
     },
+    permissions_boundary: None,
     health: Health { path: "/".into(), timeout: 30 },
     tags: Tags::from([("team".into(), "web".into())]),
 });
@@ -257,6 +258,7 @@ impl World {
         let state = self.seen.role.get_or_insert_with(role::State::default);
         assert_ne!(ensure.role, state.role.is_some());
         state.role.get_or_insert(ensure.tags.clone()).extend(ensure.role_tags);
+        state.boundary = ensure.boundary.or(state.boundary.take());
         if let Some(document) = ensure.policy {
             state.policy = Some(document);
         }

@@ -165,6 +165,19 @@ class Signed(IAMRequest):
             return []
         return [text_of(policy) for policy in found]
 
+    def boundary(self):
+        """The documents of the role's permissions boundary: none where it has one that is gone, None where it has none."""
+        try:
+            role = self._access_key.backend.get_role(self._access_key._owner_role_name)
+        except (AttributeError, NotFoundException):  # A user, or a role that is gone.
+            return None
+        if not role.permissions_boundary_arn:
+            return None
+        try:
+            return [text_of(self._access_key.backend.get_policy(role.permissions_boundary_arn))]
+        except NotFoundException:
+            return []
+
 
 def text_of(policy):
     """moto holds policies in three forms."""
@@ -217,7 +230,8 @@ def judge(call, action):
     try:
         with clock.LOCK:
             documents = signed.documents()
-            everything = policies.everything(documents)
+            boundary = signed.boundary()
+            everything = policies.everything(documents) and boundary is None
             if everything and signed.service != "s3":
                 return
             checks = demands.of(call, action)
@@ -228,7 +242,10 @@ def judge(call, action):
             if checks is None:
                 raise forbidden(signed, Check(action, "*", {}), "the sandbox does not know what AWS checks for it")
             # A call that names nothing is still a call.
-            allowed = [allow(signed, documents, check) for check in checks or [Check(action, None, {})]]
+            checks = checks or [Check(action, None, {})]
+            for check in checks if boundary is not None else ():
+                meet_boundary(signed, boundary, check)
+            allowed = [allow(signed, documents, check) for check in checks]
             note(signed.caller, action, allowed)
     except Unjudgeable as reason:
         raise forbidden(signed, Check(action, "*", {}), str(reason)) from reason
@@ -241,6 +258,17 @@ def meet_bucket_policy(signed, call, checks):
     for check in checks or () if policy else ():
         if policies.ruling([policy], check._replace(keys={**check.keys, **keys})).denied:
             raise forbidden(signed, check, "of an explicit deny in a resource-based policy")
+
+
+def meet_boundary(signed, boundary, check):
+    """What a role's boundary does not allow, the role may not do:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
+    """
+    ruling = policies.ruling(boundary, check)
+    if ruling.denied:
+        raise forbidden(signed, check, "of an explicit deny in a permissions boundary")
+    if not ruling.by:
+        raise forbidden(signed, check, f"no permissions boundary allows the {check.action} action")
 
 
 def allow(signed, documents, check):

@@ -7,6 +7,7 @@ leaves open whether a resource is checked, it is checked here. What is to be mad
 
 from urllib.parse import parse_qsl, urlsplit
 
+import roles
 import xmltodict
 from demands_ec2 import RULES as EC2
 from demands_ec2 import look, tags
@@ -29,20 +30,43 @@ def of(call, action):
 
 def about_role(action):
     def rule(call):
-        yield Check(action, role_arn(call), {})
+        yield standing_role(call, action)
 
     return rule
 
 
 def about_profile(action):
     def rule(call):
-        yield Check(action, profile_arn(call), {})
+        yield standing_profile(call, action)
 
     return rule
 
 
+def tag_role(call):
+    yield with_request_tags(call, standing_role(call, "iam:TagRole"))
+
+
+def tag_instance_profile(call):
+    yield with_request_tags(call, standing_profile(call, "iam:TagInstanceProfile"))
+
+
+def with_request_tags(call, check):
+    return check._replace(keys=check.keys | tags("RequestTag", call._get_param("Tags")))
+
+
 def create_role(call):
-    yield from made(call, "iam:CreateRole", "iam:TagRole", role_arn(call))
+    bounded = boundary_key(call._get_param("PermissionsBoundary"))
+    for check in made(call, "iam:CreateRole", "iam:TagRole", role_arn(call)):
+        yield check._replace(keys=check.keys | bounded) if check.action == "iam:CreateRole" else check
+
+
+def put_role_permissions_boundary(call):
+    check = standing_role(call, "iam:PutRolePermissionsBoundary")
+    yield check._replace(keys=check.keys | boundary_key(call._get_param("PermissionsBoundary")))
+
+
+def boundary_key(arn):
+    return {"iam:permissionsboundary": arn} if arn else {}
 
 
 def create_instance_profile(call):
@@ -57,8 +81,33 @@ def made(call, create, tag, resource):
 
 
 def add_role_to_instance_profile(call):
-    yield Check("iam:AddRoleToInstanceProfile", profile_arn(call), {})
+    yield standing_profile(call, "iam:AddRoleToInstanceProfile")
+    # The tags of a role that is passed are not told:
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
     yield Check("iam:PassRole", role_arn(call), {"iam:passedtoservice": "ec2.amazonaws.com"})
+
+
+def standing_role(call, action):
+    """With the tags that the role carries, and its boundary. Reading says whether there is one, by its name."""
+    try:
+        role = call.backend.get_role(call._get_param("RoleName"))
+    except NotFoundException:
+        return Check(action, role_arn(call), {}) if reads(action) else Check(action, None, {})
+    carried, boundary = roles.judged_by(role)
+    return Check(action, role.arn, tags("ResourceTag", carried) | boundary_key(boundary))
+
+
+def standing_profile(call, action):
+    """The same of an instance profile."""
+    try:
+        profile = call.backend.get_instance_profile(call._get_param("InstanceProfileName"))
+    except NotFoundException:
+        return Check(action, profile_arn(call), {}) if reads(action) else Check(action, None, {})
+    return Check(action, profile.arn, tags("ResourceTag", profile.tags))
+
+
+def reads(action):
+    return action.startswith(("iam:Get", "iam:List"))
 
 
 def role_arn(call):
@@ -181,8 +230,8 @@ def zone_arn(call):
 
 
 OF_ROLES = ("DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy")
-OF_ROLES += ("ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy", "TagRole")
-OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile", "TagInstanceProfile")
+OF_ROLES += ("ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy")
+OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile")
 OF_BUCKETS = ("CreateBucket", "DeleteBucket", "GetBucketPolicy", "GetBucketPublicAccessBlock", "ListBucket")
 OF_BUCKETS += ("PutBucketPolicy", "PutBucketPublicAccessBlock")
 OF_PARAMETERS = {
@@ -205,6 +254,9 @@ RULES = {
     "iam:AddRoleToInstanceProfile": add_role_to_instance_profile,
     "iam:CreateInstanceProfile": create_instance_profile,
     "iam:CreateRole": create_role,
+    "iam:PutRolePermissionsBoundary": put_role_permissions_boundary,
+    "iam:TagInstanceProfile": tag_instance_profile,
+    "iam:TagRole": tag_role,
     "route53:ChangeResourceRecordSets": change_resource_record_sets,
     "route53:ListHostedZonesByName": look("route53:ListHostedZonesByName"),
     "route53:ListResourceRecordSets": list_resource_record_sets,

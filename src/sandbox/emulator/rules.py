@@ -18,6 +18,7 @@ import parameters
 import profiles
 import public_access  # noqa: F401
 import quotas
+import roles
 import settings
 import subnets  # noqa: F401
 import zones  # noqa: F401
@@ -28,13 +29,13 @@ def install():
     settings.from_environment()
     hooks.install()
     # The last one is the outermost: a caller is authenticated before any other rule looks at the call.
-    for module in (buckets, instances, launches, parameters, profiles, authority):
+    for module in (buckets, instances, launches, parameters, profiles, roles, authority):
         module.install()
 
 
 def forget():
     """Has the rules forget what they have seen."""
-    for module in (buckets, clock, faults, hooks, launches, profiles, quotas, settings):
+    for module in (buckets, clock, faults, hooks, launches, profiles, quotas, roles, settings):
         module.forget()
 
 
