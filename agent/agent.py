@@ -38,6 +38,7 @@ FORMS = {
 HEARD = (*FORMS, "logs")  # The tags that say what is to be done, beside those of `ssh.py`.
 PATIENCE = 1.0  # A phase on the way is reported when it has lasted this long.
 STOP_SECONDS = 10  # What requests may take to end when the machine stops.
+REST_SECONDS = 30  # All of a release is compiled once it has served for this long: many are replaced earlier.
 
 
 class Agent:
@@ -230,11 +231,12 @@ class Agent:
         decide.failed(self.state, step, error, "", self.clock.monotonic(), least, most, permanent)
 
     def settle(self):
-        """Once all is as it should be, what would have been in the way: byte-code for what the first answer did not need."""
+        """Does what would delay a start: once nothing starts or retires. Compiles what the first answer did not need after that."""
         serving = self.fleet.alone()
         if serving and self.edge.settled():
             self.runner.settle(serving)
-            if serving.target.release not in self.completed:
+            due = self.clock.monotonic() >= serving.since + REST_SECONDS
+            if due and serving.target.release not in self.completed:
                 self.completed.add(serving.target.release)
                 self.in_thread(bytecode.rest, self.places.release(serving.target.release))
 

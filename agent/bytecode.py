@@ -1,5 +1,5 @@
 """Byte-code for a release, made once on the machine: first for what the way to the first answer needs (unless it came with
-the release), then for all of it.
+the release), later for all of it.
 
 As a program it compiles one part of several: `bytecode.py first|rest FOLDER PART PARTS`. Not compileall, which takes as
 long to make its processes as to compile an app's dependencies. What is no Python, or another one's, is passed over.

@@ -58,10 +58,10 @@ def prepare(aws, name, release, places, wanted, clock):
 
 
 def inherit(folder, places):
-    """What the release shares with one that is compiled already (its dependencies, most often) it takes from there, byte
-    for byte, with its byte-code: hard links, so that it costs neither time nor space."""
-    others = [places.release(other) for other in on_disk(places)]
-    for path in bytecode.files(folder):
+    """Links the compiled files that the release shares with another one (its dependencies, most often), byte for byte, with
+    their byte-code: hard links, so that it costs neither time nor space. The other one need not be compiled completely."""
+    others = [places.release(name) for name in releases(places) if name != os.path.basename(folder)]
+    for path in bytecode.missing(bytecode.files(folder)):
         for twin in (other + path[len(folder) :] for other in others):
             code, compiled = map(importlib.util.cache_from_source, (path, twin))
             if os.path.isfile(compiled) and os.path.isfile(twin) and filecmp.cmp(path, twin, shallow=False):
@@ -77,16 +77,20 @@ def link(path, name):
     os.rename(name + ".new", name)
 
 
+def releases(places):
+    """The releases on the disk."""
+    return [name for name in os.listdir(places.releases) if match("release", name)]
+
+
 def on_disk(places):
     """The releases that are there and compiled."""
-    names = [name for name in os.listdir(places.releases) if match("release", name)]
-    return {name for name in names if bytecode.complete(places.release(name))}
+    return {name for name in releases(places) if bytecode.complete(places.release(name))}
 
 
 def prune(places, keep):
     """Takes old releases away: first by name, at once and atomically; what then takes time is left to the caller."""
     folder = places.releases
-    found = [name for name in os.listdir(folder) if match("release", name)]
+    found = releases(places)
     found.sort(key=lambda name: (name in keep, os.stat(f"{folder}/{name}").st_mtime), reverse=True)
     gone = found[max(KEEP, len(keep & set(found))) :]
     for name in gone:

@@ -8,10 +8,13 @@ can't be fetched, do not start or hang. What must hold at every moment is in `Wo
 import random
 import shutil
 
+import tasks
 from decide import Target
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from world import BAD, FULL, GOOD, READ_ONLY, RELEASES, world
+
+from agent import REST_SECONDS
 
 BAD_NAMES = {release.name: release for release in BAD}
 
@@ -206,6 +209,16 @@ def test_what_has_gone_from_the_disk_is_fetched_again():
         it.want(release=GOOD[0].name)
         it.run(60, 0.5)
         assert it.reporter.last["phase"] == "healthy"
+
+
+def test_all_of_a_release_is_compiled_once_it_has_served_for_a_while_and_not_before():
+    with world() as it:
+        for release in GOOD[:2]:  # The first one is replaced too early.
+            up(it, release)
+            it.run(REST_SECONDS - 12, 0.5)
+            assert tasks.on_disk(it.places) == set()
+        it.run(12, 0.5)
+        assert tasks.on_disk(it.places) == {GOOD[1].name}
 
 
 def test_a_changed_tag_tries_again_at_once():

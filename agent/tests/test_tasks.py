@@ -50,6 +50,21 @@ def test_what_two_releases_share_is_compiled_once_and_stored_once(places):
     assert os.path.exists(importlib.util.cache_from_source(changed[1]))
 
 
+def test_a_release_that_is_compiled_in_part_hands_on_that_part(places):
+    done, left = (
+        [put(places, release, name, "x = 1\n") for release in (OLD, NEW)] for name in ("app/a.py", "app/b.py")
+    )
+    py_compile.compile(done[0])
+    assert not bytecode.complete(places.release(OLD))
+
+    for _ in range(2):  # An agent that follows may do it again.
+        tasks.inherit(places.release(NEW), places)
+        assert os.path.samefile(*done) and os.path.samefile(*map(importlib.util.cache_from_source, done))
+        assert not os.path.samefile(*left) and not os.path.exists(importlib.util.cache_from_source(left[1]))
+        assert sorted(os.listdir(os.path.dirname(done[1]))) == ["__pycache__", "a.py", "b.py"]
+    assert not bytecode.complete(places.release(NEW)), "a part of it is not compiled"
+
+
 def test_it_outlives_the_one_before(places):
     paths = [put(places, release, "site/a.py", "x = 1\n") for release in (OLD, NEW)]
     py_compile.compile(paths[0])
