@@ -16,7 +16,7 @@ os.environ.pop("AWS_ENDPOINT_URL", None)
 
 from fake_aws import FakeAws  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402  # noqa: E402
-from machine import Machine  # noqa: E402
+from machine import Machine, until  # noqa: E402
 
 # A busy machine is slow, which says nothing about what is tested.
 settings.register_profile("agent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,9 +36,71 @@ def machine(aws):
     try:
         yield machine
     finally:
-        # Shown with a failure only.
-        for log in ("console", "app"):
-            path = machine.root / f"var/log/{log}.log"
-            if path.exists():
-                print(log, path.read_text()[-4000:], sep="\n")
+        show(machine)
         machine.destroy()
+
+
+def show(machine):
+    """With a failure only."""
+    for log in ("console", "app"):
+        path = machine.root / f"var/log/{log}.log"
+        if path.exists():
+            print(log, path.read_text()[-4000:], sep="\n")
+
+
+class Shared:
+    """One machine for several tests: each leaves an app that serves, whichever, with whichever token. After a test that
+    does not, the next one gets another machine."""
+
+    def __init__(self, begin):
+        self.begin, self.machine = begin, None
+
+    def get(self):
+        if self.machine and not self.serves():
+            self.end()
+        if not self.machine:
+            self.machine = Machine(FakeAws())
+            self.begin(self.machine.aws, self.machine)
+            assert self.serves()
+        del self.machine.aws.reports[:-1]
+        return self.machine
+
+    def serves(self):
+        """Nothing else than the newest token and the release that is wanted, and the last report says so."""
+        machine, aws = self.machine, self.machine.aws
+
+        def as_asked():
+            said, tags = aws.reports[-1][1], aws.tags
+            told = (said["phase"], said["error"], said["release"]) == ("healthy", None, tags["devopsctl:release"])
+            return (
+                told and said["token"] == aws.token()[0] and [each["role"] for each in machine.running()] == ["serving"]
+            )
+
+        try:
+            assert machine.program.poll() is None and not aws.faults
+            until(as_asked)
+            return machine.get(aws.token()[1])[0] == 200
+        except (AssertionError, OSError):
+            return False
+
+    def end(self):
+        if self.machine:
+            self.machine.destroy()
+            self.machine.aws.close()
+            self.machine = None
+
+
+@pytest.fixture(scope="module")
+def shared(request):
+    """The module says how its machine begins: `begin(aws, machine)`."""
+    shared = Shared(request.module.begin)
+    yield shared
+    shared.end()
+
+
+@pytest.fixture
+def serving(shared):
+    """A machine that serves; see `Shared`."""
+    machine = shared.get()
+    yield machine
+    show(machine)

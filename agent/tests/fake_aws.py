@@ -57,6 +57,11 @@ class FakeAws:
             self.tags["devopsctl:token"] = str(version)
         return version
 
+    def token(self):
+        """(version, the token) that SSM has."""
+        version, value = self.parameters[f"/devopsctl/{self.name}/token"]
+        return version, json.loads(value)["current"]
+
     def put_parameter(self, name, value):
         with self.change:
             version = self.parameters.get(name, (0, ""))[0] + 1
