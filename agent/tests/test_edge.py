@@ -63,14 +63,18 @@ def put(aws, app=ECHO, agent=None, **settings):
     return aws.tags["devopsctl:release"]
 
 
-@pytest.fixture
-def served(aws, machine):
-    """A machine on which the app is reached through the edge."""
+def begin(aws, machine):
     put(aws)
     aws.put_token(TOKEN)
     machine.boot()
     until(lambda: serves(machine), what="the edge")
-    return machine
+
+
+@pytest.fixture
+def served(serving):
+    """A shared machine on which the app is reached through the edge."""
+    until(lambda: serves(serving), what="the edge")
+    return serving
 
 
 def serves(machine):
@@ -208,17 +212,19 @@ def test_clients_that_take_nothing_of_their_answers_are_in_nobodys_way_and_hung_
 
 
 def test_a_body_in_pieces_is_cut_off_at_the_limit(served):
+    before = len(served.app_log())
     line = f"Host: here\r\nAuthorization: Token {TOKEN}\r\nTransfer-Encoding: chunked\r\n"
     for size, status in ((1 << 20, b"200"), ((1 << 20) + 1, b"413"), (3 << 20, b"413")):
         pieces = b"%x\r\n%s\r\n0\r\n\r\n" % (size, b"x" * size)
         assert raw(served, f"POST /{size} HTTP/1.1\r\n{line}\r\n".encode() + pieces)[9:12] == status, size
     # What was cut off is no shorter body to the app: it fails while it reads.
     assert serves(served)
-    assert [line for line in served.app_log().splitlines() if line[-1] != "/"] == ["asked for /1048576"]
+    log = served.app_log()[before:]
+    assert [line for line in log.splitlines() if line[-1] != "/"] == ["asked for /1048576"]
 
 
-def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_neither(aws, served):
-    counts, done = collections.Counter(), threading.Event()
+def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_neither(served):
+    aws, counts, done = served.aws, collections.Counter(), threading.Event()
 
     def visit():
         while not done.is_set():
@@ -233,8 +239,8 @@ def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_
         visitor.start()
     config = served.root / "run/devopsctl/edge/caddy.json"
     before = pid_of_edge(served), config.stat().st_mtime_ns
-    aws.put_token(TOKEN)
-    aws.wait_report(lambda each: each["token"] == 2 and each["phase"] == "healthy")
+    version = aws.put_token(TOKEN)
+    aws.wait_report(lambda each: each["token"] == version and each["phase"] == "healthy")
     other = put(aws, ECHO + "\n# other code")
     aws.wait_report(lambda each: each["release"] == other and each["phase"] == "healthy")
     more = counts[200] + 50
@@ -246,21 +252,15 @@ def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_
     assert (pid_of_edge(served), config.stat().st_mtime_ns) == before
 
 
-def test_other_limits_come_with_the_release_that_has_them_and_it_is_the_same_caddy(aws, served):
+def test_other_limits_come_with_the_release_that_has_them_and_it_is_the_same_caddy(served):
     before = pid_of_edge(served)
     body = b"x" * (3 << 19)
     head = f"POST / HTTP/1.1\r\nHost: here\r\nAuthorization: Token {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
     assert raw(served, head.encode() + body).startswith(b"HTTP/1.1 413")
-    put(aws, limits={**HTTP["limits"], "body_mb": 2})
-    until(lambda: raw(served, head.encode() + body).startswith(b"HTTP/1.1 200"), what="the new limit")
+    for limits, status in (({**HTTP["limits"], "body_mb": 2}, b"200"), (HTTP["limits"], b"413")):
+        put(served.aws, limits=limits)
+        until(lambda status=status: raw(served, head.encode() + body)[9:12] == status, what="the new limit")
     assert pid_of_edge(served) == before
-
-
-def test_it_comes_back_when_it_is_killed_and_goes_when_the_machine_stops(served):
-    os.kill(pid_of_edge(served), signal.SIGKILL)
-    until(lambda: serves(served), what="the edge is back")
-    served.stop()
-    assert pid_of_edge(served) is None
 
 
 def test_another_program_than_the_one_that_was_named_is_never_run(aws, machine):
@@ -286,6 +286,19 @@ def test_the_token_is_nowhere_in_what_the_edge_knows_or_says(served):
     assert "Authorization" not in log.read_text()
     with open(f"/proc/{pid_of_edge(served)}/environ", "rb") as file:
         assert TOKEN.encode() not in file.read()
+
+
+def test_without_certificates_caddy_makes_no_authority_of_its_own(served):
+    made = [name for _, folders, files in os.walk(f"{served.root}/var/lib/devopsctl-edge") for name in folders + files]
+    assert made, "it keeps its things there"
+    assert not [name for name in made if name == "pki" or name.endswith(".key")]
+
+
+def test_it_comes_back_when_it_is_killed_and_goes_when_the_machine_stops(served):
+    os.kill(pid_of_edge(served), signal.SIGKILL)
+    until(lambda: serves(served), what="the edge is back")
+    served.stop()
+    assert pid_of_edge(served) is None
 
 
 # What it is told
@@ -323,12 +336,6 @@ def test_numbers_above_a_limit_are_known_by_their_digits(limit):
             assert bool(pattern.search(written)) == (number > limit), written
     for other in ("", "+99999999999", "99999999999 ", "0x99999999999", "1e12"):
         assert not pattern.search(other)
-
-
-def test_without_certificates_caddy_makes_no_authority_of_its_own(served):
-    made = [name for _, folders, files in os.walk(f"{served.root}/var/lib/devopsctl-edge") for name in folders + files]
-    assert made, "it keeps its things there"
-    assert not [name for name in made if name == "pki" or name.endswith(".key")]
 
 
 def test_only_a_name_of_ones_own_is_kept_to_https_by_browsers():
