@@ -259,10 +259,13 @@ class Reporter:
     """Reads each report with the eyes of somebody who looks for secrets."""
 
     def __init__(self, world):
-        self.world, self.last = world, None
+        self.world, self.last, self.read = world, None, None
 
     def say(self, said):
         self.last = said
+        if self.read == (said, len(self.world.aws.versions)):
+            return  # Most turns say the same again.
+        self.read = said, len(self.world.aws.versions)
         text = report.encode(said)
         assert len(text.encode()) <= report.LIMIT and "{{" not in text
         shown = json.loads(text)
