@@ -37,6 +37,7 @@ FORMS = {
 }
 HEARD = (*FORMS, "logs")  # The tags that say what is to be done, beside those of `ssh.py`.
 PATIENCE = 1.0  # A phase on the way is reported when it has lasted this long.
+TAG_SECONDS = 1  # Between two looks at the tags.
 STOP_SECONDS = 10  # What requests may take to end when the machine stops.
 REST_SECONDS = 30  # All of a release is compiled once it has served for this long: many are replaced earlier.
 
@@ -127,13 +128,13 @@ class Agent:
             pass
 
     def watch_tags(self):
-        """Each second, for ever. The metadata service may be away for a while: then nothing new is wanted."""
+        """For ever. The metadata service may be away for a while: then nothing new is wanted."""
         while True:
             try:
                 self.read_tags()
             except Exception as problem:  # noqa: BLE001 (an agent that hears nothing any more must not live on)
                 print(f"agent: can't read the tags: {in_words(problem)}", flush=True)
-            self.clock.sleep(1)
+            self.clock.sleep(TAG_SECONDS)
 
     def read_tags(self):
         """A tag that can't be read, or means nothing, costs that tag alone."""

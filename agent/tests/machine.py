@@ -10,6 +10,7 @@ import json
 import marshal
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,9 @@ import time
 
 AGENT = pathlib.Path(__file__).resolve().parent.parent
 APP = AGENT.parent / "app"
+BREATH = (
+    0.004  # Seconds between two requests of a client that asks all the time: without, it takes the app's processor.
+)
 
 
 def user_data():
@@ -33,10 +37,10 @@ def user_data():
 
 
 @functools.lru_cache(None)
-def site(gunicorn):
-    """The dependencies of app/ with one version of gunicorn, as files: name -> content."""
+def site(gunicorn, flask):
+    """One version of gunicorn, and with `flask` all that app/ needs, as files: name -> content."""
     with tempfile.TemporaryDirectory() as folder:
-        what = ["-r", str(APP / "requirements.txt"), f"gunicorn{gunicorn}"]
+        what = [f"gunicorn{gunicorn}", *(["-r", str(APP / "requirements.txt")] if flask else [])]
         uv = os.environ.get("UV") or "uv"  # As `uv run` says where it is.
         subprocess.run([uv, "pip", "install", "-q", "--python", sys.executable, "--target", folder, *what], check=True)
         shutil.rmtree(folder + "/bin", ignore_errors=True)
@@ -55,9 +59,9 @@ def byte_code(name, source):
     return importlib.util.MAGIC_NUMBER + unchecked + marshal.dumps(code)
 
 
-def release(gunicorn=">=23", app=None, agent=None, compiled=True, **manifest):
-    """An archive. `app`: source of app.py, else app/ as it stands; `agent`: files that are different in it; `compiled`: it
-    brings byte-code along, so that no machine spends time on that. What the command line makes brings none.
+def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, **manifest):
+    """An archive. `app`: source of app.py, else app/ as it stands, with Flask; `agent`: files that are different in it;
+    `compiled`: it brings byte-code along, so that no machine spends time on that. What the command line makes brings none.
     """
     settings = {
         "v": 1,
@@ -73,9 +77,8 @@ def release(gunicorn=">=23", app=None, agent=None, compiled=True, **manifest):
         "manifest.json": json.dumps(settings).encode(),
         "first.txt": b"app/app.py\n",
         "app/app.py": app.encode() if app else (APP / "app.py").read_bytes(),
-        **{f"agent/{path.name}": path.read_bytes() for path in AGENT.iterdir() if path.is_file()},
-        **{f"agent/{name}": text.encode() for name, text in (agent or {}).items()},
-        **site(gunicorn),
+        **{f"agent/{name}": text.encode() for name, text in {**agent_files(), **(agent or {})}.items()},
+        **site(gunicorn, app is None if flask is None else flask),
     }
     if compiled:
         sources = [name for name in files if name.endswith(".py") and not name.startswith("app/")]
@@ -92,6 +95,26 @@ def pack(files):
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def agent_file(name, **settings):
+    """A file of the agent with other values of its constants, such as the seconds that it waits."""
+    text = (AGENT / name).read_text()
+    for constant, value in settings.items():
+        text, found = re.subn(rf"(?m)^{constant} = \S+", f"{constant} = {value}", text)
+        assert found == 1, f"{name} has no {constant}"
+    return text
+
+
+@functools.lru_cache(None)
+def agent_files():
+    """The agent, which here looks at its tags and reports more often: a test waits for that again and again."""
+    files = {path.name: path.read_text() for path in AGENT.iterdir() if path.is_file()}
+    return {
+        **files,
+        "agent.py": agent_file("agent.py", TAG_SECONDS=0.2),
+        "report.py": agent_file("report.py", PAUSE=0.2),
+    }
 
 
 class Machine:

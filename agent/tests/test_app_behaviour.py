@@ -3,7 +3,7 @@
 import http.client
 import threading
 
-from machine import AGENT, release, until
+from machine import agent_file, release, until
 from test_machine import TOKEN, alive, bring_up, healthy
 
 GUARD = """
@@ -64,13 +64,14 @@ def rotate(aws, name):
 
 
 def test_nothing_is_left_of_an_app_that_clings_and_what_it_has_begun_is_finished(aws, machine):
-    """Longer than a generation may go on listening (10 s): what the app has forked does not hold the port."""
+    """Longer than a generation may go on listening: what the app has forked does not hold the port."""
     pids = machine.root / "tmp/pids"
-    archive = release(app=CLINGING + GUARD, env={"PIDS": str(pids)})
+    deaf = agent_file("fleet.py", DEAF_SECONDS=3)
+    archive = release(app=CLINGING + GUARD, agent={"fleet.py": deaf}, env={"PIDS": str(pids)})
     name, _ = bring_up(aws, machine, archive)
     old = {int(line) for line in pids.read_text().split()}
     assert len(old) == 8 and all(map(alive, old))
-    asking = Asking(machine, "/12")
+    asking = Asking(machine, "/5")
     until(lambda: machine.get(TOKEN)[0] == 200)
     rotate(aws, name)
     asking.join()
@@ -105,9 +106,7 @@ def test_connections_are_closed_politely(aws, machine):
 
 
 def test_a_request_that_takes_longer_than_the_graceful_time_is_cut_off(aws, machine):
-    conf = (AGENT / "gunicorn.conf.py").read_text()
-    assert "graceful_timeout = 30\n" in conf
-    conf = conf.replace("graceful_timeout = 30\n", "graceful_timeout = 3\n")
+    conf = agent_file("gunicorn.conf.py", graceful_timeout=2)
     name, _ = bring_up(aws, machine, release(app="import os, time\n" + GUARD, agent={"gunicorn.conf.py": conf}))
     old = machine.pid()
     asking = Asking(machine, "/1000")

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import threading
+import time
 
 import caddy
 import certificates
@@ -19,7 +20,7 @@ import edge
 import pytest
 import restore
 from edge_runner import SystemdEdge
-from machine import AGENT, release, until
+from machine import BREATH, agent_file, release, until
 
 TOKEN = "a-token-of-the-edge-tests"
 ECHO = """
@@ -189,9 +190,7 @@ def test_slow_clients_are_in_nobodys_way(served):
 
 def test_clients_that_take_nothing_of_their_answers_are_in_nobodys_way_and_hung_up_on(aws, machine):
     """More of them than the app has threads, and each asks for more than sockets hold."""
-    text = (AGENT / "caddy.py").read_text()
-    assert "TAKE_SECONDS = 60\n" in text
-    put(aws, agent={"caddy.py": text.replace("TAKE_SECONDS = 60\n", "TAKE_SECONDS = 1\n")})
+    put(aws, agent={"caddy.py": agent_file("caddy.py", TAKE_SECONDS=1)})
     aws.put_token(TOKEN)
     machine.boot()
     until(lambda: serves(machine), what="the edge")
@@ -233,6 +232,7 @@ def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_
             except OSError as problem:
                 status = repr(problem)
             counts[status] += 1
+            time.sleep(BREATH)
 
     visitors = [threading.Thread(target=visit) for _ in range(3)]
     for visitor in visitors:

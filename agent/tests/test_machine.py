@@ -10,7 +10,7 @@ import time
 
 import machine as machines
 import pytest
-from machine import AGENT, release, until
+from machine import AGENT, BREATH, agent_file, release, until
 
 TOKEN = "first-token"
 
@@ -42,7 +42,7 @@ def state(machine):
 
 
 class Load:
-    """Clients that ask without a pause, each with a token of its own; what they saw."""
+    """Clients that ask all the time, each with a token of its own; what they saw."""
 
     def __init__(self, machine, *tokens):
         self.machine, self.seen, self.broken, self.going = machine, {token: [] for token in tokens}, [], True
@@ -57,6 +57,7 @@ class Load:
                 self.seen[token].append((began, self.machine.get(token)[0]))
             except OSError as problem:
                 self.broken.append(repr(problem))
+            time.sleep(BREATH)
 
     def count(self):
         return sum(map(len, self.seen.values()))
@@ -83,7 +84,7 @@ def load(machine):
 
 @pytest.mark.parametrize("gunicorn", ["==23.0.0", "==27.0.1"])
 def test_it_waits_for_its_token_serves_and_changes_it_under_load(aws, machine, load, gunicorn):
-    name = aws.put_release(release(gunicorn, app=SLOW))
+    name = aws.put_release(release(gunicorn, app=SLOW, flask=True))
     aws.tags["devopsctl:release"] = name
     machine.boot()
     aws.wait_report(lambda report: report["phase"] == "token", 60)
@@ -330,7 +331,7 @@ def test_an_agent_that_is_broken_does_not_take_over(serving):
 def test_a_release_brings_its_agent_along(serving):
     machine, (aws, _, version, token) = serving, state(serving)
     program = machine.program.pid
-    changed = (AGENT / "agent.py").read_text().replace('"v": 1,', '"v": 1, "generation": "next",')
+    changed = agent_file("agent.py", TAG_SECONDS=0.2).replace('"v": 1,', '"v": 1, "generation": "next",')
     name = aws.put_release(release(agent={"agent.py": changed}))
     aws.tags["devopsctl:release"] = name
     aws.wait_report(lambda report: report.get("generation") == "next" and report["phase"] == "healthy", 60)
