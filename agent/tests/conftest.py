@@ -41,7 +41,7 @@ def machine(aws):
 
 
 def show(machine):
-    """With a failure only."""
+    """Prints the end of its logs, which pytest shows with a failure only."""
     for log in ("console", "app"):
         path = machine.root / f"var/log/{log}.log"
         if path.exists():
@@ -49,8 +49,8 @@ def show(machine):
 
 
 class Shared:
-    """One machine for several tests: each leaves an app that serves, whichever, with whichever token. After a test that
-    does not, the next one gets another machine."""
+    """One machine for several tests. Each test leaves an app that serves, with any release and any token. After a test that
+    leaves anything else, the next test gets a new machine."""
 
     def __init__(self, begin):
         self.begin, self.machine = begin, None
@@ -60,27 +60,30 @@ class Shared:
             self.end()
         if not self.machine:
             self.machine = Machine(FakeAws())
-            self.begin(self.machine.aws, self.machine)
-            assert self.serves()
+            try:
+                self.begin(self.machine.aws, self.machine)
+                assert self.serves()
+            except BaseException:
+                show(self.machine)
+                self.end()
+                raise
         del self.machine.aws.reports[:-1]
         return self.machine
 
     def serves(self):
-        """Nothing else than the newest token and the release that is wanted, and the last report says so."""
+        """Whether it runs the release that is wanted with the newest token, and nothing else, and reports so."""
         machine, aws = self.machine, self.machine.aws
 
         def as_asked():
-            said, tags = aws.reports[-1][1], aws.tags
-            told = (said["phase"], said["error"], said["release"]) == ("healthy", None, tags["devopsctl:release"])
-            return (
-                told and said["token"] == aws.token()[0] and [each["role"] for each in machine.running()] == ["serving"]
-            )
+            said, wanted = aws.reports[-1][1], ("healthy", None, aws.tags["devopsctl:release"], aws.token()[0])
+            runs = [each["role"] for each in machine.running()]
+            return (said["phase"], said["error"], said["release"], said["token"]) == wanted and runs == ["serving"]
 
         try:
             assert machine.program.poll() is None and not aws.faults
             until(as_asked)
             return machine.get(aws.token()[1])[0] == 200
-        except (AssertionError, OSError):
+        except (AssertionError, LookupError, OSError):
             return False
 
     def end(self):

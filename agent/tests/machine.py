@@ -22,9 +22,7 @@ import time
 
 AGENT = pathlib.Path(__file__).resolve().parent.parent
 APP = AGENT.parent / "app"
-BREATH = (
-    0.004  # Seconds between two requests of a client that asks all the time: without, it takes the app's processor.
-)
+CLIENT_PAUSE = 0.004  # Seconds between two requests of a client, so that clients leave the app the processor.
 
 
 def user_data():

@@ -66,8 +66,8 @@ def rotate(aws, name):
 def test_nothing_is_left_of_an_app_that_clings_and_what_it_has_begun_is_finished(aws, machine):
     """Longer than a generation may go on listening: what the app has forked does not hold the port."""
     pids = machine.root / "tmp/pids"
-    deaf = agent_file("fleet.py", DEAF_SECONDS=3)
-    archive = release(app=CLINGING + GUARD, agent={"fleet.py": deaf}, env={"PIDS": str(pids)})
+    fleet = agent_file("fleet.py", DEAF_SECONDS=3)
+    archive = release(app=CLINGING + GUARD, agent={"fleet.py": fleet}, env={"PIDS": str(pids)})
     name, _ = bring_up(aws, machine, archive)
     old = {int(line) for line in pids.read_text().split()}
     assert len(old) == 8 and all(map(alive, old))

@@ -20,7 +20,7 @@ import edge
 import pytest
 import restore
 from edge_runner import SystemdEdge
-from machine import BREATH, agent_file, release, until
+from machine import CLIENT_PAUSE, agent_file, release, until
 
 TOKEN = "a-token-of-the-edge-tests"
 ECHO = """
@@ -232,7 +232,7 @@ def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_
             except OSError as problem:
                 status = repr(problem)
             counts[status] += 1
-            time.sleep(BREATH)
+            time.sleep(CLIENT_PAUSE)
 
     visitors = [threading.Thread(target=visit) for _ in range(3)]
     for visitor in visitors:

@@ -10,7 +10,7 @@ import time
 
 import machine as machines
 import pytest
-from machine import AGENT, BREATH, agent_file, release, until
+from machine import AGENT, CLIENT_PAUSE, agent_file, release, until
 
 TOKEN = "first-token"
 
@@ -36,7 +36,7 @@ begin = bring_up
 
 
 def state(machine):
-    """The fake AWS of a shared machine; what it runs: its release, its token's version, its token."""
+    """Of a shared machine: its fake AWS, its release, its token's version, its token."""
     version, token = machine.aws.token()
     return machine.aws, machine.aws.tags["devopsctl:release"], version, token
 
@@ -57,7 +57,7 @@ class Load:
                 self.seen[token].append((began, self.machine.get(token)[0]))
             except OSError as problem:
                 self.broken.append(repr(problem))
-            time.sleep(BREATH)
+            time.sleep(CLIENT_PAUSE)
 
     def count(self):
         return sum(map(len, self.seen.values()))
