@@ -68,11 +68,10 @@ impl Scope {
             ),
             // Images are their publishers'; a subnet, with its VPC, may be shared by another account.
             allow(
-                "LaunchFrom",
-                &of("ec2", &["RunInstances"]),
-                vec![self.arn("ec2", "", "image/*"), self.arn("ec2", ANY, "subnet/*")],
+                "From",
+                &of("ec2", &["CreateSecurityGroup", "RunInstances"]),
+                vec![self.arn("ec2", "", "image/*"), self.arn("ec2", ANY, "subnet/*"), self.arn("ec2", ANY, "vpc/*")],
             ),
-            when(&carried, allow("LaunchWith", &of("ec2", &["RunInstances"]), ours(&["*/*"]))),
             when(
                 &asked_for,
                 allow(
@@ -81,7 +80,6 @@ impl Scope {
                     ours(&["instance/*", "network-interface/*", "volume/*"]),
                 ),
             ),
-            allow("MakeIn", &of("ec2", &["CreateSecurityGroup"]), vec![self.arn("ec2", ANY, "vpc/*")]),
             when(&asked_for, allow("Make", &of("ec2", &making), ours(&["*/*"]))),
             // With any call that makes something; which ones are allowed is said above.
             when(
@@ -113,8 +111,8 @@ impl Scope {
             region => self.global("iam", &format!("{kind}/{}", names::role(ANY, region))),
         };
         let role = || vec![named("role")];
-        // A role or an instance profile: each action is on one of the two alone.
-        let both = || vec![named(ANY)];
+        // Each action is on one of the two alone. AWS takes no `*` in place of the kind.
+        let both = || vec![named("instance-profile"), named("role")];
         let bounded = |mut condition: Value| {
             if let Some(boundary) = &self.boundary {
                 condition["StringEquals"] = json!({"iam:PermissionsBoundary": boundary});
@@ -238,7 +236,8 @@ const LOOKS: [&str; 12] = [
 
 const QUOTAS: [&str; 2] = ["GetAWSDefaultServiceQuota", "GetServiceQuota"];
 
-const CHANGES: [&str; 13] = [
+/// A launch also needs the key pair and the security group.
+const CHANGES: [&str; 14] = [
     "AssociateAddress",
     "AssociateIamInstanceProfile",
     "AuthorizeSecurityGroupIngress",
@@ -250,6 +249,7 @@ const CHANGES: [&str; 13] = [
     "ModifyInstanceMetadataOptions",
     "ReleaseAddress",
     "RevokeSecurityGroupIngress",
+    "RunInstances",
     "StartInstances",
     "TerminateInstances",
 ];
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     /// What the statement is about is nobody's alone: a launch also needs what the others narrow.
-    const NOT_OURS: [&str; 3] = ["Look", "LaunchFrom", "MakeIn"];
+    const NOT_OURS: [&str; 2] = ["Look", "From"];
 
     fn scopes() -> Vec<Scope> {
         let account = Some("123456789012".to_owned());

@@ -82,7 +82,7 @@ pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
     let cache = dirs::cache()?;
     let name = format!("emulator-{}", key());
     let python = cache.join(&name).join("bin/python");
-    if python.exists() {
+    if is_whole(&cache.join(&name)) {
         return Ok(python);
     }
     say("preparing the local AWS (first time: downloads moto, about a minute)");
@@ -103,21 +103,43 @@ pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
         .arg("-r")
         .arg(&list);
     run(fill).await?;
+    fs::write(venv.join(COUNT), files(&venv).to_string()).map_err(|error| unwritable(&cache, &error))?;
     let place = cache.join(&name);
-    if !python.exists() {
-        // One whose Python was removed from the machine since; most often there is none.
+    if !is_whole(&place) {
+        // Damaged, or its Python was removed from the machine since; most often there is none.
         remove_tree(&place).map_err(|error| unwritable(&cache, &error))?;
     }
     match fs::rename(&venv, &place) {
-        // Somebody else was quicker, with the same outcome.
-        Err(error) if !python.exists() => Err(unwritable(&cache, &error)),
+        // Another process was quicker, with the same outcome.
+        Err(error) if !is_whole(&place) => Err(unwritable(&cache, &error)),
         _ => Ok(python),
     }
 }
 
-/// Tells one set of packages from another.
+/// The file of an environment that says how many files it was installed with.
+const COUNT: &str = "devopsctl-files";
+
+/// Whether an environment has its Python and all files that it was installed with: a cleaner of caches, or a `rm` that was
+/// interrupted, leaves some. Files that Python adds later do no harm.
+fn is_whole(venv: &Path) -> bool {
+    let count = fs::read_to_string(venv.join(COUNT)).ok().and_then(|text| text.parse::<usize>().ok());
+    venv.join("bin/python").exists() && count.is_some_and(|count| files(venv) >= count)
+}
+
+/// How many files with content are in a folder and below: a crash leaves empty ones.
+fn files(folder: &Path) -> usize {
+    let walk = ignore::WalkBuilder::new(folder).standard_filters(false).build();
+    let full = |entry: &ignore::DirEntry| {
+        entry.metadata().is_ok_and(|found| found.is_file() && found.len() > 0)
+            && entry.file_name() != COUNT
+            && entry.path().extension().is_none_or(|kind| kind != "pyc")
+    };
+    walk.filter_map(std::result::Result::ok).filter(full).count()
+}
+
+/// Tells one set of packages from another, and an environment with a count from one without, which may be in use.
 fn key() -> String {
-    digest::short(format!("{PYTHON}\n{REQUIREMENTS}"))
+    digest::short(format!("{PYTHON}\n{REQUIREMENTS}\n{COUNT}"))
 }
 
 async fn run(mut command: tokio::process::Command) -> Result<()> {
@@ -229,5 +251,30 @@ impl Client {
     pub async fn ask_json<T: DeserializeOwned>(&self, call: &str) -> Result<T> {
         let body = self.ask(call).await?.ok_or_else(|| Failure::bug(format!("the emulator has no {call}")))?;
         serde_json::from_slice(&body).map_err(|error| Failure::bug(format!("the emulator's {call}: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_that_lacks_files_is_not_taken() {
+        let venv = tempfile::tempdir().unwrap();
+        let venv = venv.path();
+        for folder in ["bin", "lib/moto"] {
+            fs::create_dir_all(venv.join(folder)).unwrap();
+        }
+        let module = venv.join("lib/moto/core.py");
+        fs::write(venv.join("bin/python"), "x").unwrap();
+        fs::write(&module, "x").unwrap();
+        assert!(!is_whole(venv), "it was never finished");
+        fs::write(venv.join(COUNT), files(venv).to_string()).unwrap();
+        assert!(is_whole(venv));
+        fs::write(&module, "").unwrap();
+        assert!(!is_whole(venv), "a file was cut short");
+        fs::remove_file(&module).unwrap();
+        fs::write(venv.join("lib/core.pyc"), "x").unwrap();
+        assert!(!is_whole(venv), "a file is gone");
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::project::{Project, filters, install_emulator};
 
 /// What is not run: in which file, how it begins, and why.
-const NOT_RUN: [(&str, &str, &str); 7] = [
+const NOT_RUN: [(&str, &str, &str); 8] = [
     ("README.md", "cargo test", "it is what runs this"),
     (
         "README.md",
@@ -25,6 +25,7 @@ const NOT_RUN: [(&str, &str, &str); 7] = [
     ("README.md", "cd app && pip install", "port 8000 may be taken; app/test_app.py asks the same app"),
     ("docs/CI.md", "aws iam create-open-id-connect-provider", "it takes an account and AWS's own command line"),
     ("docs/CI.md", "devopsctl policy --account", "it takes an account and AWS's own command line"),
+    ("docs/SECURITY.md", "devopsctl policy --boundary-document", "it takes an account and AWS's own command line"),
     ("docs/SECURITY.md", "aws iam create-policy", "it takes an account and AWS's own command line"),
 ];
 

@@ -62,10 +62,20 @@ fn the_log_is_shown_to_who_looks_without_the_token() {
     let (url, token) = (project.up(), project.token());
     let visit = |path: &str| assert_eq!(get(&format!("{url}/{path}"), Some(&token)).status, 200);
     visit("first");
+    // Who visits chooses what the app prints: a terminal's title, and text that runs backwards.
+    visit("%1B%5D0;pwned%07%E2%80%AE");
+    let obeyed = ['\u{1b}', '\u{7}', '\u{202e}'];
+    for line in ["logs --sandbox", "logs --sandbox --access", "logs --sandbox --json"] {
+        let shown = until(20, "the visit is in the log", || Some(project.ok(line)).filter(|log| log.contains("pwned")));
+        assert!(!shown.contains(obeyed), "{line}: {shown:?}");
+    }
     visit("second");
 
     let log = project.ok("logs --sandbox");
-    assert!(log.contains("seen first with ***\nseen second with ***"), "{log}");
+    assert!(
+        log.contains("seen first with ***\nseen \u{fffd}]0;pwned\u{fffd}\u{fffd} with ***\nseen second with ***"),
+        "{log}"
+    );
     assert!(!log.contains(&token));
     assert_eq!(project.ok("logs --sandbox -n 1"), "seen second with ***");
     let json = project.ok("logs --sandbox -n 1 --json");

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::console::{aws, fault};
 use crate::http::get;
-use crate::project::{Project, Ran};
+use crate::project::{Project, Ran, until};
 
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 
@@ -32,6 +32,43 @@ fn greets(project: &Project, url: &str, words: &str) {
 
 fn json(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.shown()))
+}
+
+/// A tag can be set by hand, and what it names becomes a folder whose code root starts.
+#[test]
+fn a_release_that_is_a_path_is_no_release() {
+    let project = Project::example();
+    let url = project.up();
+    let machine = project.machine();
+    let wanted = json(&project.run("status --sandbox --json").ok());
+    let (id, release) = (wanted["instance"]["id"].as_str().unwrap(), wanted["release"]["wanted"].as_str());
+    let release = release.unwrap().to_owned();
+    let kept = machine.join("opt/devopsctl/releases").join(&release);
+    let planted = machine.join("opt/planted");
+    let copied = Command::new("cp").arg("-r").args([&kept, &planted]).status().unwrap();
+    assert!(copied.success());
+    let app = fs::read_to_string(planted.join("app/app.py")).unwrap();
+    fs::write(planted.join("app/app.py"), app.replace("Hello!", "Planted!")).unwrap();
+    aws(&project, async |aws| {
+        for (key, value) in [("devopsctl:release", "../../planted"), ("devopsctl:previous", "../../planted")] {
+            let tag = aws_sdk_ec2::types::Tag::builder().key(key).value(value).build();
+            aws.ec2.create_tags().resources(id).tags(tag).send().await.unwrap();
+        }
+    });
+    // The agent has seen it and says so, and what ran runs on.
+    until(60, "the agent refuses the tag", || {
+        let status = project.run("status --sandbox");
+        status.stdout.contains("the tag devopsctl:release is not").then_some(())
+    });
+    greets(&project, &url, "Hello!");
+    assert!(releases(&project).iter().all(|release| release["id"] != "../../planted"));
+    project.run("rollback --sandbox --yes ../../planted").code(2);
+    let state = fs::read_to_string(machine.join("var/lib/devopsctl/state.json")).unwrap_or_default();
+    assert!(!state.contains("planted"), "{state}");
+    project.run("plan --sandbox").code(3).says("agent");
+    project.up();
+    greets(&project, &url, "Hello!");
+    project.run("plan --sandbox").code(0);
 }
 
 fn releases(project: &Project) -> Vec<Value> {
