@@ -60,6 +60,8 @@ pub struct App {
     pub wsgi: String,
     /// The file in `path` that names the dependencies.
     pub requirements: Option<PathBuf>,
+    /// Files in `path` that are packed though they look like secrets.
+    pub include: Vec<PathBuf>,
     /// gunicorn's worker processes.
     pub workers: u32,
     /// Threads in each worker.

@@ -136,6 +136,19 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// The values of a list; `hint` says how to write one.
+    pub fn list(&mut self, found: Option<Found>, hint: &str) -> Vec<Found> {
+        let Some(Found { path, node }) = found else { return Vec::new() };
+        match node.value {
+            Value::List(nodes) => nodes.into_iter().map(|node| Found { path: path.clone(), node }).collect(),
+            other => {
+                let label = format!("this is {}", other.kind());
+                self.find(node.span, format!("`{path}` must be a list"), label, hint);
+                Vec::new()
+            }
+        }
+    }
+
     /// A key's whole number, or its default.
     pub fn number(&mut self, section: &mut Section, key: &Number) -> u32 {
         let Some(found) = section.take(key) else { return key.default };

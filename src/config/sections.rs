@@ -54,12 +54,13 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let path = path.and_then(|path| app_folder(folder, &path).ok());
     let requirements = |name: &str| requirements_file(path.as_deref(), name);
     let requirements = reader.text(&mut section, &table::REQUIREMENTS, requirements).map(PathBuf::from);
+    let include = include_list(reader, section.take(&table::INCLUDE));
     let workers = reader.number(&mut section, &table::WORKERS);
     let threads = reader.number(&mut section, &table::THREADS);
     let env = section.take(&table::APP_ENV).map(|found| found.node);
     let env = env_section(reader, env, token_env);
     section.finish(reader);
-    Some(App { path: path?, wsgi, requirements, workers, threads, env })
+    Some(App { path: path?, wsgi, requirements, include, workers, threads, env })
 }
 
 /// The folder with the code. It must lie in the project: what is outside is not in the user's repository.
@@ -76,11 +77,22 @@ fn app_folder(folder: &Path, path: &str) -> Result<PathBuf, Wrong> {
     Ok(app)
 }
 
-fn requirements_file(app: Option<&Path>, name: &str) -> Result<(), Wrong> {
-    let plain = Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if !plain {
-        return Err(Wrong::new("leads out of the app's folder", "name a file in app.path"));
+/// Whether a name stays in the folder that it is relative to.
+fn inside(name: &str) -> Result<(), Wrong> {
+    match Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+        true => Ok(()),
+        false => Err(Wrong::new("leads out of the app's folder", "name a file in app.path")),
     }
+}
+
+/// Whether each of them is there is found out when the app is packed.
+fn include_list(reader: &mut Reader, found: Option<Found>) -> Vec<PathBuf> {
+    let names = reader.list(found, "write\n  include:\n    - certs/server.key");
+    names.into_iter().filter_map(|found| reader.text_of(Some(found), inside)).map(PathBuf::from).collect()
+}
+
+fn requirements_file(app: Option<&Path>, name: &str) -> Result<(), Wrong> {
+    inside(name)?;
     match app {
         Some(app) if !app.join(name).is_file() => {
             Err(Wrong::new("is not a file in app.path", "name a file such as requirements.txt"))
@@ -179,8 +191,8 @@ fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Net
     let root = reader.text(&mut section, &table::ACME_ROOT, |name| pem(folder, name).map(|_| ()));
     let root = root.and_then(|name| Some(Root { pem: pem(folder, &name).ok()?, file: folder.join(name) }));
     let acme = Acme { directory, root };
-    let allow = section.take(&table::ALLOW);
-    let allow = allow_list(reader, allow).unwrap_or_else(|| blocks(table::ALLOW.default));
+    let allow = section.take(&table::ALLOW).map(|found| allow_list(reader, found));
+    let allow = allow.unwrap_or_else(|| blocks(table::ALLOW.default));
     let static_ip = reader.flag(&mut section, &table::STATIC_IP);
     if let Some(span) = dns_given {
         contradicts_dns(reader, span, (https, domain_given.is_some(), static_ip));
@@ -235,23 +247,12 @@ fn pem(folder: &Path, name: &str) -> Result<String, Wrong> {
     }
 }
 
-fn allow_list(reader: &mut Reader, found: Option<Found>) -> Option<Vec<IpNet>> {
-    let Found { path, node } = found?;
-    let Value::List(nodes) = node.value else {
-        reader.find(
-            node.span,
-            "`network.allow` must be a list",
-            format!("this is {}", node.value.kind()),
-            "write\n  allow:\n    - 0.0.0.0/0",
-        );
-        return None;
-    };
+fn allow_list(reader: &mut Reader, found: Found) -> Vec<IpNet> {
     let mut given = Vec::new();
-    for node in nodes {
-        let found = Found { path: path.clone(), node };
+    for found in reader.list(Some(found), "write\n  allow:\n    - 0.0.0.0/0") {
         given.extend(reader.text_of(Some(found), |text| check::cidr(text).map(|_| ())));
     }
-    Some(blocks(&given))
+    blocks(&given)
 }
 
 fn blocks<T: AsRef<str>>(given: &[T]) -> Vec<IpNet> {

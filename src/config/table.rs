@@ -39,7 +39,7 @@ pub static APP: Section = Section {
     name: "app",
     path: "app",
     about: "the code, and how it is run",
-    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &WORKERS, &THREADS, &APP_ENV],
+    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &WORKERS, &THREADS, &APP_ENV],
     needs: &["path"],
 };
 
@@ -62,6 +62,13 @@ pub static REQUIREMENTS: Text = Text {
     about: "the file in app.path that names the dependencies; left out, requirements.txt or else pyproject.toml",
     default: None,
     pattern: ANY,
+};
+
+pub static INCLUDE: List = List {
+    name: "include",
+    about: "files in app.path to deploy though they look like secrets (`.env.*`, keys); others are refused",
+    default: &[],
+    pattern: "^[^/]",
 };
 
 pub static WORKERS: Number = Number { name: "workers", about: "gunicorn's processes", least: 1, most: 64, default: 2 };

@@ -219,7 +219,11 @@ fn about_health(sight: &Sight) -> Option<String> {
 
 fn about_secrets(sight: &Sight) -> Vec<String> {
     let files = sight.env_files.iter().map(|file| {
-        format!("{file} stays here: it is not deployed. What of it is no secret can go under app.env; secrets do not belong there")
+        let fate = match file.as_str() {
+            ".env" => "stays here: it is not deployed",
+            _ => "may hold secrets: ignore it, or up refuses to deploy it",
+        };
+        format!("{file} {fate}. What of it is no secret can go under app.env; secrets do not belong there")
     });
     let written = sight.secrets.iter().map(|(name, place)| {
         format!("{place}: {name} is written into the source, where everybody who has it can read it")

@@ -160,12 +160,13 @@ def index(): return ''
 @app.route('/healthz')
 def healthz(): return ''
 ";
-    let plan = plan(&[("app.py", text), (".env", ""), (".env.example", "")]);
+    let plan = plan(&[("app.py", text), (".env", ""), (".env.production", ""), (".env.example", "")]);
     assert_eq!(plan.token.clone().unwrap(), ("SHOP_API_KEY".to_owned(), Place::new("app.py", 5)));
     assert_eq!(plan.health.clone().unwrap(), ("/healthz".to_owned(), Place::new("app.py", 8)));
     assert_eq!(plan.token_path.as_deref(), Some("/"));
     let said = plan.warnings.join("\n");
     assert!(said.contains("app.py:4: SECRET_KEY") && said.contains(".env stays here"), "{said}");
+    assert!(said.contains(".env.production may hold secrets: ignore it, or up refuses"), "{said}");
     assert!(!said.contains(".env.example") && !said.contains("not-for-your-eyes"), "{said}");
     assert!(!plan.yaml().contains("not-for-your-eyes"));
     assert!(super::tests::plan(&[("app.py", FLASK)]).warnings.join("\n").contains("@app.before_request"));

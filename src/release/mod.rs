@@ -10,6 +10,7 @@ mod imports;
 mod manifest;
 mod origin;
 mod pack;
+mod secrets;
 pub mod source;
 
 use std::fs::{self, File};
@@ -64,9 +65,11 @@ pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrad
 /// What a release would be made from: the app's files, and what names its dependencies. Nothing is built.
 ///
 /// # Errors
-/// What is wrong with the app's folder or its requirements.
+/// What is wrong with the app's folder or its requirements, and files that look like secrets.
 pub fn look(app: &App) -> Result<(Vec<source::File>, Requirements)> {
-    Ok((source::collect(&app.path)?, Requirements::find(app)?))
+    let files = source::collect(&app.path)?;
+    secrets::check(&app.path, &files, &app.include)?;
+    Ok((files, Requirements::find(app)?))
 }
 
 /// An archive in the cache.

@@ -92,6 +92,40 @@ fn an_app_that_is_meant_to_be_public_is_when_it_says_so() {
     project.run("set-token --sandbox --generate").ok().says("as the instance says");
 }
 
+/// What is in the bucket and on the instance of a release must be meant to be there.
+#[test]
+fn secrets_in_the_apps_folder_are_not_deployed_unless_they_are_meant() {
+    let project = Project::unbooted();
+    let refused = |name: &str| {
+        project.run("plan --sandbox").code(2).says("may hold secrets").says(name);
+        project.run("up --sandbox").code(2).says("may hold secrets").says(name);
+        project.run("list --sandbox").ok().says("no deployment stands");
+    };
+    for (name, text) in [
+        ("app/.env.production", "KEY=1\n"),
+        ("app/static/.aws/credentials", "[default]\n"),
+        ("app/deploy", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"),
+        ("app/google.json", r#"{"type": "service_account", "private_key": "x"}"#),
+    ] {
+        project.file(name, text);
+        refused(name.trim_start_matches("app/"));
+        std::fs::remove_file(project.folder().join(name)).unwrap();
+    }
+    // A file that is never packed under its own name.
+    project.file("app/.env", "KEY=1\n");
+    std::os::unix::fs::symlink(".env", project.folder().join("app/settings.ini")).unwrap();
+    refused("settings.ini (environment)");
+    std::fs::remove_file(project.folder().join("app/settings.ini")).unwrap();
+
+    project.file("app/.env.production", "KEY=1\n").file("app/.env.example", "KEY=\n");
+    project.file("app/.devopsctlignore", ".env.production\n");
+    project.run("plan --sandbox").code(3);
+    std::fs::remove_file(project.folder().join("app/.devopsctlignore")).unwrap();
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &text.replace("path: app\n", "path: app\n  include: [.env.production]\n"));
+    project.run("plan --sandbox").code(3);
+}
+
 /// An app that says which modules Python has loaded by the time it answers.
 #[test]
 fn the_files_compiled_first_are_the_files_that_python_imports_first() {

@@ -26,6 +26,7 @@ GOOD = {
     "addresses": LEAST + "network: {allow: [203.0.113.0/24, '2001:db8::/32', 10.1.2.3/8]}\n",
     "factory": "name: shop\napp: {path: app, wsgi: 'shop.web:create_app()'}\n",
     "tags": LEAST + "tags: {team: web, 'cost:centre': '12', who: 'Zoë +-=._:/@'}\n",
+    "files that are meant": "name: shop\napp: {path: app, include: [.env.public, certs/client.key]}\n",
     "most": "name: shop\napp: {path: app, workers: 64, threads: 256}\ninstance: {disk_gib: 16384}\n",
 }
 
@@ -42,6 +43,8 @@ WRONG = {
     "no callable": "name: shop\napp: {path: app, wsgi: app.py}\n",
     "too few": "name: shop\napp: {path: app, workers: 0}\n",
     "too many": "name: shop\napp: {path: app, threads: 257}\n",
+    "an include that is text": "name: shop\napp: {path: app, include: a.key}\n",
+    "an include elsewhere": "name: shop\napp: {path: app, include: [/etc/a.key]}\n",
     "a number in quotes": LEAST + "network: {https: off, port: '80'}\n",
     "half a worker": "name: shop\napp: {path: app, workers: 1.5}\n",
     "a variable": "name: shop\napp: {path: app, env: {2FAST: x}}\n",

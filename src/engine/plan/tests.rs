@@ -26,6 +26,7 @@ static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         path: PathBuf::new(),
         wsgi: "app:app".into(),
         requirements: None,
+        include: Vec::new(),
         workers: 2,
         threads: 4,
         env: Default::default(),

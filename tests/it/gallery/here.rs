@@ -129,6 +129,17 @@ fn the_apps_folder() {
     symlink("nowhere", app.join("broken")).unwrap();
     up("a_file_that_cannot_be_taken", 2);
     fs::remove_file(app.join("broken")).unwrap();
+    for name in [".env.production", "certs/server.key", "id_ed25519", "a.pfx", "b.pfx", "c.pfx", "d.pfx"] {
+        project.file(&format!("app/{name}"), "x");
+    }
+    up("files_that_may_hold_secrets", 2);
+    project.file("app/.gitignore", "*.pfx\n.env.*\n*.key\nid_*\n");
+    project.file(
+        "deploy.yaml",
+        &format!("{}\nregion: us-east-1\n", text.replace("path: app", "path: app\n  include: [a.pfx]")),
+    );
+    up("an_include_that_is_not_packed", 2);
+    project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
     fs::write(app.join("requirements.txt"), b"flask\xff\n").unwrap();
     up("requirements_that_are_no_text", 2);
     fs::write(app.join("requirements.txt"), "flask==3.0.0\nno-such-package-for-devopsctl==1.0\n").unwrap();

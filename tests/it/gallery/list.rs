@@ -85,6 +85,12 @@ pub const ROOMS: [Room; 11] = [
                 "What is behind it would not be on the instance.",
             ),
             ("a_link_to_a_folder", "A link to a folder", ""),
+            (
+                "files_that_may_hold_secrets",
+                "Files that may hold secrets",
+                "`.env` itself, `.git` and virtual environments are never packed, and what `.gitignore` names is not either.",
+            ),
+            ("an_include_that_is_not_packed", "`app.include` names a file that is not packed", ""),
             ("a_file_that_cannot_be_taken", "A file that cannot be taken along", ""),
             ("neither_uv_nor_python", "Neither uv nor Python is on this machine", ""),
             ("no_uv_and_no_pip", "uv is missing, and pip cannot install it", ""),

@@ -1,0 +1,199 @@
+//! Refuses to pack files that look like secrets.
+//!
+//! A file is judged by its name, by the name that a link to it hides, and where a name is not enough by its content. What
+//! `app.include` names is meant, and is packed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::source::File;
+use crate::config::FILE;
+use crate::error::{Exit, Failure, Result};
+
+/// How many files an error names.
+const SHOWN: usize = 5;
+/// A key or a service account is smaller; what is larger is judged by its name alone.
+const LARGEST: u64 = 64 * 1024;
+
+/// Names of files that programs keep passwords in.
+const PASSWORDS: [&str; 6] = [".netrc", "_netrc", ".pgpass", ".pypirc", ".git-credentials", ".envrc"];
+/// Folders in which everything counts as secret.
+const FOLDERS: [&str; 3] = [".aws", ".ssh", ".gnupg"];
+/// Endings of private keys and of stores of them.
+const STORES: [&str; 6] = ["key", "p12", "pfx", "keystore", "jks", "ppk"];
+/// Endings of `.env.*` that are meant to be shared.
+const TEMPLATES: [&str; 4] = [".example", ".sample", ".template", ".dist"];
+
+static SSH_KEY: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^id_(rsa|dsa|ecdsa|ed25519)([._-].*)?$").expect("a regex"));
+static PRIVATE_KEY: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^\s*-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----").expect("a regex"));
+static NPM_LOGIN: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?m)^\s*[^#;\s]*_(authToken|auth|password)\s*=").expect("a regex"));
+
+/// Checks that no file of the app looks like a secret, but those that `include` names.
+///
+/// # Errors
+/// Which ones do, and what `include` names that would not be packed.
+pub fn check(folder: &Path, files: &[File], include: &[PathBuf]) -> Result<()> {
+    let meant = |file: &File| include.iter().any(|name| name == Path::new(&file.name));
+    if let Some(missing) = include.iter().find(|name| !files.iter().any(|file| Path::new(&file.name) == *name)) {
+        return Err(Failure::new(Exit::Usage, format!("app.include names {}, which is not packed", missing.display()))
+            .because(format!("{} has no such file, or an ignore file leaves it out", folder.display()))
+            .standing("Nothing was touched in AWS.")
+            .next(format!("correct app.include in {FILE}, or take the name out")));
+    }
+    let mut found = Vec::new();
+    for file in files.iter().filter(|file| !meant(file)) {
+        if let Some(kind) = kind(folder, file)? {
+            found.push((file.name.as_str(), kind));
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(refusal(folder, &found)) }
+}
+
+fn refusal(folder: &Path, found: &[(&str, &str)]) -> Failure {
+    let shown: Vec<String> = found.iter().take(SHOWN).map(|(name, kind)| format!("{name} ({kind})")).collect();
+    let more = found.len().saturating_sub(SHOWN);
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let names = found.iter().take(SHOWN).map(|(name, _)| serde_json::Value::from(*name).to_string());
+    let count = if found.len() == 1 { "a file".to_owned() } else { format!("{} files", found.len()) };
+    Failure::new(Exit::Usage, format!("the release would contain {count} that may hold secrets"))
+        .because(format!("{}{more}", shown.join(", ")))
+        .because("a release is stored in S3, and the app on the instance can read all of it")
+        .standing("Nothing was touched in AWS.")
+        .next(format!(
+            "to leave a file out, name it in {}; to deploy it, name it in app.include of {FILE}: include: [{}]",
+            folder.join(".devopsctlignore").display(),
+            names.collect::<Vec<_>>().join(", ")
+        ))
+}
+
+/// What kind of secret a file looks like.
+fn kind(folder: &Path, file: &File) -> Result<Option<&'static str>> {
+    if let Some(kind) = by_name(Path::new(&file.name)) {
+        return Ok(Some(kind));
+    }
+    // A link packs what it leads to, which an ignore file may leave out under its own name.
+    let target = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
+    let target = target.strip_prefix(folder).unwrap_or(&target);
+    if let Some(kind) = by_name(target) {
+        return Ok(Some(kind));
+    }
+    if fs::metadata(&file.path).is_ok_and(|metadata| metadata.len() > LARGEST) {
+        return Ok(ends_with(target, &["pem"]).then_some("private key"));
+    }
+    let bytes = file.read()?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(by_content(target, &text))
+}
+
+fn ends_with(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    endings.contains(&ending.as_str())
+}
+
+fn by_name(path: &Path) -> Option<&'static str> {
+    let mut parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().to_lowercase()).collect();
+    let name = parts.pop()?;
+    if parts.iter().any(|part| FOLDERS.contains(&part.as_str())) {
+        return Some("credentials");
+    }
+    let environment = name == ".env" || name.starts_with(".env.");
+    if environment && !TEMPLATES.iter().any(|end| name.ends_with(end)) {
+        return Some("environment");
+    }
+    if PASSWORDS.contains(&name.as_str()) {
+        return Some("credentials");
+    }
+    let ssh = SSH_KEY.is_match(&name) && !name.ends_with(".pub");
+    (ssh || ends_with(path, &STORES)).then_some("private key")
+}
+
+/// Certificates and public keys end in `.pem`, too.
+fn by_content(path: &Path, text: &str) -> Option<&'static str> {
+    let public = text.contains("-----BEGIN ") && !text.contains("PRIVATE KEY-----");
+    if PRIVATE_KEY.is_match(text) || (ends_with(path, &["pem"]) && !public) {
+        return Some("private key");
+    }
+    if path.file_name().is_some_and(|name| name == ".npmrc") && NPM_LOGIN.is_match(text) {
+        return Some("credentials");
+    }
+    let account = ends_with(path, &["json"]) && text.contains("private_key");
+    let account =
+        account && serde_json::from_str(text).is_ok_and(|json: serde_json::Value| json["private_key"].is_string());
+    account.then_some("service account")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_are_told_from_others() {
+        for name in [
+            ".env",
+            ".env.production",
+            "sub/.ENV.local",
+            "server.key",
+            "id_rsa",
+            "keys/id_ed25519",
+            "id_rsa.old",
+            ".netrc",
+            "home/.pgpass",
+            ".pypirc",
+            ".aws/credentials",
+            "x/.ssh/known_hosts",
+            "a.P12",
+            "a.pfx",
+            "a.keystore",
+            ".git-credentials",
+        ] {
+            assert!(by_name(Path::new(name)).is_some(), "{name}");
+        }
+        for name in [
+            ".env.example",
+            ".env.production.sample",
+            ".env.template",
+            ".env.dist",
+            "id_rsa.pub",
+            "id_rsafe.py",
+            "environment.py",
+            "keys.py",
+            "aws/x",
+            "local_settings.py",
+            ".npmrc",
+            "ca.pem",
+        ] {
+            assert_eq!(by_name(Path::new(name)), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn content_tells_where_a_name_does_not() {
+        let key = "-----BEGIN RSA PRIVATE KEY-----\nx\n";
+        let certificate = "-----BEGIN CERTIFICATE-----\nx\n";
+        for (name, text) in [
+            ("deploy", key),
+            ("ca.pem", key),
+            ("both.pem", &format!("{certificate}{key}")),
+            ("der.pem", "\u{1}"),
+            (".npmrc", "//registry.npmjs.org/:_authToken=npm_x\n"),
+            ("google.json", r#"{"type": "service_account", "private_key": "x"}"#),
+        ] {
+            assert!(by_content(Path::new(name), text).is_some(), "{name}");
+        }
+        for (name, text) in [
+            ("ca.pem", certificate),
+            ("public.pem", "-----BEGIN PUBLIC KEY-----\nx\n"),
+            (".npmrc", "registry=https://example.com\n"),
+            ("package.json", r#"{"name": "private_key"}"#),
+            ("test.py", &format!("KEY = '''{key}'''\n")),
+        ] {
+            assert_eq!(by_content(Path::new(name), text), None, "{name}");
+        }
+    }
+}
