@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{connect, elsewhere, file, plan, show};
+use super::{connect, elsewhere, file, load as read_file, plan, show};
 use crate::aws::{self, Aws, Settings};
 use crate::cli::{Globals, command};
 use crate::config::{self, Deployment};
@@ -17,7 +17,7 @@ pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     let interrupt = Interrupt::listen(&ui);
     ui.wait("looking at everything that up needs");
     let (path, read) = match file(&globals) {
-        Ok(path) => (Some(path.clone()), config::load(&path)),
+        Ok(path) => (Some(path.clone()), read_file(&globals, &path)),
         Err(failure) => (None, Err(failure)),
     };
     if let Err(failure) = &read

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Session, file};
+use super::{Session, file, load};
 use crate::cli::{Down, Globals, command};
 use crate::engine::context::Context;
 use crate::engine::execute::execute;
@@ -25,7 +25,8 @@ pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<S
                 command("list")
             );
             let file = file(&globals).map_err(|failure| failure.instead(next))?;
-            Session::with(globals, ui, config::load(&file)?).await
+            let deployment = load(&globals, &file)?;
+            Session::with(globals, ui, deployment).await
         }
     }
 }

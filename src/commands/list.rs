@@ -4,10 +4,9 @@
 use std::process::ExitCode;
 
 use super::status::ago;
-use super::{connect, elsewhere, file};
+use super::{connect, elsewhere, file, load};
 use crate::aws::Aws;
 use crate::cli::{Globals, command};
-use crate::config;
 use crate::cost::{self, Cost};
 use crate::documents;
 use crate::engine::deployments::{self, Deployment, State};
@@ -40,7 +39,7 @@ pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
 /// A file that is here says which region is meant; without one it is found as always.
 fn region(globals: &Globals) -> Result<Option<String>> {
     match file(globals) {
-        Ok(file) if globals.region.is_none() => Ok(config::load(&file)?.region),
+        Ok(file) if globals.region.is_none() => Ok(load(globals, &file)?.region),
         _ => Ok(None),
     }
 }

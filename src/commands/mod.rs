@@ -21,7 +21,7 @@ mod token;
 mod up;
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::aws::{Aws, Settings};
@@ -250,7 +250,12 @@ fn elsewhere(region: Option<&str>, profile: Option<&str>) -> String {
 }
 
 fn deployment(globals: &Globals) -> Result<Deployment> {
-    config::load(&file(globals)?)
+    load(globals, &file(globals)?)
+}
+
+/// Reads the file that [`file`] found.
+fn load(globals: &Globals, file: &Path) -> Result<Deployment> {
+    config::load(file, globals.file.is_some())
 }
 
 /// The file that says what is deployed.

@@ -2,6 +2,7 @@
 
 mod check;
 mod keys;
+mod owner;
 mod reader;
 mod schema;
 mod sections;
@@ -235,13 +236,14 @@ pub fn find(named: Option<&Path>, from: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Reads and checks the whole file.
+/// Reads and checks the whole file. `named`: the caller named it; one that was found must not be another user's.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once, each with its place.
-pub fn load(file: &Path) -> Result<Deployment> {
+/// Whose file it is, and everything that is wrong with it, at once, each with its place.
+pub fn load(file: &Path, named: bool) -> Result<Deployment> {
     let shown = shown(file);
-    let text = fs::read_to_string(file).map_err(|error| {
+    let text = if named { fs::read_to_string(file) } else { owner::read(file)? };
+    let text = text.map_err(|error| {
         Failure::new(Exit::Usage, format!("cannot read {}", shown.display()))
             .because(error.to_string())
             .next("name the file with --file")

@@ -173,7 +173,7 @@ fn the_file_is_found_upwards() {
     fs::write(project.0.path().join(FILE), "name: hello\napp: {path: app}\n").unwrap();
     let found = find(None, &project.0.path().join("app")).unwrap();
     assert_eq!(found, project.0.path().join(FILE));
-    assert_eq!(load(&found).unwrap().name, "hello");
+    assert_eq!(load(&found, false).unwrap().name, "hello");
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod killed;
 mod list;
 mod logs;
 mod machines;
+mod owner;
 mod permissions;
 mod pool;
 mod project;

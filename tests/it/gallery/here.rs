@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::Stdio;
 
 use super::{keep, shown, shown_after, typed};
@@ -103,6 +103,23 @@ fn init() {
     keep(&project, "init_that_cannot_write", ran.with(|text| long.replace_all(text, "[…]").into_owned()));
     project.file("taken", "");
     shown(&project, "man_pages_that_cannot_be_written", "man taken", 1);
+}
+
+/// A file that was found by searching may be planted.
+#[test]
+fn the_file_of_another_user() {
+    let project = Project::alone().with_example();
+    let file = project.folder().join("deploy.yaml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    shown(&project, "a_deploy_yaml_that_others_can_write", "up", 2);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a file to another user");
+        return;
+    }
+    // No machine has a user of this number.
+    chown(&file, Some(4_000_000), None).unwrap();
+    shown(&project, "a_deploy_yaml_of_another_user", "up", 2);
 }
 
 /// What goes into the release is looked at before anything in AWS is touched; `plan` shows it as well.

@@ -1,0 +1,78 @@
+//! A `deploy.yaml` that another user may have put where commands find it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+
+use crate::project::Project;
+
+/// No machine has a user of this number.
+const OTHER: u32 = 4_000_000;
+
+/// A project below the folder that the file lies in. `cost` reads the file and calls nothing.
+fn project() -> Project {
+    let project = Project::alone().with_example();
+    project.file("work/notes.txt", "");
+    project
+}
+
+#[track_caller]
+fn refused(project: &Project, why: &str) {
+    for folder in ["", "work"] {
+        for line in
+            ["cost --region us-east-1", "up --region us-east-1", "down --region us-east-1 --yes", "list", "doctor"]
+        {
+            let mut command = project.command(line);
+            command.current_dir(project.folder().join(folder));
+            // Nothing answers there, and nobody should be asked.
+            command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
+            command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("COLUMNS", "400");
+            let output = command.output().unwrap();
+            let said =
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(!output.status.success() && said.contains(why) && said.contains("--file"), "{line}: {said}");
+        }
+    }
+    project.ok("cost --region us-east-1 --file deploy.yaml");
+}
+
+#[test]
+fn a_file_that_others_can_write_is_taken_only_by_name() {
+    let project = project();
+    project.ok("cost --region us-east-1");
+    let file = project.folder().join("deploy.yaml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o646)).unwrap();
+    refused(&project, "is writable by other users");
+}
+
+#[test]
+fn a_file_of_another_user_is_taken_only_by_name() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a file to another user");
+        return;
+    }
+    let project = project();
+    let (folder, file) = (project.folder(), project.folder().join("deploy.yaml"));
+    let why = format!("belongs to user {OTHER}");
+    chown(&file, Some(OTHER), None).unwrap();
+    refused(&project, &why);
+    // Root that sudo made of that user is that user.
+    let line = "cost --region us-east-1";
+    assert!(project.command(line).env("SUDO_UID", OTHER.to_string()).output().unwrap().status.success());
+    assert!(!project.command(line).env("SUDO_UID", "1").output().unwrap().status.success());
+
+    // The caller's own file, to which a link of another user leads: the app would be looked for beside the link.
+    fs::rename(&file, folder.join("own.yaml")).unwrap();
+    chown(folder.join("own.yaml"), Some(0), None).unwrap();
+    symlink("own.yaml", &file).unwrap();
+    project.ok(line);
+    lchown(&file, Some(OTHER), None).unwrap();
+    refused(&project, &why);
+
+    // The caller's own file in a folder of another user, who decides what lies beside it.
+    fs::remove_file(&file).unwrap();
+    fs::rename(folder.join("own.yaml"), &file).unwrap();
+    chown(&folder, Some(OTHER), None).unwrap();
+    refused(&project, &why);
+    chown(&folder, Some(0), None).unwrap();
+    project.ok(line);
+}
