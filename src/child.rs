@@ -34,12 +34,15 @@ const PASSED: [&str; 22] = [
     "all_proxy",
     "no_proxy",
 ];
+/// Parts of names that have packages built: that is asked for in `deploy.yaml` alone.
+const BUILDS: [&str; 2] = ["NO_BINARY", "NO_BUILD_ISOLATION"];
 /// Prefixes of variables that children get.
 const PASSED_PREFIXES: [&str; 4] = ["LC_", "XDG_", "UV_", "PIP_"];
 
 fn passes(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
-        PASSED.contains(&name) || PASSED_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix))
+        let passed = PASSED.contains(&name) || PASSED_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix));
+        passed && !BUILDS.into_iter().any(|part| name.contains(part))
     })
 }
 
@@ -97,6 +100,10 @@ mod tests {
             "GIT_SSH_COMMAND",
             "VIRTUAL_ENV",
             "MY_UV_X",
+            "UV_NO_BINARY",
+            "UV_NO_BINARY_PACKAGE",
+            "PIP_NO_BINARY",
+            "UV_NO_BUILD_ISOLATION",
         ] {
             assert!(!passes(OsStr::new(name)), "{name}");
         }

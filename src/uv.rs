@@ -86,7 +86,17 @@ pub fn words(said: &str) -> String {
 
 async fn install(target: &Path) -> Result<()> {
     let output = child::command("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--upgrade",
+            "--only-binary",
+            ":all:",
+            "--target",
+        ])
         .arg(target)
         .arg(format!("uv=={PINNED}"))
         .stdin(Stdio::null())

@@ -63,6 +63,8 @@ pub struct App {
     pub requirements: Option<PathBuf>,
     /// Files in `path` that are packed though they look like secrets.
     pub include: Vec<PathBuf>,
+    /// Whether dependencies without a wheel are built, which runs their code on this machine.
+    pub build_dependencies: bool,
     /// gunicorn's worker processes.
     pub workers: u32,
     /// Threads in each worker.

@@ -39,7 +39,7 @@ pub static APP: Section = Section {
     name: "app",
     path: "app",
     about: "the code, and how it is run",
-    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &WORKERS, &THREADS, &APP_ENV],
+    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &BUILD_DEPENDENCIES, &WORKERS, &THREADS, &APP_ENV],
     needs: &["path"],
 };
 
@@ -69,6 +69,12 @@ pub static INCLUDE: List = List {
     about: "files in app.path to deploy though they look like secrets (`.env.*`, keys); others are refused",
     default: &[],
     pattern: "^[^/]",
+};
+
+pub static BUILD_DEPENDENCIES: Flag = Flag {
+    name: "build_dependencies",
+    about: "whether dependencies without a wheel are built, which runs their code on your machine",
+    default: false,
 };
 
 pub static WORKERS: Number = Number { name: "workers", about: "gunicorn's processes", least: 1, most: 64, default: 2 };

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
+use super::wheels;
 use crate::aws::Target;
+use crate::child;
 use crate::config::App;
 use crate::digest::{hex, sha256};
 use crate::dirs::{self, unwritable};
@@ -19,6 +21,8 @@ pub struct Requirements {
     file: PathBuf,
     text: String,
     around: Vec<u8>,
+    /// Whether packages may be built, which runs their code here.
+    builds: bool,
 }
 
 impl Requirements {
@@ -53,12 +57,15 @@ impl Requirements {
             }
             Ok((text, around))
         };
-        let (text, around) = read().map_err(|error| {
+        let (text, mut around) = read().map_err(|error| {
             Failure::new(Exit::Usage, format!("cannot read {}", file.display()))
                 .because(error.to_string())
                 .next("make it readable text")
         })?;
-        Ok(Self { file, text, around })
+        if !app.build_dependencies {
+            around.extend(wheels::check(app, &file, &text)?);
+        }
+        Ok(Self { file, text, around, builds: app.build_dependencies })
     }
 
     /// The file's name.
@@ -81,7 +88,9 @@ impl Requirements {
     /// Names the requirements for a target: the same for the same text.
     pub fn lock_key(&self, target: &Target) -> String {
         let mut hash = Sha256::new();
-        hash.update(format!("{target:?}\n{}\n", gunicorn(target)));
+        // What resolves without wheels is something else.
+        let builds = if self.builds { "builds" } else { "wheels" };
+        hash.update(format!("{target:?}\n{}\n{builds}\n", gunicorn(target)));
         hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
         hash.update(&self.around);
         hex(&hash.finalize())
@@ -126,10 +135,10 @@ pub async fn install(requirements: &Requirements, target: &Target, site: &Path) 
     let uv = Uv::find().await?;
     let mut damaged = false;
     if requirements.hashed() {
-        let mut command = pip_install(&uv, target, site);
+        let mut command = pip_install(&uv, requirements, target, site);
         run(command.arg("--require-hashes").arg("-r").arg(&requirements.file), requirements, target).await?;
         if !has_gunicorn(site) {
-            run(pip_install(&uv, target, site).arg(gunicorn(target)), requirements, target).await?;
+            run(pip_install(&uv, requirements, target, site).arg(gunicorn(target)), requirements, target).await?;
         }
     } else {
         let lock = requirements.lock(target)?;
@@ -138,7 +147,8 @@ pub async fn install(requirements: &Requirements, target: &Target, site: &Path) 
             damaged = known.is_ok();
             resolve(&uv, requirements, target, &lock).await?;
         }
-        run(pip_install(&uv, target, site).arg("--no-deps").arg("-r").arg(&lock), requirements, target).await?;
+        run(pip_install(&uv, requirements, target, site).arg("--no-deps").arg("-r").arg(&lock), requirements, target)
+            .await?;
     }
     check_tags(site, target)?;
     Ok(damaged)
@@ -155,9 +165,12 @@ async fn resolve(uv: &Uv, requirements: &Requirements, target: &Target, lock: &P
     std::io::Write::write_all(&mut extra, wanted.as_bytes()).map_err(|error| unwritable(folder, &error))?;
     let mut command = uv.command();
     command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(draft.path());
-    aim(&mut command, target);
+    aim(&mut command, requirements, target);
     run(command.arg(&requirements.file).arg(extra.path()), requirements, target).await?;
     let text = fs::read_to_string(draft.path()).map_err(|error| unwritable(folder, &error))?;
+    if !requirements.builds {
+        wheels::check_resolved(&requirements.file, &text)?;
+    }
     dirs::write(lock, sealed(&text).as_bytes()).map_err(|error| unwritable(lock, &error))
 }
 
@@ -186,18 +199,29 @@ fn has_gunicorn(site: &Path) -> bool {
     site.join("gunicorn").is_dir()
 }
 
-fn pip_install(uv: &Uv, target: &Target, site: &Path) -> Command {
+fn pip_install(uv: &Uv, requirements: &Requirements, target: &Target, site: &Path) -> Command {
     let mut command = uv.command();
     command.args(["pip", "install", "--quiet", "--link-mode", "copy", "--target"]).arg(site);
-    aim(&mut command, target);
+    aim(&mut command, requirements, target);
     command
 }
 
-fn aim(command: &mut Command, target: &Target) {
+fn aim(command: &mut Command, requirements: &Requirements, target: &Target) {
     match target {
         Target::Image { python, platform } => command.args(["--python-version", python, "--python-platform", platform]),
         Target::Host { python, .. } => command.arg("--python").arg(python),
     };
+    if requirements.builds {
+        return;
+    }
+    command.arg("--no-build");
+    if let Target::Image { .. } = target {
+        // uv asks a Python about itself, and would take one from a `.venv` here: that may be a program of the project.
+        match child::program("python3") {
+            Some(python) => command.arg("--python").arg(python),
+            None => command.arg("--system"),
+        };
+    }
 }
 
 async fn run(command: &mut Command, requirements: &Requirements, target: &Target) -> Result<()> {
@@ -210,11 +234,27 @@ async fn run(command: &mut Command, requirements: &Requirements, target: &Target
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let file = requirements.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = requirements.name();
+    if let Some(packages) = wheels::unbuilt(&said).filter(|_| !requirements.builds) {
+        return Err(no_wheels(&packages, &file, target, &said));
+    }
     Err(Failure::new(Exit::Usage, format!("the requirements in {file} cannot be had for Python {}", target.python()))
         .because(uv::words(&said))
         .standing("Nothing was touched in AWS.")
         .next(format!("correct {}, then run the same command again", requirements.file.display())))
+}
+
+fn no_wheels(packages: &[String], file: &str, target: &Target, said: &str) -> Failure {
+    let advice = wheels::ALLOW;
+    if packages.is_empty() {
+        return wheels::refused(format!("a project that {file} names by its path would have to be built"))
+            .because(uv::words(said))
+            .next(format!("write it as `name @ file:///path/to/name.whl`; or, {advice}"));
+    }
+    let (names, them) = (packages.join(", "), if packages.len() == 1 { "it" } else { "each" });
+    wheels::refused(format!("there is no wheel of {names} for Python {}", target.python()))
+        .because(uv::words(said))
+        .next(format!("in {file}, ask for a version of {them} that has wheels; or, {advice}"))
 }
 
 /// A source distribution with compiled code is built for *this* machine, whatever the target: its wheel says so.

@@ -12,6 +12,7 @@ mod origin;
 mod pack;
 mod secrets;
 pub mod source;
+mod wheels;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -41,3 +41,4 @@ mod story;
 mod terminal;
 mod times;
 mod visitor;
+mod wheels;

@@ -45,6 +45,7 @@ WRONG = {
     "too many": "name: shop\napp: {path: app, threads: 257}\n",
     "an include that is text": "name: shop\napp: {path: app, include: a.key}\n",
     "an include elsewhere": "name: shop\napp: {path: app, include: [/etc/a.key]}\n",
+    "builds by name": "name: shop\napp: {path: app, build_dependencies: [flask]}\n",
     "a number in quotes": LEAST + "network: {https: off, port: '80'}\n",
     "half a worker": "name: shop\napp: {path: app, workers: 1.5}\n",
     "a variable": "name: shop\napp: {path: app, env: {2FAST: x}}\n",

@@ -27,6 +27,7 @@ static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         wsgi: "app:app".into(),
         requirements: None,
         include: Vec::new(),
+        build_dependencies: false,
         workers: 2,
         threads: 4,
         env: Default::default(),

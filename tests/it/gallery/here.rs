@@ -161,12 +161,36 @@ fn the_apps_folder() {
     up("requirements_that_are_no_text", 2);
     fs::write(app.join("requirements.txt"), "flask==3.0.0\nno-such-package-for-devopsctl==1.0\n").unwrap();
     up("a_requirement_that_does_not_resolve", 2);
+    project
+        .file("lib/pyproject.toml", "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n");
+    let lib = project.folder().join("lib");
+    project.file("app/requirements.txt", &format!("lib @ file://{}\n", lib.display()));
+    up("a_requirement_that_has_to_be_built", 2);
+    project.file("app/requirements.txt", "./lib\n");
+    up("a_project_that_has_to_be_built", 2);
+    let named = "[project]\nversion = '1'\nname = ";
+    project.file("lib/pyproject.toml", &format!("{named}'lib'\n"));
+    project.file(
+        "other/pyproject.toml",
+        &format!(
+            "{named}'other'\ndependencies = ['lib']\n[tool.uv.sources]\nlib = {{path = '../lib', editable = true}}\n"
+        ),
+    );
+    let other = project.folder().join("other");
+    project.file("app/requirements.txt", &format!("other @ file://{}\n", other.display()));
+    up("an_editable_project", 2);
+    project.file("app/requirements.txt", "-r base.txt\n").file("app/base.txt", "--no-binary flask\nflask==3.0.0\n");
+    up("an_option_that_builds", 2);
+    project.file("app/requirements.txt", "-r https://example.com/base.txt\n");
+    up("requirements_that_cannot_be_followed", 2);
     fs::remove_file(app.join("requirements.txt")).unwrap();
     up("no_requirements", 2);
     // A uv that finds only what it has to compile.
     let fake = "#!/bin/sh\nwhile [ $# -gt 0 ]; do case $1 in --target) t=$2;; --output-file) o=$2;; esac; shift; done\n\
                 [ -z \"$o\" ] || echo slow==1.0 >\"$o\"\n[ -z \"$t\" ] || mkdir -p \"$t/slow-1.0.dist-info\"\n\
                 [ -z \"$t\" ] || echo 'Tag: cp313-cp313-linux_x86_64' >\"$t/slow-1.0.dist-info/WHEEL\"\n";
+    let builds = text.replace("path: app", "path: app\n  build_dependencies: true");
+    project.file("deploy.yaml", &format!("{builds}\nregion: us-east-1\n"));
     project.file("app/requirements.txt", "slow==1.0\n").file("bin/uv", fake);
     fs::set_permissions(project.folder().join("bin/uv"), fs::Permissions::from_mode(0o755)).unwrap();
     shown_after(&project, "a_requirement_without_a_wheel", "up", 2, |command| {
