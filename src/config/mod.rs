@@ -10,7 +10,8 @@ mod table;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,9 @@ pub const FILE: &str = "deploy.yaml";
 pub fn is_managed_policy(arn: &str) -> bool {
     check::managed_policy(arn).is_ok()
 }
+
+/// How many bytes a `deploy.yaml` may have.
+const LARGEST: u64 = 1 << 20;
 
 /// What the user wants, complete.
 #[derive(Clone, Debug)]
@@ -243,15 +247,27 @@ pub fn find(named: Option<&Path>, from: &Path) -> Result<PathBuf> {
 /// # Errors
 /// Whose file it is, and everything that is wrong with it, at once, each with its place.
 pub fn load(file: &Path, named: bool) -> Result<Deployment> {
+    let opened = File::open(file).map_err(|error| unreadable(file, &error))?;
+    if !named {
+        owner::check(file, &opened)?;
+    }
+    let mut text = String::new();
+    // A longer file is a mistake, and would be read for minutes.
+    let read = opened.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| unreadable(file, &error))?;
+    if read as u64 > LARGEST {
+        return Err(Failure::new(Exit::Usage, format!("{} is larger than 1 MiB", shown(file).display()))
+            .standing("Nothing was called.")
+            .next("name a deploy.yaml with --file; `devopsctl init` writes one"));
+    }
     let shown = shown(file);
-    let text = if named { fs::read_to_string(file) } else { owner::read(file)? };
-    let text = text.map_err(|error| {
-        Failure::new(Exit::Usage, format!("cannot read {}", shown.display()))
-            .because(error.to_string())
-            .next("name the file with --file")
-    })?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     parse(&text, &shown, folder)
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Usage, format!("cannot read {}", shown(file).display()))
+        .because(error.to_string())
+        .next("name the file with --file")
 }
 
 /// The path as a person would write it from where he stands.

@@ -1,10 +1,9 @@
-//! Whose file it is: a `deploy.yaml` that was found by searching counts only if no other user can have written it.
+//! Whose file it is: a `deploy.yaml` that was found by searching counts only if it is not another user's.
 //!
 //! The rule is git's for a repository's folder (`safe.directory`): the file, a link to it and the folder that they are in
 //! belong to the caller, to root, or to the user who called `sudo`.
 
 use std::fs::{self, File, Metadata};
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -29,42 +28,22 @@ impl Trusted {
     }
 }
 
-/// Reads a file that was found by searching.
+/// Checks a file that was found by searching and is open as `opened`: what is checked is what is read.
 ///
 /// # Errors
-/// That another user owns or can write it, and what the file system says.
-pub fn read(file: &Path) -> Result<std::io::Result<String>> {
-    let open = || -> std::io::Result<_> {
-        let opened = File::open(file)?;
+/// That it belongs to another user.
+pub fn check(file: &Path, opened: &File) -> Result<()> {
+    let look = || -> std::io::Result<_> {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = fs::canonicalize(folder)?;
-        let parts = [(folder.clone(), fs::metadata(&folder)?), (file.to_owned(), fs::symlink_metadata(file)?)];
-        let found = opened.metadata()?;
-        Ok((opened, parts, found))
-    };
-    let (mut opened, parts, found) = match open() {
-        Ok(all) => all,
-        Err(error) => return Ok(Err(error)),
+        let whose = fs::metadata(&folder)?;
+        Ok([(folder, whose), (file.to_owned(), fs::symlink_metadata(file)?), (file.to_owned(), opened.metadata()?)])
     };
     let trusted = Trusted::now();
-    for (path, metadata) in &parts {
-        owned(&trusted, file, path, metadata)?;
+    for (path, metadata) in look().map_err(|error| super::unreadable(file, &error))? {
+        owned(&trusted, file, &path, &metadata)?;
     }
-    // The open file, so that what is checked is what is read.
-    owned(&trusted, file, file, &found)?;
-    if writable_by_others(found.mode(), found.uid(), found.gid()) {
-        return Err(refuse(
-            file,
-            format!("{} is writable by other users (mode {:03o})", file.display(), found.mode() & 0o777),
-        )
-        .next(format!(
-            "chmod go-w {}, or name the file if you trust it: --file {}",
-            file.display(),
-            file.display()
-        )));
-    }
-    let mut text = String::new();
-    Ok(opened.read_to_string(&mut text).map(|_| text))
+    Ok(())
 }
 
 fn owned(trusted: &Trusted, file: &Path, path: &Path, metadata: &Metadata) -> Result<()> {
@@ -72,18 +51,10 @@ fn owned(trusted: &Trusted, file: &Path, path: &Path, metadata: &Metadata) -> Re
         return Ok(());
     }
     let why = format!("{} belongs to {}, and you are {}", path.display(), user(metadata.uid()), user(trusted.caller));
-    Err(refuse(file, why).next(format!("if you trust that user, name the file: --file {}", file.display())))
-}
-
-fn refuse(file: &Path, why: String) -> crate::error::Failing {
-    Failure::new(Exit::Usage, format!("{} was found, but another user may have written it", file.display()))
+    Err(Failure::new(Exit::Usage, format!("{} was found, but another user may have written it", file.display()))
         .because(why)
         .standing("The file was not read; nothing was called.")
-}
-
-/// A group that has its user's number is that user's own, as most Linux systems make it, with a umask to match.
-fn writable_by_others(mode: u32, uid: u32, gid: u32) -> bool {
-    mode & 0o002 != 0 || (mode & 0o020 != 0 && gid != uid)
+        .next(format!("if you trust that user, name the file: --file {}", file.display())))
 }
 
 /// A user by number and, where this machine knows it, by name.
@@ -107,11 +78,5 @@ mod tests {
         assert!(user.has(1000) && user.has(0) && !user.has(1001));
         let sudo = Trusted { caller: 0, sudo: Some(1000) };
         assert!(sudo.has(0) && sudo.has(1000) && !sudo.has(1001));
-    }
-
-    #[test]
-    fn a_users_own_group_may_write() {
-        assert!(!writable_by_others(0o644, 1000, 100) && !writable_by_others(0o664, 1000, 1000));
-        assert!(writable_by_others(0o664, 1000, 100) && writable_by_others(0o646, 1000, 1000));
     }
 }

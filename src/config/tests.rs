@@ -1,6 +1,7 @@
 //! What `deploy.yaml` may say, and how every mistake in it is shown.
 
 use super::*;
+use std::fs;
 
 struct Project(tempfile::TempDir);
 

@@ -1,7 +1,7 @@
 //! A `deploy.yaml` that another user may have put where commands find it.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::os::unix::fs::{chown, lchown, symlink};
 
 use crate::project::Project;
 
@@ -36,12 +36,14 @@ fn refused(project: &Project, why: &str) {
 }
 
 #[test]
-fn a_file_that_others_can_write_is_taken_only_by_name() {
+fn a_file_that_is_far_too_large_is_refused_at_once() {
     let project = project();
-    project.ok("cost --region us-east-1");
-    let file = project.folder().join("deploy.yaml");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o646)).unwrap();
-    refused(&project, "is writable by other users");
+    let file = fs::OpenOptions::new().append(true).open(project.folder().join("deploy.yaml")).unwrap();
+    // Mostly a hole, so that the disk of the test is not filled.
+    file.set_len(300 << 20).unwrap();
+    for line in ["cost --region us-east-1", "plan --region us-east-1 --file deploy.yaml"] {
+        project.run(line).code(2).says("deploy.yaml is larger than 1 MiB");
+    }
 }
 
 #[test]

@@ -51,7 +51,6 @@ pub const ROOMS: [Room; 11] = [
                 "It is another user's",
                 "It would say what is deployed, and with which of your rights. `--file` says that you mean it.",
             ),
-            ("a_deploy_yaml_that_others_can_write", "Other users can write it", ""),
             ("a_deploy_yaml_with_mistakes", "It has mistakes", "All of them are shown at once, each at its place."),
             ("a_deploy_yaml_that_is_no_yaml", "It is no YAML", ""),
             ("a_name_that_cannot_be_one", "A name that cannot be one", ""),
