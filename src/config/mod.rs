@@ -255,7 +255,8 @@ pub fn load(file: &Path, named: bool) -> Result<Deployment> {
     // A longer file is a mistake, and would be read for minutes.
     let read = opened.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| unreadable(file, &error))?;
     if read as u64 > LARGEST {
-        return Err(Failure::new(Exit::Usage, format!("{} is larger than 1 MiB", shown(file).display()))
+        return Err(Failure::new(Exit::Usage, format!("{} is too large", shown(file).display()))
+            .because("a deploy.yaml has 1 MiB at most")
             .standing("Nothing was called.")
             .next("name a deploy.yaml with --file; `devopsctl init` writes one"));
     }

@@ -251,7 +251,9 @@ async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<(
             create.description(description).set_tags(Some(to_iam(&ensure.tags))).send()
         };
         let answer = call("iam:CreateRole", request).await;
-        let denied = answer.as_ref().is_err_and(|error| error.is(&["AccessDenied"]));
+        // Not where a statement denies it: then nothing that deploy.yaml says helps.
+        let denied =
+            answer.as_ref().is_err_and(|error| error.is(&["AccessDenied"]) && !error.message.contains("explicit deny"));
         made(context, answer).await.map_err(|failure| match &ensure.boundary {
             None if denied => failure.because(
                 "your permissions may demand a boundary for roles: name its ARN in deploy.yaml as permissions_boundary",

@@ -42,7 +42,7 @@ fn a_file_that_is_far_too_large_is_refused_at_once() {
     // Mostly a hole, so that the disk of the test is not filled.
     file.set_len(300 << 20).unwrap();
     for line in ["cost --region us-east-1", "plan --region us-east-1 --file deploy.yaml"] {
-        project.run(line).code(2).says("deploy.yaml is larger than 1 MiB");
+        project.run(line).code(2).says("deploy.yaml is too large");
     }
 }
 

@@ -105,11 +105,15 @@ fn init() {
     shown(&project, "man_pages_that_cannot_be_written", "man taken", 1);
 }
 
-/// A file that was found by searching may be planted.
+/// A file that was found by searching may be planted, or be something else of that name.
 #[test]
-fn the_file_of_another_user() {
+fn a_file_that_is_not_read() {
     let project = Project::alone().with_example();
     let file = project.folder().join("deploy.yaml");
+    let text = fs::read(&file).unwrap();
+    fs::OpenOptions::new().append(true).open(&file).unwrap().set_len(300 << 20).unwrap();
+    shown(&project, "a_deploy_yaml_that_is_too_large", "up", 2);
+    fs::write(&file, text).unwrap();
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can give a file to another user");
         return;

@@ -46,6 +46,7 @@ pub const ROOMS: [Room; 11] = [
                 "Nothing but the name is needed to take it all down.",
             ),
             ("no_such_file", "The file that was named is not there", ""),
+            ("a_deploy_yaml_that_is_too_large", "It is too large", ""),
             (
                 "a_deploy_yaml_of_another_user",
                 "It is another user's",
