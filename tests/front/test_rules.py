@@ -4,6 +4,7 @@ import base64
 import hashlib
 import itertools
 import json
+import urllib.error
 import uuid
 
 import pytest
@@ -360,6 +361,24 @@ def test_a_body_with_another_sha256_than_was_said_is_refused(s3):
     cut = {"Bucket": "checked", "Key": "b", "Body": b"who", "ChecksumSHA256": said}
     assert refused(s3.put_object, **cut)[0] == "BadDigest"
     assert [found["Key"] for found in s3.list_objects_v2(Bucket="checked")["Contents"]] == ["a"]
+
+
+def test_an_account_that_is_kept_keeps_what_is_in_its_buckets(sandbox, s3):
+    make(s3, "kept")
+    s3.put_object(Bucket="kept", Key="a", Body=b"whole")
+    until(lambda: answered(sandbox, "emulator/keep?name=kept"))
+    for _ in range(3):
+        sandbox.control("emulator/again?name=kept")
+        assert s3.list_objects_v2(Bucket="kept")["Contents"][0]["Size"] == 5
+        assert s3.get_object(Bucket="kept", Key="a")["Body"].read() == b"whole"
+
+
+def answered(sandbox, call):
+    """Whether the control API does it: an account is kept only when all has come to rest."""
+    try:
+        return sandbox.control(call)
+    except urllib.error.HTTPError:
+        return None
 
 
 def test_the_name_of_a_deleted_bucket_rests(s3):

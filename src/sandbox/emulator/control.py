@@ -21,7 +21,7 @@ from moto.core.model_instances import reset_model_data
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.route53.models import route53_backends
-from moto.s3.models import s3_backends
+from moto.s3.models import FakeKey, s3_backends
 from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
 
@@ -99,7 +99,10 @@ def keep(name):
         clock.settle()
         if clock.pending():
             raise LookupError("something is under way: an account is kept only when all has come to rest")
+        # moto closes the content of every object that it knows of when it is reset: it must not know of these.
+        known = list(FakeKey.instances_tracked)
         _kept[name] = copied([(backend, vars(backend)) for backend in backends()], rules.memory())
+        FakeKey.instances_tracked = known
     return {}
 
 
