@@ -25,8 +25,13 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 const VARIABLES: [&str; 4] = ["UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_BUILD_CONSTRAINT"];
 
 static OPTION: LazyLock<Regex> = LazyLock::new(|| {
-    let options = r"--no-binary\b|--no-build-isolation\b|--only-binary[=\s]+:none:|^(?:-e|--editable)(?:[=\s]|$)";
-    Regex::new(options).expect("a regex")
+    // uv takes several statements on a line: an include that is not the first is not followed, but refused.
+    let options = [
+        r"--no-binary\b|--no-build-isolation\b|--only-binary\b.*:none:",
+        r"(?:^|\s)(?:-e|--editable)(?:[=\s]|$)",
+        r"\s(?:-r|-c|--requirement|--constraint)(?:[=\s]|$)",
+    ];
+    Regex::new(&options.join("|")).expect("a regex")
 });
 static INCLUDE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(?:-r|-c|--requirement|--constraint)(?:[=\s](.*)|$)").expect("a regex"));
@@ -103,7 +108,7 @@ impl Followed {
             }
             let line = line.split(" #").next().unwrap_or_default().trim_end();
             if let Some(option) = OPTION.find(line) {
-                return Err(asks(file, option.as_str()));
+                return Err(asks(file, option.as_str().trim()));
             }
             if let Some(include) = INCLUDE.captures(line) {
                 let name = include.get(1).map_or("", |name| name.as_str()).trim();
@@ -237,6 +242,9 @@ mod tests {
             "-e ./lib",
             " --editable=./lib",
             "-e\t./lib",
+            "--no-index -e ./lib",
+            "--no-index -r bad.txt",
+            "x @ file:///x.tar.gz --hash=sha256:0 -c bad.txt",
         ] {
             assert!(requirements(&[("r.txt", text)]).is_err(), "{text:?}");
         }
