@@ -232,7 +232,7 @@ class Agent:
         decide.failed(self.state, step, error, "", self.clock.monotonic(), least, most, permanent)
 
     def settle(self):
-        """Does what would delay a start: once nothing starts or retires. Compiles what the first answer did not need after that."""
+        """Does the work that would delay a start, once nothing starts or retires: the last of it is compiling the whole release."""
         serving = self.fleet.alone()
         if serving and self.edge.settled():
             self.runner.settle(serving)

@@ -67,13 +67,13 @@ impl Build {
     ///
     /// # Errors
     /// That it cannot be had, or is another than it should be.
-    pub async fn packed(self) -> Result<PathBuf> {
+    pub async fn packed(self) -> Result<Packed> {
         let cache = dirs::cache()?.join("tools");
-        let kept = cache.join(format!("caddy-{}.gz", self.sha384));
-        let place = kept.clone();
-        let whole = tokio::task::spawn_blocking(move || Self::is_whole(&place)).await;
-        if whole.unwrap_or_default() {
-            return Ok(kept);
+        let place = cache.join(format!("caddy-{}.gz", self.sha384));
+        let kept = place.clone();
+        let kept = tokio::task::spawn_blocking(move || Packed::read(&kept)).await;
+        if let Some(packed) = kept.unwrap_or_default() {
+            return Ok(packed);
         }
         dirs::private(&cache)?;
         let work = tempfile::tempdir_in(&cache).map_err(|error| unwritable(&cache, &error))?;
@@ -84,20 +84,12 @@ impl Build {
         if !output.status.success() {
             return Err(unavailable(&uv::words(&String::from_utf8_lossy(&output.stderr))));
         }
-        let (program, place) = (work.path().join("bin/caddy"), kept.clone());
+        let program = work.path().join("bin/caddy");
         let packing = tokio::task::spawn_blocking(move || self.pack(&program, &place));
-        packing.await.map_err(|error| unavailable(&error.to_string()))??;
-        Ok(kept)
+        packing.await.map_err(|error| unavailable(&error.to_string()))?
     }
 
-    /// Whether a packed program is there as [`pack`](Self::pack) left it. What it unpacks to was compared then, and is
-    /// again on the instance.
-    fn is_whole(place: &Path) -> bool {
-        let known = fs::read_to_string(seal(place));
-        known.is_ok_and(|known| fs::read(place).is_ok_and(|packed| sha256(packed) == known))
-    }
-
-    fn pack(self, program: &Path, place: &Path) -> Result<()> {
+    fn pack(self, program: &Path, place: &Path) -> Result<Packed> {
         let bytes = fs::read(program).map_err(|error| unavailable(&error.to_string()))?;
         let found = hex(&Sha384::digest(&bytes));
         if found != self.sha384 {
@@ -106,14 +98,38 @@ impl Build {
                 self.sha384
             )));
         }
-        let write = || -> std::io::Result<()> {
+        let write = || -> std::io::Result<Packed> {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(&bytes)?;
-            let packed = encoder.finish()?;
-            dirs::write(place, &packed)?;
-            dirs::write(&seal(place), sha256(&packed).as_bytes())
+            let packed = Packed::new(encoder.finish()?);
+            dirs::write(place, &packed.body)?;
+            dirs::write(&seal(place), packed.sha256.as_bytes())?;
+            Ok(packed)
         };
         write().map_err(|error| unwritable(place, &error))
+    }
+}
+
+/// The program, packed.
+#[derive(Debug)]
+pub struct Packed {
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// Of the bytes, in hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Packed {
+    fn new(body: Vec<u8>) -> Self {
+        Self { sha256: sha256(&body), body }
+    }
+
+    /// The file at `place` if it is as [`Build::pack`] left it. The program was compared with its pin then, and is again on
+    /// the instance.
+    fn read(place: &Path) -> Option<Self> {
+        let known = fs::read_to_string(seal(place)).ok()?;
+        let packed = Self::new(fs::read(place).ok()?);
+        (packed.sha256 == known).then_some(packed)
     }
 }
 
@@ -181,20 +197,20 @@ mod tests {
         fs::write(&program, &content).unwrap();
         let sha384: &'static str = Box::leak(hex(&Sha384::digest(&content)).into_boxed_str());
         let build = Build { sha384, platform: "" };
-        assert!(!Build::is_whole(&place), "it is missing");
+        assert!(Packed::read(&place).is_none(), "it is missing");
         build.pack(&program, &place).unwrap();
-        assert!(Build::is_whole(&place));
+        assert!(Packed::read(&place).is_some());
         let packed = fs::read(&place).unwrap();
         for end in [0, 5, packed.len() - 1] {
             fs::write(&place, &packed[..end]).unwrap();
-            assert!(!Build::is_whole(&place), "{end} bytes");
+            assert!(Packed::read(&place).is_none(), "{end} bytes");
         }
         let mut changed = packed.clone();
         changed[packed.len() / 2] ^= 1;
         fs::write(&place, changed).unwrap();
-        assert!(!Build::is_whole(&place), "one bit");
+        assert!(Packed::read(&place).is_none(), "one bit");
         fs::write(&place, &packed).unwrap();
         fs::remove_file(seal(&place)).unwrap();
-        assert!(!Build::is_whole(&place), "nothing says what it was");
+        assert!(Packed::read(&place).is_none(), "nothing says what it was");
     }
 }

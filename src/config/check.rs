@@ -1,10 +1,13 @@
 //! What a value of `deploy.yaml` may be: one pure function each, with a hint for the one who got it wrong.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
+use regex::Regex;
 
 use super::reader::Wrong;
+use super::table;
 
 type Checked = Result<(), Wrong>;
 
@@ -101,21 +104,9 @@ pub fn domain(name: &str) -> Checked {
 
 /// The ARN of a managed policy, of the account's own or of AWS.
 pub fn managed_policy(arn: &str) -> Checked {
-    let holds = arn.strip_prefix("arn:aws").and_then(|rest| {
-        let (partition, rest) = rest.split_once(":iam::")?;
-        let (account, name) = rest.split_once(":policy/")?;
-        let partition = partition.is_empty()
-            || partition.starts_with('-')
-                && partition
-                    .split('-')
-                    .skip(1)
-                    .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase()));
-        let account = account == "aws" || account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&byte));
-        Some(partition && account && plain && (1..=512).contains(&name.len()))
-    });
+    static FORM: LazyLock<Regex> = LazyLock::new(|| Regex::new(table::BOUNDARY.pattern).expect("a regex"));
     ensure(
-        holds.unwrap_or_default(),
+        FORM.is_match(arn),
         "is not the ARN of a managed policy",
         "it looks like arn:aws:iam::123456789012:policy/name",
     )

@@ -18,17 +18,13 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::cli::command;
+use crate::dirs::folder_of;
 use crate::error::{Exit, Failure, Result};
 use reader::Reader;
 pub use schema::schema;
 
 /// The file that is looked for, upwards from the working directory.
 pub const FILE: &str = "deploy.yaml";
-
-/// Whether it is the ARN of a managed policy.
-pub fn is_managed_policy(arn: &str) -> bool {
-    check::managed_policy(arn).is_ok()
-}
 
 /// How many bytes a `deploy.yaml` may have.
 const LARGEST: u64 = 1 << 20;
@@ -261,8 +257,7 @@ pub fn load(file: &Path, named: bool) -> Result<Deployment> {
             .next("name a deploy.yaml with --file; `devopsctl init` writes one"));
     }
     let shown = shown(file);
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    parse(&text, &shown, folder)
+    parse(&text, &shown, folder_of(file))
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
@@ -285,6 +280,11 @@ pub fn named(name: &str) -> Result<Deployment> {
     check_name(name)?;
     // In quotes: `on` and `null` are names, too.
     parse(&format!("name: \"{name}\"\napp: {{path: .}}\n"), Path::new("--name"), Path::new("."))
+}
+
+/// Whether it is the ARN of a managed policy.
+pub fn is_managed_policy(arn: &str) -> bool {
+    check::managed_policy(arn).is_ok()
 }
 
 /// Whether a deployment can have this name.

@@ -5,8 +5,9 @@
 
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::dirs::folder_of;
 use crate::error::{Exit, Failure, Result};
 
 /// The users whose files count.
@@ -31,11 +32,10 @@ impl Trusted {
 /// Checks a file that was found by searching and is open as `opened`: what is checked is what is read.
 ///
 /// # Errors
-/// That it belongs to another user.
+/// It belongs to another user.
 pub fn check(file: &Path, opened: &File) -> Result<()> {
     let look = || -> std::io::Result<_> {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = fs::canonicalize(folder)?;
+        let folder = fs::canonicalize(folder_of(file))?;
         let whose = fs::metadata(&folder)?;
         Ok([(folder, whose), (file.to_owned(), fs::symlink_metadata(file)?), (file.to_owned(), opened.metadata()?)])
     };
@@ -59,7 +59,7 @@ fn owned(trusted: &Trusted, file: &Path, path: &Path, metadata: &Metadata) -> Re
 
 /// A user by number and, where this machine knows it, by name.
 fn user(uid: u32) -> String {
-    let users = fs::read_to_string(PathBuf::from("/etc/passwd")).unwrap_or_default();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

@@ -197,7 +197,7 @@ pub struct Wanted<'a> {
     pub release: &'a str,
     /// What stands before it.
     pub edge: Build,
-    /// What the role and the bucket must say.
+    /// The policies of the role and of the bucket.
     pub policies: &'a Policies,
     /// Whether a new instance must be healthy before it takes over from an old one.
     pub wait: bool,
@@ -215,8 +215,8 @@ impl Policies {
     pub fn new(partition: &str, account: &str, region: &str, name: &str) -> Self {
         let (bucket, _) = names::bucket(account, region);
         Self {
-            role: role::policy(partition, account, region, name, &bucket),
-            bucket: bucket::policy(partition, account, region),
+            role: Document::from(&role::policy(partition, account, region, name, &bucket)),
+            bucket: Document::from(&bucket::policy(partition, account, region)),
         }
     }
 }

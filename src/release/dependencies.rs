@@ -88,7 +88,7 @@ impl Requirements {
     /// Names the requirements for a target: the same for the same text.
     pub fn lock_key(&self, target: &Target) -> String {
         let mut hash = Sha256::new();
-        // What resolves without wheels is something else.
+        // Requirements resolve to other versions where builds are allowed.
         let builds = if self.builds { "builds" } else { "wheels" };
         hash.update(format!("{target:?}\n{}\n{builds}\n", gunicorn(target)));
         hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());

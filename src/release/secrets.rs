@@ -72,7 +72,7 @@ fn refusal(folder: &Path, found: &[(&str, &str)]) -> Failure {
         ))
 }
 
-/// What kind of secret a file looks like.
+/// The kind of secret that a file looks like.
 fn kind(folder: &Path, file: &File) -> Result<Option<&'static str>> {
     if let Some(kind) = by_name(Path::new(&file.name)) {
         return Ok(Some(kind));

@@ -35,7 +35,7 @@ static OPTION: LazyLock<Regex> = LazyLock::new(|| {
 });
 static INCLUDE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(?:-r|-c|--requirement|--constraint)(?:[=\s](.*)|$)").expect("a regex"));
-/// What uv and this module read alike: no variables, URLs, escapes or white space.
+/// A path that uv and this module read alike: no variables, URLs, escapes or white space.
 static PLAIN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[\w./+@-]+$").expect("a regex"));
 /// A key of TOML is in one piece on one line.
 static KEY: LazyLock<Regex> =
@@ -44,7 +44,7 @@ static NONE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(only[-_]binary)[^\
 static ESCAPE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}))").expect("a regex"));
 
-/// What to do about a package that would have to be built.
+/// The advice for a package that would have to be built.
 pub const ALLOW: &str = "if you trust its code, write `build_dependencies: true` under app in deploy.yaml";
 
 /// Checks all that uv would read for `file`. What other requirements files hold that it includes.
@@ -70,7 +70,7 @@ pub fn check(app: &App, file: &Path, text: &str) -> Result<Vec<u8>> {
         }
     }
     for file in settings_files(&here, &app.path) {
-        // What cannot be read, uv cannot read either.
+        // uv cannot read such a file either.
         if let Ok(text) = fs::read(&file) {
             settings(&file, &String::from_utf8_lossy(&text))?;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketNamespace, CreateBucketConfiguration, PublicAccessBlockConfiguration,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::document::Document;
 use super::{Action, Planned, release};
@@ -140,11 +140,11 @@ pub fn removal(contents: Option<Contents>, instances: bool) -> Option<Planned<Ch
 /// What holds for everybody, whatever his own policies allow. The keys of certificates are for instances: of their roles,
 /// each may read its own deployment's. `aws:PrincipalArn` is the role, not the session:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn>
-pub fn policy(partition: &str, account: &str, region: &str) -> Document {
+pub fn policy(partition: &str, account: &str, region: &str) -> Value {
     let (bucket, _) = names::bucket(account, region);
     let objects = |which: &str| format!("arn:{partition}:s3:::{bucket}/{which}");
     let instances = format!("arn:{partition}:iam::{account}:role/{}", names::role("*", region));
-    Document::from(&json!({
+    json!({
         "Version": "2012-10-17",
         "Statement": [{
             "Sid": "OnlyTls",
@@ -161,7 +161,7 @@ pub fn policy(partition: &str, account: &str, region: &str) -> Document {
             "Resource": objects(&names::certificates_key("*")),
             "Condition": {"StringNotLike": {"aws:PrincipalArn": instances}},
         }]
-    }))
+    })
 }
 
 fn closed() -> PublicAccessBlockConfiguration {
@@ -179,7 +179,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Look => {
             let have = observe(&context.aws, &context.account).await?;
-            let policy = policy(&context.partition, &context.account, &context.aws.region);
+            let policy = Document::from(&policy(&context.partition, &context.account, &context.aws.region));
             match diff(&policy, have.as_ref()).map(|planned| planned.change) {
                 Some(Change::Ensure { create, close, policy }) => ensure(context, &bucket, create, close, policy).await,
                 _ => Ok(bucket),
@@ -327,12 +327,12 @@ mod tests {
     use super::*;
 
     fn whole() -> State {
-        State { policy: Some(policy("aws", "123456789012", "eu-west-1")), closed: true }
+        State { policy: Some(Document::from(&policy("aws", "123456789012", "eu-west-1"))), closed: true }
     }
 
     #[test]
     fn whole_is_kept_and_the_rest_is_mended() {
-        let policy = policy("aws", "123456789012", "eu-west-1");
+        let policy = Document::from(&policy("aws", "123456789012", "eu-west-1"));
         let diff = |state: Option<State>| diff(&policy, state.as_ref());
         assert_eq!(diff(Some(whole())), None);
         let reasons = |state: Option<State>| diff(state).unwrap().reasons;

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use super::{Planned, release};
 use crate::aws::{Aws, call, explain};
-use crate::digest::sha256;
-use crate::edge::Build;
+use crate::edge::{Build, Packed};
 use crate::engine::context::Context;
 use crate::error::Result;
 use crate::names;
@@ -46,9 +45,7 @@ pub async fn apply(context: &Context, Change { build, missing }: Change) -> Resu
         return Ok("is there already".into());
     }
     context.waits("edge", "fetching Caddy");
-    let packed = build.packed().await?;
-    let body = release::read(&packed).await?;
-    let sha256 = sha256(&body);
+    let Packed { body, sha256 } = build.packed().await?;
     let size = indicatif::HumanBytes(body.len() as u64);
     context.waits("edge", &format!("uploading {size}"));
     let put = release::put(context, &names::caddy_key(build.sha384), body, &sha256, HashMap::new()).await;

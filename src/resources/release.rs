@@ -248,7 +248,7 @@ async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
 ///
 /// # Errors
 /// That the file is gone, or cannot be read.
-pub(super) async fn read(archive: &Path) -> Result<Vec<u8>> {
+async fn read(archive: &Path) -> Result<Vec<u8>> {
     tokio::fs::read(archive).await.map_err(|error| {
         Failure::failed(format!("cannot read {}", archive.display()))
             .because(error.to_string())

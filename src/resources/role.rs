@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aws_sdk_iam::types::Tag;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::document::Document;
 use super::{Action, Planned, Tags, missing, ours, untagged};
@@ -189,10 +189,10 @@ pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
 }
 
 /// The inline policy: read the token and the releases of this deployment, write its own reports and logs.
-pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Document {
+pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Value {
     let parameter = |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
     let object = |key: &str| format!("arn:{partition}:s3:::{bucket}/{key}");
-    Document::from(&json!({
+    json!({
         "Version": "2012-10-17",
         "Statement": [
             {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": parameter(&names::token_parameter(name))},
@@ -202,7 +202,7 @@ pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: 
             {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object(&format!("{}*", names::TOOLS_PREFIX))},
             {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&names::certificates_key(name))},
         ]
-    }))
+    })
 }
 
 fn trust() -> String {
@@ -413,8 +413,12 @@ fn percent_decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn document() -> Document {
+    fn written() -> Value {
         policy("aws", "123456789012", "eu-central-1", "hello", "devopsctl-123456789012-eu-central-1-an")
+    }
+
+    fn document() -> Document {
+        Document::from(&written())
     }
 
     fn profile(holds_role: bool) -> Profile {
@@ -498,8 +502,7 @@ mod tests {
 
     #[test]
     fn the_policy_reaches_nothing_of_others() {
-        let document: serde_json::Value = serde_json::from_str(document().as_str()).unwrap();
-        for statement in document["Statement"].as_array().unwrap() {
+        for statement in written()["Statement"].as_array().unwrap() {
             let resource = statement["Resource"].as_str().unwrap();
             let shared = resource.ends_with("-an/_tools/*") && statement["Action"] == "s3:GetObject";
             let own = resource.contains("/devopsctl/hello/") || resource.contains("-an/hello/");

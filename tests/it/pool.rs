@@ -13,13 +13,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use devopsctl::sandbox::Machines;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{client, runtime};
+use crate::project::within;
 
 /// Folders in which a sandbox runs that holds nothing.
 static READY: Mutex<Vec<(Machines, TempDir)>> = Mutex::new(Vec::new());
@@ -67,14 +67,8 @@ pub fn empty(state: &Path, command: &Command) -> Option<Machines> {
 
 /// Waits until the folders of the machines are removed: the sandbox notices only then that their instances are gone.
 fn gone(machines: &Path) -> bool {
-    let end = Instant::now() + Duration::from_secs(20);
-    while fs::read_dir(machines).is_ok_and(|mut folders| folders.next().is_some()) {
-        if Instant::now() > end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    true
+    let left = || fs::read_dir(machines).is_ok_and(|mut folders| folders.next().is_some());
+    within(20, || (!left()).then_some(())).is_some()
 }
 
 /// Whether that process was started with just the environment that the command has.

@@ -335,15 +335,20 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
     ]
 }
 
-/// Waits until something is so.
+/// Waits until something is so, and fails where it takes longer.
 #[track_caller]
-pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(seconds: u64, what: &str, look: impl FnMut() -> Option<T>) -> T {
+    let Some(found) = within(seconds, look) else { panic!("{what}: not within {seconds} seconds") };
+    found
+}
+
+/// Waits until something is so; None where it takes longer.
+pub fn within<T>(seconds: u64, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + Duration::from_secs(seconds);
     loop {
-        if let Some(found) = look() {
-            return found;
+        match look() {
+            None if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+            found => return found,
         }
-        assert!(Instant::now() < end, "{what}: not within {seconds} seconds");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }

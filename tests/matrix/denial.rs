@@ -66,7 +66,8 @@ async fn refused(account: Arc<Account>, scenario: Scenario, trap: Trap, code: i3
     if !said.contains(words) {
         return Err(format!("{words:?} is missing in:\n{}", ran.said));
     }
-    let late = scenario == Scenario::Up && trap.point.action == LATE && words == COLUMNS[0].3;
+    let late =
+        scenario == Scenario::Up && trap.point.action == LATE && matches!(trap.evil, Evil::Refuse(Why::Denied, _));
     if ran.calls.sent() != 1 && !late {
         return Err(format!("it was sent {} times", ran.calls.sent()));
     }

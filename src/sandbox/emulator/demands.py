@@ -56,8 +56,7 @@ def with_request_tags(call, check):
 
 def create_role(call):
     bounded = boundary_key(call._get_param("PermissionsBoundary"))
-    for check in made(call, "iam:CreateRole", "iam:TagRole", role_arn(call)):
-        yield check._replace(keys=check.keys | bounded) if check.action == "iam:CreateRole" else check
+    yield from made(call, "iam:CreateRole", "iam:TagRole", role_arn(call), bounded)
 
 
 def put_role_permissions_boundary(call):
@@ -73,9 +72,10 @@ def create_instance_profile(call):
     yield from made(call, "iam:CreateInstanceProfile", "iam:TagInstanceProfile", profile_arn(call))
 
 
-def made(call, create, tag, resource):
+def made(call, create, tag, resource, more=None):
+    """The making, with `more` keys, and the tagging that goes with it."""
     keys = tags("RequestTag", call._get_param("Tags"))
-    yield Check(create, resource, keys)
+    yield Check(create, resource, keys | (more or {}))
     if keys:
         yield Check(tag, resource, keys)
 
