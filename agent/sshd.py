@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from systemd import systemctl, write
+from systemd import TEXT, show, systemctl, write
 from validate import check
 
 
@@ -20,6 +20,7 @@ class SystemdSshd:
     config = "/etc/ssh/sshd_config.d/10-devopsctl.conf"
     # The first two are what it has without us.
     text = "AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /run/devopsctl-ssh/%u\n"
+    program = "/usr/sbin/sshd"
     units = ("ssh.service", "sshd.service")  # Debian's name and Ubuntu's; Amazon Linux's.
 
     def __init__(self):
@@ -36,11 +37,21 @@ class SystemdSshd:
             if not os.path.isdir(os.path.dirname(self.config)):
                 raise OSError(f"this image has no {os.path.dirname(self.config)}")
             write(self.config, self.text)
-            # Also where it is there already: who wrote it may not have come so far. One that does not run reads it then.
-            for unit in self.units:
-                systemctl("try-reload-or-restart", unit, check=False)
+            # Also where it is there already: who wrote it may not have come so far.
+            self.begin_anew()
             self.ready = True
         return {"user": user, "host_key": public_key(self.host_key)}
+
+    def begin_anew(self):
+        """Returns once it listens with these settings; a reload would return before it has closed its sockets for a
+        moment, and turn away who comes then. Who is connected stays so. One that does not run reads them when it starts.
+        """
+        found = [show(unit, "Id", "ActiveState") for unit in self.units]
+        for unit in sorted({one["Id"] for one in found if one["ActiveState"] == "active"}):  # Debian's has both names.
+            sound = subprocess.run([self.program, "-t"], timeout=30, check=False, **TEXT)
+            if sound.returncode:  # It would not start again.
+                raise OSError(f"its sshd does not take its settings: {sound.stderr.strip()}")
+            systemctl("restart", unit)
 
 
 def login_user():

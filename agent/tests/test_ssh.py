@@ -130,12 +130,20 @@ class SystemSshd(sshd.SystemdSshd):
         super().__init__()
         self.folder = f"{root}/run/devopsctl-ssh"
         self.host_key, self.config = f"{root}/ssh/host.pub", f"{root}/ssh/sshd_config.d/10-devopsctl.conf"
+        self.program = shutil.which("true")
 
 
-def test_the_systems_sshd_is_left_alone_until_somebody_asks(tmp_path, monkeypatch):
+@pytest.fixture
+def systemd(monkeypatch):
+    """What it was told; Debian's unit, which has two names, runs."""
     calls = []
-    monkeypatch.setattr(sshd, "systemctl", lambda *words, check=True: calls.append(words))
+    monkeypatch.setattr(sshd, "systemctl", lambda *words: calls.append(words))
+    monkeypatch.setattr(sshd, "show", lambda unit, *_: {"Id": "ssh.service", "ActiveState": "active"})
     monkeypatch.setattr(sshd, "login_user", lambda: "somebody")
+    return calls
+
+
+def test_the_systems_sshd_is_left_alone_until_somebody_asks(tmp_path, systemd):
     (tmp_path / "ssh/sshd_config.d").mkdir(parents=True)
     (tmp_path / "ssh/host.pub").write_text(key("h") + " root@host\n")
     system = SystemSshd(tmp_path)
@@ -144,16 +152,30 @@ def test_the_systems_sshd_is_left_alone_until_somebody_asks(tmp_path, monkeypatc
     assert system.allow(["one\n"]) == {"user": "somebody", "host_key": key("h")}
     keys = tmp_path / "run/devopsctl-ssh/somebody"
     assert keys.read_text() == "one\n"
-    assert calls == [("try-reload-or-restart", "ssh.service"), ("try-reload-or-restart", "sshd.service")]
+    assert systemd == [("restart", "ssh.service")]
     assert (tmp_path / "ssh/sshd_config.d/10-devopsctl.conf").read_text().split()[0] == "AuthorizedKeysFile"
     system.allow(["two\n"])
-    assert len(calls) == 2, "it reads the keys each time anew"
+    assert len(systemd) == 1, "it reads the keys each time anew"
     # An agent that comes after a crash has it read its settings again, and ends what counted.
     after = SystemSshd(tmp_path)
     after.allow([])
-    assert keys.read_text() == "" and len(calls) == 2
+    assert keys.read_text() == "" and len(systemd) == 1
     after.allow(["three\n"])
-    assert len(calls) == 4
+    assert len(systemd) == 2
+
+
+def test_the_systems_sshd_is_not_ended_where_it_would_not_start_again(tmp_path, systemd, monkeypatch):
+    (tmp_path / "ssh/sshd_config.d").mkdir(parents=True)
+    system = SystemSshd(tmp_path)
+    system.program = shutil.which("false")
+    with pytest.raises(OSError, match="does not take its settings"):
+        system.allow(["one\n"])
+    assert systemd == []
+    # One that does not run is not started: whoever administers this machine has ended it.
+    monkeypatch.setattr(sshd, "show", lambda unit, *_: {"Id": unit, "ActiveState": "inactive"})
+    (tmp_path / "ssh/host.pub").write_text(key("h") + " root@host\n")
+    system.allow(["one\n"])
+    assert systemd == []
 
 
 def test_a_machine_without_what_it_takes_says_so(tmp_path, monkeypatch):
