@@ -1,4 +1,5 @@
-"""What the machine says about itself: one small JSON document in SSM, rewritten whenever it changes.
+"""What the machine says about itself: one small JSON document in SSM, rewritten whenever it changes, and otherwise now and
+then: a report that stays the same for longer is that of an agent that has ended.
 
 A report is small (SSM takes 4096 bytes), holds no secret, and never stops the agent: a thread of its own runs `Reporter.run`.
 """
@@ -11,6 +12,7 @@ from aws import backoff
 
 LIMIT = 4096
 PAUSE = 1.0  # Between two writes, at least.
+EVERY = 300  # Between two writes, at most.
 
 
 def encode(report):
@@ -33,10 +35,10 @@ def encode(report):
 
 
 class Reporter:
-    """Sends the newest report, if it says something new, at most once in `PAUSE` seconds."""
+    """Sends the newest report: if it says something new, at most once in `PAUSE` seconds; if not, once in `every`."""
 
-    def __init__(self, send, clock=time):
-        self.send, self.clock = send, clock
+    def __init__(self, send, clock=time, every=EVERY):
+        self.send, self.clock, self.every = send, clock, every
         self.change = threading.Condition()
         self.newest = self.sent = None
 
@@ -54,10 +56,13 @@ class Reporter:
         failures = 0
         while True:
             with self.change:
-                self.change.wait_for(lambda: self.newest != self.sent)
+                self.change.wait_for(lambda: self.newest != self.sent, self.every)
                 report = self.newest
+            if report is None:
+                continue
             try:
-                self.send(encode({**report, "at": int(self.clock.time())}))
+                now = int(self.clock.time())
+                self.send(encode({**report, "at": now, "next_at": now + self.every}))
                 failures = 0
                 with self.change:
                     self.sent = report

@@ -46,6 +46,37 @@ fn passes(name: &OsStr) -> bool {
     })
 }
 
+/// What a program that shows something on a screen needs beside it.
+const SCREEN: [&str; 12] = [
+    "BROWSER",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DESKTOP_SESSION",
+    "DISPLAY",
+    "GNOME_DESKTOP_SESSION_ID",
+    "KDE_FULL_SESSION",
+    "KDE_SESSION_VERSION",
+    "WAYLAND_DISPLAY",
+    "WSLENV",
+    "WSL_DISTRO_NAME",
+    "WSL_INTEROP",
+    "XAUTHORITY",
+];
+
+/// Has a command show something on the screen.
+pub fn on_screen(mut command: std::process::Command) -> Command {
+    let screen = SCREEN.into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
+    command.env_clear().envs(environment()).envs(screen);
+    command.into()
+}
+
+/// This program itself as a process of the sandbox: its own settings come along.
+pub fn own(program: impl AsRef<Path>) -> Command {
+    let own = env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| name.starts_with("DEVOPSCTL_")));
+    let mut command = command(program);
+    command.envs(own);
+    command
+}
+
 /// The environment of every child. `PATH` holds only the folders that [`program`] searches.
 pub fn environment() -> Vec<(OsString, OsString)> {
     let passed = env::vars_os().filter(|(name, _)| passes(name) && name != "PATH");

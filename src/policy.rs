@@ -47,9 +47,7 @@ impl Scope {
 
     /// The permissions boundary for the instances' roles: what the roles of all deployments may do, and no more.
     pub fn boundary_document(&self) -> Value {
-        let account = self.account.as_deref().unwrap_or(ANY);
-        let bucket = format!("{}-{}*", names::common(account), self.region.as_deref().unwrap_or_default());
-        role::policy(self.partition(), account, self.region(), ANY, &bucket)
+        role::policy(self.partition(), self.account(), self.region(), ANY, &self.bucket())
     }
 
     /// EC2 makes up the ids, so tags narrow it. The tag's presence is asked for; its value is the deployment's name. Where
@@ -150,10 +148,13 @@ impl Scope {
 
     /// An ARN in S3 has no account, so its number in the bucket's name narrows it; where it is not known, AWS puts in
     /// that of whoever calls.
-    fn s3(&self) -> Vec<Value> {
+    fn bucket(&self) -> String {
         let account = self.account.as_deref().unwrap_or("${aws:PrincipalAccount}");
-        let region = self.region.as_deref().unwrap_or_default();
-        let bucket = self.resource("s3", "", "", &format!("{}-{region}*", names::common(account)));
+        format!("{}-{}*", names::common(account), self.region.as_deref().unwrap_or_default())
+    }
+
+    fn s3(&self) -> Vec<Value> {
+        let bucket = self.resource("s3", "", "", &self.bucket());
         vec![
             allow("Bucket", &of("s3", &BUCKET), vec![bucket.clone()]),
             allow("Objects", &of("s3", &["DeleteObject", "PutObject"]), vec![format!("{bucket}/*")]),
@@ -450,8 +451,8 @@ mod tests {
             let role = role::policy(scope.partition(), account, region, "hello", &bucket);
             for (wanted, given) in statements(&role).iter().zip(statements(&boundary)) {
                 assert_eq!(wanted["Action"], given["Action"]);
-                let pattern = given["Resource"].as_str().unwrap();
-                let pattern = format!("^{}$", regex::escape(pattern).replace(r"\*", ".*"));
+                let pattern = given["Resource"].as_str().unwrap().replace("${aws:PrincipalAccount}", account);
+                let pattern = format!("^{}$", regex::escape(&pattern).replace(r"\*", ".*"));
                 let resource = wanted["Resource"].as_str().unwrap();
                 assert!(regex::Regex::new(&pattern).unwrap().is_match(resource), "{pattern}: {resource}");
             }

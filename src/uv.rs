@@ -1,6 +1,6 @@
 //! Finds uv, which installs Python packages for releases and for the sandbox.
 //!
-//! uv is taken from `PATH`; where it is not there, the user's own pip puts a pinned one into the cache folder.
+//! uv is taken from `PATH`; where it is not there or too old, the user's own pip puts a pinned one into the cache folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,8 +10,9 @@ use tokio::process::Command;
 use crate::error::{Failure, Result};
 use crate::{child, dirs};
 
-/// The version that is installed where there is none.
-const PINNED: &str = "0.13.9";
+/// The version that is installed where there is none. An earlier one is not taken: how uv reads what could have packages built
+/// (`release/wheels.rs`) is known from this one on.
+const PINNED: [u32; 3] = [0, 13, 9];
 
 /// A uv that answers.
 #[derive(Clone, Debug)]
@@ -52,25 +53,45 @@ pub const ADVICE: &str =
 
 /// Whether there is a pip that could install it.
 pub async fn pip() -> bool {
-    version(child::command("python3").args(["-m", "pip"])).await.is_some()
+    said(python().args(["-m", "pip"])).await.is_some()
 }
 
 fn cached() -> Result<PathBuf> {
-    Ok(dirs::cache()?.join(format!("uv-{PINNED}")))
+    Ok(dirs::cache()?.join(format!("uv-{}", pinned())))
+}
+
+fn pinned() -> String {
+    PINNED.map(|part| part.to_string()).join(".")
+}
+
+/// Python imports from the folder that it is started in: a project's may hold a `pip` of its own.
+fn python() -> Command {
+    let mut command = child::command("python3");
+    command.current_dir("/");
+    command
 }
 
 async fn look(cached: &Path) -> Option<(PathBuf, String)> {
     for program in [PathBuf::from("uv"), cached.join("bin/uv")] {
-        if let Some(version) = version(&mut child::command(&program)).await {
+        let version = said(&mut child::command(&program)).await;
+        if let Some(version) = version.filter(|version| recent(version)) {
             return Some((program, version));
         }
     }
     None
 }
 
-async fn version(command: &mut Command) -> Option<String> {
+/// What the program says to `--version`.
+async fn said(command: &mut Command) -> Option<String> {
     let output = command.arg("--version").stdin(Stdio::null()).kill_on_drop(true).output().await.ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether that is a uv of the pinned version or a later one, such as `uv 0.13.9 (x86_64-unknown-linux-gnu)`.
+fn recent(version: &str) -> bool {
+    let number = version.strip_prefix("uv ").and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+    let parts: Vec<u32> = number.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
+    parts.as_slice() >= PINNED.as_slice()
 }
 
 /// What uv says of a failure. Versions that do not go together it explains in lines of a width of its own.
@@ -85,7 +106,7 @@ pub fn words(said: &str) -> String {
 }
 
 async fn install(target: &Path) -> Result<()> {
-    let output = child::command("python3")
+    let output = python()
         .args([
             "-m",
             "pip",
@@ -98,7 +119,7 @@ async fn install(target: &Path) -> Result<()> {
             "--target",
         ])
         .arg(target)
-        .arg(format!("uv=={PINNED}"))
+        .arg(format!("uv=={}", pinned()))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -110,7 +131,22 @@ async fn install(target: &Path) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::failed("uv is not on this machine, and pip cannot install it")
+    Err(Failure::failed(format!("uv {} or newer is not on this machine, and pip cannot install it", pinned()))
         .because(said.trim().lines().last().unwrap_or("pip says nothing").to_owned())
         .next(ADVICE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uv_that_is_too_old_or_says_something_else_is_not_taken() {
+        for version in ["uv 0.13.9", "uv 0.13.10 (abc 2026-11-01)", "uv 0.14.0", "uv 1.0.0-rc1", "uv 0.13.9+1 (x)"] {
+            assert!(recent(version), "{version}");
+        }
+        for version in ["uv 0.13.8 (abc)", "uv 0.9.30", "uv 0.13", "uv", "", "uv x", "0.14.0", "uvx 1.0.0"] {
+            assert!(!recent(version), "{version}");
+        }
+    }
 }

@@ -113,3 +113,20 @@ def test_never_more_than_one_write_a_second_and_the_newest_wins(fails):
     times = [when for when, _ in clock.writes]
     assert all(later - earlier >= 0.999 for earlier, later in zip(times, times[1:]))
     assert len(times) > (10 if fails else 90)
+
+
+def test_what_stays_the_same_is_said_again():
+    """Otherwise nobody could tell a machine where all is well from one whose agent has ended."""
+    writes, clock = [], Clock()
+    clock.sleep = lambda seconds: None
+
+    def send(text):
+        writes.append(json.loads(text))
+        if len(writes) == 3:
+            raise Over
+
+    reporter = Reporter(send, clock, every=0.05)
+    reporter.say(said(token=7))
+    with pytest.raises(Over):
+        reporter.run()
+    assert [(write["token"], write["at"], write["next_at"]) for write in writes] == [(7, 1.7e9, 1.7e9 + 0.05)] * 3

@@ -1,9 +1,11 @@
 //! `open`: the app's URL in the browser. Where there is none to open (no terminal, no display), the URL is printed.
 
 use std::io::IsTerminal;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 use super::Session;
+use crate::child;
 use crate::documents;
 use crate::error::Result;
 
@@ -16,7 +18,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     session.ui.result(&url);
     // A script wants the URL, not a window on somebody's screen.
     if std::io::stdout().is_terminal() {
-        session.ui.say(match show(&url) {
+        session.ui.say(match show(&url).await {
             Ok(()) => "opened in the browser; the app asks for the token, which a browser does not send".to_owned(),
             Err(why) => format!("no browser was opened: {why}"),
         });
@@ -30,12 +32,22 @@ async fn url(session: &Session) -> Result<String> {
     session.aws.url(ip, &session.deployment.network).await
 }
 
-/// Has the system's own opener show it; it is not waited for.
-fn show(url: &str) -> Result<(), String> {
+/// Has the system's own opener show it. One that has not failed within a second is not waited for.
+async fn show(url: &str) -> Result<(), String> {
     if !display(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
         return Err("there is no display".to_owned());
     }
-    open::that_detached(url).map_err(|error| error.to_string())
+    let mut why = "there is no program that opens one".to_owned();
+    for opener in open::commands(url) {
+        let mut opener = child::on_screen(opener);
+        opener.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let Ok(mut opener) = opener.spawn() else { continue };
+        match tokio::time::timeout(Duration::from_secs(1), opener.wait()).await {
+            Ok(Ok(status)) if !status.success() => why = "the system's opener failed".to_owned(),
+            _ => return Ok(()),
+        }
+    }
+    Err(why)
 }
 
 /// Whether there is a screen: on Linux, X11's or Wayland's, or Windows' around it.

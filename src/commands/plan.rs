@@ -11,7 +11,7 @@ use crate::engine::observe::{Ask, Observed};
 use crate::engine::plan::{self, Plan, Policies, Step, Wanted};
 use crate::error::{Exit, Failure, Result};
 use crate::release::{self, Release};
-use crate::resources::release::{short, without_damaged};
+use crate::resources::release::{Said, short, without_damaged};
 use crate::resources::{Action, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
@@ -72,23 +72,31 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     looked.wanted(session, true).check(&looked.observed)?;
     if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
         looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
-        looked.doubt_store(session);
+        looked.doubt_store(session).await?;
     }
     Ok(looked)
 }
 
 impl Looked {
     /// What the bucket holds damaged counts as not there, so that it is uploaded again.
-    fn doubt_store(&mut self, session: &Session) {
-        let Observed { store: Some(store), reports, .. } = &mut self.observed else { return };
-        let blamed = reports.iter().any(|(_, report)| report.blames_release(&self.release.id));
-        if let Some(wrong) = without_damaged(&mut store.releases, &self.release, blamed) {
-            session.ui.warn(wrong);
-        }
+    async fn doubt_store(&mut self, session: &Session) -> Result<()> {
+        let Observed { store: Some(store), reports, account, .. } = &mut self.observed else { return Ok(()) };
+        let id = &self.release.id;
+        let said = if reports.iter().any(|(_, report)| report.blames_release(id)) {
+            Said::Damaged
+        } else if reports.iter().any(|(_, report)| report.healthy && report.release.as_ref() == Some(id)) {
+            Said::Sound
+        } else {
+            Said::Nothing
+        };
+        let whose = (account.as_str(), session.name());
+        let wrong = without_damaged(&session.aws, whose, &mut store.releases, &self.release, said).await?;
+        wrong.into_iter().for_each(|wrong| session.ui.warn(wrong));
         if store.edge && reports.iter().any(|(_, report)| report.blames_caddy()) {
             session.ui.warn("Caddy in the bucket is damaged and will be replaced: the instance found another sha384");
             store.edge = false;
         }
+        Ok(())
     }
 
     /// `wait`: whether a new instance must be healthy before it takes over.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Session;
@@ -143,7 +143,7 @@ impl Visit<'_> {
         end: &mut End,
     ) -> Result<ExitCode> {
         let hosts = self.folder.know(self.place.instance, &said.host_key)?;
-        let mut command = Command::new(program);
+        let mut command = child::command(program);
         // Nobody's own settings: they could send it another way, or take another host for the right one.
         command.args(["-F", "/dev/null", "-l", &said.user, "-p", &port, "-i"]).arg(self.folder.key());
         let settings =

@@ -81,6 +81,7 @@ impl View<'_> {
     fn runs(&self) -> bool {
         let Some(report) = self.report else { return false };
         report.healthy
+            && !report.is_stale(grace::now())
             && self.current.is_some_and(|instance| instance.phase == instance::Phase::Running)
             && report.release.as_deref() == self.tag(names::TAG_RELEASE)
             && report.token >= self.observed.token.as_ref().map(|token| token.version)
@@ -131,6 +132,12 @@ impl View<'_> {
             return "it has not reported yet".into();
         };
         let said = ago(report.at);
+        if report.is_stale(grace::now()) {
+            return format!(
+                "it says nothing any more: its agent has ended, or cannot reach AWS (said {}, {said})",
+                report.phase
+            );
+        }
         match (self.healthy(), report.healthy) {
             (true, _) => format!("healthy (said {said})"),
             _ if self.runs() => format!("it runs, and is not served yet (said {said})"),

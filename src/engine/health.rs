@@ -8,6 +8,7 @@ use crate::engine::context::{Context, Health};
 use crate::engine::edge::{Need, Patience};
 use crate::engine::observe;
 use crate::error::{Exit, Failure, Result};
+use crate::grace::now;
 use crate::names;
 use crate::resources::instance::{self, Phase};
 use crate::resources::reports::{self, Edge, Report};
@@ -18,6 +19,9 @@ use crate::ui::{Event, Sink};
 const SILENCE: Duration = Duration::from_secs(600);
 /// How long each phase may take, beyond the app's own health timeout.
 const PHASE: Duration = Duration::from_secs(180);
+/// How long an instance whose report is stale may take to say something after all: it may be about to boot. In the sandbox that
+/// takes seconds.
+const AFTER_ALL: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(10)];
 const TOPIC: crate::ui::Topic = "app";
 
 /// What the instance is to reach.
@@ -40,6 +44,7 @@ pub struct Goal {
 impl Goal {
     fn reached(&self, report: &Report) -> bool {
         report.at >= self.since
+            && !report.is_stale(now())
             && report.healthy
             && report.phase == "healthy"
             && report.token.is_some_and(|token| token >= self.token)
@@ -97,8 +102,13 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let mut looked = Instant::now();
     let mut other = None;
     let mut patience = Patience::new(started);
+    let after_all = AFTER_ALL[usize::from(!aws.flag().is_empty())];
     loop {
         if let Some(report) = reports::read(aws, name, id).await? {
+            if report.at >= goal.since && report.is_stale(now()) && started.elapsed() > after_all {
+                sink.event(Event::Fail(TOPIC, "says nothing any more".into()));
+                return Err(mute(watch, id, report.at));
+            }
             if goal.reached(&report) {
                 sink.event(Event::Done(TOPIC, "healthy".into()));
                 return Ok(report);
@@ -237,6 +247,20 @@ fn stuck(watch: &Watch, id: &str, phase: &str, patience: Duration) -> Failure {
         })
 }
 
+fn mute(watch: &Watch, id: &str, at: i64) -> Failure {
+    let minutes = now().saturating_sub(at) / 60;
+    Failure::new(Exit::Unhealthy, format!("the instance {id} says nothing any more"))
+        .because(format!("its last report is {minutes} minutes old: its agent has ended, or cannot reach AWS"))
+        .standing("The app may serve on, but what is changed does not reach it.")
+        .next(match watch.aws.flag() {
+            "" => format!(
+                "reboot it: aws ec2 reboot-instances --instance-ids {id} --region {}; then run: {}",
+                watch.aws.region, watch.up
+            ),
+            _ => format!("begin anew: {}, then {}", command("down --sandbox"), watch.up),
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +292,8 @@ mod tests {
         assert!(!goal().reached(&report("healthy", "new", 2, false)));
         let before = Report { at: 99, ..report("healthy", "new", 2, true) };
         assert!(!goal().reached(&before), "it was stopped and started since");
+        let stale = Report { next_at: Some(400), ..report("healthy", "new", 2, true) };
+        assert!(!goal().reached(&stale), "nobody knows how it is now");
     }
 
     #[test]

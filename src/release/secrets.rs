@@ -24,13 +24,15 @@ const PASSWORDS: [&str; 6] = [".netrc", "_netrc", ".pgpass", ".pypirc", ".git-cr
 const FOLDERS: [&str; 3] = [".aws", ".ssh", ".gnupg"];
 /// Endings of private keys and of stores of them.
 const STORES: [&str; 6] = ["key", "p12", "pfx", "keystore", "jks", "ppk"];
-/// Endings of `.env.*` that are meant to be shared.
-const TEMPLATES: [&str; 4] = [".example", ".sample", ".template", ".dist"];
+/// Parts of the names of environments that are meant to be shared, such as `.env.example`.
+const TEMPLATES: [&str; 4] = ["example", "sample", "template", "dist"];
+/// How a file begins that holds keys or certificates: with one, or with what OpenSSL writes before one.
+const PEM: [&str; 2] = ["-----BEGIN ", "Bag Attributes"];
 
 static SSH_KEY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^id_(rsa|dsa|ecdsa|ed25519)([._-].*)?$").expect("a regex"));
 static PRIVATE_KEY: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^\s*-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----").expect("a regex"));
+    LazyLock::new(|| Regex::new(r"(?m)^\s*-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----").expect("a regex"));
 static NPM_LOGIN: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^\s*[^#;\s]*_(authToken|auth|password)\s*=").expect("a regex"));
 
@@ -102,8 +104,8 @@ fn by_name(path: &Path) -> Option<&'static str> {
     if parts.iter().any(|part| FOLDERS.contains(&part.as_str())) {
         return Some("credentials");
     }
-    let environment = name == ".env" || name.starts_with(".env.");
-    if environment && !TEMPLATES.iter().any(|end| name.ends_with(end)) {
+    let environment = name.ends_with(".env") || [".env.", ".env-", ".env_"].iter().any(|start| name.starts_with(start));
+    if environment && !name.split(['.', '-', '_']).any(|part| TEMPLATES.contains(&part)) {
         return Some("environment");
     }
     if PASSWORDS.contains(&name.as_str()) {
@@ -115,8 +117,10 @@ fn by_name(path: &Path) -> Option<&'static str> {
 
 /// Certificates and public keys end in `.pem`, too.
 fn by_content(path: &Path, text: &str) -> Option<&'static str> {
-    let public = text.contains("-----BEGIN ") && !text.contains("PRIVATE KEY-----");
-    if PRIVATE_KEY.is_match(text) || (ends_with(path, &["pem"]) && !public) {
+    let public = text.contains("-----BEGIN ") && !text.contains("PRIVATE KEY");
+    let begin = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let pem = PEM.iter().any(|start| begin.starts_with(start));
+    if (pem && PRIVATE_KEY.is_match(text)) || (ends_with(path, &["pem"]) && !public) {
         return Some("private key");
     }
     if path.file_name().is_some_and(|name| name == ".npmrc") && NPM_LOGIN.is_match(text) {
@@ -138,6 +142,9 @@ mod tests {
             ".env",
             ".env.production",
             "sub/.ENV.local",
+            "prod.env",
+            ".env-production",
+            ".env_staging",
             "server.key",
             "id_rsa",
             "keys/id_ed25519",
@@ -159,6 +166,8 @@ mod tests {
             ".env.production.sample",
             ".env.template",
             ".env.dist",
+            ".env-example",
+            "example.env",
             "id_rsa.pub",
             "id_rsafe.py",
             "environment.py",
@@ -180,6 +189,11 @@ mod tests {
             ("deploy", key),
             ("ca.pem", key),
             ("both.pem", &format!("{certificate}{key}")),
+            ("both", &format!("{certificate}{key}")),
+            ("marked", &format!("\u{feff}{key}")),
+            ("ec", "-----BEGIN EC PARAMETERS-----\nx\n-----END EC PARAMETERS-----\n-----BEGIN EC PRIVATE KEY-----\n"),
+            ("bag", &format!("Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n{key}")),
+            ("pgp.asc", "-----BEGIN PGP PRIVATE KEY BLOCK-----\n"),
             ("der.pem", "\u{1}"),
             (".npmrc", "//registry.npmjs.org/:_authToken=npm_x\n"),
             ("google.json", r#"{"type": "service_account", "private_key": "x"}"#),
@@ -192,6 +206,8 @@ mod tests {
             (".npmrc", "registry=https://example.com\n"),
             ("package.json", r#"{"name": "private_key"}"#),
             ("test.py", &format!("KEY = '''{key}'''\n")),
+            ("test_lines.py", &format!("KEY = '''\n{key}'''\n")),
+            ("pgp.asc", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n"),
         ] {
             assert_eq!(by_content(Path::new(name), text), None, "{name}");
         }

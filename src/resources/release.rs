@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, Delete, ObjectIdentifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
@@ -104,21 +105,75 @@ pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>
     Ok(found)
 }
 
+/// What the instances say of what the bucket holds under a release's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// One serves it, and had looked at its sha256 before.
+    Sound,
+    /// One found another sha256.
+    Damaged,
+    /// None has fetched it.
+    Nothing,
+}
+
 /// Takes a release out of what is stored where the bucket holds something else under its key, so that it is uploaded again;
-/// says what is wrong. The list has sizes; `reported`: an instance found another sha256 there. S3 keeps what it was given,
-/// and takes nothing that has another sha256 than it was sent with.
-pub fn without_damaged(stored: &mut Vec<Stored>, release: &Release, reported: bool) -> Option<String> {
-    let place = stored.iter().position(|one| one.id == release.id)?;
-    let size = stored[place].size;
-    let wrong = if u64::try_from(size) != Ok(release.size) {
-        format!("it has {size} bytes, not {}", release.size)
-    } else if reported {
-        "the instance found another sha256".to_owned()
-    } else {
-        return None;
-    };
+/// says what is wrong. The list has sizes. S3 is asked for the sha256 where no instance has said anything: `up` sends it along,
+/// and S3 takes nothing that has another. What was put there by other means has none.
+///
+/// # Errors
+/// What S3 says.
+pub async fn without_damaged(
+    aws: &Aws,
+    (account, name): (&str, &str),
+    stored: &mut Vec<Stored>,
+    release: &Release,
+    said: Said,
+) -> Result<Option<String>> {
+    let Some(place) = stored.iter().position(|one| one.id == release.id) else { return Ok(None) };
+    let mut fault = fault(stored[place].size, release, said);
+    if fault.is_none() && said == Said::Nothing && !is_sound(aws, account, name, &release.id).await? {
+        fault = Some("S3 knows another sha256 of it, or none".to_owned());
+    }
+    let Some(fault) = fault else { return Ok(None) };
     stored.remove(place);
-    Some(format!("the release {} in the bucket is damaged and will be replaced: {wrong}", short(&release.id)))
+    Ok(Some(format!("the release {} in the bucket is damaged and will be replaced: {fault}", short(&release.id))))
+}
+
+/// What is wrong with what lies there in so many bytes, as far as is known without another look.
+fn fault(size: i64, release: &Release, said: Said) -> Option<String> {
+    if u64::try_from(size) != Ok(release.size) {
+        return Some(format!("it has {size} bytes, not {}", release.size));
+    }
+    (said == Said::Damaged).then(|| "the instance found another sha256".to_owned())
+}
+
+/// Whether S3 has the sha256 of a release. Who may not ask takes it for granted: the instance looks itself.
+async fn is_sound(aws: &Aws, account: &str, name: &str, id: &str) -> Result<bool> {
+    match head(aws, account, name, id).await {
+        Ok(answer) => Ok(answer.checksum_sha256 == Some(checksum(id))),
+        Err(error) if error.is(&["AccessDenied"]) => Ok(true),
+        Err(error) if error.status == Some(404) => Ok(false),
+        Err(error) => Err(explain(format!("cannot look at the release {}", short(id)), &error)),
+    }
+}
+
+/// Asks for what S3 knows of a release, which are its notes and checksum.
+async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Result<HeadObjectOutput, ApiError> {
+    let (bucket, _) = names::bucket(account, &aws.region);
+    let key = names::release_key(name, id);
+    let head = || {
+        let head = aws.s3.head_object().bucket(&bucket).key(&key).expected_bucket_owner(account);
+        head.checksum_mode(ChecksumMode::Enabled).send()
+    };
+    // Its answers have no body that could say more than the status does.
+    let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
+    let answer = patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await;
+    answer.map_err(|mut error| {
+        if error.status == Some(403) && error.code.is_empty() {
+            error.code = "AccessDenied".into();
+        }
+        error
+    })
 }
 
 /// What is noted on a release; nothing if it is not there.
@@ -126,12 +181,7 @@ pub fn without_damaged(stored: &mut Vec<Stored>, release: &Release, reported: bo
 /// # Errors
 /// What S3 says.
 pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Option<Notes>> {
-    let (bucket, _) = names::bucket(account, &aws.region);
-    let key = names::release_key(name, id);
-    let head = || aws.s3.head_object().bucket(&bucket).key(&key).expected_bucket_owner(account).send();
-    // Its answers have no body that could say more than the status does.
-    let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
-    match patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await {
+    match head(aws, account, name, id).await {
         Ok(answer) => {
             let at = answer.last_modified.map_or(0, |time| time.secs());
             let metadata = answer.metadata.unwrap_or_default();
@@ -139,12 +189,7 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
             Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), at }))
         }
         Err(error) if error.status == Some(404) => Ok(None),
-        Err(mut error) => {
-            if error.status == Some(403) && error.code.is_empty() {
-                error.code = "AccessDenied".into();
-            }
-            Err(explain(format!("cannot look at the release {}", short(id)), &error))
-        }
+        Err(error) => Err(explain(format!("cannot look at the release {}", short(id)), &error)),
     }
 }
 
@@ -196,8 +241,11 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         (Some(stored), _) => stored,
         (None, release) => {
             let mut stored = observe(&context.aws, &context.account, &context.name).await?;
-            let wrong = release.as_ref().and_then(|release| without_damaged(&mut stored, release, false));
-            wrong.into_iter().for_each(|wrong| context.tell(Event::Warn(wrong)));
+            if let Some(release) = release {
+                let whose = (context.account.as_str(), context.name.as_str());
+                let wrong = without_damaged(&context.aws, whose, &mut stored, release, Said::Nothing).await?;
+                wrong.into_iter().for_each(|wrong| context.tell(Event::Warn(wrong)));
+            }
             stored
         }
     };
@@ -350,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bucket_holds_with_another_size_or_a_bad_report_counts_as_not_there() {
+    fn what_the_bucket_holds_with_another_size_or_a_bad_report_is_damaged() {
         let target = crate::aws::Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
         let release = Release {
             id: "r2".into(),
@@ -363,19 +411,10 @@ mod tests {
             reached: "https".into(),
             what: String::new(),
         };
-        let left = |release: &Release, reported| {
-            let mut left = stored(3);
-            let said = without_damaged(&mut left, release, reported);
-            (said.is_some(), diff("r2", &left, keep(&[])).is_some())
-        };
-        assert_eq!(left(&release, false), (false, false));
-        assert_eq!(left(&release, true), (true, true), "an instance found another sha256");
-        assert_eq!(left(&Release { size: 2, ..release.clone() }, false), (true, true), "it was cut short");
-        assert_eq!(
-            left(&Release { id: "r9".into(), ..release }, true),
-            (false, false),
-            "another one is wanted, which is not there: r2 stays"
-        );
+        let is_damaged = |size, said| fault(size, &release, said).is_some();
+        assert!(!is_damaged(1, Said::Sound) && !is_damaged(1, Said::Nothing));
+        assert!(is_damaged(1, Said::Damaged), "an instance found another sha256");
+        assert!(is_damaged(0, Said::Sound), "it was cut short");
     }
 
     #[test]

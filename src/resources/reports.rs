@@ -43,7 +43,12 @@ pub struct Report {
     pub log_tail: String,
     /// Seconds since 1970.
     pub at: i64,
+    /// When it says something again at the latest, in seconds since 1970. Agents of before did not say.
+    pub next_at: Option<i64>,
 }
+
+/// How much later than it said an agent may report, in seconds: the clocks differ, and AWS may have been busy.
+const LATE: i64 = 600;
 
 /// How an agent begins to say that the bucket holds something else than a release: `agent/bootstrap.py`.
 const BAD_RELEASE: &str = "what S3 holds as release";
@@ -51,6 +56,11 @@ const BAD_RELEASE: &str = "what S3 holds as release";
 const BAD_CADDY: &str = "what S3 holds as Caddy";
 
 impl Report {
+    /// Whether it should long have been followed by another: what it says is not so any more, as far as anybody knows.
+    pub fn is_stale(&self, now: i64) -> bool {
+        self.next_at.is_some_and(|next| next.saturating_add(LATE) < now)
+    }
+
     /// Whether it says that the bucket holds something else under this release's key.
     pub fn blames_release(&self, release: &str) -> bool {
         let blames = self.error.as_deref().is_some_and(|error| error.starts_with(BAD_RELEASE));
@@ -213,6 +223,13 @@ mod tests {
         assert!(report.blames_release("0123") && !report.blames_release("4567") && !report.blames_caddy());
         let edge = Edge { error: Some(format!("{BAD_CADDY} has another sha384, 4567")), ..Edge::default() };
         assert!(Report { edge: Some(edge), ..Report::default() }.blames_caddy());
+    }
+
+    #[test]
+    fn a_report_is_stale_that_no_other_has_followed_for_long() {
+        let report = |next_at| Report { at: 1000, next_at, ..Report::default() };
+        assert!(!report(Some(1300)).is_stale(1900) && report(Some(1300)).is_stale(1901));
+        assert!(!report(None).is_stale(i64::MAX) && !report(Some(i64::MAX)).is_stale(i64::MAX));
     }
 
     #[test]

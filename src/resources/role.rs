@@ -81,6 +81,13 @@ pub struct Ensure {
     pub profile_tags: Tags,
 }
 
+impl Ensure {
+    /// Whether policies may not yet see the tags or the boundary of what is made.
+    fn fresh(&self) -> bool {
+        self.role || self.profile || self.boundary.is_some()
+    }
+}
+
 /// Looks at all three at once.
 pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
     let role = names::role(name, &aws.region);
@@ -224,7 +231,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
                 leave_profile(context, &name, other).await.map_err(|error| cannot_be_made(&error))?;
             }
             if ensure.membership {
-                join_profile(context, &name).await.map_err(|error| cannot_be_made(&error))?;
+                join_profile(context, &name, ensure.fresh()).await.map_err(|error| cannot_be_made(&error))?;
             }
             Ok(name)
         }
@@ -271,11 +278,9 @@ async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<(
     if let Some(document) = &ensure.policy {
         let request =
             || iam.put_role_policy().role_name(name).policy_name(name).policy_document(document.as_str()).send();
-        // A policy that judges by the role's tag or boundary may not see those of a role that was just made.
-        let passes = |error: &ApiError| error.absent() || ensure.role && error.is(&["AccessDenied"]);
-        let put =
-            patiently(Backoff::new(Duration::from_secs(30)), passes, || call("iam:PutRolePolicy", &request)).await;
-        put.map_err(|error| cannot_be_made(&error))?;
+        once_known(ensure.fresh(), || call("iam:PutRolePolicy", &request))
+            .await
+            .map_err(|error| cannot_be_made(&error))?;
     }
     Ok(())
 }
@@ -296,10 +301,10 @@ async fn ensure_profile(context: &Context, name: &str, ensure: &Ensure) -> Resul
 }
 
 /// A profile holds one role at most: `LimitExceeded` means that one is in it, which is ours if we were there before.
-async fn join_profile(context: &Context, name: &str) -> Result<(), ApiError> {
+async fn join_profile(context: &Context, name: &str, fresh: bool) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
     let request = || iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
-    match once_known(|| call("iam:AddRoleToInstanceProfile", &request)).await {
+    match once_known(fresh, || call("iam:AddRoleToInstanceProfile", &request)).await {
         Err(error) if error.is(&["LimitExceeded"]) => match get_profile(&context.aws, name).await? {
             Some(Profile { holds_role: true, .. }) => Ok(()),
             _ => Err(error),
@@ -311,12 +316,29 @@ async fn join_profile(context: &Context, name: &str) -> Result<(), ApiError> {
 async fn leave_profile(context: &Context, profile: &str, role: &str) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
     let request = || iam.remove_role_from_instance_profile().instance_profile_name(profile).role_name(role).send();
-    present(call("iam:RemoveRoleFromInstanceProfile", request).await).map(|_| ())
+    gone(call("iam:RemoveRoleFromInstanceProfile", request).await, get_profile(&context.aws, profile)).await
 }
 
-/// IAM is eventually consistent: what was just made may be unknown to the next call for some seconds.
-async fn once_known<T, F: Future<Output = Result<T, ApiError>>>(attempt: impl Fn() -> F) -> Result<T, ApiError> {
-    patiently(Backoff::new(Duration::from_secs(30)), ApiError::absent, attempt).await
+/// What a call was to remove is gone: by it, or before. A policy that judges by tags denies the call where that which bears
+/// them is not there.
+async fn gone<T, Bearer>(
+    answer: Result<T, ApiError>,
+    bearer: impl Future<Output = Result<Option<Bearer>, ApiError>>,
+) -> Result<(), ApiError> {
+    match present(answer) {
+        Err(error) if error.is(&["AccessDenied"]) && matches!(bearer.await, Ok(None)) => Ok(()),
+        answer => answer.map(|_| ()),
+    }
+}
+
+/// IAM is eventually consistent: what was just made may be unknown to the next call for some seconds. A policy that judges by
+/// tags or a boundary may not see those of something `fresh`, and then denies the call.
+async fn once_known<T, F: Future<Output = Result<T, ApiError>>>(
+    fresh: bool,
+    attempt: impl Fn() -> F,
+) -> Result<T, ApiError> {
+    let passes = |error: &ApiError| error.absent() || fresh && error.is(&["AccessDenied"]);
+    patiently(Backoff::new(Duration::from_secs(30)), passes, attempt).await
 }
 
 /// Somebody was faster, or the answer to our first try was lost: what is there is ours if its tag says so.
@@ -342,14 +364,14 @@ async fn delete(context: &Context, name: &str, have: &State) -> Result<(), ApiEr
     let profile = async {
         if have.profile.is_some() {
             let request = || iam.delete_instance_profile().instance_profile_name(name).send();
-            present(once_free(|| call("iam:DeleteInstanceProfile", &request)).await)?;
+            let answer = once_free(|| call("iam:DeleteInstanceProfile", &request)).await;
+            gone(answer, get_profile(&context.aws, name)).await?;
         }
         Ok(())
     };
     let role = async {
         if have.policy.is_some() {
-            let request = || iam.delete_role_policy().role_name(name).policy_name(name).send();
-            present(call("iam:DeleteRolePolicy", request).await)?;
+            delete_policy(context, name, name).await?;
         }
         if have.role.is_some() {
             delete_role(context, name).await?;
@@ -363,13 +385,19 @@ async fn delete(context: &Context, name: &str, have: &State) -> Result<(), ApiEr
 async fn delete_role(context: &Context, name: &str) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
     let request = || iam.delete_role().role_name(name).send();
-    match call("iam:DeleteRole", request).await {
+    let answer = match call("iam:DeleteRole", request).await {
         Err(error) if error.is(&["DeleteConflict"]) => {
             strip(context, name).await?;
-            present(once_free(|| call("iam:DeleteRole", &request)).await).map(|_| ())
+            once_free(|| call("iam:DeleteRole", &request)).await
         }
-        answer => present(answer).map(|_| ()),
-    }
+        answer => answer,
+    };
+    gone(answer, get_role(&context.aws, name)).await
+}
+
+async fn delete_policy(context: &Context, role: &str, policy: &str) -> Result<(), ApiError> {
+    let request = || context.aws.iam.delete_role_policy().role_name(role).policy_name(policy).send();
+    gone(call("iam:DeleteRolePolicy", request).await, get_role(&context.aws, role)).await
 }
 
 /// What was just taken out or off may still count for some seconds.
@@ -381,17 +409,17 @@ async fn once_free<T, F: Future<Output = Result<T, ApiError>>>(attempt: impl Fn(
 /// Takes every policy off the role.
 async fn strip(context: &Context, name: &str) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
-    let (inline, attached) = tokio::try_join!(
+    let (inline, attached) = tokio::join!(
         call("iam:ListRolePolicies", || iam.list_role_policies().role_name(name).send()),
         call("iam:ListAttachedRolePolicies", || iam.list_attached_role_policies().role_name(name).send()),
-    )?;
-    for policy in inline.policy_names {
-        let request = || iam.delete_role_policy().role_name(name).policy_name(&policy).send();
-        present(call("iam:DeleteRolePolicy", request).await)?;
+    );
+    for policy in present(inline)?.map(|answer| answer.policy_names).unwrap_or_default() {
+        delete_policy(context, name, &policy).await?;
     }
-    for arn in attached.attached_policies.unwrap_or_default().into_iter().filter_map(|policy| policy.policy_arn) {
+    let attached = present(attached)?.and_then(|answer| answer.attached_policies).unwrap_or_default();
+    for arn in attached.into_iter().filter_map(|policy| policy.policy_arn) {
         let request = || iam.detach_role_policy().role_name(name).policy_arn(&arn).send();
-        present(call("iam:DetachRolePolicy", request).await)?;
+        gone(call("iam:DetachRolePolicy", request).await, get_role(&context.aws, name)).await?;
     }
     Ok(())
 }

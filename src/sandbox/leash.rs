@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::child;
 use crate::error::{Failure, Result};
 
 use super::guard::STOP;
@@ -32,7 +33,7 @@ impl Leash {
         };
         let output = OpenOptions::new().create(true).append(true).mode(0o600).open(log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
-        let mut command = Command::new(own_program().map_err(failed)?);
+        let mut command = child::own(own_program().map_err(failed)?);
         command.args(["sandbox", "guard", "--"]).stdin(Stdio::piped()).stdout(output).stderr(errors);
         prepare(&mut command);
         let mut guard = command.spawn().map_err(failed)?;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
+use crate::child;
 use crate::error::{Failure, Result};
 
 /// The oldest Python that any supported image has, so the agent is written for it.
@@ -35,7 +35,7 @@ impl Python {
         // In a virtual environment the base is what a machine would have: no packages but its own.
         let program = "import sys; print(getattr(sys, '_base_executable', None) or sys.executable); \
                        print(*sys.version_info[:2], sep='.')";
-        let asked = Command::new("python3").args(["-I", "-c", program]).stdin(Stdio::null()).output().await;
+        let asked = child::command("python3").args(["-I", "-c", program]).stdin(Stdio::null()).output().await;
         let output = asked.map_err(|error| missing(format!("python3 cannot be started: {error}")))?;
         let said = String::from_utf8_lossy(&output.stdout);
         let found = parse(&said).ok_or_else(|| missing("the python3 on PATH does not answer".to_owned()))?;

@@ -4,11 +4,12 @@ use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::child;
 use crate::cli::command;
 use crate::error::{Failing, Failure, Result};
 
@@ -217,7 +218,7 @@ async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &P
     let failed = |why: String| Failure::failed("the sandbox does not start").because(why).next(again(&log));
     let said = |error: std::io::Error| failed(error.to_string());
     let errors = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&log).map_err(said)?;
-    let mut command = Command::new(own_program().map_err(said)?);
+    let mut command = child::own(own_program().map_err(said)?).into_std();
     let (major, minor) = python.version;
     command.args(["sandbox", "serve", "--idle", &options.idle.as_secs().to_string(), "--emulator"]).arg(emulator);
     command.arg("--python").arg(&python.path).args(["--python-version", &format!("{major}.{minor}")]);

@@ -219,7 +219,7 @@ def test_a_profile_is_made_and_changed_with_our_tag_alone(cli, iam):
     ):
         assert refused(call, **arguments)[0] == "AccessDenied", call
     iam.tag_instance_profile(InstanceProfileName=name, Tags=OURS)
-    mine.add_role_to_instance_profile(**both)
+    until(lambda: granted(mine.add_role_to_instance_profile, **both))
     mine.remove_role_from_instance_profile(**both)
     mine.delete_instance_profile(InstanceProfileName=name)
     mine.delete_role(RoleName=name)
@@ -261,28 +261,64 @@ def test_with_a_boundary_no_role_is_made_or_given_rights_without_it(iam, bounded
         assert refused(mine.create_role, **made, **more)[0] == "AccessDenied"
     # A role from before, with the tag and without a boundary.
     iam.create_role(**made)
-    until(lambda: iam.get_role(RoleName=name)["Role"]["Tags"])
+    until(lambda: granted(mine.tag_role, RoleName=name, Tags=[{"Key": "team", "Value": "web"}]))
     assert refused(mine.put_role_policy, **put)[0] == "AccessDenied"
     for call in (mine.put_role_permissions_boundary, mine.delete_role_permissions_boundary):
         arguments = {"PermissionsBoundary": looser} if call == mine.put_role_permissions_boundary else {}
         assert refused(call, RoleName=name, **arguments)[0] == "AccessDenied"
-    until(lambda: granted(mine.put_role_permissions_boundary, RoleName=name, PermissionsBoundary=boundary))
-    mine.put_role_policy(**put)
+    mine.put_role_permissions_boundary(RoleName=name, PermissionsBoundary=boundary)
+    until(lambda: granted(mine.put_role_policy, **put))
+    code, message = refused(mine.delete_role_permissions_boundary, RoleName=name)
+    assert code == "AccessDenied" and "no identity-based policy allows the iam:DeleteRolePermissionsBoundary" in message
     mine.delete_role_policy(RoleName=name, PolicyName="x")
     mine.delete_role(RoleName=name)
     mine.create_role(**made, PermissionsBoundary=boundary)
     until(lambda: granted(mine.put_role_policy, **put))
 
 
-def test_the_tags_of_a_new_role_count_after_a_while(sandbox, cli):
+def test_the_tags_of_what_is_new_count_after_a_while(sandbox, cli):
     mine, name = cli("iam"), f"devopsctl-{next(NUMBERS)}"
     put = {"RoleName": name, "PolicyName": "x", "PolicyDocument": NOTHING}
+    join = {"InstanceProfileName": name, "RoleName": name}
     with sandbox.delays(role=2):
         mine.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=OURS)
         assert refused(mine.put_role_policy, **put)[0] == "AccessDenied"
         until(lambda: granted(mine.put_role_policy, **put))
+        mine.create_instance_profile(InstanceProfileName=name, Tags=OURS)
+        assert refused(mine.add_role_to_instance_profile, **join)[0] == "AccessDenied"
+        until(lambda: granted(mine.add_role_to_instance_profile, **join))
+    mine.remove_role_from_instance_profile(**join)
+    mine.delete_instance_profile(InstanceProfileName=name)
     mine.delete_role_policy(RoleName=name, PolicyName="x")
     mine.delete_role(RoleName=name)
+
+
+def test_a_new_boundary_counts_after_a_while(sandbox, iam, bounded):
+    boundary, mine = bounded
+    name = f"devopsctl-{next(NUMBERS)}"
+    put = {"RoleName": name, "PolicyName": "x", "PolicyDocument": NOTHING}
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=OURS)
+    with sandbox.delays(role=2):
+        until(lambda: granted(mine.put_role_permissions_boundary, RoleName=name, PermissionsBoundary=boundary))
+        assert refused(mine.put_role_policy, **put)[0] == "AccessDenied"
+        until(lambda: granted(mine.put_role_policy, **put))
+    mine.delete_role_policy(RoleName=name, PolicyName="x")
+    mine.delete_role(RoleName=name)
+
+
+def test_of_what_is_gone_a_policy_of_tags_says_nothing(cli):
+    """AWS refuses without a word on whether it is there; who may look is told."""
+    mine, role, profile = cli("iam"), {"RoleName": "devopsctl-gone"}, {"InstanceProfileName": "devopsctl-gone"}
+    for call, arguments in (
+        (mine.delete_role, role),
+        (mine.delete_role_policy, role | {"PolicyName": "x"}),
+        (mine.put_role_policy, role | {"PolicyName": "x", "PolicyDocument": NOTHING}),
+        (mine.delete_instance_profile, profile),
+        (mine.remove_role_from_instance_profile, role | profile),
+    ):
+        assert refused(call, **arguments)[0] == "AccessDenied", call
+    for call, arguments in ((mine.get_role, role), (mine.get_instance_profile, profile)):
+        assert refused(call, **arguments)[0] == "NoSuchEntity"
 
 
 def test_only_our_own_role_is_passed(sandbox, cli, iam, ec2, launch):
@@ -295,7 +331,7 @@ def test_only_our_own_role_is_passed(sandbox, cli, iam, ec2, launch):
     assert code == "AccessDenied" and f"iam:PassRole on resource: arn:aws:iam::123456789012:role/admin-{number}" in (
         message
     )
-    mine.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    until(lambda: granted(mine.add_role_to_instance_profile, InstanceProfileName=name, RoleName=name))
     call = noted(sandbox)[-1]
     assert [(check["action"], check["by"]) for check in call["checks"]] == [
         ("iam:AddRoleToInstanceProfile", ["Role"]),

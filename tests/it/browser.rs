@@ -10,7 +10,7 @@ use crate::terminal::with_settings;
 /// A program that stands for the desktop's opener, and notes what it is to show.
 fn desktop(project: &Project) -> (String, std::path::PathBuf) {
     let (folder, noted) = (project.folder().join("bin"), project.folder().join("opened"));
-    project.file("bin/xdg-open", &format!("#!/bin/sh\nprintf %s \"$1\" > {}\n", noted.display()));
+    project.file("bin/xdg-open", &format!("#!/bin/sh\nenv > {0}.env\nprintf %s \"$1\" > {0}\n", noted.display()));
     std::fs::set_permissions(folder.join("xdg-open"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = std::env::var("PATH").unwrap();
     (format!("{}:{path}", folder.display()), noted)
@@ -23,13 +23,16 @@ fn the_app_is_opened_in_the_browser_or_its_url_is_printed() {
     let (path, opened) = desktop(&project);
 
     // At a desk.
-    let desk = [("DISPLAY", ":0"), ("PATH", path.as_str())];
+    let desk =
+        [("DISPLAY", ":0"), ("PATH", path.as_str()), ("APP_SECRET_TOKEN", "planted"), ("AWS_PROFILE", "planted")];
     let (code, shown) = with_settings(&project, "nothing is asked", "", "open --sandbox", &desk);
     assert_eq!(code, 0, "{shown}");
     assert!(shown.contains(&url) && shown.contains("opened in the browser"), "{shown}");
     let noted =
         until(10, "the browser is asked", || std::fs::read_to_string(&opened).ok().filter(|url| !url.is_empty()));
     assert_eq!(noted.trim_end_matches('/'), url);
+    let environment = std::fs::read_to_string(opened.with_extension("env")).unwrap();
+    assert!(environment.contains("DISPLAY=:0") && !environment.contains("planted"), "{environment}");
 
     // Without a display, without a terminal, and for a program.
     std::fs::remove_file(&opened).unwrap();

@@ -219,6 +219,14 @@ fn the_bucket_is_closed() {
         aws.s3.put_object().bucket(BUCKET).key(found.contents()[0].key().unwrap()).body(cut).send().await.unwrap();
     });
     mended(&project, &["in the bucket is damaged and will be replaced: it has 9 bytes", "+ release"]);
+    // The same number of bytes, put there by something else.
+    aws(&project, async |aws| {
+        let found = aws.s3.list_objects_v2().bucket(BUCKET).prefix("hello/releases/").send().await.unwrap();
+        let (key, size) = (found.contents()[0].key().unwrap(), found.contents()[0].size().unwrap());
+        let other = aws_sdk_s3::primitives::ByteStream::from(vec![0; usize::try_from(size).unwrap()]);
+        aws.s3.put_object().bucket(BUCKET).key(key).body(other).send().await.unwrap();
+    });
+    mended(&project, &["in the bucket is damaged and will be replaced: S3 knows another sha256", "+ release"]);
 }
 
 #[test]

@@ -4,6 +4,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::console::aws;
 use crate::http::get;
 use crate::project::{Project, until};
 
@@ -50,4 +54,35 @@ fn a_set_token_and_a_down_that_are_killed_are_completed_by_the_next() {
     project.run("down --sandbox --yes").ok().says("nothing of hello");
     until(30, "no machine is left", || (machines(&project) == 0).then_some(()));
     project.run("status --sandbox").code(4).says("nothing");
+}
+
+/// Where systemd is not there to start it again.
+#[test]
+fn an_agent_that_was_killed_is_not_taken_for_healthy() {
+    let project = Project::example();
+    let url = project.up();
+    let agents: Vec<String> =
+        project.processes().into_iter().filter(|one| one.contains("/opt/devopsctl/bootstrap.py")).collect();
+    let pid = agents.first().unwrap_or_else(|| panic!("no agent in {:?}", project.processes()));
+    let pid = Pid::from_raw(pid.split(':').next().unwrap().parse().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+
+    // Time goes by, and it should have reported again.
+    let instance = aws(&project, async |aws| {
+        let found = aws.ssm.get_parameters_by_path().path("/devopsctl/hello/report").send().await.unwrap();
+        let parameter = &found.parameters()[0];
+        let (name, text) = (parameter.name().unwrap(), parameter.value().unwrap());
+        let mut report: Value = serde_json::from_str(text).unwrap();
+        assert!(report["next_at"].as_i64() > report["at"].as_i64(), "{text}");
+        report["next_at"] = json!(0);
+        aws.ssm.put_parameter().name(name).value(report.to_string()).overwrite(true).send().await.unwrap();
+        name.rsplit('/').next().unwrap().to_owned()
+    });
+    project.run("status --sandbox").code(4).says("it says nothing any more").says("its agent has ended");
+    project.run("up --sandbox").code(4).says("says nothing any more").says("its last report is");
+    assert_eq!(get(&url, Some(&project.token())).status, 200, "the app itself serves on");
+
+    aws(&project, async |aws| aws.ec2.reboot_instances().instance_ids(instance).send().await.unwrap());
+    project.run("up --sandbox").ok().says("nothing to do");
+    project.run("status --sandbox").ok().says("healthy");
 }

@@ -7,6 +7,7 @@ mod accounts;
 mod apps;
 mod browser;
 mod caller;
+mod children;
 mod console;
 mod cost;
 mod disasters;

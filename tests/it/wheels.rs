@@ -70,6 +70,9 @@ fn no_code_of_a_dependency_runs_unless_deploy_yaml_allows_it() {
     let lib = project.folder().join("lib");
     let direct = format!("flask\nbuilder @ file://{}\n", lib.display());
     let unnamed = "flask\n./lib\n";
+    let archive = project.folder().join("sdist/builder-1.0.tar.gz");
+    let digest = devopsctl::digest::sha256(fs::read(&archive).unwrap());
+    let hashed = format!("builder @ file://{} --hash=sha256:{digest} -r more/bad.txt\n", archive.display());
     for (text, says) in [
         ("flask\nbuilder\n", "there is no wheel of builder"),
         (&direct, "there is no wheel of builder"),
@@ -77,6 +80,9 @@ fn no_code_of_a_dependency_runs_unless_deploy_yaml_allows_it() {
         ("flask\n-e ./lib\n", "sets -e"),
         ("--no-binary builder\nflask\nbuilder\n", "sets --no-binary"),
         ("-r more/bad.txt\nflask\nbuilder\n", "sets --no-binary"),
+        // Several statements on a line.
+        ("--no-index -r more/bad.txt\nflask\nbuilder\n", "sets -r"),
+        (&hashed, "sets -r"),
         ("-r https://127.0.0.1:1/bad.txt\nflask\n", "a plain path"),
     ] {
         project.file("app/more/bad.txt", "--no-binary builder\n").file("app/requirements.txt", text);

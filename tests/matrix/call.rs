@@ -1,5 +1,7 @@
 //! What a request is in AWS's words: service and action, read from the request alone.
 
+use devopsctl::digest::sha256;
+
 use crate::wire::Message;
 
 /// One call.
@@ -9,8 +11,8 @@ pub struct Call {
     pub action: String,
     /// Whether its answer has a head alone.
     pub head_only: bool,
-    /// Tells a call that is sent again from another of the same action: path and body.
-    pub content: Vec<u8>,
+    /// Tells a call that is sent again from another of the same action: path, and what the body's SHA-256 is.
+    pub content: String,
 }
 
 /// How a service writes its errors.
@@ -31,15 +33,18 @@ impl Call {
         let signed = request.header("authorization").unwrap_or_default();
         let scope = signed.split_once("Credential=").map_or("", |(_, scope)| scope);
         let service = scope.split('/').nth(3).unwrap_or("nobody").to_owned();
-        let form = String::from_utf8_lossy(&request.body).into_owned();
         let name = match request.header("x-amz-target") {
             Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
             None if service == "s3" => s3(method, target),
             None if service == "route53" => route53(method, target),
-            None => form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned(),
+            None => {
+                let form = String::from_utf8_lossy(&request.body);
+                form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned()
+            }
         };
         let head_only = method == "HEAD";
-        Self { action: format!("{service}:{name}"), head_only, content: [target.as_bytes(), &request.body].concat() }
+        let content = format!("{target} {}", sha256(&request.body));
+        Self { action: format!("{service}:{name}"), head_only, content }
     }
 
     /// Whether AWS is otherwise after it.

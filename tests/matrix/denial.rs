@@ -24,8 +24,8 @@ const LIMITS: [(&str, &str, Why, &str); 4] = [
     ("address limit", "ec2:AllocateAddress", Why::Other(400, "AddressLimitExceeded"), "all Elastic IPs"),
 ];
 
-/// What is tried again for a while where it is denied: the policy may not see the tag of a role that was just made.
-const LATE: &str = "iam:PutRolePolicy";
+/// What is tried again for a while where it is denied: the policy may not see the tags of what was just made.
+const LATE: [&str; 2] = ["iam:AddRoleToInstanceProfile", "iam:PutRolePolicy"];
 
 /// What of it runs always.
 const FEW: [(Scenario, &str); 4] = [
@@ -66,8 +66,9 @@ async fn refused(account: Arc<Account>, scenario: Scenario, trap: Trap, code: i3
     if !said.contains(words) {
         return Err(format!("{words:?} is missing in:\n{}", ran.said));
     }
-    let late =
-        scenario == Scenario::Up && trap.point.action == LATE && matches!(trap.evil, Evil::Refuse(Why::Denied, _));
+    let late = scenario == Scenario::Up
+        && LATE.contains(&trap.point.action.as_str())
+        && matches!(trap.evil, Evil::Refuse(Why::Denied, _));
     if ran.calls.sent() != 1 && !late {
         return Err(format!("it was sent {} times", ran.calls.sent()));
     }

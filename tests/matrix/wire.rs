@@ -139,7 +139,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     fn take(&mut self, length: usize) -> Vec<u8> {
-        self.rest.drain(..length).collect()
+        let rest = self.rest.split_off(length);
+        std::mem::replace(&mut self.rest, rest)
     }
 
     async fn more(&mut self) -> Result<bool> {

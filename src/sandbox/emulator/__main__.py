@@ -22,8 +22,12 @@ import authority
 import control
 import rules
 from admission import SERVICES, Admission, path, service
+from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from werkzeug.serving import run_simple
+
+# What botocore calls a service otherwise than moto.
+MODELS = {"servicequotas": "service-quotas"}
 
 
 class Handler(MotoRequestHandler):
@@ -52,8 +56,10 @@ class Emulator:
 
     def __init__(self, admission):
         self.admission = admission
-        # Loaded now, not at the first call, so that the first command is as quick as the second.
+        # Loaded now, not at the first calls: those come at once, and each would load the same.
         self.services = {service: create_backend_app(service) for service in SERVICES}
+        for name in SERVICES:
+            get_service_model(MODELS.get(name, name))
 
     def __call__(self, environ, start_response):
         if path(environ).startswith(control.PREFIX) and self.admission.is_own(environ):

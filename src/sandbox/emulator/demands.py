@@ -88,26 +88,23 @@ def add_role_to_instance_profile(call):
 
 
 def standing_role(call, action):
-    """With the tags that the role carries, and its boundary. Reading says whether there is one, by its name."""
-    try:
-        role = call.backend.get_role(call._get_param("RoleName"))
-    except NotFoundException:
-        return Check(action, role_arn(call), {}) if reads(action) else Check(action, None, {})
-    carried, boundary = roles.judged_by(role)
-    return Check(action, role.arn, tags("ResourceTag", carried) | boundary_key(boundary))
+    """With the tags that policies see of the role, and its boundary."""
+    return standing(action, role_arn(call), call.backend.get_role, call._get_param("RoleName"))
 
 
 def standing_profile(call, action):
     """The same of an instance profile."""
+    name = call._get_param("InstanceProfileName")
+    return standing(action, profile_arn(call), call.backend.get_instance_profile, name)
+
+
+def standing(action, arn, find, name):
+    """What is not there has no tags: who may do it to those of a tag alone is refused, and not told that there is none."""
     try:
-        profile = call.backend.get_instance_profile(call._get_param("InstanceProfileName"))
+        carried, boundary = roles.judged_by(find(name))
     except NotFoundException:
-        return Check(action, profile_arn(call), {}) if reads(action) else Check(action, None, {})
-    return Check(action, profile.arn, tags("ResourceTag", profile.tags))
-
-
-def reads(action):
-    return action.startswith(("iam:Get", "iam:List"))
+        return Check(action, arn, {})
+    return Check(action, arn, tags("ResourceTag", carried) | boundary_key(boundary))
 
 
 def role_arn(call):
@@ -229,8 +226,8 @@ def zone_arn(call):
     return f"arn:{call.partition}:route53:::hostedzone/{call._get_param('HostedZoneId')}"
 
 
-OF_ROLES = ("DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy")
-OF_ROLES += ("ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy")
+OF_ROLES = ("DeleteRole", "DeleteRolePermissionsBoundary", "DeleteRolePolicy", "DetachRolePolicy", "GetRole")
+OF_ROLES += ("GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy")
 OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile")
 OF_BUCKETS = ("CreateBucket", "DeleteBucket", "GetBucketPolicy", "GetBucketPublicAccessBlock", "ListBucket")
 OF_BUCKETS += ("PutBucketPolicy", "PutBucketPublicAccessBlock")

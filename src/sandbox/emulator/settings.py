@@ -14,7 +14,7 @@ DELAYS = {
     "interface": 0.3,  # seconds: a terminated instance's network interface is still there
     "tags": 2.0,  # from seconds to an hour: a terminated instance loses its tags
     "profile": 0.5,  # ten seconds, at worst more than a minute: a new instance profile is unknown to EC2
-    "role": 0.1,  # seconds: the tags and the boundary of a new role do not count yet
+    "role": 0.1,  # seconds: new tags and boundaries of roles and profiles do not count yet
     "bucket": 0.5,  # minutes: the name of a deleted bucket cannot be used
 }
 USUAL = dict(DELAYS)

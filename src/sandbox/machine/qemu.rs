@@ -71,7 +71,7 @@ impl Image {
         if folder.join("disk.qcow2").exists() {
             return Ok(());
         }
-        let mut command = tokio::process::Command::new("qemu-img");
+        let mut command = child::command("qemu-img");
         command.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]).arg(self.folder.join("disk.qcow2"));
         let made = command.arg(folder.join("disk.qcow2")).stdin(Stdio::null()).output().await?;
         if made.status.success() {

@@ -192,6 +192,11 @@ pub const ROOMS: [Room; 11] = [
             ("an_app_that_does_not_answer_outside", "It does not answer well from outside", ""),
             ("a_token_that_goes_meanwhile", "The token was deleted meanwhile", ""),
             ("an_instance_that_was_stopped_meanwhile", "The instance was ended meanwhile", ""),
+            (
+                "an_instance_that_says_nothing_any_more",
+                "The instance says nothing any more",
+                "An agent that is well reports every five minutes. One that ended is started again by systemd.",
+            ),
             ("another_release_meanwhile", "Another release was deployed meanwhile", ""),
             (
                 "no_certificate",

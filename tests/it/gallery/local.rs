@@ -52,7 +52,7 @@ fn this_machine_lacks_something() {
     }
     project.file(
         "offline/uv",
-        "#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho 'error: Could not connect, are you offline?' >&2\nexit 2\n",
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo uv 9.9.9 && exit 0\necho 'error: Could not connect, are you offline?' >&2\nexit 2\n",
     );
     executable(&folder.join("offline/uv"));
     shown_after(&project, "no_network_for_the_local_aws", "sandbox start", 1, |command| {

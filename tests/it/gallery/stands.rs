@@ -269,10 +269,19 @@ fn while_up_waits() {
     });
     account.reset();
     meanwhile(&account, "an_app_that_fails", "up", 4, |_, id| report(&account, &id, false, Value::Null));
+    account.reset();
+    meanwhile(&account, "an_instance_that_says_nothing_any_more", "up", 4, |_, id| {
+        report_until(&account, &id, true, json!({"https": true, "phase": "serving"}), Some(0));
+    });
 }
 
 /// Says for an instance what its agent would: that the app serves, but for the edge; or that it does not.
-fn report(account: &Account, id: &str, healthy: bool, mut edge: Value) {
+fn report(account: &Account, id: &str, healthy: bool, edge: Value) {
+    report_until(account, id, healthy, edge, None);
+}
+
+/// The same, with a time at which there should have been another report.
+fn report_until(account: &Account, id: &str, healthy: bool, mut edge: Value, next_at: Option<i64>) {
     account.console(async |aws| {
         let (release, again) = until_told(&aws, id).await;
         if edge.is_object() {
@@ -285,6 +294,7 @@ fn report(account: &Account, id: &str, healthy: bool, mut edge: Value) {
             "token": healthy.then_some(1), "phase": if healthy { "healthy" } else { "failed" }, "healthy": healthy,
             "error": (!healthy).then_some("the app answers 500 to its health path"), "edge": edge,
             "log_tail": if healthy { "" } else { "ValueError: no such table: users" }, "at": now,
+            "next_at": next_at,
         });
         let name = format!("/devopsctl/hello/report/{id}");
         let put = aws.ssm.put_parameter().name(name).value(report.to_string()).r#type(ParameterType::String);
