@@ -276,6 +276,8 @@ class Agent:
         if "release" in self.refused:
             phase, error = "failed", self.refused["release"]
         error = error or next(iter(self.refused.values()), None) or ended
+        if error and "disk is full" not in error and self.places.are_full():
+            error = f"the disk is full: {error}"
         wanted, serving, token = self.state.wanted, self.state.serving, self.state.token
         both = serving and serving.grace and token and token.version == serving.token
         report = {

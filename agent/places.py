@@ -7,6 +7,7 @@ import re
 from validate import check, parse
 
 MOST = 4 << 20  # Bytes of a JSON file.
+LEAST = 1 << 20  # Bytes: with less, a disk is full.
 
 
 class Places:
@@ -39,6 +40,11 @@ class Places:
     def shorten(self, text):
         """Paths as the app's owner knows them."""
         return re.sub("(" + re.escape(self.releases) + "/[0-9a-f]{64}|/opt/devopsctl/release)/", "", text)
+
+    def are_full(self):
+        """Whether a disk on which they lie is full: a program that fails then may say something else, or nothing."""
+        disks = [os.statvfs(path) for path in (self.releases, self.run) if os.path.exists(path)]
+        return any(disk.f_blocks and disk.f_bavail * disk.f_frsize < LEAST for disk in disks)
 
     def manifest(self, release):
         return read_json(self.release(release) + "/manifest.json")

@@ -1,5 +1,5 @@
-"""What the machine says about itself: one small JSON document in SSM, rewritten whenever it changes, and otherwise now and
-then: a report that stays the same for longer is that of an agent that has ended.
+"""What the machine says about itself: one small JSON document in SSM, rewritten whenever it changes, and at
+least every five minutes, so that a reader can tell an agent that has stopped.
 
 A report is small (SSM takes 4096 bytes), holds no secret, and never stops the agent: a thread of its own runs `Reporter.run`.
 """

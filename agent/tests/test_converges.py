@@ -169,6 +169,23 @@ def test_a_release_that_could_not_be_fetched_for_want_of_space_says_so_and_the_o
             assert (said["release"], said["healthy"]) == (GOOD[0].name, True)
 
 
+def test_where_the_disk_is_full_that_is_said_before_what_came_of_it(monkeypatch):
+    """A program that can not write may only hang."""
+    hangs = next(each for each in BAD if each.kind == "hangs")
+    with world() as it:
+        up(it)
+        monkeypatch.setattr(it.places, "are_full", lambda: True)
+        it.want(release=hangs.name)
+        it.run(200, 1)
+        said = it.reporter.last
+        assert (
+            said["phase"] == "failed" and said["error"].startswith("the disk is full: ") and hangs.why in said["error"]
+        )
+        it.want(release=GOOD[1].name)
+        it.run(20, 0.5)
+        assert (it.reporter.last["phase"], it.reporter.last["error"]) == ("healthy", None)
+
+
 def test_a_crash_loop_slows_down():
     """What dies soon after it has become healthy, again and again, is not started each second for ever."""
     with world() as it:

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import py_compile
+import types
 
 import bytecode
 import pytest
@@ -76,3 +77,14 @@ def test_it_outlives_the_one_before(places):
     with open(paths[1]) as file:
         assert file.read() == "x = 1\n"
     assert tasks.on_disk(places) == {NEW}
+
+
+def test_a_disk_with_next_to_nothing_left_is_full(places, monkeypatch):
+    assert not places.are_full()
+    disk = types.SimpleNamespace(f_blocks=1000, f_bavail=255, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+    assert places.are_full()
+    disk.f_bavail = 256
+    assert not places.are_full()
+    disk.f_blocks = disk.f_bavail = 0  # One without bounds.
+    assert not places.are_full()

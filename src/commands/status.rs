@@ -134,7 +134,7 @@ impl View<'_> {
         let said = ago(report.at);
         if report.is_stale(grace::now()) {
             return format!(
-                "it says nothing any more: its agent has ended, or cannot reach AWS (said {}, {said})",
+                "no longer reports: the agent has stopped, or cannot reach AWS (last report: {}, {said})",
                 report.phase
             );
         }

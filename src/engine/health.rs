@@ -19,9 +19,8 @@ use crate::ui::{Event, Sink};
 const SILENCE: Duration = Duration::from_secs(600);
 /// How long each phase may take, beyond the app's own health timeout.
 const PHASE: Duration = Duration::from_secs(180);
-/// How long an instance whose report is stale may take to say something after all: it may be about to boot. In the sandbox that
-/// takes seconds.
-const AFTER_ALL: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(10)];
+/// How long an instance with a stale report may take until it reports: it may be about to.
+const STALE_PATIENCE: Duration = Duration::from_secs(15);
 const TOPIC: crate::ui::Topic = "app";
 
 /// What the instance is to reach.
@@ -102,12 +101,11 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let mut looked = Instant::now();
     let mut other = None;
     let mut patience = Patience::new(started);
-    let after_all = AFTER_ALL[usize::from(!aws.flag().is_empty())];
     loop {
         if let Some(report) = reports::read(aws, name, id).await? {
-            if report.at >= goal.since && report.is_stale(now()) && started.elapsed() > after_all {
-                sink.event(Event::Fail(TOPIC, "says nothing any more".into()));
-                return Err(mute(watch, id, report.at));
+            if report.at >= goal.since && report.is_stale(now()) && started.elapsed() > STALE_PATIENCE {
+                sink.event(Event::Fail(TOPIC, "no longer reports".into()));
+                return Err(unreported(watch, id, report.at));
             }
             if goal.reached(&report) {
                 sink.event(Event::Done(TOPIC, "healthy".into()));
@@ -247,14 +245,14 @@ fn stuck(watch: &Watch, id: &str, phase: &str, patience: Duration) -> Failure {
         })
 }
 
-fn mute(watch: &Watch, id: &str, at: i64) -> Failure {
+fn unreported(watch: &Watch, id: &str, at: i64) -> Failure {
     let minutes = now().saturating_sub(at) / 60;
-    Failure::new(Exit::Unhealthy, format!("the instance {id} says nothing any more"))
-        .because(format!("its last report is {minutes} minutes old: its agent has ended, or cannot reach AWS"))
-        .standing("The app may serve on, but what is changed does not reach it.")
+    Failure::new(Exit::Unhealthy, format!("the instance {id} no longer reports"))
+        .because(format!("its last report is {minutes} minutes old: the agent has stopped, or cannot reach AWS"))
+        .standing("The app may still serve, but changes do not reach it.")
         .next(match watch.aws.flag() {
             "" => format!(
-                "reboot it: aws ec2 reboot-instances --instance-ids {id} --region {}; then run: {}",
+                "reboot it: aws ec2 reboot-instances --instance-ids {id} --region {}; then, in a minute: {}",
                 watch.aws.region, watch.up
             ),
             _ => format!("begin anew: {}, then {}", command("down --sandbox"), watch.up),

@@ -120,7 +120,7 @@ fn by_content(path: &Path, text: &str) -> Option<&'static str> {
     let public = text.contains("-----BEGIN ") && !text.contains("PRIVATE KEY");
     let begin = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let pem = PEM.iter().any(|start| begin.starts_with(start));
-    if (pem && PRIVATE_KEY.is_match(text)) || (ends_with(path, &["pem"]) && !public) {
+    if (pem && PRIVATE_KEY.is_match(begin)) || (ends_with(path, &["pem"]) && !public) {
         return Some("private key");
     }
     if path.file_name().is_some_and(|name| name == ".npmrc") && NPM_LOGIN.is_match(text) {

@@ -43,11 +43,11 @@ pub struct Report {
     pub log_tail: String,
     /// Seconds since 1970.
     pub at: i64,
-    /// When it says something again at the latest, in seconds since 1970. Agents of before did not say.
+    /// When the next report is due at the latest, in seconds since 1970. Older agents do not tell.
     pub next_at: Option<i64>,
 }
 
-/// How much later than it said an agent may report, in seconds: the clocks differ, and AWS may have been busy.
+/// How many seconds late a report may be: clocks differ, and calls to AWS are retried.
 const LATE: i64 = 600;
 
 /// How an agent begins to say that the bucket holds something else than a release: `agent/bootstrap.py`.
@@ -56,7 +56,7 @@ const BAD_RELEASE: &str = "what S3 holds as release";
 const BAD_CADDY: &str = "what S3 holds as Caddy";
 
 impl Report {
-    /// Whether it should long have been followed by another: what it says is not so any more, as far as anybody knows.
+    /// Whether the next report is overdue, so that this one no longer tells how the app is.
     pub fn is_stale(&self, now: i64) -> bool {
         self.next_at.is_some_and(|next| next.saturating_add(LATE) < now)
     }

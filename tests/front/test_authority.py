@@ -327,6 +327,8 @@ def test_only_our_own_role_is_passed(sandbox, cli, iam, ec2, launch):
     mine = cli("iam")
     mine.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=OURS)
     mine.create_instance_profile(InstanceProfileName=name, Tags=OURS)
+    tag = {"InstanceProfileName": name, "Tags": [{"Key": "team", "Value": "web"}]}
+    until(lambda: granted(mine.tag_instance_profile, **tag))
     code, message = refused(mine.add_role_to_instance_profile, InstanceProfileName=name, RoleName=f"admin-{number}")
     assert code == "AccessDenied" and f"iam:PassRole on resource: arn:aws:iam::123456789012:role/admin-{number}" in (
         message

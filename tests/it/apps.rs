@@ -56,6 +56,7 @@ def create_app():
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_factory_with_a_compiled_dependency_and_an_open_health_path() {
     let project = Project::empty();
     shop(&project);

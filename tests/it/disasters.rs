@@ -122,6 +122,7 @@ fn the_instance_or_what_it_needs_was_deleted() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_is_kept_was_deleted_or_overwritten() {
     let account = Account::start();
     survived(&account, |account| account.console(async |aws| without_objects(&aws).await));
@@ -132,6 +133,7 @@ fn what_is_kept_was_deleted_or_overwritten() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_app_is_broken_or_nothing_is_left_here() {
     let account = Account::start();
     survived(&account, |account| account.console(async |aws| with_a_broken_app(&aws).await));
@@ -140,6 +142,7 @@ fn the_app_is_broken_or_nothing_is_left_here() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn down_removes_what_is_left_of_it() {
     let account = Account::start();
     removed(&account, |account| account.console(async |aws| without_a_group(&aws).await));

@@ -18,6 +18,7 @@ fn read<T: DeserializeOwned + Serialize>(ran: &Ran) -> T {
 }
 
 #[test]
+#[ignore = "slow"]
 fn every_verb_prints_one_document_of_its_shape_and_only_one_of_them_the_token() {
     let project = Project::alone().with_example();
     let (mut printed, runs) = (Vec::new(), |line: &str, code: i32| project.run(line).code(code));

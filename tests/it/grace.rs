@@ -101,6 +101,7 @@ fn more_answers(load: &Load) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn both_answer_for_the_time_and_then_one_by_itself_and_nobody_is_refused_before() {
     let project = Project::example();
     let url = project.up();
@@ -150,6 +151,7 @@ fn both_answer_for_the_time_and_then_one_by_itself_and_nobody_is_refused_before(
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_period_is_ended_at_once_or_by_another_token_and_outlives_a_reboot() {
     let project = Project::example();
     project.run("set-token --sandbox --grace 0").ok().says("no token is set").says("nothing was changed");
@@ -208,6 +210,7 @@ fn stop(project: &Project) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_period_that_ends_while_the_machine_is_off_has_ended() {
     let project = Project::example();
     let url = project.up();

@@ -6,6 +6,7 @@
 mod accounts;
 mod apps;
 mod browser;
+mod cache;
 mod caller;
 mod children;
 mod console;

@@ -50,11 +50,13 @@ fn the_app() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_agent() {
     passes(pytest("agent/tests"));
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_sandbox_is_as_strict_as_aws() {
     install_emulator();
     passes(pytest("tests/front"));

@@ -133,6 +133,7 @@ fn who_does_not_ask_for_a_record_needs_no_route_53() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_record_of_somebody_elses_is_refused_before_anything_is_made() {
     let project = project(APP);
     let name = "app.example.com";
@@ -188,6 +189,7 @@ fn what_was_made_by_hand_and_is_right_stays_whose_it_is() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn with_another_name_the_old_one_goes_and_without_one_both_do() {
     let project = project(APP);
     project.ok("up --sandbox --no-wait");
@@ -215,6 +217,7 @@ fn with_another_name_the_old_one_goes_and_without_one_both_do() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn down_finds_the_record_of_which_deploy_yaml_knows_nothing_and_of_an_address_that_is_gone() {
     let project = project(APP);
     project.ok("up --sandbox --no-wait");
@@ -263,6 +266,7 @@ fn two_deployments_do_not_share_a_name() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn route_53_is_waited_for_and_a_batch_that_disagrees_is_thought_over() {
     let project = project(APP);
     let refuse =

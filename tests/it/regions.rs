@@ -23,6 +23,7 @@ fn one_name_in_two_regions_is_two_deployments() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn two_names_share_the_bucket_and_the_last_one_removes_it() {
     let project = Project::example();
     project.up();

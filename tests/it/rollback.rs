@@ -207,6 +207,7 @@ fn back_and_forward_again_and_nothing_else_changes() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_never_served_is_no_way_back_but_can_be_taken_back() {
     let project = Project::example();
     let url = project.up();
@@ -242,6 +243,7 @@ fn what_never_served_is_no_way_back_but_can_be_taken_back() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn settings_are_part_of_a_release_and_a_new_instance_can_go_back_too() {
     let project = Project::example();
     let app = fs::read_to_string(project.folder().join("app/app.py")).unwrap();
@@ -273,6 +275,7 @@ fn settings_are_part_of_a_release_and_a_new_instance_can_go_back_too() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn ten_stay_but_never_less_than_what_is_in_use() {
     let project = Project::example();
     let url = project.up();
@@ -365,6 +368,7 @@ fn a_release_that_is_not_there_or_does_not_fit_is_refused_with_what_there_is() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_machine_that_is_off_is_started_first() {
     let project = Project::example();
     project.up();

@@ -104,6 +104,7 @@ fn nobody_uses_it_and_it_ends_and_the_next_command_says_so() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn killed_it_leaves_nothing_running_and_the_next_command_begins_anew() {
     let project = Project::alone().with_example();
     project.up();
@@ -149,6 +150,7 @@ fn a_port_that_is_taken_is_named() {
 
 /// The host's files are mounted read-only around the sandbox, all but its own folders: it must not miss the others.
 #[test]
+#[ignore = "slow"]
 fn nothing_outside_its_folders_changes_on_the_host() {
     if !cfg!(target_os = "linux") || !Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|s| s.success())
     {

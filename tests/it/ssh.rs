@@ -69,6 +69,7 @@ fn port_22_is_open_for_as_long_as_somebody_is_connected() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn who_is_killed_leaves_nothing_behind_the_next_command() {
     let Some(project) = prepare() else { return };
     project.up();
@@ -125,6 +126,7 @@ fn remains(project: &Project, id: &str, source: &str, until: i64) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn no_host_is_taken_for_another_and_nothing_stays_open_where_it_fails() {
     let Some(project) = prepare() else { return };
     project.up();

@@ -1,7 +1,7 @@
 //! The command, broken on purpose: killed at every call, failed at every call, raced against itself, led to things that
 //! are not its own. The real binary against the sandbox's AWS, through a proxy that does the evil.
 //!
-//! `cargo test` runs the named few of each matrix; `DEVOPSCTL_MATRIX=all cargo test --test matrix` runs every point. Words
+//! `cargo test` runs the named few of each matrix; `cargo test --test matrix -- --include-ignored` runs every point. Words
 //! behind `--` choose cells by their name, such as `-- AllocateAddress`. Every cell is named in a table, which is shown when its
 //! last cell has run.
 //!
@@ -69,8 +69,8 @@ fn main() -> ExitCode {
     if words.iter().any(|word| word == "--list" || word == "--ignored") {
         return ExitCode::SUCCESS;
     }
+    let part = if words.iter().any(|word| word == "--include-ignored") { Part::All } else { Part::Few };
     let words = words.into_iter().filter(|word| !word.starts_with('-')).collect();
-    let part = if std::env::var("DEVOPSCTL_MATRIX").is_ok_and(|part| part == "all") { Part::All } else { Part::Few };
     tokio::runtime::Runtime::new().unwrap().block_on(run(part, words))
 }
 

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -524,9 +525,9 @@ fn ways() -> [Ways; 7] {
     ]
 }
 
-/// Every combination of everything's states.
-fn every(visit: &mut dyn FnMut(&World)) {
-    fn spoil(ways: &[Ways], world: World, visit: &mut dyn FnMut(&World)) {
+/// Every combination of everything's states, each state of the first kind in a thread of its own.
+fn every(visit: &(dyn Fn(&World) + Sync)) {
+    fn spoil(ways: &[Ways], world: World, visit: &dyn Fn(&World)) {
         let Some((first, rest)) = ways.split_first() else { return visit(&world.looked()) };
         for way in first {
             let mut world = world.clone();
@@ -535,7 +536,17 @@ fn every(visit: &mut dyn FnMut(&World)) {
         }
     }
     // The address last: it may lead to an instance that is gone.
-    spoil(&ways(), World::complete(), visit);
+    let ways = ways();
+    let (first, rest) = ways.split_first().unwrap();
+    std::thread::scope(|scope| {
+        for way in first {
+            scope.spawn(|| {
+                let mut world = World::complete();
+                way(&mut world);
+                spoil(rest, world, visit);
+            });
+        }
+    });
 }
 
 #[test]
@@ -562,19 +573,19 @@ fn assert_complete(world: World, before: &dyn std::fmt::Debug) {
 
 #[test]
 fn up_converges_from_every_state_and_then_has_nothing_to_do() {
-    let mut count = 0;
-    every(&mut |before| {
-        count += 1;
+    let count = AtomicUsize::new(0);
+    every(&|before| {
+        count.fetch_add(1, Ordering::Relaxed);
         let mut world = before.clone();
         world.run(up(&wanted(&DEPLOYMENT), &world.seen));
         assert_complete(world, before);
     });
-    assert_eq!(count, 5 * 3 * 8 * 4 * 4 * 14 * 5);
+    assert_eq!(count.into_inner(), 5 * 3 * 8 * 4 * 4 * 14 * 5);
 }
 
 #[test]
 fn down_leads_from_every_state_to_nothing() {
-    every(&mut |before| {
+    every(&|before| {
         let mut world = before.clone();
         world.run(down(&world.seen));
         let world = world.looked();
@@ -731,7 +742,7 @@ fn a_name_is_led_to_the_address_and_goes_before_it() {
 
 #[test]
 fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
-    every(&mut |before| {
+    every(&|before| {
         let mut world = before.clone();
         let known = world.seen.known_token();
         let version = world.seen.token.as_ref().map_or(0, |token| token.version);

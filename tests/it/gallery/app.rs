@@ -28,6 +28,7 @@ fn one_that_raises_at_import() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn one_whose_health_path_answers_500() {
     let project = with_app(
         "import flask\n\napp = flask.Flask(__name__)\n\n\n@app.get('/')\ndef index():\n    raise ValueError('no such table: users')\n",
@@ -36,6 +37,7 @@ fn one_whose_health_path_answers_500() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn one_that_never_answers() {
     let project = with_app("import time\n\n\ndef app(environ, start_response):\n    time.sleep(600)\n");
     let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
@@ -44,6 +46,7 @@ fn one_that_never_answers() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn one_that_answers_without_the_token() {
     let project =
         with_app("import flask\n\napp = flask.Flask(__name__)\n\n\n@app.get('/')\ndef index():\n    return 'hi'\n");
@@ -52,6 +55,7 @@ fn one_that_answers_without_the_token() {
 
 /// What the instance finds in order may be otherwise for who comes from outside.
 #[test]
+#[ignore = "slow"]
 fn one_that_is_another_from_outside() {
     let source = |outside: &str| {
         format!(
@@ -68,6 +72,7 @@ fn one_that_is_another_from_outside() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn one_that_dies_at_once() {
     let project = with_app("import os\n\nprint('I am not feeling well')\nos._exit(9)\n");
     let ran = project.run("up --sandbox -q").code(4);
@@ -76,6 +81,7 @@ fn one_that_dies_at_once() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_gunicorn_that_cannot_start() {
     let project = with_app(include_str!("../../../app/app.py"));
     project.file("app/requirements.txt", "flask==3.1.2\ngunicorn==19.10.0\n");

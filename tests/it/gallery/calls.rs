@@ -36,6 +36,7 @@ fn all_refused(account: &Account, name: &str, calls: &[Refused], again: impl Fn(
 }
 
 #[test]
+#[ignore = "slow"]
 fn while_all_of_it_is_made() {
     let account = Account::start();
     const UP: &str = "up --no-wait";
@@ -61,6 +62,7 @@ fn while_all_of_it_is_made() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn while_somebody_looks() {
     let account = Account::start();
     account.stand();
@@ -106,6 +108,7 @@ async fn untag(aws: &Aws, resource: &str) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn while_something_is_mended() {
     let account = Account::start();
     let mut said = Vec::new();
@@ -182,6 +185,7 @@ fn while_something_is_mended() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn while_all_of_it_goes() {
     let account = Account::start();
     const DOWN: &str = "down --yes";

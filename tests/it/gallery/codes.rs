@@ -135,6 +135,7 @@ const CODES: [Code; 18] = [
 ];
 
 #[test]
+#[ignore = "slow"]
 fn each_has_its_own_words() {
     let account = Account::start();
     for (name, action, code, message, status, exit) in CODES {

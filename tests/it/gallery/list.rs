@@ -193,9 +193,9 @@ pub const ROOMS: [Room; 11] = [
             ("a_token_that_goes_meanwhile", "The token was deleted meanwhile", ""),
             ("an_instance_that_was_stopped_meanwhile", "The instance was ended meanwhile", ""),
             (
-                "an_instance_that_says_nothing_any_more",
-                "The instance says nothing any more",
-                "An agent that is well reports every five minutes. One that ended is started again by systemd.",
+                "an_instance_that_no_longer_reports",
+                "The instance no longer reports",
+                "A running agent reports at least every five minutes; systemd restarts one that stops.",
             ),
             ("another_release_meanwhile", "Another release was deployed meanwhile", ""),
             (

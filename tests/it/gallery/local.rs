@@ -74,6 +74,7 @@ fn in_the_way(path: &std::path::Path) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_local_aws_does_not_start_or_answer() {
     install_emulator();
     let project = Project::alone().with_example();

@@ -171,6 +171,7 @@ fn blurred(ran: &Ran, zone: &str) -> Ran {
 }
 
 #[test]
+#[ignore = "slow"]
 fn files_on_this_machine() {
     let account = Account::start();
     let state = account.project.state().join("devopsctl");
@@ -229,6 +230,7 @@ fn meanwhile(account: &Account, name: &str, line: &str, code: i32, work: impl Fn
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_instance_that_does_not_show_its_log() {
     let account = Account::start();
     account.stand();
@@ -236,6 +238,7 @@ fn an_instance_that_does_not_show_its_log() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn while_up_waits() {
     let account = Account::start();
     meanwhile(&account, "stopped_by_ctrl_c", "up", 130, |child, _| {
@@ -270,7 +273,7 @@ fn while_up_waits() {
     account.reset();
     meanwhile(&account, "an_app_that_fails", "up", 4, |_, id| report(&account, &id, false, Value::Null));
     account.reset();
-    meanwhile(&account, "an_instance_that_says_nothing_any_more", "up", 4, |_, id| {
+    meanwhile(&account, "an_instance_that_no_longer_reports", "up", 4, |_, id| {
         report_until(&account, &id, true, json!({"https": true, "phase": "serving"}), Some(0));
     });
 }
