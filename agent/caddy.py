@@ -135,7 +135,9 @@ def app(want, places, headers=None):
 
 def logs(places):
     """What it says and who asked what go to the journal; what became of certificates, to a file that the agent reads."""
-    hidden = {field: {"filter": "delete"} for field in ("request>headers", "request>tls", "resp_headers")}
+    # Host and Transfer-Encoding hold whatever the client wrote there.
+    fields = ("request>headers", "request>host", "request>tls", "request>transfer_encoding", "resp_headers")
+    hidden = {field: {"filter": "delete"} for field in fields}
     discreet = {"format": "filter", "wrap": {"format": "json"}, "fields": hidden}
     return {
         # Its socket for our settings warns at each start that any host's name will do there: so it should.

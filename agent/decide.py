@@ -51,9 +51,18 @@ class State:
         self.ready = set(ready)  # Releases on disk.
         self.healthy = healthy  # The release that last proved itself.
         self.token, self.serving, self.starting = token, serving, starting
+        self.grace_over = (
+            0  # The token's version whose grace period has ended: a clock put back does not begin it again.
+        )
         self.retiring = False  # An old generation might still answer something new.
         self.under_way = set()  # Steps begun, their result not known yet.
         self.failures = {}  # By step.
+
+    def in_grace(self, now):
+        """Whether the token before this one counts as well."""
+        if not self.token.in_grace(now):
+            self.grace_over = self.token.version
+        return self.token.version != self.grace_over
 
 
 # Steps, as tuples: ("token",), ("prepare", release), ("start", Target), ("abort",)
@@ -74,7 +83,7 @@ def decide(state, now, steady):
             continue  # Meanwhile what was healthy last serves, with the newest token.
         if state.token is None:
             break
-        target = Target(release, state.token.version, state.token.in_grace(now))
+        target = Target(release, state.token.version, state.in_grace(now))
         if target == state.serving or target == state.starting or due(state, ("start", target), steady):
             goal = target
             break

@@ -12,16 +12,30 @@ use crate::error::{Failure, Result};
 /// What the file system says of a disk, or a quota, that is full.
 const FULL: [io::ErrorKind; 2] = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
 
-/// `$XDG_CACHE_HOME/devopsctl`: the emulator's virtual environment, built releases, uv.
+/// `$XDG_CACHE_HOME/devopsctl`: the emulator's virtual environment, built releases, uv. Programs in it are run.
+///
+/// # Errors
+/// As [`private`], where it exists.
 pub fn cache() -> Result<PathBuf> {
-    Ok(base()?.cache_dir().join("devopsctl"))
+    existing(base()?.cache_dir().join("devopsctl"))
 }
 
 /// `$XDG_STATE_HOME/devopsctl`: the sandbox, private keys.
+///
+/// # Errors
+/// As [`private`], where it exists.
 pub fn state() -> Result<PathBuf> {
     let base = base()?;
     // macOS has no state folder of its own; the data folder is the nearest.
-    Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join("devopsctl"))
+    existing(base.state_dir().unwrap_or_else(|| base.data_dir()).join("devopsctl"))
+}
+
+/// Checks a folder that exists as [`private`] does; one that does not exist is not made.
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    if fs::symlink_metadata(&path).is_ok() {
+        private(&path)?;
+    }
+    Ok(path)
 }
 
 /// Makes `path` and what is missing above it, readable by this user alone.
@@ -33,7 +47,11 @@ pub fn state() -> Result<PathBuf> {
 /// What the file system says, with the path.
 pub fn private(path: &Path) -> Result<()> {
     let make = || -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        if let Err(error) = fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+            && !path.is_symlink()
+        {
+            return Err(error);
+        }
         let found = fs::symlink_metadata(path)?;
         if !found.is_dir() {
             return Err(io::Error::other("it is a symbolic link, not a folder"));

@@ -121,6 +121,14 @@ def test_a_token_that_was_taken_back_never_comes_again(history):
     assert served == sorted(served)
 
 
+def test_a_clock_that_is_put_back_does_not_begin_a_grace_period_again():
+    state = State(Wanted(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 1000), Target(GOOD, 2, True))
+    assert decide.decide(state, 1001, 0) == [("start", Target(GOOD, 2, False))]
+    assert decide.decide(state, 1001 - 86400, 0) == [("start", Target(GOOD, 2, False))]
+    state.token = Token(3, "newer", "new", 2000)
+    assert decide.decide(state, 1500, 0) == [("start", Target(GOOD, 3, True))]
+
+
 def test_the_grace_period_ends_with_a_generation_of_its_own():
     state = State(Wanted(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 100))
     assert decide.decide(state, 50, 50) == [("start", Target(GOOD, 2, True))]

@@ -9,8 +9,9 @@ use reqwest::Url;
 
 use crate::error::{Exit, Failure, Result};
 
-/// The services that are called, as the SDK names them.
-const SERVICES: [&str; 7] = ["EC2", "IAM", "Route 53", "S3", "Service Quotas", "SSM", "STS"];
+/// The services that are called, as the SDK names them: also those that it asks for credentials.
+const SERVICES: [&str; 10] =
+    ["EC2", "IAM", "Route 53", "S3", "Service Quotas", "Signin", "SSM", "SSO", "SSO OIDC", "STS"];
 
 /// Checks every endpoint that the settings name: `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, and `endpoint_url` in the
 /// profile and in its `services` section.

@@ -19,18 +19,20 @@ const SHOWN: usize = 5;
 const LARGEST: u64 = 64 * 1024;
 
 /// Names of files that programs keep passwords in.
-const PASSWORDS: [&str; 6] = [".netrc", "_netrc", ".pgpass", ".pypirc", ".git-credentials", ".envrc"];
+const PASSWORDS: [&str; 7] = [".netrc", "_netrc", ".pgpass", ".pypirc", ".git-credentials", ".envrc", ".htpasswd"];
 /// Folders in which everything counts as secret.
-const FOLDERS: [&str; 3] = [".aws", ".ssh", ".gnupg"];
+const FOLDERS: [&str; 5] = [".aws", ".docker", ".env.d", ".gnupg", ".ssh"];
 /// Endings of private keys and of stores of them.
 const STORES: [&str; 6] = ["key", "p12", "pfx", "keystore", "jks", "ppk"];
 /// Parts of the names of environments that are meant to be shared, such as `.env.example`.
 const TEMPLATES: [&str; 4] = ["example", "sample", "template", "dist"];
 /// How a file begins that holds keys or certificates: with one, or with what OpenSSL writes before one.
 const PEM: [&str; 2] = ["-----BEGIN ", "Bag Attributes"];
+/// How a private key of PuTTY begins.
+const PUTTY: &str = "PuTTY-User-Key-File-";
 
 static SSH_KEY: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^id_(rsa|dsa|ecdsa|ed25519)([._-].*)?$").expect("a regex"));
+    LazyLock::new(|| Regex::new(r"^id_(rsa|dsa|ecdsa|ed25519)([^a-z].*)?$").expect("a regex"));
 static PRIVATE_KEY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^\s*-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----").expect("a regex"));
 static NPM_LOGIN: LazyLock<Regex> =
@@ -104,7 +106,8 @@ fn by_name(path: &Path) -> Option<&'static str> {
     if parts.iter().any(|part| FOLDERS.contains(&part.as_str())) {
         return Some("credentials");
     }
-    let environment = name.ends_with(".env") || [".env.", ".env-", ".env_"].iter().any(|start| name.starts_with(start));
+    let environment = name.ends_with(".env")
+        || name.strip_prefix(".env").is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()));
     if environment && !name.split(['.', '-', '_']).any(|part| TEMPLATES.contains(&part)) {
         return Some("environment");
     }
@@ -120,15 +123,15 @@ fn by_content(path: &Path, text: &str) -> Option<&'static str> {
     let public = text.contains("-----BEGIN ") && !text.contains("PRIVATE KEY");
     let begin = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let pem = PEM.iter().any(|start| begin.starts_with(start));
-    if (pem && PRIVATE_KEY.is_match(begin)) || (ends_with(path, &["pem"]) && !public) {
+    if (pem && PRIVATE_KEY.is_match(begin)) || begin.starts_with(PUTTY) || (ends_with(path, &["pem"]) && !public) {
         return Some("private key");
     }
-    if path.file_name().is_some_and(|name| name == ".npmrc") && NPM_LOGIN.is_match(text) {
+    if path.file_name().is_some_and(|name| name.eq_ignore_ascii_case(".npmrc")) && NPM_LOGIN.is_match(text) {
         return Some("credentials");
     }
     let account = ends_with(path, &["json"]) && text.contains("private_key");
     let account =
-        account && serde_json::from_str(text).is_ok_and(|json: serde_json::Value| json["private_key"].is_string());
+        account && serde_json::from_str(begin).is_ok_and(|json: serde_json::Value| json["private_key"].is_string());
     account.then_some("service account")
 }
 
@@ -145,6 +148,12 @@ mod tests {
             "prod.env",
             ".env-production",
             ".env_staging",
+            ".env~",
+            ".env1",
+            ".env.d/production",
+            "id_rsa2",
+            ".docker/config.json",
+            ".htpasswd",
             "server.key",
             "id_rsa",
             "keys/id_ed25519",
@@ -170,6 +179,7 @@ mod tests {
             "example.env",
             "id_rsa.pub",
             "id_rsafe.py",
+            ".environment",
             "environment.py",
             "keys.py",
             "aws/x",
@@ -194,6 +204,9 @@ mod tests {
             ("ec", "-----BEGIN EC PARAMETERS-----\nx\n-----END EC PARAMETERS-----\n-----BEGIN EC PRIVATE KEY-----\n"),
             ("bag", &format!("Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n{key}")),
             ("pgp.asc", "-----BEGIN PGP PRIVATE KEY BLOCK-----\n"),
+            ("putty", "PuTTY-User-Key-File-3: ssh-ed25519\n"),
+            (".NPMRC", "//registry.npmjs.org/:_authToken=npm_x\n"),
+            ("marked.json", "\u{feff}{\"private_key\": \"x\"}"),
             ("der.pem", "\u{1}"),
             (".npmrc", "//registry.npmjs.org/:_authToken=npm_x\n"),
             ("google.json", r#"{"type": "service_account", "private_key": "x"}"#),

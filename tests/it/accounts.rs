@@ -18,6 +18,7 @@ async fn alive(aws: &Aws) -> usize {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_launch_that_is_accepted_and_dies_says_why_and_the_next_one_lives() {
     let project = account();
     fault(&project, "doom?code=Client.VolumeLimitExceeded&message=Volume+limit+exceeded");
@@ -53,6 +54,7 @@ fn a_profile_that_an_accounts_rules_attach_is_named_and_left_alone() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_default_vpc_without_subnets_is_told_and_a_named_subnet_helps() {
     let project = account();
     let subnet = aws(&project, async |aws| {

@@ -129,6 +129,7 @@ fn secrets_in_the_apps_folder_are_not_deployed_unless_they_are_meant() {
 
 /// An app that says which modules Python has loaded by the time it answers.
 #[test]
+#[ignore = "slow"]
 fn the_files_compiled_first_are_the_files_that_python_imports_first() {
     let project = Project::empty();
     project.file("deploy.yaml", "name: loaded\napp: {path: app}\n").file("app/requirements.txt", "flask\n").file(

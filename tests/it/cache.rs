@@ -33,6 +33,7 @@ fn deployed(project: &Project, cache: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_file_that_was_cut_short_is_not_deployed() {
     let project = Project::unbooted();
     let cache = project.folder().join("cache");

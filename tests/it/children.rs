@@ -1,6 +1,7 @@
 //! The programs that devopsctl starts: what they see of the caller, and what of the project could stand in for them.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use crate::project::{Project, install_emulator};
 
@@ -42,7 +43,7 @@ fn pip_is_not_imported_from_the_project() {
     // Python, and no uv: pip is to install it.
     fs::create_dir(&bin).unwrap();
     let python = devopsctl::child::program("python3").unwrap();
-    std::os::unix::fs::symlink(python, bin.join("python3")).unwrap();
+    symlink(python, bin.join("python3")).unwrap();
     let mut plan = project.command("plan --sandbox");
     plan.env("PATH", &bin).env("XDG_CACHE_HOME", project.folder().join("cache"));
     plan.env("PIP_INDEX_URL", "http://127.0.0.1:1").env("PIP_RETRIES", "0");
@@ -50,4 +51,33 @@ fn pip_is_not_imported_from_the_project() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!mark.exists(), "{said}");
     assert!(!output.status.success() && said.contains("pip cannot install it"), "{said}");
+}
+
+/// The cache holds programs that are run, and the state holds keys.
+#[test]
+fn a_cache_or_state_folder_of_another_user_or_behind_a_link_is_refused() {
+    let project = Project::unbooted();
+    let (mark, home) = (project.folder().join("ran"), project.folder().join("home"));
+    let uv = format!("#!/bin/sh\ntouch {}\necho uv 9.9.9\n", mark.display());
+    project.file("home/devopsctl/uv-0.13.9/bin/uv", &uv);
+    let planted = home.join("devopsctl/uv-0.13.9/bin/uv");
+    fs::set_permissions(&planted, fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = |variable: &str, line: &str, why: &str| {
+        let mut command = project.command(line);
+        command.env(variable, &home).env("PATH", "/usr/bin:/bin").env("COLUMNS", "400");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(why), "{line}: {said}");
+        assert!(!mark.exists(), "{line}: a program of another user ran");
+    };
+    // Only root can give a file to another user.
+    if chown(home.join("devopsctl"), Some(4_000_000), None).is_ok() {
+        refused("XDG_CACHE_HOME", "plan --sandbox", "belongs to another user");
+        refused("XDG_STATE_HOME", "sandbox start", "belongs to another user");
+        chown(home.join("devopsctl"), Some(0), None).unwrap();
+    }
+    fs::rename(home.join("devopsctl"), home.join("elsewhere")).unwrap();
+    symlink(home.join("elsewhere"), home.join("devopsctl")).unwrap();
+    refused("XDG_CACHE_HOME", "plan --sandbox", "symbolic link");
+    refused("XDG_STATE_HOME", "sandbox start", "symbolic link");
 }

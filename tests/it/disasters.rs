@@ -113,6 +113,7 @@ fn nothing_here(account: &Account) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_instance_or_what_it_needs_was_deleted() {
     let account = Account::start();
     survived(&account, |account| account.console(async |aws| terminated(&aws).await));

@@ -208,6 +208,7 @@ fn allow_vcpus(project: &Project, limit: &str) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_new_account_may_not_run_the_smallest_instance() {
     let project = account();
     allow_vcpus(&project, "&value=1");

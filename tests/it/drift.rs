@@ -81,6 +81,7 @@ fn the_instance_is_as_it_was_launched() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_profile_that_gives_no_credentials_is_attached_anew() {
     let project = up();
     aws(&project, async |aws| {

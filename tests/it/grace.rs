@@ -225,6 +225,7 @@ fn a_period_that_ends_while_the_machine_is_off_has_ended() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_period_shorter_than_the_change_is_waited_for() {
     let project = Project::example();
     let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
@@ -237,6 +238,7 @@ fn a_period_shorter_than_the_change_is_waited_for() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_app_that_does_not_honour_the_old_token_is_told_of() {
     let project = Project::example();
     let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
@@ -250,6 +252,7 @@ fn an_app_that_does_not_honour_the_old_token_is_told_of() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn of_two_who_change_it_at_once_the_last_keeps_what_counted_before_it() {
     let project = Project::example();
     let url = project.up();
@@ -277,6 +280,7 @@ fn of_two_who_change_it_at_once_the_last_keeps_what_counted_before_it() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_token_that_a_run_stored_and_told_nobody_of_does_not_take_the_place_of_the_one_in_use() {
     let project = Project::example();
     let url = project.up();

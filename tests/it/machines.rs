@@ -36,6 +36,7 @@ fn a_virtual_machine_takes_qemu_and_an_image() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_sandbox_has_machines_of_one_kind() {
     install_emulator();
     let project = Project::alone().with_example();

@@ -50,6 +50,7 @@ fn the_policy_is_printed_without_any_aws() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn whose_roles_must_have_a_boundary_names_it_and_has_it_mended() {
     let project = Project::example();
     project.ok("sandbox start");

@@ -63,6 +63,7 @@ fn the_sandbox_is_as_strict_as_aws() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_editor_says_of_a_file_what_the_reader_says() {
     passes(pytest("tests/schema"));
 }

@@ -90,6 +90,7 @@ fn calls(project: &Project, action: &str) -> usize {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_record_comes_with_the_address_and_goes_before_it() {
     let project = project(APP);
     // Longer names than the right one: one that only its networks ask, and one that is none of the name.

@@ -4,6 +4,7 @@ use crate::http::get;
 use crate::project::Project;
 
 #[test]
+#[ignore = "slow"]
 fn one_name_in_two_regions_is_two_deployments() {
     let project = Project::example();
     let here = project.ok("up --sandbox --region eu-central-1");

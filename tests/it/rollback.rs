@@ -36,6 +36,7 @@ fn json(ran: &Ran) -> Value {
 
 /// A tag can be set by hand, and what it names becomes a folder whose code root starts.
 #[test]
+#[ignore = "slow"]
 fn a_release_that_is_a_path_is_no_release() {
     let project = Project::example();
     let url = project.up();

@@ -13,6 +13,7 @@ use crate::http::{get, try_get};
 use crate::project::{Project, install_emulator, until};
 
 #[test]
+#[ignore = "slow"]
 fn only_whom_the_security_group_allows_gets_through() {
     let project = Project::example();
     let open = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
@@ -94,6 +95,7 @@ fn what_is_secret_is_readable_by_its_user_alone() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn nobody_uses_it_and_it_ends_and_the_next_command_says_so() {
     install_emulator();
     let project = Project::alone().with_example();
@@ -117,6 +119,7 @@ fn killed_it_leaves_nothing_running_and_the_next_command_begins_anew() {
 
 /// The file is written whole, but the disk, or an editor, may leave half of it.
 #[test]
+#[ignore = "slow"]
 fn a_torn_file_of_a_running_sandbox_is_no_dead_end() {
     install_emulator();
     let project = Project::alone();

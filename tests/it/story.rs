@@ -105,6 +105,7 @@ fn without_waiting_everything_is_attached_all_the_same() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_address_that_is_no_longer_wanted_goes_and_the_url_is_the_instances_own() {
     let project = Project::example();
     let url = project.up();
@@ -120,6 +121,7 @@ fn an_address_that_is_no_longer_wanted_goes_and_the_url_is_the_instances_own() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_machine_that_was_stopped_is_started_and_what_it_said_before_does_not_count() {
     let project = Project::example();
     let url = project.up();

@@ -105,6 +105,7 @@ fn down_asks_and_a_no_changes_nothing() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_first_ctrl_c_finishes_what_is_under_way_and_says_what_stands() {
     install_emulator();
     let project = Project::example();

@@ -65,6 +65,7 @@ fn refused(project: &Project, says: &str) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn no_code_of_a_dependency_runs_unless_deploy_yaml_allows_it() {
     let project = project();
     let lib = project.folder().join("lib");

@@ -19,15 +19,10 @@ const COLUMNS: [(&str, Evil); 6] = [
 ];
 
 /// What of it runs always.
-const FEW: [(Scenario, &str); 9] = [
-    (Scenario::Up, "ec2:CreateSecurityGroup"),
+const FEW: [(Scenario, &str); 4] = [
     (Scenario::Up, "ec2:RunInstances"),
-    (Scenario::Up, "ec2:AllocateAddress"),
-    (Scenario::Up, "s3:PUT object"),
     (Scenario::SetToken, "ssm:PutParameter"),
-    (Scenario::Grace, "ssm:PutParameter"),
     (Scenario::Up, "route53:ChangeResourceRecordSets"),
-    (Scenario::Down, "route53:ChangeResourceRecordSets"),
     (Scenario::Down, "ec2:TerminateInstances"),
 ];
 

@@ -23,7 +23,7 @@ fn the_command_line() {
     shown(&project, "no_region", "up", 2);
     shown(&project, "no_credentials", "up --region eu-central-1", 5);
     shown(&project, "no_credentials_for_a_profile", "up --region eu-central-1 --profile work", 5);
-    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SSM"] {
+    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL_SSO", "AWS_ENDPOINT_URL_SSO_OIDC"] {
         shown_after(&project, "an_endpoint_in_clear", "up --region eu-central-1", 2, |command| {
             command.env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "example");
             command.env(variable, "http://10.0.0.1");
