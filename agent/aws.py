@@ -30,9 +30,11 @@ class AwsError(Exception):
         self.code, self.status = code, status
 
     def may_pass(self):
-        """A new role's policy takes minutes until it is known everywhere: 403 and 404 may pass that long."""
+        """A new role's policy takes minutes until it is known everywhere: 403 and 404 may pass that long, and a 400 with which
+        SSM denies."""
         busy = self.status >= 500 or re.search("Network|Throttl|TooMany", self.code)
-        return bool(busy) or (self.status in (403, 404) and since_boot() < 300)
+        late = self.status in (403, 404) or "AccessDenied" in self.code
+        return bool(busy) or (late and since_boot() < 300)
 
 
 def since_boot():

@@ -5,9 +5,15 @@ set -eu
 umask 022
 root=${DEVOPSCTL_ROOT:-} # Of the sandbox's process machines, which have no systemd: there this is run once a boot.
 units=/etc/systemd/system cloud=
-if [ -z "$root" ] && ! { [ -w $units ] && { read -r cloud </run/cloud-init/cloud-id; [ "$cloud" = aws ]; }; } 2>/dev/null; then
-    echo "This program sets up EC2 instances, as root; nothing was done here." >&2
-    exit 1
+if [ -z "$root" ]; then
+    { [ -w $units ] && read -r cloud </run/cloud-init/cloud-id; } 2>/dev/null || cloud=
+    case $cloud in
+    aws | aws-china | aws-gov) ;; # cloud-init's names for the partitions.
+    *)
+        echo "This program sets up EC2 instances, as root; nothing was done here." >&2
+        exit 1
+        ;;
+    esac
 fi
 mkdir -p "$root/opt/devopsctl"
 cat >"$root/opt/devopsctl/bootstrap.py" <<'PROGRAM'

@@ -1,7 +1,8 @@
-//! Randomness, and the token's rules.
+//! Randomness, the token's rules, and a process that holds it.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::command;
 use crate::digest::hex;
@@ -18,6 +19,16 @@ const LONG: usize = 256;
 /// When the system has no randomness.
 pub fn generate() -> Result<String> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?))
+}
+
+/// Keeps the memory of this process, in which a token may be, out of core files and away from debuggers of other processes of
+/// this user. The SDK's own buffers are not overwritten, so this is what protects them.
+pub fn keep_from_dumps() {
+    // Where a limit cannot be set, the process is no less useful. Its children may set their own.
+    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let _ = setrlimit(Resource::Core, limit);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// Random bytes as hexadecimal text, for names that only have to be unique.
@@ -66,6 +77,14 @@ pub fn check(token: &str, force: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_from_dumps_writes_no_core_and_is_not_dumpable() {
+        keep_from_dumps();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        #[cfg(target_os = "linux")]
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), rustix::process::DumpableBehavior::NotDumpable);
+    }
 
     #[test]
     fn generated_tokens_are_tokens_and_differ() {

@@ -129,6 +129,24 @@ def test_a_peer_that_trickles_is_given_up(start):
             server.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "passes"),
+    [
+        ("AccessDenied", 403, True),  # S3
+        ("AccessDeniedException", 400, True),  # SSM
+        ("ParameterNotFound", 400, False),
+        ("NoSuchKey", 404, True),
+        ("ThrottlingException", 400, True),
+        ("InternalError", 500, True),
+    ],
+)
+def test_a_denial_may_pass_while_the_role_is_new(monkeypatch, code, status, passes):
+    monkeypatch.setattr(ours, "since_boot", lambda: 10)
+    assert ours.AwsError(code, "", status).may_pass() == passes
+    monkeypatch.setattr(ours, "since_boot", lambda: 301)
+    assert ours.AwsError(code, "", status).may_pass() == (status >= 500 or "Throttling" in code)
+
+
 def test_a_peer_that_says_nothing_is_given_up():
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ours.AwsError) as caught:
         ours.send("GET", f"http://127.0.0.1:{server.getsockname()[1]}/", {}, seconds=0.3)

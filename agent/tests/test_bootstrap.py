@@ -181,6 +181,22 @@ def test_it_installs_itself_on_no_machine_that_is_not_an_instance(tmp_path):
     assert "nothing was done here" in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("cloud", "installs"),
+    [("aws", True), ("aws-gov", True), ("aws-china", True), ("azure", False), ("awsome", False), ("", False)],
+)
+def test_it_installs_itself_in_every_partition_and_in_no_other_cloud(tmp_path, cloud, installs):
+    """cloud-init writes down which cloud it is in, with another name for GovCloud and for China."""
+    (tmp_path / "cloud-id").write_text(cloud + "\n")
+    check, mkdir, _ = (AGENT / "install.sh").read_text().partition('mkdir -p "$root/opt/devopsctl"')
+    assert mkdir
+    check = check.replace("/run/cloud-init/cloud-id", f"{tmp_path}/cloud-id").replace(
+        "/etc/systemd/system", str(tmp_path)
+    )
+    ran = subprocess.run(["sh", "-c", check + "echo installs"], env={}, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode == 0, ran.stdout) == (installs, "installs\n" if installs else "")
+
+
 def test_an_agent_of_another_time_is_begun_as_it_was(tmp_path):
     """After a rollback, or where the instance is older than the release: all that they share is `agent.main()`."""
     agent = tmp_path / "opt/devopsctl/releases" / RELEASE / "agent/agent.py"

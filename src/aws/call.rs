@@ -74,7 +74,7 @@ impl ApiError {
 
     /// What can be done about it.
     pub fn fault(&self) -> Fault {
-        const THROTTLED: [&str; 11] = [
+        const THROTTLED: [&str; 12] = [
             "RequestLimitExceeded",
             "Throttling",
             "ThrottlingException",
@@ -82,6 +82,7 @@ impl ApiError {
             "TooManyRequestsException",
             "TooManyUpdates",
             "RequestThrottled",
+            "RequestThrottledException",
             "SlowDown",
             "PriorRequestNotComplete",
             "BandwidthLimitExceeded",
@@ -102,6 +103,7 @@ impl ApiError {
             "ConcurrentModification",
             "ConcurrentTagAccess",
             "RequestTimeout",
+            "RequestTimeoutException",
             "Unavailable",
             "InternalError",
         ]) {
@@ -183,6 +185,7 @@ mod tests {
     fn throttling_is_waited_out_also_as_a_400() {
         assert_eq!(error("RequestLimitExceeded", Some(503)).fault(), Fault::Throttled);
         assert_eq!(error("ThrottlingException", Some(400)).fault(), Fault::Throttled);
+        assert_eq!(error("RequestThrottledException", Some(400)).fault(), Fault::Throttled);
     }
 
     #[test]
@@ -197,6 +200,7 @@ mod tests {
         assert_eq!(error("", Some(400)).fault(), Fault::Passing);
         assert_eq!(error("", Some(404)).fault(), Fault::Passing);
         assert_eq!(error("InternalFailure", Some(500)).fault(), Fault::Passing);
+        assert_eq!(error("RequestTimeoutException", Some(400)).fault(), Fault::Passing);
     }
 
     #[test]
@@ -207,9 +211,14 @@ mod tests {
 
     #[test]
     fn absence_has_many_names() {
-        for code in
-            ["NoSuchEntity", "ParameterNotFound", "InvalidInstanceID.NotFound", "InvalidGroup.NotFound", "NoSuchBucket"]
-        {
+        for code in [
+            "NoSuchEntity",
+            "ParameterNotFound",
+            "InvalidInstanceID.NotFound",
+            "InvalidGroup.NotFound",
+            "NoSuchBucket",
+            "InvalidSecurityGroupID.NotFound",
+        ] {
             assert!(error(code, Some(400)).absent(), "{code}");
         }
         assert!(!error("AccessDenied", Some(403)).absent());

@@ -35,6 +35,7 @@ use crate::engine::observe::{self, Ask, Observed};
 use crate::error::{Exit, Failure, Result};
 use crate::resources::{instance, inventory, security_group};
 use crate::sandbox as local;
+use crate::secret::keep_from_dumps;
 use crate::ssh::Door;
 use crate::ui::{self, Style, Ui};
 
@@ -70,6 +71,10 @@ fn outcome(cli: Cli) -> Result<ExitCode> {
     }
     if let Verb::Sandbox(SandboxVerb::Join(arguments)) = cli.verb {
         return local::join(&arguments).map(|()| ExitCode::SUCCESS);
+    }
+    // The sandbox's processes hold tokens of its own apps alone, and its tests read /proc of them.
+    if !matches!(cli.verb, Verb::Sandbox(_)) {
+        keep_from_dumps();
     }
     log_calls(cli.globals.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {

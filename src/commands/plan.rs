@@ -11,7 +11,7 @@ use crate::engine::observe::{Ask, Observed};
 use crate::engine::plan::{self, Plan, Policies, Step, Wanted};
 use crate::error::{Exit, Failure, Result};
 use crate::release::{self, Release};
-use crate::resources::release::{Said, short, without_damaged};
+use crate::resources::release::{Known, short, without_damaged};
 use crate::resources::{Action, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
@@ -72,25 +72,26 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     looked.wanted(session, true).check(&looked.observed)?;
     if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
         looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
-        looked.doubt_store(session).await?;
+        // With what `policy --plan` allows, no release can be read.
+        looked.doubt_store(session, store == Store::Always).await?;
     }
     Ok(looked)
 }
 
 impl Looked {
     /// What the bucket holds damaged counts as not there, so that it is uploaded again.
-    async fn doubt_store(&mut self, session: &Session) -> Result<()> {
+    async fn doubt_store(&mut self, session: &Session, or_sound: bool) -> Result<()> {
         let Observed { store: Some(store), reports, account, .. } = &mut self.observed else { return Ok(()) };
         let id = &self.release.id;
-        let said = if reports.iter().any(|(_, report)| report.blames_release(id)) {
-            Said::Damaged
+        let known = if reports.iter().any(|(_, report)| report.blames_release(id)) {
+            Known::Damaged
         } else if reports.iter().any(|(_, report)| report.healthy && report.release.as_ref() == Some(id)) {
-            Said::Sound
+            Known::Sound
         } else {
-            Said::Nothing
+            Known::Nothing { or_sound }
         };
         let whose = (account.as_str(), session.name());
-        let wrong = without_damaged(&session.aws, whose, &mut store.releases, &self.release, said).await?;
+        let wrong = without_damaged(&session.aws, whose, &mut store.releases, &self.release, known).await?;
         wrong.into_iter().for_each(|wrong| session.ui.warn(wrong));
         if store.edge && reports.iter().any(|(_, report)| report.blames_caddy()) {
             session.ui.warn("Caddy in the bucket is damaged and will be replaced: the instance found another sha384");

@@ -105,20 +105,23 @@ pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>
     Ok(found)
 }
 
-/// What the instances say of what the bucket holds under a release's key.
+/// How much is known of what the bucket holds under a release's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// One serves it, and had looked at its sha256 before.
+pub enum Known {
+    /// An instance serves it, and has checked its sha256.
     Sound,
-    /// One found another sha256.
+    /// An instance found another sha256.
     Damaged,
-    /// None has fetched it.
-    Nothing,
+    /// No instance has fetched it, so S3 is asked.
+    Nothing {
+        /// Whether it counts as sound where S3 may not be asked.
+        or_sound: bool,
+    },
 }
 
 /// Takes a release out of what is stored where the bucket holds something else under its key, so that it is uploaded again;
-/// says what is wrong. The list has sizes. S3 is asked for the sha256 where no instance has said anything: `up` sends it along,
-/// and S3 takes nothing that has another. What was put there by other means has none.
+/// says what is wrong. The list has sizes. `up` uploads a release with its sha256, which S3 checks and keeps; an object that was
+/// uploaded by other means has none.
 ///
 /// # Errors
 /// What S3 says.
@@ -127,11 +130,13 @@ pub async fn without_damaged(
     (account, name): (&str, &str),
     stored: &mut Vec<Stored>,
     release: &Release,
-    said: Said,
+    known: Known,
 ) -> Result<Option<String>> {
     let Some(place) = stored.iter().position(|one| one.id == release.id) else { return Ok(None) };
-    let mut fault = fault(stored[place].size, release, said);
-    if fault.is_none() && said == Said::Nothing && !is_sound(aws, account, name, &release.id).await? {
+    let mut fault = fault(stored[place].size, release, known);
+    if let (None, Known::Nothing { or_sound }) = (&fault, known)
+        && !is_sound(aws, account, name, &release.id, or_sound).await?
+    {
         fault = Some("S3 knows another sha256 of it, or none".to_owned());
     }
     let Some(fault) = fault else { return Ok(None) };
@@ -140,18 +145,18 @@ pub async fn without_damaged(
 }
 
 /// What is wrong with what lies there in so many bytes, as far as is known without another look.
-fn fault(size: i64, release: &Release, said: Said) -> Option<String> {
+fn fault(size: i64, release: &Release, known: Known) -> Option<String> {
     if u64::try_from(size) != Ok(release.size) {
         return Some(format!("it has {size} bytes, not {}", release.size));
     }
-    (said == Said::Damaged).then(|| "the instance found another sha256".to_owned())
+    (known == Known::Damaged).then(|| "the instance found another sha256".to_owned())
 }
 
-/// Whether S3 has the sha256 of a release. Who may not ask takes it for granted: the instance looks itself.
-async fn is_sound(aws: &Aws, account: &str, name: &str, id: &str) -> Result<bool> {
+/// Whether S3 has the sha256 of a release; `or_sound` where the caller may not ask.
+async fn is_sound(aws: &Aws, account: &str, name: &str, id: &str, or_sound: bool) -> Result<bool> {
     match head(aws, account, name, id).await {
         Ok(answer) => Ok(answer.checksum_sha256 == Some(checksum(id))),
-        Err(error) if error.is(&["AccessDenied"]) => Ok(true),
+        Err(error) if or_sound && error.is(&["AccessDenied"]) => Ok(true),
         Err(error) if error.status == Some(404) => Ok(false),
         Err(error) => Err(explain(format!("cannot look at the release {}", short(id)), &error)),
     }
@@ -165,12 +170,17 @@ async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Result<HeadObje
         let head = aws.s3.head_object().bucket(&bucket).key(&key).expected_bucket_owner(account);
         head.checksum_mode(ChecksumMode::Enabled).send()
     };
-    // Its answers have no body that could say more than the status does.
+    // Its answers have no body, and so no code: S3 says 403 to who may not ask, and 400 to a session that is over.
+    // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
     let answer = patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await;
     answer.map_err(|mut error| {
-        if error.status == Some(403) && error.code.is_empty() {
-            error.code = "AccessDenied".into();
+        if error.code.is_empty() {
+            error.code = match error.status {
+                Some(403) => "AccessDenied".into(),
+                Some(400) => "ExpiredToken".into(),
+                _ => error.code,
+            };
         }
         error
     })
@@ -243,7 +253,9 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let mut stored = observe(&context.aws, &context.account, &context.name).await?;
             if let Some(release) = release {
                 let whose = (context.account.as_str(), context.name.as_str());
-                let wrong = without_damaged(&context.aws, whose, &mut stored, release, Said::Nothing).await?;
+                let wrong =
+                    without_damaged(&context.aws, whose, &mut stored, release, Known::Nothing { or_sound: false })
+                        .await?;
                 wrong.into_iter().for_each(|wrong| context.tell(Event::Warn(wrong)));
             }
             stored
@@ -411,10 +423,10 @@ mod tests {
             reached: "https".into(),
             what: String::new(),
         };
-        let is_damaged = |size, said| fault(size, &release, said).is_some();
-        assert!(!is_damaged(1, Said::Sound) && !is_damaged(1, Said::Nothing));
-        assert!(is_damaged(1, Said::Damaged), "an instance found another sha256");
-        assert!(is_damaged(0, Said::Sound), "it was cut short");
+        let is_damaged = |size, known| fault(size, &release, known).is_some();
+        assert!(!is_damaged(1, Known::Sound) && !is_damaged(1, Known::Nothing { or_sound: false }));
+        assert!(is_damaged(1, Known::Damaged), "an instance found another sha256");
+        assert!(is_damaged(0, Known::Sound), "it was cut short");
     }
 
     #[test]

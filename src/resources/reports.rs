@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_sdk_ssm::primitives::DateTime;
+use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Planned;
@@ -45,6 +47,9 @@ pub struct Report {
     pub at: i64,
     /// When the next report is due at the latest, in seconds since 1970. Older agents do not tell.
     pub next_at: Option<i64>,
+    /// When SSM took it, in seconds since 1970: `at` is the instance's own clock.
+    #[serde(skip)]
+    pub taken: Option<i64>,
 }
 
 /// How many seconds late a report may be: clocks differ, and calls to AWS are retried.
@@ -58,7 +63,8 @@ const BAD_CADDY: &str = "what S3 holds as Caddy";
 impl Report {
     /// Whether the next report is overdue, so that this one no longer tells how the app is.
     pub fn is_stale(&self, now: i64) -> bool {
-        self.next_at.is_some_and(|next| next.saturating_add(LATE) < now)
+        let pause = self.next_at.map(|next| next.saturating_sub(self.at));
+        pause.is_some_and(|pause| self.taken.unwrap_or(self.at).saturating_add(pause).saturating_add(LATE) < now)
     }
 
     /// Whether it says that the bucket holds something else under this release's key.
@@ -151,15 +157,20 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<(String, Report)>> {
             .await
             .map_err(|error| explain("cannot look for the instance's report", &error))?;
         reports.extend(answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
-            let instance = parameter.name?.rsplit('/').next()?.to_owned();
+            let instance = parameter.name.as_deref()?.rsplit('/').next()?.to_owned();
             // One that cannot be read is one from another time: it is there, and says nothing.
-            Some((instance, serde_json::from_str(parameter.value.as_deref()?).unwrap_or_default()))
+            Some((instance, parsed(&parameter).unwrap_or_default()))
         }));
         page = answer.next_token.filter(|token| !token.is_empty());
         if page.is_none() {
             return Ok(reports);
         }
     }
+}
+
+fn parsed(parameter: &Parameter) -> Option<Report> {
+    let report: Report = serde_json::from_str(parameter.value()?).ok()?;
+    Some(Report { taken: parameter.last_modified_date().map(DateTime::secs), ..report })
 }
 
 /// What one instance reports.
@@ -169,7 +180,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<(String, Report)>> {
 pub async fn read(aws: &Aws, name: &str, instance: &str) -> Result<Option<Report>> {
     let parameter = format!("{}/{instance}", names::report_path(name));
     match call("ssm:GetParameter", || aws.ssm.get_parameter().name(&parameter).send()).await {
-        Ok(answer) => Ok(answer.parameter.and_then(|found| serde_json::from_str(found.value.as_deref()?).ok())),
+        Ok(answer) => Ok(answer.parameter.as_ref().and_then(parsed)),
         Err(error) if error.absent() => Ok(None),
         Err(error) => Err(explain("the instance's report cannot be read", &error)),
     }
@@ -230,6 +241,8 @@ mod tests {
         let report = |next_at| Report { at: 1000, next_at, ..Report::default() };
         assert!(!report(Some(1300)).is_stale(1900) && report(Some(1300)).is_stale(1901));
         assert!(!report(None).is_stale(i64::MAX) && !report(Some(i64::MAX)).is_stale(i64::MAX));
+        let ahead = Report { at: 90_000, taken: Some(1000), ..report(Some(90_300)) };
+        assert!(!ahead.is_stale(1900) && ahead.is_stale(1901), "the instance's clock is a day ahead");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 """How a rule takes hold in moto: around an action, under the lock, and with an error that AWS would answer."""
 
+from functools import cache
+
 import clock
 import faults
 import settings
+from moto.core import responses
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 
@@ -53,6 +56,8 @@ def install():
 
     BaseResponse.call_action = in_order
     BaseResponse.serialized = with_status
+    # moto lists a service's methods again for each call, which takes longer than many calls.
+    responses.method_names_from_class = cache(responses.method_names_from_class)
 
 
 # What was just made and what its absence is called: AWS is eventually consistent.
