@@ -102,6 +102,7 @@ class Agent:
         self.fleet.look()
         self.keep()
         self.settle()
+        self.state.heard(self.clock.time())
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.tell()

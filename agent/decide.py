@@ -51,18 +51,19 @@ class State:
         self.ready = set(ready)  # Releases on disk.
         self.healthy = healthy  # The release that last proved itself.
         self.token, self.serving, self.starting = token, serving, starting
-        self.grace_over = (
-            0  # The token's version whose grace period has ended: a clock put back does not begin it again.
-        )
+        self.grace_over = 0  # The token's version whose grace period has ended.
         self.retiring = False  # An old generation might still answer something new.
         self.under_way = set()  # Steps begun, their result not known yet.
         self.failures = {}  # By step.
 
+    def heard(self, now):
+        """The clock tells the time. A grace period that has ended does not begin again when the clock is put back."""
+        if self.token and not self.token.in_grace(now):
+            self.grace_over = self.token.version
+
     def in_grace(self, now):
         """Whether the token before this one counts as well."""
-        if not self.token.in_grace(now):
-            self.grace_over = self.token.version
-        return self.token.version != self.grace_over
+        return self.token.in_grace(now) and self.token.version != self.grace_over
 
 
 # Steps, as tuples: ("token",), ("prepare", release), ("start", Target), ("abort",)
@@ -131,7 +132,7 @@ def describe(state, now):
         return "booting", "the instance has no tag devopsctl:release", ""
     bell = state.wanted.token or 0
     fresh = token is not None and token.version >= bell
-    target = token and Target(release, token.version, token.in_grace(now))
+    target = token and Target(release, token.version, state.in_grace(now))
     if fresh and target == state.serving and not state.retiring:
         return "healthy", None, ""
     failure = state.failures.get(("prepare", release)) or state.failures.get(("start", target))

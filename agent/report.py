@@ -53,21 +53,23 @@ class Reporter:
             return self.newest == self.sent
 
     def run(self):
-        failures = 0
+        failures, due = 0, 0
         while True:
             with self.change:
-                self.change.wait_for(lambda: self.newest != self.sent, self.every)
-                report = self.newest
-            if report is None:
+                # In short waits: while a computer sleeps, they do not go on.
+                self.change.wait_for(lambda: self.newest != self.sent, min(self.every, 10))
+                report, changed = self.newest, self.newest != self.sent
+            now = int(self.clock.time())
+            if report is None or (not changed and due - self.every <= now < due):
                 continue
             try:
-                now = int(self.clock.time())
                 self.send(encode({**report, "at": now, "next_at": now + self.every}))
-                failures = 0
+                failures, due = 0, now + self.every
                 with self.change:
                     self.sent = report
                 self.clock.sleep(PAUSE)
             except Exception as problem:  # noqa: BLE001 (a machine that tells nothing any more is a dead one)
                 print(f"agent: can't report: {problem}", flush=True)
+                due = 0
                 self.clock.sleep(backoff(failures, PAUSE * 2, 60))
                 failures += 1

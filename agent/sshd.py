@@ -38,19 +38,21 @@ class SystemdSshd:
                 raise OSError(f"this image has no {os.path.dirname(self.config)}")
             write(self.config, self.text)
             # Also where it is there already: who wrote it may not have come so far.
-            self.begin_anew()
+            self.restart()
             self.ready = True
         return {"user": user, "host_key": public_key(self.host_key)}
 
-    def begin_anew(self):
+    def restart(self):
         """Returns once it listens with these settings; a reload would return before it has closed its sockets for a
         moment, and turn away who comes then. Who is connected stays so. One that does not run reads them when it starts.
         """
         found = [show(unit, "Id", "ActiveState") for unit in self.units]
-        for unit in sorted({one["Id"] for one in found if one["ActiveState"] == "active"}):  # Debian's has both names.
+        for unit in sorted(
+            {one["Id"] for one in found if one["ActiveState"] not in ("inactive", "failed")}
+        ):  # Debian's has both names.
             sound = subprocess.run([self.program, "-t"], timeout=30, check=False, **TEXT)
             if sound.returncode:  # It would not start again.
-                raise OSError(f"its sshd does not take its settings: {sound.stderr.strip()}")
+                raise OSError(f"sshd rejects its configuration: {sound.stderr.strip()}")
             systemctl("restart", unit)
 
 

@@ -37,13 +37,26 @@ const PASSED: [&str; 22] = [
 /// Parts of names that have packages built: that is asked for in `deploy.yaml` alone.
 const BUILDS: [&str; 2] = ["NO_BINARY", "NO_BUILD_ISOLATION"];
 /// Prefixes of variables that children get.
-const PASSED_PREFIXES: [&str; 4] = ["LC_", "XDG_", "UV_", "PIP_"];
+const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
+/// Prefixes of variables that uv and pip get: an index may take a password.
+const INDEX_PREFIXES: [&str; 2] = ["UV_", "PIP_"];
 
 fn passes(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
-        let passed = PASSED.contains(&name) || PASSED_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix));
-        passed && !BUILDS.into_iter().any(|part| name.contains(part))
+        PASSED.contains(&name) || PASSED_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix))
     })
+}
+
+fn is_of_an_index(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        let of_index = INDEX_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix));
+        of_index && !BUILDS.into_iter().any(|part| name.contains(part))
+    })
+}
+
+/// What uv and pip get beside [`environment`].
+pub fn index_settings() -> impl Iterator<Item = (OsString, OsString)> {
+    env::vars_os().filter(|(name, _)| is_of_an_index(name))
 }
 
 /// What a program that shows something on a screen needs beside it.
@@ -118,9 +131,10 @@ mod tests {
 
     #[test]
     fn credentials_and_settings_do_not_pass() {
-        for name in ["PATH", "HOME", "LC_ALL", "XDG_CACHE_HOME", "UV_INDEX_URL", "https_proxy", "SSL_CERT_FILE"] {
+        for name in ["PATH", "HOME", "LC_ALL", "XDG_CACHE_HOME", "https_proxy", "SSL_CERT_FILE"] {
             assert!(passes(OsStr::new(name)), "{name}");
         }
+        assert!(is_of_an_index(OsStr::new("UV_INDEX_URL")) && is_of_an_index(OsStr::new("PIP_INDEX_URL")));
         for name in [
             "AWS_ACCESS_KEY_ID",
             "AWS_PROFILE",
@@ -130,13 +144,31 @@ mod tests {
             "PYTHONSTARTUP",
             "GIT_SSH_COMMAND",
             "VIRTUAL_ENV",
-            "MY_UV_X",
-            "UV_NO_BINARY",
-            "UV_NO_BINARY_PACKAGE",
-            "PIP_NO_BINARY",
-            "UV_NO_BUILD_ISOLATION",
+            "UV_PUBLISH_TOKEN",
         ] {
             assert!(!passes(OsStr::new(name)), "{name}");
+        }
+        for name in
+            ["MY_UV_X", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE", "PIP_NO_BINARY", "UV_NO_BUILD_ISOLATION", "AWS_PROFILE"]
+        {
+            assert!(!is_of_an_index(OsStr::new(name)), "{name}");
+        }
+    }
+
+    /// A program that is started in another way gets the caller's whole environment.
+    #[test]
+    fn every_program_is_started_from_here() {
+        fn files(folder: &Path) -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        // Here; one that is below another with this environment; and commands of the command line itself.
+        let allowed = ["child.rs", "sandbox/guard.rs", "commands/completions.rs"].map(|name| source.join(name));
+        for file in files(&source).into_iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            assert!(allowed.contains(&file) || !code.contains("Command::new("), "{}", file.display());
         }
     }
 

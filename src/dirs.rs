@@ -30,11 +30,14 @@ pub fn state() -> Result<PathBuf> {
     existing(base.state_dir().unwrap_or_else(|| base.data_dir()).join("devopsctl"))
 }
 
-/// Checks a folder that exists as [`private`] does; one that does not exist is not made.
+/// Checks a folder that exists as [`private`] does; one that does not exist is not made. Where others could write, they may
+/// have done so.
 fn existing(path: PathBuf) -> Result<PathBuf> {
-    if fs::symlink_metadata(&path).is_ok() {
-        private(&path)?;
+    let Ok(found) = fs::symlink_metadata(&path) else { return Ok(path) };
+    if found.is_dir() && found.mode() & 0o022 != 0 {
+        return Err(refusal(&path, "other users can write to it: look what is in it, and remove it".into()));
     }
+    private(&path)?;
     Ok(path)
 }
 
@@ -64,11 +67,13 @@ pub fn private(path: &Path) -> Result<()> {
         }
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
     };
-    make().map_err(|error| {
-        Failure::failed(format!("cannot make the folder {}", path.display()))
-            .because(reason(&error))
-            .next("make it writable for you, or set XDG_STATE_HOME and XDG_CACHE_HOME to folders that are")
-    })
+    make().map_err(|error| refusal(path, reason(&error)))
+}
+
+fn refusal(path: &Path, why: String) -> Failure {
+    Failure::failed(format!("cannot make the folder {}", path.display()))
+        .because(why)
+        .next("make it writable for you, or set XDG_STATE_HOME and XDG_CACHE_HOME to folders that are")
 }
 
 /// Writes a file so that readers find the old content or the new content, never part of it, also after a power failure.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::process::Command;
+use crate::child;
 
 /// The longest: a token that is to go must not be forgotten.
 const LONGEST: u64 = 7 * 24 * 3600;
@@ -55,7 +55,7 @@ pub async fn words(until: i64) -> String {
 /// The local time. Only the system's own program knows its zone; GNU's and BSD's take the moment differently.
 async fn local(at: i64, form: &str) -> Option<String> {
     for moment in [vec!["-d".to_owned(), format!("@{at}")], vec!["-r".to_owned(), at.to_string()]] {
-        let ran = Command::new("date").args(moment).arg(form).env("LC_ALL", "C").output().await.ok()?;
+        let ran = child::command("date").args(moment).arg(form).env("LC_ALL", "C").output().await.ok()?;
         let text = String::from_utf8(ran.stdout).unwrap_or_default().trim().to_owned();
         if ran.status.success() && !text.is_empty() {
             return Some(text);

@@ -42,7 +42,7 @@ impl Uv {
     /// A uv command that reads nothing from the terminal.
     pub fn command(&self) -> Command {
         let mut command = child::command(&self.program);
-        command.stdin(Stdio::null()).env("UV_NO_PROGRESS", "1").kill_on_drop(true);
+        command.envs(child::index_settings()).env("UV_NO_PROGRESS", "1").stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 }
@@ -53,7 +53,7 @@ pub const ADVICE: &str =
 
 /// Whether there is a pip that could install it.
 pub async fn pip() -> bool {
-    said(python().args(["-m", "pip"])).await.is_some()
+    said(&mut pip_command()).await.is_some()
 }
 
 fn cached() -> Result<PathBuf> {
@@ -64,10 +64,13 @@ fn pinned() -> String {
     PINNED.map(|part| part.to_string()).join(".")
 }
 
-/// Python imports from the folder that it is started in: a project's may hold a `pip` of its own.
-fn python() -> Command {
+/// Runs pip without the folder that Python is started in, from which `-m pip` would import: a project's may hold a `pip`.
+const PIP: &str = "import sys; sys.path.remove(''); from runpy import run_module; \
+                   run_module('pip', run_name='__main__', alter_sys=True)";
+
+fn pip_command() -> Command {
     let mut command = child::command("python3");
-    command.current_dir("/");
+    command.args(["-c", PIP]).envs(child::index_settings());
     command
 }
 
@@ -106,18 +109,8 @@ pub fn words(said: &str) -> String {
 }
 
 async fn install(target: &Path) -> Result<()> {
-    let output = python()
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--upgrade",
-            "--only-binary",
-            ":all:",
-            "--target",
-        ])
+    let output = pip_command()
+        .args(["install", "--quiet", "--disable-pip-version-check", "--upgrade", "--only-binary", ":all:", "--target"])
         .arg(target)
         .arg(format!("uv=={}", pinned()))
         .stdin(Stdio::null())

@@ -123,9 +123,14 @@ def test_a_token_that_was_taken_back_never_comes_again(history):
 
 def test_a_clock_that_is_put_back_does_not_begin_a_grace_period_again():
     state = State(Wanted(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 1000), Target(GOOD, 2, True))
+    state.heard(1001)
     assert decide.decide(state, 1001, 0) == [("start", Target(GOOD, 2, False))]
-    assert decide.decide(state, 1001 - 86400, 0) == [("start", Target(GOOD, 2, False))]
+    state.serving = Target(GOOD, 2, False)
+    state.heard(1001 - 86400)
+    assert decide.decide(state, 1001 - 86400, 0) == []
+    assert describe(state, 1001 - 86400)[0] == "healthy"
     state.token = Token(3, "newer", "new", 2000)
+    state.heard(1500)
     assert decide.decide(state, 1500, 0) == [("start", Target(GOOD, 3, True))]
 
 

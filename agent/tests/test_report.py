@@ -118,15 +118,47 @@ def test_never_more_than_one_write_a_second_and_the_newest_wins(fails):
 def test_what_stays_the_same_is_said_again():
     """Otherwise nobody could tell a machine where all is well from one whose agent has ended."""
     writes, clock = [], Clock()
-    clock.sleep = lambda seconds: None
 
     def send(text):
         writes.append(json.loads(text))
         if len(writes) == 3:
             raise Over
 
-    reporter = Reporter(send, clock, every=0.05)
+    def sleep(seconds):
+        clock.now += seconds
+
+    clock.sleep = sleep
+    reporter = Reporter(send, clock)
     reporter.say(said(token=7))
+    reporter.change.wait_for = lambda condition, seconds: condition() or clock.sleep(seconds)
     with pytest.raises(Over):
         reporter.run()
-    assert [(write["token"], write["at"], write["next_at"]) for write in writes] == [(7, 1.7e9, 1.7e9 + 0.05)] * 3
+    assert [write["token"] for write in writes] == [7] * 3
+    assert all(write["next_at"] == write["at"] + 300 for write in writes)
+    pauses = [later["at"] - write["at"] for write, later in zip(writes, writes[1:])]
+    assert all(290 <= pause <= 320 for pause in pauses)
+
+
+def test_a_repetition_that_failed_is_tried_again_soon():
+    clock = Clock()
+    reporter = Reporter(None, clock)
+    reporter.say(said(token=7))
+    writes = []
+
+    def send(text):
+        writes.append(clock.now)
+        if len(writes) == 2:
+            raise AwsError("Throttled", "slow down")
+        if len(writes) == 3:
+            raise Over
+
+    def sleep(seconds):
+        clock.now += seconds
+
+    # Each wait takes as long as it may, and nothing new is said.
+    reporter.send, clock.sleep = send, sleep
+    reporter.change.wait_for = lambda condition, seconds: condition() or sleep(seconds)
+    with pytest.raises(Over):
+        reporter.run()
+    first, second, third = writes
+    assert 290 <= second - first <= 320 and third - second <= 20

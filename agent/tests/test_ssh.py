@@ -168,7 +168,7 @@ def test_the_systems_sshd_is_not_ended_where_it_would_not_start_again(tmp_path, 
     (tmp_path / "ssh/sshd_config.d").mkdir(parents=True)
     system = SystemSshd(tmp_path)
     system.program = shutil.which("false")
-    with pytest.raises(OSError, match="does not take its settings"):
+    with pytest.raises(OSError, match="sshd rejects its configuration"):
         system.allow(["one\n"])
     assert systemd == []
     # One that does not run is not started: whoever administers this machine has ended it.

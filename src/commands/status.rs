@@ -81,10 +81,18 @@ impl View<'_> {
     fn runs(&self) -> bool {
         let Some(report) = self.report else { return false };
         report.healthy
-            && !report.is_stale(grace::now())
+            && !self.is_overdue()
             && self.current.is_some_and(|instance| instance.phase == instance::Phase::Running)
             && report.release.as_deref() == self.tag(names::TAG_RELEASE)
             && report.token >= self.observed.token.as_ref().map(|token| token.version)
+    }
+
+    /// Whether the instance runs, and should have reported again.
+    fn is_overdue(&self) -> bool {
+        let running = self.current.filter(|instance| instance.phase == instance::Phase::Running);
+        let overdue =
+            |instance: &State| self.report.is_some_and(|report| report.is_overdue(instance.launched, grace::now()));
+        running.is_some_and(overdue)
     }
 
     fn tag(&self, key: &str) -> Option<&str> {
@@ -132,7 +140,7 @@ impl View<'_> {
             return "it has not reported yet".into();
         };
         let said = ago(report.at);
-        if report.is_stale(grace::now()) {
+        if self.is_overdue() {
             return format!(
                 "no longer reports: the agent has stopped, or cannot reach AWS (last report: {}, {said})",
                 report.phase

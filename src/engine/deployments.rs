@@ -7,6 +7,7 @@ use super::edge::Need;
 use crate::aws::Front;
 use crate::config;
 use crate::cost;
+use crate::grace::now;
 use crate::names;
 use crate::resources::instance::{self, Phase};
 use crate::resources::inventory::{Inventory, ip, owner};
@@ -56,7 +57,7 @@ impl State {
             State::Healthy => "healthy",
             State::Behind => "healthy, something else is wanted",
             State::Unhealthy => "not healthy",
-            State::Silent => "has not reported yet",
+            State::Silent => "does not report",
             State::Stopped => "stopped",
             State::Going => "on its way out",
             State::Remains => "no instance",
@@ -141,7 +142,9 @@ fn state(found: &Inventory, serving: Option<&instance::State>, report: Option<&R
     if matches!(instance.phase, Phase::Stopped | Phase::Stopping) {
         return State::Stopped;
     }
-    let Some(report) = report else { return State::Silent };
+    let Some(report) = report.filter(|report| !report.is_overdue(instance.launched, now())) else {
+        return State::Silent;
+    };
     let served = report.edge.is_none() || Need::Serving.met(report);
     match (report.healthy && served, report.release.as_ref() == instance.tags.get(names::TAG_RELEASE)) {
         (true, true) => State::Healthy,

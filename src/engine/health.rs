@@ -103,9 +103,9 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let mut patience = Patience::new(started);
     loop {
         if let Some(report) = reports::read(aws, name, id).await? {
-            if report.at >= goal.since && report.is_stale(now()) && started.elapsed() > STALE_PATIENCE {
+            if report.is_overdue(goal.since, now()) && started.elapsed() > STALE_PATIENCE {
                 sink.event(Event::Fail(TOPIC, "no longer reports".into()));
-                return Err(unreported(watch, id, report.at));
+                return Err(unreported(watch, id, report.taken.unwrap_or(report.at)));
             }
             if goal.reached(&report) {
                 sink.event(Event::Done(TOPIC, "healthy".into()));

@@ -24,7 +24,7 @@ const PASSWORDS: [&str; 7] = [".netrc", "_netrc", ".pgpass", ".pypirc", ".git-cr
 const FOLDERS: [&str; 5] = [".aws", ".docker", ".env.d", ".gnupg", ".ssh"];
 /// Endings of private keys and of stores of them.
 const STORES: [&str; 6] = ["key", "p12", "pfx", "keystore", "jks", "ppk"];
-/// Parts of the names of environments that are meant to be shared, such as `.env.example`.
+/// Last parts of the names of environments that are meant to be shared, such as `.env.example` and `example.env`.
 const TEMPLATES: [&str; 4] = ["example", "sample", "template", "dist"];
 /// How a file begins that holds keys or certificates: with one, or with what OpenSSL writes before one.
 const PEM: [&str; 2] = ["-----BEGIN ", "Bag Attributes"];
@@ -108,7 +108,8 @@ fn by_name(path: &Path) -> Option<&'static str> {
     }
     let environment = name.ends_with(".env")
         || name.strip_prefix(".env").is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()));
-    if environment && !name.split(['.', '-', '_']).any(|part| TEMPLATES.contains(&part)) {
+    let last = name.strip_suffix(".env").unwrap_or(&name).rsplit(['.', '-', '_']).next().unwrap_or_default();
+    if environment && !TEMPLATES.contains(&last) {
         return Some("environment");
     }
     if PASSWORDS.contains(&name.as_str()) {
@@ -149,6 +150,8 @@ mod tests {
             ".env-production",
             ".env_staging",
             ".env~",
+            ".env.example.local",
+            "template-prod.env",
             ".env1",
             ".env.d/production",
             "id_rsa2",

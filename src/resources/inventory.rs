@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use aws_sdk_ec2::types::{KeyPairInfo, SecurityGroup, Volume};
 use aws_sdk_ssm::types::Parameter;
 
-use super::reports::Report;
+use super::reports::{self, Report};
 use super::{Tags, address, any_name_tag, from_ec2, ingress, instance};
 use crate::aws::{Aws, call, explain};
 use crate::error::Result;
@@ -198,8 +198,7 @@ fn token(parameter: &Parameter) -> Option<String> {
 fn report(parameter: Parameter) -> Option<(String, String, Report)> {
     let (name, rest) = names::of_parameter(parameter.name.as_deref()?)?;
     let instance = rest.strip_prefix("report/")?;
-    let report = serde_json::from_str(parameter.value.as_deref()?).unwrap_or_default();
-    Some((name.to_owned(), instance.to_owned(), report))
+    Some((name.to_owned(), instance.to_owned(), reports::parsed(&parameter).unwrap_or_default()))
 }
 
 /// The address that an instance has, the Elastic IP first.

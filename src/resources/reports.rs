@@ -67,9 +67,14 @@ impl Report {
         pause.is_some_and(|pause| self.taken.unwrap_or(self.at).saturating_add(pause).saturating_add(LATE) < now)
     }
 
+    /// The same of an instance that was launched, or last started, then: what it said before tells nothing.
+    pub fn is_overdue(&self, launched: i64, now: i64) -> bool {
+        self.taken.unwrap_or(self.at) >= launched && self.is_stale(now)
+    }
+
     /// Whether it says that the bucket holds something else under this release's key.
     pub fn blames_release(&self, release: &str) -> bool {
-        let blames = self.error.as_deref().is_some_and(|error| error.starts_with(BAD_RELEASE));
+        let blames = self.error.as_deref().is_some_and(|error| error.contains(BAD_RELEASE));
         blames && self.wanted.release.as_deref() == Some(release)
     }
 
@@ -168,7 +173,8 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<(String, Report)>> {
     }
 }
 
-fn parsed(parameter: &Parameter) -> Option<Report> {
+/// A report as SSM holds it; nothing where it cannot be read.
+pub fn parsed(parameter: &Parameter) -> Option<Report> {
     let report: Report = serde_json::from_str(parameter.value()?).ok()?;
     Some(Report { taken: parameter.last_modified_date().map(DateTime::secs), ..report })
 }

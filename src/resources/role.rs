@@ -13,6 +13,7 @@ use crate::engine::context::Context;
 use crate::engine::observe::Foreign;
 use crate::engine::retry::{Backoff, patiently};
 use crate::error::{Failure, Result};
+use crate::grace::now;
 use crate::names;
 
 /// Role, policy and profile as they stand, each perhaps missing.
@@ -26,6 +27,8 @@ pub struct State {
     pub policy: Option<Document>,
     /// The instance profile, if there is one.
     pub profile: Option<Profile>,
+    /// When the newer one of role and profile was made, in seconds since 1970.
+    pub made: Option<i64>,
 }
 
 /// An instance profile.
@@ -39,6 +42,15 @@ pub struct Profile {
     pub others: Vec<String>,
     /// All its tags.
     pub tags: Tags,
+    /// When it was made, in seconds since 1970.
+    pub made: i64,
+}
+
+/// A role as IAM shows it.
+struct Found {
+    tags: Tags,
+    boundary: Option<String>,
+    made: i64,
 }
 
 impl State {
@@ -79,14 +91,21 @@ pub struct Ensure {
     pub role_tags: Tags,
     /// Tags that the profile lacks.
     pub profile_tags: Tags,
+    /// When what stands was made, in seconds since 1970.
+    pub made: Option<i64>,
 }
 
 impl Ensure {
-    /// Whether policies may not yet see the tags or the boundary of what is made.
+    /// Whether policies may not yet see the tags or the boundary of what is made, or was a moment ago by a command that was
+    /// killed, or by another one.
     fn fresh(&self) -> bool {
-        self.role || self.profile || self.boundary.is_some()
+        let recent = self.made.is_some_and(|made| now().saturating_sub(made) < FRESH);
+        self.role || self.profile || self.boundary.is_some() || recent
     }
 }
+
+/// For so many seconds policies may not see the tags of what was made.
+const FRESH: i64 = 60;
 
 /// Looks at all three at once.
 pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
@@ -94,9 +113,8 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
     let (found, policy, profile) =
         tokio::try_join!(get_role(aws, &role), get_policy(aws, &role), get_profile(aws, &role))
             .map_err(|error| explain("cannot look for the role", &error))?;
-    let (found, boundary) = found.unzip();
-    if let Some(tags) = &found
-        && !ours(tags, name)
+    if let Some(found) = &found
+        && !ours(&found.tags, name)
     {
         return Ok((None, Some(Foreign::new("IAM role", role))));
     }
@@ -105,16 +123,17 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
     {
         return Ok((None, Some(Foreign::new("instance profile", role))));
     }
-    let state = State { role: found, boundary: boundary.flatten(), policy, profile };
+    let made = found.as_ref().map(|role| role.made).max(profile.as_ref().map(|profile| profile.made));
+    let (role, boundary) = found.map(|role| (role.tags, role.boundary)).unzip();
+    let state = State { role, boundary: boundary.flatten(), policy, profile, made };
     Ok(((state != State::default()).then_some(state), None))
 }
 
-/// The role's tags, and its boundary.
-async fn get_role(aws: &Aws, role: &str) -> Result<Option<(Tags, Option<String>)>, ApiError> {
+async fn get_role(aws: &Aws, role: &str) -> Result<Option<Found>, ApiError> {
     let answer = present(call("iam:GetRole", || aws.iam.get_role().role_name(role).send()).await)?;
     Ok(answer.and_then(|answer| answer.role).map(|role| {
         let boundary = role.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
-        (from_iam(role.tags), boundary)
+        Found { tags: from_iam(role.tags), boundary, made: role.create_date.secs() }
     }))
 }
 
@@ -132,7 +151,7 @@ async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError>
         let (own, others): (Vec<String>, Vec<String>) =
             profile.roles.into_iter().map(|role| role.role_name).partition(|role| role == name);
         let (holds_role, id) = (!own.is_empty(), profile.instance_profile_id);
-        Profile { id, holds_role, others, tags: from_iam(profile.tags) }
+        Profile { id, holds_role, others, tags: from_iam(profile.tags), made: profile.create_date.secs() }
     }))
 }
 
@@ -186,6 +205,7 @@ pub fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option
         tags,
         role_tags,
         profile_tags,
+        made: state.made,
     };
     Some(Planned::new(action, reasons, Change::Ensure(ensure)))
 }
@@ -316,19 +336,37 @@ async fn join_profile(context: &Context, name: &str, fresh: bool) -> Result<(), 
 async fn leave_profile(context: &Context, profile: &str, role: &str) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
     let request = || iam.remove_role_from_instance_profile().instance_profile_name(profile).role_name(role).send();
-    gone(call("iam:RemoveRoleFromInstanceProfile", request).await, get_profile(&context.aws, profile)).await
+    gone(&context.aws, call("iam:RemoveRoleFromInstanceProfile", request).await, Bearer::Profile(profile)).await
 }
 
-/// What a call was to remove is gone: by it, or before. A policy that judges by tags denies the call where that which bears
-/// them is not there.
-async fn gone<T, Bearer>(
-    answer: Result<T, ApiError>,
-    bearer: impl Future<Output = Result<Option<Bearer>, ApiError>>,
-) -> Result<(), ApiError> {
-    match present(answer) {
-        Err(error) if error.is(&["AccessDenied"]) && matches!(bearer.await, Ok(None)) => Ok(()),
-        answer => answer.map(|_| ()),
+/// What bears the tags by which a policy judges a call.
+#[derive(Clone, Copy)]
+enum Bearer<'a> {
+    Role(&'a str),
+    Profile(&'a str),
+}
+
+impl Bearer<'_> {
+    async fn is_absent(self, aws: &Aws) -> bool {
+        match self {
+            Bearer::Role(name) => matches!(get_role(aws, name).await, Ok(None)),
+            Bearer::Profile(name) => matches!(get_profile(aws, name).await, Ok(None)),
+        }
     }
+}
+
+/// What a call was to remove is gone: by it, or before. A policy that judges by tags denies the call where their bearer is
+/// absent.
+async fn gone<T>(aws: &Aws, answer: Result<T, ApiError>, bearer: Bearer<'_>) -> Result<(), ApiError> {
+    let Err(error) = present(answer) else { return Ok(()) };
+    // A bearer that was just made may be absent at the first look.
+    for pause in [Duration::ZERO, Duration::from_secs(2)] {
+        tokio::time::sleep(pause).await;
+        if !(error.is(&["AccessDenied"]) && bearer.is_absent(aws).await) {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// IAM is eventually consistent: what was just made may be unknown to the next call for some seconds. A policy that judges by
@@ -365,7 +403,7 @@ async fn delete(context: &Context, name: &str, have: &State) -> Result<(), ApiEr
         if have.profile.is_some() {
             let request = || iam.delete_instance_profile().instance_profile_name(name).send();
             let answer = once_free(|| call("iam:DeleteInstanceProfile", &request)).await;
-            gone(answer, get_profile(&context.aws, name)).await?;
+            gone(&context.aws, answer, Bearer::Profile(name)).await?;
         }
         Ok(())
     };
@@ -392,12 +430,12 @@ async fn delete_role(context: &Context, name: &str) -> Result<(), ApiError> {
         }
         answer => answer,
     };
-    gone(answer, get_role(&context.aws, name)).await
+    gone(&context.aws, answer, Bearer::Role(name)).await
 }
 
 async fn delete_policy(context: &Context, role: &str, policy: &str) -> Result<(), ApiError> {
     let request = || context.aws.iam.delete_role_policy().role_name(role).policy_name(policy).send();
-    gone(call("iam:DeleteRolePolicy", request).await, get_role(&context.aws, role)).await
+    gone(&context.aws, call("iam:DeleteRolePolicy", request).await, Bearer::Role(role)).await
 }
 
 /// What was just taken out or off may still count for some seconds.
@@ -419,7 +457,7 @@ async fn strip(context: &Context, name: &str) -> Result<(), ApiError> {
     let attached = present(attached)?.and_then(|answer| answer.attached_policies).unwrap_or_default();
     for arn in attached.into_iter().filter_map(|policy| policy.policy_arn) {
         let request = || iam.detach_role_policy().role_name(name).policy_arn(&arn).send();
-        gone(call("iam:DetachRolePolicy", request).await, get_role(&context.aws, name)).await?;
+        gone(&context.aws, call("iam:DetachRolePolicy", request).await, Bearer::Role(name)).await?;
     }
     Ok(())
 }
@@ -450,11 +488,11 @@ mod tests {
     }
 
     fn profile(holds_role: bool) -> Profile {
-        Profile { id: "AIPA1".into(), holds_role, others: Vec::new(), tags: Tags::new() }
+        Profile { id: "AIPA1".into(), holds_role, others: Vec::new(), tags: Tags::new(), made: 0 }
     }
 
     fn whole() -> State {
-        State { role: Some(Tags::new()), boundary: None, policy: Some(document()), profile: Some(profile(true)) }
+        State { role: Some(Tags::new()), policy: Some(document()), profile: Some(profile(true)), ..State::default() }
     }
 
     #[test]
@@ -467,9 +505,9 @@ mod tests {
         for (role, with_policy, with_profile, member) in (0..16).map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0, n & 8 > 0)) {
             let state = State {
                 role: role.then(Tags::new),
-                boundary: None,
                 policy: (role && with_policy).then(document),
                 profile: with_profile.then(|| profile(role && member)),
+                ..State::default()
             };
             let planned = diff(&document(), None, &Tags::new(), Some(&state));
             if state == whole() {
@@ -482,6 +520,18 @@ mod tests {
             assert_eq!(ensure.profile, state.profile.is_none());
             assert_eq!(ensure.membership, !state.profile.is_some_and(|profile| profile.holds_role));
         }
+    }
+
+    #[test]
+    fn what_was_made_a_moment_ago_is_fresh_whoever_made_it() {
+        let fresh = |made| {
+            let state = State { policy: None, made, ..whole() };
+            let planned = diff(&document(), None, &Tags::new(), Some(&state)).unwrap();
+            let Change::Ensure(ensure) = planned.change else { panic!() };
+            ensure.fresh()
+        };
+        assert!(fresh(Some(now())) && fresh(Some(now() - FRESH + 5)));
+        assert!(!fresh(Some(now() - FRESH)) && !fresh(None));
     }
 
     #[test]

@@ -268,7 +268,8 @@ impl World {
         if ensure.profile {
             self.profiles += 1;
             let id = format!("AIPA{}", self.profiles);
-            state.profile = Some(role::Profile { id, holds_role: false, others: Vec::new(), tags: ensure.tags });
+            state.profile =
+                Some(role::Profile { id, holds_role: false, others: Vec::new(), tags: ensure.tags, made: 0 });
         }
         let profile = state.profile.as_mut().unwrap();
         profile.others.retain(|role| !ensure.others.contains(role));

@@ -25,18 +25,18 @@ def install():
     def created(backend, role_name, document, path, permissions_boundary, *args, **kwargs):
         require_policy(backend, permissions_boundary)
         role = create(backend, role_name, document, path, permissions_boundary, *args, **kwargs)
-        stays_for_a_while(role, ([], None))
+        count_later(role, ([], None))
         return role
 
     def bounded(backend, role_name, permissions_boundary):
         require_policy(backend, permissions_boundary)
         role = backend.get_role(role_name)
-        stays_for_a_while(role, judged_by(role))
+        count_later(role, judged_by(role))
         put(backend, role_name, permissions_boundary)
 
     def made(backend, *args, **kwargs):
         profile = make(backend, *args, **kwargs)
-        stays_for_a_while(profile, ([], None))
+        count_later(profile, ([], None))
         return profile
 
     IAMBackend.create_role, IAMBackend.put_role_permissions_boundary = created, bounded
@@ -48,7 +48,7 @@ def forget():
     _before.clear()
 
 
-def stays_for_a_while(one, seen):
+def count_later(one, seen):
     if settings.delay("role") > 0:
         _before[one.id] = seen
         clock.after(settings.delay("role"), lambda: _before.pop(one.id, None))
