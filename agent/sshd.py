@@ -44,7 +44,8 @@ class SystemdSshd:
 
     def restart(self):
         """Returns once it listens with these settings; a reload would return before it has closed its sockets for a
-        moment, and turn away who comes then. Who is connected stays so. One that does not run reads them when it starts.
+        moment, and new connections would be refused. Open sessions stay open. A unit that is not active reads them when it
+        starts.
         """
         found = [show(unit, "Id", "ActiveState") for unit in self.units]
         for unit in sorted(

@@ -54,12 +54,12 @@ fn is_of_an_index(name: &OsStr) -> bool {
     })
 }
 
-/// What uv and pip get beside [`environment`].
+/// The variables that uv and pip get in addition to [`environment`].
 pub fn index_settings() -> impl Iterator<Item = (OsString, OsString)> {
     env::vars_os().filter(|(name, _)| is_of_an_index(name))
 }
 
-/// What a program that shows something on a screen needs beside it.
+/// Variables that a program with a window needs in addition.
 const SCREEN: [&str; 12] = [
     "BROWSER",
     "DBUS_SESSION_BUS_ADDRESS",
@@ -75,7 +75,7 @@ const SCREEN: [&str; 12] = [
     "XAUTHORITY",
 ];
 
-/// Has a command show something on the screen.
+/// A command for a program with a window.
 pub fn on_screen(mut command: std::process::Command) -> Command {
     let screen = SCREEN.into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
     command.env_clear().envs(environment()).envs(screen);

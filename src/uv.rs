@@ -84,7 +84,7 @@ async fn look(cached: &Path) -> Option<(PathBuf, String)> {
     None
 }
 
-/// What the program says to `--version`.
+/// The output of the program for `--version`.
 async fn said(command: &mut Command) -> Option<String> {
     let output = command.arg("--version").stdin(Stdio::null()).kill_on_drop(true).output().await.ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -116,7 +116,7 @@ def test_never_more_than_one_write_a_second_and_the_newest_wins(fails):
 
 
 def test_what_stays_the_same_is_said_again():
-    """Otherwise nobody could tell a machine where all is well from one whose agent has ended."""
+    """A reader can tell a healthy machine from one whose agent has stopped."""
     writes, clock = [], Clock()
 
     def send(text):

@@ -171,7 +171,7 @@ def test_the_systems_sshd_is_not_ended_where_it_would_not_start_again(tmp_path, 
     with pytest.raises(OSError, match="sshd rejects its configuration"):
         system.allow(["one\n"])
     assert systemd == []
-    # One that does not run is not started: whoever administers this machine has ended it.
+    # A unit that is not active is not started: an administrator stopped it.
     monkeypatch.setattr(sshd, "show", lambda unit, *_: {"Id": unit, "ActiveState": "inactive"})
     (tmp_path / "ssh/host.pub").write_text(key("h") + " root@host\n")
     system.allow(["one\n"])

@@ -11,7 +11,7 @@ use crate::engine::observe::{Ask, Observed};
 use crate::engine::plan::{self, Plan, Policies, Step, Wanted};
 use crate::error::{Exit, Failure, Result};
 use crate::release::{self, Release};
-use crate::resources::release::{Known, short, without_damaged};
+use crate::resources::release::{other_content, short, without_damaged};
 use crate::resources::{Action, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
@@ -83,15 +83,15 @@ impl Looked {
     async fn doubt_store(&mut self, session: &Session, or_sound: bool) -> Result<()> {
         let Observed { store: Some(store), reports, account, .. } = &mut self.observed else { return Ok(()) };
         let id = &self.release.id;
-        let known = if reports.iter().any(|(_, report)| report.blames_release(id)) {
-            Known::Damaged
+        let other = if reports.iter().any(|(_, report)| report.blames_release(id)) {
+            Some("the instance found another sha256")
         } else if reports.iter().any(|(_, report)| report.healthy && report.release.as_ref() == Some(id)) {
-            Known::Sound
+            None // The instance checked it.
         } else {
-            Known::Nothing { or_sound }
+            let whose = (account.as_str(), session.name());
+            other_content(&session.aws, whose, &store.releases, &self.release, or_sound).await?
         };
-        let whose = (account.as_str(), session.name());
-        let wrong = without_damaged(&session.aws, whose, &mut store.releases, &self.release, known).await?;
+        let wrong = without_damaged(&mut store.releases, &self.release, other);
         wrong.into_iter().for_each(|wrong| session.ui.warn(wrong));
         if store.edge && reports.iter().any(|(_, report)| report.blames_caddy()) {
             session.ui.warn("Caddy in the bucket is damaged and will be replaced: the instance found another sha384");

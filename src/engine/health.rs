@@ -291,7 +291,7 @@ mod tests {
         let before = Report { at: 99, ..report("healthy", "new", 2, true) };
         assert!(!goal().reached(&before), "it was stopped and started since");
         let stale = Report { next_at: Some(400), ..report("healthy", "new", 2, true) };
-        assert!(!goal().reached(&stale), "nobody knows how it is now");
+        assert!(!goal().reached(&stale), "the state of the app is unknown");
     }
 
     #[test]

@@ -105,65 +105,47 @@ pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>
     Ok(found)
 }
 
-/// How much is known of what the bucket holds under a release's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// An instance serves it, and has checked its sha256.
-    Sound,
-    /// An instance found another sha256.
-    Damaged,
-    /// No instance has fetched it, so S3 is asked.
-    Nothing {
-        /// Whether it counts as sound where S3 may not be asked.
-        or_sound: bool,
-    },
+/// Takes a release out of what is stored where the bucket holds something else under its key, so that it is uploaded again;
+/// says what is wrong. The list has sizes; `reported` is how else it is known that the content is another.
+pub fn without_damaged(stored: &mut Vec<Stored>, release: &Release, reported: Option<&str>) -> Option<String> {
+    let place = stored.iter().position(|one| one.id == release.id)?;
+    let size = stored[place].size;
+    let wrong = if u64::try_from(size) != Ok(release.size) {
+        format!("it has {size} bytes, not {}", release.size)
+    } else {
+        reported?.to_owned()
+    };
+    stored.remove(place);
+    Some(format!("the release {} in the bucket is damaged and will be replaced: {wrong}", short(&release.id)))
 }
 
-/// Takes a release out of what is stored where the bucket holds something else under its key, so that it is uploaded again;
-/// says what is wrong. The list has sizes. `up` uploads a release with its sha256, which S3 checks and keeps; an object that was
-/// uploaded by other means has none.
+/// Asks S3 for the sha256 of a release that is stored with the right size; says what is wrong with it. `up` uploads a release
+/// with its sha256, which S3 checks and keeps; an object that was uploaded by other means has none. `or_sound`: a caller
+/// without the permission to ask takes it for sound.
 ///
 /// # Errors
 /// What S3 says.
-pub async fn without_damaged(
+pub async fn other_content(
     aws: &Aws,
     (account, name): (&str, &str),
-    stored: &mut Vec<Stored>,
+    stored: &[Stored],
     release: &Release,
-    known: Known,
-) -> Result<Option<String>> {
-    let Some(place) = stored.iter().position(|one| one.id == release.id) else { return Ok(None) };
-    let mut fault = fault(stored[place].size, release, known);
-    if let (None, Known::Nothing { or_sound }) = (&fault, known)
-        && !is_sound(aws, account, name, &release.id, or_sound).await?
-    {
-        fault = Some("S3 knows another sha256 of it, or none".to_owned());
+    or_sound: bool,
+) -> Result<Option<&'static str>> {
+    let whole = |one: &Stored| one.id == release.id && u64::try_from(one.size) == Ok(release.size);
+    if !stored.iter().any(whole) {
+        return Ok(None);
     }
-    let Some(fault) = fault else { return Ok(None) };
-    stored.remove(place);
-    Ok(Some(format!("the release {} in the bucket is damaged and will be replaced: {fault}", short(&release.id))))
+    let sound = match head(aws, account, name, &release.id).await {
+        Ok(answer) => answer.is_some_and(|answer| answer.checksum_sha256 == Some(checksum(&release.id))),
+        Err(error) if or_sound && error.is(&["AccessDenied"]) => true,
+        Err(error) => return Err(cannot_look(&release.id, &error)),
+    };
+    Ok((!sound).then_some("S3 knows another sha256 of it, or none"))
 }
 
-/// What is wrong with what lies there in so many bytes, as far as is known without another look.
-fn fault(size: i64, release: &Release, known: Known) -> Option<String> {
-    if u64::try_from(size) != Ok(release.size) {
-        return Some(format!("it has {size} bytes, not {}", release.size));
-    }
-    (known == Known::Damaged).then(|| "the instance found another sha256".to_owned())
-}
-
-/// Whether S3 has the sha256 of a release; `or_sound` where the caller may not ask.
-async fn is_sound(aws: &Aws, account: &str, name: &str, id: &str, or_sound: bool) -> Result<bool> {
-    match head(aws, account, name, id).await {
-        Ok(answer) => Ok(answer.checksum_sha256 == Some(checksum(id))),
-        Err(error) if or_sound && error.is(&["AccessDenied"]) => Ok(true),
-        Err(error) if error.status == Some(404) => Ok(false),
-        Err(error) => Err(explain(format!("cannot look at the release {}", short(id)), &error)),
-    }
-}
-
-/// Asks for what S3 knows of a release, which are its notes and checksum.
-async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Result<HeadObjectOutput, ApiError> {
+/// Asks for the notes and the checksum of a release; nothing if it is not there.
+async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Option<HeadObjectOutput>, ApiError> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let key = names::release_key(name, id);
     let head = || {
@@ -173,17 +155,24 @@ async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Result<HeadObje
     // Its answers have no body, and so no code: S3 says 403 to who may not ask, and 400 to a session that is over.
     // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
-    let answer = patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await;
-    answer.map_err(|mut error| {
-        if error.code.is_empty() {
-            error.code = match error.status {
-                Some(403) => "AccessDenied".into(),
-                Some(400) => "ExpiredToken".into(),
-                _ => error.code,
-            };
+    match patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.status == Some(404) => Ok(None),
+        Err(mut error) => {
+            if error.code.is_empty() {
+                error.code = match error.status {
+                    Some(403) => "AccessDenied".into(),
+                    Some(400) => "ExpiredToken".into(),
+                    _ => error.code,
+                };
+            }
+            Err(error)
         }
-        error
-    })
+    }
+}
+
+fn cannot_look(id: &str, error: &ApiError) -> Failure {
+    explain(format!("cannot look at the release {}", short(id)), error)
 }
 
 /// What is noted on a release; nothing if it is not there.
@@ -191,16 +180,13 @@ async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Result<HeadObje
 /// # Errors
 /// What S3 says.
 pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Option<Notes>> {
-    match head(aws, account, name, id).await {
-        Ok(answer) => {
-            let at = answer.last_modified.map_or(0, |time| time.secs());
-            let metadata = answer.metadata.unwrap_or_default();
-            let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
-            Ok(Some(Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), at }))
-        }
-        Err(error) if error.status == Some(404) => Ok(None),
-        Err(error) => Err(explain(format!("cannot look at the release {}", short(id)), &error)),
-    }
+    let answer = head(aws, account, name, id).await.map_err(|error| cannot_look(id, &error))?;
+    Ok(answer.map(|answer| {
+        let at = answer.last_modified.map_or(0, |time| time.secs());
+        let metadata = answer.metadata.unwrap_or_default();
+        let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
+        Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), at }
+    }))
 }
 
 /// A note as a header takes it: ASCII, and not too long.
@@ -253,9 +239,8 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let mut stored = observe(&context.aws, &context.account, &context.name).await?;
             if let Some(release) = release {
                 let whose = (context.account.as_str(), context.name.as_str());
-                let wrong =
-                    without_damaged(&context.aws, whose, &mut stored, release, Known::Nothing { or_sound: false })
-                        .await?;
+                let other = other_content(&context.aws, whose, &stored, release, false).await?;
+                let wrong = without_damaged(&mut stored, release, other);
                 wrong.into_iter().for_each(|wrong| context.tell(Event::Warn(wrong)));
             }
             stored
@@ -410,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bucket_holds_with_another_size_or_a_bad_report_is_damaged() {
+    fn what_the_bucket_holds_with_another_size_or_a_bad_report_counts_as_not_there() {
         let target = crate::aws::Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
         let release = Release {
             id: "r2".into(),
@@ -423,10 +408,20 @@ mod tests {
             reached: "https".into(),
             what: String::new(),
         };
-        let is_damaged = |size, known| fault(size, &release, known).is_some();
-        assert!(!is_damaged(1, Known::Sound) && !is_damaged(1, Known::Nothing { or_sound: false }));
-        assert!(is_damaged(1, Known::Damaged), "an instance found another sha256");
-        assert!(is_damaged(0, Known::Sound), "it was cut short");
+        let left = |release: &Release, reported| {
+            let mut left = stored(3);
+            let said = without_damaged(&mut left, release, reported);
+            (said.is_some(), diff("r2", &left, keep(&[])).is_some())
+        };
+        let other = Some("the instance found another sha256");
+        assert_eq!(left(&release, None), (false, false));
+        assert_eq!(left(&release, other), (true, true), "an instance found another sha256");
+        assert_eq!(left(&Release { size: 2, ..release.clone() }, None), (true, true), "it was cut short");
+        assert_eq!(
+            left(&Release { id: "r9".into(), ..release }, other),
+            (false, false),
+            "another one is wanted, which is not there: r2 stays"
+        );
     }
 
     #[test]

@@ -339,7 +339,7 @@ async fn leave_profile(context: &Context, profile: &str, role: &str) -> Result<(
     gone(&context.aws, call("iam:RemoveRoleFromInstanceProfile", request).await, Bearer::Profile(profile)).await
 }
 
-/// What bears the tags by which a policy judges a call.
+/// The role or profile whose tags a policy checks for a call.
 #[derive(Clone, Copy)]
 enum Bearer<'a> {
     Role(&'a str),
@@ -355,8 +355,8 @@ impl Bearer<'_> {
     }
 }
 
-/// What a call was to remove is gone: by it, or before. A policy that judges by tags denies the call where their bearer is
-/// absent.
+/// Treats the removal as done where the resource is gone, by this call or before it. A policy that checks tags denies the call
+/// where their bearer is absent.
 async fn gone<T>(aws: &Aws, answer: Result<T, ApiError>, bearer: Bearer<'_>) -> Result<(), ApiError> {
     let Err(error) = present(answer) else { return Ok(()) };
     // A bearer that was just made may be absent at the first look.

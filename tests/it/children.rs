@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use crate::project::{Project, install_emulator};
 
-/// Stands for all that no child may see.
+/// A value that no child process may see.
 const PLANTED: &str = "planted-for-nobody-to-see";
 
 #[test]
