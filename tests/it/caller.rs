@@ -60,6 +60,11 @@ impl Connected {
     /// It says that it has said all, and waits for the end.
     pub fn leave(mut self) -> Option<i32> {
         self.say = None;
+        self.ended()
+    }
+
+    /// It ends by itself. The other side could still hear until then: it does not end because it was left.
+    pub fn ended(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }

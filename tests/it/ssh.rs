@@ -84,7 +84,7 @@ fn who_is_killed_leaves_nothing_behind_the_next_command() {
     for signal in ["-TERM", "-HUP"] {
         let connected = Connected::start(&project);
         connected.signal(signal);
-        assert_ne!(connected.leave(), Some(0));
+        assert_ne!(connected.ended(), Some(0));
         all_is_closed(&project);
     }
 
