@@ -126,7 +126,7 @@ impl Scope {
             // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html>
             when(
                 &json!({"StringEquals": {"iam:PassedToService": self.ec2_service()}}),
-                allow("PassRole", &of("iam", &["PassRole"]), role()),
+                allow("Pass", &of("iam", &["PassRole"]), role()),
             ),
         ]
     }
@@ -157,7 +157,11 @@ impl Scope {
         let bucket = self.resource("s3", "", "", &self.bucket());
         vec![
             allow("Bucket", &of("s3", &BUCKET), vec![bucket.clone()]),
-            allow("Objects", &of("s3", &["DeleteObject", "PutObject"]), vec![format!("{bucket}/*")]),
+            allow(
+                "Objects",
+                &of("s3", &["DeleteObject", "DeleteObjectVersion", "PutObject"]),
+                vec![format!("{bucket}/*")],
+            ),
             // For the notes on a release. AWS knows no right to these alone: who has it can read the release, too.
             allow(
                 "Read",
@@ -178,7 +182,7 @@ impl Scope {
             "ForAnyValue:StringLike": {key("NormalizedRecordNames"): [names::record_mark(ANY)]},
         });
         vec![
-            allow("LookIntoZones", &of("route53", &["ListResourceRecordSets"]), zones()),
+            allow("Zones", &of("route53", &["ListResourceRecordSets"]), zones()),
             when(&ours, allow("Records", &of("route53", &["ChangeResourceRecordSets"]), zones())),
         ]
     }
@@ -219,15 +223,17 @@ impl Scope {
     }
 }
 
-const LOOKS: [&str; 12] = [
+const LOOKS: [&str; 14] = [
     "DescribeAccountAttributes",
     "DescribeAddresses",
     "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
+    "DescribeInstanceCreditSpecifications",
     "DescribeInstanceTypeOfferings",
     "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeKeyPairs",
+    "DescribeRouteTables",
     "DescribeSecurityGroups",
     "DescribeSubnets",
     "DescribeVolumes",
@@ -237,7 +243,7 @@ const LOOKS: [&str; 12] = [
 const QUOTAS: [&str; 2] = ["GetAWSDefaultServiceQuota", "GetServiceQuota"];
 
 /// A launch also needs the key pair and the security group.
-const CHANGES: [&str; 14] = [
+const CHANGES: [&str; 15] = [
     "AssociateAddress",
     "AssociateIamInstanceProfile",
     "AuthorizeSecurityGroupIngress",
@@ -246,6 +252,7 @@ const CHANGES: [&str; 14] = [
     "DeleteSecurityGroup",
     "DisassociateAddress",
     "DisassociateIamInstanceProfile",
+    "ModifyInstanceCreditSpecification",
     "ModifyInstanceMetadataOptions",
     "ReleaseAddress",
     "RevokeSecurityGroupIngress",
@@ -286,12 +293,13 @@ const PARAMETERS: [&str; 8] = [
     "PutParameter",
 ];
 
-const BUCKET: [&str; 7] = [
+const BUCKET: [&str; 8] = [
     "CreateBucket",
     "DeleteBucket",
     "GetBucketPolicy",
     "GetBucketPublicAccessBlock",
     "ListBucket",
+    "ListBucketVersions",
     "PutBucketPolicy",
     "PutBucketPublicAccessBlock",
 ];
@@ -465,8 +473,8 @@ mod tests {
         let account = Some("123456789012".to_owned());
         let all = Scope { account: account.clone(), ..Scope::default() };
         let one = Scope { account, region: Some("eu-west-1".into()), ..Scope::default() };
-        assert_eq!(resources(&all, "PassRole"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
-        assert_eq!(resources(&one, "PassRole"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
+        assert_eq!(resources(&all, "Pass"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
+        assert_eq!(resources(&one, "Pass"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
         assert_eq!(names::role("hello", "eu-west-1"), "devopsctl-hello-eu-west-1");
         assert_eq!(resources(&all, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-*"]);
         assert_eq!(resources(&one, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-eu-west-1*"]);

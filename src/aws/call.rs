@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 
 use crate::engine::retry::{Backoff, Retry};
+use crate::grace::now;
 
 /// How long throttling and passing faults are waited out.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,6 +25,8 @@ pub struct ApiError {
     pub message: String,
     /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
+    /// How many seconds this machine's clock is ahead of the answer's `Date`, where it has one.
+    pub ahead: Option<i64>,
 }
 
 /// What can be done about an error without a person.
@@ -42,6 +46,7 @@ impl ApiError {
         E: Error + ProvideErrorMetadata + 'static,
     {
         let status = error.raw_response().map(|response| response.status().as_u16());
+        let ahead = error.raw_response().and_then(|response| ahead(response.headers().get("date")?));
         let metadata = error.as_service_error();
         let code = metadata.and_then(|service| service.code()).unwrap_or_default().to_owned();
         let message = match metadata.and_then(|service| service.message()) {
@@ -51,7 +56,7 @@ impl ApiError {
             None if metadata.is_some() && status.is_some() => format!("HTTP {}", status.unwrap_or_default()),
             None => innermost(error),
         };
-        Self { action, code, message, status }
+        Self { action, code, message, status, ahead }
     }
 
     /// Whether the code is one of these.
@@ -120,6 +125,11 @@ impl ApiError {
     }
 }
 
+/// How far this machine's clock is ahead of a `Date` header, in seconds.
+fn ahead(date: &str) -> Option<i64> {
+    Some(now() - DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?.secs())
+}
+
 /// The last in the chain of causes says it plainest.
 pub(super) fn innermost(error: &dyn Error) -> String {
     let mut last = error;
@@ -178,7 +188,15 @@ mod tests {
     use super::*;
 
     fn error(code: &str, status: Option<u16>) -> ApiError {
-        ApiError { action: "ec2:RunInstances", code: code.into(), message: String::new(), status }
+        ApiError { action: "ec2:RunInstances", code: code.into(), message: String::new(), status, ahead: None }
+    }
+
+    #[test]
+    fn a_date_tells_how_far_the_clock_is_ahead() {
+        let date = |at: i64| DateTime::from_secs(at).fmt(DateTimeFormat::HttpDate).unwrap();
+        assert!((600..605).contains(&ahead(&date(now() - 600)).unwrap()));
+        assert!((-600..-595).contains(&ahead(&date(now() + 600)).unwrap()));
+        assert_eq!(ahead("soon"), None);
     }
 
     #[test]

@@ -5,6 +5,17 @@ use crate::cli::command;
 use crate::error::{Exit, Failure};
 
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
+/// What AWS answers, by service, to a signature that is 5 to 15 minutes off; and to other things.
+const SKEWED: [&str; 6] = [
+    "AuthFailure",
+    "InvalidSignatureException",
+    "RequestExpired",
+    "RequestInTheFuture",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+];
+/// Seconds that a clock may be off before AWS minds: less than the five minutes of the strictest services.
+const TOLERATED: u64 = 240;
 
 /// Turns an API error into words: `what` failed, why, and what to type next.
 pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
@@ -14,21 +25,34 @@ pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
         Some(status) => status.to_string(),
         None => "no answer".to_owned(),
     };
-    // Everything fails with such credentials; which call was the first to say so tells nothing.
+    // Everything fails with such a clock or such credentials; which call was the first to say so tells nothing.
+    if let Some(seconds) = off(error) {
+        let (minutes, side) = ((seconds.unsigned_abs() + 30) / 60, if seconds > 0 { "ahead" } else { "behind" });
+        return Failure::new(exit, format!("this machine's clock is {minutes} minutes {side}"))
+            .because("AWS refuses what is signed more than five minutes off")
+            .next(next);
+    }
     let what = if error.is(&EXPIRED) { "the AWS credentials have expired".to_owned() } else { what.into() };
     Failure::new(exit, what)
         .because(format!("{} says {code}: {}", error.action, error.message.trim_end_matches('.')))
         .next(next)
 }
 
+/// By how many seconds the clock is ahead, where that is why AWS refused.
+fn off(error: &ApiError) -> Option<i64> {
+    error.ahead.filter(|ahead| error.is(&SKEWED) && ahead.unsigned_abs() > TOLERATED)
+}
+
 fn advice(error: &ApiError) -> (Exit, String) {
     let denied = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"];
-    let clock = ["RequestTimeTooSkewed", "InvalidSignatureException"];
     let unknown = [
         "AuthFailure",
+        "InvalidSignatureException",
         "InvalidClientTokenId",
         "UnrecognizedClientException",
         "InvalidAccessKeyId",
+        "RequestInTheFuture",
+        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
     ];
     if error.is(&denied) && error.message.contains("service control policy") {
@@ -47,16 +71,16 @@ fn advice(error: &ApiError) -> (Exit, String) {
             ),
         );
     }
+    if off(error).is_some() {
+        return (
+            Exit::Denied,
+            "set the clock (on Linux: sudo timedatectl set-ntp true), then run the same command again".into(),
+        );
+    }
     if error.is(&EXPIRED) {
         return (
             Exit::Denied,
             "get new credentials (aws sso login, or aws login), then run the same command again".into(),
-        );
-    }
-    if error.is(&clock) {
-        return (
-            Exit::Denied,
-            "check this machine's clock: AWS refuses what is signed 5 to 15 minutes off; then the credentials".into(),
         );
     }
     if error.is(&unknown) {
@@ -90,6 +114,10 @@ fn failure_advice(error: &ApiError) -> &'static str {
         }
         "InvalidParameter" if error.message.contains("different networks") => {
             "network.subnet is in another VPC than the security group, and a group cannot move: devopsctl down, then up"
+        }
+        "Gateway.NotAttached" => {
+            "the subnet's VPC has no internet gateway: attach one (VPC console, Internet gateways), or name a subnet of another \
+             VPC as network.subnet in deploy.yaml"
         }
         "InsufficientFreeAddressesInSubnet" => "name another subnet as network.subnet in deploy.yaml",
         "InvalidSubnetID.NotFound" => "correct network.subnet in deploy.yaml, or the region",
@@ -151,7 +179,13 @@ mod tests {
     use super::*;
 
     fn error(code: &str, message: &str) -> ApiError {
-        ApiError { action: "ec2:RunInstances", code: code.into(), message: message.into(), status: Some(400) }
+        ApiError {
+            action: "ec2:RunInstances",
+            code: code.into(),
+            message: message.into(),
+            status: Some(400),
+            ahead: None,
+        }
     }
 
     #[test]
@@ -168,6 +202,22 @@ mod tests {
         let failure =
             explain("x", &error("UnauthorizedOperation", "… with an explicit deny in a service control policy"));
         assert!(failure.next_step().unwrap().contains("organisation"));
+    }
+
+    #[test]
+    fn the_clock_is_blamed_only_where_it_is_off() {
+        for code in SKEWED {
+            let with = |ahead| explain("x", &ApiError { ahead, ..error(code, "Signature expired") });
+            assert_eq!(with(Some(610)).what(), "this machine's clock is 10 minutes ahead", "{code}");
+            assert_eq!(with(Some(-3600)).what(), "this machine's clock is 60 minutes behind", "{code}");
+            for right in [None, Some(0), Some(200), Some(-200)] {
+                let failure = with(right);
+                assert!(!failure.what().contains("clock"), "{code}");
+                assert!(!failure.next_step().unwrap().contains("clock"), "{code}");
+                assert_eq!(failure.exit(), Exit::Denied, "{code}");
+            }
+        }
+        assert_eq!(explain("x", &ApiError { ahead: Some(610), ..error("AccessDenied", "no") }).what(), "x");
     }
 
     #[test]

@@ -145,7 +145,13 @@ mod tests {
 
     #[test]
     fn a_target_is_a_python_and_a_processor() {
-        let image = |kind: &str, image| machine(&Instance { kind: kind.into(), image, disk_gib: 8 }, None).target;
+        let image = |kind: &str, image| {
+            machine(
+                &Instance { kind: kind.into(), image, disk_gib: 8, cpu_credits: crate::config::CpuCredits::Auto },
+                None,
+            )
+            .target
+        };
         assert_eq!(image("t3.micro", Image::Debian13).to_string(), "python3.13 x86_64");
         assert_eq!(image("t4g.micro", Image::AmazonLinux2023).to_string(), "python3.9 aarch64");
         let host = Target::Host { python: "/usr/bin/python3".into(), version: "3.12".into() };

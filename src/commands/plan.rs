@@ -7,7 +7,7 @@ use crate::cli;
 use crate::config::Network;
 use crate::documents;
 use crate::edge::Build;
-use crate::engine::observe::{Ask, Observed};
+use crate::engine::observe::{Ask, Launch, Observed};
 use crate::engine::plan::{self, Plan, Policies, Step, Wanted};
 use crate::error::{Exit, Failure, Result};
 use crate::release::{self, Release};
@@ -56,7 +56,12 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     certifiable(&session.deployment.network)?;
     let machine = session.aws.machine(&session.deployment.instance);
     let edge = Build::of(&machine.target)?;
-    let ask = Ask { image: Some(&machine.parameter), domain: session.deployment.network.record() };
+    let (kind, subnet) = (&session.deployment.instance.kind, session.deployment.network.subnet.as_deref());
+    let ask = Ask {
+        image: Some(&machine.parameter),
+        launch: Some(Launch { kind, subnet }),
+        domain: session.deployment.network.record(),
+    };
     let build = release::build(&session.deployment, &machine.target, edge, upgrade);
     let look = session.observe(ask);
     let (release, mut observed) = tokio::try_join!(build, look)?;

@@ -18,6 +18,7 @@ use crate::engine::plan::{self, Plan};
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
 use crate::probe::{self, Seen};
+use crate::resources::instance::Credits;
 use crate::resources::{instance, token};
 use crate::ui;
 
@@ -51,6 +52,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     session.interrupt.or(healthy(session, &context, &release.id, url.as_deref())).await?;
+    settle_credits(session, &context).await;
     if let Some(ip) = ip.filter(|_| network.https) {
         let clear = session.aws.clear_url(ip, network).await?;
         session.interrupt.or(probe::sent_on(&session.deployment, &clear)).await?;
@@ -60,6 +62,20 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     }
     say_url(session, url.as_deref(), changed);
     Ok(ExitCode::SUCCESS)
+}
+
+/// It needed more than its share of the processor until now; from now on that could cost. What fails here is mended by the
+/// next `up`.
+async fn settle_credits(session: &Session, context: &Context) {
+    let (wanted, Ok(id)) = (session.deployment.instance.cpu_credits, context.instance()) else { return };
+    let Some(credits) = Credits::wanted(wanted, true).filter(|credits| *credits == Credits::Standard) else { return };
+    if !context.unlimited() {
+        return;
+    }
+    match instance::set_credits(&session.aws, &id, credits).await {
+        Ok(()) => tracing::debug!("the CPU credits of {id} are standard from now on"),
+        Err(failure) => session.ui.warn(format!("{}: {}", failure.what(), failure.reasons().join(": "))),
+    }
 }
 
 /// Shows what will be done; what cannot be taken back is asked about first.

@@ -93,6 +93,35 @@ pub struct Instance {
     pub image: Image,
     /// The root disk, GiB.
     pub disk_gib: u32,
+    /// Whether a burstable type may use more than its share of the processor.
+    pub cpu_credits: CpuCredits,
+}
+
+/// What a burstable instance does when its CPU credits are used up.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CpuCredits {
+    /// It is unlimited until the app is healthy for the first time, and standard from then on: T3 and T4g start without credits.
+    #[default]
+    Auto,
+    /// It slows down.
+    Standard,
+    /// It goes on, and costs more.
+    Unlimited,
+}
+
+impl CpuCredits {
+    /// All of them, the default first.
+    pub const ALL: [CpuCredits; 3] = [CpuCredits::Auto, CpuCredits::Standard, CpuCredits::Unlimited];
+
+    /// The name in `deploy.yaml`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CpuCredits::Auto => "auto",
+            CpuCredits::Standard => "standard",
+            CpuCredits::Unlimited => "unlimited",
+        }
+    }
 }
 
 /// The operating systems that devopsctl knows to drive.

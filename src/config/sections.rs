@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::keys::{self, Key};
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
-use super::{Acme, App, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, table};
+use super::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, table};
 
 /// Walks the whole tree, whatever it finds, so that everything is said at once.
 pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Option<Deployment> {
@@ -155,8 +155,10 @@ fn instance_section(reader: &mut Reader, top: &mut Section) -> Instance {
     let image = reader.text(&mut section, &table::IMAGE, |name| image_named(name).map(|_| ()));
     let image = image.and_then(|name| image_named(&name).ok()).unwrap_or(Image::ALL[0]);
     let disk_gib = reader.number(&mut section, &table::DISK);
+    let word = reader.word(&mut section, &table::CPU_CREDITS);
+    let cpu_credits = CpuCredits::ALL.into_iter().find(|one| word.as_deref() == Some(one.name())).unwrap_or_default();
     section.finish(reader);
-    Instance { kind, image, disk_gib }
+    Instance { kind, image, disk_gib, cpu_credits }
 }
 
 fn image_named(name: &str) -> Result<Image, Wrong> {

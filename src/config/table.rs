@@ -3,8 +3,8 @@
 //! The reader ([`super::sections`]) takes them from here; `devopsctl schema`, `docs/deploy.schema.json` and the README's
 //! table are made of it.
 
-use super::Image;
 use super::keys::{Flag, List, Map, Number, Section, Text, Word};
+use super::{CpuCredits, Image};
 
 /// Anything at all that is not empty: what it is, only the reader can see.
 const ANY: &str = "^.+$";
@@ -113,8 +113,13 @@ pub static ENFORCE: Flag =
 pub static TOKEN_PATH: Text =
     Text { name: "path", about: "where that is checked; left out, at health.path", default: None, pattern: REQUEST };
 
-pub static INSTANCE: Section =
-    Section { name: "instance", path: "instance", about: "the machine", keys: &[&KIND, &IMAGE, &DISK], needs: &[] };
+pub static INSTANCE: Section = Section {
+    name: "instance",
+    path: "instance",
+    about: "the machine",
+    keys: &[&KIND, &IMAGE, &DISK, &CPU_CREDITS],
+    needs: &[],
+};
 
 pub static KIND: Text = Text {
     name: "type",
@@ -128,6 +133,14 @@ pub static IMAGE: Word = Word {
     about: "the operating system, and with it the version of Python",
     default: Some(Image::ALL[0].name()),
     words: &[Image::ALL[0].name(), Image::ALL[1].name(), Image::ALL[2].name()],
+    switch: false,
+};
+
+pub static CPU_CREDITS: Word = Word {
+    name: "cpu_credits",
+    about: "of a burstable type, such as t3.micro: `unlimited` may cost more than the type; `auto` is that until the app is healthy for the first time, `standard` from then on",
+    default: Some(CpuCredits::ALL[0].name()),
+    words: &[CpuCredits::ALL[0].name(), CpuCredits::ALL[1].name(), CpuCredits::ALL[2].name()],
     switch: false,
 };
 

@@ -11,6 +11,7 @@ use crate::config::{Deployment, Network};
 use crate::engine::observe;
 use crate::error::Result;
 use crate::resources::instance::{self, Image};
+use crate::resources::route::{self, Way};
 use crate::resources::{address, filter};
 
 /// What was seen.
@@ -19,6 +20,8 @@ pub struct Seen {
     subnets: Result<Vec<Subnet>, ApiError>,
     /// What VPC Block Public Access blocks.
     block: Result<String, ApiError>,
+    /// The way to the internet.
+    way: Result<Way>,
     /// How many addresses the region may have.
     limit: Result<Option<usize>, ApiError>,
     /// How many it has, and how many of them are this deployment's.
@@ -58,12 +61,12 @@ pub async fn look(aws: &Aws, deployment: &Deployment, machine: &Machine) -> Resu
             quota::look(aws, &deployment.instance.kind),
         ))
     };
-    let (who, (subnets, block, limit, addresses, image, kind, quota)) = tokio::try_join!(who::look(aws), rest)?;
-    Ok(Seen { who, subnets, block, limit, addresses, image, kind, quota })
+    let (who, ((subnets, way), block, limit, addresses, image, kind, quota)) = tokio::try_join!(who::look(aws), rest)?;
+    Ok(Seen { who, subnets, block, way, limit, addresses, image, kind, quota })
 }
 
-/// The one that is named; else those of the default VPC that EC2 would choose from.
-async fn subnets(aws: &Aws, named: Option<&str>) -> Result<Vec<Subnet>, ApiError> {
+/// The one that is named, else those of the default VPC that EC2 would choose from; and their way to the internet.
+async fn subnets(aws: &Aws, named: Option<&str>) -> (Result<Vec<Subnet>, ApiError>, Result<Way>) {
     let answer = ask("ec2:DescribeSubnets", || {
         let request = aws.ec2.describe_subnets();
         match named {
@@ -71,7 +74,11 @@ async fn subnets(aws: &Aws, named: Option<&str>) -> Result<Vec<Subnet>, ApiError
             None => request.filters(filter("default-for-az", "true")).send(),
         }
     });
-    let found = answer.await?.subnets.unwrap_or_default().into_iter();
+    let found = match answer.await {
+        Ok(answer) => answer.subnets.unwrap_or_default(),
+        Err(error) => return (Err(error), Ok(Way::Unknown)),
+    };
+    let way = soon(route::from(aws, &found)).await;
     let subnet = |subnet: aws_sdk_ec2::types::Subnet| {
         let block = subnet.block_public_access_states.and_then(|states| states.internet_gateway_block_mode);
         Some(Subnet {
@@ -81,7 +88,7 @@ async fn subnets(aws: &Aws, named: Option<&str>) -> Result<Vec<Subnet>, ApiError
             block: block.map(|mode| mode.as_str().to_owned()),
         })
     };
-    Ok(found.filter_map(subnet).collect())
+    (Ok(found.into_iter().filter_map(subnet).collect()), way)
 }
 
 async fn block(aws: &Aws) -> Result<String, ApiError> {
@@ -106,7 +113,9 @@ impl Seen {
         if !self.answers() {
             return checks;
         }
-        checks.push(network(&deployment.network, region, &self.subnets, &self.block));
+        let network = network(&deployment.network, region, &self.subnets, &self.block);
+        let shut = self.way.as_ref().ok().filter(|_| !network.is_failed()).and_then(|way| way.check().err());
+        checks.push(shut.map_or(network, |failure| Check::failed(NETWORK, &failure)));
         checks.extend(addresses(&deployment.network, &self.limit, &self.addresses));
         checks.push(image(machine, &self.image));
         checks.push(kind::judge(&deployment.instance.kind, region, &machine.target, &self.kind, &self.zones()));
@@ -152,6 +161,8 @@ impl Seen {
     }
 }
 
+const NETWORK: &str = "network";
+
 /// A region that is not switched on knows no account.
 fn enabled(region: &str, error: Option<&ApiError>) -> Check {
     const REGION: &str = "region";
@@ -174,7 +185,6 @@ fn network(
     subnets: &Result<Vec<Subnet>, ApiError>,
     block: &Result<String, ApiError>,
 ) -> Check {
-    const NETWORK: &str = "network";
     let subnets = match subnets {
         Ok(subnets) => subnets,
         Err(error) => {
@@ -263,7 +273,13 @@ mod tests {
     use crate::error::Exit;
 
     fn error(code: &str) -> ApiError {
-        ApiError { action: "ec2:DescribeSubnets", code: code.into(), message: "no".into(), status: Some(403) }
+        ApiError {
+            action: "ec2:DescribeSubnets",
+            code: code.into(),
+            message: "no".into(),
+            status: Some(403),
+            ahead: None,
+        }
     }
 
     fn deployment() -> Deployment {

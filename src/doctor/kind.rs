@@ -6,22 +6,15 @@ use aws_sdk_ec2::types::LocationType;
 
 use super::{Check, ask};
 use crate::aws::{ApiError, Aws, Target, explain};
-use crate::resources::filter;
+use crate::resources::{filter, instance};
 
 /// What EC2 says of an instance type.
 #[derive(Debug, Default)]
 pub struct Kind {
     /// None where the region does not have it.
-    about: Option<About>,
+    about: Option<instance::Kind>,
     /// The zones that have it.
     zones: BTreeSet<String>,
-}
-
-#[derive(Debug)]
-struct About {
-    architectures: Vec<String>,
-    free: bool,
-    vcpus: Option<i32>,
 }
 
 impl Kind {
@@ -31,7 +24,7 @@ impl Kind {
     }
 }
 
-/// Asked with a filter, EC2 leaves out what is not there; asked by name, it would be an error among others.
+/// Asked as `up` asks, and in which zones it is.
 pub async fn look(aws: &Aws, kind: &str) -> Result<Kind, ApiError> {
     let types = ask("ec2:DescribeInstanceTypes", || {
         aws.ec2.describe_instance_types().filters(filter("instance-type", kind)).send()
@@ -41,16 +34,8 @@ pub async fn look(aws: &Aws, kind: &str) -> Result<Kind, ApiError> {
         request.filters(filter("instance-type", kind)).send()
     });
     let (types, offerings) = tokio::try_join!(types, offerings)?;
-    let about = types.instance_types.unwrap_or_default().into_iter().next().map(|found| {
-        let architectures = found.processor_info.and_then(|processor| processor.supported_architectures);
-        About {
-            architectures: architectures.unwrap_or_default().iter().map(|one| one.as_str().to_owned()).collect(),
-            free: found.free_tier_eligible.unwrap_or_default(),
-            vcpus: found.v_cpu_info.and_then(|info| info.default_v_cpus),
-        }
-    });
     let zones = offerings.instance_type_offerings.unwrap_or_default().into_iter().filter_map(|one| one.location);
-    Ok(Kind { about, zones: zones.collect() })
+    Ok(Kind { about: instance::Kind::read(types), zones: zones.collect() })
 }
 
 /// `zones`: where the instance could go, as far as that is known.
@@ -94,6 +79,9 @@ pub fn judge(
             "choose another instance.type in deploy.yaml, for example t3.micro or t4g.small",
         );
     }
+    if let Err(failure) = about.check(kind) {
+        return Check::failed(TYPE, &failure);
+    }
     if !about.free {
         return Check::warn(
             TYPE,
@@ -114,7 +102,11 @@ mod tests {
 
     fn state(about: Option<(&str, bool)>, zones: &[&str]) -> State {
         let target = Target::Image { python: "3.13", platform: "aarch64-manylinux_2_40" };
-        let about = about.map(|(one, free)| About { architectures: vec![one.to_owned()], free, vcpus: None });
+        let about = about.map(|(one, free)| instance::Kind {
+            architectures: vec![one.to_owned()],
+            free,
+            ..instance::Kind::default()
+        });
         let kind = Kind { about, zones: ["eu-west-1a".to_owned()].into() };
         judge("x1.y", "eu-west-1", &target, &Ok(kind), &zones.iter().copied().collect()).state
     }

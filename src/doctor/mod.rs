@@ -152,7 +152,7 @@ where
     E: std::error::Error + ProvideErrorMetadata + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
-    let late = |_| Err(ApiError { action, code: String::new(), message: silence(), status: None });
+    let late = |_| Err(ApiError { action, code: String::new(), message: silence(), status: None, ahead: None });
     tokio::time::timeout(PATIENCE, Box::pin(once(action, send))).await.unwrap_or_else(late)
 }
 

@@ -247,7 +247,7 @@ mod tests {
             "You are not authorized to perform this operation. User: arn:aws:iam::1:user/ann is not authorized to perform: \
              ec2:CreateTags on resource: {resource} because no identity-based policy allows it"
         );
-        ApiError { action: "ec2:RunInstances", code: code.into(), message, status: Some(403) }
+        ApiError { action: "ec2:RunInstances", code: code.into(), message, status: Some(403), ahead: None }
     }
 
     fn seen(write: Result<(), ApiError>, read: Result<()>, group: bool) -> Check {

@@ -120,9 +120,9 @@ impl Quota {
         if others {
             ways.push("end another instance".to_owned());
         }
-        // No current type has but one.
+        // No T type that runs on Nitro has but one.
         let smaller = match limit - used {
-            1 => Some("t2.micro, which has 1"),
+            1 => Some("m6g.medium, which has 1"),
             2.. => Some("t3.micro, which has 2"),
             _ => None,
         };
@@ -193,7 +193,7 @@ mod tests {
         let next = |kind, vcpus, limit, running| judged(kind, vcpus, limit, running).next.unwrap();
         let new = next("t3.micro", 2, 1, vec![]);
         assert!(new.contains("--quota-code L-1216C47A --desired-value 4"), "{new}");
-        assert!(new.contains("t2.micro") && !new.contains("end another"), "{new}");
+        assert!(new.contains("m6g.medium") && !new.contains("end another"), "{new}");
         let full = next("t3.micro", 2, 4, vec![running("m5.xlarge", 4, None)]);
         assert!(full.contains("--desired-value 8; or end another instance"), "{full}");
         assert!(!full.contains("smaller"), "{full}");
@@ -210,7 +210,8 @@ mod tests {
         };
         assert_eq!(judge(Ok(None)), None);
         let action = "servicequotas:GetServiceQuota";
-        let error = |code: &str| ApiError { action, code: code.into(), message: "no".into(), status: None };
+        let error =
+            |code: &str| ApiError { action, code: code.into(), message: "no".into(), status: None, ahead: None };
         for code in ["AccessDeniedException", "ServiceException", ""] {
             assert_eq!(judge(Err(error(code))).unwrap().state, State::Warn, "{code}");
         }

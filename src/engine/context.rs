@@ -13,7 +13,7 @@ use crate::aws::{Aws, Machine};
 use crate::config::Deployment;
 use crate::error::{Failure, Result};
 use crate::release::Release;
-use crate::resources::instance::{self, Image};
+use crate::resources::instance::{self, Credits, Image};
 use crate::ui::{Event, Sink, Topic};
 
 /// Everything that a step may ask for.
@@ -34,6 +34,8 @@ pub struct Context {
     pub instance_type: String,
     /// The root disk, GiB.
     pub disk_gib: u32,
+    /// What an instance is launched with, if its type has CPU credits.
+    pub credits: Option<Credits>,
     /// What boots.
     pub machine: Machine,
     /// How a new instance is waited for.
@@ -67,8 +69,10 @@ pub struct Health {
 struct Learned {
     group: Option<String>,
     nonce: Option<String>,
+    profile: Option<String>,
     instance: Option<String>,
     since: i64,
+    unlimited: bool,
     token: Option<i64>,
     told: Option<i64>,
     address: Option<(String, Ipv4Addr)>,
@@ -89,8 +93,10 @@ impl Context {
         let learned = Learned {
             group: observed.security_group.as_ref().map(|group| group.id.clone()),
             nonce: observed.security_group.as_ref().and_then(|group| group.nonce.clone()),
+            profile: observed.role.as_ref().and_then(|role| role.profile.as_ref()).map(|profile| profile.id.clone()),
             instance: plan.instance.clone(),
             since: current.map_or(0, |instance| instance.launched),
+            unlimited: current.is_some_and(|instance| observed.unlimited.contains(&instance.id)),
             token: observed.token.as_ref().map(|token| token.version),
             told: None,
             address: plan.address.clone(),
@@ -106,6 +112,11 @@ impl Context {
             subnet: deployment.network.subnet.clone(),
             instance_type: deployment.instance.kind.clone(),
             disk_gib: deployment.instance.disk_gib,
+            credits: observed
+                .kind
+                .as_ref()
+                .filter(|kind| kind.burstable)
+                .map(|_| Credits::at_launch(deployment.instance.cpu_credits)),
             health: Health { timeout: deployment.health.timeout, up: shared.up, status: shared.status },
             image_id: observed.image.clone(),
             image: Mutex::default(),
@@ -209,6 +220,11 @@ impl Context {
         self.learned().nonce.clone().ok_or_else(|| missing("launch nonce"))
     }
 
+    /// The instance profile's id, `AIPA…`, where it is known.
+    pub fn profile(&self) -> Option<String> {
+        self.learned().profile.clone()
+    }
+
     /// The instance's id.
     ///
     /// # Errors
@@ -220,6 +236,11 @@ impl Context {
     /// When the instance was launched or last started, in seconds since 1970.
     pub fn since(&self) -> i64 {
         self.learned().since
+    }
+
+    /// Whether the instance's CPU credits are unlimited.
+    pub fn unlimited(&self) -> bool {
+        self.learned().unlimited
     }
 
     /// The token's version, if there is one.
@@ -268,6 +289,11 @@ impl Context {
         self.learned().nonce = Some(nonce);
     }
 
+    /// Learned: the instance profile's id.
+    pub fn set_profile(&self, id: &str) {
+        self.learned().profile = Some(id.to_owned());
+    }
+
     /// Learned: the instance's id.
     pub fn set_instance(&self, id: &str) {
         self.learned().instance = Some(id.to_owned());
@@ -276,6 +302,11 @@ impl Context {
     /// Learned: when the instance was launched or last started.
     pub fn set_since(&self, at: i64) {
         self.learned().since = at;
+    }
+
+    /// Learned: whether the instance's CPU credits are unlimited.
+    pub fn set_unlimited(&self, unlimited: bool) {
+        self.learned().unlimited = unlimited;
     }
 
     /// Learned: the token's version.

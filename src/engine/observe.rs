@@ -11,7 +11,7 @@ use crate::edge::Build;
 use crate::error::{Failure, Result};
 use crate::names;
 use crate::resources::{
-    address, bucket, edge, instance, key_pair, record, release, reports, role, security_group, token,
+    address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group, token,
 };
 
 /// Everything of one deployment.
@@ -25,6 +25,12 @@ pub struct Observed {
     pub by: String,
     /// The newest image, if the region has it and it was asked for.
     pub image: Option<String>,
+    /// The instance type, if the region has it and it was asked for.
+    pub kind: Option<instance::Kind>,
+    /// The way to the internet from where an instance would go.
+    pub way: route::Way,
+    /// The ids of instances whose CPU credits are unlimited, others' among them.
+    pub unlimited: BTreeSet<String>,
     /// The security group.
     pub security_group: Option<security_group::State>,
     /// The key pair.
@@ -93,8 +99,19 @@ impl Foreign {
 pub struct Ask<'a> {
     /// The public parameter with the image's id.
     pub image: Option<&'a str>,
+    /// What only a launch asks for.
+    pub launch: Option<Launch<'a>>,
     /// The name whose record is kept in Route 53.
     pub domain: Option<&'a str>,
+}
+
+/// What an instance would be, and where it would go.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// EC2's name of the instance type.
+    pub kind: &'a str,
+    /// The subnet, if one is named.
+    pub subnet: Option<&'a str>,
 }
 
 /// Looks at everything that has no need of the account's number, and at whose account it is.
@@ -102,24 +119,29 @@ pub struct Ask<'a> {
 /// # Errors
 /// The first thing that cannot be looked at.
 pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
-    let (identity, image, group, key_pair, role, token, instances, addresses, records, reports) = tokio::try_join!(
-        identity(aws),
-        image(aws, ask.image),
-        security_group::observe(aws, name),
-        key_pair::observe(aws, name),
-        role::observe(aws, name),
-        token::observe(aws, name),
-        instance::observe(aws, name),
-        address::observe(aws, name),
-        records(aws, name, ask.domain),
-        reports::observe(aws, name),
-    )?;
+    let (identity, image, (kind, way, unlimited), group, key_pair, role, token, instances, addresses, records, reports) =
+        tokio::try_join!(
+            identity(aws),
+            image(aws, ask.image),
+            launch(aws, ask.launch),
+            security_group::observe(aws, name),
+            key_pair::observe(aws, name),
+            role::observe(aws, name),
+            token::observe(aws, name),
+            instance::observe(aws, name),
+            address::observe(aws, name),
+            records(aws, name, ask.domain),
+            reports::observe(aws, name),
+        )?;
     let Identity { account, partition, by } = identity;
     Ok(Observed {
         account,
         partition,
         by,
         image,
+        kind,
+        way,
+        unlimited,
         foreign: [group.1, key_pair.1, role.1, token.1].into_iter().flatten().collect(),
         security_group: group.0,
         key_pair: key_pair.0,
@@ -255,6 +277,19 @@ pub(crate) fn told(answer: GetCallerIdentityOutput) -> Result<Identity> {
         .account
         .ok_or_else(|| Failure::failed("AWS does not say which account this is").next("run the same command again"))?;
     Ok(Identity { account, partition, by })
+}
+
+/// The type, the way to the internet, and whose CPU credits are unlimited: `down` needs none of them.
+async fn launch(
+    aws: &Aws,
+    launch: Option<Launch<'_>>,
+) -> Result<(Option<instance::Kind>, route::Way, BTreeSet<String>)> {
+    match launch {
+        Some(Launch { kind, subnet }) => {
+            tokio::try_join!(instance::observe_kind(aws, kind), route::observe(aws, subnet), instance::unlimited(aws))
+        }
+        None => Ok(<_>::default()),
+    }
 }
 
 async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<record::State>> {

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use super::history;
 use super::observe::Observed;
 use crate::edge::Build;
-use crate::error::Result;
+use crate::error::{Failure, Result};
+use crate::resources::instance::Credits;
 use crate::resources::{
     Action, Planned, Tags, address, association, attachment, bucket, document::Document, doorbell, edge, ingress,
     ingress::Rule, instance, key_pair, record, release, reports, role, security_group, token,
@@ -264,10 +265,35 @@ impl Wanted<'_> {
         network.allow.iter().copied().flat_map(rules).collect()
     }
 
+    /// What CPU credits the instance is to have that it has not.
+    fn credits(&self, have: &Observed, current: Option<&instance::State>) -> Option<Credits> {
+        let current = current.filter(|_| have.kind.as_ref().is_some_and(|kind| kind.burstable))?;
+        let healthy = have.report_of(&current.id).is_some_and(|report| report.healthy);
+        let wanted = Credits::wanted(self.deployment.instance.cpu_credits, healthy)?;
+        (have.unlimited.contains(&current.id) != (wanted == Credits::Unlimited)).then_some(wanted)
+    }
+
     /// The Elastic IP that stays.
     fn kept_address<'a>(&self, have: &'a Observed) -> Option<&'a address::State> {
         let lives = |id: &str| instance::alive(&have.instances).any(|instance| instance.id == id);
         address::pick(&have.addresses, lives).filter(|_| self.deployment.network.static_ip)
+    }
+
+    /// Whether an instance has to be launched.
+    fn launches(&self, have: &Observed) -> bool {
+        let spec = self.instance_tags().remove(names::TAG_SPEC);
+        !instance::alive(&have.instances).any(|instance| instance.tags.get(names::TAG_SPEC) == spec.as_ref())
+    }
+
+    fn check_kind(&self, have: &Observed) -> Result<()> {
+        let name = &self.deployment.instance.kind;
+        match &have.kind {
+            Some(kind) => kind.check(name),
+            None => Err(Failure::failed(format!("{name} is not offered in {}", self.region))
+                .because("EC2 knows no such instance type there")
+                .standing("Nothing was changed.")
+                .next("choose another instance.type in deploy.yaml, for example t3.micro, or another region")),
+        }
     }
 
     /// That nothing is in the way which only a person can remove.
@@ -277,6 +303,10 @@ impl Wanted<'_> {
     pub fn check(&self, have: &Observed) -> Result<()> {
         if let Some(foreign) = have.foreign.first() {
             return Err(foreign.refuse());
+        }
+        if self.launches(have) {
+            self.check_kind(have)?;
+            have.way.check()?;
         }
         let ip = self.kept_address(have).map(|address| address.ip);
         self.deployment.network.record().map_or(Ok(()), |domain| record::check(domain, ip, &have.records))
@@ -292,7 +322,7 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
     let address = want.kept_address(have).map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string()));
     instance_tags.extend(address);
-    let machine = instance::diff(&instance_tags, before.clone(), found, &have.instances);
+    let machine = instance::diff(&instance_tags, before.clone(), want.credits(have, found), found, &have.instances);
     // A new instance has nothing attached yet, whatever the old one has.
     let current = found.filter(|_| machine.as_ref().is_none_or(|planned| planned.action == Action::Update));
     let id = current.map(|instance| instance.id.as_str());

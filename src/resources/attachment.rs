@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::IamInstanceProfileSpecification;
+use aws_sdk_ec2::types::{IamInstanceProfileAssociation, IamInstanceProfileSpecification};
 
 use super::{Action, Planned, filter, instance, role};
 use crate::aws::{ApiError, call, explain};
@@ -54,12 +54,17 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Attach => attach(context, &instance).await,
         Change::Detach => {
             let Some((association, _)) = association(context, &instance).await? else { return Ok("gone".into()) };
-            let request = || context.aws.ec2.disassociate_iam_instance_profile().association_id(&association).send();
-            match call("ec2:DisassociateIamInstanceProfile", request).await {
-                Err(error) if !error.absent() => Err(explain("the old instance profile cannot be detached", &error)),
-                _ => Ok("detached".into()),
-            }
+            detach(context, &association).await?;
+            Ok("detached".into())
         }
+    }
+}
+
+async fn detach(context: &Context, association: &str) -> Result<()> {
+    let request = || context.aws.ec2.disassociate_iam_instance_profile().association_id(association).send();
+    match call("ec2:DisassociateIamInstanceProfile", request).await {
+        Err(error) if !error.absent() => Err(explain("the old instance profile cannot be detached", &error)),
+        _ => Ok(()),
     }
 }
 
@@ -77,25 +82,45 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
                 .iam_instance_profile(specification)
                 .send()
         };
-        let error = match call("ec2:AssociateIamInstanceProfile", request).await {
-            Ok(_) => return Ok(profile),
-            Err(error) => error,
-        };
-        if error.says("IncorrectState", "association") {
-            match association(context, instance).await? {
-                Some((_, arn)) if is(&arn, &profile) => return Ok(profile),
-                Some((association, arn)) => return Err(taken(instance, &association, &arn)),
-                None => {}
+        let failure = match call("ec2:AssociateIamInstanceProfile", request).await {
+            Ok(answer) => {
+                let Some((association, attached)) = answer.iam_instance_profile_association.and_then(parts) else {
+                    return Ok(profile);
+                };
+                if context.profile().is_none_or(|made| made == attached.id)
+                    || role::profile_id(&context.aws, &profile).await?.as_ref() == Some(&attached.id)
+                {
+                    return Ok(profile);
+                }
+                // EC2 knew the one that had this name before. It gives no credentials:
+                // <https://github.com/hashicorp/terraform/issues/2037>
+                detach(context, &association).await?;
+                remembered(&profile, &attached)
             }
-        } else if !not_yet(&error) {
-            return Err(explain("the instance profile cannot be attached", &error));
-        }
+            Err(error) if error.says("IncorrectState", "association") => match association(context, instance).await? {
+                Some((_, attached)) if is(&attached.arn, &profile) => return Ok(profile),
+                Some((association, attached)) => return Err(taken(instance, &association, &attached.arn)),
+                None => cannot_be_attached(&error),
+            },
+            Err(error) if !not_yet(&error) => return Err(cannot_be_attached(&error)),
+            Err(error) => cannot_be_attached(&error),
+        };
         context.check_interrupt()?;
         context.waits("profile", "waiting until EC2 knows it");
         if backoff.wait().await == Retry::Enough {
-            return Err(explain("the instance profile cannot be attached", &error));
+            return Err(failure);
         }
     }
+}
+
+fn cannot_be_attached(error: &ApiError) -> Failure {
+    explain("the instance profile cannot be attached", error)
+}
+
+fn remembered(profile: &str, attached: &instance::Profile) -> Failure {
+    Failure::failed("the instance profile cannot be attached")
+        .because(format!("EC2 attaches {}, an earlier profile named {profile}, which was deleted", attached.id))
+        .next("run the same command again in some minutes")
 }
 
 /// What EC2 answers while the profile, or the role in it, has not reached it yet, and while the instance is pending.
@@ -114,8 +139,8 @@ fn taken(instance: &str, association: &str, arn: &str) -> Failure {
         ))
 }
 
-/// The association that stands, with the profile's ARN.
-async fn association(context: &Context, instance: &str) -> Result<Option<(String, String)>> {
+/// The association that stands, with its profile.
+async fn association(context: &Context, instance: &str) -> Result<Option<(String, instance::Profile)>> {
     let request =
         || context.aws.ec2.describe_iam_instance_profile_associations().filters(filter("instance-id", instance)).send();
     let answer = call("ec2:DescribeIamInstanceProfileAssociations", request)
@@ -124,7 +149,12 @@ async fn association(context: &Context, instance: &str) -> Result<Option<(String
     let alive = answer.iam_instance_profile_associations.unwrap_or_default().into_iter().find(|association| {
         association.state.as_ref().is_some_and(|state| matches!(state.as_str(), "associating" | "associated"))
     });
-    Ok(alive.and_then(|association| Some((association.association_id?, association.iam_instance_profile?.arn?))))
+    Ok(alive.and_then(parts))
+}
+
+fn parts(association: IamInstanceProfileAssociation) -> Option<(String, instance::Profile)> {
+    let profile = association.iam_instance_profile?;
+    Some((association.association_id?, instance::Profile { arn: profile.arn?, id: profile.id? }))
 }
 
 #[cfg(test)]
@@ -137,6 +167,7 @@ mod tests {
             code: code.into(),
             message: message.into(),
             status: Some(400),
+            ahead: None,
         }
     }
 

@@ -266,7 +266,9 @@ async fn make(context: &Context, bucket: &str) -> Result<()> {
 async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
     let failed = |error: ApiError| explain(format!("the bucket {bucket} cannot be emptied of this deployment"), &error);
     const SHARED: &str = "emptied of this deployment; others use it still";
-    if empty(context, bucket).await.map_err(failed)? {
+    let shared = empty(context, bucket).await.map_err(failed)?;
+    remove_versions(context, bucket, &names::bucket_prefix(&context.name)).await.map_err(failed)?;
+    if shared {
         return Ok(SHARED.into());
     }
     remove_tools(context, bucket).await.map_err(failed)?;
@@ -276,8 +278,13 @@ async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
     match patiently(Backoff::new(Duration::from_secs(60)), passes, delete).await {
         Ok(_) => Ok("gone".into()),
         Err(error) if error.is(&["NoSuchBucket"]) => Ok("gone".into()),
-        // Another deployment put something in since we looked.
-        Err(error) if error.is(&["BucketNotEmpty"]) => Ok(SHARED.into()),
+        Err(error) if error.is(&["BucketNotEmpty"]) => {
+            match contents(&context.aws, &context.account, &context.name).await? {
+                // Another deployment put something in since we looked.
+                Some(Contents { any: true, .. }) => Ok(SHARED.into()),
+                _ => Ok("emptied of this deployment; S3 keeps old versions of other deployments' files in it".into()),
+            }
+        }
         Err(error) => Err(explain(format!("the bucket {bucket} cannot be deleted"), &error)),
     }
 }
@@ -292,7 +299,32 @@ async fn remove_tools(context: &Context, bucket: &str) -> Result<(), ApiError> {
         Err(error) => return Err(error),
     };
     let keys: Vec<String> = listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect();
-    release::delete(context, bucket, &keys).await
+    release::delete(context, bucket, &keys).await?;
+    remove_versions(context, bucket, names::TOOLS_PREFIX).await
+}
+
+/// Removes the versions and delete markers below the prefix. They are there where somebody has switched versioning on: then a
+/// delete leaves all versions (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html>), and among
+/// them a certificate's key.
+async fn remove_versions(context: &Context, bucket: &str, prefix: &str) -> Result<(), ApiError> {
+    let (s3, owner) = (&context.aws.s3, &context.account);
+    loop {
+        // What was listed is gone by the next turn, so that each begins anew.
+        let list = || s3.list_object_versions().bucket(bucket).expected_bucket_owner(owner).prefix(prefix).send();
+        let listed = match call("s3:ListBucketVersions", list).await {
+            Ok(listed) => listed,
+            Err(error) if error.is(&["NoSuchBucket"]) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let versions = listed.versions.unwrap_or_default().into_iter().map(|version| (version.key, version.version_id));
+        let markers =
+            listed.delete_markers.unwrap_or_default().into_iter().map(|marker| (marker.key, marker.version_id));
+        let found: Vec<(String, String)> = versions.chain(markers).filter_map(|(key, id)| Some((key?, id?))).collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        release::delete_versions(context, bucket, &found).await?;
+    }
 }
 
 /// Removes what this deployment has in it; whether others have something in it.

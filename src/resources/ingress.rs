@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair};
 use ipnet::IpNet;
 
-use super::{Action, Planned};
+use super::{Action, Planned, security_group};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, patiently};
@@ -136,7 +136,7 @@ async fn send(context: &Context, group: &str, rules: &[Rule], permit: Permit) ->
     let ec2 = &context.aws.ec2;
     let permissions: Vec<IpPermission> = rules.iter().map(permission).collect();
     let permissions = || Some(permissions.clone());
-    let unknown_yet = |error: &ApiError| error.is(&["InvalidGroup.NotFound"]) && !context.interrupted();
+    let unknown_yet = |error: &ApiError| error.is(&security_group::UNKNOWN) && !context.interrupted();
     patiently(Backoff::new(Duration::from_secs(30)), unknown_yet, || async {
         match permit {
             Permit::Authorize => {

@@ -14,9 +14,15 @@ use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
 
+mod credits;
+mod kind;
 mod launch;
 mod running;
 
+pub(crate) use credits::unlimited;
+pub use credits::{Credits, set as set_credits};
+pub use kind::Kind;
+pub(crate) use kind::observe as observe_kind;
 pub use launch::{Image, image};
 pub use running::{Running, running};
 
@@ -84,8 +90,8 @@ pub struct Profile {
 pub enum Change {
     /// Launch one. These are on their way out: whoever gets one of them for an answer asks for another.
     Launch { tags: Tags, dying: Vec<String> },
-    /// Start it, set its metadata options, set tags: as far as wanted.
-    Update { id: String, start: bool, metadata: bool, tags: Tags },
+    /// Start it, set its metadata options, its CPU credits, tags: as far as wanted.
+    Update { id: String, start: bool, metadata: bool, credits: Option<Credits>, tags: Tags },
     /// End these, and wait until they are gone.
     Terminate { ids: Vec<String> },
 }
@@ -189,8 +195,14 @@ pub fn serving<'a>(have: &'a [State], addresses: &[address::State]) -> Option<&'
 }
 
 /// `current` with this spec. `tags` are all that it is launched with, beside the release that is `before` it; later the
-/// doorbell's are the doorbell's.
-pub fn diff(tags: &Tags, before: Option<String>, current: Option<&State>, have: &[State]) -> Option<Planned<Change>> {
+/// doorbell's are the doorbell's. `credits`: what it is to have that it has not.
+pub fn diff(
+    tags: &Tags,
+    before: Option<String>,
+    credits: Option<Credits>,
+    current: Option<&State>,
+    have: &[State],
+) -> Option<Planned<Change>> {
     let launch = || {
         let mut tags = tags.clone();
         tags.extend(before.map(|release| (names::TAG_PREVIOUS.to_owned(), release)));
@@ -212,8 +224,9 @@ pub fn diff(tags: &Tags, before: Option<String>, current: Option<&State>, have: 
     if !current.metadata {
         reasons.push("its metadata options were changed".into());
     }
+    reasons.extend(credits.map(|credits| format!("its CPU credits are not {}", credits.name())));
     reasons.extend(untagged(&wanted));
-    let change = Change::Update { id: current.id.clone(), start, metadata: !current.metadata, tags: wanted };
+    let change = Change::Update { id: current.id.clone(), start, metadata: !current.metadata, credits, tags: wanted };
     (!reasons.is_empty()).then(|| Planned::new(Action::Update, reasons, change))
 }
 
@@ -239,16 +252,21 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             tags.extend(token.map(|version| (names::TAG_TOKEN.to_owned(), version.to_string())));
             let id = launch::launch(context, &tags, &dying).await?;
             context.set_instance(&id);
+            context.set_unlimited(context.credits == Some(Credits::Unlimited));
             context.set_told(token);
             wait_running(context, &id, "launched").await?;
             Ok(format!("{id} is running"))
         }
-        Change::Update { id, start, metadata, tags } => {
+        Change::Update { id, start, metadata, credits, tags } => {
             if start {
                 start_again(context, &id).await?;
             }
             if metadata {
                 launch::restore_metadata(context, &id).await?;
+            }
+            if let Some(credits) = credits {
+                set_credits(&context.aws, &id, credits).await?;
+                context.set_unlimited(credits == Credits::Unlimited);
             }
             let tagged = set_tags(&context.aws, &[&id], &tags).await;
             tagged.map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
@@ -418,7 +436,9 @@ mod tests {
     fn none_or_a_dying_one_means_launch() {
         let dying = [state("i-1", Phase::Dying, 1)];
         assert_eq!(pick(spec_of(&wanted("s1")), |_| true, &dying), None);
-        let Change::Launch { dying, .. } = diff(&wanted("s1"), None, None, &dying).unwrap().change else { panic!() };
+        let Change::Launch { dying, .. } = diff(&wanted("s1"), None, None, None, &dying).unwrap().change else {
+            panic!()
+        };
         assert_eq!(dying, ["i-1"]);
     }
 
@@ -426,14 +446,14 @@ mod tests {
     fn another_release_is_the_doorbells_business() {
         let mut other = state("i-1", Phase::Running, 1);
         other.tags.insert(names::TAG_RELEASE.into(), "r0".into());
-        assert_eq!(diff(&wanted("s1"), Some("r0".into()), Some(&other), &[]), None);
+        assert_eq!(diff(&wanted("s1"), Some("r0".into()), None, Some(&other), &[]), None);
     }
 
     #[test]
     fn a_new_spec_means_another_instance_and_the_end_of_this_one() {
         let have = [state("i-1", Phase::Running, 1)];
-        assert_eq!(diff(&wanted("s2"), None, Some(&have[0]), &have).unwrap().action, Action::Replace);
-        let launch = diff(&wanted("s2"), Some("r0".into()), Some(&have[0]), &have).unwrap().change;
+        assert_eq!(diff(&wanted("s2"), None, None, Some(&have[0]), &have).unwrap().action, Action::Replace);
+        let launch = diff(&wanted("s2"), Some("r0".into()), None, Some(&have[0]), &have).unwrap().change;
         let Change::Launch { tags, .. } = launch else { panic!() };
         assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("r0"));
         let Some(Change::Terminate { ids }) = leftovers(Some("i-2"), &have).map(|planned| planned.change) else {
@@ -457,14 +477,19 @@ mod tests {
 
     #[test]
     fn a_stopped_one_is_started() {
-        let planned = diff(&wanted("s1"), None, Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
+        let planned = diff(&wanted("s1"), None, None, Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
         assert_eq!(planned.reasons, ["it is stopped"]);
         assert!(matches!(planned.change, Change::Update { start: true, .. }));
     }
 
     #[test]
     fn the_spec_tells_what_matters_apart() {
-        let instance = config::Instance { kind: "t3.micro".into(), image: config::Image::Debian13, disk_gib: 8 };
+        let instance = config::Instance {
+            kind: "t3.micro".into(),
+            image: config::Image::Debian13,
+            disk_gib: 8,
+            cpu_credits: config::CpuCredits::Auto,
+        };
         let base = spec(&instance, "debian-13", None);
         assert_eq!(base, spec(&instance, "debian-13", None));
         assert_ne!(base, spec(&instance, "al2023", None));

@@ -18,6 +18,7 @@ pub mod record;
 pub mod release;
 pub mod reports;
 pub mod role;
+pub mod route;
 pub mod security_group;
 pub mod token;
 

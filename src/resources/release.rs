@@ -341,8 +341,26 @@ pub fn short(id: &str) -> &str {
 /// # Errors
 /// What S3 says; objects that it keeps are an error too.
 pub async fn delete(context: &Context, bucket: &str, keys: &[String]) -> Result<(), ApiError> {
-    let objects: Vec<ObjectIdentifier> =
-        keys.iter().filter_map(|key| ObjectIdentifier::builder().key(key).build().ok()).collect();
+    let objects = keys.iter().filter_map(|key| ObjectIdentifier::builder().key(key).build().ok());
+    delete_all(context, bucket, "s3:DeleteObject", objects.collect()).await
+}
+
+/// Removes the versions with these keys and ids.
+///
+/// # Errors
+/// As [`delete`].
+pub async fn delete_versions(context: &Context, bucket: &str, versions: &[(String, String)]) -> Result<(), ApiError> {
+    let objects =
+        versions.iter().filter_map(|(key, id)| ObjectIdentifier::builder().key(key).version_id(id).build().ok());
+    delete_all(context, bucket, "s3:DeleteObjectVersion", objects.collect()).await
+}
+
+async fn delete_all(
+    context: &Context,
+    bucket: &str,
+    action: &'static str,
+    objects: Vec<ObjectIdentifier>,
+) -> Result<(), ApiError> {
     if objects.is_empty() {
         return Ok(());
     }
@@ -352,7 +370,7 @@ pub async fn delete(context: &Context, bucket: &str, keys: &[String]) -> Result<
         let request = context.aws.s3.delete_objects().bucket(bucket).expected_bucket_owner(&context.account);
         request.set_delete(delete).send()
     };
-    let answer = match call("s3:DeleteObject", request).await {
+    let answer = match call(action, request).await {
         Err(error) if error.is(&["NoSuchBucket"]) => return Ok(()),
         answer => answer?,
     };
@@ -361,7 +379,7 @@ pub async fn delete(context: &Context, bucket: &str, keys: &[String]) -> Result<
         Some(kept) => {
             let code = kept.code().unwrap_or_default().to_owned();
             let message = format!("{}: {}", kept.key().unwrap_or_default(), kept.message().unwrap_or_default());
-            Err(ApiError { action: "s3:DeleteObject", code, message, status: Some(400) })
+            Err(ApiError { action, code, message, status: Some(400), ahead: None })
         }
     }
 }

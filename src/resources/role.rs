@@ -1,7 +1,7 @@
 //! What the instance may do: a role with one inline policy, in an instance profile. All three bear the same name, which
 //! carries the region because IAM is global.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
@@ -106,6 +106,10 @@ impl Ensure {
 
 /// For so many seconds policies may not see the tags of what was made.
 const FRESH: i64 = 60;
+/// How long a denial is taken for such a delay. Mostly it is one for good, and the user waits.
+const UNSEEN: Duration = Duration::from_secs(30);
+/// How long IAM may take to become consistent; Terraform's AWS provider waits as long (`propagationTimeout`).
+const CONSISTENT: Duration = Duration::from_secs(120);
 
 /// Looks at all three at once.
 pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
@@ -153,6 +157,13 @@ async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError>
         let (holds_role, id) = (!own.is_empty(), profile.instance_profile_id);
         Profile { id, holds_role, others, tags: from_iam(profile.tags), made: profile.create_date.secs() }
     }))
+}
+
+/// The id of the instance profile that has this name now, `AIPA…`.
+pub(super) async fn profile_id(aws: &Aws, name: &str) -> Result<Option<String>> {
+    let found =
+        get_profile(aws, name).await.map_err(|error| explain("cannot look for the instance profile", &error))?;
+    Ok(found.map(|profile| profile.id))
 }
 
 fn present<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
@@ -310,7 +321,11 @@ async fn ensure_profile(context: &Context, name: &str, ensure: &Ensure) -> Resul
     if ensure.profile {
         let tags = to_iam(&ensure.tags);
         let request = || iam.create_instance_profile().instance_profile_name(name).set_tags(Some(tags.clone())).send();
-        made(context, call("iam:CreateInstanceProfile", request).await).await?;
+        let answer = call("iam:CreateInstanceProfile", request).await;
+        if let Some(profile) = answer.as_ref().ok().and_then(|answer| answer.instance_profile()) {
+            context.set_profile(profile.instance_profile_id());
+        }
+        made(context, answer).await?;
     }
     if !ensure.profile_tags.is_empty() {
         let tags = to_iam(&ensure.profile_tags);
@@ -375,8 +390,9 @@ async fn once_known<T, F: Future<Output = Result<T, ApiError>>>(
     fresh: bool,
     attempt: impl Fn() -> F,
 ) -> Result<T, ApiError> {
-    let passes = |error: &ApiError| error.absent() || fresh && error.is(&["AccessDenied"]);
-    patiently(Backoff::new(Duration::from_secs(30)), passes, attempt).await
+    let began = Instant::now();
+    let denied = |error: &ApiError| fresh && error.is(&["AccessDenied"]) && began.elapsed() < UNSEEN;
+    patiently(Backoff::new(CONSISTENT), |error| error.absent() || denied(error), attempt).await
 }
 
 /// Somebody was faster, or the answer to our first try was lost: what is there is ours if its tag says so.
@@ -441,7 +457,7 @@ async fn delete_policy(context: &Context, role: &str, policy: &str) -> Result<()
 /// What was just taken out or off may still count for some seconds.
 async fn once_free<T, F: Future<Output = Result<T, ApiError>>>(attempt: impl Fn() -> F) -> Result<T, ApiError> {
     let conflict = |error: &ApiError| error.is(&["DeleteConflict"]);
-    patiently(Backoff::new(Duration::from_secs(30)), conflict, attempt).await
+    patiently(Backoff::new(CONSISTENT), conflict, attempt).await
 }
 
 /// Takes every policy off the role.

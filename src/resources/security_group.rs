@@ -31,6 +31,9 @@ pub struct State {
     pub tags: Tags,
 }
 
+/// What EC2 says of a group that it does not know, or not yet.
+pub(super) const UNKNOWN: [&str; 2] = ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"];
+
 /// What to do.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]

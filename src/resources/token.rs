@@ -197,7 +197,13 @@ async fn put(aws: &Aws, name: &str, document: &Document, tags: Option<&Tags>) ->
 }
 
 fn local(failure: &Failure) -> ApiError {
-    ApiError { action: "ssm:PutParameter", code: "Local".into(), message: failure.what().to_owned(), status: Some(400) }
+    ApiError {
+        action: "ssm:PutParameter",
+        code: "Local".into(),
+        message: failure.what().to_owned(),
+        status: Some(400),
+        ahead: None,
+    }
 }
 
 /// A token that is there is kept. `floor`: the highest version that an instance has been told, or has.

@@ -50,6 +50,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "authority.py",
     "buckets.py",
     "clock.py",
+    "credits.py",
     "control.py",
     "demands.py",
     "demands_ec2.py",

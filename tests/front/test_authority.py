@@ -337,7 +337,7 @@ def test_only_our_own_role_is_passed(sandbox, cli, iam, ec2, launch):
     call = noted(sandbox)[-1]
     assert [(check["action"], check["by"]) for check in call["checks"]] == [
         ("iam:AddRoleToInstanceProfile", ["Role"]),
-        ("iam:PassRole", ["PassRole"]),
+        ("iam:PassRole", ["Pass"]),
     ]
     # A profile of our name that somebody else has put his role into.
     iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=name)
@@ -579,3 +579,27 @@ def test_what_was_allowed_is_noted_without_values(sandbox, cli):
 
 def test_everybody_may_ask_who_he_is(cli):
     assert cli("sts").get_caller_identity()["Arn"] == USER
+
+
+def test_a_signature_of_another_time_is_refused_by_each_service_in_its_own_words(sandbox):
+    calls = {
+        "ec2": ("describe_instances", "RequestExpired"),
+        "iam": ("list_users", "SignatureDoesNotMatch"),
+        "s3": ("list_buckets", "RequestTimeTooSkewed"),
+        "ssm": ("describe_parameters", "InvalidSignatureException"),
+        "sts": ("get_caller_identity", "SignatureDoesNotMatch"),
+    }
+    try:
+        for ahead in (1000, -1000):
+            sandbox.control(f"emulator/clock?ahead={ahead}")
+            for service, (call, code) in calls.items():
+                # botocore's S3 sets its own clock right by the first refusal.
+                client = sandbox.client(service)
+                assert refused(getattr(client, call))[0] == code, service
+        # S3 takes a quarter of an hour, the others five minutes.
+        sandbox.control("emulator/clock?ahead=600")
+        sandbox.client("s3").list_buckets()
+        assert refused(sandbox.client("sts").get_caller_identity)[0] == "SignatureDoesNotMatch"
+    finally:
+        sandbox.control("emulator/clock?ahead=0")
+    sandbox.client("sts").get_caller_identity()

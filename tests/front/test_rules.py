@@ -68,6 +68,48 @@ def profile(iam):
 # Launches
 
 
+def credits_of(ec2, *instances):
+    found = ec2.describe_instance_credit_specifications(InstanceIds=list(instances))["InstanceCreditSpecifications"]
+    return {one["InstanceId"]: one["CpuCredits"] for one in found}
+
+
+def test_only_burstable_types_have_cpu_credits_and_most_begin_unlimited(sandbox, ec2, launch):
+    kinds = {"t3.micro": "unlimited", "t2.micro": "standard", "m5.large": None}
+    for kind, mode in kinds.items():
+        instance = launch(InstanceType=kind)["InstanceId"]
+        runs(ec2, instance)
+        assert credits_of(ec2, instance).get(instance) == mode
+    standard = {"CreditSpecification": {"CpuCredits": "standard"}}
+    asked = launch(**standard)["InstanceId"]
+    runs(ec2, asked)
+    assert credits_of(ec2, asked) == {asked: "standard"}
+    wanted = {"ImageId": image(sandbox, ec2), "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1, **standard}
+    assert refused(ec2.run_instances, **wanted)[0] == "InvalidParameterCombination"
+
+
+def test_without_ids_only_the_unlimited_are_told_and_each_change_has_its_own_answer(ec2, launch):
+    burstable, other = launch()["InstanceId"], launch(InstanceType="m5.large")["InstanceId"]
+    runs(ec2, burstable)
+    runs(ec2, other)
+
+    def change(instance, mode):
+        wanted = [{"InstanceId": instance, "CpuCredits": mode}]
+        answer = ec2.modify_instance_credit_specification(InstanceCreditSpecifications=wanted)
+        failed = answer["UnsuccessfulInstanceCreditSpecifications"]
+        return failed[0]["Error"]["Code"] if failed else None
+
+    def unlimited():
+        found = ec2.describe_instance_credit_specifications()["InstanceCreditSpecifications"]
+        return burstable in [one["InstanceId"] for one in found]
+
+    assert unlimited()
+    assert change(burstable, "standard") is None
+    assert not unlimited() and credits_of(ec2, burstable) == {burstable: "standard"}
+    assert change(burstable, "unlimited") is None
+    assert unlimited()
+    assert change(other, "standard") == "InstanceCreditSpecification.NotSupported"
+
+
 def test_a_client_token_launches_once(ec2, launch):
     token = str(uuid.uuid4())
     first = launch(ClientToken=token)
@@ -476,3 +518,49 @@ def test_faults_come_once_and_only_where_asked(sandbox, ec2):
     ec2.describe_security_groups()
     assert refused(ec2.describe_instances)[0] == "RequestLimitExceeded"
     ec2.describe_instances()
+
+
+def test_an_address_needs_an_internet_gateway_and_the_default_vpc_has_one(ec2, launch):
+    tables = ec2.describe_route_tables(Filters=[{"Name": "association.main", "Values": ["true"]}])["RouteTables"]
+    assert any(route.get("GatewayId", "").startswith("igw-") for table in tables for route in table["Routes"])
+    vpc = ec2.create_vpc(CidrBlock="10.11.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.11.0.0/24")["Subnet"]["SubnetId"]
+    instance = launch(SubnetId=subnet)["InstanceId"]
+    runs(ec2, instance)
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    lead = {"AllocationId": address, "InstanceId": instance}
+    assert refused(ec2.associate_address, **lead)[0] == "Gateway.NotAttached"
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ec2.associate_address(**lead)
+    ec2.disassociate_address(
+        AssociationId=ec2.describe_addresses(AllocationIds=[address])["Addresses"][0]["AssociationId"]
+    )
+    ec2.release_address(AllocationId=address)
+
+
+def test_an_association_may_be_with_a_profile_that_was_deleted(sandbox, ec2, iam, launch, profile):
+    instance = launch()["InstanceId"]
+    runs(ec2, instance)
+    sandbox.control("emulator/recollect")
+    made = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
+    attached = until(lambda: associated(ec2, instance, profile))["IamInstanceProfileAssociation"]
+    assert attached["IamInstanceProfile"]["Arn"] == made["Arn"]
+    assert attached["IamInstanceProfile"]["Id"] != made["InstanceProfileId"]
+    ec2.disassociate_iam_instance_profile(AssociationId=attached["AssociationId"])
+    attached = until(lambda: associated(ec2, instance, profile))["IamInstanceProfileAssociation"]
+    assert attached["IamInstanceProfile"]["Id"] == made["InstanceProfileId"]
+
+
+def test_a_bucket_with_versions_is_not_empty_and_a_delete_leaves_them(sandbox):
+    s3, bucket = sandbox.client("s3", "us-east-1"), f"bucket-{next(NUMBERS)}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=bucket, Key="key", Body=b"1")
+    s3.delete_object(Bucket=bucket, Key="key")
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    assert refused(s3.delete_bucket, Bucket=bucket)[0] == "BucketNotEmpty"
+    listed = s3.list_object_versions(Bucket=bucket)
+    found = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in listed["Versions"] + listed["DeleteMarkers"]]
+    s3.delete_objects(Bucket=bucket, Delete={"Objects": found})
+    s3.delete_bucket(Bucket=bucket)

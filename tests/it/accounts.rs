@@ -1,8 +1,9 @@
 //! Accounts that are not as one would like them: each says what it is, and what to do; then the same command goes on.
 
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use devopsctl::aws::Aws;
 
-use crate::console::{aws, fault};
+use crate::console::{aws, connect, fault};
 use crate::project::Project;
 
 /// An account in which instances are entries alone: nobody waits for an app here.
@@ -63,6 +64,7 @@ fn a_default_vpc_without_subnets_is_told_and_a_named_subnet_helps() {
             aws.ec2.delete_subnet().subnet_id(subnet.subnet_id().unwrap()).send().await.unwrap();
         }
         let vpc = aws.ec2.create_vpc().cidr_block("10.9.0.0/16").send().await.unwrap().vpc.unwrap().vpc_id.unwrap();
+        connect(&aws, &vpc).await;
         let subnet = aws.ec2.create_subnet().vpc_id(vpc).cidr_block("10.9.0.0/24").send().await.unwrap();
         subnet.subnet.unwrap().subnet_id.unwrap()
     });
@@ -73,4 +75,120 @@ fn a_default_vpc_without_subnets_is_told_and_a_named_subnet_helps() {
     project.file("deploy.yaml", &format!("{text}\nnetwork: {{subnet: {subnet}}}\n"));
     project.ok("up --sandbox --no-wait");
     project.ok("down --sandbox --yes");
+}
+
+/// The id of the profile that is attached, and of the one that is made.
+async fn profiles(aws: &Aws) -> (String, String) {
+    let attached = aws.ec2.describe_iam_instance_profile_associations().send().await.unwrap();
+    let attached =
+        attached.iam_instance_profile_associations()[0].iam_instance_profile().unwrap().id().unwrap().to_owned();
+    let name = "devopsctl-hello-us-east-1";
+    let made = aws.iam.get_instance_profile().instance_profile_name(name).send().await.unwrap();
+    (attached, made.instance_profile().unwrap().instance_profile_id().to_owned())
+}
+
+#[test]
+fn a_deleted_profile_that_ec2_remembers_gives_way_to_the_one_that_was_made() {
+    let project = account();
+    project.ok("sandbox start");
+    fault(&project, "recollect?times=2");
+    project.ok("up --sandbox --no-wait");
+    let (attached, made) = aws(&project, async |aws| profiles(&aws).await);
+    assert_eq!(attached, made);
+    assert!(project.ok("plan --sandbox").contains("nothing to do"));
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn a_group_that_a_launch_does_not_know_yet_is_waited_for_by_either_name() {
+    let project = account();
+    project.ok("sandbox start");
+    fault(
+        &project,
+        "refuse?action=RunInstances&code=InvalidSecurityGroupID.NotFound&message=It+does+not+exist&times=2",
+    );
+    project.ok("up --sandbox --no-wait");
+    project.ok("down --sandbox --yes");
+}
+
+/// What `up` refuses before anything is made.
+#[track_caller]
+fn refused_before_anything(project: &Project, what: &str, why: &str) {
+    project.run("up --sandbox --no-wait").code(1).says(what).says(why).says("Nothing was changed.");
+    project.run("status --sandbox").code(4).says("of hello stands");
+}
+
+#[test]
+fn a_type_that_cannot_be_told_what_to_run_or_is_not_there_is_refused_before_anything_is_made() {
+    let project = account();
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    let of = |kind: &str| project.file("deploy.yaml", &format!("{text}\ninstance: {{type: {kind}}}\n"));
+    of("t2.micro");
+    refused_before_anything(&project, "t2.micro is not a Nitro type", "stopped and started");
+    project.run("doctor --sandbox").code(1).says("t2.micro is not a Nitro type");
+    of("t9.micro");
+    refused_before_anything(&project, "t9.micro is not offered in us-east-1", "no such instance type");
+}
+
+#[test]
+fn a_subnet_without_a_way_to_the_internet_is_refused_before_anything_is_made() {
+    let project = account();
+    project.ok("sandbox start");
+    let (subnet, table, gateway) = aws(&project, async |aws| {
+        let vpc = aws.ec2.create_vpc().cidr_block("10.9.0.0/16").send().await.unwrap().vpc.unwrap().vpc_id.unwrap();
+        let subnet = aws.ec2.create_subnet().vpc_id(&vpc).cidr_block("10.9.0.0/24").availability_zone("us-east-1a");
+        let subnet = subnet.send().await.unwrap().subnet.unwrap().subnet_id.unwrap();
+        let table = aws.ec2.create_route_table().vpc_id(&vpc).send().await.unwrap().route_table.unwrap();
+        let table = table.route_table_id.unwrap();
+        aws.ec2.associate_route_table().route_table_id(&table).subnet_id(&subnet).send().await.unwrap();
+        let gateway = aws.ec2.create_internet_gateway().send().await.unwrap().internet_gateway.unwrap();
+        let gateway = gateway.internet_gateway_id.unwrap();
+        aws.ec2.attach_internet_gateway().internet_gateway_id(&gateway).vpc_id(&vpc).send().await.unwrap();
+        (subnet, table, gateway)
+    });
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\nnetwork: {{subnet: {subnet}}}\n"));
+    let why = format!("its route table {table} leads 0.0.0.0/0 to no internet gateway");
+    refused_before_anything(&project, &format!("an instance in {subnet} cannot be reached from the internet"), &why);
+    project.run("doctor --sandbox").code(1).says(&why);
+    aws(&project, async |aws| {
+        let route = aws.ec2.create_route().route_table_id(&table).destination_cidr_block("0.0.0.0/0");
+        route.gateway_id(&gateway).send().await.unwrap();
+    });
+    project.ok("doctor --sandbox");
+    project.ok("up --sandbox --no-wait");
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn a_bucket_that_keeps_versions_goes_with_all_of_them() {
+    let project = account();
+    project.ok("sandbox start");
+    project.ok("up --sandbox --no-wait");
+    let bucket = "devopsctl-123456789012-us-east-1-an";
+    aws(&project, async |aws| {
+        let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        aws.s3.put_bucket_versioning().bucket(bucket).versioning_configuration(enabled).send().await.unwrap();
+        // A certificate that was renewed, as an instance stores it.
+        for content in ["first", "second"] {
+            let put = aws.s3.put_object().bucket(bucket).key("hello/certificates.tar");
+            put.body(content.as_bytes().to_vec().into()).send().await.unwrap();
+        }
+    });
+    project.ok("down --sandbox --yes");
+    let left = aws(&project, async |aws| aws.s3.list_buckets().send().await.unwrap().buckets().len());
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_clock_that_is_off_is_blamed_and_the_credentials_are_not() {
+    let project = account();
+    project.ok("sandbox start");
+    for (ahead, side) in [(3600, "60 minutes behind"), (-420, "7 minutes ahead")] {
+        fault(&project, &format!("clock?ahead={ahead}"));
+        let said = project.run("status --sandbox").code(5);
+        said.says(&format!("this machine's clock is {side}")).says("set the clock");
+    }
+    fault(&project, "clock?ahead=0");
+    project.run("status --sandbox").code(4);
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use aws_sdk_ec2::types::Filter;
 use devopsctl::aws::{Aws, Settings};
 use devopsctl::sandbox::Handle;
 use serde_json::Value;
@@ -18,6 +19,18 @@ pub fn file(project: &Project) -> String {
 pub fn aws<T>(project: &Project, work: impl AsyncFnOnce(Aws) -> T) -> T {
     let handle: Handle = serde_json::from_str(&file(project)).unwrap();
     runtime().block_on(async { work(Aws::sandbox(&Settings::default(), handle.as_administrator())).await })
+}
+
+/// Gives a VPC of one's own a way to the internet.
+pub async fn connect(aws: &Aws, vpc: &str) {
+    let gateway = aws.ec2.create_internet_gateway().send().await.unwrap().internet_gateway.unwrap();
+    let gateway = gateway.internet_gateway_id.unwrap();
+    aws.ec2.attach_internet_gateway().internet_gateway_id(&gateway).vpc_id(vpc).send().await.unwrap();
+    let of = Filter::builder().name("vpc-id").values(vpc).build();
+    let tables = aws.ec2.describe_route_tables().filters(of).send().await.unwrap();
+    let table = tables.route_tables()[0].route_table_id().unwrap();
+    let route = aws.ec2.create_route().route_table_id(table).destination_cidr_block("0.0.0.0/0");
+    route.gateway_id(&gateway).send().await.unwrap();
 }
 
 /// Asks the sandbox for a fault, such as `refuse?action=RunInstances&code=…`.

@@ -24,7 +24,7 @@ fn up() -> Project {
 
 /// `plan` names each reason, and `up` leaves nothing to do.
 #[track_caller]
-fn mended(project: &Project, reasons: &[&str]) {
+pub fn mended(project: &Project, reasons: &[&str]) {
     let mut plan = project.run("plan --sandbox").code(3);
     for reason in reasons {
         plan = plan.says(reason);
@@ -33,7 +33,7 @@ fn mended(project: &Project, reasons: &[&str]) {
     project.run("plan --sandbox").ok().says("nothing to do");
 }
 
-async fn id(aws: &Aws) -> String {
+pub async fn id(aws: &Aws) -> String {
     let found = aws.ec2.describe_instances().send().await.unwrap();
     let all = found.reservations().iter().flat_map(|reservation| reservation.instances());
     let alive = |instance: &&aws_sdk_ec2::types::Instance| {

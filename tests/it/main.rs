@@ -11,6 +11,7 @@ mod caller;
 mod children;
 mod console;
 mod cost;
+mod credits;
 mod disasters;
 mod docs;
 mod doctor;

@@ -318,6 +318,7 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
         (r"\bi-[0-9a-f]{17}\b".into(), "i-[id]"),
         (r"\bsg-[0-9a-f]{8,17}\b".into(), "sg-[id]"),
         (r"\beipalloc-[0-9a-f]+\b".into(), "eipalloc-[id]"),
+        (r"\brtb-[0-9a-f]{17}\b".into(), "rtb-[id]"),
         (r"\b123456789012\b".into(), "[account]"),
         (r"✓ built release [0-9a-f]{12}\n".into(), ""),
         // Of calls that are sent at once, any may be the first to be refused.

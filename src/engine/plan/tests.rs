@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::aws::Target;
-use crate::config::{Acme, App, Health, Image, Instance, Limits, Network, Token};
+use crate::config::{Acme, App, CpuCredits, Health, Image, Instance, Limits, Network, Token};
 use crate::engine::observe::Store;
 use crate::resources::instance::Phase;
 
@@ -34,7 +34,7 @@ static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         env: Default::default(),
     },
     token: Token { env: "APP_SECRET_TOKEN".into(), enforce: true, path: "/".into() },
-    instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8 },
+    instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8, cpu_credits: CpuCredits::Auto },
     network: Network {
         https: true,
         port: 80,

@@ -57,7 +57,7 @@ pub(super) async fn launch(context: &Context, tags: &Tags, dying: &[String]) -> 
 
 /// What was made a moment ago may be unknown to the launch.
 fn unknown_yet(error: &ApiError) -> bool {
-    error.is(&["InvalidGroup.NotFound", "InvalidKeyPair.NotFound"])
+    error.is(&security_group::UNKNOWN) || error.is(&["InvalidKeyPair.NotFound"])
 }
 
 /// The image's id and the name of its root device: a mapping for any other name would add a second disk.
@@ -123,12 +123,9 @@ async fn run(
             .tag_specifications(tagged(ResourceType::Instance, tags))
             .tag_specifications(tagged(ResourceType::Volume, &shared(tags)))
             .tag_specifications(tagged(ResourceType::NetworkInterface, &shared(tags)));
-        // Burstable types start with unlimited credits, which can cost; others do not take the option.
-        if context.instance_type.starts_with('t') {
-            launch.credit_specification(CreditSpecificationRequest::builder().cpu_credits("standard").build()).send()
-        } else {
-            launch.send()
-        }
+        let credits =
+            context.credits.map(|credits| CreditSpecificationRequest::builder().cpu_credits(credits.name()).build());
+        launch.set_credit_specification(credits).send()
     };
     let answer = call("ec2:RunInstances", request).await?;
     let instance = answer.instances.unwrap_or_default().into_iter().next();

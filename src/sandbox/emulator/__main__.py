@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 # What is loaded stays until the end: to look through it for garbage again and again takes a third of the start.
@@ -20,6 +21,7 @@ os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 
 import authority
 import control
+import faults
 import rules
 from admission import SERVICES, Admission, path, service
 from moto.core.utils import get_service_model
@@ -39,6 +41,10 @@ class Handler(MotoRequestHandler):
     def version_string(self):
         """Without versions, which only help an attacker."""
         return "sandbox"
+
+    def date_time_string(self, timestamp=None):
+        """By AWS's clock."""
+        return super().date_time_string(time.time() + faults.ahead() if timestamp is None else timestamp)
 
     def send_error(self, code, *_):
         """Without a page that repeats the request."""

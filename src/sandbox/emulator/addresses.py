@@ -1,5 +1,6 @@
 """Elastic IPs: five a region, moved as a whole, never given back while they are in use."""
 
+import subnets
 from hooks import around
 from moto.ec2.responses import EC2Response
 from refusal import Refusal
@@ -32,6 +33,9 @@ def associate_address(call, proceed):
         if nic.instance is not None and nic.instance.state == "pending":
             message = f"The pending-instance-creation instance to which '{nic.id}' is attached is not in a valid state."
             raise Refusal("IncorrectInstanceState", message)
+    if not subnets.is_connected(backend, nic.subnet.vpc_id):
+        message = f"Network {nic.subnet.vpc_id} is not attached to any internet gateway"
+        raise Refusal("Gateway.NotAttached", message)
     # Unless it is forbidden, an address is taken from where it is.
     call.params.setdefault("AllowReassociation", True)
     held = [address for address in backend.addresses if address.eni is nic]

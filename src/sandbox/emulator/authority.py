@@ -13,11 +13,13 @@ import io
 import json
 import os
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 import buckets
 import clock
 import demands
+import faults
 import hooks
 import policies
 from botocore.auth import S3SigV4Auth, SigV4Auth
@@ -55,6 +57,16 @@ ERRORS = {
     "ssm": JSON,
     "sts": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
 }
+# What each service answers to a signature of another time, and how many seconds it may be off.
+SKEWED = {
+    "ec2": ("RequestExpired", 300),
+    "iam": ("SignatureDoesNotMatch", 300),
+    "route53": ("SignatureDoesNotMatch", 300),
+    "s3": ("RequestTimeTooSkewed", 900),
+    "servicequotas": ("InvalidSignatureException", 300),
+    "ssm": ("InvalidSignatureException", 300),
+    "sts": ("SignatureDoesNotMatch", 300),
+}
 # The length of a body's digest, where the signature covers one.
 SHA256 = 64
 UNKNOWN, WRONG, UNSIGNED, FORBIDDEN = range(4)
@@ -89,6 +101,7 @@ def authenticate(call):
     """Refuses a call that nobody signed who is known here: before anything of it is looked at."""
     call.devopsctl_signed = Signed(call)
     call.devopsctl_signed.check_signature()
+    call.devopsctl_signed.check_time()
 
 
 def authenticated(respond):
@@ -135,6 +148,16 @@ class Signed(IAMRequest):
             calculated = ""
         if not hmac.compare_digest(given.encode(), calculated.encode()):
             self._raise_signature_does_not_match()
+
+    def check_time(self):
+        """Refuses what was signed too long ago, or will be."""
+        code, tolerance = SKEWED[self.service]
+        said = datetime.strptime(self._headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        now = datetime.fromtimestamp(time.time() + faults.ahead(), timezone.utc)
+        if abs((now - said).total_seconds()) > tolerance:
+            message = f"Signature expired: {said:%Y%m%dT%H%M%SZ} is now earlier than {now:%Y%m%dT%H%M%SZ}"
+            status = 400 if ERRORS[self.service] is JSON else 403
+            raise (S3Refusal if self.service == "s3" else Refusal)(code, message, status)
 
     def _raise_invalid_access_key(self, _reason):
         raise refuse(self.service, UNKNOWN, "The access key or the session token is not known.")

@@ -270,4 +270,6 @@ CALLS = {
     "doom": faults.doom,
     "forgive": faults.forgive,
     "attach": faults.attach,
+    "recollect": faults.recollect,
+    "clock": faults.set_clock,
 }

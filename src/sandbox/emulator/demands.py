@@ -16,7 +16,7 @@ from policies import Check
 
 # What a query of S3 may hold beside the name of what is asked for.
 DETAILS = {"continuation-token", "delimiter", "encoding-type", "fetch-owner", "list-type", "max-keys", "prefix"}
-DETAILS |= {"start-after", "x-id"}
+DETAILS |= {"key-marker", "start-after", "version-id-marker", "x-id"}
 
 
 def of(call, action):
@@ -168,6 +168,7 @@ S3 = {
     ("bucket", "GET"): "s3:ListBucket",
     ("bucket", "GET", "policy"): "s3:GetBucketPolicy",
     ("bucket", "GET", "publicAccessBlock"): "s3:GetBucketPublicAccessBlock",
+    ("bucket", "GET", "versions"): "s3:ListBucketVersions",
     ("bucket", "HEAD"): "s3:ListBucket",
     ("bucket", "POST", "delete"): "s3:DeleteObject",
     ("bucket", "PUT"): "s3:CreateBucket",
@@ -188,15 +189,16 @@ def about_bucket(action):
 
 
 def about_objects(action):
-    """One, or those that the body lists."""
+    """One, or those that the body lists, of which some may be versions."""
 
     def rule(call):
-        names = [call.parse_key_name()]
-        if not names[0]:
+        objects = [{"Key": call.parse_key_name()}]
+        if not objects[0]["Key"]:
             listed = xmltodict.parse(call.body, force_list=("Object",), strip_whitespace=False)["Delete"]
-            names = [one["Key"] for one in listed.get("Object", [])]
-        for name in names:
-            yield Check(action, f"arn:{call.partition}:s3:::{call.bucket_name}/{name}", {})
+            objects = listed.get("Object", [])
+        for one in objects:
+            demanded = f"{action}Version" if "VersionId" in one else action
+            yield Check(demanded, f"arn:{call.partition}:s3:::{call.bucket_name}/{one['Key']}", {})
 
     return rule
 
@@ -230,7 +232,7 @@ OF_ROLES = ("DeleteRole", "DeleteRolePermissionsBoundary", "DeleteRolePolicy", "
 OF_ROLES += ("GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy")
 OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile")
 OF_BUCKETS = ("CreateBucket", "DeleteBucket", "GetBucketPolicy", "GetBucketPublicAccessBlock", "ListBucket")
-OF_BUCKETS += ("PutBucketPolicy", "PutBucketPublicAccessBlock")
+OF_BUCKETS += ("ListBucketVersions", "PutBucketPolicy", "PutBucketPublicAccessBlock")
 OF_PARAMETERS = {
     "AddTagsToResource": "ResourceId",
     "DeleteParameter": "Name",

@@ -8,10 +8,12 @@ LOOKS = (
     "Addresses",
     "IamInstanceProfileAssociations",
     "Images",
+    "InstanceCreditSpecifications",
     "InstanceTypeOfferings",
     "InstanceTypes",
     "Instances",
     "KeyPairs",
+    "RouteTables",
     "SecurityGroups",
     "Subnets",
     "Volumes",
@@ -175,6 +177,11 @@ def about_instances(action):
     return rule
 
 
+def modify_instance_credit_specification(call):
+    for wanted in call._get_param("InstanceCreditSpecifications", []):
+        yield standing(call, "ec2:ModifyInstanceCreditSpecification", wanted["InstanceId"])
+
+
 def about_group(action):
     def rule(call):
         group = call._get_param("GroupId")
@@ -254,6 +261,7 @@ RULES = {
     "ec2:DeleteKeyPair": delete_key_pair,
     "ec2:DeleteTags": delete_tags,
     "ec2:DisassociateIamInstanceProfile": disassociate_iam_instance_profile,
+    "ec2:ModifyInstanceCreditSpecification": modify_instance_credit_specification,
     "ec2:ImportKeyPair": makes("ec2:ImportKeyPair", "key-pair"),
     "ec2:RunInstances": run_instances,
 }

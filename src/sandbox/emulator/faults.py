@@ -1,11 +1,14 @@
-"""What a test asks AWS to do wrong: refuse a call, let a launch die, attach somebody else's profile."""
+"""What a test asks AWS to do wrong: refuse a call, let a launch die, attach a profile that is another's or was deleted."""
 
 from refusal import Refusal
 
-# Refusals that wait for their call; launches that will die; a profile that every launch gets.
+# Refusals that wait for their call; launches that will die; a profile that every launch gets; how many associations will be
+# with a deleted profile; by how many seconds AWS's clock is ahead.
 _refusals = []
 _deaths = []
 _foreign_profile = []
+_recollections = []
+_clock = []
 
 
 def refuse(action, code, message="", status=None, times=1):
@@ -32,9 +35,26 @@ def attach(profile=None):
     return {}
 
 
+def recollect(times=1):
+    """The next associations are with a deleted profile of the same name: https://github.com/hashicorp/terraform/issues/2037."""
+    _recollections[:] = [None] * int(times)
+    return {}
+
+
+def set_clock(ahead=0):
+    """AWS's clock is so many seconds ahead of this machine's: as if this one's were behind."""
+    _clock[:] = [int(ahead)]
+    return {}
+
+
+def ahead():
+    """By how many seconds AWS's clock is ahead."""
+    return _clock[0] if _clock else 0
+
+
 def forget():
     """Nothing goes wrong any more."""
-    for wishes in (_refusals, _deaths, _foreign_profile):
+    for wishes in (_refusals, _deaths, _foreign_profile, _recollections, _clock):
         wishes.clear()
 
 
@@ -57,3 +77,8 @@ def death():
 def foreign_profile():
     """The profile that the launch gets by itself, or None."""
     return _foreign_profile[0] if _foreign_profile else None
+
+
+def recollects():
+    """Whether the association that is just made is with a deleted profile."""
+    return bool(_recollections) and _recollections.pop() is None

@@ -3,8 +3,13 @@ known, and every type counts as offered everywhere in it."""
 
 from hooks import around
 from moto.core.responses import ActionResult
-from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.responses import EC2Response
+
+
+def about(name):
+    """What EC2 says of a type; nothing of one that it does not have."""
+    return INSTANCE_TYPES.get(name, {})
 
 
 @around(EC2Response, "describe_instance_types")

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 
+import credits
 import faults
 import hooks
 import instances
@@ -61,6 +62,7 @@ def run_instances(call, proceed):
             if specification.get("ResourceType") == "instance":
                 check_keys(tag["Key"] for tag in specification.get("Tags", []))
     profiles.require_known(call)
+    credits.asked(call)
     token = call._get_param("ClientToken")
     if not token:
         return launch(call, proceed)
@@ -87,6 +89,7 @@ def launch(call, proceed):
                 del backend.reservations[reservation.id]
     for instance in result.result.instances:
         add_root(instance)
+        credits.set_mode(instance, credits.asked(call))
         tag_interfaces(call, instance)
         instances.enter(instance, "pending", "running", settings.delay("pending"))
         hooks.make_known_later(instance.id, InvalidInstanceIdError(instance.id))

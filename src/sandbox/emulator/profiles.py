@@ -1,5 +1,7 @@
 """Instance profiles: IAM knows them at once, EC2 after a while, and an instance only as they were when associated."""
 
+import copy
+
 import clock
 import faults
 import settings
@@ -85,7 +87,19 @@ def associate_iam_instance_profile(call, proceed):
         message = f"The instance '{instance.id}' is not in the 'running' or 'stopped' states."
         raise Refusal("IncorrectInstanceState", message)
     require_known(call)
-    return proceed()
+    result = proceed()
+    if faults.recollects():
+        recollect(result.result["IamInstanceProfileAssociation"])
+    return result
+
+
+def recollect(association):
+    """The association is with a profile of the same name that was deleted, and gives no credentials."""
+    deleted = copy.copy(association.iam_instance_profile)
+    # Any other id will do.
+    deleted.id, deleted.roles = f"AIPA{deleted.id[:3:-1]}", []
+    association.iam_instance_profile = deleted
+    remember(association)
 
 
 @around(EC2Response, "replace_iam_instance_profile_association")

@@ -20,7 +20,7 @@ import public_access  # noqa: F401
 import quotas
 import roles
 import settings
-import subnets  # noqa: F401
+import subnets
 import zones  # noqa: F401
 
 
@@ -29,7 +29,7 @@ def install():
     settings.from_environment()
     hooks.install()
     # The last one is the outermost: a caller is authenticated before any other rule looks at the call.
-    for module in (buckets, instances, launches, parameters, profiles, roles, authority):
+    for module in (buckets, instances, launches, parameters, profiles, roles, subnets, authority):
         module.install()
 
 

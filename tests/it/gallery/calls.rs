@@ -43,6 +43,8 @@ fn while_all_of_it_is_made() {
     let calls = [
         ("ssm:GetParameters", "arn:aws:ssm:*::parameter/aws/*", UP),
         ("ec2:DescribeImages", ALL, UP),
+        ("ec2:DescribeInstanceTypes", ALL, UP),
+        ("ec2:DescribeInstanceCreditSpecifications", ALL, UP),
         ("ec2:CreateSecurityGroup", ALL, UP),
         ("ec2:AuthorizeSecurityGroupIngress", ALL, UP),
         ("ec2:ImportKeyPair", ALL, UP),
@@ -152,6 +154,15 @@ fn while_something_is_mended() {
             lax.http_tokens(HttpTokensState::Optional).send().await.unwrap();
         });
     });
+    mended("ec2:ModifyInstanceCreditSpecification", &|account| {
+        account.deploy("instance: {cpu_credits: standard}");
+        account.console(async |aws| {
+            let unlimited = aws_sdk_ec2::types::InstanceCreditSpecificationRequest::builder();
+            let unlimited = unlimited.instance_id(instance(&aws).await).cpu_credits("unlimited").build();
+            let modify = aws.ec2.modify_instance_credit_specification().instance_credit_specifications(unlimited);
+            modify.send().await.unwrap();
+        });
+    });
     mended("ec2:StartInstances", &|account| {
         account.console(async |aws| {
             aws.ec2.stop_instances().instance_ids(instance(&aws).await).send().await.unwrap();
@@ -198,6 +209,7 @@ fn while_all_of_it_goes() {
         ("ssm:DeleteParameter", ALL, DOWN),
         ("ssm:DeleteParameters", ALL, DOWN),
         ("s3:DeleteObject", ALL, DOWN),
+        ("s3:ListBucketVersions", ALL, DOWN),
         ("s3:DeleteBucket", ALL, DOWN),
     ];
     all_refused(&account, "refused_while_all_of_it_goes", &calls, |account| {

@@ -27,14 +27,6 @@ const CODES: [Code; 18] = [
         5,
     ),
     (
-        "a_clock_that_is_wrong",
-        "GetCallerIdentity",
-        "RequestTimeTooSkewed",
-        "The difference between the request time and the current time is too large.",
-        403,
-        5,
-    ),
-    (
         "unknown_credentials",
         "GetCallerIdentity",
         "InvalidClientTokenId",
@@ -108,6 +100,14 @@ const CODES: [Code; 18] = [
         1,
     ),
     (
+        "a_vpc_without_a_gateway",
+        "AssociateAddress",
+        "Gateway.NotAttached",
+        "Network vpc-0123456789abcdef0 is not attached to any internet gateway",
+        400,
+        1,
+    ),
+    (
         "a_subnet_in_another_vpc",
         "RunInstances",
         "InvalidParameter",
@@ -117,7 +117,7 @@ const CODES: [Code; 18] = [
     ),
     (
         "a_subnet_that_is_not_there",
-        "RunInstances",
+        "DescribeSubnets",
         "InvalidSubnetID.NotFound",
         "The subnet ID 'subnet-0123456789abcdef0' does not exist",
         400,
@@ -153,4 +153,13 @@ fn each_has_its_own_words() {
         account.shown(name, if ends { "down --yes" } else { "up --no-wait" }, exit);
         fault(&account.project, &format!("forgive?action={action}"));
     }
+}
+
+#[test]
+fn a_clock_that_is_wrong() {
+    let account = Account::start();
+    account.reset();
+    fault(&account.project, "clock?ahead=600");
+    account.shown("a_clock_that_is_wrong", "up --no-wait", 5);
+    fault(&account.project, "clock?ahead=0");
 }

@@ -143,6 +143,10 @@ pub const ROOMS: [Room; 11] = [
         doing: "Making it with `up`",
         pictures: &[
             ("no_default_vpc", "No default VPC", ""),
+            ("a_type_that_is_not_there", "The region does not have the type", ""),
+            ("a_type_before_nitro", "The type is not a Nitro type", ""),
+            ("a_subnet_without_a_way_out", "The subnet has no way to the internet", ""),
+            ("a_vpc_without_a_gateway", "The VPC has no internet gateway", ""),
             ("a_subnet_that_is_not_there", "The subnet is not there", ""),
             ("a_subnet_in_another_vpc", "The subnet is in another VPC", ""),
             ("a_full_subnet", "The subnet is full", ""),

@@ -75,7 +75,6 @@ const UNSEEN: [(&str, &str); 62] = [
     ("the quota cannot be looked up", STORY),
     ("{} cannot be done", STORY),
     ("not allowed to you: {}", STORY),
-    ("the instance type cannot be looked up", STORY),
     // What is asked on a terminal: tests/it/terminal.rs.
     ("nothing was changed, as you asked", TERMINAL),
     ("the question was not answered", TERMINAL),

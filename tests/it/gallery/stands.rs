@@ -21,6 +21,23 @@ const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 const TOKEN: &str = "/devopsctl/hello/token";
 
 #[test]
+fn what_cannot_be_launched() {
+    let account = Account::start();
+    account.reset();
+    account.deploy("instance: {type: t9.micro}");
+    account.shown("a_type_that_is_not_there", "up --no-wait", 1);
+    account.deploy("instance: {type: t2.micro}");
+    account.shown("a_type_before_nitro", "up --no-wait", 1);
+    let subnet = account.console(async |aws| {
+        let vpc = aws.ec2.create_vpc().cidr_block("10.9.0.0/16").send().await.unwrap().vpc.unwrap().vpc_id.unwrap();
+        let subnet = aws.ec2.create_subnet().vpc_id(vpc).cidr_block("10.9.0.0/24").send().await.unwrap();
+        subnet.subnet.unwrap().subnet_id.unwrap()
+    });
+    account.deploy(&format!("network: {{subnet: {subnet}}}"));
+    account.shown("a_subnet_without_a_way_out", "up --no-wait", 1);
+}
+
+#[test]
 fn what_is_not_there() {
     let account = Account::start();
     account.shown("no_token_yet", "token", 1);

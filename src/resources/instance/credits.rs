@@ -1,0 +1,82 @@
+//! CPU credits of burstable types. T3 and T4g launched as standard have none at first, and boot on a fifth of a processor or
+//! less; unlimited costs more than the type once an app needs more than its share for a day.
+//! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances-unlimited-mode-concepts.html>
+
+use std::collections::BTreeSet;
+
+use crate::aws::{ApiError, Aws, call, explain};
+use crate::config::CpuCredits;
+use crate::error::{Failure, Result};
+
+/// EC2's two modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credits {
+    /// Without credits it slows down.
+    Standard,
+    /// Without credits it goes on, and costs more.
+    Unlimited,
+}
+
+impl Credits {
+    /// EC2's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Credits::Standard => "standard",
+            Credits::Unlimited => "unlimited",
+        }
+    }
+
+    /// What a burstable instance is launched with.
+    pub fn at_launch(wanted: CpuCredits) -> Self {
+        if wanted == CpuCredits::Standard { Credits::Standard } else { Credits::Unlimited }
+    }
+
+    /// What a burstable instance is to have that is there; nothing where that is open yet.
+    pub fn wanted(wanted: CpuCredits, healthy: bool) -> Option<Self> {
+        match wanted {
+            CpuCredits::Auto => healthy.then_some(Credits::Standard),
+            CpuCredits::Standard => Some(Credits::Standard),
+            CpuCredits::Unlimited => Some(Credits::Unlimited),
+        }
+    }
+}
+
+/// The ids of all instances that are unlimited: asked for no one in particular, EC2 answers with these.
+pub(crate) async fn unlimited(aws: &Aws) -> Result<BTreeSet<String>> {
+    let (mut found, mut page) = (BTreeSet::new(), None);
+    loop {
+        let request = aws.ec2.describe_instance_credit_specifications().set_next_token(page);
+        let answer = call("ec2:DescribeInstanceCreditSpecifications", || request.clone().send())
+            .await
+            .map_err(|error| explain("the CPU credits cannot be looked up", &error))?;
+        let specifications = answer.instance_credit_specifications.unwrap_or_default().into_iter();
+        let unlimited = specifications.filter(|one| one.cpu_credits() == Some(Credits::Unlimited.name()));
+        found.extend(unlimited.filter_map(|one| one.instance_id));
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Sets the mode of an instance that runs or is stopped.
+///
+/// # Errors
+/// What EC2 says, of the call or of the instance.
+pub async fn set(aws: &Aws, id: &str, credits: Credits) -> Result<()> {
+    const ACTION: &str = "ec2:ModifyInstanceCreditSpecification";
+    let failed = |error: &ApiError| -> Failure { explain(format!("the CPU credits of {id} cannot be set"), error) };
+    let request = || {
+        let specification = aws_sdk_ec2::types::InstanceCreditSpecificationRequest::builder()
+            .instance_id(id)
+            .cpu_credits(credits.name())
+            .build();
+        aws.ec2.modify_instance_credit_specification().instance_credit_specifications(specification).send()
+    };
+    let answer = call(ACTION, request).await.map_err(|error| failed(&error))?;
+    let refused = answer.unsuccessful_instance_credit_specifications.unwrap_or_default().into_iter().next();
+    let Some(error) = refused.and_then(|one| one.error) else { return Ok(()) };
+    let code = error.code.map(|code| code.as_str().to_owned()).unwrap_or_default();
+    let message = error.message.unwrap_or_default();
+    Err(failed(&ApiError { action: ACTION, code, message, status: Some(200), ahead: None }))
+}

@@ -1,0 +1,62 @@
+//! What EC2 says of an instance type.
+
+use aws_sdk_ec2::operation::describe_instance_types::DescribeInstanceTypesOutput;
+use aws_sdk_ec2::types::{InstanceTypeHypervisor, InstanceTypeInfo};
+
+use crate::aws::{Aws, call, explain};
+use crate::error::{Failure, Result};
+use crate::resources::filter;
+
+/// An instance type that the region has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// `x86_64`, `arm64`, …
+    pub architectures: Vec<String>,
+    /// Whether it has CPU credits.
+    pub burstable: bool,
+    /// Whether it is of a generation before Nitro.
+    pub xen: bool,
+    /// Whether accounts on the free plan may launch it.
+    pub free: bool,
+    /// How many vCPUs it has.
+    pub vcpus: Option<i32>,
+}
+
+impl Kind {
+    /// What the answer says of the one type that was asked for; nothing where the region does not have it.
+    pub fn read(answer: DescribeInstanceTypesOutput) -> Option<Self> {
+        answer.instance_types.unwrap_or_default().into_iter().next().map(Self::of)
+    }
+
+    fn of(found: InstanceTypeInfo) -> Self {
+        let architectures = found.processor_info.and_then(|processor| processor.supported_architectures);
+        Self {
+            architectures: architectures.unwrap_or_default().iter().map(|one| one.as_str().to_owned()).collect(),
+            burstable: found.burstable_performance_supported.unwrap_or_default(),
+            xen: found.hypervisor == Some(InstanceTypeHypervisor::Xen),
+            free: found.free_tier_eligible.unwrap_or_default(),
+            vcpus: found.v_cpu_info.and_then(|info| info.default_v_cpus),
+        }
+    }
+
+    /// Whether the agent on such an instance learns what it is to do.
+    ///
+    /// # Errors
+    /// That it may not.
+    pub fn check(&self, kind: &str) -> Result<()> {
+        if !self.xen {
+            return Ok(());
+        }
+        Err(Failure::failed(format!("{kind} is not a Nitro type, and cannot be told what to run"))
+            .because("EC2 may show such an instance a changed tag only after it was stopped and started")
+            .standing("Nothing was changed.")
+            .next("choose another instance.type in deploy.yaml, for example t3.micro or t4g.small"))
+    }
+}
+
+/// Asked with a filter, EC2 leaves out what is not there; asked by name, it would be an error among others.
+pub(crate) async fn observe(aws: &Aws, kind: &str) -> Result<Option<Kind>> {
+    let request = || aws.ec2.describe_instance_types().filters(filter("instance-type", kind)).send();
+    let answer = call("ec2:DescribeInstanceTypes", request).await;
+    Ok(Kind::read(answer.map_err(|error| explain("the instance type cannot be looked up", &error))?))
+}

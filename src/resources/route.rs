@@ -1,0 +1,170 @@
+//! The way from where an instance goes to the internet: without one, nobody reaches it, and it reaches nobody.
+
+use aws_sdk_ec2::types::{Route, RouteState, RouteTable, Subnet};
+
+use super::filter;
+use crate::aws::{ApiError, Aws, call, explain};
+use crate::error::{Failure, Result};
+
+/// The way out of the subnets where an instance could go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// Nobody asked, or EC2 did not tell: that is in nobody's way.
+    #[default]
+    Unknown,
+    /// One of them has one.
+    Open,
+    /// None has.
+    Closed {
+        /// `subnet-…`: the first of them.
+        subnet: String,
+        /// `rtb-…`: its route table.
+        table: String,
+    },
+}
+
+impl Way {
+    /// Whether an instance can be reached there.
+    ///
+    /// # Errors
+    /// That it cannot.
+    pub fn check(&self) -> Result<()> {
+        let Way::Closed { subnet, table } = self else { return Ok(()) };
+        Err(Failure::failed(format!("an instance in {subnet} cannot be reached from the internet"))
+            .because(format!("its route table {table} leads 0.0.0.0/0 to no internet gateway"))
+            .standing("Nothing was changed.")
+            .next(format!(
+                "name a public subnet as network.subnet in deploy.yaml; or, with an internet gateway attached to its VPC: aws ec2 \
+                 create-route --route-table-id {table} --destination-cidr-block 0.0.0.0/0 --gateway-id igw-…"
+            )))
+    }
+}
+
+/// Looks from the subnet that is named, else from those of the default VPC. Who may not look is not told.
+///
+/// # Errors
+/// What else EC2 says, such as that there is no such subnet.
+pub async fn observe(aws: &Aws, named: Option<&str>) -> Result<Way> {
+    let request = || {
+        let request = aws.ec2.describe_subnets();
+        match named {
+            Some(id) => request.subnet_ids(id).send(),
+            None => request.filters(filter("default-for-az", "true")).send(),
+        }
+    };
+    match call("ec2:DescribeSubnets", request).await {
+        Ok(answer) => from(aws, &answer.subnets.unwrap_or_default()).await,
+        Err(error) => unknown(&error),
+    }
+}
+
+/// Looks from these, which are in one VPC. Where there is none, the launch says so.
+///
+/// # Errors
+/// What EC2 says, but that one may not look.
+pub async fn from(aws: &Aws, subnets: &[Subnet]) -> Result<Way> {
+    let Some(vpc) = subnets.first().and_then(Subnet::vpc_id) else { return Ok(Way::Unknown) };
+    let request = || aws.ec2.describe_route_tables().filters(filter("vpc-id", vpc)).send();
+    match call("ec2:DescribeRouteTables", request).await {
+        Ok(answer) => Ok(of(subnets, &answer.route_tables.unwrap_or_default())),
+        Err(error) => unknown(&error),
+    }
+}
+
+fn unknown(error: &ApiError) -> Result<Way> {
+    match error.is(&["UnauthorizedOperation"]) {
+        true => Ok(Way::Unknown),
+        false => Err(explain("the way to the internet cannot be looked up", error)),
+    }
+}
+
+/// The way of these subnets by these route tables of their VPC.
+pub fn of(subnets: &[Subnet], tables: &[RouteTable]) -> Way {
+    let main = tables.iter().find(|table| table.associations().iter().any(|one| one.main() == Some(true)));
+    let mut closed = Way::Unknown;
+    for subnet in subnets.iter().filter_map(Subnet::subnet_id) {
+        let own = tables.iter().find(|table| table.associations().iter().any(|one| one.subnet_id() == Some(subnet)));
+        let Some(table) = own.or(main) else { return Way::Unknown };
+        if table.routes().iter().any(leads_out) {
+            return Way::Open;
+        }
+        if closed == Way::Unknown {
+            let table = table.route_table_id().unwrap_or_default().to_owned();
+            closed = Way::Closed { subnet: subnet.to_owned(), table };
+        }
+    }
+    closed
+}
+
+/// To an internet gateway; or to an appliance or endpoint that inspects the traffic, behind which there is one. A NAT gateway
+/// lets nobody in. What a prefix list holds is not looked up.
+fn leads_out(route: &Route) -> bool {
+    let everywhere =
+        route.destination_cidr_block() == Some("0.0.0.0/0") || route.destination_prefix_list_id().is_some();
+    let gateway = route.gateway_id().is_some_and(|id| id.starts_with("igw-") || id.starts_with("vpce-"));
+    everywhere && route.state() != Some(&RouteState::Blackhole) && (gateway || route.network_interface_id().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::RouteTableAssociation;
+
+    use super::*;
+
+    fn subnet(id: &str) -> Subnet {
+        Subnet::builder().subnet_id(id).vpc_id("vpc-1").build()
+    }
+
+    fn table(id: &str, of: Option<&str>, routes: Vec<Route>) -> RouteTable {
+        let association = RouteTableAssociation::builder().main(of.is_none()).set_subnet_id(of.map(str::to_owned));
+        RouteTable::builder().route_table_id(id).associations(association.build()).set_routes(Some(routes)).build()
+    }
+
+    fn to(target: &str) -> Route {
+        let route = Route::builder().destination_cidr_block("0.0.0.0/0").state(RouteState::Active);
+        match target.split_once('-').unwrap().0 {
+            "nat" => route.nat_gateway_id(target),
+            "eni" => route.network_interface_id(target),
+            "tgw" => route.transit_gateway_id(target),
+            _ => route.gateway_id(target),
+        }
+        .build()
+    }
+
+    #[test]
+    fn a_subnets_own_table_counts_before_the_main_one() {
+        let (open, closed) = (|| vec![to("igw-1")], Vec::new);
+        let way = |tables: &[RouteTable]| of(&[subnet("subnet-1")], tables);
+        let shut = |table: &str| Way::Closed { subnet: "subnet-1".into(), table: table.into() };
+        assert_eq!(way(&[table("rtb-main", None, open())]), Way::Open);
+        assert_eq!(way(&[table("rtb-main", None, closed())]), shut("rtb-main"));
+        let own = |routes| table("rtb-own", Some("subnet-1"), routes);
+        assert_eq!(way(&[table("rtb-main", None, closed()), own(open())]), Way::Open);
+        assert_eq!(way(&[table("rtb-main", None, open()), own(closed())]), shut("rtb-own"));
+        assert_eq!(
+            way(&[table("rtb-main", None, closed()), table("rtb-2", Some("subnet-2"), open())]),
+            shut("rtb-main")
+        );
+        assert_eq!(way(&[]), Way::Unknown);
+    }
+
+    #[test]
+    fn one_subnet_with_a_way_is_enough() {
+        let tables = [table("rtb-main", None, vec![]), table("rtb-2", Some("subnet-2"), vec![to("igw-1")])];
+        assert_eq!(of(&[subnet("subnet-1"), subnet("subnet-2")], &tables), Way::Open);
+        assert_eq!(of(&[], &tables), Way::Unknown);
+    }
+
+    #[test]
+    fn only_what_lets_clients_in_counts() {
+        for (target, open) in
+            [("igw-1", true), ("vpce-1", true), ("eni-1", true), ("nat-1", false), ("tgw-1", false), ("vgw-1", false)]
+        {
+            assert_eq!(leads_out(&to(target)), open, "{target}");
+        }
+        let route = || Route::builder().gateway_id("igw-1");
+        assert!(!leads_out(&route().destination_cidr_block("10.0.0.0/8").build()));
+        assert!(!leads_out(&route().destination_cidr_block("0.0.0.0/0").state(RouteState::Blackhole).build()));
+        assert!(leads_out(&route().destination_prefix_list_id("pl-1").build()));
+    }
+}
