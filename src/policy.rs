@@ -55,7 +55,7 @@ impl Scope {
     fn ec2(&self) -> Vec<Value> {
         let ours = |kinds: &[&str]| kinds.iter().map(|kind| self.arn("ec2", self.account(), kind)).collect();
         let (asked_for, carried) = (asked_for(), carried());
-        let making = ["AllocateAddress", "CreateSecurityGroup", "ImportKeyPair"];
+        let making = ["AllocateAddress", "CreateSecurityGroup", "ImportKeyPair", "RunInstances"];
         vec![
             // AWS knows nothing narrower for these.
             allow(
@@ -68,14 +68,6 @@ impl Scope {
                 "From",
                 &of("ec2", &["CreateSecurityGroup", "RunInstances"]),
                 vec![self.arn("ec2", "", "image/*"), self.arn("ec2", ANY, "subnet/*"), self.arn("ec2", ANY, "vpc/*")],
-            ),
-            when(
-                &asked_for,
-                allow(
-                    "Launch",
-                    &of("ec2", &["RunInstances"]),
-                    ours(&["instance/*", "network-interface/*", "volume/*"]),
-                ),
             ),
             when(&asked_for, allow("Make", &of("ec2", &making), ours(&["*/*"]))),
             // With any call that makes something; which ones are allowed is said above.
@@ -126,7 +118,7 @@ impl Scope {
             // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html>
             when(
                 &json!({"StringEquals": {"iam:PassedToService": self.ec2_service()}}),
-                allow("Pass", &of("iam", &["PassRole"]), role()),
+                allow("PassRole", &of("iam", &["PassRole"]), role()),
             ),
         ]
     }
@@ -182,7 +174,7 @@ impl Scope {
             "ForAnyValue:StringLike": {key("NormalizedRecordNames"): [names::record_mark(ANY)]},
         });
         vec![
-            allow("Zones", &of("route53", &["ListResourceRecordSets"]), zones()),
+            allow("LookIntoZones", &of("route53", &["ListResourceRecordSets"]), zones()),
             when(&ours, allow("Records", &of("route53", &["ChangeResourceRecordSets"]), zones())),
         ]
     }
@@ -473,8 +465,8 @@ mod tests {
         let account = Some("123456789012".to_owned());
         let all = Scope { account: account.clone(), ..Scope::default() };
         let one = Scope { account, region: Some("eu-west-1".into()), ..Scope::default() };
-        assert_eq!(resources(&all, "Pass"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
-        assert_eq!(resources(&one, "Pass"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
+        assert_eq!(resources(&all, "PassRole"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
+        assert_eq!(resources(&one, "PassRole"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
         assert_eq!(names::role("hello", "eu-west-1"), "devopsctl-hello-eu-west-1");
         assert_eq!(resources(&all, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-*"]);
         assert_eq!(resources(&one, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-eu-west-1*"]);
@@ -498,6 +490,6 @@ mod tests {
     #[test]
     fn other_partitions_have_their_own_arns() {
         let china = Scope { region: Some("cn-north-1".into()), ..Scope::default() };
-        assert!(resources(&china, "Launch").iter().all(|arn| arn.starts_with("arn:aws-cn:ec2:cn-north-1:")));
+        assert!(resources(&china, "Make").iter().all(|arn| arn.starts_with("arn:aws-cn:ec2:cn-north-1:")));
     }
 }

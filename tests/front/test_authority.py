@@ -337,7 +337,7 @@ def test_only_our_own_role_is_passed(sandbox, cli, iam, ec2, launch):
     call = noted(sandbox)[-1]
     assert [(check["action"], check["by"]) for check in call["checks"]] == [
         ("iam:AddRoleToInstanceProfile", ["Role"]),
-        ("iam:PassRole", ["Pass"]),
+        ("iam:PassRole", ["PassRole"]),
     ]
     # A profile of our name that somebody else has put his role into.
     iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=name)
