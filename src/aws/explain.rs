@@ -146,6 +146,7 @@ fn failure_advice(error: &ApiError) -> &'static str {
         "OperationAborted" => {
             "the bucket was deleted a short while ago and S3 still holds its name: run the same command again in some minutes"
         }
+        "SandboxDiskFull" => "free some space on that disk, then run the same command again",
         "OperationNotPermitted" => {
             "termination protection is on: switch it off in the EC2 console, then run the same command again"
         }

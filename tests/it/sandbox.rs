@@ -155,13 +155,6 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 #[ignore = "slow"]
 fn nothing_outside_its_folders_changes_on_the_host() {
-    if !cfg!(target_os = "linux") || !Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|s| s.success())
-    {
-        eprintln!("this system does not let us mount anything: not tested");
-        return;
-    }
-    let project = Project::alone().with_example();
-    install_emulator();
     let script = r#"
         set -eu
         PATH=$PATH:/usr/sbin:/sbin
@@ -174,6 +167,45 @@ fn nothing_outside_its_folders_changes_on_the_host() {
         if touch "$world/etc/devopsctl-test" 2>/dev/null; then echo "the host can still be written to"; exit 99; fi
         exec chroot "$world" sh -c 'cd "$FOLDER" && "$BINARY" up --sandbox && "$BINARY" set-token --sandbox --generate && "$BINARY" down --sandbox --yes && "$BINARY" sandbox stop'
     "#;
+    with_mounts(script);
+}
+
+/// What is larger than the emulator's memory for it lies on the disk.
+#[test]
+#[ignore = "slow"]
+fn a_full_disk_is_named() {
+    let script = r#"
+        set -eu
+        mkdir -p "$STATE"
+        mount -t tmpfs -o size=24m tmpfs "$STATE"
+        export TMPDIR="$STATE"
+        cd "$FOLDER"
+        "$BINARY" sandbox start --machine off
+        head -c "$(( ($(df -k --output=avail "$STATE" | tail -n 1) - 300) * 1024 ))" /dev/zero >"$STATE/fill"
+        said=0
+        "$BINARY" up --sandbox --no-wait 2>"$STATE/../said" || said=$?
+        cat "$STATE/../said" >&2
+        [ "$said" = 1 ]
+        grep -q "The disk with .* is full" "$STATE/../said"
+        grep -q "free some space on that disk" "$STATE/../said"
+        rm "$STATE/fill"
+        "$BINARY" up --sandbox --no-wait
+        "$BINARY" down --sandbox --yes
+        "$BINARY" sandbox stop
+    "#;
+    with_mounts(script);
+}
+
+/// Runs a script that mounts things, in a namespace of its own, where this system lets us.
+#[track_caller]
+fn with_mounts(script: &str) {
+    if !cfg!(target_os = "linux") || !Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|s| s.success())
+    {
+        eprintln!("this system does not let us mount anything: not tested");
+        return;
+    }
+    let project = Project::alone().with_example();
+    install_emulator();
     let mut command = Command::new("unshare");
     command.args(["-Urm", "sh", "-c", script]).env_remove("DEVOPSCTL_AUTHORITY_LOG");
     project.settle(&mut command);

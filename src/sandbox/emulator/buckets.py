@@ -1,14 +1,16 @@
 """Buckets: whose they are, what a new one is like, and that a name rests after its bucket is deleted."""
 
 import base64
+import errno
 import hashlib
+import tempfile
 
 import clock
 import faults
 import settings
 from moto.iam.access_control import PermissionResult
 from moto.s3.exceptions import S3ClientError
-from moto.s3.models import FakeBucket, PublicAccessBlock, S3Backend, s3_backends
+from moto.s3.models import FakeBucket, FakeKey, PublicAccessBlock, S3Backend, s3_backends
 from moto.s3.responses import S3Response
 
 # Names whose bucket was just deleted.
@@ -26,6 +28,7 @@ class Refused(S3ClientError):
 def install():
     """Has S3 be S3."""
     create, delete, get = S3Backend.create_bucket, S3Backend.delete_bucket, S3Backend.get_object
+    versions = S3Backend.list_object_versions
 
     def create_bucket(backend, bucket_name, *args, **kwargs):
         with clock.LOCK:
@@ -51,11 +54,21 @@ def install():
                 clock.after(settings.delay("bucket"), lambda: _resting.discard(bucket_name))
             return deleted
 
+    def list_object_versions(backend, *args, **kwargs):
+        # moto copies each object with its content, on the disk where it is large, only to sort them.
+        with clock.LOCK:
+            FakeKey.__deepcopy__ = lambda key, _: key
+            try:
+                return versions(backend, *args, **kwargs)
+            finally:
+                del FakeKey.__deepcopy__
+
     def get_object(backend, *args, **kwargs):
         faults.meet("GetObject", Refused)
         return get(backend, *args, **kwargs)
 
     S3Backend.create_bucket, S3Backend.delete_bucket, S3Backend.get_object = create_bucket, delete_bucket, get_object
+    S3Backend.list_object_versions = list_object_versions
     S3Response.put_object = checked(S3Response.put_object)
     # moto knows no conditions; authority.py does.
     FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
@@ -82,7 +95,14 @@ def checked(original):
         if said and said != base64.b64encode(hashlib.sha256(response.body).digest()).decode():
             message = "The SHA256 you specified did not match the calculated checksum."
             raise Refused("BadDigest", message, 400)
-        return original(response)
+        try:
+            return original(response)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # AWS has no such code: what is large lies in a file here.
+            message = f"The disk with {tempfile.gettempdir()} is full."
+            raise Refused("SandboxDiskFull", message, 400) from error
 
     return put_object
 
