@@ -1,8 +1,12 @@
 //! Randomness, the token's rules, and a process that holds it.
 
+use std::ops::Deref;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::cli::command;
 use crate::digest::hex;
@@ -13,16 +17,49 @@ const SHORT: usize = 12;
 /// More than this does not fit well into a header.
 const LONG: usize = 256;
 
+/// A secret's text. Its memory is overwritten when it is dropped, and it cannot be printed by mistake. What is given to the SDK,
+/// to the HTTP client or to the terminal is a copy of theirs.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Secret(Zeroizing<String>);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Deref for Secret {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
 /// A token of 32 random bytes, in characters that need no quoting anywhere.
 ///
 /// # Errors
 /// When the system has no randomness.
-pub fn generate() -> Result<String> {
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?))
+pub fn generate() -> Result<Secret> {
+    let bytes = Zeroizing::new(random::<32>()?);
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(*bytes).into())
 }
 
 /// Keeps the memory of this process, in which a token may be, out of core files and away from debuggers of other processes of
-/// this user. The SDK's own buffers are not overwritten, so this is what protects them.
+/// this user. The SDK's own buffers are not overwritten, as [`Secret`]s are: this is what protects them.
 pub fn keep_from_dumps() {
     // Where a limit cannot be set, the process is no less useful. Its children may set their own.
     let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
@@ -89,7 +126,7 @@ mod tests {
     #[test]
     fn generated_tokens_are_tokens_and_differ() {
         let (one, two) = (generate().unwrap(), generate().unwrap());
-        assert_ne!(one, two);
+        assert!(one != two);
         assert_eq!(one.len(), 43);
         assert!(check(&one, false).is_ok());
     }

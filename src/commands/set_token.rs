@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::{Session, deployment};
 use crate::cli::{Globals, SetToken};
 use crate::engine::context::{Context, Shared};
@@ -17,6 +19,7 @@ use crate::engine::plan;
 use crate::error::{Exit, Failure, Result};
 use crate::probe::{self, Seen};
 use crate::resources::{Tags, address, instance, security_group, token};
+use crate::secret::Secret;
 use crate::ui::{self, Ui};
 use crate::{documents, grace, names, secret};
 
@@ -105,7 +108,7 @@ impl Before {
 
     /// What is to be done; nothing where there is no token to keep.
     fn rotation(&self, fresh: Option<&str>, grace: Duration) -> Option<token::Rotation> {
-        let same = fresh.is_none_or(|fresh| self.document().is_some_and(|document| document.current == fresh));
+        let same = fresh.is_none_or(|fresh| self.document().is_some_and(|document| *document.current == *fresh));
         match &self.0 {
             None if fresh.is_none() => None,
             // A run that was stopped halfway has stored it, and told nobody.
@@ -135,7 +138,7 @@ impl Before {
 
 /// From which tokens to which.
 struct Change {
-    fresh: Option<String>,
+    fresh: Option<Secret>,
     before: Before,
     version: i64,
 }
@@ -162,7 +165,7 @@ async fn in_force(
     let stands = stands.ok_or_else(|| {
         Failure::failed("the token is gone").next(format!("set one: {}", session.command("set-token --generate")))
     })?;
-    let current = stands.current.as_str();
+    let current = &*stands.current;
     let other = change.fresh.as_deref().is_some_and(|fresh| fresh != current);
     let newest = match (&change.fresh, other) {
         (None, _) => "the token",
@@ -194,7 +197,7 @@ async fn in_force(
         return Ok(until(&stands));
     }
     let counts = |token: &str| token == current || period.is_some_and(|(previous, _)| previous == token);
-    let former = change.before.document().map(|before| [Some(before.current.as_str()), before.previous.as_deref()]);
+    let former = change.before.document().map(|before| [Some(&*before.current), before.previous.as_deref()]);
     for old in former.into_iter().flatten().flatten().filter(|old| !counts(old)) {
         probe::refused(deployment, &url, old).await?;
     }
@@ -233,19 +236,19 @@ fn done(session: &Session, version: Option<i64>, until: Option<i64>) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn new(arguments: &SetToken) -> Result<String> {
+fn new(arguments: &SetToken) -> Result<Secret> {
     if arguments.generate {
         return secret::generate();
     }
     if !arguments.stdin {
-        return ui::new_token();
+        return ui::new_token().map(Secret::from);
     }
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     std::io::stdin().take(4096).read_to_string(&mut text).map_err(|error| {
         Failure::new(Exit::Usage, "the token cannot be read from standard input")
             .because(error.to_string())
             .next("pipe in one line of text")
     })?;
     // echo and editors end the line; that is not part of the token.
-    Ok(text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text).to_owned())
+    Ok(text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text).into())
 }

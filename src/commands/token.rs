@@ -20,7 +20,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     match session.globals.json {
         true => {
             let name = session.name().to_owned();
-            session.ui.document(&documents::Token { v: documents::Version, name, token, version });
+            session.ui.document(&documents::Token { v: documents::Version, name, token: token.to_string(), version });
         }
         false => session.ui.result(&token),
     }

@@ -14,6 +14,7 @@ use crate::config::Deployment;
 use crate::error::{Failure, Result};
 use crate::release::Release;
 use crate::resources::instance::{self, Credits, Image};
+use crate::secret::Secret;
 use crate::ui::{Event, Sink, Topic};
 
 /// Everything that a step may ask for.
@@ -48,7 +49,7 @@ pub struct Context {
     image: Mutex<Option<JoinHandle<Result<Image>>>>,
     interrupt: Interrupt,
     sink: Arc<dyn Sink>,
-    fresh: Option<String>,
+    fresh: Option<Secret>,
     failed: AtomicBool,
     learned: Mutex<Learned>,
 }
@@ -265,7 +266,7 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::group`].
-    pub fn fresh(&self) -> Result<String> {
+    pub fn fresh(&self) -> Result<Secret> {
         self.fresh.clone().ok_or_else(|| missing("new token"))
     }
 
@@ -336,7 +337,7 @@ pub struct Shared {
     /// The command that shows what runs.
     pub status: String,
     /// The token that is to be set. It is no part of the plan, which anybody may print.
-    pub fresh: Option<String>,
+    pub fresh: Option<Secret>,
 }
 
 fn missing(what: &str) -> Failure {

@@ -187,7 +187,7 @@ async fn put(aws: &Aws, name: &str, document: &Document, tags: Option<&Tags>) ->
             .name(&parameter)
             .r#type(ParameterType::SecureString)
             .tier(ParameterTier::Standard)
-            .value(&value);
+            .value(&*value);
         match tags {
             Some(tags) => put.set_tags(Some(to_ssm(tags))).send(),
             None => put.overwrite(true).send(),

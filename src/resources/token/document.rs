@@ -3,15 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, Result};
+use crate::secret::Secret;
 
 /// What the parameter holds.
 #[derive(PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// The token that counts.
-    pub current: String,
+    pub current: Secret,
     /// The one before, while it still counts.
     #[serde(default)]
-    pub previous: Option<String>,
+    pub previous: Option<Secret>,
     /// Until when, in seconds since 1970.
     #[serde(default)]
     pub previous_until: Option<i64>,
@@ -19,14 +20,14 @@ pub struct Document {
 
 impl Document {
     /// A token alone.
-    pub fn of(token: String) -> Self {
+    pub fn of(token: Secret) -> Self {
         Self { current: token, previous: None, previous_until: None }
     }
 
     /// This token, and the one that counted until then for some time yet. The same token again changes nothing.
     pub(super) fn after(found: Option<Self>, fresh: &str, until: i64) -> Self {
         match found {
-            Some(same) if same.current == fresh => same,
+            Some(same) if *same.current == *fresh => same,
             Some(old) => Self { current: fresh.into(), previous: Some(old.current), previous_until: Some(until) },
             None => Self::of(fresh.into()),
         }
@@ -37,15 +38,15 @@ impl Document {
         let until = self.previous_until.unwrap_or_default();
         self.previous
             .as_deref()
-            .filter(|previous| now < until && *previous != self.current)
+            .filter(|previous| now < until && **previous != *self.current)
             .map(|before| (before, until))
     }
 
     /// SSM refuses `{{`, which it takes for a reference to another parameter; JSON can say it otherwise.
-    pub(super) fn to_json(&self) -> Result<String> {
+    pub(super) fn to_json(&self) -> Result<Secret> {
         // What the error says of the token is left out.
         let text = serde_json::to_string(self).map_err(|_| Failure::bug("the token cannot be written as JSON"))?;
-        Ok(text.replace("{{", "{\\u007b"))
+        Ok(Secret::from(text).replace("{{", "{\\u007b").into())
     }
 }
 
@@ -56,9 +57,9 @@ mod tests {
     #[test]
     fn braces_reach_the_other_side() {
         let text = Document::of("a{{{b}}".into()).to_json().unwrap();
-        assert!(!text.contains("{{"), "{text}");
+        assert!(!text.contains("{{"), "{}", &*text);
         let back: Document = serde_json::from_str(&text).unwrap();
-        assert_eq!(back.current, "a{{{b}}");
+        assert_eq!(&*back.current, "a{{{b}}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(super) async fn replace(
         }
         let untold = stands == Some(version) && version > floor && floor > 0;
         let document = match found {
-            Some(found) if untold && found.before(grace::now()).is_some() && found.current != fresh => {
+            Some(found) if untold && found.before(grace::now()).is_some() && *found.current != *fresh => {
                 Document { current: fresh.clone(), previous_until: Some(until), ..found }
             }
             found => Document::after(found, &fresh, until),
