@@ -38,7 +38,16 @@ def become_gunicorn():
     # Not before: a dependency could bring a `sitecustomize`.
     sys.path[0] = os.environ["PYTHONPATH"] = os.path.join(os.environ["DEVOPSCTL_RELEASE"], "site")
     gc.disable()  # Of what is imported from here on, nothing is garbage; gunicorn.conf.py goes on.
-    from gunicorn.app.wsgiapp import run
+    try:
+        from gunicorn.app.wsgiapp import run
+    except ModuleNotFoundError as missing:
+        if missing.name != "pkg_resources":
+            raise
+        # gunicorn 20.1 imports it for worker classes named `egg:`, which ours is not; setuptools 82 has it no more.
+        sys.modules["pkg_resources"] = type(sys)("pkg_resources")
+        from gunicorn.app.wsgiapp import run
+
+        del sys.modules["pkg_resources"]  # For the app, it is missing.
     from gunicorn.errors import HaltServer
 
     sys.argv = ["gunicorn", "-c", os.path.join(HERE, "gunicorn.conf.py")]

@@ -1,6 +1,8 @@
 """A machine's life, with real gunicorn: the older one that Amazon Linux gets, and the newest."""
 
+import contextlib
 import errno
+import http.client
 import os
 import pathlib
 import re
@@ -109,6 +111,71 @@ def test_it_waits_for_its_token_serves_and_changes_it_under_load(aws, machine, l
     assert {status for began, status in clients.seen["second-token"] if began > changed} == {200}
     assert {status for seen in clients.seen.values() for _, status in seen} == {200, 401}
 
+
+# Every release since 20.1, which is the first that takes the app's name as a setting.
+GUNICORNS = [
+    "20.1.0",
+    "21.0.0",
+    "21.0.1",
+    "21.1.0",
+    "21.2.0",
+    "22.0.0",
+    "23.0.0",
+    "24.0.0",
+    "24.1.0",
+    "24.1.1",
+    "25.0.0",
+    "25.0.1",
+    "25.0.2",
+    "25.0.3",
+    "25.1.0",
+    "25.2.0",
+    "25.3.0",
+    "26.0.0",
+    "26.1.0",
+    "26.2.0",
+    "27.0.0",
+    "27.0.1",
+]
+
+
+def test_every_gunicorn_from_20_1_on_serves_and_hands_over(aws, machine):
+    version = aws.put_token(TOKEN)
+    served, kept = [], None
+    for gunicorn in GUNICORNS:
+        name = aws.put_release(release(f"=={gunicorn}", app=SAYS_GUNICORN, flask=False))
+        aws.tags["devopsctl:release"] = name
+        if not machine.program:
+            machine.boot()
+        aws.wait_report(healthy(name, version), 60)
+        if kept:
+            # A connection that was open before is answered once more, by the one before, or is closed.
+            with contextlib.suppress(http.client.HTTPException, OSError):
+                assert ask_again(kept) == (200, served[-1])
+        kept = machine.connect()
+        served.append(ask_again(kept)[1])
+        assert ask_again(kept) == (200, gunicorn), "a second request on the same connection"
+        assert machine.get("wrong")[0] == 401
+    assert served == GUNICORNS
+
+
+def ask_again(connection):
+    connection.request("GET", "/", headers={"Authorization": f"Token {TOKEN}"})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+SAYS_GUNICORN = """
+import os, sys, gunicorn
+TOKEN = "Token " + os.environ["APP_SECRET_TOKEN"]
+assert sys.modules.get("pkg_resources", os).__spec__, "one that serve.py has made up"
+
+def app(environ, start_response):
+    right = environ.get("HTTP_AUTHORIZATION") == TOKEN
+    body = gunicorn.__version__.encode()
+    start_response("200 OK" if right else "401 Unauthorized", [("Content-Length", str(len(body)))])
+    return [body]
+"""
 
 SLOW = """
 import os, time

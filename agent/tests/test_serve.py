@@ -62,6 +62,28 @@ def test_nothing_of_the_release_is_read_before(tmp_path):
     assert os.path.dirname(PROGRAM) not in said["path"]
 
 
+def test_a_gunicorn_that_asks_for_a_part_that_setuptools_has_no_more(tmp_path):
+    site = tmp_path / "site"
+    (site / "gunicorn/app").mkdir(parents=True)
+    (site / "pkg_resources.py").write_text("raise ModuleNotFoundError('gone', name='pkg_resources')\n")
+    (site / "gunicorn/app/wsgiapp.py").write_text(
+        "import json, os, sys, gunicorn.util\n" + SAYS.replace("sys.path,", "'pkg_resources' in sys.modules,")
+    )
+    (site / "gunicorn/util.py").write_text("import pkg_resources\n")
+    (site / "gunicorn/errors.py").write_text("class HaltServer(BaseException):\n    exit_status = 0\n")
+    given = {"DEVOPSCTL_RELEASE": str(tmp_path), "DEVOPSCTL_RUNNER": "process"}
+    given.update(LISTEN_FDS="1", PYTHONDONTWRITEBYTECODE="1")
+
+    def ran():
+        return subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=False, text=True)
+
+    assert json.loads(ran().stdout)["path"] is False, "the app must not find a part that is not there"
+    # Anything else that is missing is told.
+    (site / "gunicorn/util.py").write_text("import no_such_module\n")
+    failed = ran()
+    assert failed.returncode == 1 and "No module named 'no_such_module'" in failed.stderr
+
+
 SAYS = """
 def run():
     print(json.dumps({"argv": sys.argv, "path": sys.path, "PYTHONPATH": os.environ["PYTHONPATH"]}))
