@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use regex::Regex;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::wheels;
+use super::local::Local;
+use super::{text, wheels};
 use crate::aws::Target;
 use crate::child;
 use crate::config::App;
@@ -23,6 +26,8 @@ pub struct Requirements {
     around: Vec<u8>,
     /// Whether packages may be built, which runs their code here.
     builds: bool,
+    /// What they name by a path.
+    local: Local,
 }
 
 impl Requirements {
@@ -44,7 +49,7 @@ impl Requirements {
                 .next("write a requirements.txt that names what the app imports, for example one line: flask"));
         };
         let read = || -> std::io::Result<(String, Vec<u8>)> {
-            let text = fs::read_to_string(&file)?;
+            let text = text::decode(&fs::read(&file)?).map_err(|why| std::io::Error::other(why))?;
             let mut beside: Vec<PathBuf> =
                 fs::read_dir(&app.path)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
             beside.retain(|path| {
@@ -65,7 +70,11 @@ impl Requirements {
         if !app.build_dependencies {
             around.extend(wheels::check(app, &file, &text)?);
         }
-        Ok(Self { file, text, around, builds: app.build_dependencies })
+        let local = Local::find(&file, &text)?;
+        if app.build_dependencies {
+            around.extend(local.text().as_bytes());
+        }
+        Ok(Self { file, text, around, builds: app.build_dependencies, local })
     }
 
     /// The file's name.
@@ -83,6 +92,15 @@ impl Requirements {
 
     fn hashed(&self) -> bool {
         self.text.contains("--hash=")
+    }
+
+    /// The local packages.
+    pub fn local(&self) -> &Local {
+        &self.local
+    }
+
+    fn names_gunicorn(&self) -> bool {
+        names_gunicorn(&self.text) || names_gunicorn(&self.local.text())
     }
 
     /// Names the requirements for a target: the same for the same text.
@@ -126,52 +144,125 @@ fn gunicorn(target: &Target) -> &'static str {
     if target.python() == "3.9" { "gunicorn==23.0.0" } else { "gunicorn==27.0.1" }
 }
 
-/// Installs everything into `site`. Says whether what the requirements resolved to before was kept, but damaged, so that
+/// Installs everything into `work/site`. Says whether what the requirements resolved to before was kept, but damaged, so that
 /// they were resolved anew.
 ///
 /// # Errors
 /// What does not resolve, and what has neither a wheel for the target nor is pure Python.
-pub async fn install(requirements: &Requirements, target: &Target, site: &Path) -> Result<bool> {
-    let uv = Uv::find().await?;
+pub async fn install(requirements: &Requirements, target: &Target, work: &Path) -> Result<bool> {
+    let install =
+        Install { uv: Uv::find().await?, requirements, target, site: work.join("site"), tree: work.join("tree") };
+    let file = requirements.local.stage(&install.tree, &requirements.file)?;
     let mut damaged = false;
     if requirements.hashed() {
-        let mut command = pip_install(&uv, requirements, target, site);
-        run(command.arg("--require-hashes").arg("-r").arg(&requirements.file), requirements, target).await?;
-        if !has_gunicorn(site) {
-            run(pip_install(&uv, requirements, target, site).arg(gunicorn(target)), requirements, target).await?;
+        install.run(install.pip_install().arg("--require-hashes").arg("-r").arg(&file)).await?;
+        if !has_gunicorn(&install.site) {
+            install.run(install.pip_install().arg(gunicorn(target))).await?;
         }
     } else {
         let lock = requirements.lock(target)?;
-        let known = fs::read_to_string(&lock);
-        if !known.as_ref().is_ok_and(|text| is_whole(text)) {
-            damaged = known.is_ok();
-            resolve(&uv, requirements, target, &lock).await?;
-        }
-        run(pip_install(&uv, requirements, target, site).arg("--no-deps").arg("-r").arg(&lock), requirements, target)
-            .await?;
+        let known = fs::read_to_string(&lock).ok();
+        let whole = known.as_deref().filter(|text| is_whole(text));
+        damaged = known.is_some() && whole.is_none();
+        let packages = packages_line(&requirements.local.content()?);
+        let text = match whole {
+            Some(text) if packages_of(text) == packages => text.to_owned(),
+            // What a local package asks for may be other than it was; all else stays at its version.
+            _ => install.resolve(&file, &lock, whole, &packages).await?,
+        };
+        let list = work.join("lock.txt");
+        fs::write(&list, Local::to_install(&text, &install.tree)).map_err(|error| unwritable(&list, &error))?;
+        install.run(install.pip_install().arg("--no-deps").arg("-r").arg(&list)).await?;
     }
-    check_tags(site, target)?;
+    check_tags(&install.site, target)?;
     Ok(damaged)
 }
 
-async fn resolve(uv: &Uv, requirements: &Requirements, target: &Target, lock: &Path) -> Result<()> {
-    let folder = lock.parent().unwrap_or(lock);
-    dirs::private(folder)?;
-    let draft = tempfile::NamedTempFile::new_in(folder).map_err(|error| unwritable(folder, &error))?;
-    let mut extra =
-        tempfile::Builder::new().suffix(".in").tempfile_in(folder).map_err(|error| unwritable(folder, &error))?;
-    // A bare name never overrules the app's own pin; the version is ours only where the app names none.
-    let wanted = if names_gunicorn(&requirements.text) { "gunicorn" } else { gunicorn(target) };
-    std::io::Write::write_all(&mut extra, wanted.as_bytes()).map_err(|error| unwritable(folder, &error))?;
-    let mut command = uv.command();
-    command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(draft.path());
-    aim(&mut command, requirements, target);
-    run(command.arg(&requirements.file).arg(extra.path()), requirements, target).await?;
-    let text = fs::read_to_string(draft.path()).map_err(|error| unwritable(folder, &error))?;
-    if !requirements.builds {
-        wheels::check_resolved(&requirements.file, &text)?;
+/// How uv is called for a release.
+struct Install<'a> {
+    uv: Uv,
+    requirements: &'a Requirements,
+    target: &'a Target,
+    site: PathBuf,
+    /// Where the copy of the requirements and of the local packages is.
+    tree: PathBuf,
+}
+
+impl Install<'_> {
+    /// What the requirements resolve to, which is kept in `lock`. The versions in `before` are kept where they can be.
+    async fn resolve(&self, file: &Path, lock: &Path, before: Option<&str>, packages: &str) -> Result<String> {
+        let Self { requirements, target, .. } = self;
+        let folder = lock.parent().unwrap_or(lock);
+        dirs::private(folder)?;
+        let draft = tempfile::NamedTempFile::new_in(folder).map_err(|error| unwritable(folder, &error))?;
+        let mut extra =
+            tempfile::Builder::new().suffix(".in").tempfile_in(folder).map_err(|error| unwritable(folder, &error))?;
+        // A bare name never overrules the app's own pin; the version is ours only where the app names none.
+        let wanted = if requirements.names_gunicorn() { "gunicorn" } else { gunicorn(target) };
+        std::io::Write::write_all(&mut extra, wanted.as_bytes()).map_err(|error| unwritable(folder, &error))?;
+        // uv keeps to the versions in the file that it is to write.
+        let pins = before.unwrap_or_default().lines().filter(|line| !line.contains("file://"));
+        fs::write(draft.path(), pins.map(|line| format!("{line}\n")).collect::<String>())
+            .map_err(|error| unwritable(folder, &error))?;
+        let mut command = self.uv.command();
+        command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(draft.path());
+        aim(&mut command, requirements, target);
+        self.run(command.arg(file).arg(extra.path())).await?;
+        let text = fs::read_to_string(draft.path()).map_err(|error| unwritable(folder, &error))?;
+        if !requirements.builds {
+            wheels::check_resolved(&requirements.file, &self.as_here(&text))?;
+        }
+        let text = requirements.local.resolved(&requirements.file, &text, &self.tree)?;
+        let text = sealed(&format!("{packages}{text}"));
+        dirs::write(lock, text.as_bytes()).map_err(|error| unwritable(lock, &error))?;
+        Ok(text)
     }
-    dirs::write(lock, sealed(&text).as_bytes()).map_err(|error| unwritable(lock, &error))
+
+    fn pip_install(&self) -> Command {
+        let mut command = self.uv.command();
+        command.args(["pip", "install", "--quiet", "--link-mode", "copy", "--target"]).arg(&self.site);
+        aim(&mut command, self.requirements, self.target);
+        command
+    }
+
+    /// With the paths of this machine, and not those of the copy.
+    fn as_here(&self, said: &str) -> String {
+        said.replace(&*self.tree.to_string_lossy(), "")
+    }
+
+    async fn run(&self, command: &mut Command) -> Result<()> {
+        let Self { requirements, target, .. } = self;
+        let output = command.output().await.map_err(|error| {
+            Failure::failed("uv cannot be started")
+                .because(error.to_string())
+                .next("install uv, then run the same command again")
+        })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = self.as_here(&String::from_utf8_lossy(&output.stderr));
+        let file = requirements.name();
+        if let Some(packages) = wheels::unbuilt(&said).filter(|_| !requirements.builds) {
+            return Err(no_wheels(&packages, &file, target, &said));
+        }
+        let what = format!("the requirements in {file} cannot be had for Python {}", target.python());
+        Err(Failure::new(Exit::Usage, what)
+            .because(uv::words(&said))
+            .standing("Nothing was touched in AWS.")
+            .next(format!("correct {}, then run the same command again", requirements.file.display())))
+    }
+}
+
+/// Says in a lock for which state of the local packages it is.
+const PACKAGES: &str = "# local packages: ";
+
+fn packages_line(content: &[u8]) -> String {
+    if content.is_empty() { String::new() } else { format!("{PACKAGES}{}\n", sha256(content)) }
+}
+
+fn packages_of(lock: &str) -> &str {
+    let text = lock.split_once('\n').map_or("", |(_, text)| text);
+    if text.starts_with(PACKAGES) { text.split_inclusive('\n').next().unwrap_or_default() } else { "" }
 }
 
 /// How the first line of a lock begins: a comment to uv.
@@ -187,23 +278,17 @@ fn is_whole(lock: &str) -> bool {
     parts.is_some_and(|(digest, text)| digest == sha256(text))
 }
 
+static GUNICORN: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(?mi)(?:^|["'])\s*(gunicorn\s*(?:\[[^\]\n]*\])?\s*(?:===?\s*([0-9][0-9a-z.]*))?)(?:[^\w.-]|$)"#)
+        .expect("a regex")
+});
+
 fn names_gunicorn(text: &str) -> bool {
-    text.lines().any(|line| {
-        let line = line.trim_start_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'');
-        line.strip_prefix("gunicorn")
-            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || "-_.".contains(c)))
-    })
+    GUNICORN.is_match(text)
 }
 
 fn has_gunicorn(site: &Path) -> bool {
     site.join("gunicorn").is_dir()
-}
-
-fn pip_install(uv: &Uv, requirements: &Requirements, target: &Target, site: &Path) -> Command {
-    let mut command = uv.command();
-    command.args(["pip", "install", "--quiet", "--link-mode", "copy", "--target"]).arg(site);
-    aim(&mut command, requirements, target);
-    command
 }
 
 fn aim(command: &mut Command, requirements: &Requirements, target: &Target) {
@@ -222,26 +307,6 @@ fn aim(command: &mut Command, requirements: &Requirements, target: &Target) {
             None => command.arg("--system"),
         };
     }
-}
-
-async fn run(command: &mut Command, requirements: &Requirements, target: &Target) -> Result<()> {
-    let output = command.output().await.map_err(|error| {
-        Failure::failed("uv cannot be started")
-            .because(error.to_string())
-            .next("install uv, then run the same command again")
-    })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let file = requirements.name();
-    if let Some(packages) = wheels::unbuilt(&said).filter(|_| !requirements.builds) {
-        return Err(no_wheels(&packages, &file, target, &said));
-    }
-    Err(Failure::new(Exit::Usage, format!("the requirements in {file} cannot be had for Python {}", target.python()))
-        .because(uv::words(&said))
-        .standing("Nothing was touched in AWS.")
-        .next(format!("correct {}, then run the same command again", requirements.file.display())))
 }
 
 fn no_wheels(packages: &[String], file: &str, target: &Target, said: &str) -> Failure {
@@ -302,6 +367,8 @@ mod tests {
             "flask\ngunicorn>=20",
             "dependencies = [\n  \"gunicorn\",\n]",
             "gunicorn[gthread]",
+            "dependencies = [\"flask\", \"gunicorn==20.1.0\"]",
+            "Gunicorn == 20.1.0",
         ] {
             assert!(names_gunicorn(text), "{text}");
         }

@@ -7,11 +7,14 @@
 mod agent;
 mod dependencies;
 mod imports;
+mod local;
 mod manifest;
 mod origin;
 mod pack;
+mod portable;
 mod secrets;
 pub mod source;
+pub mod text;
 mod wheels;
 
 use std::fs::{self, File};
@@ -93,14 +96,19 @@ async fn archive(deployment: &Deployment, target: &Target, edge: Build, upgrade:
         requirements.forget(target)?;
     }
     let inputs = inputs(&files, &requirements, target, &manifest)?;
-    let known = cache.join(format!("{inputs}.id"));
-    if let Some(release) = cached(&cache, &known).await {
+    // What the requirements resolve to may not be known yet.
+    let known = || -> Result<PathBuf> {
+        Ok(cache.join(format!("{}.id", sha256(format!("{inputs}{}", requirements.lock_state(target)?)))))
+    };
+    if let Some(release) = cached(&cache, &known()?).await {
         return Ok(release);
     }
     let work =
         tempfile::Builder::new().prefix("build-").tempdir_in(&cache).map_err(|error| unwritable(&cache, &error))?;
+    let resolved_anew = dependencies::install(&requirements, target, work.path()).await?;
+    let known = known()?;
     let site = work.path().join("site");
-    let resolved_anew = dependencies::install(&requirements, target, &site).await?;
+    portable::check(&site, work.path())?;
     let archive = work.path().join("release.tar.gz");
     let packing = {
         let (archive, files) = (archive.clone(), files);
@@ -119,7 +127,7 @@ async fn archive(deployment: &Deployment, target: &Target, edge: Build, upgrade:
     Ok(Built { id, archive: kept, fresh: true, resolved_anew })
 }
 
-/// Hash of everything that can make a difference to the archive.
+/// Hash of everything that can make a difference to the archive, but for what the requirements resolve to.
 fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, manifest: &str) -> Result<String> {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -130,7 +138,7 @@ fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, 
     part(format!("{target:?}").as_bytes());
     part(manifest.as_bytes());
     part(requirements.lock_key(target).as_bytes());
-    part(requirements.lock_state(target)?.as_bytes());
+    part(&requirements.local().content()?);
     for file in files {
         part(file.name.as_bytes());
         part(&[u8::from(file.executable)]);

@@ -106,7 +106,7 @@ fn local(path: &str) -> bool {
     let mut parts = path.rsplit('/');
     let (name, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let metadata = folder.ends_with(".dist-info")
-        && matches!(name, "RECORD" | "INSTALLER" | "REQUESTED" | "direct_url.json" | "uv_cache.json");
+        && matches!(name, "RECORD" | "INSTALLER" | "REQUESTED" | "direct_url.json" | "uv_build.json" | "uv_cache.json");
     metadata || path == "site/.lock" || name.ends_with(".pyc")
 }
 

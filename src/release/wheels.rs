@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::text;
 use crate::config::{App, FILE};
 use crate::error::{Exit, Failing, Failure, Result};
 
@@ -142,7 +143,8 @@ impl Followed {
         if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() || metadata.len() > LARGEST) {
             return Err(unfollowed("it is no file, or larger than 16 MiB"));
         }
-        let text = fs::read_to_string(&path).map_err(|error| unfollowed(&error.to_string()))?;
+        let bytes = fs::read(&path).map_err(|error| unfollowed(&error.to_string()))?;
+        let text = text::decode(&bytes).map_err(|why| unfollowed(&why))?;
         self.seen.push(path);
         self.content.extend(text.as_bytes());
         // As uv sees it: relative to where it is named, not to where a link leads.

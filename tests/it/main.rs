@@ -28,6 +28,7 @@ mod list;
 mod logs;
 mod machines;
 mod owner;
+mod packages;
 mod permissions;
 mod pool;
 mod project;

@@ -70,7 +70,7 @@ fn no_code_of_a_dependency_runs_unless_deploy_yaml_allows_it() {
     let project = project();
     let lib = project.folder().join("lib");
     let direct = format!("flask\nbuilder @ file://{}\n", lib.display());
-    let unnamed = "flask\n./lib\n";
+    let unnamed = "flask\n../lib\n";
     let archive = project.folder().join("sdist/builder-1.0.tar.gz");
     let digest = devopsctl::digest::sha256(fs::read(&archive).unwrap());
     let hashed = format!("builder @ file://{} --hash=sha256:{digest} -r more/bad.txt\n", archive.display());
@@ -78,7 +78,7 @@ fn no_code_of_a_dependency_runs_unless_deploy_yaml_allows_it() {
         ("flask\nbuilder\n", "there is no wheel of builder"),
         (&direct, "there is no wheel of builder"),
         (unnamed, "would have to be built"),
-        ("flask\n-e ./lib\n", "sets -e"),
+        ("flask\n-e ../lib\n", "sets -e"),
         ("--no-binary builder\nflask\nbuilder\n", "sets --no-binary"),
         ("-r more/bad.txt\nflask\nbuilder\n", "sets --no-binary"),
         // Several statements on a line.

@@ -84,7 +84,12 @@ fn one_that_dies_at_once() {
 #[ignore = "slow"]
 fn a_gunicorn_that_cannot_start() {
     let project = with_app(include_str!("../../../app/app.py"));
-    project.file("app/requirements.txt", "flask==3.1.2\ngunicorn==19.10.0\n");
+    let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &text.replace("  path: app\n", "  path: app\n  build_dependencies: true\n"));
+    project.file("fork/pyproject.toml", "[project]\nname = 'gunicorn'\nversion = '23.0.0'\n");
+    project.file("fork/gunicorn/__init__.py", "").file("fork/gunicorn/app/__init__.py", "");
+    project.file("fork/gunicorn/app/wsgiapp.py", "raise SystemExit('I am none')\n");
+    project.file("app/requirements.txt", "flask==3.1.2\ngunicorn @ ../fork\n");
     let ran = project.run("up --sandbox -q").code(4);
     assert!(ran.stderr.contains("gunicorn ended before it was ready"), "{}", ran.stderr);
 }

@@ -168,7 +168,7 @@ fn the_apps_folder() {
     let lib = project.folder().join("lib");
     project.file("app/requirements.txt", &format!("lib @ file://{}\n", lib.display()));
     up("a_requirement_that_has_to_be_built", 2);
-    project.file("app/requirements.txt", "./lib\n");
+    project.file("app/requirements.txt", "../lib\n");
     up("a_project_that_has_to_be_built", 2);
     let named = "[project]\nversion = '1'\nname = ";
     project.file("lib/pyproject.toml", &format!("{named}'lib'\n"));
@@ -193,11 +193,20 @@ fn the_apps_folder() {
                 [ -z \"$t\" ] || echo 'Tag: cp313-cp313-linux_x86_64' >\"$t/slow-1.0.dist-info/WHEEL\"\n";
     let builds = text.replace("path: app", "path: app\n  build_dependencies: true");
     project.file("deploy.yaml", &format!("{builds}\nregion: us-east-1\n"));
-    project.file("app/requirements.txt", "slow==1.0\n").file("bin/uv", fake);
-    fs::set_permissions(project.folder().join("bin/uv"), fs::Permissions::from_mode(0o755)).unwrap();
-    shown_after(&project, "a_requirement_without_a_wheel", "up", 2, |command| {
-        command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
-        command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("XDG_CACHE_HOME", project.folder().join("cache"));
-        command.env("PATH", format!("{}:/usr/bin:/bin", project.folder().join("bin").display()));
-    });
+    let faked = |name: &str, uv: &str| {
+        project.file("bin/uv", uv);
+        fs::set_permissions(project.folder().join("bin/uv"), fs::Permissions::from_mode(0o755)).unwrap();
+        shown_after(&project, name, "up", 2, |command| {
+            command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
+            command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("XDG_CACHE_HOME", project.folder().join("cache"));
+            command.env("PATH", format!("{}:/usr/bin:/bin", project.folder().join("bin").display()));
+        });
+    };
+    project.file("app/requirements.txt", "slow==1.0\n");
+    faked("a_requirement_without_a_wheel", fake);
+    let whole = fake.replace("linux_x86_64", "manylinux_2_17_x86_64");
+    // One that takes a package for editable; and one that has found a package in a way of its own.
+    faked("a_package_that_leads_here", &format!("{whole}[ -z \"$t\" ] || echo /home/you/lib/src >\"$t/lib.pth\"\n"));
+    project.file("app/requirements.txt", "slow==1.1\n");
+    faked("a_local_package_that_was_not_seen", &fake.replace("echo slow==1.0", "echo 'lib @ file:///home/you/lib'"));
 }

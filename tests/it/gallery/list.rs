@@ -118,6 +118,16 @@ pub const ROOMS: [Room; 11] = [
                 "A requirement would have to be compiled",
                 "With `app.build_dependencies: true`. What is compiled here need not run there.",
             ),
+            (
+                "a_local_package_that_was_not_seen",
+                "A local package that is named in an unusual way",
+                "Local packages are built from a copy of their folder.",
+            ),
+            (
+                "a_package_that_leads_here",
+                "A package leads to a folder of this machine",
+                "On the instance there is no such folder.",
+            ),
             ("caddy_cannot_be_had", "Caddy cannot be had", "It comes from the package index once, and is kept."),
             ("a_cache_that_cannot_be_used", "The cache folder cannot be used", ""),
         ],
