@@ -10,7 +10,7 @@ use ignore::DirEntry;
 use crate::cli::{self, Globals, Init};
 use crate::error::{Exit, Failure, Result};
 use crate::init::{self, Candidate, Files, Place, Plan, Requirements, Sight};
-use crate::release::source;
+use crate::release::{source, text};
 use crate::ui::{self, Ui};
 use crate::{config, documents};
 
@@ -116,7 +116,8 @@ fn read(folder: &Path) -> Result<Files> {
         if let Some(name) = entry.path().strip_prefix(folder).ok().and_then(Path::to_str) {
             let small = entry.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST);
             let bytes = if small && speaks(name) { fs::read(entry.path()).unwrap_or_default() } else { Vec::new() };
-            files.add(name, String::from_utf8_lossy(&bytes));
+            let text = text::decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
+            files.add(name, text);
         }
     }
     // Mostly ignored by git, and only their names matter.

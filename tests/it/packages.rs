@@ -126,3 +126,20 @@ fn packages_of_the_project_are_built_from_a_copy_and_every_change_of_them_is_dep
     assert_eq!(up(&project), "two four four two");
     assert_portable(&project);
 }
+
+#[test]
+#[ignore = "slow"]
+fn a_requirements_file_is_read_in_every_encoding_that_pip_reads() {
+    let project = Project::unbooted();
+    let file = project.folder().join("app/requirements.txt");
+    // As PowerShell writes it.
+    let text = "# grüezi\r\nflask==3.1.0\r\n-r more.txt\r\n";
+    let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    project.file("app/more.txt", "\u{feff}click==8.1.8\r\n");
+    let built = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        project.run("up --sandbox --no-wait").ok();
+    };
+    built(&utf16);
+    built(&[b"\xef\xbb\xbf", text.as_bytes()].concat());
+}
