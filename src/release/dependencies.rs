@@ -71,6 +71,8 @@ impl Requirements {
             around.extend(wheels::check(app, &file, &text)?);
         }
         let local = Local::find(&file, &text)?;
+        check_gunicorn(&file, &text)?;
+        local.requirements().try_for_each(|(file, text)| check_gunicorn(file, text))?;
         if app.build_dependencies {
             around.extend(local.text().as_bytes());
         }
@@ -212,6 +214,7 @@ impl Install<'_> {
         if !requirements.builds {
             wheels::check_resolved(&requirements.file, &self.as_here(&text))?;
         }
+        check_gunicorn(&requirements.file, &text)?;
         let text = requirements.local.resolved(&requirements.file, &text, &self.tree)?;
         let text = sealed(&format!("{packages}{text}"));
         dirs::write(lock, text.as_bytes()).map_err(|error| unwritable(lock, &error))?;
@@ -285,6 +288,27 @@ static GUNICORN: LazyLock<Regex> = LazyLock::new(|| {
 
 fn names_gunicorn(text: &str) -> bool {
     GUNICORN.is_match(text)
+}
+
+/// The first gunicorn that takes the name of the app as a setting, as the agent gives it.
+const OLDEST: [u32; 2] = [20, 1];
+
+/// Checks that no gunicorn is pinned that cannot run an app here.
+fn check_gunicorn(file: &Path, text: &str) -> Result<()> {
+    for found in GUNICORN.captures_iter(text) {
+        // `==20.*` may well be a newer one.
+        let version = found.get(2).map(|version| version.as_str()).filter(|version| !version.ends_with('.'));
+        let Some(version) = version else { continue };
+        let parts: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
+        if parts.as_slice() < OLDEST.as_slice() {
+            let what = format!("{} asks for gunicorn {version}, which cannot run the app", file.display());
+            return Err(Failure::new(Exit::Usage, what)
+                .because("devopsctl needs gunicorn 20.1 or newer")
+                .standing("Nothing was touched in AWS.")
+                .next(format!("in {}, write `gunicorn>=20.1` for `{}`", file.display(), found[1].trim())));
+        }
+    }
+    Ok(())
 }
 
 fn has_gunicorn(site: &Path) -> bool {
@@ -374,6 +398,32 @@ mod tests {
         }
         for text in ["flask", "gunicorn-extras", "# gunicorn", "not-gunicorn"] {
             assert!(!names_gunicorn(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_gunicorn_that_is_too_old_is_refused_with_the_line_to_change() {
+        let file = Path::new("app/requirements.txt");
+        for (text, line) in [
+            ("flask\ngunicorn==19.9.0\n", "gunicorn==19.9.0"),
+            ("gunicorn==20.0.4 --hash=sha256:0", "gunicorn==20.0.4"),
+            ("gunicorn==20", "gunicorn==20"),
+            ("gunicorn[gevent] === 19.10.0 ; python_version > '3'", "gunicorn[gevent] === 19.10.0"),
+            ("dependencies = ['flask', 'gunicorn==0.17']", "gunicorn==0.17"),
+        ] {
+            let failure = check_gunicorn(file, text).unwrap_err();
+            assert!(failure.next_step().is_some_and(|next| next.contains(&format!("for `{line}`"))), "{failure:?}");
+        }
+        for text in [
+            "gunicorn==20.1.0",
+            "gunicorn==21.2",
+            "gunicorn==27.0.1",
+            "gunicorn==20.*",
+            "gunicorn>=19",
+            "gunicorn-x==1",
+            "gunicorn",
+        ] {
+            assert!(check_gunicorn(file, text).is_ok(), "{text}");
         }
     }
 

@@ -77,6 +77,11 @@ impl Local {
         Ok(local)
     }
 
+    /// The requirements files: the app's own, and what they include.
+    pub fn requirements(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.requirements.iter().map(|(file, text)| (file.as_path(), text.as_str()))
+    }
+
     /// All the requirements, of every file.
     pub fn text(&self) -> String {
         self.requirements.values().map(|text| format!("{text}\n")).collect()

@@ -185,6 +185,8 @@ fn the_apps_folder() {
     up("an_option_that_builds", 2);
     project.file("app/requirements.txt", "-r https://example.com/base.txt\n");
     up("requirements_that_cannot_be_followed", 2);
+    project.file("app/requirements.txt", "flask==3.0.0\ngunicorn==19.9.0\n");
+    up("a_gunicorn_that_is_too_old", 2);
     fs::remove_file(app.join("requirements.txt")).unwrap();
     up("no_requirements", 2);
     // A uv that finds only what it has to compile.

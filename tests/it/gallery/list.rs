@@ -119,6 +119,11 @@ pub const ROOMS: [Room; 11] = [
                 "With `app.build_dependencies: true`. What is compiled here need not run there.",
             ),
             (
+                "a_gunicorn_that_is_too_old",
+                "A gunicorn that is too old",
+                "Every gunicorn from 20.1 on works. Where the requirements name none, the newest is used.",
+            ),
+            (
                 "a_local_package_that_was_not_seen",
                 "A local package that is named in an unusual way",
                 "Local packages are built from a copy of their folder.",
