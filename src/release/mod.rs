@@ -6,6 +6,7 @@
 
 mod agent;
 mod dependencies;
+mod ignored;
 mod imports;
 mod local;
 mod manifest;
@@ -52,6 +53,8 @@ pub struct Release {
     pub edge: Build,
     /// What it was made from, its commit; empty where it is not known.
     pub what: String,
+    /// What git ignores and the app names: a line each, for people.
+    pub ignored: Vec<String>,
 }
 
 /// Builds the release of a deployment, or takes it from the cache. `edge`: what stands before it there; `upgrade`:
@@ -63,7 +66,9 @@ pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrad
     let Built { id, archive, fresh, resolved_anew } = archive(deployment, target, edge, upgrade).await?;
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, edge, what })
+    let app = &deployment.app;
+    let ignored = ignored::named(&app.path, &source::collect(&app.path)?, &app.env)?;
+    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, edge, what, ignored })
 }
 
 /// What a release would be made from: the app's files, and what names its dependencies. Nothing is built.

@@ -10,8 +10,29 @@ use ignore::overrides::OverrideBuilder;
 use crate::error::{Exit, Failure, Result};
 
 /// Never packed: other people's, other machines', or secret.
-const NEVER: [&str; 10] =
-    [".git", ".hg", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".pytest_cache", ".env", ".DS_Store"];
+const NEVER: [&str; 19] = [
+    ".git",
+    ".hg",
+    ".svn",
+    ".bzr",
+    ".jj",
+    "CVS",
+    "_darcs",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+    "*.pyc",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".tox",
+    ".nox",
+    ".env",
+    ".DS_Store",
+];
+/// A folder that holds one of these is a virtual environment, or a cache (<https://bford.info/cachedir/>), whatever its name is.
+const MARKS: [&str; 2] = ["pyvenv.cfg", "CACHEDIR.TAG"];
 
 /// One file of the app.
 #[derive(Clone, Debug)]
@@ -42,18 +63,29 @@ pub fn walk(folder: &Path) -> WalkBuilder {
     walk
 }
 
-/// All files below `folder`, sorted. `.gitignore` and `.devopsctlignore` are honoured.
-///
-/// # Errors
-/// What cannot be read, links that lead out, names that are no text.
-pub fn collect(folder: &Path) -> Result<Vec<File>> {
+/// What may be of the app: all but what is never packed. `git`: without what git ignores.
+pub(super) fn candidates(folder: &Path, git: bool) -> Result<WalkBuilder> {
     let mut never = OverrideBuilder::new(folder);
     for pattern in NEVER {
         never.add(&format!("!{pattern}")).map_err(|error| unreadable(folder, &error.to_string()))?;
     }
     let never = never.build().map_err(|error| unreadable(folder, &error.to_string()))?;
+    let mut walk = walk(folder);
+    walk.overrides(never).git_ignore(git).filter_entry(|entry| entry.depth() == 0 || !is_marked(entry.path()));
+    Ok(walk)
+}
+
+pub(super) fn is_marked(path: &Path) -> bool {
+    MARKS.iter().any(|mark| path.join(mark).is_file())
+}
+
+/// All files below `folder`, sorted. `.gitignore` and `.devopsctlignore` are honoured.
+///
+/// # Errors
+/// What cannot be read, links that lead out, names that are no text.
+pub fn collect(folder: &Path) -> Result<Vec<File>> {
     let mut files = Vec::new();
-    for entry in walk(folder).overrides(never).build() {
+    for entry in candidates(folder, true)?.build() {
         let entry = entry.map_err(|error| unreadable(folder, &error.to_string()))?;
         let path = entry.path();
         let target = fs::canonicalize(path).map_err(|error| unreadable(path, &error.to_string()))?;
@@ -123,8 +155,15 @@ mod tests {
             (".gitignore", "notes.txt\n"),
             (".devopsctlignore", "*.bin\n"),
             ("venv/lib/x.py", ""),
+            ("env-3.13/pyvenv.cfg", ""),
+            ("env-3.13/lib/x.py", ""),
+            ("assets/node_modules/x.js", ""),
+            (".svn/entries", ""),
+            (".some_cache/CACHEDIR.TAG", ""),
+            (".some_cache/x", ""),
+            ("caches/x.py", ""),
         ]);
-        assert_eq!(names(&root), [".devopsctlignore", ".gitignore", "app.py", "static/.well-known/x"]);
+        assert_eq!(names(&root), [".devopsctlignore", ".gitignore", "app.py", "caches/x.py", "static/.well-known/x"]);
     }
 
     #[test]

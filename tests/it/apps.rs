@@ -127,6 +127,24 @@ fn secrets_in_the_apps_folder_are_not_deployed_unless_they_are_meant() {
     project.run("plan --sandbox").code(3);
 }
 
+/// A built frontend is mostly ignored by git, and an app without it answers 404.
+#[test]
+fn what_git_ignores_and_the_app_names_is_said_with_the_line_that_takes_it_along() {
+    let project = Project::unbooted();
+    project
+        .file("app/.gitignore", "/staticfiles/\n/media/\n")
+        .file("app/staticfiles/a.css", "")
+        .file("app/media/a.jpg", "");
+    project.file("app/settings.py", "STATIC_ROOT = 'staticfiles'\n");
+    let ran = project.run("plan --sandbox").code(3);
+    let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("git ignores")).collect();
+    assert_eq!(lines.len(), 1, "{}", ran.shown());
+    assert!(lines[0].contains("settings.py:1") && lines[0].contains("the line !/staticfiles/ into"), "{}", lines[0]);
+    project.file("app/.devopsctlignore", "!/staticfiles/\n");
+    let ran = project.run("plan --sandbox").code(3);
+    assert!(!ran.stderr.contains("git ignores"), "{}", ran.shown());
+}
+
 /// An app that says which modules Python has loaded by the time it answers.
 #[test]
 #[ignore = "slow"]
