@@ -166,7 +166,7 @@ pub async fn install(requirements: &Requirements, target: &Target, work: &Path) 
         let known = fs::read_to_string(&lock).ok();
         let whole = known.as_deref().filter(|text| is_whole(text));
         damaged = known.is_some() && whole.is_none();
-        let packages = packages_line(&requirements.local.content()?);
+        let packages = packages_line(&requirements.local.metadata()?);
         let text = match whole {
             Some(text) if packages_of(text) == packages => text.to_owned(),
             // What a local package asks for may be other than it was; all else stays at its version.
