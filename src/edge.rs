@@ -173,7 +173,7 @@ mod tests {
             let target = Target::Image { python: "3.13", platform };
             assert!(Build::of(&target).unwrap().platform.starts_with(platform.split('-').next().unwrap()));
         }
-        let host = Target::Host { python: "/usr/bin/python3".into(), version: "3.13".into() };
+        let host = Target::Host { python: "/usr/bin/python3".into(), version: "3.13".into(), image: "3.13" };
         assert!(Build::of(&host).is_ok());
     }
 

@@ -40,6 +40,8 @@ pub enum Target {
         python: std::path::PathBuf,
         /// Its version, for example `3.13`.
         version: String,
+        /// The version of the image that it stands for.
+        image: &'static str,
     },
 }
 
@@ -86,6 +88,11 @@ pub fn python_of(image: Image) -> &'static str {
     }
 }
 
+/// The name of the sandbox's image whose machines are processes, with the Python that such an image has.
+pub fn process_image(image: Image) -> String {
+    if image == Image::ALL[0] { "process".to_owned() } else { format!("process-{}", image.name()) }
+}
+
 /// The sandbox's virtual machine boots one image.
 pub(super) fn fits_a_virtual_machine(instance: &Instance) -> Result<()> {
     let image = instance.image == Image::Debian13;
@@ -100,14 +107,17 @@ pub(super) fn fits_a_virtual_machine(instance: &Instance) -> Result<()> {
 
 pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) -> Machine {
     if let Some(handle) = sandbox.filter(|handle| handle.machines != sandbox::Machines::Qemu) {
-        let (major, minor) = handle.python_version;
+        let image = python_of(instance.image);
+        let python = handle.python_for(image);
+        let kind = process_image(instance.image);
+        let (major, minor) = python.version;
         return Machine {
-            image: "process".to_owned(),
             parameter: format!(
-                "/aws/service/devopsctl/process/latest/{}",
+                "/aws/service/devopsctl/{kind}/latest/{}",
                 std::env::consts::ARCH.replace("aarch64", "arm64")
             ),
-            target: Target::Host { python: handle.python.clone(), version: format!("{major}.{minor}") },
+            image: kind,
+            target: Target::Host { python: python.path.clone(), version: format!("{major}.{minor}"), image },
         };
     }
     let arm = architecture(&instance.kind) == Architecture::Arm64;
@@ -154,7 +164,7 @@ mod tests {
         };
         assert_eq!(image("t3.micro", Image::Debian13).to_string(), "python3.13 x86_64");
         assert_eq!(image("t4g.micro", Image::AmazonLinux2023).to_string(), "python3.9 aarch64");
-        let host = Target::Host { python: "/usr/bin/python3".into(), version: "3.12".into() };
+        let host = Target::Host { python: "/usr/bin/python3".into(), version: "3.12".into(), image: "3.13" };
         assert_eq!(host.to_string(), format!("python3.12 {}", std::env::consts::ARCH));
     }
 

@@ -25,7 +25,7 @@ use crate::error::{Exit, Failure, Result};
 use crate::sandbox;
 pub use call::{ApiError, Fault, call, once};
 pub use explain::explain;
-pub use images::{Machine, Target, python_of};
+pub use images::{Machine, Target, process_image, python_of};
 
 /// Clients for one account's region.
 #[derive(Clone)]

@@ -35,7 +35,7 @@ pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     let (cloud, fits) = cloud?;
     let mut checks = vec![local::file(path.as_deref(), &read, &fits)];
     if let Ok(deployment) = &read {
-        checks.push(local::app(&deployment.app, &loaded).unwrap_or_else(|failure| Check::failed("app", &failure)));
+        checks.push(local::app(deployment, &loaded).unwrap_or_else(|failure| Check::failed("app", &failure)));
     }
     checks.push(uv);
     checks.extend(cloud);

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Check;
 use super::load::Loaded;
 use crate::cli::command;
-use crate::config::{self, App, Deployment};
+use crate::config::{self, Deployment};
 use crate::error::{Failure, Result};
 use crate::init::mentions;
 use crate::release;
@@ -33,8 +33,9 @@ pub fn file(path: Option<&Path>, read: &Result<Deployment>, fits: &Result<()>) -
 ///
 /// # Errors
 /// What of it cannot be taken into a release.
-pub fn app(app: &App, loaded: &Loaded) -> Result<Check> {
-    let (files, requirements) = release::look(app)?;
+pub fn app(deployment: &Deployment, loaded: &Loaded) -> Result<Check> {
+    let (files, requirements) = release::look(deployment)?;
+    let app = &deployment.app;
     let (module, callable) = app.wsgi.split_once(':').unwrap_or((&app.wsgi, ""));
     let callable = callable.trim_end_matches("()");
     let place = module.replace('.', "/");

@@ -12,6 +12,7 @@ use super::local::Local;
 use super::{text, wheels};
 use crate::aws::Target;
 use crate::child;
+use crate::cli;
 use crate::config::App;
 use crate::digest::{hex, sha256};
 use crate::dirs::{self, unwritable};
@@ -248,6 +249,11 @@ impl Install<'_> {
         if let Some(packages) = wheels::unbuilt(&said).filter(|_| !requirements.builds) {
             return Err(no_wheels(&packages, &file, target, &said));
         }
+        if let Target::Host { version, image, .. } = target
+            && version != image
+        {
+            return Err(another_python(&file, version, image, &said));
+        }
         let what = format!("the requirements in {file} cannot be had for Python {}", target.python());
         Err(Failure::new(Exit::Usage, what)
             .because(uv::words(&said))
@@ -333,6 +339,18 @@ fn aim(command: &mut Command, requirements: &Requirements, target: &Target) {
     }
 }
 
+/// The requirements may be right for the image.
+fn another_python(file: &str, version: &str, image: &str, said: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("the requirements in {file} cannot be had for this machine's Python {version}"))
+        .because(uv::words(said))
+        .because(format!("the instance's image has Python {image}, which is not on this machine"))
+        .standing("Nothing was touched in AWS.")
+        .next(format!(
+            "install Python {image} (for example: uv python install {image}), run {}, then the same command again",
+            cli::command("sandbox stop")
+        ))
+}
+
 fn no_wheels(packages: &[String], file: &str, target: &Target, said: &str) -> Failure {
     let advice = wheels::ALLOW;
     if packages.is_empty() {
@@ -341,7 +359,14 @@ fn no_wheels(packages: &[String], file: &str, target: &Target, said: &str) -> Fa
             .next(format!("write it as `name @ file:///path/to/name.whl`; or, {advice}"));
     }
     let (names, them) = (packages.join(", "), if packages.len() == 1 { "it" } else { "each" });
-    wheels::refused(format!("there is no wheel of {names} for Python {}", target.python()))
+    let refused = wheels::refused(format!("there is no wheel of {names} for Python {}", target.python()));
+    let refused = match target {
+        Target::Host { version, image, .. } if version != image => refused.because(format!(
+            "the instance's image has Python {image}, which is not on this machine: it may have one for that"
+        )),
+        _ => refused,
+    };
+    refused
         .because(uv::words(said))
         .next(format!("in {file}, ask for a version of {them} that has wheels; or, {advice}"))
 }

@@ -13,6 +13,7 @@ mod manifest;
 mod origin;
 mod pack;
 mod portable;
+mod python;
 mod secrets;
 pub mod source;
 pub mod text;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::aws::Target;
-use crate::config::{App, Deployment};
+use crate::config::Deployment;
 use crate::digest::{hex, sha256};
 use crate::dirs::{self, unwritable};
 use crate::edge::Build;
@@ -74,8 +75,11 @@ pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrad
 /// What a release would be made from: the app's files, and what names its dependencies. Nothing is built.
 ///
 /// # Errors
-/// What is wrong with the app's folder or its requirements, and files that look like secrets.
-pub fn look(app: &App) -> Result<(Vec<source::File>, Requirements)> {
+/// What is wrong with the app's folder or its requirements, files that look like secrets, and a Python that the image does not
+/// have.
+pub fn look(deployment: &Deployment) -> Result<(Vec<source::File>, Requirements)> {
+    let app = &deployment.app;
+    python::check(app, deployment.instance.image)?;
     let files = source::collect(&app.path)?;
     secrets::check(&app.path, &files, &app.include)?;
     Ok((files, Requirements::find(app)?))
@@ -93,7 +97,7 @@ struct Built {
 /// Builds the archive, or takes it from the cache.
 async fn archive(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Built> {
     let app = &deployment.app;
-    let (files, requirements) = look(app)?;
+    let (files, requirements) = look(deployment)?;
     let manifest = manifest::render(deployment, edge);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;

@@ -84,14 +84,13 @@ async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> 
         administrator: users.administrator,
         account: ACCOUNT.to_owned(),
         machines: args.machines,
-        python: args.python.clone(),
-        python_version: args.python_version,
+        pythons: args.pythons(),
         control: secret(),
     };
     let world = Arc::new(World::new(emulator.client.clone()));
     let idle = Arc::new(Idle::new(Duration::from_secs(args.idle)));
     let log = Log::create(&folder.log("front")).map_err(|error| folder.trouble("front.log", &error))?;
-    let parts = machine::Parts::find(args.machines, &args.python)?;
+    let parts = machine::Parts::find(args.machines, args.pythons())?;
     let machines =
         parts.map(|parts| machine::Machines::new(folder.clone(), world.clone(), handle.endpoint.clone(), parts));
     folder.announce(&handle)?;

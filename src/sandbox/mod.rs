@@ -72,6 +72,9 @@ pub struct ServeArgs {
     /// Its version, such as 3.11.
     #[arg(long, value_parser = python::version)]
     pub python_version: (u32, u32),
+    /// Other ones, which stand for those of images with their version, such as 3.13=/usr/bin/python3.13.
+    #[arg(long, value_parser = python::given)]
+    pub other_python: Vec<python::Python>,
     /// What an instance is.
     #[arg(long, value_enum, default_value_t = Machines::Process)]
     pub machines: Machines,
@@ -136,10 +139,8 @@ pub struct Handle {
     pub account: String,
     /// What its machines are.
     pub machines: Machines,
-    /// The Python on those that are processes.
-    pub python: PathBuf,
-    /// Its major and minor version.
-    pub python_version: (u32, u32),
+    /// The Pythons on those that are processes. The first is that of an image whose version is not among them.
+    pub pythons: Vec<python::Python>,
     /// What opens the control paths.
     control: String,
 }

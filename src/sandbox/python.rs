@@ -1,11 +1,15 @@
-//! The host's own Python, which stands for the one on a machine's image.
+//! The host's own Pythons, which stand for those on the machines' images: for each image one of its version, where this machine
+//! has one on `PATH`, of uv or of pyenv, else the `python3` on `PATH`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aws::{process_image, python_of};
 use crate::child;
+use crate::config::Image;
 use crate::error::{Failure, Result};
 
 /// The oldest Python that any supported image has, so the agent is written for it.
@@ -32,18 +36,99 @@ impl Python {
                 .because(why)
                 .next(advice)
         };
-        // In a virtual environment the base is what a machine would have: no packages but its own.
-        let program = "import sys; print(getattr(sys, '_base_executable', None) or sys.executable); \
-                       print(*sys.version_info[:2], sep='.')";
-        let asked = child::command("python3").args(["-I", "-c", program]).stdin(Stdio::null()).output().await;
-        let output = asked.map_err(|error| missing(format!("python3 cannot be started: {error}")))?;
-        let said = String::from_utf8_lossy(&output.stdout);
+        let asked = ask(Path::new("python3")).await;
+        let said = asked.map_err(|error| missing(format!("python3 cannot be started: {error}")))?;
         let found = parse(&said).ok_or_else(|| missing("the python3 on PATH does not answer".to_owned()))?;
         if found.version < OLDEST {
             let (major, minor) = found.version;
             return Err(missing(format!("the python3 on PATH is {major}.{minor}")));
         }
         Ok(found)
+    }
+
+    /// Those of the images' other versions that are here.
+    pub async fn others(&self) -> Vec<Self> {
+        let mut others: Vec<Self> = Vec::new();
+        for wanted in Image::ALL.map(|image| version(python_of(image)).unwrap_or(OLDEST)) {
+            if self.version == wanted || others.iter().any(|other| other.version == wanted) {
+                continue;
+            }
+            for candidate in candidates(wanted) {
+                let found = ask(&candidate).await.ok().and_then(|said| parse(&said));
+                if let Some(found) = found.filter(|found| found.version == wanted) {
+                    others.push(found);
+                    break;
+                }
+            }
+        }
+        others
+    }
+}
+
+/// What an interpreter says of itself. In a virtual environment the base is what a machine would have: no packages but its own.
+async fn ask(python: &Path) -> std::io::Result<String> {
+    let program = "import sys; print(getattr(sys, '_base_executable', None) or sys.executable); \
+                   print(*sys.version_info[:2], sep='.')";
+    let output = child::command(python).args(["-I", "-c", program]).stdin(Stdio::null()).output().await?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Where a Python of that version may be: on `PATH`, and where uv and pyenv put theirs.
+fn candidates((major, minor): (u32, u32)) -> Vec<PathBuf> {
+    let name = format!("python{major}.{minor}");
+    let home = std::env::home_dir().unwrap_or_default();
+    let given = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = given("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
+    let uv = given("UV_PYTHON_INSTALL_DIR").unwrap_or_else(|| data.join("uv/python"));
+    let pyenv = given("PYENV_ROOT").unwrap_or_else(|| home.join(".pyenv")).join("versions");
+    let within = |folder: PathBuf, start: String| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let fits = |entry: &fs::DirEntry| {
+            let rest = entry.file_name().to_string_lossy().strip_prefix(&start).map(str::to_owned);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+        };
+        let mut found: Vec<PathBuf> = entries.filter(fits).map(|entry| entry.path().join("bin").join(&name)).collect();
+        found.sort();
+        found.into_iter().rev()
+    };
+    let mut all: Vec<PathBuf> = child::program(&name).into_iter().collect();
+    all.extend(within(uv, format!("cpython-{major}.{minor}")));
+    all.extend(within(pyenv, format!("{major}.{minor}")));
+    all
+}
+
+/// The Python of that version, else the first one.
+pub(super) fn for_version<'a>(pythons: &'a [Python], wanted: &str) -> &'a Python {
+    let wanted = version(wanted).ok();
+    pythons.iter().find(|python| Some(python.version) == wanted).unwrap_or(&pythons[0])
+}
+
+/// The Python on a machine of the image of that name, as emulator/images.json has it.
+pub(super) fn of_image<'a>(pythons: &'a [Python], name: &str) -> &'a Python {
+    let of = |image: &Image| name.starts_with(&format!("devopsctl-{}-", process_image(*image)));
+    // The default's name is the beginning of all others.
+    let image = Image::ALL.into_iter().rev().find(of).unwrap_or(Image::ALL[0]);
+    for_version(pythons, python_of(image))
+}
+
+/// A version and a path such as `3.13=/usr/bin/python3.13`.
+pub(super) fn given(text: &str) -> Result<Python, String> {
+    let (number, path) = text.split_once('=').ok_or_else(|| format!("{text} is no version and path"))?;
+    Ok(Python { path: path.into(), version: version(number)? })
+}
+
+impl super::ServeArgs {
+    /// The Pythons for machines that are processes, the default first.
+    pub(super) fn pythons(&self) -> Vec<Python> {
+        let first = Python { path: self.python.clone(), version: self.python_version };
+        std::iter::once(first).chain(self.other_python.iter().cloned()).collect()
+    }
+}
+
+impl super::Handle {
+    /// The Python that stands for one of that version.
+    pub fn python_for(&self, wanted: &str) -> &Python {
+        for_version(&self.pythons, wanted)
     }
 }
 
@@ -62,6 +147,17 @@ pub(super) fn version(text: &str) -> Result<(u32, u32), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_gets_its_version_where_it_is_here() {
+        let python = |minor| Python { path: format!("/usr/bin/python3.{minor}").into(), version: (3, minor) };
+        let pythons = [python(11), given("3.12=/usr/bin/python3.12").unwrap(), python(9)];
+        let version = |name| of_image(&pythons, name).version;
+        assert_eq!(version("devopsctl-process-ubuntu-24.04-x86_64"), (3, 12));
+        assert_eq!(version("devopsctl-process-al2023-arm64"), (3, 9));
+        assert_eq!(version("devopsctl-process-x86_64"), (3, 11), "none here has its version");
+        assert!(given("3.12").is_err() && given("x=/usr/bin/python3").is_err());
+    }
 
     #[test]
     fn an_answer_is_a_path_and_a_version() {

@@ -84,9 +84,10 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
         machine::Image::find()?;
     }
     let python = Python::find().await?;
+    let others = python.others().await;
     let emulator = emulator::install(say).await?;
     say("starting the local AWS");
-    spawn(&folder, options, emulator, &python).await?;
+    spawn(&folder, options, emulator, &python, &others).await?;
     folder.running()?.ok_or_else(|| {
         Failure::failed("the sandbox ended as soon as it had started").next(again(&folder.log("sandbox")))
     })
@@ -213,7 +214,13 @@ pub(super) fn again(log: &Path) -> String {
 }
 
 /// Starts the detached process and waits until it says that it is ready.
-async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &Python) -> Result<()> {
+async fn spawn(
+    folder: &Folder,
+    options: &Options,
+    emulator: PathBuf,
+    python: &Python,
+    others: &[Python],
+) -> Result<()> {
     let log = folder.log("sandbox");
     let failed = |why: String| Failure::failed("the sandbox does not start").because(why).next(again(&log));
     let said = |error: std::io::Error| failed(error.to_string());
@@ -222,6 +229,13 @@ async fn spawn(folder: &Folder, options: &Options, emulator: PathBuf, python: &P
     let (major, minor) = python.version;
     command.args(["sandbox", "serve", "--idle", &options.idle.as_secs().to_string(), "--emulator"]).arg(emulator);
     command.arg("--python").arg(&python.path).args(["--python-version", &format!("{major}.{minor}")]);
+    for other in others {
+        let (major, minor) = other.version;
+        let path = other.path.as_os_str();
+        let mut given = std::ffi::OsString::from(format!("{major}.{minor}="));
+        given.push(path);
+        command.arg("--other-python").arg(given);
+    }
     if let Some(port) = options.port {
         command.args(["--port", &port.to_string()]);
     }

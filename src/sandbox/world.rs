@@ -33,6 +33,8 @@ pub struct Instance {
     pub region: String,
     pub zone: String,
     pub image: String,
+    #[serde(default)]
+    pub image_name: String,
     pub instance_type: String,
     pub architecture: String,
     pub state: String,

@@ -10,7 +10,36 @@ use serde_json::Value;
 
 use crate::console::file;
 use crate::http::{get, try_get};
-use crate::project::{Project, install_emulator, until};
+use crate::project::{Project, Ran, install_emulator, until};
+
+/// The script is a Python of pyenv's for who asks it, and runs the one of this machine.
+#[test]
+#[ignore = "slow"]
+fn a_machine_has_the_python_of_its_image_where_pyenv_has_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let project = Project::alone().with_example();
+    let python = project.folder().join("pyenv/versions/3.9.99/bin/python3.9");
+    let script =
+        "#!/bin/sh\ncase \"$*\" in *_base_executable*) echo \"$0\"; echo 3.9;; *) exec python3 \"$@\";; esac\n";
+    project.file("pyenv/versions/3.9.99/bin/python3.9", script);
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let up = |image: &str| {
+        let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+        let text = text.split("\ninstance:").next().unwrap();
+        project.file("deploy.yaml", &format!("{text}\ninstance: {{image: {image}}}\n"));
+        let mut command = project.command("up --sandbox --no-wait --yes");
+        command.env("PYENV_ROOT", project.folder().join("pyenv")).env("UV_PYTHON_INSTALL_DIR", project.folder());
+        command.env("XDG_CACHE_HOME", devopsctl::dirs::cache().unwrap().parent().unwrap());
+        command.env("PATH", "/usr/bin:/bin");
+        Ran::new("up --sandbox", &command.output().unwrap()).ok();
+        let link = project.machine().join("bin/python3");
+        until(30, "the machine boots", || std::fs::read_link(&link).ok())
+    };
+    assert_eq!(up("al2023"), python);
+    project.ok("down --sandbox --yes");
+    assert_ne!(up("debian-13"), python);
+    project.ok("down --sandbox --yes");
+}
 
 #[test]
 #[ignore = "slow"]

@@ -162,6 +162,7 @@ def describe(backend, instance):
         "region": backend.region_name,
         "zone": instance.placement.zone,
         "image": instance.image_id,
+        "image_name": (image and image.name) or "",
         "instance_type": instance.instance_type,
         "architecture": image.architecture if image else "x86_64",
         "state": instance.state,

@@ -18,6 +18,10 @@ NEWEST_IMAGES = {
     "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64": "ami-0a12023000000002a",
     "/aws/service/devopsctl/process/latest/x86_64": "ami-0de0c7100000001aa",
     "/aws/service/devopsctl/process/latest/arm64": "ami-0de0c7100000002aa",
+    "/aws/service/devopsctl/process-ubuntu-24.04/latest/x86_64": "ami-0de0c7100000003aa",
+    "/aws/service/devopsctl/process-ubuntu-24.04/latest/arm64": "ami-0de0c7100000004aa",
+    "/aws/service/devopsctl/process-al2023/latest/x86_64": "ami-0de0c7100000005aa",
+    "/aws/service/devopsctl/process-al2023/latest/arm64": "ami-0de0c7100000006aa",
 }
 
 

@@ -26,6 +26,7 @@ use crate::error::{Failure, Result};
 use super::Machines as Kind;
 use super::leash::Leash;
 use super::metadata::Metadata;
+use super::python::{self, Python};
 use super::state::{Folder, remove_tree};
 use super::world::{Instance, View, World};
 
@@ -55,8 +56,8 @@ impl Machine {
 
 /// What machines are made of.
 pub enum Parts {
-    /// The Python on a machine that is a process.
-    Process(PathBuf),
+    /// The Pythons on machines that are processes.
+    Process(Vec<Python>),
     /// What a virtual machine boots.
     Qemu(Image),
 }
@@ -66,9 +67,9 @@ impl Parts {
     ///
     /// # Errors
     /// When this machine cannot run them; says what is missing.
-    pub fn find(kind: Kind, python: &Path) -> Result<Option<Self>> {
+    pub fn find(kind: Kind, pythons: Vec<Python>) -> Result<Option<Self>> {
         match kind {
-            Kind::Process => Ok(Some(Self::Process(python.to_owned()))),
+            Kind::Process => Ok(Some(Self::Process(pythons))),
             Kind::Qemu => Image::find().map(|image| Some(Self::Qemu(image))),
             Kind::Off => Ok(None),
         }
@@ -152,7 +153,8 @@ impl Machines {
         };
         let folder = self.folder.machine(id);
         let (metadata, leash) = match &self.parts {
-            Parts::Process(python) => {
+            Parts::Process(pythons) => {
+                let python = &python::of_image(pythons, &instance.image_name).path;
                 let metadata = Metadata::on_loopback(self.world.clone(), id).await.map_err(failed)?;
                 let user_data = self.world.emulator().ask(&format!("user-data?instance={id}")).await?;
                 let user_data = user_data.ok_or_else(|| failed(io::Error::other("the emulator does not know it")))?;

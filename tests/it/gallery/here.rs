@@ -187,6 +187,11 @@ fn the_apps_folder() {
     up("requirements_that_cannot_be_followed", 2);
     project.file("app/requirements.txt", "flask==3.0.0\ngunicorn==19.9.0\n");
     up("a_gunicorn_that_is_too_old", 2);
+    project.file("app/.python-version", "3.12\n");
+    up("a_python_that_the_image_lacks", 2);
+    project.file("app/.python-version", "").file("app/pyproject.toml", "[project]\nrequires-python = '~=3.11.4'\n");
+    up("a_python_that_no_image_has", 2);
+    fs::remove_file(app.join("pyproject.toml")).unwrap();
     fs::remove_file(app.join("requirements.txt")).unwrap();
     up("no_requirements", 2);
     // A uv that finds only what it has to compile.

@@ -119,6 +119,12 @@ pub const ROOMS: [Room; 11] = [
                 "With `app.build_dependencies: true`. What is compiled here need not run there.",
             ),
             (
+                "a_python_that_the_image_lacks",
+                "The project asks for another Python than the image has",
+                "`.python-version` and `requires-python` count, in the app's folder and above it up to `deploy.yaml`.",
+            ),
+            ("a_python_that_no_image_has", "The project asks for a Python that no image has", ""),
+            (
                 "a_gunicorn_that_is_too_old",
                 "A gunicorn that is too old",
                 "Every gunicorn from 20.1 on works. Where the requirements name none, the newest is used.",
@@ -272,6 +278,11 @@ pub const ROOMS: [Room; 11] = [
         pictures: &[
             ("no_python", "No Python", ""),
             ("an_old_python", "An old Python", ""),
+            (
+                "a_python_that_this_machine_lacks",
+                "This machine does not have the image's Python",
+                "The sandbox then uses the `python3` on `PATH`, for which the requirements may be wrong.",
+            ),
             ("no_network_for_the_local_aws", "No network, the first time", ""),
             ("no_qemu", "No QEMU", ""),
             ("no_image_for_qemu", "No image for QEMU", ""),

@@ -3,8 +3,8 @@
 use std::fs;
 use std::net::TcpListener;
 
-use super::{shown, shown_after};
-use crate::project::{Project, install_emulator};
+use super::{keep, shown, shown_after, typed};
+use crate::project::{Project, Ran, install_emulator};
 
 #[test]
 fn this_machine_lacks_something() {
@@ -59,6 +59,23 @@ fn this_machine_lacks_something() {
         let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{}:{path}", folder.join("offline").display())).env("XDG_CACHE_HOME", &cache);
     });
+}
+
+#[test]
+#[ignore = "slow"]
+fn this_machine_lacks_the_images_python() {
+    let project = Project::alone().with_example();
+    let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\ninstance: {{image: al2023}}\n"));
+    project.file("app/requirements.txt", "flask==3.0.0\nno-such-package-for-devopsctl==1.0\n");
+    let nothing = project.folder().join("nothing");
+    let mut command = typed(&project, "plan --sandbox");
+    command.env("PATH", "/usr/bin:/bin").env("XDG_CACHE_HOME", devopsctl::dirs::cache().unwrap().parent().unwrap());
+    command.env("PYENV_ROOT", &nothing).env("UV_PYTHON_INSTALL_DIR", &nothing);
+    let ran = Ran::new("plan --sandbox", &command.output().unwrap()).code(2);
+    let version = regex::Regex::new(r"(machine's\s+│\s+Python) 3\.\d+").unwrap();
+    let ran = ran.with(|text| version.replace(text, "$1 [version]").into_owned());
+    keep(&project, "a_python_that_this_machine_lacks", ran);
 }
 
 fn executable(path: &std::path::Path) {
