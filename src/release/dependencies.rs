@@ -50,7 +50,7 @@ impl Requirements {
                 .next("write a requirements.txt that names what the app imports, for example one line: flask"));
         };
         let read = || -> std::io::Result<(String, Vec<u8>)> {
-            let text = text::decode(&fs::read(&file)?).map_err(|why| std::io::Error::other(why))?;
+            let text = text::decode(&fs::read(&file)?).map_err(std::io::Error::other)?;
             let mut beside: Vec<PathBuf> =
                 fs::read_dir(&app.path)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
             beside.retain(|path| {

@@ -110,7 +110,9 @@ fn ignored(folder: &Path, files: &[File]) -> Result<Vec<Entry>> {
         if entry.depth() == 0 || above.contains(path) {
             return true;
         }
-        if let (false, false, Ok(mut seen)) = (packed.contains(path), source::is_marked(path), seen.lock())
+        // A file that git does not ignore is left out for another reason.
+        let other = packed.contains(path) || source::is_marked(path) || (entered.contains(path) && !path.is_dir());
+        if let (false, Ok(mut seen)) = (other, seen.lock())
             && let Some(name) = path.strip_prefix(&root).ok().and_then(Path::to_str)
         {
             seen.push(Entry { name: name.to_owned(), folder: path.is_dir(), itself: !entered.contains(path) });

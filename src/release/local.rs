@@ -82,6 +82,12 @@ impl Local {
         self.requirements.iter().map(|(file, text)| (file.as_path(), text.as_str()))
     }
 
+    /// The packages that are folders.
+    pub fn folders(&self) -> impl Iterator<Item = (&Path, &[File])> {
+        let folders = self.packages.iter().filter(|(path, _)| path.is_dir());
+        folders.map(|(path, files)| (path.as_path(), files.as_slice()))
+    }
+
     /// All the requirements, of every file.
     pub fn text(&self) -> String {
         self.requirements.values().map(|text| format!("{text}\n")).collect()

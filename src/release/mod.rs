@@ -19,6 +19,7 @@ pub mod source;
 pub mod text;
 mod wheels;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -64,11 +65,16 @@ pub struct Release {
 /// # Errors
 /// What is wrong with the app's folder or its requirements; nothing has been called in AWS then.
 pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Release> {
-    let Built { id, archive, fresh, resolved_anew } = archive(deployment, target, edge, upgrade).await?;
+    let app = &deployment.app;
+    let (files, requirements) = look(deployment)?;
+    let mut ignored = ignored::named(&app.path, &files, &app.env)?;
+    for (folder, files) in requirements.local().folders().filter(|(folder, _)| *folder != app.path) {
+        ignored.extend(ignored::named(folder, files, &BTreeMap::new())?);
+    }
+    let Built { id, archive, fresh, resolved_anew } =
+        archive(deployment, files, &requirements, target, edge, upgrade).await?;
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    let app = &deployment.app;
-    let ignored = ignored::named(&app.path, &source::collect(&app.path)?, &app.env)?;
     Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, edge, what, ignored })
 }
 
@@ -95,16 +101,22 @@ struct Built {
 }
 
 /// Builds the archive, or takes it from the cache.
-async fn archive(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Built> {
+async fn archive(
+    deployment: &Deployment,
+    files: Vec<source::File>,
+    requirements: &Requirements,
+    target: &Target,
+    edge: Build,
+    upgrade: bool,
+) -> Result<Built> {
     let app = &deployment.app;
-    let (files, requirements) = look(deployment)?;
     let manifest = manifest::render(deployment, edge);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;
     if upgrade {
         requirements.forget(target)?;
     }
-    let inputs = inputs(&files, &requirements, target, &manifest)?;
+    let inputs = inputs(&files, requirements, target, &manifest)?;
     // What the requirements resolve to may not be known yet.
     let known = || -> Result<PathBuf> {
         Ok(cache.join(format!("{}.id", sha256(format!("{inputs}{}", requirements.lock_state(target)?)))))
@@ -114,7 +126,7 @@ async fn archive(deployment: &Deployment, target: &Target, edge: Build, upgrade:
     }
     let work =
         tempfile::Builder::new().prefix("build-").tempdir_in(&cache).map_err(|error| unwritable(&cache, &error))?;
-    let resolved_anew = dependencies::install(&requirements, target, work.path()).await?;
+    let resolved_anew = dependencies::install(requirements, target, work.path()).await?;
     let known = known()?;
     let site = work.path().join("site");
     portable::check(&site, work.path())?;

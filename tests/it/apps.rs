@@ -141,6 +141,15 @@ fn what_git_ignores_and_the_app_names_is_said_with_the_line_that_takes_it_along(
     assert_eq!(lines.len(), 1, "{}", ran.shown());
     assert!(lines[0].contains("settings.py:1") && lines[0].contains("the line !/staticfiles/ into"), "{}", lines[0]);
     project.file("app/.devopsctlignore", "!/staticfiles/\n");
+    // A package of the project's own, such as one whose version is written when it is built.
+    project.file("app/requirements.txt", "flask\n../lib\n").file("lib/.gitignore", "_version.py\n");
+    project.file("lib/pyproject.toml", "[project]\nname = 'lib'\nversion = '1'\n").file("lib/lib/_version.py", "");
+    project.file("lib/lib/__init__.py", "from ._version import version\n");
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &text.replace("path: app\n", "path: app\n  build_dependencies: true\n"));
+    let ran = project.run("plan --sandbox").code(3).says("lib/_version.py is not deployed, because git ignores it");
+    assert!(ran.stderr.contains("lib/__init__.py:1") && !ran.stderr.contains("staticfiles"), "{}", ran.shown());
+    project.file("lib/.devopsctlignore", "!_version.py\n");
     let ran = project.run("plan --sandbox").code(3);
     assert!(!ran.stderr.contains("git ignores"), "{}", ran.shown());
 }
