@@ -105,9 +105,17 @@ class Agent:
         self.state.heard(self.clock.time())
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
+        self.admit()
         self.tell()
         self.renewal.consider()
         self.runner.tidy()
+
+    def admit(self):
+        """Before it is said that the app serves, requests are let through to it."""
+        admits = self.fleet.admits()
+        self.runner.edge.admit(admits)
+        if not admits:
+            self.runner.turn_away()
 
     def in_thread(self, work, *args):
         self.supervisor.once(work, *args)

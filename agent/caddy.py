@@ -5,6 +5,8 @@ Neither the release nor the token is in it, so that neither ever touches it.
 
 import ipaddress
 
+import unavailable
+
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 # Headers by which a proxy tells what it knows of a client: from outside they are anybody's invention.
 HEARSAY = ["Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Scheme", "X-Url-Scheme"]
@@ -14,6 +16,7 @@ HEADER_BYTES = 16384
 # counts while something is there to be taken. Not less: a socket takes more only when a good part of it is empty, and that
 # may be a megabyte where a fast client has become slow.
 TAKE_SECONDS = 60
+ERROR = "{http.error.status_code} {http.error.status_text}\n"
 # Nobody need know what stands here.
 NAMELESS = {"handle": [{"handler": "headers", "response": {"deferred": True, "delete": ["Server", "Via"]}}]}
 
@@ -69,7 +72,7 @@ def server(want, protocols, listen, routes):
             NAMELESS,
             *routes,
         ],
-        "errors": {"routes": [NAMELESS, respond("{http.error.status_code}", close=True)]},
+        "errors": {"routes": [NAMELESS, respond("{http.error.status_code}", body=ERROR, close=True)]},
     }
 
 
@@ -83,6 +86,17 @@ def secure(want, host, places):
 
 def respond(status, **how):
     return {"handle": [{"handler": "static_response", "status_code": status, **how}], "terminal": True}
+
+
+def not_available(match):
+    """Where nothing takes the request: an answer with a text. A client may try again soon."""
+    headers = {name: [value] for name, value in unavailable.HEADERS.items()}
+    answer = {"headers": headers, "body": unavailable.NOT_RUNNING}
+    # Without `close`, Go wants the request's whole body first; over HTTP/2 and HTTP/3 it does not, and the header is forbidden.
+    return [
+        {"match": [{**match, "protocol": "http/1.1"}], **respond(503, **answer, close=True)},
+        {"match": [match], **respond(503, **answer)},
+    ]
 
 
 def refuse(match, status):
@@ -102,7 +116,7 @@ def more_than(limit):
 def to_https(host):
     """The app is never served in clear, also while there is no certificate yet."""
     if not host:
-        return [respond(503, headers={"Retry-After": ["5"]})]
+        return not_available({})
     return [respond(308, headers={"Location": ["https://" + host + "{http.request.uri}"]})]
 
 
@@ -129,6 +143,9 @@ def app(want, places, headers=None):
         # Said beforehand, it is refused before the app hears of it. What comes in pieces is cut off: the app sees it begin,
         # and reading it fails. Caddy could read it first (`{http.request.body}`), but overlooks that it ended too early.
         refuse({"header_regexp": {"Content-Length": {"pattern": more_than(body)}}}, 413),
+        # Without a generation that serves, a request would wait in the app's socket for as long as its client does. Caddy
+        # looks for the file at each request, so that neither its configuration nor a connection changes with it.
+        *not_available({"not": [{"file": {"root": places.folder, "try_files": ["/" + places.admits]}}]}),
         {"handle": [hearsay, {"handler": "request_body", "max_size": body}, proxy]},
     ]
 

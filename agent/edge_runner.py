@@ -1,5 +1,6 @@
 """Runs Caddy: as a systemd unit on EC2's machines, as a child of the agent in the sandbox's."""
 
+import contextlib
 import json
 import os
 import signal
@@ -27,7 +28,20 @@ ExecStartPre=-/usr/bin/python3 -S @HELPER@ ${CREDENTIALS_DIRECTORY}/certificates
 
 
 class EdgeRunner:
-    """`where`: where things lie, as Caddy finds them; `config`, `store`, `log`, `root`: as the agent does."""
+    """`where`: where things lie, as Caddy finds them; `config`, `store`, `log`, `root`, `admits`: as the agent does."""
+
+    admitting = None
+
+    def admit(self, whether):
+        """Lets requests through to the app, or has Caddy answer that it is not available: a file says which."""
+        if whether == self.admitting:
+            return
+        if whether:
+            write(self.admits, "")
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.admits)
+        self.admitting = whether
 
     def keep(self, program, text, root):
         """Has this very Caddy run with this very configuration. Whether it did not."""
@@ -56,7 +70,10 @@ class SystemdEdge(EdgeRunner):
     root = "/run/devopsctl-edge.pem"
     store = "/var/lib/devopsctl-edge"
     log = "/run/devopsctl-edge/certificates.log"
+    admits = "/run/devopsctl-edge.admits"
     where = SimpleNamespace(
+        folder="/run",
+        admits=os.path.basename(admits),
         app="/run/devopsctl-app.sock",
         plain=lambda port: f":{port}",
         secure=":443",
@@ -121,8 +138,11 @@ class ProcessEdge(EdgeRunner):
         os.makedirs(folder, 0o700, exist_ok=True)
         self.config, self.root, self.log = folder + "/caddy.json", folder + "/root.pem", folder + "/certificates.log"
         self.store = places.root + "/var/lib/devopsctl-edge"
+        self.admits = folder + "/admits"
         # Relative to the machine's folder: a socket's whole path may be too long.
         self.where = SimpleNamespace(
+            folder="run/devopsctl/edge",
+            admits=os.path.basename(self.admits),
             app="net/app.sock",
             plain=lambda port: f"unix/net/{port}.sock",
             secure="unix/net/443.sock",

@@ -17,6 +17,7 @@ from validate import in_words, integer
 DEAF_SECONDS = 10  # What a retired generation may take to close the listening socket, before it is killed.
 LEAVE_SECONDS = 40  # What it may take to finish what it has begun: gunicorn's graceful_timeout, and some.
 DISCARD_SECONDS = 2  # What one that never served may take to leave.
+GAP_SECONDS = 5  # How long requests wait for another generation when the one that served has ended by itself.
 STEADY_SECONDS = 60  # One that has run so long is started again at once when it dies, as if for the first time.
 
 
@@ -25,6 +26,7 @@ class Fleet:
         self.places, self.runner, self.state, self.clock = places, runner, state, clock
         self.serving = self.starting = None
         self.old = []
+        self.fell_at = float("-inf")  # When what served last ended by itself.
         self.newest_token = 0  # The newest version of the token that ever served here.
         self.secrets = set()
         self.hide(())
@@ -139,6 +141,10 @@ class Fleet:
         """The generation that serves, if nothing starts or retires."""
         return None if self.starting or self.old else self.serving
 
+    def admits(self):
+        """Whether requests are let through to the app's socket: a generation takes them, or most likely will at once."""
+        return self.serving is not None or self.clock.monotonic() < self.fell_at + GAP_SECONDS
+
     def pause(self):
         """How many seconds nobody need look: a small part of what was waited for already, so that it costs neither much time
         where a start takes half a second, nor much of the processor where it takes ten."""
@@ -186,7 +192,7 @@ class Fleet:
             self.broke(generation, error, self.runner.output(generation), least=1, most=60)
         else:
             self.state.failures.pop(("start", generation.target), None)
-        self.serving = None
+        self.serving, self.fell_at = None, self.clock.monotonic()
         self.leave(generation, LEAVE_SECONDS)
         self.remember()
 

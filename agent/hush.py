@@ -26,25 +26,25 @@ FILTER = [(0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0,
 @contextlib.contextmanager
 def hushed(pid):
     """Nobody is connected by what that process listens on now. Where this can't be had, all goes on as without it."""
-    if listening(pid, attach):
+    if on_sockets(pid, listeners(), attach):
         time.sleep(SECONDS)
     try:
         yield
     finally:
-        listening(pid, detach)  # It may have kept its sockets, because it did not take the configuration.
+        on_sockets(pid, listeners(), detach)  # It may have kept its sockets, because it did not take the configuration.
 
 
-def listening(pid, act):
-    """Does something with each TCP socket that a process listens on -> how many there were."""
+def on_sockets(pid, names, act):
+    """Does something with those of a process's sockets, named as /proc names open files -> how many there were."""
     done = 0
     # Before Linux 5.6; no Linux; not allowed; a Python whose ctypes wants memory that may be written and run.
     with contextlib.suppress(OSError, AttributeError, ImportError, MemoryError):
-        ours, process = listeners(), os.pidfd_open(pid)
+        process = os.pidfd_open(pid)
         try:
             for fd, name in open_files(pid).items():
-                if name in ours:
-                    with socket.socket(fileno=taken(process, fd)) as listener:
-                        act(listener)
+                if name in names:
+                    with socket.socket(fileno=taken(process, fd)) as sock:
+                        act(sock)
                         done += 1
         finally:
             os.close(process)

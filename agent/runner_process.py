@@ -18,6 +18,7 @@ from edge_runner import ProcessEdge
 from logs import File
 from processes import inherited, open_files
 from sshd import ProcessSshd
+from unavailable import turn_away
 from validate import integer, match, process_id
 
 LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
@@ -124,6 +125,11 @@ class ProcessRunner:
             return time.monotonic() < generation.since + 4  # As long as a worker of ours may take; see worker.py.
         inode = f"socket:[{os.fstat(self.listener.fileno()).st_ino}]"
         return any(inode in open_files(pid).values() for pid in self.workers(generation))
+
+    def turn_away(self):
+        """Answers requests that no generation takes."""
+        if self.listener:
+            turn_away(self.listener)
 
     def output(self, generation):
         """The last lines that were printed since it started."""

@@ -12,10 +12,12 @@ import subprocess
 import time
 
 from edge_runner import SystemdEdge
+from hush import on_sockets
 from logs import Journal
 from processes import CGROUPS, lacked_memory, open_files
 from sshd import SystemdSshd
 from systemd import UNITS, last_output, notify, show, systemctl, write
+from unavailable import turn_away
 from validate import check, match
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -28,6 +30,7 @@ TAIL = 16384  # Characters of what the app printed, at most.
 MOMENT = 5  # Between a healthy state and the agent's restart under its own unit, so that what it says gets out.
 ALIVE_SECONDS = 10  # Between two signs of life; the unit's WatchdogSec is longer.
 STARTING_OOM, SERVING_OOM = 900, 500  # Who has to go first when memory ends; see app@.service.
+SYSTEMD = 1
 LISTENING = 0x10000  # The flag of a Unix socket that others may connect to: __SO_ACCEPTCON.
 # Where in the journal each log is. `app` is of this unit's all generations, so by the name that app@.service gives.
 JOURNALS = {
@@ -46,7 +49,7 @@ class SystemdRunner:
         self.places = places
         self.endings = {}  # number: how its unit ended
         self.calm = (None, 0.0)  # Which generation has been alone for how long.
-        self.alive = 0.0
+        self.alive = self.looked = 0.0
         # Read once: the agent may outlive the folder that it came from, when later releases bring the same agent.
         self.texts = {
             name: text_of(name) for name in os.listdir(HERE) if name.endswith((".service", ".socket", ".slice"))
@@ -115,8 +118,14 @@ class SystemdRunner:
 
     def listens(self, generation):
         """Whether any of its processes still holds the listening socket, so might answer something new."""
-        sockets = {f"socket:[{inode}]" for inode in listening(self.edge.where.app)}
+        sockets = listening(self.edge.where.app)
         return any(sockets & set(open_files(pid).values()) for pid in self.members(generation))
+
+    def turn_away(self):
+        """Answers requests that no generation takes: they wait in the socket that systemd holds."""
+        if time.monotonic() >= self.looked + 1:
+            self.looked = time.monotonic()
+            on_sockets(SYSTEMD, listening(self.edge.where.app), turn_away)
 
     def output(self, generation):
         """The last lines that were printed since it started."""
@@ -198,7 +207,7 @@ def text_of(name):
 
 
 def listening(path):
-    """The inodes of the sockets that listen at a path, as the kernel lists them.
+    """The sockets that listen at a path, as /proc names open files.
 
     Every process can name a socket as it likes, also with a line break and what looks like an entry of the list.
     """
@@ -206,7 +215,7 @@ def listening(path):
         lines = (line.split() for line in file)
         entries = (fields for fields in lines if fields[7:] == [os.fsencode(path)])
         return {
-            fields[6].decode()
+            f"socket:[{fields[6].decode()}]"
             for fields in entries
             if re.fullmatch(b"[0-9A-Fa-f]{8}", fields[3])
             and int(fields[3], 16) & LISTENING

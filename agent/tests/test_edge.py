@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import pytest
 import restore
 from edge_runner import SystemdEdge
 from machine import CLIENT_PAUSE, agent_file, release, until
+from test_machine import children
 
 TOKEN = "a-token-of-the-edge-tests"
 ECHO = """
@@ -250,6 +252,102 @@ def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_
         visitor.join()
     assert set(counts) == {200}, counts
     assert (pid_of_edge(served), config.stat().st_mtime_ns) == before
+
+
+BROKEN = "raise ValueError('not yet')\n"
+# It can be loaded unless somebody says otherwise.
+FRAGILE = "import os\nif os.path.exists(os.environ['TMPDIR'] + '/broken'):\n    " + BROKEN + ECHO
+
+
+class Visitors:
+    """Clients that ask through the edge all the time, each time on a connection of its own: which statuses they saw, in order."""
+
+    def __init__(self, machine, number=3):
+        self.machine, self.going, self.seen = machine, True, [[] for _ in range(number)]
+        self.threads = [threading.Thread(target=self.visit, args=(seen,), daemon=True) for seen in self.seen]
+        for thread in self.threads:
+            thread.start()
+
+    def visit(self, seen):
+        while self.going:
+            try:
+                status, text = self.machine.get(TOKEN, timeout=10, socket="80.sock")
+                seen.append(status if text else f"{status} and no text")
+            except OSError as problem:
+                seen.append(repr(problem))
+            time.sleep(CLIENT_PAUSE)
+
+    def end(self):
+        """What each of them saw, with what came several times in a row once."""
+        self.going = False
+        for thread in self.threads:
+            thread.join()
+        return [[status for status, _ in itertools.groupby(seen)] for seen in self.seen]
+
+
+def answer(machine, timeout=5):
+    until((machine.root / "net/80.sock").exists, what="Caddy listens")
+    connection = machine.connect(timeout, "80.sock")
+    connection.request("GET", "/", headers={"Authorization": f"Token {TOKEN}"})
+    found = connection.getresponse()
+    return found.status, found.headers["Retry-After"], found.read().decode()
+
+
+UNAVAILABLE = (503, "5", "The app is not running yet. Try again in a few seconds.\n")
+
+
+def test_what_was_never_healthy_is_answered_at_once_and_the_first_that_is_by_the_same_caddy(aws, machine):
+    broken = put(aws, BROKEN)
+    aws.put_token(TOKEN)
+    machine.boot()
+    aws.wait_report(lambda each: each["phase"] == "failed", 60)
+    assert answer(machine) == UNAVAILABLE
+    config = machine.root / "run/devopsctl/edge/caddy.json"
+    before = pid_of_edge(machine), config.stat().st_mtime_ns
+    visitors = Visitors(machine)
+    mended = put(aws, FRAGILE)
+    aws.wait_report(lambda each: each["release"] == mended and each["phase"] == "healthy")
+    assert answer(machine)[0] == 200, "at once, when it is said that it is healthy"
+    version = aws.put_token(TOKEN)
+    aws.wait_report(lambda each: each["token"] == version and each["phase"] == "healthy")
+    assert visitors.end() == [[503, 200]] * 3, "not one is lost, neither at the first moment nor at a rotation"
+    assert (pid_of_edge(machine), config.stat().st_mtime_ns) == before
+    # A failed release that comes after it changes nothing.
+    put(aws, BROKEN + "# again")
+    aws.wait_report(lambda each: each["wanted"]["release"] not in (broken, mended) and each["phase"] == "failed")
+    assert answer(machine)[0] == 200
+
+
+def test_when_what_served_does_not_come_back_nobody_waits_for_it(aws, machine):
+    """Neither who asks then, nor who has asked before that was known; and a boot is no different."""
+    put(aws, FRAGILE, agent={"fleet.py": agent_file("fleet.py", GAP_SECONDS=2)})
+    aws.put_token(TOKEN)
+    machine.boot()
+    until(lambda: serves(machine), what="the edge")
+    broken = machine.root / "tmp/broken"
+    broken.touch()
+    master = machine.pid()
+    for pid in (master, *children(master)):
+        os.kill(pid, signal.SIGKILL)
+    waits = answer(machine, 20)
+    assert waits == answer(machine) == UNAVAILABLE
+    aws.wait_report(lambda each: each["phase"] == "failed" and not each["healthy"])
+    machine.stop()
+    aws.reports.clear()
+    machine.boot()
+    aws.wait_report(lambda each: each["phase"] == "failed", 60)
+    assert answer(machine) == UNAVAILABLE
+    broken.unlink()
+    aws.tags["devopsctl:try"] = "again"
+    aws.wait_report(lambda each: each["phase"] == "healthy")
+    assert answer(machine)[0] == 200
+
+
+def test_an_error_of_the_edges_own_says_what_it_means(served):
+    """A body in pieces that is too large: it is known only on the way to the app."""
+    head = f"POST / HTTP/1.1\r\nHost: here\r\nAuthorization: Token {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    found = raw(served, head.encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (2 << 20, bytes(2 << 20)), whole=True)
+    assert found.startswith(b"HTTP/1.1 413 ") and found.endswith(b"\r\n\r\n413 Request Entity Too Large\n")
 
 
 def test_other_limits_come_with_the_release_that_has_them_and_it_is_the_same_caddy(served):

@@ -58,6 +58,8 @@ SECONDS = 20
 def write_config(folder, host, port, directory):
     """That of a unit on EC2, but for where things lie."""
     where = {
+        "folder": "run/devopsctl/edge",
+        "admits": "admits",
         "app": "net/app.sock",
         "plain": lambda _: f"{HOST}:{free_port()}",
         "secure": f"{HOST}:{port}",
@@ -247,6 +249,21 @@ def test_what_a_client_says_of_itself_is_not_believed(secured, ask, protocol):
     told = json.loads(ask(secured, headers={**RIGHT, **lies})[2])["environ"]
     assert "lie" not in told.values()
     assert (told["HTTP_X_FORWARDED_FOR"], told["HTTP_X_FORWARDED_PROTO"]) == (HOST, "https")
+
+
+@EACH_WAY
+def test_what_nothing_takes_is_answered_at_once_also_before_its_body_is_here(secured, ask, protocol):
+    admits = secured.root / "run/devopsctl/edge/admits"
+    admits.unlink()
+    try:
+        for method, length in (("GET", 0), ("POST", 1000), ("POST", LIMIT)):
+            told = {**RIGHT, "content-length": str(length)} if length else RIGHT
+            status, headers, text = ask(secured, method, headers=told)
+            assert (status, headers["retry-after"]) == (503, "5")
+            assert text.startswith(b"The app is not running yet"), length
+    finally:
+        admits.touch()
+    assert ask(secured)[0] == 200
 
 
 @EACH_WAY

@@ -4,6 +4,9 @@ import ast
 import os
 import re
 import socket
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import decide
 import edge_runner
@@ -73,8 +76,30 @@ def test_only_what_listens_at_our_path_counts(tmp_path):
         caller.connect(ours)
         accepted, _ = listener.accept()
         with accepted:
-            assert runner_systemd.listening(ours) == {str(os.fstat(listener.fileno()).st_ino)}
+            assert runner_systemd.listening(ours) == {f"socket:[{os.fstat(listener.fileno()).st_ino}]"}
         assert runner_systemd.listening(theirs) == set()
+
+
+def test_who_waits_in_a_socket_of_systemds_is_answered_when_nothing_serves(places, tmp_path, monkeypatch):
+    """The agent has no part in that socket, and takes it from the process that holds it."""
+    edge = edge_runner.SystemdEdge(places, "")
+    edge.where = SimpleNamespace(app=str(tmp_path / "app.sock"))
+    runner = SimpleNamespace(edge=edge, looked=0.0)
+    holder = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); print(flush=True); input()"
+    command = [sys.executable, "-c", holder, edge.where.app]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        monkeypatch.setattr(runner_systemd, "SYSTEMD", process.pid)
+        ways = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for way in ways:
+            way.connect(edge.where.app)
+            way.settimeout(5)
+            way.sendall(b"POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\nstring")
+        runner_systemd.SystemdRunner.turn_away(runner)
+        for way in ways:
+            with way, way.makefile("rb") as said:
+                assert said.read().startswith(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n")
+        process.stdin.close()
 
 
 @pytest.mark.parametrize(

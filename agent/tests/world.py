@@ -125,12 +125,14 @@ class Runner:
     """As SystemdRunner, without systemd. Any call may be the agent's last."""
 
     sources = ()
-    edge = None  # It runs in a thread of its own, which here nobody starts.
     sshd = SimpleNamespace(allow=lambda lines: {})
 
     def __init__(self, world):
         self.world, self.clock = world, world.clock
         self.processes, self.starts = {}, 0
+        # The proxy runs in a thread of its own, which here nobody starts.
+        self.admits = None
+        self.edge = SimpleNamespace(admit=lambda whether: setattr(self, "admits", whether))
 
     def live(self):
         for process in self.processes.values():
@@ -178,6 +180,9 @@ class Runner:
     def listens(self, generation):
         process = self.processes.get(generation.number)
         return bool(process and process.listens)
+
+    def turn_away(self):
+        assert not self.admits
 
     def output(self, generation):
         return noise(generation.target.token)
@@ -356,6 +361,9 @@ class World:
         with contextlib.suppress(aws.AwsError):
             self.agent.read_tags()
         self.agent.turn()
+        serving = self.agent.fleet.serving
+        assert self.runner.admits or not serving, "requests reach what serves"
+        assert serving or self.knows or not self.runner.admits, "requests wait for what has never served"
 
     def run(self, seconds, stride):
         end, self.stride = self.clock.now + seconds, stride
@@ -413,6 +421,7 @@ class World:
     def power_failure(self):
         self.up = self.knows = False
         self.runner.processes.clear()
+        self.runner.admits = None
         shutil.rmtree(self.places.run)
         self.survive(self.born)
         self.healthy = self.agent.state.healthy  # What there was time to write down.

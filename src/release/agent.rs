@@ -42,6 +42,7 @@ pub const FILES: &[(&str, &str)] = files![
     "supervisor.py",
     "systemd.py",
     "tasks.py",
+    "unavailable.py",
     "untrusted.py",
     "validate.py",
     "worker.py",

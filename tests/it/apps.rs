@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::http::get;
-use crate::project::Project;
+use crate::http::{get, try_get};
+use crate::project::{Project, until};
 
 /// Two modules, a factory, a dependency with compiled code, settings of its own, another token variable.
 fn shop(project: &Project) {
@@ -87,6 +87,13 @@ fn an_app_that_is_meant_to_be_public_is_when_it_says_so() {
         .file("app/requirements.txt", "")
         .file("deploy.yaml", "name: hello\napp: {path: app}\n");
     project.run("up --sandbox").code(4).says("so it is open to everyone").says("token.enforce: false");
+    // Nothing serves: whoever opens the URL is told so at once.
+    let status: serde_json::Value =
+        serde_json::from_str(&project.run("status --sandbox --json").code(4).stdout).unwrap();
+    let url = status["url"].as_str().unwrap();
+    let answer = until(20, "an answer", || try_get(url, None).ok());
+    assert_eq!((answer.status, answer.headers["retry-after"].as_bytes()), (503, &b"5"[..]));
+    assert_eq!(answer.body, "The app is not running yet. Try again in a few seconds.\n");
     project.file("deploy.yaml", "name: hello\napp: {path: app}\ntoken: {enforce: false}\n");
     let url = project.up();
     assert_eq!(get(&url, None).body, "open");
