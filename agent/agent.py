@@ -298,6 +298,7 @@ class Agent:
             "phase": phase,
             "healthy": serving is not None,
             "error": error and self.fleet.mask(self.places.shorten(error)),
+            "threads": self.fleet.busy_threads(),
             "edge": self.masked(self.edge.said),
             "ssh": self.masked(self.ssh.said),
             "agent": ended and self.fleet.mask(decide.one_line(ended)),

@@ -17,6 +17,7 @@ from validate import in_words, integer
 DEAF_SECONDS = 10  # What a retired generation may take to close the listening socket, before it is killed.
 LEAVE_SECONDS = 40  # What it may take to finish what it has begun: gunicorn's graceful_timeout, and some.
 DISCARD_SECONDS = 2  # What one that never served may take to leave.
+FULL_SECONDS = 5  # All threads of the app are reported as busy when they have been for this long.
 GAP_SECONDS = 5  # How long requests wait for another generation when the one that served has ended by itself.
 STEADY_SECONDS = 60  # One that has run so long is started again at once when it dies, as if for the first time.
 
@@ -27,6 +28,7 @@ class Fleet:
         self.serving = self.starting = None
         self.old = []
         self.fell_at = float("-inf")  # When what served last ended by itself.
+        self.looked_full, self.full = float("-inf"), None  # What serves has no free thread: since when.
         self.newest_token = 0  # The newest version of the token that ever served here.
         self.secrets = set()
         self.hide(())
@@ -133,6 +135,7 @@ class Fleet:
             ended = self.runner.ended(self.serving)
             if ended:
                 self.fell(self.serving, ended)
+        self.look_at_threads()
         for generation in list(self.old):
             self.look_at_old(generation)
         self.state.retiring = any(each.served and self.runner.listens(each) for each in self.old)
@@ -176,7 +179,7 @@ class Fleet:
         """It has proved itself, and its workers listen: from now on it serves, and nobody else."""
         print(f"agent: generation {generation.number} serves", flush=True)
         before, self.serving, self.starting = self.serving, generation, None
-        generation.served, generation.since = True, self.clock.monotonic()
+        generation.served, generation.since, self.full = True, self.clock.monotonic(), None
         self.newest_token = max(self.newest_token, generation.target.token)
         self.state.healthy = generation.target.release
         self.state.retiring = before is not None
@@ -200,6 +203,21 @@ class Fleet:
         """Masked before it is cut: half a secret would be recognized by nobody but who looks for it."""
         step = "start", generation.target
         decide.failed(self.state, step, self.mask(error), self.mask(tail), self.clock.monotonic(), **waiting)
+
+    def look_at_threads(self):
+        """Once a second, as it means to read a folder."""
+        now = self.clock.monotonic()
+        if now >= self.looked_full + 1:
+            full = self.serving is not None and self.serving.full()
+            self.full = (self.full or (now, int(self.clock.time()))) if full else None
+            self.looked_full = now
+
+    def busy_threads(self):
+        """All threads of what serves, where they have all been taken for some time; else None."""
+        if not self.serving or not self.full or self.clock.monotonic() < self.full[0] + FULL_SECONDS:
+            return None
+        manifest = self.serving.manifest
+        return {"busy": manifest["workers"] * manifest["threads"], "since": self.full[1]}
 
     def look_at_old(self, generation):
         ended = self.runner.ended(generation)

@@ -102,6 +102,12 @@ class Generation:
         """The pids of its workers, the late ones included."""
         return {line["worker"] for line in self.lines() if "worker" in line}
 
+    def full(self):
+        """Whether all of its workers say that all of their threads are taken: each by a file of this name."""
+        name = os.path.basename(self.verdict) + ".full-"
+        found = [each for each in untrusted.names(os.path.dirname(self.verdict)) if each.startswith(name)]
+        return len(found) >= self.manifest["workers"]
+
     def forget(self):
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -8,8 +8,10 @@ Only a generation's first workers are asked: one that takes a dead one's place l
 generation for a passing fault.
 """
 
+import contextlib
 import io
 import json
+import os
 import secrets
 import sys
 import traceback
@@ -67,6 +69,22 @@ class Proof:
         self.ready()
         return True
 
+    def full(self, pid, whether):
+        """Says of a worker whether all of its threads are taken: by a file, that the other workers and the agent see."""
+        with contextlib.suppress(OSError):
+            if whether:
+                open(f"{self.verdict}.full-{pid}", "w").close()
+            else:
+                os.remove(f"{self.verdict}.full-{pid}")
+
+    def all_full(self):
+        """Whether all workers are."""
+        folder, name = os.path.split(self.verdict)
+        with contextlib.suppress(OSError):
+            found = [each for each in os.listdir(folder) if each.startswith(name + ".full-")]
+            return len(found) >= self.manifest["workers"]
+        return True  # So that those who wait are answered.
+
     def has_failed(self):
         """For the master, whom nothing here may end."""
         try:
@@ -80,6 +98,7 @@ class Proof:
 
     def ended(self, worker, lacked_memory):
         """In the master: a first worker that is gone without a word (a signal, os._exit) has failed, too."""
+        self.full(worker.pid, False)
         if self.is_first(worker) and not any(line.get("proved") == worker.pid for line in self.lines()):
             why = ": it took more memory than there is" if lacked_memory else ""
             self.say(failed="a worker ended before it could answer the health request" + why, detail="")

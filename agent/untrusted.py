@@ -57,6 +57,15 @@ def size(path):
         os.close(fd)
 
 
+def names(path):
+    """The names in a folder, some of them if there are very many; none if there is no such folder."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry, _ in zip(entries, range(MOST_FILES)))
+    except OSError:
+        return []
+
+
 def walk(path, kinds, most):
     """The regular files in the folders `kinds` of a folder, as (name within it, state, content or None), in order.
 

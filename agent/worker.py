@@ -5,15 +5,20 @@ answering new requests on old connections after it (27). A token that was change
 is in one of two states:
 
     waiting  nobody has said anything yet, or since the last answer: in the poller
-    busy     its request is being answered: in a thread, with gunicorn's own code; or the thread is done, and the client
-             has not taken all of the answer yet (outgoing.py)
+    busy     its request waits for a thread; or is being answered, in a thread and with gunicorn's own code; or the thread is
+             done, and the client has not taken all of the answer yet (outgoing.py)
 
 and a worker that is told to end (SIGTERM) takes three steps: it accepts nothing more; it gives the waiting ones a
 moment to speak, answers those that do with `Connection: close`, and closes the others; then it **closes the listening
 socket**, by which the agent knows that nothing new will be answered here; and finishes what is busy.
+
+A worker whose threads are all taken accepts nothing more, so that another worker with a free thread does. Where all workers
+are full, requests wait for a thread, but not for ever: then they are answered with 503. How long a thread takes for a request
+is not limited.
 """
 
 import collections
+import contextlib
 import errno
 import functools
 import os
@@ -28,10 +33,13 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 # What waiting connections get at the end, in seconds: a client that has had an answer must expect the connection to be
 # closed, and tries again; one that was just accepted has its first request on the way.
 IDLE, SILENT = 0.5, 2.0
+THREAD_SECONDS = 30  # What a request may wait for a thread: as long as the app may take to finish when it is replaced.
+FULL_SECONDS = 1  # A worker whose threads have all been taken for this long tells the others, and the agent.
+FULL = "The app is too busy: all of its threads are taken. Try again in a few seconds.\n"
 
 
 class Worker(ThreadWorker):
-    proof = outgoing = None
+    proof = outgoing = unavailable = None
 
     def load_wsgi(self):
         # What the app forks must not hold the port: as long as somebody does, this generation has not let go of it.
@@ -51,6 +59,9 @@ class Worker(ThreadWorker):
 
     def run(self):
         self.waiting, self.busy, self.finished = {}, set(), collections.deque()
+        # Of the busy ones, those that wait for a thread: until when. Of the waiting ones, those whose first request is on its way.
+        self.queued, self.fresh = {}, set()
+        self.full_since, self.told_full = None, False
         # Connections whose client is slow: those that come to be so, and those with nothing more to come.
         self.late, self.taking, self.room = collections.deque(), {}, self.outgoing.Room()
         self.wsgi = self.polite(self.wsgi)
@@ -63,7 +74,7 @@ class Worker(ThreadWorker):
             self.notify()
             time.sleep(0.01)
         while self.alive and self.ppid == os.getppid():
-            self.accept_more(len(self.waiting) + len(self.busy) < self.worker_connections)
+            self.accept_more(self.has_room())
             self.turn(1.0)
         self.alive = False
         self.retire()
@@ -81,6 +92,18 @@ class Worker(ThreadWorker):
             self.turn(1.0)
         self.tpool.shutdown(False)
 
+    def has_room(self):
+        """Whether this worker is to accept more."""
+        now = time.monotonic()
+        full = len(self.busy) - len(self.taking) + len(self.fresh) >= self.cfg.threads
+        self.full_since = (self.full_since or now) if full else None
+        told = full and now >= self.full_since + FULL_SECONDS
+        if told != self.told_full:
+            self.proof.full(self.pid, told)
+            self.told_full = told
+        room = len(self.waiting) + len(self.busy) < self.worker_connections
+        return room and (not full or (told and self.proof.all_full()))
+
     def handle_exit(self, sig, frame):
         self.alive = False
 
@@ -93,7 +116,16 @@ class Worker(ThreadWorker):
         for conn in [conn for conn, until in self.waiting.items() if until <= now]:
             self.poller.unregister(conn.sock)
             del self.waiting[conn]
+            self.fresh.discard(conn)
             self.close(conn)
+        for conn, (future, until) in list(self.queued.items()):
+            if future.running() or future.done():
+                del self.queued[conn]
+            elif until > now:
+                break  # Those behind it came later.
+            elif future.cancel():  # From here on no thread takes it; `done` has its connection closed.
+                with contextlib.suppress(OSError):
+                    conn.sock.sendall(self.unavailable.answer(FULL))
 
     def accept_more(self, more):
         if more != self.accepting:
@@ -113,7 +145,9 @@ class Worker(ThreadWorker):
                 return  # Another worker was faster, or the client gave up.
             raise
         sock = self.outgoing.Outgoing(sock, self.room, self.lag)
-        self.wait(TConn(self.cfg, sock, client, listener.getsockname()))
+        conn = TConn(self.cfg, sock, client, listener.getsockname())
+        self.fresh.add(conn)
+        self.wait(conn)
 
     def wait(self, conn):
         """Until the client speaks."""
@@ -125,12 +159,16 @@ class Worker(ThreadWorker):
         """A client speaks: a thread answers."""
         self.poller.unregister(sock)
         del self.waiting[conn]
+        self.fresh.discard(conn)
         self.enqueue_req(conn)
 
     def enqueue_req(self, conn):
         self.busy.add(conn)
         conn.data_ready = True  # gunicorn 27 would wait once more.
-        self.tpool.submit(self.answer, conn).add_done_callback(functools.partial(self.done, conn))
+        future = self.tpool.submit(self.answer, conn)
+        self.queued.pop(conn, None)  # The last one is always the newest.
+        self.queued[conn] = future, time.monotonic() + THREAD_SECONDS
+        future.add_done_callback(functools.partial(self.done, conn))
 
     def answer(self, conn):
         conn.init()

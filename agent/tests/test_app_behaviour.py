@@ -116,3 +116,58 @@ def test_a_request_that_takes_longer_than_the_graceful_time_is_cut_off(aws, mach
     assert isinstance(asking.answer, (OSError, http.client.HTTPException))
     until(lambda: not alive(old))
     until(lambda: [each["role"] for each in machine.running()] == ["serving"])
+
+
+# Its requests say when a thread has taken them; "/hold" takes one until it is let go.
+HOLDING = """
+import os, time
+
+def app(environ, start_response):
+    right = environ.get("HTTP_AUTHORIZATION") == "Token " + os.environ["APP_SECRET_TOKEN"]
+    path = environ["PATH_INFO"]
+    print("began", path, flush=True)
+    while path == "/hold" and not os.path.exists(os.environ["LET_GO"]):
+        time.sleep(0.05)
+    if path == "/slow":
+        time.sleep(5)
+    start_response("200 OK" if right else "401 No", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+def test_without_a_free_thread_a_request_waits_for_some_time_and_is_answered(aws, machine):
+    let_go = machine.root / "tmp/let-go"
+    agent = {
+        "worker.py": agent_file("worker.py", THREAD_SECONDS=4),
+        "fleet.py": agent_file("fleet.py", FULL_SECONDS=1),
+    }
+    archive = release(app=HOLDING, agent=agent, env={"LET_GO": str(let_go)}, threads=2)
+    bring_up(aws, machine, archive)
+
+    def hold(number):
+        held = [Asking(machine, "/hold") for _ in range(number)]
+        until(lambda: machine.app_log().count("began /hold") == number)
+        return held
+
+    held = [*hold(3)]
+    for _ in range(30):
+        assert machine.get(TOKEN, timeout=3)[0] == 200, "the worker with a free thread takes it"
+    assert aws.reports[-1][1]["threads"] is None
+    held.append(Asking(machine, "/hold"))
+    report = aws.wait_report(lambda report: report.get("threads"))
+    assert (report["threads"]["busy"], report["phase"], report["error"]) == (4, "healthy", None)
+    connection = machine.connect(15)
+    connection.request("GET", "/refused", headers={"Authorization": f"Token {TOKEN}"})
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Retry-After"], answer.headers["Connection"]) == (503, "5", "close")
+    assert answer.read().startswith(b"The app is too busy")
+    assert "/refused" not in machine.app_log()
+    # One that has waited for less is answered by the app, and what a thread has begun is not limited.
+    waiting = Asking(machine, "/")
+    aws.reports.clear()
+    let_go.touch()
+    for each in (*held, waiting):
+        each.join()
+        assert each.answer[:2] == (200, b"ok")
+    assert machine.get(TOKEN, "/slow")[0] == 200
+    aws.wait_report(lambda report: report["threads"] is None)

@@ -55,6 +55,7 @@ class Release:
         self.kind, self.why, self.after, self.fetch, self.deaf = kind, why, after, fetch, deaf
         manifest = {
             "workers": 1,
+            "threads": 4,
             "health": {"path": "/", "timeout": TIMEOUT},
             "token": {"env": "APP_SECRET_TOKEN"},
             "env": {"PASSWORD": PASSWORD},

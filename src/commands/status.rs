@@ -15,7 +15,7 @@ use crate::engine::observe::{Ask, Foreign, Observed};
 use crate::error::{Exit, Result};
 use crate::resources::instance::{self, State};
 use crate::resources::release::{self, Notes, short};
-use crate::resources::reports::{Edge, Report};
+use crate::resources::reports::{Edge, Report, Threads};
 use crate::resources::{address, ingress};
 use crate::{documents, grace, names};
 
@@ -128,6 +128,9 @@ impl View<'_> {
         lines.extend(others.map(|state| ("also", format!("{} ({}, {})", state.id, state.kind, state.phase.name()))));
         lines.push(("cost", super::cost::words(session, &self.cost)));
         lines.push(("account", format!("{} {}", self.observed.account, session.aws.region)));
+        if let Some(threads) = self.report.and_then(|report| report.threads.as_ref()) {
+            lines.push(("threads", busy(threads)));
+        }
         if let Some(error) = self.report.and_then(|report| report.error.as_deref()) {
             lines.push(("error", error.to_owned()));
         }
@@ -147,6 +150,7 @@ impl View<'_> {
             );
         }
         match (self.healthy(), report.healthy) {
+            (true, _) if report.threads.is_some() => format!("healthy, but no thread is free (said {said})"),
             (true, _) => format!("healthy (said {said})"),
             _ if self.runs() => format!("it runs, and is not served yet (said {said})"),
             (false, true) => format!("what ran before serves on; on the way: {} (said {said})", report.phase),
@@ -257,6 +261,16 @@ impl View<'_> {
             foreign: observed.foreign.iter().map(Foreign::describe).collect(),
         }
     }
+}
+
+/// What becomes of requests while all threads of the app are taken. `THREAD_SECONDS` in `agent/worker.py` says how long they wait.
+fn busy(threads: &Threads) -> String {
+    format!(
+        "all {} are busy, since {}: a request waits 30 seconds for a free one, then it is answered with 503; \
+         shorten what keeps them (open connections, slow requests), or raise app.threads",
+        threads.busy,
+        ago(threads.since)
+    )
 }
 
 /// A release, with its age, who uploaded it and what it was made from.

@@ -15,8 +15,8 @@ use crate::dirs::unwritable;
 use crate::error::Result;
 
 /// What the server imports before it imports the app.
-const SERVER: [&str; 7] =
-    ["gunicorn.app.wsgiapp", "gunicorn.glogging", "worker", "outgoing", "proof", "processes", "systemd"];
+const SERVER: [&str; 8] =
+    ["gunicorn.app.wsgiapp", "gunicorn.glogging", "worker", "outgoing", "unavailable", "proof", "processes", "systemd"];
 
 /// Writes the archive and returns its sha256. `module` is where the app lies.
 ///

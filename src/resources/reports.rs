@@ -37,6 +37,8 @@ pub struct Report {
     pub healthy: bool,
     /// Why the way ended, for a person.
     pub error: Option<String>,
+    /// The app's threads, while all of them are taken.
+    pub threads: Option<Threads>,
     /// What stands before the app.
     pub edge: Option<Edge>,
     /// Whom it lets in by SSH, while somebody asks to be.
@@ -116,6 +118,17 @@ pub struct Certificate {
     pub issuer: String,
     /// When it ends, in seconds since 1970.
     pub until: i64,
+}
+
+/// What an agent says of an app none of whose threads is free.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Threads {
+    /// How many there are, and all of them are taken.
+    pub busy: u32,
+    /// Since when, in seconds since 1970.
+    pub since: i64,
 }
 
 /// What an agent says of SSH.

@@ -100,6 +100,43 @@ fn an_app_that_is_meant_to_be_public_is_when_it_says_so() {
     project.run("set-token --sandbox --generate").ok().says("as the instance says");
 }
 
+/// An app whose only thread is taken until a file is there, as by an open connection.
+#[test]
+#[ignore = "slow"]
+fn status_says_that_no_thread_is_free() {
+    let project = Project::empty();
+    project
+        .file(
+            "app/app.py",
+            "import os, time
+
+
+def app(environ, start_response):
+    while environ['PATH_INFO'] == '/hold' and not os.path.exists(os.environ['TMPDIR'] + '/let-go'):
+        time.sleep(0.05)
+    start_response('200 OK', [])
+    return [b'open']
+",
+        )
+        .file("app/requirements.txt", "")
+        .file("deploy.yaml", "name: hello\napp: {path: app, workers: 1, threads: 1}\ntoken: {enforce: false}\n");
+    let url = project.up();
+    project.run("status --sandbox").ok().says("healthy (said");
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| get(&format!("{url}/hold"), None).status);
+        let status = until(30, "the report of it", || {
+            let status = project.ok("status --sandbox");
+            status.contains("healthy, but no thread is free (said").then_some(status)
+        });
+        assert!(status.contains("all 1 are busy, since "), "{status}");
+        std::fs::write(project.machine().join("tmp/let-go"), "").unwrap();
+        assert_eq!(held.join().unwrap(), 200);
+    });
+    until(30, "the report that it is over", || {
+        (!project.ok("status --sandbox").contains("no thread is free")).then_some(())
+    });
+}
+
 /// What is in the bucket and on the instance of a release must be meant to be there.
 #[test]
 fn secrets_in_the_apps_folder_are_not_deployed_unless_they_are_meant() {
