@@ -46,12 +46,43 @@ class Worker(ThreadWorker):
         os.register_at_fork(after_in_child=self.let_go)
         try:
             super().load_wsgi()
+            self.tell_of_asgi()
         except BaseException as problem:
             text = str(problem) or repr(problem)
             self.proof.failed(self, f"the app can't be loaded: {type(problem).__name__}: {text}")
             if isinstance(problem, SystemExit):
                 sys.exit(3)  # Else gunicorn would start it again, for ever.
             raise
+
+    def tell_of_asgi(self):
+        """Has what an ASGI app raises be logged, as servers of ASGI do.
+
+        Frameworks answer with 500 and raise all the same, for the server to log it. The bridge a2wsgi has no log: it drops
+        what is raised after an answer, and gives what is raised before one to `start_response`, where gunicorn drops it.
+        """
+        responder = getattr(sys.modules.get("a2wsgi.asgi"), "ASGIResponder", None)
+        if responder is None:
+            return
+        begin = responder.__init__
+
+        def init(itself, app, *args, **kwargs):
+            async def telling(scope, receive, send):
+                try:
+                    await app(scope, receive, send)
+                except Exception as problem:
+                    self.tell(scope["path"], problem)
+                    raise
+
+            begin(itself, telling, *args, **kwargs)
+
+        responder.__init__ = init
+
+    def tell(self, path, problem):
+        """Logs an exception, once however many there are who tell of it."""
+        if not getattr(problem, "devopsctl_told", False):
+            with contextlib.suppress(AttributeError):
+                problem.devopsctl_told = True
+            self.log.error("Error handling request %s", path, exc_info=problem)
 
     def let_go(self):
         for listener in self.sockets:
@@ -241,13 +272,16 @@ class Worker(ThreadWorker):
         conn.close()
 
     def polite(self, app):
-        """The app, so that an answer which begins when this worker is to end says `Connection: close`."""
+        """The app, so that an answer which begins when this worker is to end says `Connection: close`, and so that an exception
+        that comes with an answer (PEP 3333's `exc_info`) is logged."""
 
         def wrapped(environ, start_response):
-            def start(*args, **kwargs):
+            def start(status, headers, exc_info=None):
                 if not self.alive:
                     start_response.__self__.force_close()
-                return start_response(*args, **kwargs)
+                if exc_info:
+                    self.tell(environ.get("PATH_INFO"), exc_info[1])
+                return start_response(status, headers, exc_info)
 
             return app(environ, start)
 

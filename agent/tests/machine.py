@@ -35,10 +35,10 @@ def user_data():
 
 
 @functools.lru_cache(None)
-def site(gunicorn, flask):
-    """One version of gunicorn, and with `flask` all that app/ needs, as files: name -> content."""
+def site(gunicorn, flask, *more):
+    """One version of gunicorn, with `flask` all that app/ needs, and more packages, as files: name -> content."""
     with tempfile.TemporaryDirectory() as folder:
-        what = [f"gunicorn{gunicorn}", *(["-r", str(APP / "requirements.txt")] if flask else [])]
+        what = [f"gunicorn{gunicorn}", *(["-r", str(APP / "requirements.txt")] if flask else []), *more]
         uv = os.environ.get("UV") or "uv"  # As `uv run` says where it is.
         subprocess.run([uv, "pip", "install", "-q", "--python", sys.executable, "--target", folder, *what], check=True)
         shutil.rmtree(folder + "/bin", ignore_errors=True)
@@ -57,8 +57,9 @@ def byte_code(name, source):
     return importlib.util.MAGIC_NUMBER + unchecked + marshal.dumps(code)
 
 
-def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, **manifest):
+def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, packages=(), **manifest):
     """An archive. `app`: source of app.py, else app/ as it stands, with Flask; `agent`: files that are different in it;
+    `packages`: what else it brings;
     `compiled`: it brings byte-code along, so that no machine spends time on that. What the command line makes brings none.
     """
     settings = {
@@ -76,7 +77,7 @@ def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, **
         "first.txt": b"app/app.py\n",
         "app/app.py": app.encode() if app else (APP / "app.py").read_bytes(),
         **{f"agent/{name}": text.encode() for name, text in {**agent_files(), **(agent or {})}.items()},
-        **site(gunicorn, app is None if flask is None else flask),
+        **site(gunicorn, app is None if flask is None else flask, *packages),
     }
     if compiled:
         sources = [name for name in files if name.endswith(".py") and not name.startswith("app/")]

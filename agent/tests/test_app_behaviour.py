@@ -3,6 +3,7 @@
 import http.client
 import threading
 
+import pytest
 from machine import agent_file, release, until
 from test_machine import TOKEN, alive, bring_up, healthy
 
@@ -171,3 +172,74 @@ def test_without_a_free_thread_a_request_waits_for_some_time_and_is_answered(aws
         assert each.answer[:2] == (200, b"ok")
     assert machine.get(TOKEN, "/slow")[0] == 200
     aws.wait_report(lambda report: report["threads"] is None)
+
+
+# As Starlette's ServerErrorMiddleware does: it answers, and raises all the same, for the server to log it.
+ASGI = """
+import os
+from a2wsgi import ASGIMiddleware
+
+HEADERS = [(b"content-length", b"2")]
+
+async def answer(send, status):
+    await send({"type": "http.response.start", "status": status, "headers": HEADERS})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+async def asgi(scope, receive, send):
+    right = dict(scope["headers"]).get(b"authorization") == b"Token " + os.environ["APP_SECRET_TOKEN"].encode()
+    if scope["path"] == "/answers":
+        await answer(send, 500)
+    if scope["path"] != "/":
+        raise ValueError("no table of " + scope["path"][1:])
+    await answer(send, 200 if right else 401)
+
+app = ASGIMiddleware(asgi)
+"""
+WSGI = """
+import os, sys
+
+def app(environ, start_response):
+    right = environ.get("HTTP_AUTHORIZATION") == "Token " + os.environ["APP_SECRET_TOKEN"]
+    try:
+        if environ["PATH_INFO"] != "/":
+            raise ValueError("no table of " + environ["PATH_INFO"][1:])
+        start_response("200 OK" if right else "401 No", [("Content-Length", "2")])
+    except ValueError:
+        start_response("500 Oh", [("Content-Length", "2")], sys.exc_info())
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "packages", "paths"),
+    [
+        pytest.param(ASGI, ("a2wsgi==1.10.10",), ["answers", "raises"], id="ASGI"),
+        pytest.param(WSGI, (), ["wsgi"], id="WSGI"),
+        pytest.param(WSGI.replace("except ValueError", "except KeyError"), (), ["raises"], id="gunicorn's"),
+    ],
+)
+def test_what_a_request_raises_is_in_the_log_once(aws, machine, source, packages, paths):
+    bring_up(aws, machine, release(app=source, packages=packages))
+    for path in paths:
+        before = machine.app_log().count("\nValueError: ")
+        assert machine.get(TOKEN, f"/{path}")[0] == 500
+        until(lambda path=path: f"\nValueError: no table of {path}\n" in machine.app_log(), what="the log")
+        assert 'app/app.py", line' in machine.app_log()
+        assert machine.get(TOKEN)[0] == 200
+        assert machine.app_log().count("\nValueError: ") == before + 1, machine.app_log()
+
+
+def test_what_the_health_request_raises_behind_a_bridge_is_in_the_report(aws, machine):
+    for number, path in enumerate(("/answers", "/raises")):
+        health = {"path": path, "timeout": 30}
+        name = aws.put_release(release(app=ASGI, packages=("a2wsgi==1.10.10",), health=health))
+        aws.tags["devopsctl:release"] = name
+        if not number:
+            aws.put_token(TOKEN)
+            machine.boot()
+        report = aws.wait_report(
+            lambda each, name=name: (each["phase"], each["wanted"]["release"]) == ("failed", name), 60
+        )
+        assert f"the app answers 500 at {path}" in report["error"]
+        assert f"ValueError: no table of {path[1:]}" in report["log_tail"]
+        assert 'File "app/app.py", line' in report["log_tail"]
