@@ -9,13 +9,18 @@ generation for a passing fault.
 """
 
 import contextlib
+import html
 import io
 import json
 import os
+import re
 import secrets
 import sys
 import traceback
 from urllib.parse import unquote_to_bytes
+
+# Of an answer that is not healthy, so much is read, and so many characters of its text are shown.
+BODY_BYTES, WORDS = 4096, 200
 
 
 class Failed(Exception):
@@ -105,16 +110,19 @@ class Proof:
 
     def check_health(self, app):
         path = self.manifest["health"]["path"]
-        status = ask(app, path, self.variables().get(self.manifest["token"]["env"]))
-        if not 200 <= status < 400:
-            raise Failed(f"the app answers {status} at {path} with the token; healthy is 2xx or 3xx")
+        answer = ask(app, path, self.variables().get(self.manifest["token"]["env"]))
+        if not 200 <= answer.status < 400:
+            said = answer.text()
+            begins = f"; its answer begins: {said}" if said else "; its answer has no text"
+            reason = f"the app answers {answer.status} at {path} with the token; healthy is 2xx or 3xx{begins}"
+            raise Failed(reason) from answer.problem
 
     def check_guard(self, app):
         if not self.manifest["token"]["enforce"]:
             return
         path = self.manifest["token"]["path"]
         for token, how in ((None, "without a token"), (secrets.token_urlsafe(), "with a wrong token")):
-            status = ask(app, path, token)
+            status = ask(app, path, token).status
             if 200 <= status < 300:
                 raise Failed(
                     f"the app answers {status} at {path} {how}, so it is open to everyone: let it refuse, "
@@ -130,10 +138,28 @@ def story(problem, worker):
     return "".join(traceback.format_exception(type(problem), problem, frame))
 
 
+class Answer:
+    """What an app answered; `problem` is an exception that it handed over with it."""
+
+    def __init__(self):
+        self.status, self.headers, self.body, self.problem = None, {}, b"", None
+
+    def text(self):
+        """Its first words, as one line; nothing for what is no text."""
+        kind = self.headers.get("content-type", "text/plain").lower()
+        if not ("text/" in kind or "json" in kind) or "content-encoding" in self.headers:
+            return ""
+        text = self.body.decode(errors="replace")
+        if "html" in kind:
+            text = html.unescape(re.sub(r"(?is)<(script|style)\b.*?</\1\s*>|<[^>]*>", " ", text))
+        text = " ".join(text.split())
+        return text if len(text) <= WORDS else text[:WORDS] + "..."
+
+
 def ask(app, path, token):
-    """GET `path` of a WSGI app, as a client on this machine would -> the status."""
+    """GET `path` of a WSGI app, as a client on this machine would -> its answer."""
     path, _, query = path.partition("?")
-    status = []
+    answer = Answer()
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -157,16 +183,17 @@ def ask(app, path, token):
         environ["HTTP_AUTHORIZATION"] = f"Token {token}"
 
     def start_response(line, headers, exc_info=None):
-        status[:] = [int(line.split()[0])]
+        answer.status, answer.problem = int(line.split()[0]), exc_info and exc_info[1]
+        answer.headers = {name.lower(): value for name, value in headers}
         return lambda data: None
 
     try:
         body = app(environ, start_response)
         try:
-            for _ in body:
-                pass
+            for chunk in body:
+                answer.body += chunk[: max(0, BODY_BYTES - len(answer.body))]
         finally:
             getattr(body, "close", lambda: None)()
     except Exception as problem:
         raise Failed(f"the app fails at {path}: {type(problem).__name__}: {problem}") from problem
-    return status[0]
+    return answer

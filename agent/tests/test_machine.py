@@ -230,7 +230,13 @@ def test_during_a_grace_period_both_tokens_are_good(serving):
         pytest.param("def wrong(): pass\n", "app", id="no callable"),
         pytest.param("import os\nos._exit(7)\n", "a worker ended before it could answer", id="dies"),
         pytest.param(GUARDED.format("raise ValueError('no table')"), "ValueError: no table", id="raises"),
-        pytest.param(GUARDED.format("start_response('500 Oh', [])"), "answers 500", id="500"),
+        pytest.param(GUARDED.format("start_response('500 Oh', [])"), "3xx; its answer begins: new", id="500"),
+        pytest.param(
+            "def app(environ, start_response):\n    start_response('404 No', [('Content-Type', 'text/html')])\n"
+            "    return [b'<!doctype html><style>p {}</style>', b'<h1>Not &lt;here&gt;</h1>\\n<p>' + b'x' * 5000]\n",
+            "answers 404 at / with the token; healthy is 2xx or 3xx; its answer begins: Not <here> xxxxxxxxxx",
+            id="404 with a page",
+        ),
         pytest.param(GUARDED.format("start_response('200 OK', [])"), "open to everyone", id="unguarded"),
         pytest.param("import time\ntime.sleep(600)\n", "not healthy within 2 seconds", id="hangs"),
     ],
