@@ -59,7 +59,16 @@ def become_gunicorn():
 
 if __name__ == "__main__":
     # The sandbox's process machines have no metadata service at that address, and what they run on may have one.
-    if os.environ.get("DEVOPSCTL_RUNNER") != "process":
+    if os.environ.get("DEVOPSCTL_RUNNER") == "process":
+        import landlock
+
+        # What its unit lets an app write to on EC2: temporary files, devices, and what it says of itself.
+        own = [os.environ.get(name, "/tmp") for name in ("TMPDIR", "HOME")]
+        folders = [*own, "/tmp", "/var/tmp", "/dev", os.path.dirname(os.environ["DEVOPSCTL_VERDICT"])]
+        # A test's machine may lie in /tmp itself.
+        release = os.path.realpath(os.environ["DEVOPSCTL_RELEASE"])
+        landlock.write_only_in([each for each in folders if not release.startswith(os.path.realpath(each) + "/")])
+    else:
         for family, address in METADATA:
             if reachable(family, address):
                 refuse(

@@ -1,6 +1,7 @@
 """What apps do, and what then happens; docs/APP-BEHAVIOUR.md has it as a table."""
 
 import http.client
+import os
 import threading
 
 import pytest
@@ -243,3 +244,36 @@ def test_what_the_health_request_raises_behind_a_bridge_is_in_the_report(aws, ma
         assert f"the app answers 500 at {path}" in report["error"]
         assert f"ValueError: no table of {path[1:]}" in report["log_tail"]
         assert 'File "app/app.py", line' in report["log_tail"]
+
+
+WRITING = """
+import os, tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+with tempfile.TemporaryDirectory() as folder:
+    os.mkdir(folder + "/a")
+    open(folder + "/b", "w").close()
+    os.rename(folder + "/b", folder + "/a/b")
+
+def refused(work, *arguments):
+    try:
+        work(*arguments)
+    except OSError:
+        return True
+    return False
+
+def app(environ, start_response):
+    right = environ.get("HTTP_AUTHORIZATION") == "Token " + os.environ["APP_SECRET_TOKEN"]
+    start_response("200 OK" if right else "401 No", [])
+    tried = [(open, HERE + "/new", "w"), (open, HERE + "/app.py", "a"), (os.truncate, HERE + "/app.py", 1), (os.mkdir, HERE + "/folder")]
+    tried += [(os.remove, HERE + "/app.py"), (os.rename, HERE + "/app.py", HERE + "/other.py"), (open, HERE + "/../../../../../note", "w")]
+    return [str([refused(*each) for each in tried]).encode()]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="Linux's own")
+def test_an_app_cannot_change_its_release_and_has_its_temporary_folder(aws, machine):
+    bring_up(aws, machine, release(app=WRITING))
+    before = sorted(machine.root.rglob("*.py"))
+    assert machine.get(TOKEN) == (200, str([True] * 7))
+    assert sorted(machine.root.rglob("*.py")) == before

@@ -38,6 +38,7 @@ def test_the_app_is_not_started_when_it_could_reach_the_credentials(tmp_path, mo
 
 def test_the_app_is_not_started_without_a_socket(tmp_path):
     given = {"DEVOPSCTL_VERDICT": str(tmp_path / "verdict"), "DEVOPSCTL_RUNNER": "process"}
+    given["DEVOPSCTL_RELEASE"] = "/nowhere"
     ran = subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=False, text=True)
     assert ran.returncode == 3
     said = json.loads((tmp_path / "verdict").read_text())
@@ -52,7 +53,11 @@ def test_nothing_of_the_release_is_read_before(tmp_path):
     (site / "sitecustomize.py").write_text("print('too early', flush=True)\n")
     (site / "gunicorn/app/wsgiapp.py").write_text("import json, os, sys\n" + SAYS)
     (site / "gunicorn/errors.py").write_text("class HaltServer(BaseException):\n    exit_status = 0\n")
-    given = {"DEVOPSCTL_RELEASE": str(tmp_path), "DEVOPSCTL_RUNNER": "process"}
+    given = {
+        "DEVOPSCTL_RELEASE": str(tmp_path),
+        "DEVOPSCTL_RUNNER": "process",
+        "DEVOPSCTL_VERDICT": str(tmp_path / "v"),
+    }
     given.update(LISTEN_FDS="1", PYTHONDONTWRITEBYTECODE="1")
     ran = subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=True, text=True)
     said = json.loads(ran.stdout)

@@ -25,6 +25,7 @@ pub const FILES: &[(&str, &str)] = files![
     "generation.py",
     "gunicorn.conf.py",
     "hush.py",
+    "landlock.py",
     "logs.py",
     "masking.py",
     "outgoing.py",

@@ -160,13 +160,13 @@ fn wait_for_answers(load: &Load, phase: u32, answers: u64) {
 fn nobody_notices() {
     let project = Project::example();
     let app = fs::read_to_string(project.folder().join("app/app.py")).unwrap();
-    let (begun, go_on) = (project.state().join("slow-begun"), project.state().join("slow-goes-on"));
+    let go_on = project.state().join("slow-goes-on");
     let slow_route = format!(
         "import time
 
 @app.get('/slow')
 def slow():
-    open({begun:?}, 'w').close()
+    open(os.environ['TMPDIR'] + '/slow-begun', 'w').close()
     while not os.path.exists({go_on:?}):
         time.sleep(0.05)
     return 'at last\\n'
@@ -176,6 +176,7 @@ if __name__"
     );
     project.file("app/app.py", &app.replace("if __name__", &slow_route));
     let url = project.up();
+    let begun = project.machine().join("tmp/slow-begun");
     let address = url.trim_start_matches("http://").to_owned();
     let mut token = project.token();
     let (mut answered, mut retried) = (0, 0);
