@@ -99,6 +99,8 @@ class Agent:
         return True
 
     def act(self):
+        # First, so that nothing that fails below keeps requests from what serves; and again when that may have changed.
+        self.admit()
         self.fleet.look()
         self.keep()
         self.settle()

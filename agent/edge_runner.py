@@ -30,18 +30,13 @@ ExecStartPre=-/usr/bin/python3 -S @HELPER@ ${CREDENTIALS_DIRECTORY}/certificates
 class EdgeRunner:
     """`where`: where things lie, as Caddy finds them; `config`, `store`, `log`, `root`, `admits`: as the agent does."""
 
-    admitting = None
-
     def admit(self, whether):
         """Lets requests through to the app, or has Caddy answer that it is not available: a file says which."""
-        if whether == self.admitting:
-            return
-        if whether:
+        if whether and not os.path.exists(self.admits):
             write(self.admits, "")
-        else:
+        elif not whether:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.admits)
-        self.admitting = whether
 
     def keep(self, program, text, root):
         """Has this very Caddy run with this very configuration. Whether it did not."""

@@ -75,12 +75,18 @@ class Proof:
         return True
 
     def full(self, pid, whether):
-        """Says of a worker whether all of its threads are taken: by a file, that the other workers and the agent see."""
-        with contextlib.suppress(OSError):
+        """Says of a worker whether all of its threads are taken: by a file, that the other workers and the agent see. Whether
+        that is said."""
+        try:
             if whether:
                 open(f"{self.verdict}.full-{pid}", "w").close()
             else:
                 os.remove(f"{self.verdict}.full-{pid}")
+        except FileNotFoundError:
+            return not whether
+        except OSError:
+            return False
+        return True
 
     def all_full(self):
         """Whether all workers are."""

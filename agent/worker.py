@@ -129,11 +129,12 @@ class Worker(ThreadWorker):
         full = len(self.busy) - len(self.taking) + len(self.fresh) >= self.cfg.threads
         self.full_since = (self.full_since or now) if full else None
         told = full and now >= self.full_since + FULL_SECONDS
-        if told != self.told_full:
-            self.proof.full(self.pid, told)
+        if told != self.told_full and self.proof.full(self.pid, told):
             self.told_full = told
         room = len(self.waiting) + len(self.busy) < self.worker_connections
-        return room and (not full or (told and self.proof.all_full()))
+        # What waits here no other worker can take any more, so that most stay in the socket.
+        few = len(self.queued) < self.cfg.threads
+        return room and (not full or (told and few and self.proof.all_full()))
 
     def handle_exit(self, sig, frame):
         self.alive = False

@@ -38,8 +38,8 @@ const PASSED: [&str; 22] = [
 const BUILDS: [&str; 2] = ["NO_BINARY", "NO_BUILD_ISOLATION"];
 /// Prefixes of variables that children get.
 const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
-/// Prefixes of variables that uv and pip get: an index may take a password.
-const INDEX_PREFIXES: [&str; 2] = ["UV_", "PIP_"];
+/// Prefixes of variables that uv and pip get: an index may take a password, and a copy of a package has no git to tell a version.
+const INDEX_PREFIXES: [&str; 3] = ["UV_", "PIP_", "SETUPTOOLS_SCM_PRETEND_VERSION"];
 
 fn passes(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {

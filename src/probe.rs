@@ -92,13 +92,18 @@ fn yourself(url: &str) -> String {
     format!("see who answers there, from here and from another network: curl -i {url}")
 }
 
+/// How long an instance that answers 503 is asked again: its proxy does so while the app is not running for a moment.
+const UNAVAILABLE: Duration = Duration::from_secs(15);
+
 /// One GET. An address that was only just attached may take some seconds until it leads there.
 async fn reach(url: &str, token: Option<&str>, deployment: &Deployment) -> Result<Option<StatusCode>> {
     let open = deployment.network.allow.iter().any(|block| block.prefix_len() == 0);
     let patience = Duration::from_secs(if open { 60 } else { 8 });
     let mut backoff = Backoff::polling(patience, Duration::from_secs(2));
+    let mut unavailable = Backoff::polling(UNAVAILABLE, Duration::from_secs(1));
     loop {
         let error = match get(url, token, deployment.network.acme.root.as_ref()).await {
+            Ok(StatusCode::SERVICE_UNAVAILABLE) if unavailable.wait().await == Retry::Again => continue,
             Ok(status) => return Ok(Some(status)),
             Err(error) => error,
         };

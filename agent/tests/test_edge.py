@@ -286,11 +286,18 @@ class Visitors:
 
 
 def answer(machine, timeout=5):
-    until((machine.root / "net/80.sock").exists, what="Caddy listens")
-    connection = machine.connect(timeout, "80.sock")
-    connection.request("GET", "/", headers={"Authorization": f"Token {TOKEN}"})
-    found = connection.getresponse()
-    return found.status, found.headers["Retry-After"], found.read().decode()
+    def ask():
+        connection = machine.connect(timeout, "80.sock")
+        connection.request("GET", "/", headers={"Authorization": f"Token {TOKEN}"})
+        found = connection.getresponse()
+        return found.status, found.headers["Retry-After"], found.read().decode()
+
+    def once_it_listens():
+        # The socket is there a moment before somebody listens to it.
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            return ask()
+
+    return until(once_it_listens, what="Caddy listens")
 
 
 UNAVAILABLE = (503, "5", "The app is not running yet. Try again in a few seconds.\n")

@@ -77,7 +77,7 @@ def test_a_gunicorn_that_asks_for_a_part_that_setuptools_has_no_more(tmp_path):
     (site / "gunicorn/util.py").write_text("import pkg_resources\n")
     (site / "gunicorn/errors.py").write_text("class HaltServer(BaseException):\n    exit_status = 0\n")
     given = {"DEVOPSCTL_RELEASE": str(tmp_path), "DEVOPSCTL_RUNNER": "process"}
-    given.update(LISTEN_FDS="1", PYTHONDONTWRITEBYTECODE="1")
+    given.update(LISTEN_FDS="1", PYTHONDONTWRITEBYTECODE="1", DEVOPSCTL_VERDICT=str(tmp_path / "verdict"))
 
     def ran():
         return subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=False, text=True)

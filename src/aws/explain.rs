@@ -32,6 +32,11 @@ pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
             .because("AWS refuses what is signed more than five minutes off")
             .next(next);
     }
+    if unknown(error) {
+        return Failure::new(exit, "AWS does not know who you are")
+            .because("it does not know the access key, or its secret is another; or the region is not enabled in this account")
+            .next(next);
+    }
     let what = if error.is(&EXPIRED) { "the AWS credentials have expired".to_owned() } else { what.into() };
     Failure::new(exit, what)
         .because(format!("{} says {code}: {}", error.action, error.message.trim_end_matches('.')))
@@ -43,18 +48,22 @@ fn off(error: &ApiError) -> Option<i64> {
     error.ahead.filter(|ahead| error.is(&SKEWED) && ahead.unsigned_abs() > TOLERATED)
 }
 
-fn advice(error: &ApiError) -> (Exit, String) {
-    let denied = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"];
-    let unknown = [
-        "AuthFailure",
-        "InvalidSignatureException",
-        "InvalidClientTokenId",
-        "UnrecognizedClientException",
+/// Whether AWS does not know who calls. EC2's `AuthFailure` has other meanings, too.
+fn unknown(error: &ApiError) -> bool {
+    const CODES: [&str; 7] = [
         "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
         "RequestInTheFuture",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
     ];
+    error.is(&CODES) || error.says("AuthFailure", "credentials")
+}
+
+fn advice(error: &ApiError) -> (Exit, String) {
+    let denied = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"];
     if error.is(&denied) && error.message.contains("service control policy") {
         return (
             Exit::Denied,
@@ -83,7 +92,7 @@ fn advice(error: &ApiError) -> (Exit, String) {
             "get new credentials (aws sso login, or aws login), then run the same command again".into(),
         );
     }
-    if error.is(&unknown) {
+    if unknown(error) || error.is(&["AuthFailure"]) {
         return (Exit::Denied, "check the credentials, and that the region is enabled in this account".into());
     }
     if error.is(&["VcpuLimitExceeded"]) {
@@ -208,7 +217,8 @@ mod tests {
     #[test]
     fn the_clock_is_blamed_only_where_it_is_off() {
         for code in SKEWED {
-            let with = |ahead| explain("x", &ApiError { ahead, ..error(code, "Signature expired") });
+            let words = "AWS was not able to validate the provided access credentials";
+            let with = |ahead| explain("x", &ApiError { ahead, ..error(code, words) });
             assert_eq!(with(Some(610)).what(), "this machine's clock is 10 minutes ahead", "{code}");
             assert_eq!(with(Some(-3600)).what(), "this machine's clock is 60 minutes behind", "{code}");
             for right in [None, Some(0), Some(200), Some(-200)] {
@@ -219,6 +229,22 @@ mod tests {
             }
         }
         assert_eq!(explain("x", &ApiError { ahead: Some(610), ..error("AccessDenied", "no") }).what(), "x");
+    }
+
+    #[test]
+    fn credentials_that_are_not_known_are_told_alike_whichever_call_is_first() {
+        let codes =
+            ["UnrecognizedClientException", "InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidAccessKeyId"];
+        let codes = codes.map(|code| error(code, "words of its own"));
+        let ec2 = error("AuthFailure", "AWS was not able to validate the provided access credentials");
+        for error in codes.iter().chain([&ec2]) {
+            let failure = explain("x", error);
+            assert_eq!(failure.what(), "AWS does not know who you are");
+            assert_eq!((failure.exit(), failure.reasons().len()), (Exit::Denied, 1));
+            assert!(!failure.reasons()[0].contains("words"));
+        }
+        let other = explain("x", &error("AuthFailure", "You do not have permission to access the specified resource."));
+        assert_eq!((other.what(), other.exit()), ("x", Exit::Denied));
     }
 
     #[test]

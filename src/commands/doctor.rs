@@ -95,8 +95,12 @@ async fn examined(aws: &Aws, deployment: &Deployment) -> Result<Vec<Check>> {
     };
     let mut checks = seen.judge(aws, deployment, &machine);
     if seen.answers() {
-        let image = seen.image.as_ref().ok().map(|image| image.id.as_str());
-        let launch = permissions::Launch { image, network: seen.has_network(), vpc: seen.vpc() };
+        let launch = permissions::Launch {
+            image: seen.image.as_ref().ok(),
+            credits: seen.credits(deployment),
+            network: seen.has_network(),
+            vpc: seen.vpc(),
+        };
         let asked = permissions::look(aws, deployment, seen.account(), reads, launch).await;
         checks.extend(asked.judge());
     }

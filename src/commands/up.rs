@@ -51,8 +51,9 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         say_url(session, url.as_deref(), changed);
         return Ok(ExitCode::SUCCESS);
     }
-    session.interrupt.or(healthy(session, &context, &release.id, url.as_deref())).await?;
+    let healthy = session.interrupt.or(healthy(session, &context, &release.id, url.as_deref())).await;
     settle_credits(session, &context).await;
+    healthy?;
     if let Some(ip) = ip.filter(|_| network.https) {
         let clear = session.aws.clear_url(ip, network).await?;
         session.interrupt.or(probe::sent_on(&session.deployment, &clear)).await?;
@@ -64,8 +65,8 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// It needed more than its share of the processor until now; from now on that could cost. What fails here is mended by the
-/// next `up`.
+/// It needed more than its share of the processor to boot; from now on that could cost, most of all where the app starts again
+/// and again. What fails here is mended by the next `up`.
 async fn settle_credits(session: &Session, context: &Context) {
     let (wanted, Ok(id)) = (session.deployment.instance.cpu_credits, context.instance()) else { return };
     let Some(credits) = Credits::wanted(wanted, true).filter(|credits| *credits == Credits::Standard) else { return };

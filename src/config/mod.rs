@@ -101,7 +101,7 @@ pub struct Instance {
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CpuCredits {
-    /// It is unlimited until the app is healthy for the first time, and standard from then on: T3 and T4g start without credits.
+    /// It is unlimited until `up` has waited for the app, and standard from then on: T3 and T4g start without credits.
     #[default]
     Auto,
     /// It slows down.

@@ -138,7 +138,7 @@ pub static IMAGE: Word = Word {
 
 pub static CPU_CREDITS: Word = Word {
     name: "cpu_credits",
-    about: "of a burstable type, such as t3.micro: `unlimited` may cost more than the type; `auto` is that until the app is healthy for the first time, `standard` from then on",
+    about: "of a burstable type, such as t3.micro: `unlimited` may cost more than the type; `auto` is that until `up` has seen the app healthy, or has waited in vain, and `standard` from then on",
     default: Some(CpuCredits::ALL[0].name()),
     words: &[CpuCredits::ALL[0].name(), CpuCredits::ALL[1].name(), CpuCredits::ALL[2].name()],
     switch: false,

@@ -10,7 +10,7 @@ use crate::aws::{ApiError, Aws, Machine, explain};
 use crate::config::{Deployment, Network};
 use crate::engine::observe;
 use crate::error::Result;
-use crate::resources::instance::{self, Image};
+use crate::resources::instance::{self, Credits, Image};
 use crate::resources::route::{self, Way};
 use crate::resources::{address, filter};
 
@@ -148,6 +148,12 @@ impl Seen {
     /// The account's number.
     pub fn account(&self) -> &str {
         &self.who.identity.account
+    }
+
+    /// What CPU credits an instance would have.
+    pub fn credits(&self, deployment: &Deployment) -> Option<Credits> {
+        let burstable = self.kind.as_ref().is_ok_and(Kind::is_burstable);
+        burstable.then(|| Credits::at_launch(deployment.instance.cpu_credits))
     }
 
     /// Whether an instance has somewhere to go.

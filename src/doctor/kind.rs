@@ -18,6 +18,11 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// Whether such an instance has CPU credits.
+    pub fn is_burstable(&self) -> bool {
+        self.about.as_ref().is_some_and(|about| about.burstable)
+    }
+
     /// How many vCPUs such an instance has.
     pub fn vcpus(&self) -> Option<i64> {
         self.about.as_ref()?.vcpus.map(i64::from)

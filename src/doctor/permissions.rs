@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::primitives::Blob;
-use aws_sdk_ec2::types::{DomainType, InstanceNetworkInterfaceSpecification, InstanceType, ResourceType};
+use aws_sdk_ec2::types::{DomainType, ResourceType};
 
 use super::{Check, action, ask, soon};
 use crate::aws::{ApiError, Aws, explain};
@@ -13,6 +13,7 @@ use crate::config::Deployment;
 use crate::engine::observe::Foreign;
 use crate::error::{Exit, Failure, Result};
 use crate::names;
+use crate::resources::instance::{Credits, Image, Order};
 use crate::resources::{Tags, bucket, instance, key_pair, release, reports, role, security_group, tagged, token};
 
 const PERMISSIONS: &str = "permissions";
@@ -62,8 +63,10 @@ impl Reads {
 
 /// Where a launch would go.
 pub struct Launch<'a> {
-    /// The image's id, if it is known.
-    pub image: Option<&'a str>,
+    /// The image, if it is known.
+    pub image: Option<&'a Image>,
+    /// What CPU credits it would have.
+    pub credits: Option<Credits>,
     /// Whether there is a network.
     pub network: bool,
     /// The VPC, if it is known.
@@ -106,25 +109,17 @@ async fn writes(
     let ec2 = &aws.ec2;
     let run = async {
         let image = launch.image.filter(|_| launch.network)?;
-        let request = || {
-            let interface = InstanceNetworkInterfaceSpecification::builder()
-                .device_index(0)
-                .associate_public_ip_address(true)
-                .set_subnet_id(deployment.network.subnet.clone())
-                .set_groups(group.map(|group| vec![group.to_owned()]))
-                .build();
-            let kinds = [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface];
-            ec2.run_instances()
-                .dry_run(true)
-                .image_id(image)
-                .instance_type(InstanceType::from(deployment.instance.kind.as_str()))
-                .min_count(1)
-                .max_count(1)
-                .network_interfaces(interface)
-                .set_key_name(key_pair.then(|| common.clone()))
-                .set_tag_specifications(Some(kinds.map(|kind| tagged(kind, &tags)).to_vec()))
-                .send()
+        let order = Order {
+            image,
+            kind: &deployment.instance.kind,
+            disk_gib: deployment.instance.disk_gib,
+            credits: launch.credits,
+            subnet: deployment.network.subnet.as_deref(),
+            group,
+            key_pair: key_pair.then(|| common.clone()),
+            tags: &tags,
         };
+        let request = || order.request(ec2).dry_run(true).send();
         Some(ask("ec2:RunInstances", request).await.map(drop))
     };
     let make = async {

@@ -97,7 +97,7 @@ impl Context {
             profile: observed.role.as_ref().and_then(|role| role.profile.as_ref()).map(|profile| profile.id.clone()),
             instance: plan.instance.clone(),
             since: current.map_or(0, |instance| instance.launched),
-            unlimited: current.is_some_and(|instance| observed.unlimited.contains(&instance.id)),
+            unlimited: current.zip(observed.unlimited.as_ref()).is_some_and(|(current, ids)| ids.contains(&current.id)),
             token: observed.token.as_ref().map(|token| token.version),
             told: None,
             address: plan.address.clone(),

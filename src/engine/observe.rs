@@ -29,8 +29,8 @@ pub struct Observed {
     pub kind: Option<instance::Kind>,
     /// The way to the internet from where an instance would go.
     pub way: route::Way,
-    /// The ids of instances whose CPU credits are unlimited, others' among them.
-    pub unlimited: BTreeSet<String>,
+    /// The ids of instances whose CPU credits are unlimited, others' among them; where EC2 tells.
+    pub unlimited: Option<BTreeSet<String>>,
     /// The security group.
     pub security_group: Option<security_group::State>,
     /// The key pair.
@@ -283,10 +283,12 @@ pub(crate) fn told(answer: GetCallerIdentityOutput) -> Result<Identity> {
 async fn launch(
     aws: &Aws,
     launch: Option<Launch<'_>>,
-) -> Result<(Option<instance::Kind>, route::Way, BTreeSet<String>)> {
+) -> Result<(Option<instance::Kind>, route::Way, Option<BTreeSet<String>>)> {
     match launch {
         Some(Launch { kind, subnet }) => {
-            tokio::try_join!(instance::observe_kind(aws, kind), route::observe(aws, subnet), instance::unlimited(aws))
+            tokio::try_join!(instance::observe_kind(aws, kind), route::observe(aws, subnet), async {
+                Ok(instance::unlimited(aws).await)
+            })
         }
         None => Ok(<_>::default()),
     }

@@ -270,7 +270,8 @@ impl Wanted<'_> {
         let current = current.filter(|_| have.kind.as_ref().is_some_and(|kind| kind.burstable))?;
         let healthy = have.report_of(&current.id).is_some_and(|report| report.healthy);
         let wanted = Credits::wanted(self.deployment.instance.cpu_credits, healthy)?;
-        (have.unlimited.contains(&current.id) != (wanted == Credits::Unlimited)).then_some(wanted)
+        let unlimited = have.unlimited.as_ref()?.contains(&current.id);
+        (unlimited != (wanted == Credits::Unlimited)).then_some(wanted)
     }
 
     /// The Elastic IP that stays.
@@ -305,6 +306,9 @@ impl Wanted<'_> {
             return Err(foreign.refuse());
         }
         if self.launches(have) {
+            have.image
+                .as_ref()
+                .ok_or_else(|| instance::not_there(self.image, self.region).standing("Nothing was changed."))?;
             self.check_kind(have)?;
             have.way.check()?;
         }

@@ -75,7 +75,8 @@ impl Requirements {
         check_gunicorn(&file, &text)?;
         local.requirements().try_for_each(|(file, text)| check_gunicorn(file, text))?;
         if app.build_dependencies {
-            around.extend(local.text().as_bytes());
+            let included = local.requirements().filter(|(included, _)| *included != file);
+            around.extend(included.flat_map(|(_, text)| text.bytes()));
         }
         Ok(Self { file, text, around, builds: app.build_dependencies, local })
     }

@@ -94,6 +94,12 @@ impl Entry {
     }
 }
 
+/// Whether the app itself writes such a file, as a rule: its database or its log here is nothing to deploy.
+fn is_written(name: &str) -> bool {
+    let end = Path::new(name).extension().and_then(|end| end.to_str()).unwrap_or_default();
+    matches!(end, "sqlite" | "sqlite3" | "db" | "log" | "pid")
+}
+
 /// The topmost of what git ignores.
 fn ignored(folder: &Path, files: &[File]) -> Result<Vec<Entry>> {
     let packed: HashSet<PathBuf> = files.iter().map(|file| folder.join(&file.name)).collect();
@@ -112,9 +118,8 @@ fn ignored(folder: &Path, files: &[File]) -> Result<Vec<Entry>> {
         }
         // A file that git does not ignore is left out for another reason.
         let other = packed.contains(path) || source::is_marked(path) || (entered.contains(path) && !path.is_dir());
-        if let (false, Ok(mut seen)) = (other, seen.lock())
-            && let Some(name) = path.strip_prefix(&root).ok().and_then(Path::to_str)
-        {
+        let name = path.strip_prefix(&root).ok().and_then(Path::to_str).filter(|name| !is_written(name));
+        if let (false, Ok(mut seen), Some(name)) = (other, seen.lock(), name) {
             seen.push(Entry { name: name.to_owned(), folder: path.is_dir(), itself: !entered.contains(path) });
         }
         false
@@ -153,7 +158,10 @@ mod tests {
                 ".gitignore",
                 "staticfiles/\n/frontend/dist/*\nlocal_settings.py\n*.log\n*.sqlite3\n.cache\nmedia/\nmodel.bin\n",
             ),
-            ("shop/settings.py", "from .local_settings import *\nSTATIC_ROOT = BASE_DIR / 'staticfiles'\n"),
+            (
+                "shop/settings.py",
+                "from .local_settings import *\nSTATIC_ROOT = BASE_DIR / 'staticfiles'\nNAME = BASE_DIR / 'db.sqlite3'\n",
+            ),
             ("shop/local_settings.py", "DEBUG = True\n"),
             ("app.py", "app = Flask(static_folder=\"frontend/dist\")\n# not: media, debug.log\n"),
             ("staticfiles/admin/a.css", ""),

@@ -87,9 +87,7 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
                 let Some((association, attached)) = answer.iam_instance_profile_association.and_then(parts) else {
                     return Ok(profile);
                 };
-                if context.profile().is_none_or(|made| made == attached.id)
-                    || role::profile_id(&context.aws, &profile).await?.as_ref() == Some(&attached.id)
-                {
+                if is_made(context, &profile, &attached).await? {
                     return Ok(profile);
                 }
                 // EC2 knew the one that had this name before. It gives no credentials:
@@ -98,7 +96,14 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
                 remembered(&profile, &attached)
             }
             Err(error) if error.says("IncorrectState", "association") => match association(context, instance).await? {
-                Some((_, attached)) if is(&attached.arn, &profile) => return Ok(profile),
+                Some((association, attached)) if is(&attached.arn, &profile) => {
+                    // It may be of a call whose answer was lost.
+                    if is_made(context, &profile, &attached).await? {
+                        return Ok(profile);
+                    }
+                    detach(context, &association).await?;
+                    remembered(&profile, &attached)
+                }
                 Some((association, attached)) => return Err(taken(instance, &association, &attached.arn)),
                 None => cannot_be_attached(&error),
             },
@@ -111,6 +116,12 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
             return Err(failure);
         }
     }
+}
+
+/// Whether what is attached is the profile that has the name now.
+async fn is_made(context: &Context, profile: &str, attached: &instance::Profile) -> Result<bool> {
+    let known = context.profile().is_none_or(|made| made == attached.id);
+    Ok(known || role::profile_id(&context.aws, profile).await?.as_ref() == Some(&attached.id))
 }
 
 fn cannot_be_attached(error: &ApiError) -> Failure {

@@ -23,7 +23,7 @@ pub(crate) use credits::unlimited;
 pub use credits::{Credits, set as set_credits};
 pub use kind::Kind;
 pub(crate) use kind::observe as observe_kind;
-pub use launch::{Image, image};
+pub use launch::{Image, Order, image, not_there};
 pub use running::{Running, running};
 
 /// An instance as it stands.

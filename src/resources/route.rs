@@ -96,13 +96,14 @@ pub fn of(subnets: &[Subnet], tables: &[RouteTable]) -> Way {
     closed
 }
 
-/// To an internet gateway; or to an appliance or endpoint that inspects the traffic, behind which there is one. A NAT gateway
-/// lets nobody in. What a prefix list holds is not looked up.
+/// To an internet gateway, whatever addresses the route is for; or to an appliance or endpoint that inspects the traffic, behind
+/// which there is one. A NAT gateway lets nobody in.
 fn leads_out(route: &Route) -> bool {
+    let to = |kind: &str| route.gateway_id().is_some_and(|id| id.starts_with(kind));
     let everywhere =
         route.destination_cidr_block() == Some("0.0.0.0/0") || route.destination_prefix_list_id().is_some();
-    let gateway = route.gateway_id().is_some_and(|id| id.starts_with("igw-") || id.starts_with("vpce-"));
-    everywhere && route.state() != Some(&RouteState::Blackhole) && (gateway || route.network_interface_id().is_some())
+    let inspected = everywhere && (to("vpce-") || route.network_interface_id().is_some());
+    route.state() != Some(&RouteState::Blackhole) && (to("igw-") || inspected)
 }
 
 #[cfg(test)]
@@ -163,7 +164,9 @@ mod tests {
             assert_eq!(leads_out(&to(target)), open, "{target}");
         }
         let route = || Route::builder().gateway_id("igw-1");
-        assert!(!leads_out(&route().destination_cidr_block("10.0.0.0/8").build()));
+        assert!(leads_out(&route().destination_cidr_block("128.0.0.0/1").build()));
+        let inspected = Route::builder().gateway_id("vpce-1").destination_cidr_block("10.0.0.0/8");
+        assert!(!leads_out(&inspected.build()));
         assert!(!leads_out(&route().destination_cidr_block("0.0.0.0/0").state(RouteState::Blackhole).build()));
         assert!(leads_out(&route().destination_prefix_list_id("pl-1").build()));
     }

@@ -144,6 +144,26 @@ fn whoever_may_not_run_instances_is_told_by_name_what_is_missing() {
     assert_eq!(check(&json, "type")["seen"], "not asked: ec2:DescribeInstanceTypeOfferings is not allowed to you");
 }
 
+/// What an organisation may demand of every launch: `up` meets it, and `doctor` asks for the same.
+#[test]
+fn a_launch_is_asked_for_with_all_that_it_will_have() {
+    let project = account();
+    aws(&project, async |aws| {
+        let statement = |key: &str, value: &str, kind: &str| {
+            format!(
+                r#"{{"Effect":"Deny","Action":"ec2:RunInstances","Resource":"arn:aws:ec2:*:*:{kind}/*","Condition":{{"StringEquals":{{"{key}":"{value}"}}}}}}"#
+            )
+        };
+        let imds = statement("ec2:MetadataHttpTokens", "optional", "instance");
+        let disk = statement("ec2:Encrypted", "false", "volume");
+        let deny = format!(r#"{{"Version":"2012-10-17","Statement":[{imds},{disk}]}}"#);
+        aws.iam.put_user_policy().user_name("devopsctl").policy_name("no").policy_document(deny).send().await.unwrap();
+    });
+    project.ok("up --sandbox --no-wait");
+    project.run("doctor --sandbox").ok().says("none refused");
+    project.ok("down --sandbox --yes");
+}
+
 #[test]
 fn a_region_without_a_default_vpc_or_behind_a_block() {
     let project = account();

@@ -885,3 +885,27 @@ fn a_launch_waits_for_nothing_but_group_key_and_token() {
         assert!(plan.steps.iter().find(|step| step.kind == *need).unwrap().needs.is_empty());
     }
 }
+
+#[test]
+fn what_cannot_be_launched_is_refused_before_anything_is_made() {
+    let deployment = deployment();
+    let want = wanted(&deployment);
+    let fits =
+        || Observed { image: Some("ami-1".into()), kind: Some(instance::Kind::default()), ..World::empty().seen };
+    assert!(want.check(&fits()).is_ok());
+    let closed = crate::resources::route::Way::Closed { subnet: "subnet-1".into(), table: "rtb-1".into() };
+    let xen = instance::Kind { xen: true, ..instance::Kind::default() };
+    let cases = [
+        (Observed { image: None, ..fits() }, "the image debian-13 is not in eu-central-1"),
+        (Observed { kind: None, ..fits() }, "t3.micro is not offered in eu-central-1"),
+        (Observed { kind: Some(xen), ..fits() }, "t3.micro is not a Nitro type, and cannot be told what to run"),
+        (Observed { way: closed, ..fits() }, "an instance in subnet-1 cannot be reached from the internet"),
+    ];
+    for (have, what) in cases {
+        let failure = want.check(&have).unwrap_err();
+        assert_eq!(failure.what(), what);
+        // One that runs already is left alone.
+        let running = World::complete().seen.instances;
+        assert!(want.check(&Observed { instances: running, ..have }).is_ok(), "{what}");
+    }
+}

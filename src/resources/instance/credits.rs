@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::aws::{ApiError, Aws, call, explain};
+use crate::aws::{ApiError, Aws, call, explain, once};
 use crate::config::CpuCredits;
 use crate::error::{Failure, Result};
 
@@ -41,20 +41,20 @@ impl Credits {
     }
 }
 
-/// The ids of all instances that are unlimited: asked for no one in particular, EC2 answers with these.
-pub(crate) async fn unlimited(aws: &Aws) -> Result<BTreeSet<String>> {
+/// The ids of all instances that are unlimited: EC2 answers with these where none is named. Nothing where it does not tell, as
+/// while a zone is disrupted: that must not keep anybody from `up`.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceCreditSpecifications.html>
+pub(crate) async fn unlimited(aws: &Aws) -> Option<BTreeSet<String>> {
     let (mut found, mut page) = (BTreeSet::new(), None);
     loop {
         let request = aws.ec2.describe_instance_credit_specifications().set_next_token(page);
-        let answer = call("ec2:DescribeInstanceCreditSpecifications", || request.clone().send())
-            .await
-            .map_err(|error| explain("the CPU credits cannot be looked up", &error))?;
+        let answer = once("ec2:DescribeInstanceCreditSpecifications", || request.clone().send()).await.ok()?;
         let specifications = answer.instance_credit_specifications.unwrap_or_default().into_iter();
         let unlimited = specifications.filter(|one| one.cpu_credits() == Some(Credits::Unlimited.name()));
         found.extend(unlimited.filter_map(|one| one.instance_id));
         page = answer.next_token.filter(|token| !token.is_empty());
         if page.is_none() {
-            return Ok(found);
+            return Some(found);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, CreditSpecificationRequest, EbsBlockDevice, HttpTokensState, InstanceMetadataEndpointState,
     InstanceMetadataOptionsRequest, InstanceMetadataOptionsResponse, InstanceMetadataProtocolState,
@@ -11,6 +12,7 @@ use aws_sdk_ec2::types::{
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::Credits;
 use crate::aws::{ApiError, Aws, Machine, call, explain};
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, Retry, patiently};
@@ -68,16 +70,19 @@ pub struct Image {
     root: String,
 }
 
+/// That the region, or its whole partition, has no such image.
+pub fn not_there(image: &str, region: &str) -> Failure {
+    Failure::failed(format!("the image {image} is not in {region}"))
+        .because("AWS has no public parameter with its id there")
+        .next("choose another instance.image or another region")
+}
+
 /// Looks up what a launch has to know about the image.
 ///
 /// # Errors
 /// That the region has no such image, or that the account may not use it.
 pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Image> {
-    let Some(id) = id else {
-        return Err(Failure::failed(format!("the image {} is not in {}", machine.image, aws.region))
-            .because(format!("the public parameter {} is not there", machine.parameter))
-            .next("choose another instance.image or another region"));
-    };
+    let id = id.ok_or_else(|| not_there(&machine.image, &aws.region))?;
     let request = || aws.ec2.describe_images().image_ids(id).send();
     let answer = call("ec2:DescribeImages", request)
         .await
@@ -98,35 +103,17 @@ async fn run(
     token: &str,
 ) -> Result<Option<(String, Tags)>, ApiError> {
     let program = BASE64_STANDARD.encode(user_data::packed());
-    let request = || {
-        let network = InstanceNetworkInterfaceSpecification::builder()
-            .device_index(0)
-            .associate_public_ip_address(true)
-            .delete_on_termination(true)
-            .groups(group)
-            .set_subnet_id(context.subnet.clone())
-            .build();
-        let launch = context
-            .aws
-            .ec2
-            .run_instances()
-            .client_token(token)
-            .image_id(&image.id)
-            .instance_type(InstanceType::from(context.instance_type.as_str()))
-            .key_name(names::common(&context.name))
-            .min_count(1)
-            .max_count(1)
-            .network_interfaces(network)
-            .block_device_mappings(disk(context, image))
-            .metadata_options(metadata())
-            .user_data(&program)
-            .tag_specifications(tagged(ResourceType::Instance, tags))
-            .tag_specifications(tagged(ResourceType::Volume, &shared(tags)))
-            .tag_specifications(tagged(ResourceType::NetworkInterface, &shared(tags)));
-        let credits =
-            context.credits.map(|credits| CreditSpecificationRequest::builder().cpu_credits(credits.name()).build());
-        launch.set_credit_specification(credits).send()
+    let order = Order {
+        image,
+        kind: &context.instance_type,
+        disk_gib: context.disk_gib,
+        credits: context.credits,
+        subnet: context.subnet.as_deref(),
+        group: Some(group),
+        key_pair: Some(names::common(&context.name)),
+        tags,
     };
+    let request = || order.request(&context.aws.ec2).client_token(token).user_data(&program).send();
     let answer = call("ec2:RunInstances", request).await?;
     let instance = answer.instances.unwrap_or_default().into_iter().next();
     let dead =
@@ -150,14 +137,61 @@ fn shared(tags: &Tags) -> Tags {
         .collect()
 }
 
-fn disk(context: &Context, image: &Image) -> BlockDeviceMapping {
-    let disk = EbsBlockDevice::builder()
-        .volume_size(i32::try_from(context.disk_gib).unwrap_or(i32::MAX))
-        .volume_type(VolumeType::Gp3)
-        .encrypted(true)
-        .delete_on_termination(true)
-        .build();
-    BlockDeviceMapping::builder().device_name(&image.root).ebs(disk).build()
+/// What is launched: by `up`, and by `doctor`, which asks whether it may be. A service control policy may go by any of the options.
+pub struct Order<'a> {
+    /// What boots.
+    pub image: &'a Image,
+    /// EC2's name of the type.
+    pub kind: &'a str,
+    /// The root disk, GiB.
+    pub disk_gib: u32,
+    /// What it begins with, if its type has CPU credits.
+    pub credits: Option<Credits>,
+    /// Where it goes, if not into the default VPC.
+    pub subnet: Option<&'a str>,
+    /// The security group, once there is one.
+    pub group: Option<&'a str>,
+    /// The key pair's name, once there is one.
+    pub key_pair: Option<String>,
+    /// All its tags.
+    pub tags: &'a Tags,
+}
+
+impl Order<'_> {
+    /// The call, which lacks the program and the client token.
+    pub fn request(&self, ec2: &aws_sdk_ec2::Client) -> RunInstancesFluentBuilder {
+        let network = InstanceNetworkInterfaceSpecification::builder()
+            .device_index(0)
+            .associate_public_ip_address(true)
+            .delete_on_termination(true)
+            .set_groups(self.group.map(|group| vec![group.to_owned()]))
+            .set_subnet_id(self.subnet.map(str::to_owned))
+            .build();
+        let credits = self.credits.map(|mode| CreditSpecificationRequest::builder().cpu_credits(mode.name()).build());
+        ec2.run_instances()
+            .image_id(&self.image.id)
+            .instance_type(InstanceType::from(self.kind))
+            .set_key_name(self.key_pair.clone())
+            .min_count(1)
+            .max_count(1)
+            .network_interfaces(network)
+            .block_device_mappings(self.disk())
+            .metadata_options(metadata())
+            .set_credit_specification(credits)
+            .tag_specifications(tagged(ResourceType::Instance, self.tags))
+            .tag_specifications(tagged(ResourceType::Volume, &shared(self.tags)))
+            .tag_specifications(tagged(ResourceType::NetworkInterface, &shared(self.tags)))
+    }
+
+    fn disk(&self) -> BlockDeviceMapping {
+        let disk = EbsBlockDevice::builder()
+            .volume_size(i32::try_from(self.disk_gib).unwrap_or(i32::MAX))
+            .volume_type(VolumeType::Gp3)
+            .encrypted(true)
+            .delete_on_termination(true)
+            .build();
+        BlockDeviceMapping::builder().device_name(&self.image.root).ebs(disk).build()
+    }
 }
 
 fn metadata() -> InstanceMetadataOptionsRequest {

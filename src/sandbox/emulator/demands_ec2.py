@@ -116,8 +116,23 @@ def run_instances(call):
             yield Check(action, arn(call, "snapshot", mapping["Ebs"]["SnapshotId"], account=""), {})
     if call._get_param("LaunchTemplate"):
         yield Check(action, arn(call, "launch-template", "*"), {})
-    yield from made(call, action, ALL_OF_A_LAUNCH)
+    for check in made(call, action, ALL_OF_A_LAUNCH):
+        yield check._replace(keys=check.keys | launch_keys(call, check))
     yield from passed(call)
+
+
+def launch_keys(call, check):
+    """What a launch asks for, as far as organisations are known to go by it."""
+    if check.action != "ec2:RunInstances":
+        return {}
+    kind = check.resource.rpartition(":")[2].partition("/")[0]
+    options = call._get_param("MetadataOptions") or {}
+    disks = [mapping.get("Ebs", {}) for mapping in call._get_param("BlockDeviceMappings", [])]
+    encrypted = bool(disks) and all(str(disk.get("Encrypted")).lower() == "true" for disk in disks)
+    return {
+        "instance": {"ec2:metadatahttptokens": options.get("HttpTokens", "optional")},
+        "volume": {"ec2:encrypted": str(encrypted).lower()},
+    }.get(kind, {})
 
 
 def launch_groups(call, interfaces):

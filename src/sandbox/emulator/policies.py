@@ -17,7 +17,8 @@ Ruling = namedtuple("Ruling", "by denied")
 
 ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 KEYS = re.compile(
-    r"aws:(RequestTag|ResourceTag)/.+|aws:(PrincipalArn|SecureTransport)|ec2:CreateAction|iam:(PassedToService|PermissionsBoundary)",
+    r"aws:(RequestTag|ResourceTag)/.+|aws:(PrincipalArn|SecureTransport)|ec2:(CreateAction|Encrypted|MetadataHttpTokens)"
+    r"|iam:(PassedToService|PermissionsBoundary)",
     re.IGNORECASE,
 )
 # Those that hold several values, of which a condition says whether it is about all or any.

@@ -44,7 +44,6 @@ fn while_all_of_it_is_made() {
         ("ssm:GetParameters", "arn:aws:ssm:*::parameter/aws/*", UP),
         ("ec2:DescribeImages", ALL, UP),
         ("ec2:DescribeInstanceTypes", ALL, UP),
-        ("ec2:DescribeInstanceCreditSpecifications", ALL, UP),
         ("ec2:CreateSecurityGroup", ALL, UP),
         ("ec2:AuthorizeSecurityGroupIngress", ALL, UP),
         ("ec2:ImportKeyPair", ALL, UP),
