@@ -113,7 +113,7 @@ class Agent:
         self.runner.tidy()
 
     def admit(self):
-        """Before it is said that the app serves, requests are let through to it."""
+        """Lets requests through to the app where it takes them; else the proxy, and here the agent, answer that it does not."""
         admits = self.fleet.admits()
         self.runner.edge.admit(admits)
         if not admits:

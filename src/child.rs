@@ -38,8 +38,9 @@ const PASSED: [&str; 22] = [
 const BUILDS: [&str; 2] = ["NO_BINARY", "NO_BUILD_ISOLATION"];
 /// Prefixes of variables that children get.
 const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
-/// Prefixes of variables that uv and pip get: an index may take a password, and a copy of a package has no git to tell a version.
-const INDEX_PREFIXES: [&str; 3] = ["UV_", "PIP_", "SETUPTOOLS_SCM_PRETEND_VERSION"];
+/// Prefixes of variables that uv and pip get. An index may take a password; and the copy of a local package that is built has no
+/// git repository, from which setuptools-scm would read the version.
+const INSTALLER_PREFIXES: [&str; 3] = ["UV_", "PIP_", "SETUPTOOLS_SCM_PRETEND_VERSION"];
 
 fn passes(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
@@ -47,16 +48,16 @@ fn passes(name: &OsStr) -> bool {
     })
 }
 
-fn is_of_an_index(name: &OsStr) -> bool {
+fn is_for_installers(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
-        let of_index = INDEX_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix));
-        of_index && !BUILDS.into_iter().any(|part| name.contains(part))
+        let for_installers = INSTALLER_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix));
+        for_installers && !BUILDS.into_iter().any(|part| name.contains(part))
     })
 }
 
 /// The variables that uv and pip get in addition to [`environment`].
-pub fn index_settings() -> impl Iterator<Item = (OsString, OsString)> {
-    env::vars_os().filter(|(name, _)| is_of_an_index(name))
+pub fn installer_settings() -> impl Iterator<Item = (OsString, OsString)> {
+    env::vars_os().filter(|(name, _)| is_for_installers(name))
 }
 
 /// Variables that a program with a window needs in addition.
@@ -134,7 +135,7 @@ mod tests {
         for name in ["PATH", "HOME", "LC_ALL", "XDG_CACHE_HOME", "https_proxy", "SSL_CERT_FILE"] {
             assert!(passes(OsStr::new(name)), "{name}");
         }
-        assert!(is_of_an_index(OsStr::new("UV_INDEX_URL")) && is_of_an_index(OsStr::new("PIP_INDEX_URL")));
+        assert!(is_for_installers(OsStr::new("UV_INDEX_URL")) && is_for_installers(OsStr::new("PIP_INDEX_URL")));
         for name in [
             "AWS_ACCESS_KEY_ID",
             "AWS_PROFILE",
@@ -151,7 +152,7 @@ mod tests {
         for name in
             ["MY_UV_X", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE", "PIP_NO_BINARY", "UV_NO_BUILD_ISOLATION", "AWS_PROFILE"]
         {
-            assert!(!is_of_an_index(OsStr::new(name)), "{name}");
+            assert!(!is_for_installers(OsStr::new(name)), "{name}");
         }
     }
 

@@ -42,7 +42,7 @@ impl Uv {
     /// A uv command that reads nothing from the terminal.
     pub fn command(&self) -> Command {
         let mut command = child::command(&self.program);
-        command.envs(child::index_settings()).env("UV_NO_PROGRESS", "1").stdin(Stdio::null()).kill_on_drop(true);
+        command.envs(child::installer_settings()).env("UV_NO_PROGRESS", "1").stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 }
@@ -70,7 +70,7 @@ const PIP: &str = "import sys; sys.path.remove(''); from runpy import run_module
 
 fn pip_command() -> Command {
     let mut command = child::command("python3");
-    command.args(["-c", PIP]).envs(child::index_settings());
+    command.args(["-c", PIP]).envs(child::installer_settings());
     command
 }
 

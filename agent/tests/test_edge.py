@@ -255,7 +255,7 @@ def test_no_request_is_lost_over_new_tokens_and_new_code_and_the_edge_learns_of_
 
 
 BROKEN = "raise ValueError('not yet')\n"
-# It can be loaded unless somebody says otherwise.
+# An app that can be loaded for as long as there is no file `broken`.
 FRAGILE = "import os\nif os.path.exists(os.environ['TMPDIR'] + '/broken'):\n    " + BROKEN + ECHO
 
 
@@ -293,7 +293,7 @@ def answer(machine, timeout=5):
         return found.status, found.headers["Retry-After"], found.read().decode()
 
     def once_it_listens():
-        # The socket is there a moment before somebody listens to it.
+        # Caddy makes the socket a moment before it listens.
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
             return ask()
 
@@ -326,7 +326,7 @@ def test_what_was_never_healthy_is_answered_at_once_and_the_first_that_is_by_the
 
 
 def test_when_what_served_does_not_come_back_nobody_waits_for_it(aws, machine):
-    """Neither who asks then, nor who has asked before that was known; and a boot is no different."""
+    """Requests are answered at once: those that come then, those that waited in the socket already, and those after a boot."""
     put(aws, FRAGILE, agent={"fleet.py": agent_file("fleet.py", GAP_SECONDS=2)})
     aws.put_token(TOKEN)
     machine.boot()

@@ -131,7 +131,7 @@ class Runner:
     def __init__(self, world):
         self.world, self.clock = world, world.clock
         self.processes, self.starts = {}, 0
-        # The proxy runs in a thread of its own, which here nobody starts.
+        # The proxy runs in a thread of its own, which is not started here.
         self.admits = None
         self.edge = SimpleNamespace(admit=lambda whether: setattr(self, "admits", whether))
 

@@ -5,7 +5,7 @@ use crate::cli::command;
 use crate::error::{Exit, Failure};
 
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
-/// What AWS answers, by service, to a signature that is 5 to 15 minutes off; and to other things.
+/// The codes with which a service refuses a signature that is 5 to 15 minutes off. Most of them have other causes as well.
 const SKEWED: [&str; 6] = [
     "AuthFailure",
     "InvalidSignatureException",
@@ -19,29 +19,31 @@ const TOLERATED: u64 = 240;
 
 /// Turns an API error into words: `what` failed, why, and what to type next.
 pub fn explain(what: impl Into<String>, error: &ApiError) -> Failure {
+    // Everything fails with such a clock or such credentials; which call was the first to say so tells nothing.
+    if let Some(seconds) = off(error) {
+        let (minutes, side) = ((seconds.unsigned_abs() + 30) / 60, if seconds > 0 { "ahead" } else { "behind" });
+        return Failure::new(Exit::Denied, format!("this machine's clock is {minutes} minutes {side}"))
+            .because("AWS refuses what is signed more than five minutes off")
+            .next("set the clock (on Linux: sudo timedatectl set-ntp true), then run the same command again");
+    }
+    if unknown(error) {
+        return Failure::new(Exit::Denied, "AWS does not know who you are")
+            .because("it does not know the access key, or its secret is another; or the region is not enabled in this account")
+            .next(CHECK_CREDENTIALS);
+    }
     let (exit, next) = advice(error);
     let code = match error.status {
         _ if !error.code.is_empty() => error.code.clone(),
         Some(status) => status.to_string(),
         None => "no answer".to_owned(),
     };
-    // Everything fails with such a clock or such credentials; which call was the first to say so tells nothing.
-    if let Some(seconds) = off(error) {
-        let (minutes, side) = ((seconds.unsigned_abs() + 30) / 60, if seconds > 0 { "ahead" } else { "behind" });
-        return Failure::new(exit, format!("this machine's clock is {minutes} minutes {side}"))
-            .because("AWS refuses what is signed more than five minutes off")
-            .next(next);
-    }
-    if unknown(error) {
-        return Failure::new(exit, "AWS does not know who you are")
-            .because("it does not know the access key, or its secret is another; or the region is not enabled in this account")
-            .next(next);
-    }
     let what = if error.is(&EXPIRED) { "the AWS credentials have expired".to_owned() } else { what.into() };
     Failure::new(exit, what)
         .because(format!("{} says {code}: {}", error.action, error.message.trim_end_matches('.')))
         .next(next)
 }
+
+const CHECK_CREDENTIALS: &str = "check the credentials, and that the region is enabled in this account";
 
 /// By how many seconds the clock is ahead, where that is why AWS refused.
 fn off(error: &ApiError) -> Option<i64> {
@@ -80,20 +82,14 @@ fn advice(error: &ApiError) -> (Exit, String) {
             ),
         );
     }
-    if off(error).is_some() {
-        return (
-            Exit::Denied,
-            "set the clock (on Linux: sudo timedatectl set-ntp true), then run the same command again".into(),
-        );
-    }
     if error.is(&EXPIRED) {
         return (
             Exit::Denied,
             "get new credentials (aws sso login, or aws login), then run the same command again".into(),
         );
     }
-    if unknown(error) || error.is(&["AuthFailure"]) {
-        return (Exit::Denied, "check the credentials, and that the region is enabled in this account".into());
+    if error.is(&["AuthFailure"]) {
+        return (Exit::Denied, CHECK_CREDENTIALS.into());
     }
     if error.is(&["VcpuLimitExceeded"]) {
         return (

@@ -40,7 +40,7 @@ pub enum Target {
         python: std::path::PathBuf,
         /// Its version, for example `3.13`.
         version: String,
-        /// The version of the image that it stands for.
+        /// The Python version of the image that this machine stands for.
         image: &'static str,
     },
 }

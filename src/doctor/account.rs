@@ -10,9 +10,9 @@ use crate::aws::{ApiError, Aws, Machine, explain};
 use crate::config::{Deployment, Network};
 use crate::engine::observe;
 use crate::error::Result;
+use crate::resources::address;
 use crate::resources::instance::{self, Credits, Image};
 use crate::resources::route::{self, Way};
-use crate::resources::{address, filter};
 
 /// What was seen.
 pub struct Seen {
@@ -67,14 +67,7 @@ pub async fn look(aws: &Aws, deployment: &Deployment, machine: &Machine) -> Resu
 
 /// The one that is named, else those of the default VPC that EC2 would choose from; and their way to the internet.
 async fn subnets(aws: &Aws, named: Option<&str>) -> (Result<Vec<Subnet>, ApiError>, Result<Way>) {
-    let answer = ask("ec2:DescribeSubnets", || {
-        let request = aws.ec2.describe_subnets();
-        match named {
-            Some(id) => request.subnet_ids(id).send(),
-            None => request.filters(filter("default-for-az", "true")).send(),
-        }
-    });
-    let found = match answer.await {
+    let found = match ask("ec2:DescribeSubnets", || route::subnets(aws, named).send()).await {
         Ok(answer) => answer.subnets.unwrap_or_default(),
         Err(error) => return (Err(error), Ok(Way::Unknown)),
     };

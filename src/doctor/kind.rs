@@ -31,9 +31,7 @@ impl Kind {
 
 /// Asked as `up` asks, and in which zones it is.
 pub async fn look(aws: &Aws, kind: &str) -> Result<Kind, ApiError> {
-    let types = ask("ec2:DescribeInstanceTypes", || {
-        aws.ec2.describe_instance_types().filters(filter("instance-type", kind)).send()
-    });
+    let types = ask("ec2:DescribeInstanceTypes", || instance::request_kind(aws, kind).send());
     let offerings = ask("ec2:DescribeInstanceTypeOfferings", || {
         let request = aws.ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
         request.filters(filter("instance-type", kind)).send()

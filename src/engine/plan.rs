@@ -236,10 +236,13 @@ impl Wanted<'_> {
         tags
     }
 
+    fn spec(&self) -> String {
+        instance::spec(&self.deployment.instance, self.image, self.deployment.network.subnet.as_deref())
+    }
+
     fn instance_tags(&self) -> Tags {
-        let spec = instance::spec(&self.deployment.instance, self.image, self.deployment.network.subnet.as_deref());
         let mut tags = self.named_tags();
-        tags.insert(names::TAG_SPEC.into(), spec);
+        tags.insert(names::TAG_SPEC.into(), self.spec());
         tags.insert(names::TAG_RELEASE.into(), self.release.to_owned());
         tags
     }
@@ -282,8 +285,8 @@ impl Wanted<'_> {
 
     /// Whether an instance has to be launched.
     fn launches(&self, have: &Observed) -> bool {
-        let spec = self.instance_tags().remove(names::TAG_SPEC);
-        !instance::alive(&have.instances).any(|instance| instance.tags.get(names::TAG_SPEC) == spec.as_ref())
+        let spec = self.spec();
+        !instance::alive(&have.instances).any(|instance| instance.tags.get(names::TAG_SPEC) == Some(&spec))
     }
 
     fn check_kind(&self, have: &Observed) -> Result<()> {

@@ -133,18 +133,8 @@ fn ignored(folder: &Path, files: &[File]) -> Result<Vec<Entry>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::tests::folder;
     use super::*;
-
-    fn app(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(folder.path()).unwrap();
-        for (name, text) in files {
-            let path = root.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        (folder, root)
-    }
 
     fn said(root: &Path, env: &[(&str, &str)]) -> Vec<String> {
         let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -173,7 +163,7 @@ mod tests {
             (".cache/x", ""),
             ("env39/pyvenv.cfg", ""),
         ];
-        let (_keep, root) = app(&files);
+        let (_keep, root) = folder(&files);
         let lines = said(&root, &[("MODEL", "/srv/model.bin"), ("X", "media-x")]);
         let expected = [
             ("frontend/dist/", "app.py:1", "!/frontend/dist/**"),

@@ -562,18 +562,8 @@ fn members(root: &Path, table: &Table) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::tests::folder;
     use super::*;
-
-    fn project(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(folder.path()).unwrap();
-        for (name, text) in files {
-            let path = root.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        (folder, root)
-    }
 
     /// What uv gets of requirements, with `P` for the project in the copy.
     fn staged(root: &Path, text: &str) -> String {
@@ -586,7 +576,7 @@ mod tests {
 
     #[test]
     fn a_requirement_that_names_a_path_is_known_however_it_is_written() {
-        let (_keep, root) = project(&[
+        let (_keep, root) = folder(&[
             ("app/vendor/setup.py", ""),
             ("lib/pyproject.toml", ""),
             ("my lib/setup.cfg", ""),
@@ -634,7 +624,7 @@ mod tests {
 
     #[test]
     fn a_project_takes_along_what_it_names_by_a_path() {
-        let (_keep, root) = project(&[
+        let (_keep, root) = folder(&[
             ("pyproject.toml", "[tool.uv.workspace]\nmembers = ['packages/*']\nexclude = ['packages/out']\n"),
             (
                 "packages/one/pyproject.toml",
@@ -674,7 +664,7 @@ mod tests {
 
     #[test]
     fn a_lock_holds_the_places_of_this_machine() {
-        let (_keep, root) = project(&[("lib/setup.py", ""), ("app/x", "")]);
+        let (_keep, root) = folder(&[("lib/setup.py", ""), ("app/x", "")]);
         let file = root.join("app/requirements.txt");
         let local = Local::find(&file, "-e ../lib\n").unwrap();
         let copy = Path::new("/copy");

@@ -124,10 +124,11 @@ fn unreadable(path: &Path, why: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    /// A folder with these files, and its real path.
+    pub fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(folder.path()).unwrap();
         for (name, text) in files {

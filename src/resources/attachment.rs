@@ -82,32 +82,27 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
                 .iam_instance_profile(specification)
                 .send()
         };
-        let failure = match call("ec2:AssociateIamInstanceProfile", request).await {
-            Ok(answer) => {
-                let Some((association, attached)) = answer.iam_instance_profile_association.and_then(parts) else {
-                    return Ok(profile);
-                };
-                if is_made(context, &profile, &attached).await? {
-                    return Ok(profile);
-                }
+        let answer = match call("ec2:AssociateIamInstanceProfile", request).await {
+            Ok(answer) => Ok(answer.iam_instance_profile_association.and_then(parts)),
+            // There is one already, perhaps of a call whose answer was lost.
+            Err(error) if error.says("IncorrectState", "association") => {
+                association(context, instance).await?.map(Some).ok_or(error)
+            }
+            Err(error) if not_yet(&error) => Err(error),
+            Err(error) => return Err(cannot_be_attached(&error)),
+        };
+        let failure = match answer {
+            Ok(None) => return Ok(profile),
+            Ok(Some((association, attached))) if !is(&attached.arn, &profile) => {
+                return Err(taken(instance, &association, &attached.arn));
+            }
+            Ok(Some((_, attached))) if is_made(context, &profile, &attached).await? => return Ok(profile),
+            Ok(Some((association, attached))) => {
                 // EC2 knew the one that had this name before. It gives no credentials:
                 // <https://github.com/hashicorp/terraform/issues/2037>
                 detach(context, &association).await?;
                 remembered(&profile, &attached)
             }
-            Err(error) if error.says("IncorrectState", "association") => match association(context, instance).await? {
-                Some((association, attached)) if is(&attached.arn, &profile) => {
-                    // It may be of a call whose answer was lost.
-                    if is_made(context, &profile, &attached).await? {
-                        return Ok(profile);
-                    }
-                    detach(context, &association).await?;
-                    remembered(&profile, &attached)
-                }
-                Some((association, attached)) => return Err(taken(instance, &association, &attached.arn)),
-                None => cannot_be_attached(&error),
-            },
-            Err(error) if !not_yet(&error) => return Err(cannot_be_attached(&error)),
             Err(error) => cannot_be_attached(&error),
         };
         context.check_interrupt()?;

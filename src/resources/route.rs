@@ -1,5 +1,6 @@
 //! The way from where an instance goes to the internet: without one, nobody reaches it, and it reaches nobody.
 
+use aws_sdk_ec2::operation::describe_subnets::builders::DescribeSubnetsFluentBuilder;
 use aws_sdk_ec2::types::{Route, RouteState, RouteTable, Subnet};
 
 use super::filter;
@@ -40,19 +41,21 @@ impl Way {
     }
 }
 
+/// Asks for the subnet that is named, else for those of the default VPC, of which EC2 would choose one.
+pub fn subnets(aws: &Aws, named: Option<&str>) -> DescribeSubnetsFluentBuilder {
+    let request = aws.ec2.describe_subnets();
+    match named {
+        Some(id) => request.subnet_ids(id),
+        None => request.filters(filter("default-for-az", "true")),
+    }
+}
+
 /// Looks from the subnet that is named, else from those of the default VPC. Who may not look is not told.
 ///
 /// # Errors
 /// What else EC2 says, such as that there is no such subnet.
 pub async fn observe(aws: &Aws, named: Option<&str>) -> Result<Way> {
-    let request = || {
-        let request = aws.ec2.describe_subnets();
-        match named {
-            Some(id) => request.subnet_ids(id).send(),
-            None => request.filters(filter("default-for-az", "true")).send(),
-        }
-    };
-    match call("ec2:DescribeSubnets", request).await {
+    match call("ec2:DescribeSubnets", || subnets(aws, named).send()).await {
         Ok(answer) => from(aws, &answer.subnets.unwrap_or_default()).await,
         Err(error) => unknown(&error),
     }

@@ -1,6 +1,7 @@
 //! What EC2 says of an instance type.
 
 use aws_sdk_ec2::operation::describe_instance_types::DescribeInstanceTypesOutput;
+use aws_sdk_ec2::operation::describe_instance_types::builders::DescribeInstanceTypesFluentBuilder;
 use aws_sdk_ec2::types::{InstanceTypeHypervisor, InstanceTypeInfo};
 
 use crate::aws::{Aws, call, explain};
@@ -55,8 +56,12 @@ impl Kind {
 }
 
 /// Asked with a filter, EC2 leaves out what is not there; asked by name, it would be an error among others.
+pub(crate) fn request(aws: &Aws, kind: &str) -> DescribeInstanceTypesFluentBuilder {
+    aws.ec2.describe_instance_types().filters(filter("instance-type", kind))
+}
+
+/// Looks up the type.
 pub(crate) async fn observe(aws: &Aws, kind: &str) -> Result<Option<Kind>> {
-    let request = || aws.ec2.describe_instance_types().filters(filter("instance-type", kind)).send();
-    let answer = call("ec2:DescribeInstanceTypes", request).await;
+    let answer = call("ec2:DescribeInstanceTypes", || request(aws, kind).send()).await;
     Ok(Kind::read(answer.map_err(|error| explain("the instance type cannot be looked up", &error))?))
 }
