@@ -1,5 +1,5 @@
 //! What does not pass: no permission, credentials that have run out, limits, a lack of capacity. The command ends at once
-//! with words of its own, without having tried again, and goes on when the cause is gone.
+//! with words of its own, without having tried again, and goes on when the cause is gone. Some answers it does without.
 
 use std::sync::Arc;
 
@@ -27,9 +27,19 @@ const LIMITS: [(&str, &str, Why, &str); 4] = [
 /// What is tried again for a while where it is denied: the policy may not see the tags of what was just made.
 const LATE: [&str; 2] = ["iam:AddRoleToInstanceProfile", "iam:PutRolePolicy"];
 
+/// Whether the command does without the answer: it would only have known earlier what it tells later.
+fn done_without(action: &str, why: Why) -> bool {
+    match action {
+        "ec2:DescribeSubnets" | "ec2:DescribeRouteTables" => why == Why::Denied,
+        "ec2:DescribeInstanceCreditSpecifications" => true,
+        _ => false,
+    }
+}
+
 /// What of it runs always.
-const FEW: [(Scenario, &str); 4] = [
+const FEW: [(Scenario, &str); 5] = [
     (Scenario::Up, "ec2:DescribeInstances"),
+    (Scenario::Up, "ec2:DescribeRouteTables"),
     (Scenario::Up, "iam:CreateRole"),
     (Scenario::SetToken, "ssm:PutParameter"),
     (Scenario::Down, "ec2:ReleaseAddress"),
@@ -42,8 +52,12 @@ pub fn cells(scenario: Scenario, calls: &Calls, part: Part) -> Vec<Cell> {
         row: point.to_string(),
         column,
         work: Box::new(move |account| {
+            let without = done_without(&point.action, why);
             let trap = Trap { point, evil: Evil::Refuse(why, usize::MAX) };
-            Box::pin(refused(account, scenario, trap, code, words))
+            match without {
+                true => Box::pin(went_on(account, scenario, trap)),
+                false => Box::pin(refused(account, scenario, trap, code, words)),
+            }
         }),
     };
     let points = chosen(scenario, calls.points(), &FEW, part);
@@ -56,6 +70,15 @@ pub fn cells(scenario: Scenario, calls: &Calls, part: Part) -> Vec<Cell> {
         }
     }
     cells
+}
+
+async fn went_on(account: Arc<Account>, scenario: Scenario, trap: Trap) -> Outcome {
+    let ran = scenario.sprung(&account, &trap).await?;
+    ended_well(&ran, "without that answer")?;
+    if ran.calls.sent() != 1 {
+        return Err(format!("it was sent {} times", ran.calls.sent()));
+    }
+    scenario.check(&account).await
 }
 
 async fn refused(account: Arc<Account>, scenario: Scenario, trap: Trap, code: i32, words: &str) -> Outcome {

@@ -1,4 +1,4 @@
-//! The tables: a row a point, a column an evil. What went wrong stands below in full.
+//! The tables: a row a point, a column an evil. What went wrong stands below in full, and again at the very end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,6 +16,14 @@ pub struct Done {
     pub column: &'static str,
     pub outcome: Outcome,
     pub took: Duration,
+}
+
+impl Done {
+    /// What went wrong in it, in full. Nothing where all is well.
+    fn wrong(&self) -> String {
+        let Err(why) = &self.outcome else { return String::new() };
+        format!("WRONG {}: {}, {}\n    {}\n", self.table, self.row, self.column, why.replace('\n', "\n    "))
+    }
 }
 
 /// The tables as they fill.
@@ -52,15 +60,12 @@ impl Tables {
     fn show(&self, table: &str) -> String {
         let mut cells: Vec<&Done> = self.done.iter().filter(|done| done.table == table).collect();
         cells.sort_by_key(|cell| cell.number);
-        let mut text = format!("\n== {table}\n{}", one(&cells));
-        for cell in cells {
-            if let Err(why) = &cell.outcome {
-                let why = why.replace('\n', "\n    ");
-                // Writing to a String cannot fail.
-                let _ = writeln!(text, "WRONG {table}: {}, {}\n    {why}", cell.row, cell.column);
-            }
-        }
-        text
+        format!("\n== {table}\n{}{}", one(&cells), cells.iter().map(|cell| cell.wrong()).collect::<String>())
+    }
+
+    /// What went wrong in all tables, in full.
+    pub fn wrong(&self) -> String {
+        self.done.iter().map(Done::wrong).collect()
     }
 }
 
