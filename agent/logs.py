@@ -22,7 +22,7 @@ from masking import tail
 from validate import check, clean, in_words, integer, match, parse
 
 SECONDS = 60  # How long one who has asked is shown more.
-OLD = 120  # A word that is older when the agent starts was asked by somebody who has gone.
+OLD = 300  # A word that is older when the agent starts was asked by somebody who has gone.
 PAUSE = 0.5  # Between two looks whether there is more.
 LINES, BYTES, LINE = 1000, 1 << 18, 1 << 13  # What is shown at most: lines, characters of all, of one.
 
@@ -32,13 +32,14 @@ class Logs:
 
     def __init__(self, aws, runner, key, mask, clock=time):
         self.aws, self.runner, self.key, self.mask, self.clock = aws, runner, key, mask, clock
-        self.inbox, self.tag = queue.SimpleQueue(), ""
+        self.inbox, self.tag, self.begun = queue.SimpleQueue(), "", False
         self.shows = {}
 
     def heard(self, tag):
         """The tag, as it is now."""
+        first, self.begun = not self.begun, True
         if tag and tag != self.tag:
-            first, self.tag = not self.tag, tag
+            self.tag = tag
             said = match("log request", tag)
             if said and said["source"] in self.runner.sources and not (first and self.late(said["word"])):
                 self.inbox.put((said["source"], said["word"]))

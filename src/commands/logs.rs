@@ -8,15 +8,14 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use super::Session;
 use crate::cli::Logs;
 use crate::documents;
+use crate::engine::retry::Unseen;
 use crate::error::{Exit, Failure, Result};
-use crate::logs::{self, Line, Reader, Source};
+use crate::logs::{self, Line, Reader, Source, Window};
 
 /// Who has asked is shown more for a minute.
 const RENEW: Duration = Duration::from_secs(30);
-/// A tag that was set at the same moment by somebody else may have hidden ours.
+/// The first time it is asked again where it has not answered.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// How long an instance may take to answer: AWS shows it a new tag within a second or two.
-const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(400);
 
 pub(super) async fn run(session: &Session, arguments: &Logs) -> Result<ExitCode> {
@@ -27,19 +26,21 @@ pub(super) async fn run(session: &Session, arguments: &Logs) -> Result<ExitCode>
 async fn show(session: &Session, arguments: &Logs) -> Result<()> {
     let (aws, name, source) = (&session.aws, session.name(), arguments.source());
     let mut reader = Reader::default();
-    let mut first = true;
+    let (mut first, mut asked) = (true, None::<Asked>);
     loop {
         // Each time anew: another instance may have taken over.
         let observed = session.running().await?;
         let Some((instance, _)) = observed.serving() else { return Err(nothing(session)) };
-        let (mut word, mut asked, begun) =
-            (logs::ask(aws, &instance.id, source).await?, Instant::now(), Instant::now());
-        let (mut mark, mut answered) = (None, false);
-        while !answered || begun.elapsed() < RENEW {
-            let found = logs::look(aws, (&observed.account, name), &instance.id, source, &mark).await?;
-            if let Some((window, new_mark)) = found.filter(|(window, _)| answered || window.asked.contains(&word)) {
-                answered = true;
-                mark = new_mark;
+        let asked = match &mut asked {
+            Some(asked) if asked.instance == instance.id => asked,
+            another => another.insert(Asked::nothing(&instance.id)),
+        };
+        asked.words.push(logs::ask(aws, &instance.id, source).await?);
+        let (begun, pause) = (Instant::now(), asked.pause());
+        while begun.elapsed() < pause {
+            let found = logs::look(aws, (&observed.account, name), &instance.id, source, &asked.mark).await?;
+            if let Some((window, mark)) = found.filter(|(window, _)| asked.answered || asked.is_answered_by(window)) {
+                (asked.answered, asked.mark) = (true, mark);
                 let (missed, lines) = reader.fresh(&window);
                 if missed {
                     session.ui.warn("lines are missing here: they came faster than they can be shown");
@@ -51,14 +52,43 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
                     return Ok(());
                 }
             }
-            if !answered && begun.elapsed() > PATIENCE {
-                return Err(silent(session, &instance.id));
-            }
-            if !answered && asked.elapsed() > ASK_AGAIN {
-                (word, asked) = (logs::ask(aws, &instance.id, source).await?, Instant::now());
+            if !asked.answered {
+                if asked.unseen.is_over() {
+                    return Err(silent(session, &instance.id));
+                }
+                if let Some(words) = asked.unseen.words(&instance.id) {
+                    session.ui.say(words);
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+/// What an instance was asked.
+struct Asked {
+    instance: String,
+    /// It answers the one that it sees, which may be an earlier one.
+    words: Vec<String>,
+    answered: bool,
+    /// Of the answer that was read last.
+    mark: Option<String>,
+    unseen: Unseen,
+}
+
+impl Asked {
+    fn nothing(instance: &str) -> Self {
+        Self { instance: instance.to_owned(), words: Vec::new(), answered: false, mark: None, unseen: Unseen::now() }
+    }
+
+    fn is_answered_by(&self, window: &Window) -> bool {
+        self.words.iter().any(|word| window.asked.contains(word))
+    }
+
+    /// How long until it is asked again. A tag that was set at the same moment by somebody else may have hidden the first.
+    fn pause(&self) -> Duration {
+        let times = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
+        if self.answered { RENEW } else { RENEW.min(ASK_AGAIN.saturating_mul(times)) }
     }
 }
 

@@ -14,15 +14,15 @@ use super::Session;
 use crate::aws::Aws;
 use crate::child;
 use crate::cli::{Globals, Ssh};
-use crate::engine::retry::{Backoff, Retry};
+use crate::engine::retry::Unseen;
 use crate::error::{Exit, Failure, Result};
 use crate::grace::now;
 use crate::resources::reports::{self, Ssh as Said};
 use crate::ssh::{self, Folder, Lease, Place};
 use crate::ui::Ui;
 
-/// How long an instance may take to take the key: AWS shows it a new tag within a second or two.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks whether the instance has taken the key.
+const PAUSE: Duration = Duration::from_millis(400);
 /// A lease lasts for ten minutes: one renewal may fail, or two.
 const RENEW: Duration = Duration::from_secs(150);
 
@@ -108,15 +108,19 @@ impl Visit<'_> {
     async fn begin(&self) -> Result<Said> {
         let (aws, Place { name, instance, .. }) = (&self.session.aws, self.place);
         ssh::open(aws, self.place, self.lease).await?;
-        let mut backoff = Backoff::polling(PATIENCE, Duration::from_millis(400));
+        let mut unseen = Unseen::now();
         loop {
             let said = reports::read(aws, name, instance).await?.and_then(|report| report.ssh);
             match said {
                 Some(Said { error: Some(error), .. }) => return Err(self.refused(&error)),
                 Some(said) if said.keys.contains(&self.lease.id) => return self.sound(aws, said).await,
-                _ if backoff.wait().await == Retry::Enough => return Err(self.silent()),
+                _ if unseen.is_over() => return Err(self.silent()),
                 _ => {}
             }
+            if let Some(words) = unseen.words(instance) {
+                self.session.ui.say(words);
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -7,6 +7,7 @@ use crate::cli::command;
 use crate::engine::context::{Context, Health};
 use crate::engine::edge::{Need, Patience};
 use crate::engine::observe;
+use crate::engine::retry::Unseen;
 use crate::error::{Exit, Failure, Result};
 use crate::grace::now;
 use crate::names;
@@ -56,6 +57,19 @@ impl Goal {
             }
     }
 
+    /// Whether the instance knows of it.
+    fn told(&self, report: &Report) -> bool {
+        self.release.as_ref().is_none_or(|release| report.wanted.release.as_ref() == Some(release))
+            && report.wanted.token.is_some_and(|token| token >= self.token)
+            && (self.again.is_none() || report.wanted.r#try == self.again)
+    }
+
+    /// What it is at. At rest it may not have seen yet what is asked of it.
+    fn phase<'a>(&self, report: &'a Report) -> &'a str {
+        let rests = report.phase == "healthy" || report.phase == "failed";
+        if rests && !self.told(report) { "unseen" } else { &report.phase }
+    }
+
     /// The edge, where all but that is as it should be. What it said before it was told of it counts no longer.
     fn waits_for<'a>(&self, report: &'a Report) -> Option<&'a Edge> {
         let rest = Goal { edge: Need::Nothing, ..self.clone() };
@@ -66,11 +80,7 @@ impl Goal {
 
     /// Whether the instance tried this very thing and gave up.
     fn failed(&self, report: &Report) -> bool {
-        report.at >= self.since
-            && report.phase == "failed"
-            && self.release.as_ref().is_none_or(|release| report.wanted.release.as_ref() == Some(release))
-            && report.wanted.token.is_some_and(|token| token >= self.token)
-            && (self.again.is_none() || report.wanted.r#try == self.again)
+        report.at >= self.since && report.phase == "failed" && self.told(report)
     }
 }
 
@@ -98,6 +108,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let Watch { aws, name, timeout, sink, .. } = watch;
     let started = Instant::now();
     let mut last = (String::new(), Instant::now());
+    let mut unseen = Unseen::now();
     let mut looked = Instant::now();
     let mut other = None;
     let mut patience = Patience::new(started);
@@ -119,19 +130,22 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
                 if let Some(words) = patience.look(edge, Instant::now(), &watch.up)? {
                     sink.event(Event::Go("edge", words));
                 }
-                last = (report.phase.clone(), Instant::now()); // The app itself waits for nothing more.
+                last = (goal.phase(&report).to_owned(), Instant::now()); // The app itself waits for nothing more.
             }
-            if report.phase != last.0 {
-                sink.event(Event::Go(TOPIC, words(&report.phase).into()));
-                last = (report.phase, Instant::now());
+            let phase = goal.phase(&report);
+            if phase != last.0 {
+                sink.event(Event::Go(TOPIC, words(phase).into()));
+                (last, unseen) = ((phase.to_owned(), Instant::now()), Unseen::now());
             }
         } else if last.0.is_empty() {
             sink.event(Event::Go(TOPIC, "the machine boots".into()));
             last = ("silent".into(), Instant::now());
         }
         let patience = if last.0 == "silent" { SILENCE } else { PHASE + Duration::from_secs((*timeout).into()) };
-        if last.1.elapsed() > patience {
-            return Err(stuck(watch, id, &last.0, patience));
+        match last.0 == "unseen" {
+            true if unseen.is_over() => return Err(deaf(watch, id)),
+            false if last.1.elapsed() > patience => return Err(stuck(watch, id, &last.0, patience)),
+            _ => {}
         }
         if looked.elapsed() > Duration::from_secs(5) {
             let told = alive(watch, id).await?.remove(names::TAG_RELEASE);
@@ -180,6 +194,7 @@ fn words(phase: &str) -> &str {
         "fetching" => "fetching the release",
         "token" => "waiting for the token",
         "starting" => "starting the app",
+        "unseen" => "waiting until AWS shows the instance what is new",
         "healthy" => "healthy, on the way to what is new",
         "failed" => "trying again",
         other => other,
@@ -245,6 +260,15 @@ fn stuck(watch: &Watch, id: &str, phase: &str, patience: Duration) -> Failure {
         })
 }
 
+/// It reports, and does not see what it is told.
+fn deaf(watch: &Watch, id: &str) -> Failure {
+    let minutes = Unseen::minutes();
+    Failure::new(Exit::Unhealthy, format!("the instance {id} has not seen what is new for {minutes} minutes"))
+        .because("AWS is slow to show it its tags, or its agent is not well")
+        .standing("What ran before serves on. What is new is taken as soon as it is seen.")
+        .next(format!("see how it is: {}", watch.status))
+}
+
 fn unreported(watch: &Watch, id: &str, at: i64) -> Failure {
     let minutes = now().saturating_sub(at) / 60;
     Failure::new(Exit::Unhealthy, format!("the instance {id} no longer reports"))
@@ -301,6 +325,16 @@ mod tests {
         let alone = Goal { alone: true, ..goal() };
         assert!(!alone.reached(&both));
         assert!(alone.reached(&report("healthy", "new", 2, true)));
+    }
+
+    #[test]
+    fn at_rest_it_may_not_have_seen_what_is_new() {
+        let mut before = report("healthy", "old", 1, true);
+        assert_eq!(goal().phase(&before), "healthy");
+        before.wanted.token = Some(1);
+        assert_eq!(goal().phase(&before), "unseen");
+        assert_eq!(goal().phase(&Report { phase: "failed".into(), ..before.clone() }), "unseen");
+        assert_eq!(goal().phase(&Report { phase: "starting".into(), ..before }), "starting");
     }
 
     #[test]

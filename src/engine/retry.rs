@@ -4,6 +4,51 @@ use std::time::{Duration, Instant};
 
 use crate::aws::ApiError;
 
+/// How long an instance may take to see a tag that was set after its launch. AWS documents no bound: three seconds are usual, and
+/// more than two minutes were measured.
+const UNSEEN: Duration = Duration::from_secs(300);
+/// The environment variable by which tests have those seconds pass so many times as fast.
+pub const HASTE: &str = "DEVOPSCTL_TEST_HASTE";
+/// Sooner it is nothing to speak of.
+const USUAL: Duration = Duration::from_secs(8);
+
+/// Waiting for an instance to see a tag.
+#[derive(Debug)]
+pub struct Unseen {
+    since: Instant,
+    haste: u32,
+    said: bool,
+}
+
+impl Unseen {
+    /// The tag has just been set.
+    pub fn now() -> Self {
+        let haste = std::env::var(HASTE).ok().and_then(|told| told.parse().ok()).unwrap_or(1);
+        Self { since: Instant::now(), haste, said: false }
+    }
+
+    /// Whether it has taken longer than it is waited for.
+    pub fn is_over(&self) -> bool {
+        self.passed() > UNSEEN
+    }
+
+    /// The minutes, rounded up.
+    pub fn minutes() -> u64 {
+        UNSEEN.as_secs().div_ceil(60)
+    }
+
+    fn passed(&self) -> Duration {
+        self.since.elapsed() * self.haste
+    }
+
+    /// What a person is told, once, when it takes longer than usual.
+    pub fn words(&mut self, instance: &str) -> Option<String> {
+        let late = !self.said && self.passed() > USUAL;
+        self.said |= late;
+        late.then(|| format!("waiting until AWS shows {instance} what it is asked, which can take minutes"))
+    }
+}
+
 /// Whether to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
@@ -79,6 +124,17 @@ fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_is_waited_for_longer_than_was_ever_measured_and_that_is_said_once() {
+        let after = |seconds| Unseen { since: Instant::now() - Duration::from_secs(seconds), haste: 1, said: false };
+        assert!(!after(150).is_over());
+        assert!(after(301).is_over());
+        assert_eq!(after(5).words("i-1"), None);
+        let mut late = after(10);
+        assert!(late.words("i-1").unwrap().contains("i-1"));
+        assert_eq!(late.words("i-1"), None);
+    }
 
     #[test]
     fn it_ends_within_its_budget() {

@@ -62,6 +62,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "instances.py",
     "key_pairs.py",
     "launches.py",
+    "metadata_tags.py",
     "parameters.py",
     "policies.py",
     "profiles.py",

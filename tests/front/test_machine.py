@@ -185,7 +185,7 @@ def test_the_story_of_a_machine(sandbox, machine, ec2):
     assert metadata("/latest/meta-data/tags/instance/colour") == [401, 200, "red"]
     assert metadata("/latest/meta-data/tags/instance/none")[1] == 404
     ec2.create_tags(Resources=[machine["id"]], Tags=[{"Key": "colour", "Value": "blue"}])
-    assert metadata("/latest/meta-data/tags/instance/colour")[2] == "blue"
+    until(lambda: metadata("/latest/meta-data/tags/instance/colour")[2] == "blue")
     document = json.loads(metadata("/latest/dynamic/instance-identity/document")[2])
     assert (document["instanceId"], document["region"]) == (machine["id"], "eu-west-1")
 

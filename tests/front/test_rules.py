@@ -161,6 +161,24 @@ def test_an_instance_is_unknown_then_pending_then_running(sandbox, ec2, launch):
     assert set(seen) == {None, "pending", "running"}
 
 
+def test_a_tag_that_is_set_after_the_launch_reaches_the_instance_later(sandbox, ec2, launch):
+    def seen():
+        found = json.loads(sandbox.control("emulator/view"))["instances"]
+        return next(one["tags"] for one in found if one["id"] == instance)
+
+    tag = [{"ResourceType": "instance", "Tags": [{"Key": "at-launch", "Value": "1"}]}]
+    instance = launch(TagSpecifications=tag)["InstanceId"]
+    runs(ec2, instance)
+    assert seen() == {"at-launch": "1"}
+    with sandbox.delays(**{"metadata-tags": 2}):
+        ec2.create_tags(Resources=[instance], Tags=[{"Key": "later", "Value": "2"}])
+        ec2.delete_tags(Resources=[instance], Tags=[{"Key": "at-launch"}])
+    told = ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [instance]}])["Tags"]
+    assert [(one["Key"], one["Value"]) for one in told] == [("later", "2")]
+    assert seen() == {"at-launch": "1"}
+    until(lambda: seen() == {"later": "2"})
+
+
 def test_a_launch_may_be_accepted_and_die(sandbox, ec2, launch):
     sandbox.control("emulator/doom?code=Client.VolumeLimitExceeded&message=Volume+limit+exceeded")
     instance = launch()["InstanceId"]

@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use aws_sdk_ec2::types::InstanceMetadataEndpointState;
+use devopsctl::engine::retry::HASTE;
 use serde_json::Value;
 
 use crate::console::aws;
 use crate::http::get;
-use crate::project::{Project, install_emulator, until};
+use crate::project::{Project, Ran, install_emulator, until};
 
 const TALKS: &str = r#"
 import os
@@ -116,8 +117,8 @@ fn an_instance_that_can_not_show_its_log_is_not_waited_for_for_ever() {
         let change = aws.ec2.modify_instance_metadata_options().instance_id(id);
         change.http_endpoint(InstanceMetadataEndpointState::Disabled).send().await.unwrap();
     });
-    project
-        .run("logs --sandbox")
+    let ran = project.command("logs --sandbox").env(HASTE, "60").output().unwrap();
+    Ran::new("logs --sandbox", &ran)
         .code(4)
         .says("does not show its log")
         .says("devopsctl status --sandbox")

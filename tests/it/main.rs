@@ -42,6 +42,7 @@ mod sandbox;
 mod shell;
 mod ssh;
 mod story;
+mod tags;
 mod terminal;
 mod times;
 mod visitor;

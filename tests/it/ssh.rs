@@ -5,15 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use aws_sdk_ec2::types::{InstanceMetadataEndpointState, IpPermission, IpRange, Tag};
+use devopsctl::engine::retry::HASTE;
 use devopsctl::grace::now;
 
 use crate::caller::{Connected, doors, leases};
 use crate::console::{aws, fault};
 use crate::project::{Project, Ran, install_emulator, until};
 
-/// As the system's `sshd` wants it, where nothing has started one: only as root.
-/// Nothing where there is no `sshd`, but in CI that is a failure.
-fn prepare() -> Option<Project> {
+/// Whether there is an `sshd`, and all that it wants where nothing has started one. In CI it has to be there.
+pub fn with_sshd() -> bool {
     if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
         fs::create_dir_all("/run/sshd").unwrap();
     }
@@ -21,10 +21,13 @@ fn prepare() -> Option<Project> {
     if !sshd {
         eprintln!("not run: this takes OpenSSH's server, on Debian: apt install openssh-server");
         assert!(std::env::var_os("CI").is_none(), "in CI it has to be there");
-        return None;
     }
+    sshd
+}
+
+fn prepare() -> Option<Project> {
     install_emulator();
-    Some(Project::example())
+    with_sshd().then(Project::example)
 }
 
 #[track_caller]
@@ -168,6 +171,7 @@ fn no_host_is_taken_for_another_and_nothing_stays_open_where_it_fails() {
         let deaf = aws.ec2.modify_instance_metadata_options().instance_id(id);
         deaf.http_endpoint(InstanceMetadataEndpointState::Disabled).send().await.unwrap();
     });
-    project.run("ssh --sandbox").code(4).says("does not take the key").says("devopsctl status --sandbox");
+    let ran = project.command("ssh --sandbox").env(HASTE, "60").output().unwrap();
+    Ran::new("ssh --sandbox", &ran).code(4).says("does not take the key").says("devopsctl status --sandbox");
     all_is_closed(&project);
 }

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import authority
 import clock
 import faults
+import metadata_tags
 import quotas
 import rules
 import settings
@@ -169,7 +170,7 @@ def describe(backend, instance):
         "boots": getattr(instance, "boots", 1),
         "private_ip": instance.private_ip if instance.nics else None,
         "public_ip": instance.public_ip if instance.nics else None,
-        "tags": {tag["key"]: tag["value"] for tag in instance.get_tags()},
+        "tags": metadata_tags.shown(instance),
         "ingress": [rule for group in groups(instance) for rule in ingress(group)],
         "profile": profile(backend, instance),
         "key": key(backend, instance),

@@ -14,6 +14,7 @@ import instance_types  # noqa: F401
 import instances
 import key_pairs  # noqa: F401
 import launches
+import metadata_tags  # noqa: F401
 import parameters
 import profiles
 import public_access  # noqa: F401

@@ -13,6 +13,7 @@ DELAYS = {
     "shutting-down": 0.3,  # half a minute
     "interface": 0.3,  # seconds: a terminated instance's network interface is still there
     "tags": 2.0,  # from seconds to an hour: a terminated instance loses its tags
+    "metadata-tags": 1.0,  # from seconds to minutes: the instance does not see a tag that was set after its launch
     "profile": 0.5,  # ten seconds, at worst more than a minute: a new instance profile is unknown to EC2
     "role": 0.1,  # seconds: new tags and boundaries of roles and profiles do not count yet
     "bucket": 0.5,  # minutes: the name of a deleted bucket cannot be used

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use devopsctl::aws::Aws;
+use devopsctl::engine::retry::HASTE;
 use serde_json::{Value, json};
 
 use super::typed;
@@ -79,7 +80,7 @@ impl Account {
     pub fn typed(&self, line: &str) -> Command {
         let mut command = typed(&self.project, line);
         self.sign(&mut command);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env(HASTE, "60").stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

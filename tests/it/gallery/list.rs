@@ -223,6 +223,7 @@ pub const ROOMS: [Room; 11] = [
                 "A running agent reports at least every five minutes; systemd restarts one that stops.",
             ),
             ("another_release_meanwhile", "Another release was deployed meanwhile", ""),
+            ("tags_that_are_not_seen", "The instance does not see what is new", ""),
             (
                 "no_certificate",
                 "There is no certificate",

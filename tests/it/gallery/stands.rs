@@ -256,6 +256,17 @@ fn an_instance_that_does_not_show_its_log() {
 
 #[test]
 #[ignore = "slow"]
+fn an_instance_that_does_not_see_what_is_new() {
+    let account = Account::start();
+    account.stand();
+    let found = account.console(async |aws| aws.ec2.describe_instances().send().await.unwrap());
+    let id = found.reservations()[0].instances()[0].instance_id().unwrap();
+    report(&account, id, true, Value::Null);
+    account.shown("tags_that_are_not_seen", "set-token --generate", 4);
+}
+
+#[test]
+#[ignore = "slow"]
 fn while_up_waits() {
     let account = Account::start();
     meanwhile(&account, "stopped_by_ctrl_c", "up", 130, |child, _| {
