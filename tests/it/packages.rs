@@ -16,14 +16,24 @@ def app(environ, start_response):
     return [' '.join([near.SAYS, lib.SAYS, deep.SAYS, named.SAYS]).encode()]
 ";
 
-/// A project that is built by setuptools, which would leave `build` and an `egg-info` in it.
-fn package(project: &Project, folder: &str, name: &str, more: &str) {
+/// A project that setuptools builds, which would leave `build` and an `egg-info` in it. That takes seconds each time.
+fn package(project: &Project, folder: &str, name: &str) {
     let text = format!(
         "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n\
          [tool.setuptools]\npackages = ['{name}']\n[tool.setuptools.dynamic]\nversion = {{file = 'version.txt'}}\n\
-         [project]\nname = '{name}'\ndynamic = ['version']\n{more}\n"
+         [project]\nname = '{name}'\ndynamic = ['version']\n"
     );
     project.file(&format!("{folder}/version.txt"), "1.0\n");
+    project.file(&format!("{folder}/pyproject.toml"), &text);
+    say(project, folder, name, "one");
+}
+
+/// A project that flit builds, with more of its own: that takes a moment.
+fn light_package(project: &Project, folder: &str, name: &str, more: &str) {
+    let text = format!(
+        "[build-system]\nrequires = ['flit_core']\nbuild-backend = 'flit_core.buildapi'\n\
+         [project]\nname = '{name}'\nversion = '1.0'\ndescription = 'x'\n{more}\n"
+    );
     project.file(&format!("{folder}/pyproject.toml"), &text);
     say(project, folder, name, "one");
 }
@@ -76,15 +86,15 @@ fn packages_of_the_project_are_built_from_a_copy_and_every_change_of_them_is_dep
         .file("deploy.yaml", "name: local\napp: {path: web/app, build_dependencies: true}\n")
         .file("web/app/app.py", APP);
     // Beside the app's own file, above it, by an absolute path; and one that another one names.
-    package(&project, "web/app/vendor/near", "near", "");
-    package(
+    package(&project, "web/app/vendor/near", "near");
+    light_package(
         &project,
         "web/lib",
         "lib",
         "dependencies = ['deep']\n[tool.uv.sources]\ndeep = {path = '../deep', editable = true}",
     );
-    package(&project, "web/deep", "deep", "");
-    package(&project, "my named", "named", "");
+    light_package(&project, "web/deep", "deep", "");
+    package(&project, "my named", "named");
     let named = project.folder().join("my named").display().to_string().replace(' ', "%20");
     project.file("web/app/requirements.txt", "-r more/own.txt\n./vendor/near\n-e ../lib # ours\n");
     project.file("web/app/more/own.txt", &format!("named @ file://{named} ; python_version > '3'\n"));
@@ -93,7 +103,7 @@ fn packages_of_the_project_are_built_from_a_copy_and_every_change_of_them_is_dep
     say(&project, "web/app/vendor/near", "near", "two");
     assert_eq!(up(&project), "two one one one");
     // What a package newly asks for comes along.
-    package(&project, "web/deep", "deep", "dependencies = ['colorama']");
+    light_package(&project, "web/deep", "deep", "dependencies = ['colorama']");
     project.file("web/deep/deep/__init__.py", "import colorama\nSAYS = 'three'\n");
     say(&project, "web/lib", "lib", "two");
     say(&project, "my named", "named", "two");
@@ -119,7 +129,7 @@ fn packages_of_the_project_are_built_from_a_copy_and_every_change_of_them_is_dep
         ),
     );
     let member = "dependencies = ['deep']\n[tool.uv.sources]\ndeep = {workspace = true}";
-    package(&project, "web/lib", "lib", member);
+    light_package(&project, "web/lib", "lib", member);
     assert_eq!(up(&project), "two one three two");
     say(&project, "web/lib", "lib", "four");
     project.file("web/deep/deep/__init__.py", "import colorama\nSAYS = 'four'\n");
