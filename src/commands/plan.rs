@@ -68,7 +68,7 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     if release.resolved_anew {
         session.ui.warn("the resolved requirements in the cache were damaged; they were resolved again");
     }
-    release.ignored.iter().for_each(|line| session.ui.warn(line));
+    release.warnings.iter().for_each(|line| session.ui.warn(line));
     if release.fresh {
         session.ui.say(format!("✓ built release {}", short(&release.id)));
     }

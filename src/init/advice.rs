@@ -1,9 +1,12 @@
 //! What is written for the app that was chosen, and what is left for the person to do.
 
+use std::collections::BTreeMap;
+
 use super::settings::{self, Requirements, join, satisfies};
 use super::{Candidate, Files, Form, Framework, Place, Sight, ancestors, is_imported_from};
 use crate::aws::python_of;
 use crate::config::{Image, can_be_loaded};
+use crate::release::written;
 
 /// What goes into `deploy.yaml`, and what has to be said about it.
 #[derive(Clone, Debug)]
@@ -54,6 +57,8 @@ impl Plan {
         warnings.extend(about_token(sight, app));
         warnings.extend(about_health(sight));
         warnings.extend(about_secrets(sight));
+        let texts = files.below(&path);
+        warnings.extend(written::lines(texts, &BTreeMap::new()));
         let health = sight.health.clone();
         // An open health path is usual. What must not answer a stranger is the app itself, if it answers at `/` at all.
         let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");

@@ -54,6 +54,15 @@ impl Files {
         self.0.get(name).map(String::as_str)
     }
 
+    /// What is in that folder, by its path in the project.
+    fn below(&self, folder: &str) -> impl Iterator<Item = (&str, &str)> {
+        let inside = move |name: &str| {
+            let rest = name.strip_prefix(folder);
+            folder.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        self.0.iter().map(|(name, text)| (name.as_str(), text.as_str())).filter(move |(name, _)| inside(name))
+    }
+
     /// Each Python module's lines, by its file.
     fn modules(&self) -> BTreeMap<String, Vec<Line>> {
         let modules = self.0.iter().filter(|(name, _)| name.ends_with(".py"));

@@ -2,7 +2,6 @@
 //! out of the release, and where the app's own files or its settings name them, that is said.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +10,6 @@ use regex::Regex;
 use super::source::{self, File};
 use crate::error::Result;
 
-/// How much of an app is read for this.
-const LARGEST: u64 = 256 * 1024;
 /// How many of them are looked for.
 const MOST: usize = 100;
 /// Files that say what an app reads.
@@ -27,12 +24,7 @@ pub fn named(folder: &Path, files: &[File], env: &BTreeMap<String, String>) -> R
     if ignored.is_empty() {
         return Ok(Vec::new());
     }
-    let code = |file: &&File| {
-        let end = Path::new(&file.name).extension().unwrap_or_default().to_string_lossy();
-        CODE.contains(&&*end) && fs::metadata(&file.path).is_ok_and(|found| found.len() <= LARGEST)
-    };
-    let read = |file: &File| Some((file.name.clone(), String::from_utf8_lossy(&file.read().ok()?).into_owned()));
-    let texts: Vec<(String, String)> = files.iter().filter(code).filter_map(read).collect();
+    let texts = source::texts(files, &CODE);
     let place = folder.join(".devopsctlignore");
     let line = |entry: &Entry| {
         let by = entry.named_by(&texts, env)?;
@@ -133,6 +125,8 @@ fn ignored(folder: &Path, files: &[File]) -> Result<Vec<Entry>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::source::tests::folder;
     use super::*;
 

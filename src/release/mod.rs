@@ -18,6 +18,7 @@ mod secrets;
 pub mod source;
 pub mod text;
 mod wheels;
+pub mod written;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -55,8 +56,8 @@ pub struct Release {
     pub edge: Build,
     /// What it was made from, its commit; empty where it is not known.
     pub what: String,
-    /// What git ignores and the app names: a line each, for people.
-    pub ignored: Vec<String>,
+    /// What a person should know of it: a line each.
+    pub warnings: Vec<String>,
 }
 
 /// Builds the release of a deployment, or takes it from the cache. `edge`: what stands before it there; `upgrade`:
@@ -67,15 +68,21 @@ pub struct Release {
 pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Release> {
     let app = &deployment.app;
     let (files, requirements) = look(deployment)?;
-    let mut ignored = ignored::named(&app.path, &files, &app.env)?;
+    let mut warnings = ignored::named(&app.path, &files, &app.env)?;
     for (folder, files) in requirements.local().folders().filter(|(folder, _)| *folder != app.path) {
-        ignored.extend(ignored::named(folder, files, &BTreeMap::new())?);
+        warnings.extend(ignored::named(folder, files, &BTreeMap::new())?);
     }
+    let written =
+        written::lines(source::texts(&files, &["py"]).iter().map(|(name, text)| (&**name, &**text)), &app.env);
     let Built { id, archive, fresh, resolved_anew } =
         archive(deployment, files, &requirements, target, edge, upgrade).await?;
+    // Of what has been deployed before it was said.
+    if fresh {
+        warnings.extend(written);
+    }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, edge, what, ignored })
+    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, edge, what, warnings })
 }
 
 /// What a release would be made from: the app's files, and what names its dependencies. Nothing is built.

@@ -79,6 +79,19 @@ pub(super) fn is_marked(path: &Path) -> bool {
     MARKS.iter().any(|mark| path.join(mark).is_file())
 }
 
+/// How much of a file is source that a person wrote.
+const LARGEST: u64 = 256 * 1024;
+
+/// The texts of those whose names end so, with their names. What is far too long for that, or cannot be read, is left out.
+pub fn texts(files: &[File], ends: &[&str]) -> Vec<(String, String)> {
+    let text = |file: &&File| {
+        let end = Path::new(&file.name).extension().unwrap_or_default().to_string_lossy();
+        ends.contains(&&*end) && fs::metadata(&file.path).is_ok_and(|found| found.len() <= LARGEST)
+    };
+    let read = |file: &File| Some((file.name.clone(), String::from_utf8_lossy(&file.read().ok()?).into_owned()));
+    files.iter().filter(text).filter_map(read).collect()
+}
+
 /// All files below `folder`, sorted. `.gitignore` and `.devopsctlignore` are honoured.
 ///
 /// # Errors

@@ -420,7 +420,7 @@ mod tests {
             archive: "r2.tar.gz".into(),
             fresh: false,
             resolved_anew: false,
-            ignored: Vec::new(),
+            warnings: Vec::new(),
             size: 1,
             edge: crate::edge::Build::of(&target).unwrap(),
             target,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::http::{get, try_get};
-use crate::project::{Project, until};
+use crate::project::{Project, install_emulator, until};
 
 /// Two modules, a factory, a dependency with compiled code, settings of its own, another token variable.
 fn shop(project: &Project) {
@@ -233,4 +233,31 @@ def loaded():
     let missed: Vec<_> = missed.filter(|path| !known.contains(path)).collect();
     assert!(missed.is_empty(), "{missed:?}");
     assert!(needless.clone().count() < 10, "{:?}", needless.collect::<Vec<_>>());
+}
+
+#[test]
+#[ignore = "slow"]
+fn data_that_an_app_would_keep_in_its_folder_is_said_by_init_and_by_the_up_that_builds_it() {
+    install_emulator();
+    let project = Project::unbooted();
+    let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
+    let wants = "\nDATABASE = os.environ.get('DATABASE', 'sqlite:///notes.db')\nUPLOAD_FOLDER = 'uploads'\n";
+    // No run before this one has left such a release in the cache.
+    let only = format!("# {}\n", project.folder().display());
+    project.file("app/app.py", &(app.clone() + wants + &only));
+    let line = app.lines().count() + 2;
+    let (data, uploads) = (format!("app.py:{line} names notes.db"), format!("app.py:{} names UPLOAD_FOLDER", line + 1));
+    project.run("init --yes --file other.yaml").ok().says(&format!("app/{data}")).says("keep data in a database");
+    let first = project.run("up --sandbox --no-wait").ok().says(&data).says(&uploads);
+    assert!(first.stderr.contains("cannot write into its own folder"));
+    let again = project.run("up --sandbox --no-wait").ok();
+    assert!(!again.stderr.contains("names notes.db"), "{}", again.stderr);
+    // What deploy.yaml sets is what counts.
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file(
+        "deploy.yaml",
+        &text.replace("\napp:\n", "\napp:\n  env: {DATABASE: 'postgresql://db.internal/notes'}\n"),
+    );
+    let set = project.run("up --sandbox --no-wait").ok().says(&uploads);
+    assert!(!set.stderr.contains("names notes.db"), "{}", set.stderr);
 }

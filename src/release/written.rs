@@ -1,0 +1,120 @@
+//! What an app seems to write beside its code: a SQLite file, a folder for uploads. On the instance its own folder is read-only,
+//! and nothing that it writes elsewhere there outlives the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A database in a file whose path is relative, or joined to one: `sqlite:///app.db`, `"db.sqlite3"`.
+static DATABASE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"sqlite(?:\+\w+)?:///(\w[^"'\s?]*)|["']((?:[\w.-]+/)*[\w.-]*\w\.(?:db|sqlite3?))["']"#).ok()
+});
+/// The settings of Flask, its extensions and Django that name a folder for what visitors upload, with what they name.
+static UPLOADS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"\b(UPLOAD_FOLDER|UPLOADED_\w+_DEST|MEDIA_ROOT)\b["']?\]?\s*=\s*([^=\s].*)"#).ok());
+/// What takes a value from the environment.
+static FROM_OUTSIDE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"(?:environ|getenv|env|config)\b[^"']*["'](\w+)["']"#).ok());
+
+/// A line for each, for people. `texts`: the modules' names and sources; `env`: what deploy.yaml sets, which such a line may take
+/// in place of its default.
+pub fn lines<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>, env: &BTreeMap<String, String>) -> Vec<String> {
+    let (mut told, mut lines) = (BTreeSet::new(), Vec::new());
+    for (file, text) in texts.into_iter().filter(|(file, _)| is_code(file)) {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split('#').next().unwrap_or_default();
+            let Some(what) = named(code).filter(|_| !is_set(code, env)) else { continue };
+            if told.insert(what.clone()) {
+                lines.push(format!(
+                    "{file}:{} names {what}: on the instance the app cannot write into its own folder, and what it writes \
+                     elsewhere there goes with the machine; keep data in a database or a bucket outside of it",
+                    number + 1
+                ));
+            }
+        }
+    }
+    lines
+}
+
+/// Whether it is a module of the app itself.
+fn is_code(file: &str) -> bool {
+    let test = |part: &str| part == "tests" || part == "test" || part == "migrations";
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let tests = name.starts_with("test_") || name.ends_with("_test.py") || name == "conftest.py";
+    Path::new(file).extension().is_some_and(|end| end == "py") && !tests && !file.split('/').any(test)
+}
+
+fn named(code: &str) -> Option<String> {
+    if let Some(found) = DATABASE.as_ref()?.captures(code) {
+        return found.get(1).or(found.get(2)).map(|file| file.as_str().to_owned());
+    }
+    let found = UPLOADS.as_ref()?.captures(code)?;
+    // An absolute path is none of the app's folder.
+    let value = found[2].trim_start_matches(['f', 'r', 'b']);
+    let outside = value.starts_with("\"/") || value.starts_with("'/");
+    (!outside).then(|| found[1].to_owned())
+}
+
+/// Whether deploy.yaml gives what the line would take otherwise.
+fn is_set(code: &str, env: &BTreeMap<String, String>) -> bool {
+    let found = FROM_OUTSIDE.as_ref().and_then(|outside| outside.captures(code));
+    found.is_some_and(|found| env.contains_key(&found[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(line: &str) -> Option<String> {
+        let env = BTreeMap::from([("SET".to_owned(), "x".to_owned())]);
+        let lines = lines([("app.py", line)], &env);
+        assert!(lines.len() < 2, "{lines:?}");
+        let said = lines.into_iter().next()?;
+        let (what, _) = said.strip_prefix("app.py:1 names ")?.split_once(": on the instance")?;
+        Some(what.to_owned())
+    }
+
+    #[test]
+    fn databases_and_uploads_in_the_apps_folder_are_seen() {
+        for (line, what) in [
+            ("app.config['SQLALCHEMY_DATABASE_URI'] = 'sqlite:///site'", "site"),
+            ("engine = create_engine(\"sqlite+pysqlite:///data/app.db?timeout=5\")", "data/app.db"),
+            ("URI = 'sqlite:///' + os.path.join(basedir, 'app.db')", "app.db"),
+            ("connect('todo.sqlite')", "todo.sqlite"),
+            ("        'NAME': BASE_DIR / 'db.sqlite3',", "db.sqlite3"),
+            ("URI = os.environ.get('DATABASE_URL', 'sqlite:///dev.db')", "dev.db"),
+            ("app.config['UPLOAD_FOLDER'] = 'static/uploads'", "UPLOAD_FOLDER"),
+            ("MEDIA_ROOT = os.path.join(BASE_DIR, 'media')", "MEDIA_ROOT"),
+        ] {
+            assert_eq!(seen(line).as_deref(), Some(what), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_lies_elsewhere_or_comes_from_deploy_yaml_is_not() {
+        for line in [
+            "URI = 'sqlite:////var/lib/x.db'",
+            "URI = 'sqlite:///:memory:'",
+            "connect(':memory:')",
+            "# connect('todo.db')",
+            "URI = os.environ.get('SET', 'sqlite:///dev.db')",
+            "MEDIA_ROOT = '/srv/media'",
+            "if MEDIA_ROOT == x:",
+            "import sqlite3",
+            "name = 'a.dbx'",
+        ] {
+            assert_eq!(seen(line), None, "{line}");
+        }
+        let text = [("tests/test_app.py", "'x.db'"), ("a/conftest.py", "'x.db'"), ("data.json", "'x.db'")];
+        assert_eq!(lines(text, &BTreeMap::new()), [""; 0]);
+    }
+
+    #[test]
+    fn each_is_said_once() {
+        let texts = [("a.py", "x = 1\nconnect('a.db')\nconnect('a.db')\n"), ("b.py", "connect('a.db')")];
+        let lines = lines(texts, &BTreeMap::new());
+        assert!(lines.len() == 1 && lines[0].starts_with("a.py:2 names a.db"), "{lines:?}");
+    }
+}
