@@ -95,9 +95,8 @@ async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> 
         parts.map(|parts| machine::Machines::new(folder.clone(), world.clone(), handle.endpoint.clone(), parts));
     folder.announce(&handle)?;
     let gateway = Arc::new(Gateway::new(folder.clone(), world.clone(), idle.clone()));
-    let latency = AtomicU64::new(0);
-    let front =
-        Arc::new(Front { handle, folder: folder.clone(), world, gateway, idle, log, latency, stop: Notify::new() });
+    let (latency, line, stop) = (AtomicU64::new(0), Arc::default(), Notify::new());
+    let front = Arc::new(Front { handle, folder: folder.clone(), world, gateway, idle, log, latency, line, stop });
     tokio::spawn(front::serve(front.clone(), listener));
     info!(endpoint = front.handle.endpoint, "the sandbox is ready");
     Ok((Running { emulator, front, machines }, Started::Ready))

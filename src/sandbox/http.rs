@@ -16,7 +16,7 @@ use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 /// How long a client may take for the head of a request, and how long a connection may stay unused.
 const HEAD: Duration = Duration::from_secs(30);
@@ -68,12 +68,13 @@ pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
 struct Paused {
     body: Body,
     pause: Duration,
-    until: Pin<Box<Sleep>>,
+    /// Since it was asked for more than there was: whoever reads slowly is not the client.
+    until: Option<Pin<Box<Sleep>>>,
 }
 
 impl Paused {
     fn new(body: Body, pause: Duration) -> Self {
-        Self { body, pause, until: Box::pin(sleep(pause)) }
+        Self { body, pause, until: None }
     }
 }
 
@@ -85,10 +86,13 @@ impl HttpBody for Paused {
         let paused = self.get_mut();
         match Pin::new(&mut paused.body).poll_frame(context) {
             Poll::Ready(frame) => {
-                paused.until.as_mut().reset(Instant::now() + paused.pause);
+                paused.until = None;
                 Poll::Ready(frame)
             }
-            Poll::Pending => paused.until.as_mut().poll(context).map(|()| Some(Err(axum::Error::new(Late)))),
+            Poll::Pending => {
+                let until = paused.until.get_or_insert_with(|| Box::pin(sleep(paused.pause)));
+                until.as_mut().poll(context).map(|()| Some(Err(axum::Error::new(Late))))
+            }
         }
     }
 
@@ -125,6 +129,25 @@ mod tests {
         let whole = Body::new(Paused::new(Body::from("whole"), Duration::from_millis(10)));
         assert_eq!(whole.size_hint().exact(), Some(5));
         assert_eq!(axum::body::to_bytes(whole, 9).await.unwrap(), "whole");
+    }
+
+    #[tokio::test]
+    async fn who_is_read_slowly_does_not_pause() {
+        use futures_util::StreamExt;
+
+        // Each part is there a moment after it was asked for.
+        let parts = futures_util::stream::unfold(0, async |count| {
+            tokio::task::yield_now().await;
+            (count < 3).then_some((Ok::<_, Infallible>(Bytes::from("part")), count + 1))
+        });
+        let mut body = Body::new(Paused::new(Body::from_stream(parts), Duration::from_millis(20))).into_data_stream();
+        let mut found = 0;
+        while let Some(part) = body.next().await {
+            assert_eq!(part.unwrap(), "part");
+            found += 1;
+            sleep(Duration::from_millis(40)).await;
+        }
+        assert_eq!(found, 3);
     }
 
     #[test]

@@ -48,6 +48,11 @@ pub fn far_away(project: &Project, milliseconds: u32) {
     front(project, &format!("latency/{milliseconds}"));
 }
 
+/// Has what a command uploads to S3 pass at so many bytes a second; 0 is as fast as it comes.
+pub fn slow_line(project: &Project, speed: u32) {
+    front(project, &format!("line/{speed}"));
+}
+
 fn front(project: &Project, call: &str) -> String {
     let handle: Value = serde_json::from_str(&file(project)).unwrap();
     let url = format!("{}/_devopsctl/{call}", handle["endpoint"].as_str().unwrap());

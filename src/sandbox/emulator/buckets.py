@@ -95,6 +95,7 @@ def checked(original):
         if said and said != base64.b64encode(hashlib.sha256(response.body).digest()).decode():
             message = "The SHA256 you specified did not match the calculated checksum."
             raise Refused("BadDigest", message, 400)
+        faults.meet("PutObject", Refused)
         try:
             return original(response)
         except OSError as error:

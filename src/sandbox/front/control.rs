@@ -1,7 +1,7 @@
 //! The front's own paths, for the command line alone: they need the secret from the state folder.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -21,7 +21,8 @@ pub async fn answer(front: &Front, headers: &HeaderMap, call: &str) -> Response 
     let answer = match (fields.next().unwrap_or_default(), fields.next().unwrap_or_default()) {
         ("url", place) => url(front, place).await,
         ("status", "") => status(front).await.map(Some),
-        ("latency", milliseconds) => Ok(latency(front, milliseconds)),
+        ("latency", milliseconds) => Ok(set(&front.latency, milliseconds)),
+        ("line", speed) => Ok(set(&front.line, speed)),
         ("emulator", call) => tell_emulator(front, call).await,
         ("stop", "") => {
             front.stop.notify_one();
@@ -50,9 +51,10 @@ async fn url(front: &Front, place: &str) -> Result<Option<String>> {
     }
 }
 
-/// Has each call of a command take so much longer, as it does where AWS is far away.
-fn latency(front: &Front, milliseconds: &str) -> Option<String> {
-    front.latency.store(milliseconds.parse().ok()?, Ordering::Relaxed);
+/// Has each call of a command take so many milliseconds longer, as where AWS is far away; or has its uploads pass at so many
+/// bytes a second.
+fn set(what: &AtomicU64, value: &str) -> Option<String> {
+    what.store(value.parse().ok()?, Ordering::Relaxed);
     Some(String::new())
 }
 

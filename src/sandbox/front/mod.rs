@@ -7,6 +7,7 @@
 mod admission;
 mod call;
 mod control;
+mod line;
 mod log;
 
 use std::net::Ipv4Addr;
@@ -56,6 +57,8 @@ pub struct Front {
     pub log: Log,
     /// How much longer a command's calls take, in milliseconds: AWS is far away.
     pub latency: AtomicU64,
+    /// How fast a command's uploads to S3 pass, in bytes a second; 0 is as fast as they come.
+    pub line: Arc<AtomicU64>,
     /// Somebody asked the sandbox to end.
     pub stop: Notify,
 }
@@ -97,7 +100,7 @@ async fn pass(front: &Front, parts: Parts, body: Body) -> Result<Response, (Stat
     let began = Instant::now();
     let mut call = Call::new(&parts);
     let body = if call.service == "s3" {
-        body
+        if call.by_user() && call.action == "PutObject" { line::slowed(body, front.line.clone()) } else { body }
     } else {
         let body = timeout(LONGEST_CALL, to_bytes(body, LARGEST_CALL)).await;
         let body = body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "its body takes too long".to_owned()))?;
