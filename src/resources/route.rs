@@ -50,13 +50,23 @@ pub fn subnets(aws: &Aws, named: Option<&str>) -> DescribeSubnetsFluentBuilder {
     }
 }
 
-/// Looks from the subnet that is named, else from those of the default VPC. Who may not look is not told.
+/// Looks from the subnet that is named, else from those of the default VPC. Who may not look is not told. The tables of all
+/// VPCs are asked for, because only the subnets say which VPC it is, and a launch would wait for the one after the other.
 ///
 /// # Errors
 /// What else EC2 says, such as that there is no such subnet.
 pub async fn observe(aws: &Aws, named: Option<&str>) -> Result<Way> {
-    match call("ec2:DescribeSubnets", || subnets(aws, named).send()).await {
-        Ok(answer) => from(aws, &answer.subnets.unwrap_or_default()).await,
+    let (subnets, tables) = tokio::join!(
+        call("ec2:DescribeSubnets", || subnets(aws, named).send()),
+        call("ec2:DescribeRouteTables", || aws.ec2.describe_route_tables().send()),
+    );
+    let subnets = match subnets {
+        Ok(answer) => answer.subnets.unwrap_or_default(),
+        Err(error) => return unknown(&error),
+    };
+    match tables {
+        Ok(answer) if answer.next_token.is_none() => Ok(of(&subnets, &answer.route_tables.unwrap_or_default())),
+        Ok(_) => from(aws, &subnets).await,
         Err(error) => unknown(&error),
     }
 }
@@ -81,8 +91,10 @@ fn unknown(error: &ApiError) -> Result<Way> {
     }
 }
 
-/// The way of these subnets by these route tables of their VPC.
+/// The way of these subnets, which are in one VPC, by these route tables.
 pub fn of(subnets: &[Subnet], tables: &[RouteTable]) -> Way {
+    let vpc = subnets.first().and_then(Subnet::vpc_id);
+    let tables: Vec<&RouteTable> = tables.iter().filter(|table| table.vpc_id() == vpc).collect();
     let main = tables.iter().find(|table| table.associations().iter().any(|one| one.main() == Some(true)));
     let mut closed = Way::Unknown;
     for subnet in subnets.iter().filter_map(Subnet::subnet_id) {
@@ -121,7 +133,8 @@ mod tests {
 
     fn table(id: &str, of: Option<&str>, routes: Vec<Route>) -> RouteTable {
         let association = RouteTableAssociation::builder().main(of.is_none()).set_subnet_id(of.map(str::to_owned));
-        RouteTable::builder().route_table_id(id).associations(association.build()).set_routes(Some(routes)).build()
+        let table = RouteTable::builder().route_table_id(id).vpc_id("vpc-1").associations(association.build());
+        table.set_routes(Some(routes)).build()
     }
 
     fn to(target: &str) -> Route {
@@ -157,6 +170,19 @@ mod tests {
         let tables = [table("rtb-main", None, vec![]), table("rtb-2", Some("subnet-2"), vec![to("igw-1")])];
         assert_eq!(of(&[subnet("subnet-1"), subnet("subnet-2")], &tables), Way::Open);
         assert_eq!(of(&[], &tables), Way::Unknown);
+    }
+
+    #[test]
+    fn the_main_table_of_another_vpc_is_nobodys_way() {
+        let open = |vpc: &str| {
+            let main = RouteTableAssociation::builder().main(true).build();
+            RouteTable::builder().route_table_id("rtb-2").vpc_id(vpc).associations(main).routes(to("igw-1")).build()
+        };
+        let ours = table("rtb-main", None, vec![]);
+        let shut = Way::Closed { subnet: "subnet-1".into(), table: "rtb-main".into() };
+        assert_eq!(of(&[subnet("subnet-1")], &[open("vpc-2"), ours]), shut);
+        assert_eq!(of(&[subnet("subnet-1")], &[open("vpc-2")]), Way::Unknown);
+        assert_eq!(of(&[subnet("subnet-1")], &[open("vpc-1")]), Way::Open);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod grace;
 mod http;
 mod init;
 mod killed;
+mod launch;
 mod list;
 mod logs;
 mod machines;
