@@ -29,11 +29,15 @@ class AwsError(Exception):
         super().__init__(text)
         self.code, self.status = code, status
 
+    def absent(self):
+        """What was asked for is not there; S3 says 403 to a caller that may not list the bucket."""
+        return self.status in (403, 404)
+
     def may_pass(self):
         """A new role's policy takes minutes until it is known everywhere: 403 and 404 may pass that long, and a 400 with which
         SSM denies."""
         busy = self.status >= 500 or re.search("Network|Throttl|TooMany", self.code)
-        late = self.status in (403, 404) or "AccessDenied" in self.code
+        late = self.absent() or "AccessDenied" in self.code
         return bool(busy) or (late and since_boot() < 300)
 
 

@@ -195,7 +195,8 @@ def attempt(aws, root):
         print(f"bootstrap: {release[:12]} is here", flush=True)
         return place
     except (AwsError, BadRelease, OSError) as error:
-        may_pass = isinstance(error, AwsError) and error.may_pass()
+        # However long `up` takes to upload the first release: nothing has failed yet.
+        may_pass = isinstance(error, AwsError) and (error.may_pass() or error.absent())
         report(aws, release, "fetching" if may_pass else "failed", in_words(error))
         raise
 

@@ -65,8 +65,10 @@ class Edge:
         error = one_line(in_words(problem))
         print(f"agent: edge: {error}", flush=True)
         known = {"https": want["https"], "certificate": None, **(self.said or {}), "release": release, "try": attempt}
-        if isinstance(problem, AwsError) and problem.status in (403, 404) and problem.may_pass():
-            self.said = {**known, "phase": "fetching", "error": None}  # It is on its way there, most likely.
+        # It is on its way there, most likely, however long `up` takes to upload it: as long as no Caddy was ever here.
+        first = not self.said or self.said["phase"] == "fetching"
+        if isinstance(problem, AwsError) and problem.absent() and (first or problem.may_pass()):
+            self.said = {**known, "phase": "fetching", "error": None}
         else:
             self.said = {**known, "phase": "failed", "error": error}
 

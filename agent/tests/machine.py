@@ -125,7 +125,7 @@ class Machine:
         os.chmod(self.root / "net", 0o700)
         self.program = None
 
-    def boot(self):
+    def boot(self, **more):
         python = self.root / "bin/python3"
         if not python.exists():
             python.symlink_to(sys.executable)
@@ -141,6 +141,7 @@ class Machine:
             "HOME": str(self.root / "root"),
             "TMPDIR": str(self.root / "tmp"),
             "LANG": "C.UTF-8",
+            **more,
         }
         console = open(self.root / "var/log/console.log", "ab")
         self.program = subprocess.Popen(

@@ -21,6 +21,7 @@ import edge
 import pytest
 import restore
 from edge_runner import SystemdEdge
+from fake_aws import BUCKET
 from machine import CLIENT_PAUSE, agent_file, release, until
 from test_machine import children
 
@@ -377,6 +378,20 @@ def test_another_program_than_the_one_that_was_named_is_never_run(aws, machine):
     report = aws.wait_report(lambda each: (each.get("edge") or {}).get("phase") == "failed" and each["healthy"])
     assert "another sha384" in report["edge"]["error"]
     assert [path.name for path in (machine.root / "opt/devopsctl/tools").iterdir()] == [".lock"]
+
+
+def test_a_first_caddy_that_is_long_in_coming_has_not_failed(aws, machine):
+    put(aws)
+    sha384, _ = program()
+    packed = aws.objects.pop(f"_tools/caddy-{sha384}.gz")
+    aws.put_token(TOKEN)
+    machine.boot(DEVOPSCTL_BOOTED=str(time.monotonic() - 1000))
+    report = aws.wait_report(lambda each: each["healthy"] and each.get("edge"))
+    tries = aws.calls.count(("s3", f"/{BUCKET}/_tools/caddy-{sha384}.gz"))
+    until(lambda: aws.calls.count(("s3", f"/{BUCKET}/_tools/caddy-{sha384}.gz")) > tries + 2, what="another look")
+    assert {each["edge"]["phase"] for _, each, _ in aws.reports if each.get("edge")} == {"fetching"}, report
+    aws.objects[f"_tools/caddy-{sha384}.gz"] = packed
+    until(lambda: serves(machine), what="the edge")
 
 
 def test_the_token_is_nowhere_in_what_the_edge_knows_or_says(served):

@@ -320,6 +320,21 @@ def test_what_is_not_there_yet_is_waited_for(aws, machine):
     aws.wait_report(healthy(name, 1), 60)
 
 
+@pytest.mark.parametrize("absent", [(404, "NoSuchKey"), (403, "AccessDenied")], ids=["404", "403"])
+def test_a_first_release_that_is_long_in_coming_has_not_failed(aws, machine, absent):
+    """As where `up` uploads it over a slow line for more than five minutes."""
+    status, code = absent
+    aws.faults["s3"] = status, f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+    name = aws.put_release(release())
+    aws.tags["devopsctl:release"] = name
+    aws.put_token(TOKEN)
+    machine.boot(DEVOPSCTL_BOOTED=str(time.monotonic() - 1000))
+    report = aws.wait_report(lambda each: each["error"])
+    assert report["phase"] == "fetching" and code in report["error"]
+    aws.faults.clear()
+    aws.wait_report(healthy(name, 1), 60)
+
+
 def test_a_metadata_service_that_is_away_is_no_reason_to_stop(serving):
     machine, (aws, name, version, token) = serving, state(serving)
     asked = len(aws.calls)
