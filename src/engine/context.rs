@@ -154,6 +154,11 @@ impl Context {
         &*self.sink
     }
 
+    /// The same, for whoever tells while the step waits.
+    pub fn shared_sink(&self) -> Arc<dyn Sink> {
+        self.sink.clone()
+    }
+
     fn learned(&self) -> MutexGuard<'_, Learned> {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }

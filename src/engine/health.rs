@@ -111,6 +111,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let mut unseen = Unseen::now();
     let mut looked = Instant::now();
     let mut other = None;
+    let (mut first, mut error) = (None, None);
     let mut patience = Patience::new(started);
     loop {
         if let Some(report) = reports::read(aws, name, id).await? {
@@ -122,7 +123,9 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
                 sink.event(Event::Done(TOPIC, "healthy".into()));
                 return Ok(report);
             }
-            if goal.failed(&report) {
+            // Said before the release was in the bucket, where it is by now: the instance is about to try again.
+            let early = *first.get_or_insert(report.version) == report.version && report.misses_release();
+            if goal.failed(&report) && !early {
                 sink.event(Event::Fail(TOPIC, "not taken into service".into()));
                 return Err(broken(watch, &report));
             }
@@ -137,6 +140,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
                 sink.event(Event::Go(TOPIC, words(phase).into()));
                 (last, unseen) = ((phase.to_owned(), Instant::now()), Unseen::now());
             }
+            error = report.error;
         } else if last.0.is_empty() {
             sink.event(Event::Go(TOPIC, "the machine boots".into()));
             last = ("silent".into(), Instant::now());
@@ -144,7 +148,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
         let patience = if last.0 == "silent" { SILENCE } else { PHASE + Duration::from_secs((*timeout).into()) };
         match last.0 == "unseen" {
             true if unseen.is_over() => return Err(deaf(watch, id)),
-            false if last.1.elapsed() > patience => return Err(stuck(watch, id, &last.0, patience)),
+            false if last.1.elapsed() > patience => return Err(stuck(watch, id, &last.0, error, patience)),
             _ => {}
         }
         if looked.elapsed() > Duration::from_secs(5) {
@@ -245,14 +249,15 @@ fn broken(watch: &Watch, report: &Report) -> Failure {
     failure.next(format!("correct the app, then run: {}", watch.up))
 }
 
-fn stuck(watch: &Watch, id: &str, phase: &str, patience: Duration) -> Failure {
+fn stuck(watch: &Watch, id: &str, phase: &str, error: Option<String>, patience: Duration) -> Failure {
     let minutes = patience.as_secs().div_ceil(60);
     let what = match phase {
         "silent" => format!("the instance {id} has said nothing for {minutes} minutes"),
         phase => format!("the instance {id} is stuck for {minutes} minutes: {}", words(phase)),
     };
+    let unknown = || "it may have no way out to the internet (route table, network ACL), or its boot failed".to_owned();
     Failure::new(Exit::Unhealthy, what)
-        .because("it may have no way out to the internet (route table, network ACL), or its boot failed")
+        .because(error.unwrap_or_else(unknown))
         .standing("Everything in AWS was made; nothing was taken back.")
         .next(match watch.aws.flag() {
             "" => format!("see what the machine printed: aws ec2 get-console-output --latest --output text --instance-id {id} --region {}", watch.aws.region),
@@ -347,6 +352,25 @@ mod tests {
         assert!(!goal().failed(&earlier));
         let again = Goal { again: Some("x".into()), ..goal() };
         assert!(!again.failed(&report("failed", "old", 1, true)));
+    }
+
+    #[test]
+    fn what_the_instance_said_last_is_why_it_is_stuck() {
+        let keys = serde_json::json!({"access_key": "A", "secret_key": "S"});
+        let handle = serde_json::json!({
+            "version": "", "pid": 1, "endpoint": "http://127.0.0.1:1", "access_key": "A", "secret_key": "S",
+            "administrator": keys, "account": "1", "machines": "process", "pythons": [], "control": "",
+        });
+        let aws = Aws::sandbox(&crate::aws::Settings::default(), serde_json::from_value(handle).unwrap());
+        let sink = crate::ui::Ui::new(crate::ui::Style { quiet: true, verbose: false });
+        let (up, status) = (String::new(), String::new());
+        let watch = Watch { aws: &aws, name: "hello", timeout: 30, sink: sink.sink_ref(), up, status };
+        let why = |error: Option<&str>| {
+            let failure = stuck(&watch, "i-1", "fetching", error.map(str::to_owned), PHASE);
+            failure.reasons()[0].to_owned()
+        };
+        assert_eq!(why(Some("s3:GetObject was refused")), "s3:GetObject was refused");
+        assert!(why(None).contains("no way out to the internet"));
     }
 
     #[test]

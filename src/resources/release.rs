@@ -1,6 +1,8 @@
 //! Releases in the bucket: content-addressed, so that one that is there is never written again. The last few stay, so that
 //! there is something to go back to.
 
+mod progress;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +22,8 @@ use crate::engine::retry::{Backoff, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
 use crate::release::Release;
-use crate::ui::Event;
+use crate::ui::{Event, Topic};
+use progress::Progress;
 
 /// As many releases of a deployment stay in the bucket; more only where all of them are in use.
 pub const KEPT: usize = 10;
@@ -267,7 +270,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
-    put(context, &key, body, &change.id, notes).await.map_err(refused)?;
+    put(context, "release", &key, body, &change.id, notes).await.map_err(refused)?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
@@ -302,12 +305,14 @@ async fn read(archive: &Path) -> Result<Vec<u8>> {
 }
 
 /// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault, and the SDK itself notices one
-/// on which nothing moves any more. S3 refuses a body that has not this SHA-256, which it takes in Base64.
+/// on which nothing moves any more. How far it is is told under `topic`. S3 refuses a body that has not this SHA-256, which
+/// it takes in Base64.
 ///
 /// # Errors
 /// What S3 says.
 pub(super) async fn put(
     context: &Context,
+    topic: Topic,
     key: &str,
     body: Vec<u8>,
     sha256: &str,
@@ -320,7 +325,8 @@ pub(super) async fn put(
         let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
         let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(checksum(sha256));
         let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
-        put.body(ByteStream::from(body.clone())).customize().config_override(patient).send()
+        let progress = Progress::new(topic, context.shared_sink());
+        put.body(ByteStream::from(body.clone())).customize().config_override(patient).interceptor(progress).send()
     };
     call("s3:PutObject", request).await.map(|_| ())
 }

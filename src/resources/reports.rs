@@ -52,6 +52,9 @@ pub struct Report {
     /// When SSM took it, in seconds since 1970: `at` is the instance's own clock.
     #[serde(skip)]
     pub taken: Option<i64>,
+    /// The parameter's version: each report has another.
+    #[serde(skip)]
+    pub version: i64,
 }
 
 /// How many seconds late a report may be: clocks differ, and calls to AWS are retried.
@@ -59,6 +62,8 @@ const LATE: i64 = 600;
 
 /// How an agent begins to say that the bucket holds something else than a release: `agent/bootstrap.py`.
 const BAD_RELEASE: &str = "what S3 holds as release";
+/// How it begins to say that it could not be fetched: `agent/aws.py`.
+const NO_RELEASE: &str = "s3:GetObject of ";
 /// The same of Caddy.
 const BAD_CADDY: &str = "what S3 holds as Caddy";
 
@@ -78,6 +83,12 @@ impl Report {
     pub fn blames_release(&self, release: &str) -> bool {
         let blames = self.error.as_deref().is_some_and(|error| error.contains(BAD_RELEASE));
         blames && self.wanted.release.as_deref() == Some(release)
+    }
+
+    /// Whether it says that the release which it is to run cannot be had from the bucket.
+    pub fn misses_release(&self) -> bool {
+        let Some((error, wanted)) = self.error.as_ref().zip(self.wanted.release.as_ref()) else { return false };
+        error.starts_with(NO_RELEASE) && error.contains(wanted)
     }
 
     /// Whether it says that the bucket holds something else under Caddy's key.
@@ -189,7 +200,8 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<(String, Report)>> {
 /// A report as SSM holds it; nothing where it cannot be read.
 pub fn parsed(parameter: &Parameter) -> Option<Report> {
     let report: Report = serde_json::from_str(parameter.value()?).ok()?;
-    Some(Report { taken: parameter.last_modified_date().map(DateTime::secs), ..report })
+    let taken = parameter.last_modified_date().map(DateTime::secs);
+    Some(Report { taken, version: parameter.version(), ..report })
 }
 
 /// What one instance reports.
@@ -253,6 +265,21 @@ mod tests {
         assert!(report.blames_release("0123") && !report.blames_release("4567") && !report.blames_caddy());
         let edge = Edge { error: Some(format!("{BAD_CADDY} has another sha384, 4567")), ..Edge::default() };
         assert!(Report { edge: Some(edge), ..Report::default() }.blames_caddy());
+    }
+
+    #[test]
+    fn a_report_that_misses_its_release_is_understood() {
+        assert!(include_str!("../../agent/aws.py").contains(&format!("\"{NO_RELEASE}\" + key")));
+        let report = |error: &str| Report {
+            wanted: Wanted { release: Some("0123".into()), ..Wanted::default() },
+            error: Some(error.into()),
+            ..Report::default()
+        };
+        let error = format!("{NO_RELEASE}shop/releases/0123.tar.gz was refused: NoSuchKey: no");
+        assert!(report(&error).misses_release());
+        let other = error.replace("0123", "4567");
+        assert!(!report(&other).misses_release() && !report("the disk is full").misses_release());
+        assert!(!Report { wanted: Wanted::default(), ..report(&error) }.misses_release());
     }
 
     #[test]

@@ -1,9 +1,73 @@
-//! What a launch waits for, and what it does not.
+//! What a launch waits for, and what it does not: a first upload over a slow line holds nothing up that need not wait, and
+//! nothing takes it for a failure.
 
-use serde_json::Value;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStderr, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::console::far_away;
+use serde_json::{Value, json};
+
+use crate::console::{aws, far_away, slow_line};
 use crate::project::Project;
+
+/// An `up` whose uploads are held up, so that its instance is launched and its release is not there.
+struct Held<'a> {
+    project: &'a Project,
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    said: String,
+}
+
+impl<'a> Held<'a> {
+    fn up(project: &'a Project) -> Self {
+        slow_line(project, 1);
+        let mut child = project.command("up --sandbox").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { project, child, lines, said: String::new() }
+    }
+
+    /// Reads on until it says this; the line.
+    #[track_caller]
+    fn until(&mut self, words: &str) -> String {
+        for line in self.lines.by_ref().map(Result::unwrap) {
+            self.said.push_str(&format!("{line}\n"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+        panic!("it never says {words:?}:\n{}", self.said);
+    }
+
+    /// All that it says until it ends, and its exit code.
+    fn end(mut self) -> (String, Option<i32>) {
+        self.lines.by_ref().map(Result::unwrap).for_each(|line| self.said.push_str(&format!("{line}\n")));
+        (self.said, self.child.wait().unwrap().code())
+    }
+
+    /// The instance reports that it gave up, for this reason.
+    fn report_failure(&self, instance: &str, release: &str, error: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let wanted = json!({"release": release, "token": 1, "try": null});
+        let report = json!({
+            "v": 1, "wanted": wanted, "release": null, "token": null, "phase": "failed", "healthy": false,
+            "error": error, "log_tail": "", "at": now,
+        });
+        aws(self.project, async |aws| {
+            let put = aws.ssm.put_parameter().name(format!("/devopsctl/hello/report/{instance}"));
+            put.value(report.to_string()).r#type("String".into()).overwrite(true).send().await.unwrap();
+        });
+    }
+}
+
+/// The only instance that lives, and the release that it was launched with.
+fn launched(project: &Project) -> (String, String) {
+    aws(project, async |aws| {
+        let found = aws.ec2.describe_instances().send().await.unwrap();
+        let instance = &found.reservations()[0].instances()[0];
+        let release = instance.tags().iter().find(|tag| tag.key() == Some("devopsctl:release")).unwrap();
+        (instance.instance_id().unwrap().to_owned(), release.value().unwrap().to_owned())
+    })
+}
 
 /// All calls that were answered so far.
 fn calls(project: &Project) -> Vec<Value> {
@@ -29,4 +93,28 @@ fn what_a_launch_has_to_know_is_asked_at_once() {
     for look in looks {
         assert!(span(look).0 < answered, "{look} waits for another: {calls:#?}");
     }
+}
+
+#[test]
+fn a_launch_waits_for_no_upload_and_what_was_said_meanwhile_counts_no_longer() {
+    let project = Project::unbooted();
+    let mut up = Held::up(&project);
+    up.until("is launched, waiting until it runs");
+    let uploaded = calls(&project).iter().any(|call| call["action"] == "PutObject");
+    assert!(!uploaded, "the launch came before");
+    // As the boot program said it that never waited longer than five minutes.
+    let (instance, release) = launched(&project);
+    let error = format!("s3:GetObject of hello/releases/{release}.tar.gz was refused: NoSuchKey: no");
+    up.report_failure(&instance, &release, &error);
+    slow_line(&project, 1_000_000);
+    let line = up.until(" MiB uploaded");
+    assert!(regex::Regex::new(r"^  edge: [0-9.]+ MiB of [0-9.]+ MiB uploaded$").unwrap().is_match(&line), "{line}");
+    slow_line(&project, 0);
+    up.until("✓ edge");
+    up.until("app: trying again");
+    // What it says from now on is true.
+    up.report_failure(&instance, &release, &format!("{error} again"));
+    let (said, code) = up.end();
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("again"), "{said}");
 }

@@ -1,0 +1,175 @@
+//! How far an upload is: the body goes out in slices, and now and then it is told how many bytes have gone.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::primitives::SdkBody;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use indicatif::HumanBytes;
+
+use crate::ui::{Event, Sink, Topic};
+
+/// As many bytes go out at once.
+const SLICE: usize = 64 << 10;
+/// Between two lines at least. An upload that takes less is told of when it is done.
+const EVERY: Duration = Duration::from_secs(5);
+/// So many lines at most.
+const LINES: u64 = 50;
+
+/// Tells how far the upload of this topic is.
+pub(super) struct Progress {
+    topic: Topic,
+    sink: Arc<dyn Sink>,
+}
+
+impl Progress {
+    pub(super) fn new(topic: Topic, sink: Arc<dyn Sink>) -> Self {
+        Self { topic, sink }
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Progress({})", self.topic)
+    }
+}
+
+impl Intercept for Progress {
+    fn name(&self) -> &'static str {
+        "Progress"
+    }
+
+    // The last one before the request is sent: its body is signed, and stays the same.
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let body = context.request_mut().body_mut();
+        let Some(size) = body.content_length() else { return Ok(()) };
+        let whole = Box::pin(std::mem::replace(body, SdkBody::taken()));
+        let (topic, sink) = (self.topic, self.sink.clone());
+        let tell = Box::new(move |words| sink.event(Event::Go(topic, words)));
+        *body =
+            SdkBody::from_body_1_x(Sliced { whole, rest: Bytes::new(), pace: Pace::new(size, Instant::now()), tell });
+        Ok(())
+    }
+}
+
+/// A body in slices, each of which is counted.
+struct Sliced {
+    whole: Pin<Box<SdkBody>>,
+    rest: Bytes,
+    pace: Pace,
+    tell: Box<dyn Fn(String) + Send + Sync>,
+}
+
+impl Body for Sliced {
+    type Data = Bytes;
+    type Error = <SdkBody as Body>::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let body = self.get_mut();
+        if body.rest.is_empty() {
+            match ready!(body.whole.as_mut().poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => body.rest = data,
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let slice = body.rest.split_to(SLICE.min(body.rest.len()));
+        if let Some(words) = body.pace.step(slice.len() as u64, Instant::now()) {
+            (body.tell)(words);
+        }
+        Poll::Ready(Some(Ok(Frame::data(slice))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.whole.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.pace.size - self.pace.sent)
+    }
+}
+
+/// When it is told how far it is.
+struct Pace {
+    size: u64,
+    sent: u64,
+    told: u64,
+    at: Instant,
+}
+
+impl Pace {
+    fn new(size: u64, now: Instant) -> Self {
+        Self { size, sent: 0, told: 0, at: now }
+    }
+
+    /// So many bytes more have gone; what to tell, if it is time to.
+    fn step(&mut self, bytes: u64, now: Instant) -> Option<String> {
+        self.sent += bytes;
+        if now < self.at + EVERY || self.sent - self.told < self.size / LINES {
+            return None;
+        }
+        (self.told, self.at) = (self.sent, now);
+        Some(format!("{} of {} uploaded", HumanBytes(self.sent), HumanBytes(self.size)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_line_comes_now_and_then_and_never_too_many() {
+        let began = Instant::now();
+        let mut pace = Pace::new(100 << 20, began);
+        assert_eq!(pace.step(50 << 20, began + Duration::from_millis(4900)), None, "it may be over soon");
+        let words = pace.step(1 << 20, began + EVERY);
+        assert_eq!(words.as_deref(), Some("51.00 MiB of 100.00 MiB uploaded"));
+        assert_eq!(pace.step(1 << 20, began + Duration::from_secs(3600)), None, "little has gone since");
+        assert!(pace.step(1 << 20, began + Duration::from_secs(3600)).is_some());
+        // A day on a line of a few bytes a second.
+        let mut slow = Pace::new(100 << 20, began);
+        let day =
+            (1..=1600).filter(|slice| slow.step(64 << 10, began + 60 * *slice * Duration::from_secs(1)).is_some());
+        assert!((40..=50).contains(&day.count()));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_sliced_is_the_same() {
+        let content: Vec<u8> = (0..5 * SLICE + 7).map(|at| (at % 251) as u8).collect();
+        let told = Arc::new(Mutex::new(0));
+        let counted = told.clone();
+        let mut body = Box::pin(Sliced {
+            whole: Box::pin(SdkBody::from(content.clone())),
+            rest: Bytes::new(),
+            pace: Pace::new(content.len() as u64, Instant::now().checked_sub(EVERY).unwrap()),
+            tell: Box::new(move |_| *counted.lock().unwrap() += 1),
+        });
+        assert_eq!(body.size_hint().exact(), Some(content.len() as u64));
+        let mut found = Vec::new();
+        while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+            let data = frame.unwrap().into_data().unwrap();
+            assert!(data.len() <= SLICE);
+            found.extend_from_slice(&data);
+        }
+        assert!(found == content && body.is_end_stream());
+        assert_eq!((body.size_hint().exact(), *told.lock().unwrap()), (Some(0), 1));
+    }
+}
