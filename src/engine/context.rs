@@ -11,7 +11,7 @@ use super::observe::Observed;
 use super::plan::Plan;
 use crate::aws::{Aws, Machine};
 use crate::config::Deployment;
-use crate::error::{Failure, Result};
+use crate::error::{Exit, Failure, Result};
 use crate::release::Release;
 use crate::resources::instance::{self, Credits, Image};
 use crate::secret::Secret;
@@ -72,6 +72,7 @@ struct Learned {
     nonce: Option<String>,
     profile: Option<String>,
     instance: Option<String>,
+    launched: bool,
     since: i64,
     unlimited: bool,
     token: Option<i64>,
@@ -96,6 +97,7 @@ impl Context {
             nonce: observed.security_group.as_ref().and_then(|group| group.nonce.clone()),
             profile: observed.role.as_ref().and_then(|role| role.profile.as_ref()).map(|profile| profile.id.clone()),
             instance: plan.instance.clone(),
+            launched: false,
             since: current.map_or(0, |instance| instance.launched),
             unlimited: current.zip(observed.unlimited.as_ref()).is_some_and(|(current, ids)| ids.contains(&current.id)),
             token: observed.token.as_ref().map(|token| token.version),
@@ -203,11 +205,14 @@ impl Context {
     pub fn check_interrupt(&self) -> Result<()> {
         match self.stopped() {
             Some(stopped) => Err(stopped),
-            None if self.interrupted() => {
-                Err(Failure::failed("another step has failed").next("run the same command again"))
-            }
+            None if self.interrupted() => Err(overtaken()),
             None => Ok(()),
         }
+    }
+
+    /// Whether that is why a step ended: no error of its own.
+    pub fn cut_short(&self, failure: &Failure) -> bool {
+        failure.what() == overtaken().what() || failure.exit() == Exit::Interrupted
     }
 
     /// The security group's id.
@@ -237,6 +242,12 @@ impl Context {
     /// As [`Context::group`].
     pub fn instance(&self) -> Result<String> {
         self.learned().instance.clone().ok_or_else(|| missing("instance"))
+    }
+
+    /// The id of the instance that was launched in this run.
+    pub fn launched(&self) -> Option<String> {
+        let learned = self.learned();
+        learned.instance.clone().filter(|_| learned.launched)
     }
 
     /// When the instance was launched or last started, in seconds since 1970.
@@ -300,9 +311,10 @@ impl Context {
         self.learned().profile = Some(id.to_owned());
     }
 
-    /// Learned: the instance's id.
-    pub fn set_instance(&self, id: &str) {
-        self.learned().instance = Some(id.to_owned());
+    /// Learned: the id of the instance that was launched.
+    pub fn set_launched(&self, id: &str) {
+        let mut learned = self.learned();
+        (learned.instance, learned.launched) = (Some(id.to_owned()), true);
     }
 
     /// Learned: when the instance was launched or last started.
@@ -343,6 +355,11 @@ pub struct Shared {
     pub status: String,
     /// The token that is to be set. It is no part of the plan, which anybody may print.
     pub fresh: Option<Secret>,
+}
+
+/// What a step ends with that gave up because of another one.
+fn overtaken() -> Failure {
+    Failure::failed("another step has failed").next("run the same command again")
 }
 
 fn missing(what: &str) -> Failure {

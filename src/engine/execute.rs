@@ -25,7 +25,7 @@ pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
     }
     let mut waiting = plan.steps;
     let mut running = JoinSet::new();
-    let mut done = BTreeSet::new();
+    let (mut begun, mut done) = (BTreeSet::new(), BTreeSet::new());
     let mut failure: Option<Failure> = None;
     loop {
         if failure.is_none() && !waiting.is_empty() {
@@ -33,6 +33,7 @@ pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
         }
         if failure.is_none() {
             for step in take_ready(&mut waiting, &done) {
+                begun.insert(step.kind);
                 let context = Arc::clone(context);
                 running.spawn(async move { (step.kind, run(&context, step).await) });
             }
@@ -54,7 +55,7 @@ pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
     }
     match failure {
         None => Ok(()),
-        Some(failure) => Err(with_standing(failure, &done, &waiting)),
+        Some(failure) => Err(with_standing(failure, context.launched(), &begun, &done, &waiting)),
     }
 }
 
@@ -71,6 +72,8 @@ async fn run(context: &Context, step: Step) -> Result<()> {
     let outcome = apply(context, step.change).await;
     context.tell(match &outcome {
         Ok(what) => Event::Done(topic, what.clone()),
+        // The error is another step's.
+        Err(failure) if context.cut_short(failure) => Event::Leave(topic, "no longer waited for".to_owned()),
         Err(failure) => Event::Fail(topic, failure.what().to_owned()),
     });
     outcome.map(|_| ())
@@ -110,11 +113,26 @@ fn crashed(error: &tokio::task::JoinError) -> Failure {
     Failure::bug(format!("one of the steps ended early: {error}"))
 }
 
-fn with_standing(failure: Failure, done: &BTreeSet<Kind>, waiting: &[Step]) -> Failure {
-    let list = |kinds: Vec<&str>| if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
-    let finished = list(done.iter().map(|kind| kind.title()).collect());
-    let left = list(waiting.iter().map(|step| step.kind.title()).collect());
+/// Says of each step how far it has come. What was begun may stand in part, and costs what it costs: so an instance that was
+/// launched is named by its id.
+fn with_standing(
+    failure: Failure,
+    launched: Option<String>,
+    begun: &BTreeSet<Kind>,
+    done: &BTreeSet<Kind>,
+    waiting: &[Step],
+) -> Failure {
+    let name = |kind: &Kind| match launched.as_ref().filter(|_| *kind == Kind::Instance) {
+        Some(id) => format!("instance {id}"),
+        None => kind.title().to_owned(),
+    };
+    let list = |kinds: Vec<String>| if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
+    let finished = list(done.iter().map(name).collect());
+    let halves: Vec<String> = begun.difference(done).map(name).collect();
+    let halves = if halves.is_empty() { String::new() } else { format!(" Begun: {}.", halves.join(", ")) };
+    let left = list(waiting.iter().map(|step| name(&step.kind)).collect());
     let own = failure.left_standing().map(|text| format!("{text} ")).unwrap_or_default();
-    failure
-        .standing(format!("{own}Done in this run: {finished}. Not begun: {left}. The same command goes on from here."))
+    failure.standing(format!(
+        "{own}Done in this run: {finished}.{halves} Not begun: {left}. The same command goes on from here."
+    ))
 }

@@ -251,7 +251,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let token = context.token();
             tags.extend(token.map(|version| (names::TAG_TOKEN.to_owned(), version.to_string())));
             let id = launch::launch(context, &tags, &dying).await?;
-            context.set_instance(&id);
+            context.set_launched(&id);
             context.set_unlimited(context.credits == Some(Credits::Unlimited));
             context.set_told(token);
             wait_running(context, &id, "launched").await?;

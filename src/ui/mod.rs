@@ -33,6 +33,8 @@ pub enum Event {
     Done(Topic, String),
     /// The work failed; the error itself is told at the end.
     Fail(Topic, String),
+    /// The work was left as it is, because of something else: why.
+    Leave(Topic, String),
 }
 
 impl Event {
@@ -47,6 +49,7 @@ impl Event {
             Event::Go(topic, what) => Event::Go(topic, text(what)),
             Event::Done(topic, what) => Event::Done(topic, text(what)),
             Event::Fail(topic, what) => Event::Fail(topic, text(what)),
+            Event::Leave(topic, what) => Event::Leave(topic, text(what)),
         }
     }
 }
@@ -194,7 +197,9 @@ impl Sink for Plain {
             Event::Say(line) => line,
             Event::Warn(line) => format!("warning: {line}"),
             Event::Begin(..) if !self.verbose => return,
-            Event::Begin(topic, what) | Event::Go(topic, what) => format!("  {topic}: {what}"),
+            Event::Begin(topic, what) | Event::Go(topic, what) | Event::Leave(topic, what) => {
+                format!("  {topic}: {what}")
+            }
             Event::Done(topic, what) => format!("✓ {topic}: {what}"),
             Event::Fail(topic, what) => format!("✗ {topic}: {what}"),
         };

@@ -71,6 +71,7 @@ impl Sink for Terminal {
             Event::Warn(line) => self.print(format!("{} {line}", painted("33", "warning:"))),
             Event::Begin(topic, what) | Event::Go(topic, what) => self.begin(topic, what),
             Event::Done(topic, what) => self.end(topic, format!("{} {topic}: {what}", painted("32", "✓"))),
+            Event::Leave(topic, what) => self.end(topic, format!("  {topic}: {what}")),
             Event::Fail(topic, what) => self.end(topic, format!("{} {topic}: {what}", painted("31", "✗"))),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::console::{aws, far_away, slow_line};
+use crate::console::{aws, control, far_away, slow_line};
 use crate::project::Project;
 
 /// An `up` whose uploads are held up, so that its instance is launched and its release is not there.
@@ -117,4 +117,24 @@ fn a_launch_waits_for_no_upload_and_what_was_said_meanwhile_counts_no_longer() {
     let (said, code) = up.end();
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("again"), "{said}");
+}
+
+#[test]
+fn an_upload_that_is_refused_names_the_instance_that_was_launched_meanwhile() {
+    let project = Project::unbooted();
+    control(&project, "delays?pending=600");
+    let mut up = Held::up(&project);
+    up.until("is launched, waiting until it runs");
+    control(&project, "refuse?action=PutObject&code=AccessDenied&message=Access+Denied&status=403&times=2");
+    slow_line(&project, 0);
+    let (said, code) = up.end();
+    let (instance, _) = launched(&project);
+    assert_eq!(code, Some(5), "{said}");
+    let plain = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(plain.contains("Begun: "), "{plain}");
+    let begun = plain.split_once("Begun: ").unwrap().1.split_once('.').unwrap().0;
+    assert!(begun.split(", ").any(|one| one == format!("instance {instance}")), "{plain}");
+    assert!(plain.contains("instance: no longer waited for") && !plain.contains("✗ instance"), "{plain}");
+    control(&project, "delays?pending=0.3");
+    project.ok("down --sandbox --yes");
 }
