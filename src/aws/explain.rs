@@ -101,6 +101,18 @@ fn advice(error: &ApiError) -> (Exit, String) {
             ),
         );
     }
+    if error.says("InvalidParameterCombination", "not eligible for Free Tier") {
+        let choose = match error.message.contains("image is not") {
+            true => "images: choose another instance.image".to_owned(),
+            false => format!("types: {} names them; choose one of them as instance.type", command("doctor")),
+        };
+        return (
+            Exit::Failed,
+            format!(
+                "this account is on the free plan, which has other {choose}; or take the paid plan (Billing console)"
+            ),
+        );
+    }
     (Exit::Failed, failure_advice(error).into())
 }
 
@@ -141,9 +153,6 @@ fn failure_advice(error: &ApiError) -> &'static str {
         }
         "PendingVerification" | "OptInRequired" | "Blocked" => {
             "AWS has not yet cleared this account for EC2: see the mail or the support case in its console"
-        }
-        "InvalidParameterCombination" if error.message.contains("Free Tier") => {
-            "this account is on the free plan, which has other types: choose an eligible instance.type, for example t3.micro or t4g.small"
         }
         "BucketAlreadyExists" => {
             "another account holds this bucket's name, so releases cannot be kept there: use another region"
@@ -241,6 +250,18 @@ mod tests {
         }
         let other = explain("x", &error("AuthFailure", "You do not have permission to access the specified resource."));
         assert_eq!((other.what(), other.exit()), ("x", Exit::Denied));
+    }
+
+    #[test]
+    fn the_free_plan_refuses_a_type_or_an_image() {
+        let next = |what: &str| {
+            let words =
+                format!("The specified {what} is not eligible for Free Tier. For a list of Free Tier {what}s, …");
+            advice(&error("InvalidParameterCombination", &words)).1
+        };
+        assert!(next("instance type").contains("choose one of them as instance.type"));
+        assert!(next("image").contains("choose another instance.image"));
+        assert!(!advice(&error("InvalidParameterCombination", "of other things")).1.contains("plan"));
     }
 
     #[test]

@@ -259,6 +259,11 @@ fn addresses(
 fn image(machine: &Machine, image: &Result<Image>) -> Check {
     const IMAGE: &str = "image";
     match image {
+        Ok(Image { id, free: Some(false), .. }) => Check::warn(
+            IMAGE,
+            format!("{} as {id} is not free-tier eligible: accounts on the free plan are refused it", machine.image),
+            "on the free plan, choose another instance.image; otherwise nothing",
+        ),
         Ok(image) => Check::pass(IMAGE, format!("{} as {}", machine.image, image.id)),
         Err(failure) => Check::failed(IMAGE, failure),
     }

@@ -15,6 +15,8 @@ pub struct Kind {
     about: Option<instance::Kind>,
     /// The zones that have it.
     zones: BTreeSet<String>,
+    /// What an account on the free plan may launch in the region.
+    free: Vec<(String, instance::Kind)>,
 }
 
 impl Kind {
@@ -29,16 +31,19 @@ impl Kind {
     }
 }
 
-/// Asked as `up` asks, and in which zones it is.
+/// Asked as `up` asks, and in which zones it is; and what the free plan has.
 pub async fn look(aws: &Aws, kind: &str) -> Result<Kind, ApiError> {
     let types = ask("ec2:DescribeInstanceTypes", || instance::request_kind(aws, kind).send());
     let offerings = ask("ec2:DescribeInstanceTypeOfferings", || {
         let request = aws.ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
         request.filters(filter("instance-type", kind)).send()
     });
-    let (types, offerings) = tokio::try_join!(types, offerings)?;
+    let free = ask("ec2:DescribeInstanceTypes", || instance::request_free_kinds(aws).send());
+    let (types, offerings, free) = tokio::try_join!(types, offerings, free)?;
+    let free = free.instance_types.unwrap_or_default().into_iter();
+    let free = free.filter_map(|one| Some((one.instance_type.as_ref()?.as_str().to_owned(), instance::Kind::of(one))));
     let zones = offerings.instance_type_offerings.unwrap_or_default().into_iter().filter_map(|one| one.location);
-    Ok(Kind { about: instance::Kind::read(types), zones: zones.collect() })
+    Ok(Kind { about: instance::Kind::read(types), zones: zones.collect(), free: free.collect() })
 }
 
 /// `zones`: where the instance could go, as far as that is known.
@@ -89,10 +94,23 @@ pub fn judge(
         return Check::warn(
             TYPE,
             format!("{kind} is offered, but not free-tier eligible: accounts on the free plan are refused it"),
-            "on the free plan, choose an eligible instance.type, for example t3.micro; otherwise nothing",
+            format!("on the free plan, {}; otherwise nothing", eligible(&found.free, needed)),
         );
     }
     Check::pass(TYPE, format!("{kind} is offered in {region}, free-tier eligible"))
+}
+
+/// Which type to take on the free plan, the smallest first. `needed`: the image's architecture.
+fn eligible(free: &[(String, instance::Kind)], needed: &str) -> String {
+    let fits = |kind: &instance::Kind| kind.architectures.iter().any(|one| one == needed) && !kind.xen;
+    let mut fitting: Vec<_> = free.iter().filter(|(_, kind)| fits(kind)).collect();
+    fitting.sort_by_key(|(name, kind)| (kind.memory, name));
+    let names: Vec<&str> = fitting.into_iter().map(|(name, _)| name.as_str()).collect();
+    match names.as_slice() {
+        [] => "choose another region: none of its types that are eligible can boot the image".to_owned(),
+        [one] => format!("set instance.type to {one}"),
+        [one, others @ ..] => format!("set instance.type to {one} (or {})", others.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +128,7 @@ mod tests {
             free,
             ..instance::Kind::default()
         });
-        let kind = Kind { about, zones: ["eu-west-1a".to_owned()].into() };
+        let kind = Kind { about, zones: ["eu-west-1a".to_owned()].into(), free: vec![] };
         judge("x1.y", "eu-west-1", &target, &Ok(kind), &zones.iter().copied().collect()).state
     }
 
@@ -120,6 +138,23 @@ mod tests {
         assert_eq!(state(Some(("arm64", false)), &[]), State::Warn);
         assert_eq!(state(Some(("x86_64", true)), &[]), FAILS);
         assert_eq!(state(None, &[]), FAILS);
+    }
+
+    #[test]
+    fn on_the_free_plan_a_type_is_named_that_boots_the_image() {
+        let free = |name: &str, architecture: &str, memory, xen| {
+            let architectures = vec![architecture.to_owned()];
+            (name.to_owned(), instance::Kind { architectures, memory, xen, free: true, ..instance::Kind::default() })
+        };
+        let all = [
+            free("t3.small", "x86_64", 2048, false),
+            free("t3.micro", "x86_64", 1024, false),
+            free("t4g.micro", "arm64", 1024, false),
+            free("t2.micro", "x86_64", 1024, true),
+        ];
+        assert_eq!(eligible(&all, "x86_64"), "set instance.type to t3.micro (or t3.small)");
+        assert_eq!(eligible(&all, "arm64"), "set instance.type to t4g.micro");
+        assert!(eligible(&all[..2], "arm64").contains("another region"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod running;
 pub(crate) use credits::unlimited;
 pub use credits::{Credits, set as set_credits};
 pub use kind::Kind;
-pub(crate) use kind::{observe as observe_kind, request as request_kind};
+pub(crate) use kind::{observe as observe_kind, request as request_kind, request_free as request_free_kinds};
 pub use launch::{Image, Order, image, not_there};
 pub use running::{Running, running};
 

@@ -107,6 +107,24 @@ def test_vcpus_are_counted_while_they_run(sandbox, limit):
     ec2.terminate_instances(InstanceIds=launched)
 
 
+def test_the_free_plan_has_some_types_alone(sandbox, nowhere):
+    asked = {"Filters": [{"Name": "free-tier-eligible", "Values": ["true"]}]}
+    eligible = {one["InstanceType"] for one in nowhere.describe_instance_types(**asked)["InstanceTypes"]}
+    assert {"t3.micro", "t3.small"} <= eligible and not {"t2.micro", "m5.large"} & eligible
+    launch = {"ImageId": nowhere.describe_images()["Images"][0]["ImageId"], "MinCount": 1, "MaxCount": 1}
+    sandbox.control("emulator/plan?free=1")
+    try:
+        code, message = refused(nowhere.run_instances, InstanceType="m5.large", **launch)
+        assert code == "InvalidParameterCombination" and "not eligible for Free Tier" in message
+        assert refused(nowhere.run_instances, InstanceType="m5.large", DryRun=True, **launch)[0] == "DryRunOperation"
+        [made] = nowhere.run_instances(InstanceType="t3.small", **launch)["Instances"]
+    finally:
+        sandbox.control("emulator/plan?free=0")
+    [other] = nowhere.run_instances(InstanceType="m5.large", **launch)["Instances"]
+    ids = [made["InstanceId"], other["InstanceId"]]
+    until(lambda: granted(nowhere.terminate_instances, InstanceIds=ids))
+
+
 def test_a_quota_is_the_accounts_own_or_everybodys(sandbox, limit):
     quotas = sandbox.client("service-quotas")
     standard = {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}

@@ -258,6 +258,24 @@ fn a_new_account_may_not_run_the_smallest_instance() {
 }
 
 #[test]
+fn what_the_free_plan_has_is_told_before_a_launch_is_refused() {
+    let project = account();
+    control(&project, "plan?free=1");
+    settings(&project, "instance: {type: m5.large}");
+    let json = json(&project.run("doctor --sandbox --json").ok());
+    assert_eq!(amiss(&json), ["type"]);
+    let check = check(&json, "type");
+    let next = check["next"].as_str().unwrap();
+    project.run("up --sandbox --no-wait").code(1).says("InvalidParameterCombination").says("on the free plan");
+    // The first one that is named is launched.
+    let named = next.split_once("on the free plan, set instance.type to ").unwrap().1.split(' ').next().unwrap();
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &text.replace("m5.large", named));
+    project.ok("up --sandbox --no-wait --yes");
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
 fn vcpus_that_others_use_are_counted_in_their_family() {
     let project = account();
     allow_vcpus(&project, "&value=5");

@@ -21,6 +21,8 @@ pub struct Kind {
     pub free: bool,
     /// How many vCPUs it has.
     pub vcpus: Option<i32>,
+    /// How much memory it has, MiB.
+    pub memory: i64,
 }
 
 impl Kind {
@@ -29,7 +31,8 @@ impl Kind {
         answer.instance_types.unwrap_or_default().into_iter().next().map(Self::of)
     }
 
-    fn of(found: InstanceTypeInfo) -> Self {
+    /// What it says of one type.
+    pub fn of(found: InstanceTypeInfo) -> Self {
         let architectures = found.processor_info.and_then(|processor| processor.supported_architectures);
         Self {
             architectures: architectures.unwrap_or_default().iter().map(|one| one.as_str().to_owned()).collect(),
@@ -37,6 +40,7 @@ impl Kind {
             xen: found.hypervisor == Some(InstanceTypeHypervisor::Xen),
             free: found.free_tier_eligible.unwrap_or_default(),
             vcpus: found.v_cpu_info.and_then(|info| info.default_v_cpus),
+            memory: found.memory_info.and_then(|info| info.size_in_mib).unwrap_or_default(),
         }
     }
 
@@ -58,6 +62,11 @@ impl Kind {
 /// Asked with a filter, EC2 leaves out what is not there; asked by name, it would be an error among others.
 pub(crate) fn request(aws: &Aws, kind: &str) -> DescribeInstanceTypesFluentBuilder {
     aws.ec2.describe_instance_types().filters(filter("instance-type", kind))
+}
+
+/// The types that an account on the free plan may launch.
+pub(crate) fn request_free(aws: &Aws) -> DescribeInstanceTypesFluentBuilder {
+    aws.ec2.describe_instance_types().filters(filter("free-tier-eligible", "true"))
 }
 
 /// Looks up the type.

@@ -67,6 +67,8 @@ fn unknown_yet(error: &ApiError) -> bool {
 pub struct Image {
     /// `ami-…`
     pub id: String,
+    /// Whether accounts on the free plan may launch it, where EC2 says so.
+    pub free: Option<bool>,
     root: String,
 }
 
@@ -87,11 +89,12 @@ pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Ima
     let answer = call("ec2:DescribeImages", request)
         .await
         .map_err(|error| explain(format!("the image {id} ({}) cannot be used", machine.image), &error))?;
-    let root = answer.images.unwrap_or_default().into_iter().find_map(|image| image.root_device_name);
-    let root = root.ok_or_else(|| {
+    let mut images = answer.images.unwrap_or_default().into_iter();
+    let found = images.find_map(|image| Some((image.root_device_name?, image.free_tier_eligible)));
+    let (root, free) = found.ok_or_else(|| {
         Failure::failed(format!("the image {id} has no root device")).next("choose another instance.image")
     })?;
-    Ok(Image { id: id.to_owned(), root })
+    Ok(Image { id: id.to_owned(), free, root })
 }
 
 /// Id and tags of an instance that lives, or nothing when the nonce's instance is on its way out.

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import authority
 import clock
 import faults
+import instance_types
 import metadata_tags
 import quotas
 import rules
@@ -268,6 +269,7 @@ CALLS = {
     "credentials": credentials,
     "delays": settings.change,
     "quota": quotas.apply,
+    "plan": instance_types.set_plan,
     "refuse": faults.refuse,
     "doom": faults.doom,
     "forgive": faults.forgive,

@@ -9,6 +9,7 @@ import re
 import credits
 import faults
 import hooks
+import instance_types
 import instances
 import parameters
 import profiles
@@ -80,6 +81,7 @@ def run_instances(call, proceed):
 def launch(call, proceed):
     """A new reservation. One that is refused half-way leaves nothing behind."""
     backend = call.ec2_backend
+    instance_types.require_eligible(call)
     quotas.require_room_for_launch(call)
     try:
         result = proceed()

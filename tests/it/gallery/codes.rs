@@ -8,7 +8,7 @@ type Code = (&'static str, &'static str, &'static str, &'static str, u16, i32);
 
 const ORGANIZATION: &str =
     "You are not authorized to perform this operation with an explicit deny in a service control policy.";
-const CODES: [Code; 18] = [
+const CODES: [Code; 19] = [
     (
         "access_denied",
         "RunInstances",
@@ -80,6 +80,14 @@ const CODES: [Code; 18] = [
         "RunInstances",
         "InvalidParameterCombination",
         "The specified instance type is not eligible for Free Tier.",
+        400,
+        1,
+    ),
+    (
+        "the_free_plan_and_the_image",
+        "RunInstances",
+        "InvalidParameterCombination",
+        "The specified image is not eligible for Free Tier. For a list of Free Tier images, run 'describe-images' with the filter 'free-tier-eligible=true'.",
         400,
         1,
     ),

@@ -177,6 +177,7 @@ pub const ROOMS: [Room; 11] = [
             ("the_limit_for_addresses", "The limit for addresses", ""),
             ("an_account_that_is_not_cleared", "The account is not cleared yet", ""),
             ("the_free_plan", "The free plan refuses the type", ""),
+            ("the_free_plan_and_the_image", "The free plan refuses the image", ""),
             ("an_image_that_is_not_allowed", "The image is not allowed", ""),
             ("a_launch_that_dies_of_the_disk_limit", "A launch that dies: the limit for disks", ""),
             ("a_launch_that_dies_of_the_key", "A launch that dies: the key for disk encryption", ""),
