@@ -35,9 +35,10 @@ FORMS = {
     "token": ("number", "a version's number"),
     "try": ("attempt", "a word"),
 }
-HEARD = (*FORMS, "logs")  # The tags that say what is to be done, beside those of `ssh.py`.
+HEARD = (*FORMS, "logs", "address")  # The tags that are read, beside those of `ssh.py`.
 PATIENCE = 1.0  # A phase on the way is reported when it has lasted this long.
 TAG_SECONDS = 1  # Between two looks at the tags.
+ADDRESS_SECONDS = 60  # What a start waits, after a boot, for an address that is on its way.
 STOP_SECONDS = 10  # What requests may take to end when the machine stops.
 REST_SECONDS = 30  # All of a release is compiled once it has served for this long: many are replaced earlier.
 
@@ -61,6 +62,8 @@ class Agent:
         self.ssh = Ssh(runner.sshd, clock)
         self.completed = set()  # Releases that are compiled to the end, or about to be.
         self.said, self.said_at = None, 0.0
+        self.addresses = {"static": None, "own": None}  # As the manifest's `edge` names them.
+        self.begun = clock.monotonic()
         self.leaving = False
 
     def run(self):
@@ -158,7 +161,11 @@ class Agent:
                     refused[name] = f"the tag devopsctl:{name} is no text"
         values = {name: self.understood(name, known.get(name), refused) for name in FORMS}
         self.refused = refused
-        self.inbox.put((decide.want, self.state, Wanted(*values.values())))
+        wanted, own = Wanted(*values.values()), self.addresses["own"]
+        if wanted != self.state.wanted:
+            own = self.metadata.get("meta-data/public-ipv4")
+        self.addresses = {"static": known.get("address"), "own": own}  # Before that which they are for.
+        self.inbox.put((decide.want, self.state, wanted))
         asking = {name[len(PREFIX) :]: value for name, value in known.items() if name.startswith(PREFIX) and value}
         self.supervisor.attempt("a request for a log", self.logs.heard, known.get("logs"))
         self.supervisor.attempt("a request for SSH", self.ssh.heard, asking)
@@ -178,7 +185,9 @@ class Agent:
         kind, *args = step
         if kind == "start":
             try:
-                self.fleet.start(*args, self.state.token)
+                address, waits = self.address(args[0].release)
+                if not waits:
+                    self.fleet.start(*args, self.state.token, address)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
                 self.state.ready &= tasks.on_disk(self.places)  # What has gone from there is fetched again.
                 self.failed(step, problem)
@@ -187,6 +196,13 @@ class Agent:
         else:
             self.state.under_way.add(step)
             self.in_thread(self.do, step, *args)
+
+    def address(self, release):
+        """The address at which clients reach this release, if it is known; whether a start waits for it."""
+        edge = self.places.manifest(release).get("edge")
+        address = edge and self.edge.address(self.addresses.get(edge["address"]))
+        needed = edge and edge["address"] == "static" and not edge["domain"]
+        return address, needed and not address and self.clock.monotonic() < self.begun + ADDRESS_SECONDS
 
     def do(self, step, *args):
         """In a thread: a step's work, then its result into the inbox."""

@@ -96,8 +96,9 @@ class Fleet:
             # What runs goes on: an agent that has ended over this could write no better.
             print(f"agent: can't write down what runs: {in_words(problem)}", flush=True)
 
-    def start(self, target, token):
+    def start(self, target, token, address=None):
         generation = self.starting = Generation.create(self.places, target, token, self.clock.monotonic())
+        generation.address = address
         self.learn(generation)
         self.remember()  # Beforehand: whatever ends us now, the agent after this one knows of it.
         try:

@@ -26,6 +26,7 @@ class Generation:
         self.served = False  # Whether it ever answered anybody.
         self.end = None  # How its gunicorn ended, as words.
         self.log_start = 0
+        self.address = None  # At which clients reach it, if that is known.
 
     @classmethod
     def create(cls, places, target, token, steady):
@@ -68,6 +69,7 @@ class Generation:
         """The environment of its gunicorn. The token is not in it, and nothing of the machine's own."""
         release = self.places.release(self.target.release)
         return {
+            "DEVOPSCTL_ADDRESS": self.address or "",
             "DEVOPSCTL_RELEASE": release,
             "DEVOPSCTL_SECRETS": self.secrets,
             "DEVOPSCTL_VERDICT": self.verdict,

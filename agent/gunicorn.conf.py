@@ -2,7 +2,8 @@
 
 What differs comes from the release's manifest and from DEVOPSCTL_ variables:
 DEVOPSCTL_RELEASE (the release's folder), DEVOPSCTL_SECRETS (a file with the token's variables, for this generation's
-eyes only) and DEVOPSCTL_VERDICT (the file that says how the generation does; see proof.py).
+eyes only), DEVOPSCTL_VERDICT (the file that says how the generation does; see proof.py) and DEVOPSCTL_ADDRESS (the public
+address; an older agent does not name it).
 """
 
 import contextlib
@@ -45,7 +46,7 @@ if "LISTEN_PID" not in os.environ:
     os.environ["LISTEN_PID"] = str(os.getpid())
 site.addsitedir(os.path.join(release, "site"))
 processes = load("processes")
-proof = load("proof").Proof(manifest, secrets, verdict, ready)
+proof = load("proof").Proof(manifest, secrets, verdict, ready, os.environ.get("DEVOPSCTL_ADDRESS"))
 
 wsgi_app = manifest["wsgi"]
 chdir = os.path.join(release, "app")

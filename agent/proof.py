@@ -28,8 +28,9 @@ class Failed(Exception):
 
 
 class Proof:
-    def __init__(self, manifest, secrets_file, verdict, ready):
+    def __init__(self, manifest, secrets_file, verdict, ready, address=None):
         self.manifest, self.secrets_file, self.verdict, self.ready = manifest, secrets_file, verdict, ready
+        self.origin = origin(manifest.get("edge"), address)
         self.proved = False
 
     def variables(self):
@@ -56,8 +57,8 @@ class Proof:
         if not self.is_first(worker):
             return
         try:
-            self.check_health(worker.wsgi)
-            self.check_guard(worker.wsgi)
+            health = self.check_health(worker.wsgi)
+            self.check_guard(worker.wsgi, health)
         except Failed as problem:
             cause = problem.__cause__
             self.say(failed=str(problem), detail=story(cause, worker) if cause else "")
@@ -116,24 +117,59 @@ class Proof:
 
     def check_health(self, app):
         path = self.manifest["health"]["path"]
-        answer = ask(app, path, self.variables().get(self.manifest["token"]["env"]))
+        answer = self.ask(app, path, self.variables().get(self.manifest["token"]["env"]))
         if not 200 <= answer.status < 400:
             said = answer.text()
             begins = f"; its answer begins: {said}" if said else "; its answer has no text"
-            reason = f"the app answers {answer.status} at {path} with the token; healthy is 2xx or 3xx{begins}"
+            asked = f" (asked for {self.origin[1]})" if answer.status in (400, 421) else ""
+            reason = f"the app answers {answer.status} at {path} with the token{asked}; healthy is 2xx or 3xx{begins}"
             raise Failed(reason) from answer.problem
+        return answer.status
 
-    def check_guard(self, app):
-        if not self.manifest["token"]["enforce"]:
+    def ask(self, app, path, token):
+        return ask(app, path, token, *self.origin)
+
+    def check_guard(self, app, health):
+        """`health`: what the app answers at health.path with the token."""
+        token, path = self.manifest["token"], self.manifest["token"]["path"]
+        if not token["enforce"]:
             return
-        path = self.manifest["token"]["path"]
-        for token, how in ((None, "without a token"), (secrets.token_urlsafe(), "with a wrong token")):
-            status = ask(app, path, token).status
-            if 200 <= status < 300:
-                raise Failed(
-                    f"the app answers {status} at {path} {how}, so it is open to everyone: let it refuse, "
-                    "or say `token.enforce: false` in deploy.yaml if that is meant"
-                )
+        right = health
+        if path != self.manifest["health"]["path"]:
+            right = self.ask(app, path, self.variables().get(token["env"])).status
+        for sent, how in ((None, "without a token"), (secrets.token_urlsafe(), "with a wrong token")):
+            status = self.ask(app, path, sent).status
+            if not is_guarded(status, right):
+                raise Failed(open_because(path, status, how, right))
+
+
+def origin(edge, address):
+    """(scheme, host) as clients name them: the domain if there is one, else the address. A machine without either names itself."""
+    edge = edge or {"https": False, "port": 80, "domain": None}
+    host = edge["domain"] or address or "localhost"
+    if edge["https"]:
+        return "https", host
+    return "http", host if edge["port"] == 80 else f"{host}:{edge['port']}"
+
+
+def is_guarded(status, right):
+    """Whether an answer without the token refuses the caller; `right` is the answer with it. As `probe.rs` has it."""
+    if status in (401, 403):
+        return status != right
+    return 300 <= status < 400 and 200 <= right < 300
+
+
+def open_because(path, status, how, right):
+    if status in (401, 403):
+        return f"the app answers {status} at {path} with the token too: it does not accept the token there"
+    what = f"the app answers {status} at {path} {how}"
+    if 200 <= status < 300:
+        what += ", so it is open to everyone"
+    elif status == right:
+        what += ", as it does with the token, so it is open to everyone"
+    else:
+        what += f" and {right} with the token, which does not show that it refuses"
+    return f"{what}: let it answer 401 or 403, or say `token.enforce: false` in deploy.yaml if that is meant"
 
 
 def story(problem, worker):
@@ -162,23 +198,27 @@ class Answer:
         return text if len(text) <= WORDS else text[:WORDS] + "..."
 
 
-def ask(app, path, token):
-    """GET `path` of a WSGI app, as a client on this machine would -> its answer."""
+def ask(app, path, token, scheme, host):
+    """GET `path` of a WSGI app, as gunicorn has it of a client by way of the proxy -> its answer."""
     path, _, query = path.partition("?")
+    name, _, port = host.partition(":")
     answer = Answer()
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": query,
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
+        "SERVER_NAME": name,
+        "SERVER_PORT": port or ("443" if scheme == "https" else "80"),
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": "127.0.0.1",
-        "HTTP_HOST": "localhost",
+        "REMOTE_ADDR": "",  # It comes by a Unix socket.
+        "HTTP_HOST": host,
         "HTTP_USER_AGENT": "devopsctl",
+        "HTTP_X_FORWARDED_FOR": "127.0.0.1",
+        "HTTP_X_FORWARDED_HOST": host,
+        "HTTP_X_FORWARDED_PROTO": scheme,
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": scheme,
         "wsgi.input": io.BytesIO(),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,

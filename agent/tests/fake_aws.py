@@ -25,6 +25,7 @@ class FakeAws:
         self.name = name
         self.tags = {"devopsctl:name": name}
         self.role = True
+        self.public = None  # Its public address.
         self.objects, self.parameters = {}, {}
         self.notes = {}  # Of objects: their metadata.
         self.reports = []  # (time, parsed report)
@@ -127,6 +128,8 @@ class Handler(BaseHTTPRequestHandler):
             "meta-data/tags/instance": "\n".join(aws.tags),
             **{f"meta-data/tags/instance/{key}": value for key, value in aws.tags.items()},
         }
+        if aws.public:
+            known["meta-data/public-ipv4"] = aws.public
         if aws.role:
             known["meta-data/iam/security-credentials/"] = "the-role"
             known["meta-data/iam/security-credentials/the-role"] = json.dumps(role)

@@ -25,7 +25,7 @@ from fake_aws import BUCKET
 from machine import CLIENT_PAUSE, agent_file, release, until
 from test_machine import children
 
-TOKEN = "a-token-of-the-edge-tests"
+TOKEN, ADDRESS = "a-token-of-the-edge-tests", "203.0.113.7"
 ECHO = """
 import json, os
 
@@ -63,6 +63,7 @@ def put(aws, app=ECHO, agent=None, **settings):
     sha384, packed = program()
     aws.objects[f"_tools/caddy-{sha384}.gz"] = packed
     packed = release(app=app, agent=agent, edge={**HTTP, "caddy": sha384, **settings})
+    aws.tags["devopsctl:address"] = ADDRESS
     aws.tags["devopsctl:release"] = aws.put_release(packed, caddy=sha384)
     return aws.tags["devopsctl:release"]
 
@@ -128,6 +129,31 @@ def test_the_app_learns_of_its_client_from_the_edge_alone(served):
     assert told["length"] == 5
     assert "lie" not in told["environ"].values()
     assert (told["environ"]["HTTP_X_FORWARDED_PROTO"], told["environ"]["HTTP_HOST"]) == ("http", "here")
+
+
+# What a request tells an app of where it was sent, and how.
+WAY = ("HTTP_HOST", "HTTP_X_FORWARDED_PROTO", "REMOTE_ADDR", "SERVER_NAME", "SERVER_PORT", "wsgi.url_scheme")
+RECALLING = f"""
+FIRST = []
+echo = app
+
+def app(environ, start_response):
+    FIRST.append({{key: environ.get(key) for key in {WAY}}})
+    if environ["PATH_INFO"] != "/first":
+        return echo(environ, start_response)
+    start_response("200 OK", [])
+    return [json.dumps([FIRST[0], FIRST[-1]]).encode()]
+"""
+
+
+def test_the_health_request_is_what_the_app_gets_of_a_client(served):
+    name = put(served.aws, ECHO + RECALLING)
+    served.aws.wait_report(lambda said: said["release"] == name and said["phase"] == "healthy", 60)
+    connection = served.connect(socket="80.sock")
+    connection.request("GET", "/first", headers={"Host": ADDRESS})
+    health, visit = json.loads(connection.getresponse().read())
+    # X-Forwarded-For and -Host Caddy adds only where it knows its client, so not on a Unix socket as here.
+    assert health == visit and health["HTTP_HOST"] == ADDRESS
 
 
 def test_what_the_app_should_not_see_it_does_not_see(served):

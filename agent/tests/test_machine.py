@@ -191,6 +191,11 @@ def app(environ, start_response):
 """
 
 GUARDED = "import os\ndef app(environ, start_response):\n    {}\n    return [b'new']\n"
+ANSWERS = (
+    "import os\ndef app(environ, start_response):\n"
+    "    right = environ.get('HTTP_AUTHORIZATION') == 'Token ' + os.environ['APP_SECRET_TOKEN']\n"
+    "    start_response('{}' if right else '{}', [('Location', '/login')])\n    return [b'new']\n"
+)
 RIGHT = (
     "right = environ.get('HTTP_AUTHORIZATION') == 'Token ' + os.environ['APP_SECRET_TOKEN']\n"
     "    start_response('200 OK' if right else '401 No', [('Content-Length', '3')])"
@@ -238,6 +243,10 @@ def test_during_a_grace_period_both_tokens_are_good(serving):
             id="404 with a page",
         ),
         pytest.param(GUARDED.format("start_response('200 OK', [])"), "open to everyone", id="unguarded"),
+        pytest.param(
+            ANSWERS.format("302 Found", "302 Found"), "answers 302 at / without a token, as it does", id="302"
+        ),
+        pytest.param(ANSWERS.format("200 OK", "404 No"), "does not show that it refuses", id="404 without the token"),
         pytest.param("import time\ntime.sleep(600)\n", "not healthy within 2 seconds", id="hangs"),
     ],
 )

@@ -235,6 +235,10 @@ class Aws:
         self.fails("imds")
         return list(self.tags)
 
+    def get(self, path):
+        """What else the metadata service has: no public address."""
+        self.fails("imds")
+
     def name(self):
         return self.tags["name"]
 

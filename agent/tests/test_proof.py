@@ -1,0 +1,144 @@
+"""What a generation asks of the app before it serves, without a machine."""
+
+import json
+import os
+
+import pytest
+from fake_aws import FakeAws
+from places import Places, write_json
+from proof import Failed, Proof, origin
+
+import agent as agents
+
+EDGE = {"https": True, "port": 80, "domain": None, "address": "static"}
+TOKEN = "a-token-of-this-test"
+
+
+def proof_of(folder, token=None, **edge):
+    manifest = {
+        "health": {"path": "/healthz"},
+        "token": {"env": "KEY", "enforce": True, "path": "/", **(token or {})},
+        "edge": {**EDGE, **edge},
+    }
+    secrets = folder / "secrets"
+    secrets.write_text(json.dumps({"KEY": TOKEN}))
+    return Proof(manifest, str(secrets), str(folder / "verdict"), lambda: None, "203.0.113.7")
+
+
+def app(right, other, seen=None):
+    """An app that answers so with the token, and so without."""
+
+    def answer(environ, start_response):
+        if seen is not None:
+            seen.append(environ)
+        start_response(right if environ.get("HTTP_AUTHORIZATION") == f"Token {TOKEN}" else other, [])
+        return []
+
+    return answer
+
+
+def check(proof, app):
+    proof.check_guard(app, proof.check_health(app))
+
+
+@pytest.mark.parametrize("answers", ["200 401", "200 403", "200 302", "302 401", "404 401"])
+def test_an_app_that_refuses_other_tokens_is_guarded(tmp_path, answers):
+    right, other = (f"{status} X" for status in answers.split())
+    proof_of(tmp_path).check_guard(app(right, other), 200)
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ("200 200", "answers 200 at / without a token, so it is open to everyone"),
+        ("302 302", "answers 302 at / without a token, as it does with the token, so it is open to everyone"),
+        ("302 303", "answers 303 at / without a token and 302 with the token, which does not show that it refuses"),
+        ("404 404", "answers 404 at / without a token, as it does with the token"),
+        ("200 404", "answers 404 at / without a token and 200 with the token"),
+        ("200 500", "answers 500 at / without a token and 200 with the token"),
+        ("401 401", "answers 401 at / with the token too: it does not accept the token there"),
+    ],
+)
+def test_any_other_answer_without_the_token_is_none(tmp_path, answers, why):
+    right, other = (f"{status} X" for status in answers.split())
+    with pytest.raises(Failed, match=why):
+        proof_of(tmp_path).check_guard(app(right, other), 200)
+
+
+def test_the_answer_at_the_health_path_is_not_asked_for_twice(tmp_path):
+    seen = []
+    check(proof_of(tmp_path, token={"path": "/healthz"}), app("200 OK", "401 No", seen))
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("edge", "scheme", "host", "port"),
+    [
+        ({"domain": "app.example.com"}, "https", "app.example.com", "443"),
+        ({}, "https", "203.0.113.7", "443"),
+        ({"https": False}, "http", "203.0.113.7", "80"),
+        ({"https": False, "port": 8080, "domain": "app.example.com"}, "http", "app.example.com:8080", "8080"),
+    ],
+)
+def test_the_health_request_names_what_clients_name(tmp_path, edge, scheme, host, port):
+    seen = []
+    check(proof_of(tmp_path, **edge), app("200 OK", "401 No", seen))
+    assert len(seen) == 4
+    for environ in seen:
+        assert environ["HTTP_HOST"] == environ["HTTP_X_FORWARDED_HOST"] == host
+        assert environ["HTTP_X_FORWARDED_PROTO"] == environ["wsgi.url_scheme"] == scheme
+        assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (host.partition(":")[0], port)
+
+
+def test_a_refused_host_is_named(tmp_path):
+    with pytest.raises(Failed, match=r"answers 400 at /healthz with the token \(asked for app.example.com\)"):
+        proof_of(tmp_path, domain="app.example.com").check_health(app("400 Bad Request", "400 Bad Request"))
+
+
+def test_without_an_edge_or_an_address_it_names_this_machine():
+    assert origin(None, None) == ("http", "localhost")
+    assert origin({**EDGE, "https": False}, None) == ("http", "localhost")
+
+
+RELEASE = "a" * 64
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("edge", "found"),
+    [
+        ({"domain": "app.example.com"}, (None, False)),
+        ({"address": "own"}, ("198.51.100.1", False)),
+        ({}, (None, True)),
+    ],
+)
+def test_a_start_waits_for_an_address_that_is_on_its_way_but_not_for_ever(tmp_path, edge, found):
+    """Until then the instance has an address that it loses again."""
+    aws, clock, places = FakeAws(), Clock(), Places(str(tmp_path))
+    try:
+        places.prepare()
+        os.mkdir(places.release(RELEASE))
+        write_json(places.release(RELEASE) + "/manifest.json", {"edge": {**EDGE, **edge}})
+        metadata = agents.Metadata()
+        metadata.base = aws.url + "/latest/"
+        runner = type("Runner", (), {"edge": None, "sshd": None, "sources": ()})()
+        made = agents.Agent(places, type("Aws", (), {"metadata": metadata})(), runner, clock)
+        aws.public, aws.tags["devopsctl:release"] = "198.51.100.1", RELEASE
+        made.read_tags()
+        address, waits = made.address(RELEASE)
+        assert (address, bool(waits)) == found
+        aws.tags["devopsctl:address"] = "203.0.113.7"
+        if waits:
+            clock.now += agents.ADDRESS_SECONDS
+            assert not made.address(RELEASE)[1]
+            made.read_tags()
+            assert made.address(RELEASE) == ("203.0.113.7", False)
+    finally:
+        aws.close()
