@@ -66,7 +66,10 @@ pub(super) fn run(globals: &Globals, ui: &Ui, arguments: Init) -> Result<ExitCod
     }
     plan.warnings.iter().for_each(|warning| ui.warn(warning.clone()));
     ui.result(&format!("{} is written", file.display()));
-    ui.say(format!("next: {next}"));
+    ui.say(match plan.ready {
+        true => format!("next: {next}"),
+        false => format!("next: do what the warnings ask for; then: {next}"),
+    });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -33,12 +33,15 @@ pub struct Plan {
     pub python: Option<(String, Place)>,
     /// What the person has to know or do, the most urgent first.
     pub warnings: Vec<String>,
+    /// Whether `up` can succeed before anything of that is done.
+    pub ready: bool,
 }
 
 impl Plan {
     /// For one of the candidates.
     pub fn new(files: &Files, sight: &Sight, app: &Candidate, name: &str) -> Self {
-        let (path, prefix, mut warnings) = base(files, &app.root);
+        // What has to be done first, apart from what is only worth knowing.
+        let (path, prefix, mut todo) = base(files, &app.root);
         let module = format!("{prefix}{}", app.module);
         let written = (!app.is_ready()).then(|| bridge(files, &path, app, &module));
         let wsgi = match &written {
@@ -48,14 +51,20 @@ impl Plan {
         };
         let requirements = nearest(files, &path);
         if let Some((file, lines)) = &written {
-            warnings.insert(0, format!("{}; write {file}:\n    {}\n    {}", why(app), lines[0], lines[1]));
+            todo.insert(0, format!("{}; write {file}:\n    {}\n    {}", why(app), lines[0], lines[1]));
         }
-        warnings.extend(about_requirements(files, &path, &requirements, app));
+        todo.extend(about_requirements(&path, &requirements, app));
         let python = settings::python(files, &path);
         let (image, unmet) = image(python.as_ref());
-        warnings.extend(unmet);
-        warnings.extend(about_token(sight, app));
-        warnings.extend(about_health(sight));
+        todo.extend(unmet);
+        todo.extend(about_token(sight, app));
+        todo.extend(about_health(sight));
+        let (refused, kept) = about_env_files(sight);
+        todo.extend(refused);
+        let ready = todo.is_empty();
+        let mut warnings = todo;
+        warnings.extend(about_lock(files, &path, &requirements));
+        warnings.extend(kept);
         warnings.extend(about_secrets(sight));
         let texts = files.below(&path);
         warnings.extend(written::lines(texts, &BTreeMap::new()));
@@ -76,6 +85,7 @@ impl Plan {
             image,
             python,
             warnings,
+            ready,
         }
     }
 }
@@ -140,7 +150,7 @@ fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, 
     (file, lines)
 }
 
-fn about_requirements(files: &Files, path: &str, found: &Requirements, app: &Candidate) -> Vec<String> {
+fn about_requirements(path: &str, found: &Requirements, app: &Candidate) -> Vec<String> {
     let bridge = app.framework.is_asgi().then_some("a2wsgi");
     let needed: Vec<&str> = app.framework.package().into_iter().chain(bridge).collect();
     match found {
@@ -160,17 +170,16 @@ fn about_requirements(files: &Files, path: &str, found: &Requirements, app: &Can
         }
         Requirements::Taken(file, packages) => {
             let missing = needed.into_iter().filter(|package| !packages.contains(*package));
-            let mut warnings: Vec<String> =
-                missing.map(|package| format!("{file} does not name {package}: add a line {package}")).collect();
-            if file.ends_with("pyproject.toml")
-                && let Some((lock, command)) = settings::unused_lock(files, path)
-            {
-                warnings
-                    .push(format!("devopsctl takes {file}, not the versions in {lock}; to have those:\n    {command}"));
-            }
-            warnings
+            missing.map(|package| format!("{file} does not name {package}: add a line {package}")).collect()
         }
     }
+}
+
+/// A lock that does not count where pyproject.toml does.
+fn about_lock(files: &Files, path: &str, found: &Requirements) -> Option<String> {
+    let Requirements::Taken(file, _) = found else { return None };
+    let (lock, command) = settings::unused_lock(files, path).filter(|_| file.ends_with("pyproject.toml"))?;
+    Some(format!("devopsctl takes {file}, not the versions in {lock}; to have those:\n    {command}"))
 }
 
 fn requirements_txt(path: &str) -> String {
@@ -199,17 +208,20 @@ fn about_token(sight: &Sight, app: &Candidate) -> Option<String> {
     Some(match app.framework {
         Framework::Flask => format!("{open}; guard it ({public}):\n    {}", GUARD.join("\n    ")),
         _ => format!(
-            "{open}: let it answer 401 unless the header Authorization is `Token ` and the variable APP_SECRET_TOKEN; {public}"
+            "{open}: let it answer 401 unless the header Authorization is `Token ` and the variable APP_SECRET_TOKEN, \
+             but let a CORS preflight pass (OPTIONS with Access-Control-Request-Method); {public}"
         ),
     })
 }
 
-/// What guards a Flask app, every path of it.
-const GUARD: [&str; 7] = [
+/// What guards a Flask app, every path of it. A CORS preflight only asks what may be sent.
+const GUARD: [&str; 9] = [
     "import hmac, os",
     "from flask import request",
     "@app.before_request",
     "def require_token():",
+    "    if request.method == \"OPTIONS\" and \"Access-Control-Request-Method\" in request.headers:",
+    "        return None  # a browser's CORS preflight, which carries no token",
     "    sent, token = request.headers.get(\"Authorization\", \"\"), os.environ[\"APP_SECRET_TOKEN\"]",
     "    if not hmac.compare_digest(sent.encode(), f\"Token {token}\".encode()):",
     "        return \"unauthorized\\n\", 401",
@@ -222,16 +234,21 @@ fn about_health(sight: &Sight) -> Option<String> {
     ))
 }
 
-fn about_secrets(sight: &Sight) -> Vec<String> {
-    let files = sight.env_files.iter().map(|file| {
+/// The files that `up` would refuse to deploy, and the others.
+fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
+    let about = |file: &String| {
         let fate = match file.as_str() {
             ".env" => "stays here: it is not deployed",
             _ => "may hold secrets: ignore it, or up refuses to deploy it",
         };
         format!("{file} {fate}. What of it is no secret can go under app.env; secrets do not belong there")
-    });
-    let written = sight.secrets.iter().map(|(name, place)| {
+    };
+    let (kept, refused): (Vec<&String>, Vec<&String>) = sight.env_files.iter().partition(|file| *file == ".env");
+    (refused.into_iter().map(about).collect(), kept.into_iter().map(about).collect())
+}
+
+fn about_secrets(sight: &Sight) -> impl Iterator<Item = String> {
+    sight.secrets.iter().map(|(name, place)| {
         format!("{place}: {name} is written into the source, where everybody who has it can read it")
-    });
-    files.chain(written).collect()
+    })
 }

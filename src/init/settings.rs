@@ -10,13 +10,18 @@ use super::{Files, Place, regex};
 
 static READS: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"(?:\benviron ?\[ ?|\benviron\.get ?\( ?|\bgetenv ?\( ?)"(\d+)""#));
+// `name = `, `name: str = `, `x["name"] = ` or `"name": `, and what may stand between that and the value, such as `os.`.
+static GIVEN: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r#"(?:\[ ?"(\d+)" ?\] ?=|"(\d+)" ?:|\b(\w+) ?(?:: ?[\w.\[\] |]+)?=) ?(?:\w+ ?\( ?)?(?:\w+\.)*$"#)
+});
+static SIGNED_WITH: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\bsecret_?key ?= ?(\w+)\b"));
 static ROUTE: LazyLock<Regex> = LazyLock::new(|| regex(r#"^@(?:(\w+)\.)?(route|get) ?\( ?"(\d+)""#));
 static URL: LazyLock<Regex> = LazyLock::new(|| regex(r#"\bpath ?\( ?"(\d+)""#));
 static SECRET: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"^(?:\w+\.)*(?:config ?\[ ?"(\d+)" ?\]|(\w+)) ?= ?"(\d+)"$"#));
 
 /// Names that hold a secret, but another's or for another purpose: the token is what the app's own clients send.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 21] = [
     "AWS",
     "GITHUB",
     "GITLAB",
@@ -33,6 +38,11 @@ const OTHERS: [&str; 16] = [
     "JWT",
     "CSRF",
     "PREVIOUS",
+    "SIGNING",
+    "COOKIE",
+    "WEBHOOK",
+    "SECRET_KEY",
+    "SECRETKEY",
 ];
 
 /// The variable that the app most likely has its token in, and where it is read.
@@ -42,6 +52,10 @@ pub fn token(modules: &BTreeMap<String, Vec<Line>>) -> Option<(String, Place)> {
         for line in lines {
             for read in READS.captures_iter(&line.code) {
                 let name = line.string(&read[1]);
+                let at = read.get(0).map_or(0, |whole| whole.start());
+                if signs(line, &line.code[..at], modules) {
+                    continue;
+                }
                 let Some(rank) = likeness(name) else { continue };
                 if found.as_ref().is_none_or(|(best, ..)| rank < *best) {
                     found = Some((rank, name.to_owned(), Place::new(file, line.number)));
@@ -52,6 +66,36 @@ pub fn token(modules: &BTreeMap<String, Vec<Line>>) -> Option<(String, Place)> {
     found.map(|(_, name, place)| (name, place))
 }
 
+/// Whether what is read signs sessions or JWTs, by what stands before it in its line: the name that it is given to, and how
+/// that name is used; or the call that it is handed to.
+fn signs(line: &Line, before: &str, modules: &BTreeMap<String, Vec<Line>>) -> bool {
+    let signing = |name: &str| {
+        let upper = name.to_uppercase();
+        ["SECRET_KEY", "SECRETKEY", "JWT", "SIGNING"].iter().any(|part| upper.contains(part))
+    };
+    if before.contains("jwt.") {
+        return true;
+    }
+    let Some(found) = GIVEN.captures(before) else { return false };
+    if let Some(index) = found.get(1).or_else(|| found.get(2)) {
+        return signing(line.string(index.as_str()));
+    }
+    let name = &found[3];
+    signing(name)
+        || uses(modules, name).any(|use_of_it| use_of_it.contains("jwt.") || signing_argument(use_of_it, name))
+}
+
+/// The lines that have this name as a word.
+fn uses<'a>(modules: &'a BTreeMap<String, Vec<Line>>, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let word = move |code: &str| code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == name);
+    modules.values().flatten().map(|line| line.code.as_str()).filter(move |code| word(code))
+}
+
+/// `secret_key = NAME`, also as an argument.
+fn signing_argument(code: &str, name: &str) -> bool {
+    SIGNED_WITH.captures_iter(code).any(|found| &found[1] == name)
+}
+
 /// The less, the likelier.
 fn likeness(name: &str) -> Option<usize> {
     if name == "APP_SECRET_TOKEN" {
@@ -59,7 +103,7 @@ fn likeness(name: &str) -> Option<usize> {
     }
     let upper = name.to_uppercase();
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let other = OTHERS.iter().any(|other| upper.contains(other)) || upper.ends_with("SECRET_KEY");
+    let other = OTHERS.iter().any(|other| upper.contains(other));
     if !plain || name.starts_with(|c: char| c.is_ascii_digit()) || other {
         return None;
     }
@@ -108,12 +152,19 @@ pub fn secrets(modules: &BTreeMap<String, Vec<Line>>) -> Vec<(String, Place)> {
             };
             let upper = name.to_uppercase();
             let secret = ["SECRET", "TOKEN", "PASSWORD", "API_KEY"].iter().any(|part| upper.contains(part));
-            if secret && !line.string(&assigned[3]).is_empty() {
+            if secret && !is_message(&upper, line.string(&assigned[3])) {
                 found.push((name.to_owned(), Place::new(file, line.number)));
             }
         }
     }
     found
+}
+
+/// Whether a text is what people are told, such as an error, or nothing.
+fn is_message(name: &str, text: &str) -> bool {
+    let told = ["ERROR", "MESSAGE", "MSG", "INVALID", "MISSING", "EXPIRED", "REQUIRED", "HELP", "LABEL"];
+    let sentence = text.contains(char::is_whitespace) && !name.ends_with("SECRET_KEY") && !name.ends_with("PASSWORD");
+    text.is_empty() || sentence || told.iter().any(|part| name.contains(part))
 }
 
 /// How an app says what it needs.
@@ -267,5 +318,47 @@ mod tests {
         for other in ["SECRET_KEY", "DJANGO_SECRET_KEY", "GITHUB_TOKEN", "AWS_SESSION_TOKEN", "PORT", "", "A TOKEN"] {
             assert_eq!(likeness(other), None, "{other}");
         }
+    }
+
+    fn modules(text: &str) -> BTreeMap<String, Vec<Line>> {
+        BTreeMap::from([("app.py".to_owned(), python::lines(text))])
+    }
+
+    #[test]
+    fn what_signs_sessions_or_jwts_is_not_the_token() {
+        for text in [
+            "app = Starlette(secret_key=os.environ.get('SHOP_SECRET'))\n",
+            "app.secret_key = os.environ.get('SHOP_SECRET', 'dev')\n",
+            "app.config['SECRET_KEY'] = os.environ['SHOP_SECRET']\n",
+            "app.config.update({'SECRET_KEY': os.getenv('SHOP_SECRET')})\n",
+            "SECRET_KEY: str = str(os.environ['SHOP_SECRET'])\n",
+            "user = jwt.decode(sent, os.environ['AUTH_TOKEN'], algorithms=['HS256'])\n",
+            "KEY = os.environ['AUTH_TOKEN']\ndef user(sent):\n    return jwt.decode(sent, KEY)\n",
+            "KEY = os.environ['SHOP_SECRET']\napp.secret_key = KEY\n",
+            "key = os.environ['JWT_SECRET']\n",
+            "key = os.environ['SECRET_KEY_BASE']\n",
+        ] {
+            assert_eq!(token(&modules(text)), None, "{text}");
+            let both = format!("{text}right = request.token == os.environ['SHOP_API_KEY']\n");
+            assert_eq!(token(&modules(&both)).unwrap().0, "SHOP_API_KEY", "{text}");
+        }
+        for text in ["TOKEN = os.environ['SHOP_TOKEN']\n", "right = sent == f('x') + os.environ['SHOP_TOKEN']\n"] {
+            assert_eq!(token(&modules(text)).unwrap().0, "SHOP_TOKEN", "{text}");
+        }
+    }
+
+    #[test]
+    fn what_people_are_told_is_no_secret() {
+        let names = |text: &str| secrets(&modules(text)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        for text in [
+            "INVALID_TOKEN = 'token_invalid'\n",
+            "NO_TOKEN = 'send a token'\n",
+            "PASSWORD_ERROR = 'wrong'\n",
+            "TOKEN = ''\n",
+        ] {
+            assert_eq!(names(text), Vec::<String>::new(), "{text}");
+        }
+        let text = "SECRET_KEY = 'my very secret key'\nAPI_TOKEN = 'abc'\nDB_PASSWORD = 'a horse'\n";
+        assert_eq!(names(text), ["SECRET_KEY", "API_TOKEN", "DB_PASSWORD"]);
     }
 }

@@ -173,6 +173,24 @@ def healthz(): return ''
 }
 
 #[test]
+fn what_has_to_be_done_first_is_told_apart_from_what_is_worth_knowing() {
+    let guarded =
+        &format!("{FLASK}import os\nTOKEN = os.environ['SHOP_TOKEN']\n@app.get('/')\ndef index(): return ''\n");
+    let needs = ("requirements.txt", "flask\n");
+    let of = |list: &[(&str, &str)]| (plan(list).ready, plan(list).warnings.len());
+    assert_eq!(of(&[("app.py", guarded), needs]), (true, 0));
+    let known = format!("{guarded}SECRET_KEY = 'x'\n");
+    let project = ("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['flask']\n");
+    assert_eq!(of(&[("app.py", &known), project, (".env", ""), ("uv.lock", "")]), (true, 3));
+    assert_eq!(of(&[("app.py", FLASK), needs]), (false, 1), "no token");
+    assert_eq!(of(&[("app.py", guarded)]), (false, 1), "no requirements");
+    assert_eq!(of(&[("app.py", guarded), ("requirements.txt", "")]), (false, 1), "no flask");
+    assert_eq!(of(&[("app.py", guarded), needs, (".env.production", "")]), (false, 1), "up refuses it");
+    assert_eq!(of(&[("app.py", guarded), needs, (".python-version", "3.11\n")]), (false, 1), "no such Python");
+    assert_eq!(of(&[("app.py", &guarded.replace("'/'", "'/shop'")), needs]), (false, 1), "no health path");
+}
+
+#[test]
 fn the_image_is_one_whose_python_will_do() {
     let image = |asked: &str| plan(&[("app.py", FLASK), (".python-version", asked)]);
     assert_eq!(image("3.13\n").image, Image::Debian13);
