@@ -1,10 +1,14 @@
 //! Asks the running app from outside: healthy with the token, guarded without.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use regex::Regex;
 use reqwest::StatusCode;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use reqwest::redirect::Policy;
 
+use crate::aws::Aws;
 use crate::config::{Deployment, Root};
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Exit, Failing, Failure, Result};
@@ -19,92 +23,205 @@ pub enum Seen {
     NotFromHere,
 }
 
-/// Asks with the token, without one and with a wrong one.
-///
-/// # Errors
-/// That it does not answer, or not as it should.
-pub async fn check(deployment: &Deployment, url: &str, token: &str) -> Result<Seen> {
-    let health = format!("{url}{}", deployment.health.path);
-    let status = match reach(&health, Some(token), deployment).await? {
-        Some(status) => status,
-        None => return Ok(Seen::NotFromHere),
-    };
-    if !(status.is_success() || status.is_redirection()) {
-        return Err(odd(format!("{health} answers {} to the right token", status.as_u16()))
-            .because("the instance says that the app is healthy, so something between here and there answers instead")
-            .next(yourself(&health)));
+/// The app as its clients reach it.
+pub struct App<'a> {
+    deployment: &'a Deployment,
+    /// Where it answers.
+    pub url: String,
+    /// What the header Host says.
+    host: String,
+}
+
+impl<'a> App<'a> {
+    /// The app that a public address leads to.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn at(aws: &Aws, deployment: &'a Deployment, ip: Ipv4Addr) -> Result<Self> {
+        let network = &deployment.network;
+        let mut host = network.host(ip);
+        if network.front() != 443 && network.front() != 80 {
+            host = format!("{host}:{}", network.front());
+        }
+        Ok(Self { deployment, url: aws.url(ip, network).await?, host })
     }
-    if deployment.token.enforce {
-        let guarded = format!("{url}{}", deployment.token.path);
-        refuses(&guarded, None, "no token", deployment).await?;
-        refuses(&guarded, Some(&secret::generate()?), "a wrong token", deployment).await?;
+
+    /// Asks with the token, without one and with a wrong one.
+    ///
+    /// # Errors
+    /// That it does not answer, or not as it should.
+    pub async fn check(&self, token: &str) -> Result<Seen> {
+        let path = &self.deployment.health.path;
+        let Some(answer) = self.get(path, Some(token)).await? else { return Ok(Seen::NotFromHere) };
+        if !(answer.status.is_success() || answer.status.is_redirection()) {
+            return Err(self.odd(path, &answer, "the right token").because(self.blame()).next(self.yourself(path)));
+        }
+        if self.deployment.token.enforce {
+            let right = self.right(token).await?;
+            self.refuses(None, "no token", right).await?;
+            self.refuses(Some(&secret::generate()?), "a wrong token", right).await?;
+        }
+        Ok(Seen::Yes)
     }
-    Ok(Seen::Yes)
+
+    /// That a token is no longer taken.
+    ///
+    /// # Errors
+    /// That it is.
+    pub async fn refused(&self, current: &str, old: &str) -> Result<()> {
+        self.refuses(Some(old), "the old token", self.right(current).await?).await
+    }
+
+    /// Whether another token is answered as the current one is; nothing when this machine is not let in.
+    ///
+    /// # Errors
+    /// That nothing answers.
+    pub async fn takes(&self, current: &str, other: &str) -> Result<Option<bool>> {
+        let right = self.right(current).await?;
+        let answer = self.get(&self.deployment.token.path, Some(other)).await?;
+        Ok(right.zip(answer).map(|(right, answer)| right == answer.status))
+    }
+
+    /// What the app answers with the token where it has to refuse without.
+    async fn right(&self, token: &str) -> Result<Option<StatusCode>> {
+        Ok(self.get(&self.deployment.token.path, Some(token)).await?.map(|answer| answer.status))
+    }
+
+    async fn refuses(&self, token: Option<&str>, which: &str, right: Option<StatusCode>) -> Result<()> {
+        let path = &self.deployment.token.path;
+        let (Some(answer), Some(right)) = (self.get(path, token).await?, right) else { return Ok(()) };
+        if is_guarded(answer.status, right) {
+            return Ok(());
+        }
+        let failure = self.odd(path, &answer, which).because(match answer.status {
+            status if status.is_success() => "whoever knows the address can use the app".to_owned(),
+            status if status == right && status.is_redirection() => {
+                "the right token gets the same answer, so whoever knows the address can use the app".to_owned()
+            }
+            status if status == right => "the right token gets the same answer".to_owned(),
+            _ => format!("the right token gets {}; an app that refuses answers 401 or 403", right.as_u16()),
+        });
+        Err(failure.next(
+            "have the app refuse it; or, if this app is meant to be public, set token.enforce: false in deploy.yaml",
+        ))
+    }
+
+    fn odd(&self, path: &str, answer: &Answer, which: &str) -> Failing {
+        let failure =
+            Failure::new(Exit::Unhealthy, format!("{}{path} answers {} to {which}", self.url, answer.status.as_u16()));
+        if answer.text.is_empty() { failure } else { failure.because(format!("its answer begins: {}", answer.text)) }
+    }
+
+    /// Who may have answered what the instance itself has not seen. Over TLS, or on this machine, nobody stands between.
+    fn blame(&self) -> &'static str {
+        if self.url.starts_with("https:") || self.url.starts_with("http://127.") {
+            "the instance saw the app healthy, but the app, or its proxy, answers otherwise from outside"
+        } else {
+            "the instance saw the app healthy, but from outside it is answered otherwise: by the app, its proxy, or something \
+             between here and there"
+        }
+    }
+
+    fn yourself(&self, path: &str) -> String {
+        yourself(&format!("{}{path}", self.url))
+    }
+
+    async fn get(&self, path: &str, token: Option<&str>) -> Result<Option<Answer>> {
+        reach(&format!("{}{path}", self.url), &self.host, token, self.deployment).await
+    }
+}
+
+/// Whether an answer without the token refuses the caller; `right` is the answer with it. The agent has the same rule
+/// (`proof.py`).
+fn is_guarded(status: StatusCode, right: StatusCode) -> bool {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => status != right,
+        status => status.is_redirection() && right.is_success(),
+    }
 }
 
 /// That whoever asks in clear is sent on, and told nothing.
 ///
 /// # Errors
 /// That it is otherwise.
-pub async fn sent_on(deployment: &Deployment, url: &str) -> Result<()> {
-    let asked = format!("{url}{}", deployment.health.path);
-    match reach(&asked, None, deployment).await? {
-        Some(StatusCode::PERMANENT_REDIRECT) | None => Ok(()),
-        Some(status) => Err(odd(format!("{asked} answers {} and not 308, the way to HTTPS", status.as_u16()))
-            .because("something between here and there answers instead")
-            .next(yourself(&asked))),
-    }
-}
-
-/// That a token is no longer taken.
-///
-/// # Errors
-/// That it is.
-pub async fn refused(deployment: &Deployment, url: &str, old: &str) -> Result<()> {
-    refuses(&format!("{url}{}", deployment.token.path), Some(old), "the old token", deployment).await
-}
-
-/// Whether another token is answered as the current one is; nothing when this machine is not let in.
-///
-/// # Errors
-/// That nothing answers.
-pub async fn takes(deployment: &Deployment, url: &str, current: &str, other: &str) -> Result<Option<bool>> {
-    let guarded = format!("{url}{}", deployment.token.path);
-    let right = reach(&guarded, Some(current), deployment).await?;
-    let answer = reach(&guarded, Some(other), deployment).await?;
-    Ok(right.zip(answer).map(|(right, answer)| right == answer))
-}
-
-async fn refuses(url: &str, token: Option<&str>, which: &str, deployment: &Deployment) -> Result<()> {
-    match reach(url, token, deployment).await? {
-        Some(status) if status.is_success() => Err(odd(format!("{url} answers {} to {which}", status.as_u16()))
-            .because("whoever knows the address can use the app")
-            .next("have the app refuse it; or, if this app is meant to be public, set token.enforce: false in deploy.yaml")),
+pub async fn sent_on(app: &App<'_>, url: &str) -> Result<()> {
+    let asked = format!("{url}{}", app.deployment.health.path);
+    match reach(&asked, &app.host, None, app.deployment).await? {
+        Some(answer) if answer.status != StatusCode::PERMANENT_REDIRECT => {
+            let what = format!("{asked} answers {} and not 308, the way to HTTPS", answer.status.as_u16());
+            Err(Failure::new(Exit::Unhealthy, what)
+                .because("something between here and there answers instead")
+                .next(yourself(&asked)))
+        }
         _ => Ok(()),
     }
-}
-
-fn odd(what: String) -> Failing {
-    Failure::new(Exit::Unhealthy, what)
 }
 
 fn yourself(url: &str) -> String {
     format!("see who answers there, from here and from another network: curl -i {url}")
 }
 
+/// An answer, and the first words of its text.
+struct Answer {
+    status: StatusCode,
+    text: String,
+}
+
+/// How much of an answer is read, and how many characters of its text are shown.
+const BODY_BYTES: usize = 4096;
+const WORDS: usize = 200;
+
+impl Answer {
+    /// `token`: what was sent, which an app may repeat, and nobody is to be shown.
+    async fn read(mut response: reqwest::Response, token: Option<&str>) -> Self {
+        let status = response.status();
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = header(CONTENT_TYPE).to_lowercase();
+        let shown = kind.is_empty() || kind.contains("text/") || kind.contains("json");
+        let shown = shown && header(CONTENT_ENCODING).is_empty() && !status.is_success();
+        let mut body = Vec::new();
+        // What breaks off is shown as far as it came.
+        while shown
+            && body.len() < BODY_BYTES
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk);
+        }
+        body.truncate(BODY_BYTES);
+        let text = String::from_utf8_lossy(&body);
+        let text = token.map_or_else(|| text.to_string(), |token| text.replace(token, "[token]"));
+        Self { status, text: words(&text, kind.contains("html")) }
+    }
+}
+
+/// The first words of a text, as one line; of HTML, without its tags.
+fn words(text: &str, html: bool) -> String {
+    let hidden = Regex::new(r"(?is)<style\b.*?</style\s*>|<script\b.*?</script\s*>|<[^>]*>").expect("a regex");
+    let text = if html { hidden.replace_all(text, " ") } else { text.into() };
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(WORDS) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
+    }
+}
+
 /// How long an instance that answers 503 is asked again: its proxy does so while the app is not running for a moment.
 const UNAVAILABLE: Duration = Duration::from_secs(15);
 
 /// One GET. An address that was only just attached may take some seconds until it leads there.
-async fn reach(url: &str, token: Option<&str>, deployment: &Deployment) -> Result<Option<StatusCode>> {
+async fn reach(url: &str, host: &str, token: Option<&str>, deployment: &Deployment) -> Result<Option<Answer>> {
     let open = deployment.network.allow.iter().any(|block| block.prefix_len() == 0);
     let patience = Duration::from_secs(if open { 60 } else { 8 });
     let mut backoff = Backoff::polling(patience, Duration::from_secs(2));
     let mut unavailable = Backoff::polling(UNAVAILABLE, Duration::from_secs(1));
     loop {
-        let error = match get(url, token, deployment.network.acme.root.as_ref()).await {
-            Ok(StatusCode::SERVICE_UNAVAILABLE) if unavailable.wait().await == Retry::Again => continue,
-            Ok(status) => return Ok(Some(status)),
+        let error = match get(url, host, token, deployment.network.acme.root.as_ref()).await {
+            Ok(answer)
+                if answer.status == StatusCode::SERVICE_UNAVAILABLE && unavailable.wait().await == Retry::Again =>
+            {
+                continue;
+            }
+            Ok(answer) => return Ok(Some(answer)),
             Err(error) => error,
         };
         if backoff.wait().await == Retry::Again {
@@ -122,7 +239,7 @@ async fn reach(url: &str, token: Option<&str>, deployment: &Deployment) -> Resul
 }
 
 /// `root`: the certificates that a private authority's go back to.
-async fn get(url: &str, token: Option<&str>, root: Option<&Root>) -> reqwest::Result<StatusCode> {
+async fn get(url: &str, host: &str, token: Option<&str>, root: Option<&Root>) -> reqwest::Result<Answer> {
     // A client of its own for each request: no connection is used again, so each one may come to another process.
     let mut client = reqwest::Client::builder()
         .no_proxy()
@@ -133,10 +250,14 @@ async fn get(url: &str, token: Option<&str>, root: Option<&Root>) -> reqwest::Re
         client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(root.pem.as_bytes())?);
     }
     let mut request = client.build()?.get(url);
+    if url.starts_with("http:") {
+        // The sandbox's own place for it is not what clients of an instance name. A URL with HTTPS has the name already.
+        request = request.header(HOST, host);
+    }
     if let Some(token) = token {
         request = request.header("Authorization", format!("Token {token}"));
     }
-    Ok(request.send().await?.status())
+    Ok(Answer::read(request.send().await?, token).await)
 }
 
 /// The last cause says it plainest, and the URL is named already.
@@ -146,4 +267,29 @@ pub(crate) fn plain(error: &reqwest::Error) -> String {
         last = source;
     }
     last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guarded_is_an_answer_that_only_other_tokens_get() {
+        let guarded =
+            |status, right| is_guarded(StatusCode::from_u16(status).unwrap(), StatusCode::from_u16(right).unwrap());
+        for (status, right) in [(401, 200), (403, 200), (302, 200), (401, 302), (401, 404)] {
+            assert!(guarded(status, right), "{status}, {right}");
+        }
+        for (status, right) in [(200, 200), (302, 302), (303, 302), (404, 404), (404, 200), (500, 200), (401, 401)] {
+            assert!(!guarded(status, right), "{status}, {right}");
+        }
+    }
+
+    #[test]
+    fn of_an_answer_its_first_words_are_shown() {
+        assert_eq!(words("<style>p {}</style><h1>Bad\n Request</h1> <p>(400)", true), "Bad Request (400)");
+        assert_eq!(words("a <b>\n", false), "a <b>");
+        assert_eq!(words(&"ü".repeat(300), false), format!("{}...", "ü".repeat(200)));
+        assert_eq!(words(" \n", false), "");
+    }
 }

@@ -1,11 +1,12 @@
 //! `rollback`: has the instance run a release that was there before. Only tags change, and the token stays as it is.
 
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::Session;
 use super::releases::Found;
-use super::up::healthy;
+use super::up::{app, healthy};
 use crate::cli::Rollback;
 use crate::documents;
 use crate::engine::context::Context;
@@ -46,11 +47,11 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     ));
     let work = async {
         execute(&context, plan).await?;
-        let url = url(session, &found.observed, instance).await?;
+        let app = app(session, address(&found.observed, instance)).await?;
         if !arguments.no_wait {
-            session.interrupt.or(healthy(session, &context, &to, url.as_deref())).await?;
+            session.interrupt.or(healthy(session, &context, &to, app.as_ref())).await?;
         }
-        Ok(url)
+        Ok(app.map(|app| app.url))
     };
     let url = work.await.map_err(|failure| by_name(session, failure, &to))?;
     let version = context.token().unwrap_or_default();
@@ -176,9 +177,9 @@ impl Found {
     }
 }
 
-async fn url(session: &Session, observed: &Observed, instance: &instance::State) -> Result<Option<String>> {
+fn address(observed: &Observed, instance: &instance::State) -> Option<Ipv4Addr> {
     let leads = observed.addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id));
-    session.aws.url_of(leads.map(|address| address.ip).or(instance.ip), &session.deployment.network).await
+    leads.map(|address| address.ip).or(instance.ip)
 }
 
 /// `changed`: the token's version and where the app answers, where something was done.

@@ -17,7 +17,7 @@ use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
 use crate::engine::plan;
 use crate::error::{Exit, Failure, Result};
-use crate::probe::{self, Seen};
+use crate::probe::{App, Seen};
 use crate::resources::{Tags, address, instance, security_group, token};
 use crate::secret::Secret;
 use crate::ui::{self, Ui};
@@ -184,31 +184,36 @@ async fn in_force(
     };
     if !deployment.token.enforce {
         let too = if period.is_some() { format!(", and the old one until {words}") } else { String::new() };
-        session.ui.say(format!("the app uses {newest}{too}, as the instance says (token.enforce is false)"));
+        session.ui.say(format!(
+            "the app has {newest}{too}, as the instance says; whether it asks for it was not tried (token.enforce is false)"
+        ));
         return Ok(until(&stands));
     }
     let Some(ip) = ip else {
         session.ui.warn("the instance has no public address, so it was not asked from outside");
         return Ok(until(&stands));
     };
-    let url = aws.url(ip, &deployment.network).await?;
-    if probe::check(deployment, &url, current).await? == Seen::NotFromHere {
+    let app = App::at(aws, deployment, ip).await?;
+    if app.check(current).await? == Seen::NotFromHere {
         session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on");
         return Ok(until(&stands));
     }
     let counts = |token: &str| token == current || period.is_some_and(|(previous, _)| previous == token);
     let former = change.before.document().map(|before| [Some(&*before.current), before.previous.as_deref()]);
+    let mut refused = false;
     for old in former.into_iter().flatten().flatten().filter(|old| !counts(old)) {
-        probe::refused(deployment, &url, old).await?;
+        app.refused(current, old).await?;
+        refused = true;
     }
     let Some((previous, until)) = period else {
         session.ui.say(match change.fresh {
+            _ if !refused => format!("{newest} answers, requests without it are refused"),
             Some(_) => format!("{newest} answers, the old one is refused"),
             None => format!("{newest} answers, the one before it is refused"),
         });
         return Ok(None);
     };
-    match probe::takes(deployment, &url, current, previous).await? {
+    match app.takes(current, previous).await? {
         Some(false) if grace::now() < until => {
             session.ui.say(format!("{newest} answers, the old one is refused"));
             session.ui.warn(match report.grace_until {
@@ -222,7 +227,8 @@ async fn in_force(
             });
         }
         Some(false) => session.ui.say(format!("{newest} answers, the old one is refused: its time is over")),
-        _ => session.ui.say(format!("{newest} answers; the old one does too, until {words}")),
+        Some(true) => session.ui.say(format!("{newest} answers; the old one does too, until {words}")),
+        None => session.ui.say(format!("{newest} answers")),
     }
     Ok(Some(until))
 }

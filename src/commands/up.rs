@@ -17,7 +17,7 @@ use crate::engine::observe::Observed;
 use crate::engine::plan::{self, Plan};
 use crate::engine::retry::{Backoff, Retry};
 use crate::error::{Failure, Result};
-use crate::probe::{self, Seen};
+use crate::probe::{self, App, Seen};
 use crate::resources::instance::Credits;
 use crate::resources::{instance, token};
 use crate::ui;
@@ -42,7 +42,8 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     execute(&context, plan).await?;
     let (network, ip) =
         (&session.deployment.network, address(session, &context, &observed, changed, !arguments.no_wait).await?);
-    let url = session.aws.url_of(ip, network).await?;
+    let app = app(session, ip).await?;
+    let url = app.as_ref().map(|app| app.url.clone());
     if arguments.no_wait {
         session.ui.say(match changed {
             true => "AWS has what it needs; the app comes up by itself",
@@ -51,12 +52,12 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         say_url(session, url.as_deref(), changed);
         return Ok(ExitCode::SUCCESS);
     }
-    let healthy = session.interrupt.or(healthy(session, &context, &release.id, url.as_deref())).await;
+    let healthy = session.interrupt.or(healthy(session, &context, &release.id, app.as_ref())).await;
     settle_credits(session, &context).await;
     healthy?;
-    if let Some(ip) = ip.filter(|_| network.https) {
+    if let Some((ip, app)) = ip.zip(app.as_ref()).filter(|_| network.https) {
         let clear = session.aws.clear_url(ip, network).await?;
-        session.interrupt.or(probe::sent_on(&session.deployment, &clear)).await?;
+        session.interrupt.or(probe::sent_on(app, &clear)).await?;
     }
     if !changed {
         session.ui.say("nothing to do: everything is as deploy.yaml says");
@@ -125,8 +126,21 @@ fn ip_of(instances: &[instance::State], id: &str) -> Option<Ipv4Addr> {
     instances.iter().find(|instance| instance.id == id).and_then(|instance| instance.ip)
 }
 
+/// The app at an address, if there is one.
+pub(super) async fn app(session: &Session, ip: Option<Ipv4Addr>) -> Result<Option<App<'_>>> {
+    match ip {
+        Some(ip) => App::at(&session.aws, &session.deployment, ip).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// The instance says that it runs this release with the newest token, and it answers from outside.
-pub(super) async fn healthy(session: &Session, context: &Arc<Context>, release: &str, url: Option<&str>) -> Result<()> {
+pub(super) async fn healthy(
+    session: &Session,
+    context: &Arc<Context>,
+    release: &str,
+    app: Option<&App<'_>>,
+) -> Result<()> {
     let id = context.instance()?;
     let version = context.token().unwrap_or_default();
     let mut goal = Goal {
@@ -149,11 +163,11 @@ pub(super) async fn healthy(session: &Session, context: &Arc<Context>, release: 
         report = health::wait(&session.watch(), &id, &goal).await?;
     }
     tracing::debug!(token = report.token, "healthy");
-    let Some(url) = url else {
+    let Some(app) = app else {
         session.ui.warn("the instance has no public address, so it was not asked from outside");
         return Ok(());
     };
-    match probe::check(&session.deployment, url, &document.current).await? {
+    match app.check(&document.current).await? {
         Seen::Yes => Ok(()),
         Seen::NotFromHere => {
             session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on");

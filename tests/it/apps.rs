@@ -97,7 +97,59 @@ fn an_app_that_is_meant_to_be_public_is_when_it_says_so() {
     project.file("deploy.yaml", "name: hello\napp: {path: app}\ntoken: {enforce: false}\n");
     let url = project.up();
     assert_eq!(get(&url, None).body, "open");
-    project.run("set-token --sandbox --generate").ok().says("as the instance says");
+    let ran = project.run("set-token --sandbox --generate").ok().says("as the instance says").says("was not tried");
+    assert!(!ran.stderr.contains("uses the new token") && !ran.stderr.contains("refused"), "{}", ran.shown());
+}
+
+/// Everybody gets in, whatever the token is.
+#[test]
+#[ignore = "slow"]
+fn an_app_that_sends_everybody_to_its_login_page_is_open() {
+    let project = Project::empty();
+    project
+        .file(
+            "app/app.py",
+            "def app(environ, start_response):\n    path = environ['PATH_INFO']\n    \
+             start_response('200 OK' if path == '/login' else '302 Found', [('Location', '/login')])\n    return [b'']\n",
+        )
+        .file("app/requirements.txt", "")
+        .file("deploy.yaml", "name: hello\napp: {path: app}\n");
+    let ran = project.run("up --sandbox").code(4);
+    let said = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("answers 302 at / without a token, as it does with the token"), "{}", ran.shown());
+}
+
+/// An app that serves the hosts that it knows, as Django's `ALLOWED_HOSTS` has it.
+#[test]
+#[ignore = "slow"]
+fn an_app_that_checks_its_host_is_asked_for_the_one_that_clients_name() {
+    let project = Project::empty();
+    let django = |hosts: &str| {
+        format!(
+            "import os
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+
+def index(request):
+    known = request.headers.get('Authorization') == 'Token ' + os.environ['APP_SECRET_TOKEN']
+    return HttpResponse(request.get_host(), status=200 if known else 401)
+
+urlpatterns = [path('', index)]
+settings.configure(DEBUG=True, ALLOWED_HOSTS={hosts}, ROOT_URLCONF=__name__, SECRET_KEY='x')
+app = get_wsgi_application()
+"
+        )
+    };
+    let deploy = |domain: &str| format!("name: hello\napp: {{path: app, workers: 1}}\nnetwork: {{{domain}}}\n");
+    project.file("app/requirements.txt", "django\n").file("app/app.py", &django("[]")).file("deploy.yaml", &deploy(""));
+    // Django allows `localhost` then, which no client says.
+    let ran = project.run("up --sandbox").code(4);
+    let said = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("the app answers 400 at / with the token (asked for 127."), "{}", ran.shown());
+    project.file("app/app.py", &django("['app.example.com']")).file("deploy.yaml", &deploy("domain: app.example.com"));
+    project.up();
 }
 
 /// An app whose only thread is taken until a file is there, as by an open connection.

@@ -61,8 +61,8 @@ fn one_that_is_another_from_outside() {
         format!(
             "import os\n\n\ndef app(environ, start_response):\n    right = 'Token ' + os.environ['APP_SECRET_TOKEN']\n    \
              known = environ.get('HTTP_AUTHORIZATION') == right\n    \
-             status = '{outside}' if environ.get('HTTP_HOST') != 'localhost' else '200 OK' if known else '401 Unauthorized'\n    \
-             start_response(status, [('Content-Type', 'text/plain')])\n    return [b'']\n"
+             status = '{outside}' if environ.get('HTTP_USER_AGENT') != 'devopsctl' else '200 OK' if known else '401 Unauthorized'\n    \
+             start_response(status, [('Content-Type', 'text/plain')])\n    return [status.encode() + b', ' + environ.get('HTTP_AUTHORIZATION', '').encode()]\n"
         )
     };
     let project = with_app(&source("200 OK"));
