@@ -32,6 +32,23 @@ pub fn mentions(source: &str, word: &str) -> bool {
         .any(|line| line.code.split(other).any(|part| part == word) || line.code.trim_end().ends_with("import *"))
 }
 
+/// The outermost packages that a module of this source imports whenever it is loaded, each with its line: neither what is
+/// indented nor what is relative.
+pub fn imports(source: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for line in python::lines(source).iter().filter(|line| line.indent == 0) {
+        let names = match line.code.split_once(' ') {
+            Some(("import", names)) => names.split(',').collect(),
+            Some(("from", rest)) => vec![rest],
+            _ => Vec::new(),
+        };
+        let word = |name: &str| name.split_whitespace().next().map(apps::root).unwrap_or_default().to_owned();
+        let names = names.into_iter().map(word).filter(|name| !name.is_empty());
+        found.extend(names.map(|name| (line.number, name)));
+    }
+    found
+}
+
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a regex")
 }

@@ -10,6 +10,7 @@ mod ignored;
 mod imports;
 mod local;
 mod manifest;
+mod missing;
 mod origin;
 mod pack;
 mod portable;
@@ -137,10 +138,11 @@ async fn archive(
     let known = known()?;
     let site = work.path().join("site");
     portable::check(&site, work.path())?;
+    let module = app.wsgi.split(':').next().unwrap_or_default().to_owned();
+    missing::check(&files, &site, &module)?;
     let archive = work.path().join("release.tar.gz");
     let packing = {
         let (archive, files) = (archive.clone(), files);
-        let module = app.wsgi.split(':').next().unwrap_or_default().to_owned();
         tokio::task::spawn_blocking(move || pack::pack(&archive, &files, &site, &manifest, &module))
     };
     let id = packing.await.map_err(|error| Failure::bug(format!("the release cannot be packed: {error}")))??;

@@ -101,6 +101,16 @@ fn an_app_that_is_meant_to_be_public_is_when_it_says_so() {
     assert!(!ran.stderr.contains("uses the new token") && !ran.stderr.contains("refused"), "{}", ran.shown());
 }
 
+/// Before an instance is launched, and costs something.
+#[test]
+fn a_module_that_is_missing_from_the_requirements_is_found_before_anything_is_launched() {
+    let project = Project::unbooted();
+    let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
+    project.file("app/app.py", &format!("import yaml\n{app}"));
+    project.run("up --sandbox").code(2).says("the app imports yaml, and nothing brings it").says("app.py:1");
+    project.run("list --sandbox").ok().says("no deployment stands");
+}
+
 /// Everybody gets in, whatever the token is.
 #[test]
 #[ignore = "slow"]

@@ -159,6 +159,10 @@ fn the_apps_folder() {
     );
     up("an_include_that_is_not_packed", 2);
     project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
+    let source = fs::read_to_string(app.join("app.py")).unwrap();
+    project.file("app/app.py", &format!("import yaml\n{source}"));
+    up("a_module_that_nothing_brings", 2);
+    project.file("app/app.py", &source);
     fs::write(app.join("requirements.txt"), b"flask\xff\n").unwrap();
     up("requirements_that_are_no_text", 2);
     fs::write(app.join("requirements.txt"), "flask==3.0.0\nno-such-package-for-devopsctl==1.0\n").unwrap();

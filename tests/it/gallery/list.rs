@@ -86,6 +86,11 @@ pub const ROOMS: [Room; 11] = [
                 "uv's own words say which, and why.",
             ),
             (
+                "a_module_that_nothing_brings",
+                "The app imports a module that nothing brings",
+                "The package that has it may have another name: `yaml` comes with PyYAML.",
+            ),
+            (
                 "a_link_that_leads_out",
                 "A link leads out of the folder",
                 "What is behind it would not be on the instance.",

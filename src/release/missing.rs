@@ -1,0 +1,133 @@
+//! Modules that the app imports as it is loaded, and that nothing brings: known before anything is launched.
+//!
+//! Only what is sure to fail counts: imports that are not indented, in files that are loaded in any case.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::{imports, source};
+use crate::error::{Exit, Failure, Result};
+use crate::init;
+
+/// The modules of Python's standard library, 3.9 to 3.13, whose names begin with a letter.
+const STANDARD: &str = "\
+    __future__ __main__ _thread abc aifc annotationlib antigravity argparse array ast asynchat asyncio asyncore \
+    atexit audioop base64 bdb binascii binhex bisect builtins bz2 cProfile calendar cgi cgitb chunk cmath cmd code \
+    codecs codeop collections colorsys compileall compression concurrent configparser contextlib contextvars copy \
+    copyreg crypt csv ctypes curses dataclasses datetime dbm decimal difflib dis distutils doctest email encodings \
+    ensurepip enum errno faulthandler fcntl filecmp fileinput fnmatch formatter fractions ftplib functools gc \
+    genericpath getopt getpass gettext glob graphlib grp gzip hashlib heapq hmac html http idlelib imaplib imghdr \
+    imp importlib inspect io ipaddress itertools json keyword lib2to3 linecache locale logging lzma mailbox \
+    mailcap marshal math mimetypes mmap modulefinder msilib msvcrt multiprocessing netrc nis nntplib nt ntpath \
+    nturl2path numbers opcode operator optparse os ossaudiodev parser pathlib pdb pickle pickletools pipes pkgutil \
+    platform plistlib poplib posix posixpath pprint profile pstats pty pwd py_compile pyclbr pydoc pydoc_data \
+    pyexpat queue quopri random re readline reprlib resource rlcompleter runpy sched secrets select selectors \
+    shelve shlex shutil signal site smtpd smtplib sndhdr socket socketserver spwd sqlite3 sre_compile \
+    sre_constants sre_parse ssl stat statistics string stringprep struct subprocess sunau symbol symtable sys \
+    sysconfig syslog tabnanny tarfile telnetlib tempfile termios textwrap this threading time timeit tkinter token \
+    tokenize tomllib trace traceback tracemalloc tty turtle turtledemo types typing unicodedata unittest urllib uu \
+    uuid venv warnings wave weakref webbrowser winreg winsound wsgiref xdrlib xml xmlrpc zipapp zipfile zipimport \
+    zlib zoneinfo";
+
+/// That every module is there. `module`: where the app lies; `site`: its dependencies, installed.
+///
+/// # Errors
+/// That one is missing, and where it is imported.
+pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
+    let mut code = HashMap::new();
+    for file in files.iter().filter(|file| file.name.ends_with(".py")) {
+        code.insert(format!("app/{}", file.name), file.read()?);
+    }
+    let read = |path: &str| -> io::Result<Option<Vec<u8>>> { Ok(code.get(path).cloned()) };
+    let loaded = imports::reachable(&[module], read).unwrap_or_default();
+    let texts: Vec<(&str, String)> =
+        loaded.iter().map(|path| (path.as_str(), String::from_utf8_lossy(&code[path]).into_owned())).collect();
+    let installed = names(site);
+    // Where Python looks elsewhere, too, nothing is sure.
+    if texts.iter().any(|(_, text)| text.contains("sys.path")) || installed.iter().any(|name| adds_paths(site, name)) {
+        return Ok(());
+    }
+    let is_of = |name: &str, file: &str| {
+        file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
+    };
+    let is_there = |name: &str| {
+        name.starts_with('_')
+            || STANDARD.split_whitespace().any(|known| known == name)
+            || installed.iter().any(|file| is_of(name, file))
+            || files.iter().any(|file| is_of(name, &file.name))
+    };
+    let imported =
+        texts.iter().flat_map(|(path, text)| init::imports(text).into_iter().map(move |found| (path, found)));
+    let Some((path, (line, name))) = imported.into_iter().find(|(_, (_, name))| !is_there(name)) else { return Ok(()) };
+    let file = path.trim_start_matches("app/");
+    Err(Failure::new(Exit::Usage, format!("the app imports {name}, and nothing brings it"))
+        .because(format!(
+            "{file}:{line} imports it; it is neither in the app's folder nor in its requirements nor in Python itself"
+        ))
+        .next("add the package that has it to the app's requirements, or deploy its file with the app"))
+}
+
+/// What lies at the top of a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let found = fs::read_dir(folder).into_iter().flatten().flatten();
+    found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Whether a file has Python look in further folders, or do what only it knows.
+fn adds_paths(site: &Path, name: &str) -> bool {
+    let hook = |text: String| text.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    name.ends_with(".pth")
+        && name != "distutils-precedence.pth"
+        && fs::read_to_string(site.join(name)).map_or(true, hook)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is missing of an app of these files, whose `site` has those.
+    fn missing(app: &[(&str, &str)], site: &[(&str, &str)]) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (part, list) in [("app", app), ("site", site)] {
+            for (name, text) in list {
+                let path = folder.path().join(part).join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+        }
+        let files = app.iter().map(|(name, _)| source::File {
+            name: (*name).to_owned(),
+            path: folder.path().join("app").join(name),
+            executable: false,
+        });
+        let failure = check(&files.collect::<Vec<_>>(), &folder.path().join("site"), "app").err()?;
+        Some(format!("{} {}", failure.what(), failure.reasons().concat()))
+    }
+
+    #[test]
+    fn a_module_that_nothing_brings_is_named_with_its_place() {
+        let web = ("shop/web.py", "\n\nfrom redis.client import Redis\n");
+        let said = missing(&[("app.py", "import os\nfrom shop import web\n"), web], &[]).unwrap();
+        assert!(said.starts_with("the app imports redis,") && said.contains("shop/web.py:3"), "{said}");
+        assert!(missing(&[("app.py", "import os, yaml as y\n")], &[]).unwrap().contains("imports yaml,"));
+    }
+
+    #[test]
+    fn what_is_brought_or_may_be_is_not_missing() {
+        let app =
+            "import os, json, own, six, _speedups\nimport google.cloud\nfrom yaml import load\nfrom . import own\n";
+        let site = [("six.py", ""), ("google/cloud/storage.py", ""), ("yaml.cpython-313-x86_64-linux-gnu.so", "")];
+        assert_eq!(missing(&[("app.py", app), ("own.py", "")], &site), None);
+        for unsure in [
+            "try:\n    import redis\nexcept ImportError:\n    redis = None\n",
+            "def late():\n    import redis\n",
+            "\"\"\"\nimport redis\n\"\"\"\n",
+            "import sys\nsys.path.insert(0, 'vendor')\nimport redis\n",
+        ] {
+            assert_eq!(missing(&[("app.py", unsure), ("unused.py", "import redis\n")], &[]), None, "{unsure}");
+        }
+        assert_eq!(missing(&[("app.py", "import redis\n")], &[("more.pth", "../more\n")]), None);
+    }
+}
