@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::console::{aws, control, far_away, slow_line};
-use crate::project::Project;
+use crate::project::{Project, until};
 
 /// An `up` whose uploads are held up, so that its instance is launched and its release is not there.
 struct Held<'a> {
@@ -61,12 +61,13 @@ impl<'a> Held<'a> {
 
 /// The only instance that lives, and the release that it was launched with.
 fn launched(project: &Project) -> (String, String) {
-    aws(project, async |aws| {
-        let found = aws.ec2.describe_instances().send().await.unwrap();
-        let instance = &found.reservations()[0].instances()[0];
-        let release = instance.tags().iter().find(|tag| tag.key() == Some("devopsctl:release")).unwrap();
-        (instance.instance_id().unwrap().to_owned(), release.value().unwrap().to_owned())
-    })
+    // EC2 does not know it at once.
+    let found = until(20, "the instance is known", || {
+        let found = aws(project, async |aws| aws.ec2.describe_instances().send().await.unwrap());
+        found.reservations().first().map(|reservation| reservation.instances()[0].clone())
+    });
+    let release = found.tags().iter().find(|tag| tag.key() == Some("devopsctl:release")).unwrap();
+    (found.instance_id().unwrap().to_owned(), release.value().unwrap().to_owned())
 }
 
 /// All calls that were answered so far.
