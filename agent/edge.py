@@ -68,7 +68,7 @@ class Edge:
         # It is on its way there, most likely, however long `up` takes to upload it: as long as no Caddy was ever here.
         first = not self.said or self.said["phase"] == "fetching"
         if isinstance(problem, AwsError) and problem.absent() and (first or problem.may_pass()):
-            self.said = {**known, "phase": "fetching", "error": None}
+            self.said = {**known, "phase": "fetching", "error": None if problem.may_pass() else error}
         else:
             self.said = {**known, "phase": "failed", "error": error}
 

@@ -156,7 +156,7 @@ def is_guarded(status, right):
     """Whether an answer without the token refuses the caller; `right` is the answer with it. As `probe.rs` has it."""
     if status in (401, 403):
         return status != right
-    return 300 <= status < 400 and 200 <= right < 300
+    return 300 <= status < 500 and status not in (408, 429) and 200 <= right < 300
 
 
 def open_because(path, status, how, right):

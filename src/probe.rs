@@ -54,7 +54,11 @@ impl<'a> App<'a> {
         let path = &self.deployment.health.path;
         let Some(answer) = self.get(path, Some(token)).await? else { return Ok(Seen::NotFromHere) };
         if !(answer.status.is_success() || answer.status.is_redirection()) {
-            return Err(self.odd(path, &answer, "the right token").because(self.blame()).next(self.yourself(path)));
+            let mut failure = self.odd(path, &answer, "the right token");
+            if !answer.text.is_empty() {
+                failure = failure.because(format!("its answer begins: {}", answer.text));
+            }
+            return Err(failure.because(self.blame()).next(self.yourself(path)));
         }
         if self.deployment.token.enforce {
             let right = self.right(token).await?;
@@ -107,9 +111,7 @@ impl<'a> App<'a> {
     }
 
     fn odd(&self, path: &str, answer: &Answer, which: &str) -> Failing {
-        let failure =
-            Failure::new(Exit::Unhealthy, format!("{}{path} answers {} to {which}", self.url, answer.status.as_u16()));
-        if answer.text.is_empty() { failure } else { failure.because(format!("its answer begins: {}", answer.text)) }
+        Failure::new(Exit::Unhealthy, format!("{}{path} answers {} to {which}", self.url, answer.status.as_u16()))
     }
 
     /// Who may have answered what the instance itself has not seen. Over TLS, or on this machine, nobody stands between.
@@ -136,7 +138,8 @@ impl<'a> App<'a> {
 fn is_guarded(status: StatusCode, right: StatusCode) -> bool {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => status != right,
-        status => status.is_redirection() && right.is_success(),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => false,
+        status => (status.is_redirection() || status.is_client_error()) && right.is_success(),
     }
 }
 
@@ -172,7 +175,7 @@ const BODY_BYTES: usize = 4096;
 const WORDS: usize = 200;
 
 impl Answer {
-    /// `token`: what was sent, which an app may repeat, and nobody is to be shown.
+    /// `token`: what was sent, which an app may repeat, and which is not shown.
     async fn read(mut response: reqwest::Response, token: Option<&str>) -> Self {
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -180,18 +183,28 @@ impl Answer {
         let shown = kind.is_empty() || kind.contains("text/") || kind.contains("json");
         let shown = shown && header(CONTENT_ENCODING).is_empty() && !status.is_success();
         let mut body = Vec::new();
-        // What breaks off is shown as far as it came.
+        // An answer that breaks off is shown as far as it came.
         while shown
             && body.len() < BODY_BYTES
             && let Ok(Some(chunk)) = response.chunk().await
         {
             body.extend_from_slice(&chunk);
         }
-        body.truncate(BODY_BYTES);
-        let text = String::from_utf8_lossy(&body);
-        let text = token.map_or_else(|| text.to_string(), |token| text.replace(token, "[token]"));
+        let text = masked(&String::from_utf8_lossy(&body), token);
         Self { status, text: words(&text, kind.contains("html")) }
     }
+}
+
+/// The text without the token. Nothing of it where the app may spell the token in another way (as HTML, as a URL), nor of its last
+/// bytes where it may have been cut within one.
+fn masked(text: &str, token: Option<&str>) -> String {
+    let Some(token) = token else { return text.to_owned() };
+    if !token.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c)) {
+        return String::new();
+    }
+    let text = text.replace(token, "[token]");
+    let end = text.len().saturating_sub(if text.len() < BODY_BYTES { 0 } else { token.len() });
+    text[..text.floor_char_boundary(end)].to_owned()
 }
 
 /// The first words of a text, as one line; of HTML, without its tags.
@@ -277,12 +290,20 @@ mod tests {
     fn guarded_is_an_answer_that_only_other_tokens_get() {
         let guarded =
             |status, right| is_guarded(StatusCode::from_u16(status).unwrap(), StatusCode::from_u16(right).unwrap());
-        for (status, right) in [(401, 200), (403, 200), (302, 200), (401, 302), (401, 404)] {
+        for (status, right) in [(401, 200), (403, 200), (302, 200), (401, 302), (401, 404), (404, 200), (422, 200)] {
             assert!(guarded(status, right), "{status}, {right}");
         }
-        for (status, right) in [(200, 200), (302, 302), (303, 302), (404, 404), (404, 200), (500, 200), (401, 401)] {
+        for (status, right) in [(200, 200), (302, 302), (303, 302), (404, 404), (429, 200), (500, 200), (401, 401)] {
             assert!(!guarded(status, right), "{status}, {right}");
         }
+    }
+
+    #[test]
+    fn a_token_that_the_app_repeats_is_not_shown() {
+        assert_eq!(masked("no: secret-1.", Some("secret-1")), "no: [token].");
+        assert_eq!(masked("no: a&amp;b", Some("a&b")), "");
+        let cut = masked(&("x".repeat(BODY_BYTES) + "secr"), Some("secret-1"));
+        assert!(cut.ends_with('x') && cut.len() == BODY_BYTES - 4);
     }
 
     #[test]

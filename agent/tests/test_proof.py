@@ -41,7 +41,7 @@ def check(proof, app):
     proof.check_guard(app, proof.check_health(app))
 
 
-@pytest.mark.parametrize("answers", ["200 401", "200 403", "200 302", "302 401", "404 401"])
+@pytest.mark.parametrize("answers", ["200 401", "200 403", "200 302", "200 404", "200 422", "302 401", "404 401"])
 def test_an_app_that_refuses_other_tokens_is_guarded(tmp_path, answers):
     right, other = (f"{status} X" for status in answers.split())
     proof_of(tmp_path).check_guard(app(right, other), 200)
@@ -54,7 +54,7 @@ def test_an_app_that_refuses_other_tokens_is_guarded(tmp_path, answers):
         ("302 302", "answers 302 at / without a token, as it does with the token, so it is open to everyone"),
         ("302 303", "answers 303 at / without a token and 302 with the token, which does not show that it refuses"),
         ("404 404", "answers 404 at / without a token, as it does with the token"),
-        ("200 404", "answers 404 at / without a token and 200 with the token"),
+        ("200 429", "answers 429 at / without a token and 200 with the token"),
         ("200 500", "answers 500 at / without a token and 200 with the token"),
         ("401 401", "answers 401 at / with the token too: it does not accept the token there"),
     ],

@@ -194,7 +194,8 @@ async fn in_force(
         return Ok(until(&stands));
     };
     let app = App::at(aws, deployment, ip).await?;
-    if app.check(current).await? == Seen::NotFromHere {
+    let in_force = |failure: Failure| failure.standing(format!("The app has {newest}."));
+    if app.check(current).await.map_err(in_force)? == Seen::NotFromHere {
         session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on");
         return Ok(until(&stands));
     }
@@ -202,7 +203,7 @@ async fn in_force(
     let former = change.before.document().map(|before| [Some(&*before.current), before.previous.as_deref()]);
     let mut refused = false;
     for old in former.into_iter().flatten().flatten().filter(|old| !counts(old)) {
-        app.refused(current, old).await?;
+        app.refused(current, old).await.map_err(in_force)?;
         refused = true;
     }
     let Some((previous, until)) = period else {

@@ -39,8 +39,10 @@ pub async fn look(aws: &Aws, kind: &str) -> Result<Kind, ApiError> {
         request.filters(filter("instance-type", kind)).send()
     });
     let free = ask("ec2:DescribeInstanceTypes", || instance::request_free_kinds(aws).send());
-    let (types, offerings, free) = tokio::try_join!(types, offerings, free)?;
-    let free = free.instance_types.unwrap_or_default().into_iter();
+    let (types, offerings, free) = tokio::join!(types, offerings, free);
+    let (types, offerings) = (types?, offerings?);
+    // Without these nothing is missing but an advice.
+    let free = free.ok().and_then(|free| free.instance_types).unwrap_or_default().into_iter();
     let free = free.filter_map(|one| Some((one.instance_type.as_ref()?.as_str().to_owned(), instance::Kind::of(one))));
     let zones = offerings.instance_type_offerings.unwrap_or_default().into_iter().filter_map(|one| one.location);
     Ok(Kind { about: instance::Kind::read(types), zones: zones.collect(), free: free.collect() })

@@ -31,6 +31,9 @@ const STANDARD: &str = "\
     uuid venv warnings wave weakref webbrowser winreg winsound wsgiref xdrlib xml xmlrpc zipapp zipfile zipimport \
     zlib zoneinfo";
 
+/// By these an app has modules from another place, or under another name.
+const ELSEWHERE: [&str; 5] = ["sys.path", "sys.modules", "addsitedir", "meta_path", "install_as_"];
+
 /// That every module is there. `module`: where the app lies; `site`: its dependencies, installed.
 ///
 /// # Errors
@@ -46,17 +49,21 @@ pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
         loaded.iter().map(|path| (path.as_str(), String::from_utf8_lossy(&code[path]).into_owned())).collect();
     let installed = names(site);
     // Where Python looks elsewhere, too, nothing is sure.
-    if texts.iter().any(|(_, text)| text.contains("sys.path")) || installed.iter().any(|name| adds_paths(site, name)) {
+    let elsewhere = |text: &String| ELSEWHERE.iter().any(|word| text.contains(word));
+    if texts.iter().any(|(_, text)| elsewhere(text)) || installed.iter().any(|name| adds_paths(site, name)) {
         return Ok(());
     }
     let is_of = |name: &str, file: &str| {
         file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
     };
+    // A file that git ignores is there and not deployed: that is said, with what takes it along.
+    let folder = files.first().and_then(|file| file.path.to_str()?.strip_suffix(&file.name)).map(Path::new);
     let is_there = |name: &str| {
         name.starts_with('_')
             || STANDARD.split_whitespace().any(|known| known == name)
             || installed.iter().any(|file| is_of(name, file))
             || files.iter().any(|file| is_of(name, &file.name))
+            || folder.is_some_and(|folder| folder.join(name).is_dir() || folder.join(format!("{name}.py")).exists())
     };
     let imported =
         texts.iter().flat_map(|(path, text)| init::imports(text).into_iter().map(move |found| (path, found)));
@@ -125,6 +132,7 @@ mod tests {
             "def late():\n    import redis\n",
             "\"\"\"\nimport redis\n\"\"\"\n",
             "import sys\nsys.path.insert(0, 'vendor')\nimport redis\n",
+            "import pymysql.x\npymysql.install_as_MySQLdb()\nimport MySQLdb\n",
         ] {
             assert_eq!(missing(&[("app.py", unsure), ("unused.py", "import redis\n")], &[]), None, "{unsure}");
         }

@@ -23,6 +23,16 @@ use super::state::{Ended, Folder};
 use super::world::World;
 use super::{ACCOUNT, Handle, Keys, OWNER, ServeArgs, secret};
 
+/// Linux weighs sessions against each other: in one of its own, the niceness of the command that started it would not count any
+/// more. <https://man7.org/linux/man-pages/man7/sched.7.html>, "The autogroup feature".
+fn keep_niceness() {
+    let nice = rustix::process::getpriority_process(None).unwrap_or_default();
+    if nice > 0 {
+        // Where the kernel has no such file, it needs none.
+        let _ = std::fs::write("/proc/self/autogroup", nice.to_string());
+    }
+}
+
 /// Runs the sandbox until somebody stops it, nobody uses it, or its owner is gone.
 ///
 /// The first line on standard output tells the command that started it whether it can be used.
@@ -34,6 +44,7 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Of its own session, so that the terminal's Ctrl-C and hang-up are not for it. Already a leader? Then it is.
     let _ = rustix::process::setsid();
+    keep_niceness();
     let folder = Folder::open()?;
     let begun = match folder.try_hold("running.lock")? {
         Some(held) => match folder.note_holder(&held) {

@@ -41,7 +41,7 @@ impl<'a> Held<'a> {
     /// All that it says until it ends, and its exit code.
     fn end(mut self) -> (String, Option<i32>) {
         self.lines.by_ref().map(Result::unwrap).for_each(|line| self.said.push_str(&format!("{line}\n")));
-        (self.said, self.child.wait().unwrap().code())
+        (std::mem::take(&mut self.said), self.child.wait().unwrap().code())
     }
 
     /// The instance reports that it gave up, for this reason.
@@ -56,6 +56,14 @@ impl<'a> Held<'a> {
             let put = aws.ssm.put_parameter().name(format!("/devopsctl/hello/report/{instance}"));
             put.value(report.to_string()).r#type("String".into()).overwrite(true).send().await.unwrap();
         });
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -79,7 +87,7 @@ fn calls(project: &Project) -> Vec<Value> {
 #[test]
 fn what_a_launch_has_to_know_is_asked_at_once() {
     let project = Project::unbooted();
-    far_away(&project, 500);
+    far_away(&project, 2000);
     project.run("plan --sandbox").code(3);
     let calls = calls(&project);
     // In milliseconds: when it was sent, and when it was answered.

@@ -8,9 +8,9 @@ use crate::project::{Project, Ran, install_emulator};
 use crate::ssh::with_sshd;
 
 /// How many times as fast the minutes pass for a command.
-const FAST: &str = "20";
+const FAST: &str = "13";
 /// So many seconds later an instance sees a tag: 130 for a command.
-const LAG: &str = "6.5";
+const LAG: &str = "10";
 
 #[track_caller]
 fn hasty(project: &Project, line: &str) -> Ran {

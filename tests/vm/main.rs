@@ -186,7 +186,7 @@ impl Story {
 
     fn keeps_the_old_code_if_the_new_is_broken(&self) {
         chapter("broken code", || {
-            code(&self.project, "broken", "import a_module_that_nobody_has\n");
+            code(&self.project, "broken", "import importlib\nimportlib.import_module('a_module_that_nobody_has')\n");
             let visitors = self.visitors(1, self.token(), &[200]);
             self.project
                 .run("up --sandbox")
