@@ -246,7 +246,7 @@ def test_during_a_grace_period_both_tokens_are_good(serving):
         pytest.param(
             ANSWERS.format("302 Found", "302 Found"), "answers 302 at / without a token, as it does", id="302"
         ),
-        pytest.param(ANSWERS.format("200 OK", "404 No"), "does not show that it refuses", id="404 without the token"),
+        pytest.param(ANSWERS.format("200 OK", "500 Oh"), "does not show that it refuses", id="500 without the token"),
         pytest.param("import time\ntime.sleep(600)\n", "not healthy within 2 seconds", id="hangs"),
     ],
 )
