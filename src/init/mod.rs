@@ -49,7 +49,8 @@ pub fn imports(source: &str) -> Vec<(usize, String)> {
     found
 }
 
-fn regex(pattern: &str) -> Regex {
+/// A pattern of this source, which is right.
+pub(crate) fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a regex")
 }
 

@@ -73,13 +73,12 @@ pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrad
     for (folder, files) in requirements.local().folders().filter(|(folder, _)| *folder != app.path) {
         warnings.extend(ignored::named(folder, files, &BTreeMap::new())?);
     }
-    let written =
-        written::lines(source::texts(&files, &["py"]).iter().map(|(name, text)| (&**name, &**text)), &app.env);
     let Built { id, archive, fresh, resolved_anew } =
-        archive(deployment, files, &requirements, target, edge, upgrade).await?;
-    // Of what has been deployed before it was said.
+        archive(deployment, files.clone(), &requirements, target, edge, upgrade).await?;
+    // A release from the cache was warned of when it was built.
     if fresh {
-        warnings.extend(written);
+        let texts = source::texts(&files, &["py"]);
+        warnings.extend(written::lines(texts.iter().map(|(name, text)| (&**name, &**text)), &app.env));
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());

@@ -7,16 +7,16 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::init::regex;
+
 /// A database in a file whose path is relative, or joined to one: `sqlite:///app.db`, `"db.sqlite3"`.
-static DATABASE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"sqlite(?:\+\w+)?:///(\w[^"'\s?]*)|["']((?:[\w.-]+/)*[\w.-]*\w\.(?:db|sqlite3?))["']"#).ok()
-});
+static DATABASE: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"sqlite(?:\+\w+)?:///(\w[^"'\s?]*)|["']((?:[\w.-]+/)*[\w.-]*\w\.(?:db|sqlite3?))["']"#));
 /// The settings of Flask, its extensions and Django that name a folder for what visitors upload, with what they name.
-static UPLOADS: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"\b(UPLOAD_FOLDER|UPLOADED_\w+_DEST|MEDIA_ROOT)\b["']?\]?\s*=\s*([^=\s].*)"#).ok());
+static UPLOADS: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"\b(UPLOAD_FOLDER|UPLOADED_\w+_DEST|MEDIA_ROOT)\b["']?\]?\s*=\s*([^=\s].*)"#));
 /// What takes a value from the environment.
-static FROM_OUTSIDE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"(?:environ|getenv|env|config)\b[^"']*["'](\w+)["']"#).ok());
+static FROM_OUTSIDE: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?:environ|getenv|env|config)\b[^"']*["'](\w+)["']"#));
 
 /// A line for each, for people. `texts`: the modules' names and sources; `env`: what deploy.yaml sets, which such a line may take
 /// in place of its default.
@@ -47,10 +47,10 @@ fn is_code(file: &str) -> bool {
 }
 
 fn named(code: &str) -> Option<String> {
-    if let Some(found) = DATABASE.as_ref()?.captures(code) {
+    if let Some(found) = DATABASE.captures(code) {
         return found.get(1).or(found.get(2)).map(|file| file.as_str().to_owned());
     }
-    let found = UPLOADS.as_ref()?.captures(code)?;
+    let found = UPLOADS.captures(code)?;
     // An absolute path is none of the app's folder.
     let value = found[2].trim_start_matches(['f', 'r', 'b']);
     let outside = value.starts_with("\"/") || value.starts_with("'/");
@@ -59,8 +59,7 @@ fn named(code: &str) -> Option<String> {
 
 /// Whether deploy.yaml gives what the line would take otherwise.
 fn is_set(code: &str, env: &BTreeMap<String, String>) -> bool {
-    let found = FROM_OUTSIDE.as_ref().and_then(|outside| outside.captures(code));
-    found.is_some_and(|found| env.contains_key(&found[1]))
+    FROM_OUTSIDE.captures(code).is_some_and(|found| env.contains_key(&found[1]))
 }
 
 #[cfg(test)]
