@@ -4,6 +4,7 @@ A loop that never waits for anybody: it hears what has happened, looks at its ge
 begins it, and tells. What takes time (the network, compiling) is done in threads, which put their result in the inbox.
 """
 
+import contextlib
 import os
 import queue
 import signal
@@ -75,6 +76,7 @@ class Agent:
         self.supervisor.start("the keeper of the proxy", self.edge.run)
         self.supervisor.start("the sender of logs", self.logs.run)
         self.in_thread(not_dumpable)
+        self.clear()
         self.guarded(self.act)  # The token can be asked for before there are any tags.
         failures = 0
         while not self.leaving:
@@ -277,6 +279,12 @@ class Agent:
         self.store()
         keep = {*self.kept.values(), self.state.wanted.release, *self.fleet.releases()}
         self.state.ready -= tasks.prune(self.places, keep)
+        self.in_thread(tasks.sweep, self.places)
+
+    def clear(self):
+        """What the agent before left in the middle, or the power."""
+        with contextlib.suppress(OSError):
+            tasks.disown(self.places)
         self.in_thread(tasks.sweep, self.places)
 
     def store(self):

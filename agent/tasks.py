@@ -98,7 +98,18 @@ def prune(places, keep):
     return set(gone)
 
 
+def disown(places):
+    """Gives to `sweep` what an agent or a machine that ended left half fetched. For a time when nothing is fetched."""
+    for name in os.listdir(places.releases):
+        if not match("release", name) and not name.endswith(".old"):
+            os.rename(f"{places.releases}/{name}", f"{places.releases}/{name}.old")
+
+
 def sweep(places):
+    """Removes what has lost its name, now or before a power failure."""
     for name in os.listdir(places.releases):
         if name.endswith(".old"):
-            shutil.rmtree(f"{places.releases}/{name}", ignore_errors=True)
+            path = f"{places.releases}/{name}"
+            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.remove(path)

@@ -79,6 +79,19 @@ def test_it_outlives_the_one_before(places):
     assert tasks.on_disk(places) == {NEW}
 
 
+def test_what_the_power_interrupted_does_not_stay(places):
+    put(places, OLD, "app/a.py", "x = 1\n")
+    put(places, NEW, "app/a.py", "x = 1\n")
+    os.rename(places.release(NEW), places.release(NEW) + ".old")
+    put(places, NEW, "app/a.py", "x = 1\n")
+    os.rename(places.release(NEW), places.release(NEW) + ".new")
+    with open(places.release(NEW) + ".tar.gz", "w"):
+        pass
+    tasks.disown(places)
+    tasks.sweep(places)
+    assert os.listdir(places.releases) == [OLD]
+
+
 def test_a_disk_with_next_to_nothing_left_is_full(places, monkeypatch):
     assert not places.are_full()
     disk = types.SimpleNamespace(f_blocks=1000, f_bavail=255, f_frsize=4096)
