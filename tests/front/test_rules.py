@@ -220,10 +220,11 @@ def test_a_groups_name_and_description_have_rules(ec2, name, description):
     assert refused(ec2.create_security_group, GroupName=name, Description=description)[0] == "InvalidParameterValue"
 
 
-def test_a_new_group_is_unknown_to_the_next_call(ec2):
-    group = ec2.create_security_group(GroupName=f"group-{next(NUMBERS)}", Description="x")["GroupId"]
-    rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIp": "0.0.0.0/0"}
-    assert refused(ec2.authorize_security_group_ingress, **rule)[0] == "InvalidGroup.NotFound"
+def test_a_new_group_is_unknown_to_the_next_call(sandbox, ec2):
+    with sandbox.delays(unknown=2):
+        group = ec2.create_security_group(GroupName=f"group-{next(NUMBERS)}", Description="x")["GroupId"]
+        rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIp": "0.0.0.0/0"}
+        assert refused(ec2.authorize_security_group_ingress, **rule)[0] == "InvalidGroup.NotFound"
     until(lambda: granted(ec2.describe_security_groups, GroupIds=[group]))
     ec2.authorize_security_group_ingress(**rule)
     assert refused(ec2.authorize_security_group_ingress, **rule)[0] == "InvalidPermission.Duplicate"
@@ -360,11 +361,12 @@ def test_a_role_put_back_counts_after_the_profile_is_associated_again(sandbox, e
 # Addresses
 
 
-def test_an_address_waits_for_the_instance_to_run_and_stays_while_used(ec2, launch):
+def test_an_address_waits_for_the_instance_to_run_and_stays_while_used(sandbox, ec2, launch):
     address = ec2.allocate_address(Domain="vpc")["AllocationId"]
-    instance = launch()["InstanceId"]
-    until(lambda: state(ec2, instance))
-    assert refused(ec2.associate_address, AllocationId=address, InstanceId=instance)[0] == "InvalidInstanceID"
+    with sandbox.delays(pending=5):
+        instance = launch()["InstanceId"]
+        until(lambda: state(ec2, instance))
+        assert refused(ec2.associate_address, AllocationId=address, InstanceId=instance)[0] == "InvalidInstanceID"
     runs(ec2, instance)
     association = ec2.associate_address(AllocationId=address, InstanceId=instance)["AssociationId"]
     assert refused(ec2.release_address, AllocationId=address)[0] == "InvalidIPAddress.InUse"
