@@ -428,12 +428,15 @@ def test_an_agent_that_is_broken_does_not_take_over(serving):
 def test_a_release_brings_its_agent_along(serving):
     machine, (aws, _, version, token) = serving, state(serving)
     program = machine.program.pid
+    half_fetched = machine.root / "opt/devopsctl/releases" / ("f" * 64 + ".tar.gz")
+    half_fetched.touch()
     changed = agent_file("agent.py", TAG_SECONDS=0.2).replace('"v": 1,', '"v": 1, "generation": "next",')
     name = aws.put_release(release(agent={"agent.py": changed}))
     aws.tags["devopsctl:release"] = name
     aws.wait_report(lambda report: report.get("generation") == "next" and report["phase"] == "healthy", 60)
     assert machine.program.poll() is None and machine.program.pid == program
     assert machine.get(token)[0] == 200
+    until(lambda: not half_fetched.exists(), what="the new agent to clear up")
     # The new one does what the old one did.
     version = aws.put_token(f"token-after-{version}")
     aws.wait_report(healthy(name, version), 60)

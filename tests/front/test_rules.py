@@ -138,11 +138,8 @@ def test_the_token_of_a_dying_instance_shows_it_as_it_is(sandbox, ec2, launch):
     token = str(uuid.uuid4())
     instance = launch(ClientToken=token)["InstanceId"]
     runs(ec2, instance)
-    sandbox.control("emulator/delays?shutting-down=60")
-    try:
+    with sandbox.delays(**{"shutting-down": 60}):
         ec2.terminate_instances(InstanceIds=[instance])
-    finally:
-        sandbox.control("emulator/delays?shutting-down=0.3")
     again = launch(ClientToken=token)
     assert (again["InstanceId"], again["State"]["Name"]) == (instance, "shutting-down")
 
