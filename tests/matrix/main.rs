@@ -33,7 +33,7 @@ use std::time::Instant;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::mpsc;
 
-use account::Account;
+use account::{Account, Cache};
 use proxy::Calls;
 use scenario::Outcome;
 use table::{Done, Tables};
@@ -81,7 +81,8 @@ fn main() -> ExitCode {
 async fn run(part: Part, words: Vec<String>) -> ExitCode {
     let began = Instant::now();
     // The first installs what is missing and builds the release, so that the others find both.
-    let first = Arc::new(Account::start().await);
+    let cache = Arc::new(Cache::new().await);
+    let first = Arc::new(Account::start(cache.clone()).await);
     let cells = match cells(&first, part, &words).await {
         Ok(cells) => cells,
         Err(why) => {
@@ -90,7 +91,7 @@ async fn run(part: Part, words: Vec<String>) -> ExitCode {
         }
     };
     let mut accounts = vec![first];
-    accounts.extend(join_all((1..ACCOUNTS).map(|_| Account::start())).await.into_iter().map(Arc::new));
+    accounts.extend(join_all((1..ACCOUNTS).map(|_| Account::start(cache.clone()))).await.into_iter().map(Arc::new));
     times::note("the matrices: all calls are known, and the emulators run", began.elapsed());
     let mut tables = Tables::of(&cells);
     let queue = Arc::new(Mutex::new(VecDeque::from_iter(cells.into_iter().enumerate())));
