@@ -60,7 +60,13 @@ impl Scope {
             // AWS knows nothing narrower for these.
             allow(
                 "Look",
-                &[of("ec2", &LOOKS), of("route53", &["ListHostedZonesByName"]), of("servicequotas", &QUOTAS)].concat(),
+                &[
+                    of("ec2", &LOOKS),
+                    of("freetier", &PLAN),
+                    of("route53", &["ListHostedZonesByName"]),
+                    of("servicequotas", &QUOTAS),
+                ]
+                .concat(),
                 vec![ANY.into()],
             ),
             // Images are their publishers'; a subnet, with its VPC, may be shared by another account.
@@ -231,6 +237,8 @@ const LOOKS: [&str; 14] = [
     "DescribeVolumes",
     "DescribeVpcBlockPublicAccessOptions",
 ];
+
+const PLAN: [&str; 1] = ["GetAccountPlanState"];
 
 const QUOTAS: [&str; 2] = ["GetAWSDefaultServiceQuota", "GetServiceQuota"];
 

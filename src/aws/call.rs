@@ -59,6 +59,11 @@ impl ApiError {
         Self { action, code, message, status, ahead }
     }
 
+    /// That there is no answer, and why.
+    pub fn silent(action: &'static str, message: String) -> Self {
+        Self { action, code: String::new(), message, status: None, ahead: None }
+    }
+
     /// Whether the code is one of these.
     pub fn is(&self, codes: &[&str]) -> bool {
         codes.contains(&self.code.as_str())
@@ -126,7 +131,7 @@ impl ApiError {
 }
 
 /// How far this machine's clock is ahead of a `Date` header, in seconds.
-fn ahead(date: &str) -> Option<i64> {
+pub(super) fn ahead(date: &str) -> Option<i64> {
     Some(now() - DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?.secs())
 }
 

@@ -10,8 +10,8 @@ use reqwest::Url;
 use crate::error::{Exit, Failure, Result};
 
 /// The services that are called, as the SDK names them: also those that it asks for credentials.
-const SERVICES: [&str; 10] =
-    ["EC2", "IAM", "Route 53", "S3", "Service Quotas", "Signin", "SSM", "SSO", "SSO OIDC", "STS"];
+const SERVICES: [&str; 11] =
+    ["EC2", "FreeTier", "IAM", "Route 53", "S3", "Service Quotas", "Signin", "SSM", "SSO", "SSO OIDC", "STS"];
 
 /// Checks every endpoint that the settings name: `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, and `endpoint_url` in the
 /// profile and in its `services` section.
@@ -19,12 +19,7 @@ const SERVICES: [&str; 10] =
 /// # Errors
 /// The first that is neither HTTPS nor on loopback.
 pub(super) fn check(config: &SdkConfig) -> Result<()> {
-    let key = |service| {
-        let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url");
-        key.build().ok()
-    };
-    let of_service = |service| config.service_config()?.load_config(key(service)?);
-    let named = SERVICES.into_iter().filter_map(of_service);
+    let named = SERVICES.into_iter().filter_map(|service| of_service(config, service));
     match config.endpoint_url().map(str::to_owned).into_iter().chain(named).find(|endpoint| !is_private(endpoint)) {
         None => Ok(()),
         Some(endpoint) => Err(Failure::new(Exit::Usage, format!("the AWS endpoint {} is not HTTPS", shown(&endpoint)))
@@ -34,6 +29,16 @@ pub(super) fn check(config: &SdkConfig) -> Result<()> {
                 "use an https:// URL in AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_<SERVICE> and endpoint_url, or unset them",
             )),
     }
+}
+
+/// The endpoint that the settings name for a service, if they name one.
+pub(super) fn named(config: &SdkConfig, service: &str) -> Option<String> {
+    of_service(config, service).or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+fn of_service(config: &SdkConfig, service: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url");
+    config.service_config()?.load_config(key.build().ok()?)
 }
 
 /// Whether what is sent to an endpoint stays between it and this machine.

@@ -7,6 +7,7 @@ mod address;
 mod call;
 mod endpoints;
 mod explain;
+mod free_tier;
 mod images;
 mod source;
 
@@ -25,6 +26,7 @@ use crate::error::{Exit, Failure, Result};
 use crate::sandbox;
 pub use call::{ApiError, Fault, call, once};
 pub use explain::explain;
+pub use free_tier::{AccountPlan, FreeTier, has_plans};
 pub use images::{Machine, Target, process_image, python_of};
 
 /// Clients for one account's region.
@@ -32,6 +34,8 @@ pub use images::{Machine, Target, process_image, python_of};
 pub struct Aws {
     /// Instances, security groups, key pairs, addresses.
     pub ec2: aws_sdk_ec2::Client,
+    /// The account's plan.
+    pub free_tier: FreeTier,
     /// Role, policy, instance profile.
     pub iam: aws_sdk_iam::Client,
     /// How much the account may have.
@@ -113,6 +117,7 @@ impl Aws {
     fn new(config: &SdkConfig, sandbox: Option<sandbox::Handle>) -> Self {
         Self {
             ec2: aws_sdk_ec2::Client::new(config),
+            free_tier: FreeTier::new(config),
             iam: aws_sdk_iam::Client::new(config),
             quotas: aws_sdk_servicequotas::Client::new(config),
             // One endpoint for all regions of a partition, which the SDK knows.

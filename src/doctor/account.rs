@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::kind::{self, Kind};
+use super::plan;
 use super::quota::{self, Quota, Wanted};
 use super::who::{self, UNKNOWN, Who};
 use super::{Check, ask, soon};
@@ -31,6 +32,7 @@ pub struct Seen {
     kind: Result<Kind, ApiError>,
     /// How many vCPUs may run and do; where it is known which quota the type counts for.
     quota: Option<Quota>,
+    plan: plan::Answer,
 }
 
 struct Subnet {
@@ -59,10 +61,12 @@ pub async fn look(aws: &Aws, deployment: &Deployment, machine: &Machine) -> Resu
             image,
             kind::look(aws, &deployment.instance.kind),
             quota::look(aws, &deployment.instance.kind),
+            plan::look(aws),
         ))
     };
-    let (who, ((subnets, way), block, limit, addresses, image, kind, quota)) = tokio::try_join!(who::look(aws), rest)?;
-    Ok(Seen { who, subnets, block, way, limit, addresses, image, kind, quota })
+    let (who, ((subnets, way), block, limit, addresses, image, kind, quota, plan)) =
+        tokio::try_join!(who::look(aws), rest)?;
+    Ok(Seen { who, subnets, block, way, limit, addresses, image, kind, quota, plan })
 }
 
 /// The one that is named, else those of the default VPC that EC2 would choose from; and their way to the internet.
@@ -106,12 +110,15 @@ impl Seen {
         if !self.answers() {
             return checks;
         }
+        checks.extend(plan::judge(&self.plan));
+        let free = plan::is_free(&self.plan);
         let network = network(&deployment.network, region, &self.subnets, &self.block);
         let shut = self.way.as_ref().ok().filter(|_| !network.is_failed()).and_then(|way| way.check().err());
         checks.push(shut.map_or(network, |failure| Check::failed(NETWORK, &failure)));
         checks.extend(addresses(&deployment.network, &self.limit, &self.addresses));
-        checks.push(image(machine, &self.image));
-        checks.push(kind::judge(&deployment.instance.kind, region, &machine.target, &self.kind, &self.zones()));
+        checks.push(image(machine, &self.image, free));
+        let place = kind::Place { region, zones: &self.zones(), free };
+        checks.push(kind::judge(&deployment.instance.kind, &place, &machine.target, &self.kind));
         checks.extend(self.vcpus(region, deployment, machine));
         checks
     }
@@ -256,10 +263,16 @@ fn addresses(
     })
 }
 
-fn image(machine: &Machine, image: &Result<Image>) -> Check {
+/// `on_free`: whether the account is on the free plan, if that is known.
+fn image(machine: &Machine, image: &Result<Image>, on_free: Option<bool>) -> Check {
     const IMAGE: &str = "image";
     match image {
-        Ok(Image { id, free: Some(false), .. }) => Check::warn(
+        Ok(Image { id, free: Some(false), .. }) if on_free == Some(true) => Check::fail(
+            IMAGE,
+            format!("{} as {id} is not free-tier eligible, and this account is on the free plan", machine.image),
+            "choose another instance.image in deploy.yaml; or take the paid plan (Billing console)",
+        ),
+        Ok(Image { id, free: Some(false), .. }) if on_free.is_none() => Check::warn(
             IMAGE,
             format!("{} as {id} is not free-tier eligible: accounts on the free plan are refused it", machine.image),
             "on the free plan, choose another instance.image; otherwise nothing",

@@ -48,15 +48,20 @@ pub async fn look(aws: &Aws, kind: &str) -> Result<Kind, ApiError> {
     Ok(Kind { about: instance::Kind::read(types), zones: zones.collect(), free: free.collect() })
 }
 
-/// `zones`: where the instance could go, as far as that is known.
-pub fn judge(
-    kind: &str,
-    region: &str,
-    target: &Target,
-    found: &Result<Kind, ApiError>,
-    zones: &BTreeSet<&str>,
-) -> Check {
+/// Where the instance would be.
+pub struct Place<'a> {
+    /// The region.
+    pub region: &'a str,
+    /// The zones where it could go, as far as they are known.
+    pub zones: &'a BTreeSet<&'a str>,
+    /// Whether the account is on the free plan, if that is known.
+    pub free: Option<bool>,
+}
+
+/// Judges the type `kind`.
+pub fn judge(kind: &str, place: &Place, target: &Target, found: &Result<Kind, ApiError>) -> Check {
     const TYPE: &str = "type";
+    let Place { region, zones, free } = *place;
     let found = match found {
         Ok(found) => found,
         Err(error) => return Check::unseen(TYPE, &explain("the instance type cannot be looked up", error)),
@@ -92,14 +97,20 @@ pub fn judge(
     if let Err(failure) = about.check(kind) {
         return Check::failed(TYPE, &failure);
     }
-    if !about.free {
-        return Check::warn(
+    match (about.free, free) {
+        (true, _) => Check::pass(TYPE, format!("{kind} is offered in {region}, free-tier eligible")),
+        (false, Some(false)) => Check::pass(TYPE, format!("{kind} is offered in {region}")),
+        (false, Some(true)) => Check::fail(
+            TYPE,
+            format!("{kind} is not free-tier eligible, and this account is on the free plan"),
+            format!("{}; or take the paid plan (Billing console)", eligible(&found.free, needed)),
+        ),
+        (false, None) => Check::warn(
             TYPE,
             format!("{kind} is offered, but not free-tier eligible: accounts on the free plan are refused it"),
             format!("on the free plan, {}; otherwise nothing", eligible(&found.free, needed)),
-        );
+        ),
     }
-    Check::pass(TYPE, format!("{kind} is offered in {region}, free-tier eligible"))
 }
 
 /// Which type to take on the free plan, the smallest first. `needed`: the image's architecture.
@@ -124,6 +135,11 @@ mod tests {
     const FAILS: State = State::Fail(Exit::Failed);
 
     fn state(about: Option<(&str, bool)>, zones: &[&str]) -> State {
+        on(None, about, zones)
+    }
+
+    /// `plan`: whether the account is on the free plan.
+    fn on(plan: Option<bool>, about: Option<(&str, bool)>, zones: &[&str]) -> State {
         let target = Target::Image { python: "3.13", platform: "aarch64-manylinux_2_40" };
         let about = about.map(|(one, free)| instance::Kind {
             architectures: vec![one.to_owned()],
@@ -131,7 +147,8 @@ mod tests {
             ..instance::Kind::default()
         });
         let kind = Kind { about, zones: ["eu-west-1a".to_owned()].into(), free: vec![] };
-        judge("x1.y", "eu-west-1", &target, &Ok(kind), &zones.iter().copied().collect()).state
+        let zones = zones.iter().copied().collect();
+        judge("x1.y", &Place { region: "eu-west-1", zones: &zones, free: plan }, &target, &Ok(kind)).state
     }
 
     #[test]
@@ -140,6 +157,15 @@ mod tests {
         assert_eq!(state(Some(("arm64", false)), &[]), State::Warn);
         assert_eq!(state(Some(("x86_64", true)), &[]), FAILS);
         assert_eq!(state(None, &[]), FAILS);
+    }
+
+    #[test]
+    fn what_is_not_eligible_is_an_obstacle_on_the_free_plan_alone() {
+        let other = Some(("arm64", false));
+        assert_eq!(on(Some(true), other, &[]), FAILS);
+        assert_eq!(on(Some(false), other, &[]), State::Pass);
+        assert_eq!(on(None, other, &[]), State::Warn);
+        assert_eq!(on(Some(true), Some(("arm64", true)), &[]), State::Pass);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! next. Nothing is changed anywhere.
 //!
 //! - [`local`] the file, the app, uv: no call; [`load`] whether the app can be imported here
-//! - [`who`] credentials; [`account`] region, network, addresses and image; [`kind`] the instance type; [`quota`] vCPUs
+//! - [`who`] credentials; [`account`] region, network, addresses and image; [`kind`] the instance type; [`quota`] vCPUs;
+//!   [`plan`] the account's plan
 //! - [`permissions`] what `up` does, asked for with EC2's `DryRun`, and what it reads, read
 //!
 //! Looking and judging are apart: a judgement is a pure function of what was seen.
@@ -12,6 +13,7 @@ pub mod kind;
 pub mod load;
 pub mod local;
 pub mod permissions;
+pub mod plan;
 pub mod quota;
 pub mod who;
 
@@ -152,7 +154,7 @@ where
     E: std::error::Error + ProvideErrorMetadata + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
-    let late = |_| Err(ApiError { action, code: String::new(), message: silence(), status: None, ahead: None });
+    let late = |_| Err(ApiError::silent(action, silence()));
     tokio::time::timeout(PATIENCE, Box::pin(once(action, send))).await.unwrap_or_else(late)
 }
 

@@ -64,6 +64,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "launches.py",
     "metadata_tags.py",
     "parameters.py",
+    "plans.py",
     "policies.py",
     "profiles.py",
     "public_access.py",

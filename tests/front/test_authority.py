@@ -460,6 +460,7 @@ def test_only_records_with_a_mark_are_changed(cli, route53):
     ("service", "call", "tampered", "unknown"),
     [
         ("ec2", "describe_instances", "AuthFailure", "AuthFailure"),
+        ("freetier", "get_account_plan_state", "InvalidSignatureException", "UnrecognizedClientException"),
         ("iam", "list_users", "SignatureDoesNotMatch", "InvalidClientTokenId"),
         ("route53", "list_hosted_zones_by_name", "SignatureDoesNotMatch", "InvalidClientTokenId"),
         ("s3", "list_buckets", "SignatureDoesNotMatch", "InvalidAccessKeyId"),

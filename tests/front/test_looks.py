@@ -1,5 +1,7 @@
 """What can be asked of an account without changing anything: as AWS answers, which moto does not."""
 
+import json
+
 import pytest
 from conftest import granted, refused, until
 
@@ -123,6 +125,39 @@ def test_the_free_plan_has_some_types_alone(sandbox, nowhere):
     [other] = nowhere.run_instances(InstanceType="m5.large", **launch)["Instances"]
     ids = [made["InstanceId"], other["InstanceId"]]
     until(lambda: granted(nowhere.terminate_instances, InstanceIds=ids))
+
+
+def test_the_plan_is_told_in_one_region_with_what_is_left_of_it(sandbox):
+    freetier = sandbox.client("freetier", "us-east-1")
+
+    def told():
+        answer = freetier.get_account_plan_state()
+        assert answer["accountId"] == "123456789012"
+        return answer
+
+    assert (told()["accountPlanType"], told()["accountPlanStatus"]) == ("PAID", "ACTIVE")
+    assert "accountPlanRemainingCredits" not in told() and "accountPlanExpirationDate" not in told()
+    sandbox.control("emulator/plan?free=1&credits=87.5&until=2030-01-31T00:00:00Z")
+    try:
+        assert told()["accountPlanType"] == "FREE"
+        assert told()["accountPlanRemainingCredits"] == {"amount": 87.5, "unit": "USD"}
+        assert told()["accountPlanExpirationDate"].isoformat() == "2030-01-31T00:00:00+00:00"
+    finally:
+        sandbox.control("emulator/plan?free=0")
+    assert refused(sandbox.client("freetier", "eu-west-1").get_account_plan_state)[0] == "InvalidSignatureException"
+
+
+def test_who_may_not_ask_for_the_plan_is_refused(sandbox, iam):
+    iam.create_user(UserName="unknowing")
+    made = iam.create_access_key(UserName="unknowing")["AccessKey"]
+    keys = {"access_key": made["AccessKeyId"], "secret_key": made["SecretAccessKey"]}
+    asked = sandbox.client("freetier", "us-east-1", keys)
+    code, message = refused(asked.get_account_plan_state)
+    assert code == "AccessDeniedException" and "freetier:GetAccountPlanState" in message
+    allow = {"Effect": "Allow", "Action": "freetier:GetAccountPlanState", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    iam.put_user_policy(UserName="unknowing", PolicyName="ask", PolicyDocument=policy)
+    assert asked.get_account_plan_state()["accountPlanType"] == "PAID"
 
 
 def test_a_quota_is_the_accounts_own_or_everybodys(sandbox, limit):

@@ -219,8 +219,7 @@ fn addresses_that_are_all_in_use_and_a_type_that_is_not_offered() {
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &text.replace("a1.medium", "m5.large"));
     let json = self::json(&project.run("doctor --sandbox --json").ok());
-    assert_eq!(amiss(&json), ["type"]);
-    assert!(check(&json, "type")["seen"].as_str().unwrap().contains("free plan"));
+    assert_eq!(amiss(&json), Vec::<String>::new(), "the paid plan has every type");
 }
 
 /// How many vCPUs of the usual families may run.
@@ -260,19 +259,57 @@ fn a_new_account_may_not_run_the_smallest_instance() {
 #[test]
 fn what_the_free_plan_has_is_told_before_a_launch_is_refused() {
     let project = account();
-    control(&project, "plan?free=1");
+    control(&project, "plan?free=1&credits=87.5&until=2999-12-31T00:00:00Z");
+    project.run("doctor --sandbox").ok().says("free plan, until 2999-12-31, 87.50 USD of its credits are left");
     settings(&project, "instance: {type: m5.large}");
-    let json = json(&project.run("doctor --sandbox --json").ok());
+    let json = json(&project.run("doctor --sandbox --json").code(1));
     assert_eq!(amiss(&json), ["type"]);
-    let check = check(&json, "type");
-    let next = check["next"].as_str().unwrap();
+    let wrong = check(&json, "type");
+    assert_eq!(wrong["seen"], "m5.large is not free-tier eligible, and this account is on the free plan");
+    let next = wrong["next"].as_str().unwrap();
     project.run("up --sandbox --no-wait").code(1).says("InvalidParameterCombination").says("on the free plan");
     // The first one that is named is launched.
-    let named = next.split_once("on the free plan, set instance.type to ").unwrap().1.split(' ').next().unwrap();
+    let named = next.split_once("set instance.type to ").unwrap().1.split(' ').next().unwrap();
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &text.replace("m5.large", named));
     project.ok("up --sandbox --no-wait --yes");
     project.ok("down --sandbox --yes");
+}
+
+#[test]
+fn the_plan_of_an_account_is_told_and_is_no_obstacle_where_it_is_not_known() {
+    let project = account();
+    let said = |line: &str| check(&json(&project.run(line).ok()), "plan");
+    let paid = said("doctor --sandbox --json");
+    assert_eq!((paid["state"].as_str(), paid["seen"].as_str()), (Some("pass"), Some("paid plan")));
+    // The signature is for us-east-1, whichever region the deployment is in.
+    assert_eq!(said("doctor --sandbox --json --region eu-central-1")["seen"], "paid plan");
+    assert_eq!(check(&json(&on_an_account(&project, "doctor --json --region eu-west-1")), "plan")["seen"], "paid plan");
+    control(&project, "plan?free=1&status=EXPIRED&until=2026-01-31T00:00:00Z");
+    let over = said("doctor --sandbox --json");
+    assert_eq!(
+        (over["state"].as_str(), over["seen"].as_str()),
+        (Some("warn"), Some("free plan, until 2026-01-31: it is over"))
+    );
+    assert!(over["next"].as_str().unwrap().contains("paid plan"), "{over}");
+    fault(&project, "refuse?action=GetAccountPlanState&code=InternalServerException&status=500");
+    let broken = said("doctor --sandbox --json");
+    assert_eq!(broken["seen"], "not known: freetier:GetAccountPlanState says InternalServerException");
+    // A caller without the permission: one line, and no word of an obstacle.
+    aws(&project, async |aws| {
+        let deny =
+            r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "freetier:*", "Resource": "*"}}"#;
+        aws.iam.put_user_policy().user_name("devopsctl").policy_name("no").policy_document(deny).send().await.unwrap();
+    });
+    let json = json(&project.run("doctor --sandbox --json").ok());
+    let denied = check(&json, "plan");
+    assert_eq!(denied["seen"], "not known: freetier:GetAccountPlanState is not allowed to you");
+    assert_eq!((denied["state"].as_str(), denied["next"].as_str(), amiss(&json)), (Some("pass"), None, vec![]));
+    // Then a type that the free plan does not have is a warning.
+    settings(&project, "instance: {type: m5.large}");
+    let json = self::json(&project.run("doctor --sandbox --json").ok());
+    assert_eq!(amiss(&json), ["type"]);
+    assert!(check(&json, "type")["next"].as_str().unwrap().starts_with("on the free plan, set instance.type to "));
 }
 
 #[test]

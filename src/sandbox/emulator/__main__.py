@@ -33,6 +33,7 @@ moto.core.utils.create_loader = cache(moto.core.utils.create_loader)
 import authority
 import control
 import faults
+import plans
 import rules
 from admission import SERVICES, Admission, path, service
 from moto.core.utils import get_service_model
@@ -74,7 +75,8 @@ class Emulator:
     def __init__(self, admission):
         self.admission = admission
         # Loaded now, not at the first calls: those come at once, and each would load the same.
-        self.services = {service: create_backend_app(service) for service in SERVICES}
+        own = {plans.SERVICE: plans.application()}
+        self.services = {name: own.get(name) or create_backend_app(name) for name in SERVICES}
         for name in SERVICES:
             get_service_model(MODELS.get(name, name))
 

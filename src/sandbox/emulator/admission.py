@@ -12,7 +12,7 @@ from pathlib import Path
 
 # The header of the sandbox's own calls; their secret is in a private file that is read once.
 HEADER = "HTTP_X_DEVOPSCTL_EMULATOR"
-SERVICES = ("ec2", "iam", "route53", "s3", "servicequotas", "ssm", "sts")
+SERVICES = ("ec2", "freetier", "iam", "route53", "s3", "servicequotas", "ssm", "sts")
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 # This machine, as its own programs and as virtual machines name it. A page behind another name is not answered.
 HOST = re.compile(r"(127\.0\.0\.1|localhost|169\.254\.169\.2)(:[0-9]{1,5})?")

@@ -50,6 +50,7 @@ JSON = (
 # What each service answers to whom it does not know, to a wrong signature, to no signature, and to who may not.
 ERRORS = {
     "ec2": ("AuthFailure", "AuthFailure", "AuthFailure", "UnauthorizedOperation"),
+    "freetier": JSON,
     "iam": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
     "route53": ("InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "AccessDenied"),
     "s3": ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "AccessDenied"),
@@ -60,6 +61,7 @@ ERRORS = {
 # What each service answers to a signature of another time, and how many seconds it may be off.
 SKEWED = {
     "ec2": ("RequestExpired", 300),
+    "freetier": ("InvalidSignatureException", 300),
     "iam": ("SignatureDoesNotMatch", 300),
     "route53": ("SignatureDoesNotMatch", 300),
     "s3": ("RequestTimeTooSkewed", 900),

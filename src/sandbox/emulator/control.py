@@ -13,8 +13,8 @@ from urllib.parse import parse_qs
 import authority
 import clock
 import faults
-import instance_types
 import metadata_tags
+import plans
 import quotas
 import rules
 import settings
@@ -269,7 +269,7 @@ CALLS = {
     "credentials": credentials,
     "delays": settings.change,
     "quota": quotas.apply,
-    "plan": instance_types.set_plan,
+    "plan": plans.set_plan,
     "refuse": faults.refuse,
     "doom": faults.doom,
     "forgive": faults.forgive,

@@ -250,6 +250,7 @@ RULES = {
     **{f"ssm:{name}": about_parameters(f"ssm:{name}", field) for name, field in OF_PARAMETERS.items()},
     **{f"s3:{name}": about_bucket(f"s3:{name}") for name in OF_BUCKETS},
     **{f"s3:{name}": about_objects(f"s3:{name}") for name in ("DeleteObject", "GetObject", "PutObject")},
+    "freetier:GetAccountPlanState": look("freetier:GetAccountPlanState"),
     "iam:AddRoleToInstanceProfile": add_role_to_instance_profile,
     "iam:CreateInstanceProfile": create_instance_profile,
     "iam:CreateRole": create_role,

@@ -1,14 +1,12 @@
 """Instance types: each region has its own, and each of its zones. Of a region that is younger than this moto, nothing is
 known, and every type counts as offered everywhere in it. An account on the free plan may launch some of them."""
 
+import plans
 from hooks import around
 from moto.core.responses import ActionResult
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.responses import EC2Response
 from refusal import Refusal
-
-# Whether the account is on the free plan.
-_free = []
 
 
 def about(name):
@@ -16,20 +14,10 @@ def about(name):
     return INSTANCE_TYPES.get(name, {})
 
 
-def set_plan(free):
-    """Puts the account on the free plan, or on the paid one."""
-    _free[:] = [None] * int(free)
-    return {}
-
-
-def forget():
-    """The account is on the paid plan."""
-    _free.clear()
-
-
 def require_eligible(call):
     """Refuses what an account on the free plan may not launch. Asked without doing it, AWS looks at permissions alone."""
-    if _free and not call._get_param("DryRun") and not about(call._get_param("InstanceType")).get("FreeTierEligible"):
+    eligible = about(call._get_param("InstanceType")).get("FreeTierEligible")
+    if plans.is_free() and not eligible and not call._get_param("DryRun"):
         raise Refusal(
             "InvalidParameterCombination",
             "The specified instance type is not eligible for Free Tier. For a list of Free Tier instance types, run "

@@ -10,12 +10,12 @@ import clock
 import faults
 import groups  # noqa: F401
 import hooks
-import instance_types
 import instances
 import key_pairs  # noqa: F401
 import launches
 import metadata_tags  # noqa: F401
 import parameters
+import plans
 import profiles
 import public_access  # noqa: F401
 import quotas
@@ -36,7 +36,7 @@ def install():
 
 def forget():
     """Has the rules forget what they have seen."""
-    for module in (buckets, clock, faults, hooks, instance_types, launches, profiles, quotas, roles, settings):
+    for module in (buckets, clock, faults, hooks, launches, plans, profiles, quotas, roles, settings):
         module.forget()
 
 
