@@ -9,6 +9,12 @@ use crate::aws::ApiError;
 const UNSEEN: Duration = Duration::from_secs(300);
 /// The environment variable by which tests have those seconds pass so many times as fast.
 pub const HASTE: &str = "DEVOPSCTL_TEST_HASTE";
+
+/// How many times as fast those seconds pass: once, but in tests.
+pub fn haste() -> u32 {
+    std::env::var(HASTE).ok().and_then(|told| told.parse().ok()).filter(|haste| *haste > 0).unwrap_or(1)
+}
+
 /// Sooner it is nothing to speak of.
 const USUAL: Duration = Duration::from_secs(8);
 
@@ -23,8 +29,7 @@ pub struct Unseen {
 impl Unseen {
     /// The tag has just been set.
     pub fn now() -> Self {
-        let haste = std::env::var(HASTE).ok().and_then(|told| told.parse().ok()).unwrap_or(1);
-        Self { since: Instant::now(), haste, said: false }
+        Self { since: Instant::now(), haste: haste(), said: false }
     }
 
     /// Whether it has taken longer than it is waited for.

@@ -48,7 +48,6 @@ pub async fn apply(context: &Context, Change { build, missing }: Change) -> Resu
     let Packed { body, sha256 } = build.packed().await?;
     let size = indicatif::HumanBytes(body.len() as u64);
     context.waits("edge", &format!("uploading {size}"));
-    let put = release::put(context, "edge", &names::caddy_key(build.sha384), body, &sha256, HashMap::new()).await;
-    put.map_err(|error| explain("the edge cannot be uploaded", &error))?;
+    release::put(context, "edge", &names::caddy_key(build.sha384), body, &sha256, HashMap::new()).await?;
     Ok(format!("Caddy uploaded ({size})"))
 }

@@ -5,9 +5,12 @@ mod progress;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, Delete, ObjectIdentifier};
@@ -16,17 +19,23 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::Planned;
-use crate::aws::{ApiError, Aws, call, explain, once};
+use crate::aws::{ApiError, Aws, Fault, call, explain, once};
 use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, patiently};
+use crate::engine::retry::{Backoff, haste, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
 use crate::release::Release;
 use crate::ui::{Event, Topic};
-use progress::Progress;
+use progress::{Moved, Progress};
 
 /// As many releases of a deployment stay in the bucket; more only where all of them are in use.
 pub const KEPT: usize = 10;
+/// An upload of which nothing was sent or answered for so long has stalled.
+const STALLED: Duration = Duration::from_secs(180);
+/// So many times it may.
+const ATTEMPTS: usize = 2;
+/// How long errors of an upload that pass are waited out.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// As many objects as one call deletes.
 const AT_ONCE: usize = 1000;
 /// What a header may not hold as it is, or what would be read as an escape.
@@ -249,7 +258,6 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             stored
         }
     };
-    let refused = |error: ApiError| explain("the release cannot be uploaded", &error);
     if holds(&stored, &change.id) {
         return Ok(format!("{} is there already", short(&change.id)));
     }
@@ -270,7 +278,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
-    put(context, "release", &key, body, &change.id, notes).await.map_err(refused)?;
+    put(context, "release", &key, body, &change.id, notes).await?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
@@ -304,12 +312,12 @@ async fn read(archive: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault, and the SDK itself notices one
-/// on which nothing moves any more. How far it is is told under `topic`. S3 refuses a body that has not this SHA-256, which
-/// it takes in Base64.
+/// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault. An upload on which nothing moves
+/// any more is begun once again, and then given up. How far it is is told under `topic`. S3 refuses a body that has not this
+/// SHA-256, which it takes in Base64.
 ///
 /// # Errors
-/// What S3 says.
+/// What S3 says, or that the upload has stalled.
 pub(super) async fn put(
     context: &Context,
     topic: Topic,
@@ -317,18 +325,59 @@ pub(super) async fn put(
     body: Vec<u8>,
     sha256: &str,
     notes: HashMap<String, String>,
-) -> Result<(), ApiError> {
+) -> Result<()> {
     let (bucket, _) = names::bucket(&context.account, &context.aws.region);
     let patient = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3600)).build();
-    let request = || {
+    let request = |moved: Arc<Moved>| {
         let put = context.aws.s3.put_object().bucket(&bucket).key(key).expected_bucket_owner(&context.account);
         let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
         let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(checksum(sha256));
         let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
-        let progress = Progress::new(topic, context.shared_sink());
+        // The SDK's own watch ends with the last byte, and would not wait for an answer in vain.
+        let patient = patient.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        let progress = Progress::new(topic, context.shared_sink(), moved);
         put.body(ByteStream::from(body.clone())).customize().config_override(patient).interceptor(progress).send()
     };
-    call("s3:PutObject", request).await.map(|_| ())
+    let limit = STALLED / haste();
+    let mut sent = 0;
+    for attempt in 1..=ATTEMPTS {
+        let stalled = OnceLock::new();
+        let send = || {
+            let moved = Moved::now();
+            let answer = request(moved.clone());
+            let stalled = &stalled;
+            async move {
+                tokio::select! {
+                    answer = answer => answer,
+                    () = moved.stalled(limit) => {
+                        stalled.get_or_init(|| moved.sent());
+                        Err(SdkError::timeout_error("nothing moves any more"))
+                    }
+                }
+            }
+        };
+        let passes = |error: &ApiError| stalled.get().is_none() && error.fault() != Fault::Final;
+        let put = patiently(Backoff::new(PATIENCE), passes, || once("s3:PutObject", send)).await;
+        match (put, stalled.get()) {
+            (Ok(_), _) => return Ok(()),
+            (Err(error), None) => return Err(explain(format!("the {topic} cannot be uploaded"), &error)),
+            (Err(_), Some(bytes)) => sent = *bytes,
+        }
+        if attempt < ATTEMPTS {
+            context.waits(topic, &format!("nothing was sent for {} minutes; the upload begins again", minutes()));
+        }
+    }
+    let (sent, size) = (indicatif::HumanBytes(sent), indicatif::HumanBytes(body.len() as u64));
+    Err(Failure::failed(format!("the upload of the {topic} has stalled"))
+        .because(format!("for {} minutes S3 took nothing and said nothing, twice; {sent} of {size} were sent", minutes()))
+        .standing("S3 keeps an object as a whole or not at all: nothing of it is in the bucket.")
+        .next(
+            "check the network, as a firewall, a proxy or a VPN can hold a large upload up; then run the same command again",
+        ))
+}
+
+fn minutes() -> u64 {
+    STALLED.as_secs() / 60
 }
 
 /// A SHA-256 in hexadecimal digits as S3 writes it.

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStderr, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use devopsctl::engine::retry::HASTE;
+use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::console::{aws, control, far_away, slow_line};
@@ -20,8 +22,15 @@ struct Held<'a> {
 
 impl<'a> Held<'a> {
     fn up(project: &'a Project) -> Self {
+        Self::up_in(project, 1)
+    }
+
+    /// With clocks that run so many times as fast.
+    fn up_in(project: &'a Project, haste: u32) -> Self {
         slow_line(project, 1);
-        let mut child = project.command("up --sandbox").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut command = project.command("up --sandbox");
+        command.env(HASTE, haste.to_string());
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         Self { project, child, lines, said: String::new() }
     }
@@ -117,7 +126,7 @@ fn a_launch_waits_for_no_upload_and_what_was_said_meanwhile_counts_no_longer() {
     up.report_failure(&instance, &release, &error);
     slow_line(&project, 1_000_000);
     let line = up.until(" MiB uploaded");
-    assert!(regex::Regex::new(r"^  edge: [0-9.]+ MiB of [0-9.]+ MiB uploaded$").unwrap().is_match(&line), "{line}");
+    assert!(Regex::new(r"^  edge: [0-9.]+ MiB of [0-9.]+ MiB uploaded$").unwrap().is_match(&line), "{line}");
     slow_line(&project, 0);
     up.until("✓ edge");
     up.until("app: trying again");
@@ -126,6 +135,28 @@ fn a_launch_waits_for_no_upload_and_what_was_said_meanwhile_counts_no_longer() {
     let (said, code) = up.end();
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("again"), "{said}");
+}
+
+#[test]
+fn an_upload_on_which_nothing_moves_is_begun_again_and_then_given_up() {
+    let project = Project::unbooted();
+    let mut up = Held::up_in(&project, 90);
+    up.until("nothing was sent for 3 minutes; the upload begins again");
+    let (said, code) = up.end();
+    assert_eq!(code, Some(1), "{said}");
+    let plain = said.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(Regex::new("the upload of the (edge|release) has stalled").unwrap().is_match(&plain), "{plain}");
+    assert!(plain.contains("S3 took nothing and said nothing, twice"), "{plain}");
+    assert!(plain.contains("nothing of it is in the bucket") && plain.contains("check the network"), "{plain}");
+    let listed = aws(&project, async |aws| {
+        let bucket = "devopsctl-123456789012-us-east-1-an";
+        aws.s3.list_objects_v2().bucket(bucket).send().await.unwrap().contents().len()
+    });
+    assert_eq!(listed, 0, "what it says of the bucket is so");
+    // Once the line is free, the same command goes on from there.
+    slow_line(&project, 0);
+    project.ok("up --sandbox --no-wait");
+    project.ok("down --sandbox --yes");
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! How far an upload is: the body goes out in slices, and now and then it is told how many bytes have gone.
+//! How far an upload is: the body goes out in slices, and now and then it is told how many bytes have gone. When the last
+//! one went is known too, so that an upload that has stalled can be given up.
 
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -22,15 +24,51 @@ const EVERY: Duration = Duration::from_secs(5);
 /// So many lines at most.
 const LINES: u64 = 50;
 
+/// When an attempt to upload last sent something, and how much it has sent.
+#[derive(Debug)]
+pub(super) struct Moved {
+    at: Mutex<Instant>,
+    sent: AtomicU64,
+}
+
+impl Moved {
+    /// An attempt begins now.
+    pub(super) fn now() -> Arc<Self> {
+        Arc::new(Self { at: Mutex::new(Instant::now()), sent: AtomicU64::new(0) })
+    }
+
+    /// How many bytes were sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nothing was sent, or answered, for so long.
+    pub(super) async fn stalled(&self, limit: Duration) {
+        while let Some(left) = limit.checked_sub(self.idle()) {
+            tokio::time::sleep(left.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    fn idle(&self) -> Duration {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn step(&self, bytes: u64, now: Instant) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}
+
 /// Tells how far the upload of this topic is.
 pub(super) struct Progress {
     topic: Topic,
     sink: Arc<dyn Sink>,
+    moved: Arc<Moved>,
 }
 
 impl Progress {
-    pub(super) fn new(topic: Topic, sink: Arc<dyn Sink>) -> Self {
-        Self { topic, sink }
+    pub(super) fn new(topic: Topic, sink: Arc<dyn Sink>, moved: Arc<Moved>) -> Self {
+        Self { topic, sink, moved }
     }
 }
 
@@ -57,8 +95,8 @@ impl Intercept for Progress {
         let whole = Box::pin(std::mem::replace(body, SdkBody::taken()));
         let (topic, sink) = (self.topic, self.sink.clone());
         let tell = Box::new(move |words| sink.event(Event::Go(topic, words)));
-        *body =
-            SdkBody::from_body_1_x(Sliced { whole, rest: Bytes::new(), pace: Pace::new(size, Instant::now()), tell });
+        let (rest, pace, moved) = (Bytes::new(), Pace::new(size, Instant::now()), self.moved.clone());
+        *body = SdkBody::from_body_1_x(Sliced { whole, rest, pace, moved, tell });
         Ok(())
     }
 }
@@ -68,6 +106,7 @@ struct Sliced {
     whole: Pin<Box<SdkBody>>,
     rest: Bytes,
     pace: Pace,
+    moved: Arc<Moved>,
     tell: Box<dyn Fn(String) + Send + Sync>,
 }
 
@@ -89,7 +128,9 @@ impl Body for Sliced {
             }
         }
         let slice = body.rest.split_to(SLICE.min(body.rest.len()));
-        if let Some(words) = body.pace.step(slice.len() as u64, Instant::now()) {
+        let (bytes, now) = (slice.len() as u64, Instant::now());
+        body.moved.step(bytes, now);
+        if let Some(words) = body.pace.step(bytes, now) {
             (body.tell)(words);
         }
         Poll::Ready(Some(Ok(Frame::data(slice))))
@@ -155,11 +196,12 @@ mod tests {
     async fn a_body_that_is_sliced_is_the_same() {
         let content: Vec<u8> = (0..5 * SLICE + 7).map(|at| (at % 251) as u8).collect();
         let told = Arc::new(Mutex::new(0));
-        let counted = told.clone();
+        let (counted, moved) = (told.clone(), Moved::now());
         let mut body = Box::pin(Sliced {
             whole: Box::pin(SdkBody::from(content.clone())),
             rest: Bytes::new(),
             pace: Pace::new(content.len() as u64, Instant::now().checked_sub(EVERY).unwrap()),
+            moved: moved.clone(),
             tell: Box::new(move |_| *counted.lock().unwrap() += 1),
         });
         assert_eq!(body.size_hint().exact(), Some(content.len() as u64));
@@ -171,5 +213,18 @@ mod tests {
         }
         assert!(found == content && body.is_end_stream());
         assert_eq!((body.size_hint().exact(), *told.lock().unwrap()), (Some(0), 1));
+        assert_eq!(moved.sent(), content.len() as u64);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_has_stalled_when_nothing_was_sent_for_long() {
+        let moved = Moved::now();
+        let limit = Duration::from_secs(3600);
+        // One poll: it would wait.
+        assert!(tokio::time::timeout(Duration::ZERO, moved.stalled(limit)).await.is_err());
+        *moved.at.lock().unwrap() = Instant::now().checked_sub(limit).unwrap();
+        moved.stalled(limit).await;
+        moved.step(1, Instant::now());
+        assert!(tokio::time::timeout(Duration::ZERO, moved.stalled(limit)).await.is_err());
     }
 }

@@ -9,7 +9,7 @@ use super::document::picture;
 use super::list::names;
 
 /// Headlines of which there is no picture, and why.
-const UNSEEN: [(&str, &str); 61] = [
+const UNSEEN: [(&str, &str); 62] = [
     // What this machine would have to lack.
     ("this machine gives no threads", MACHINE),
     ("this system gives no random numbers", MACHINE),
@@ -59,8 +59,9 @@ const UNSEEN: [(&str, &str); 61] = [
     ("the token's version cannot be read", BEFORE),
     ("cannot look at the instance {id}", BEFORE),
     ("cannot look for the edge in the bucket", BEFORE),
-    // What stories of their own provoke: tests/it/ssh.rs, and what `doctor` tells in lines of its own, tests/it/doctor.rs.
+    // What stories of their own provoke: tests/it/ssh.rs, tests/it/launch.rs, and what `doctor` tells in lines of its own, tests/it/doctor.rs.
     ("port 22 may still be open for {}", STORY),
+    ("the upload of the {topic} has stalled", STORY),
     ("the tag {} of {} cannot be taken away", STORY),
     ("{instance} bears the tag of an ssh that has ended", STORY),
     ("port 22 is still open for {}", STORY),
