@@ -17,7 +17,7 @@ import re
 import secrets
 import sys
 import traceback
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 # Of an answer that is not healthy, so much is read, and so many characters of its text are shown.
 BODY_BYTES, WORDS = 4096, 200
@@ -124,7 +124,7 @@ class Proof:
             asked = f" (asked for {self.origin[1]})" if answer.status in (400, 421) else ""
             reason = f"the app answers {answer.status} at {path} with the token{asked}; healthy is 2xx or 3xx{begins}"
             raise Failed(reason) from answer.problem
-        return answer.status
+        return answer
 
     def ask(self, app, path, token):
         return ask(app, path, token, *self.origin)
@@ -136,11 +136,11 @@ class Proof:
             return
         right = health
         if path != self.manifest["health"]["path"]:
-            right = self.ask(app, path, self.variables().get(token["env"])).status
+            right = self.ask(app, path, self.variables().get(token["env"]))
         for sent, how in ((None, "without a token"), (secrets.token_urlsafe(), "with a wrong token")):
-            status = self.ask(app, path, sent).status
-            if not is_guarded(status, right):
-                raise Failed(open_because(path, status, how, right))
+            answer = self.ask(app, path, sent)
+            if not is_guarded(answer, right, path):
+                raise Failed(open_because(path, answer.status, how, right.status))
 
 
 def origin(edge, address):
@@ -152,11 +152,25 @@ def origin(edge, address):
     return "http", host if edge["port"] == 80 else f"{host}:{edge['port']}"
 
 
-def is_guarded(status, right):
-    """Whether an answer without the token refuses the caller; `right` is the answer with it. As `probe.rs` has it."""
+def is_guarded(answer, right, path):
+    """Whether an answer at this path without the token refuses the caller; `right` is the answer with it. `probe.rs` has the same
+    rule, and both are tested by `tests/guarded.json`."""
+    status = answer.status
     if status in (401, 403):
-        return status != right
-    return 300 <= status < 500 and status not in (408, 429) and 200 <= right < 300
+        return status != right.status
+    if 300 <= status < 400 and 300 <= right.status < 400:
+        places = leads_to(answer, path), leads_to(right, path)
+        return None not in places and places[0] != places[1]
+    return 300 <= status < 500 and status not in (408, 429) and 200 <= right.status < 300
+
+
+def leads_to(answer, path):
+    """The path to which a redirect leads, or None: its host and its query may name the same page in other words."""
+    try:
+        location = answer.headers.get("location")
+        return urlsplit(urljoin(path, location)).path or "/" if location else None
+    except ValueError:
+        return None
 
 
 def open_because(path, status, how, right):
@@ -165,8 +179,13 @@ def open_because(path, status, how, right):
     what = f"the app answers {status} at {path} {how}"
     if 200 <= status < 300:
         what += ", so it is open to everyone"
-    elif status == right:
-        what += ", as it does with the token, so it is open to everyone"
+    elif status == right or (300 <= status < 400 and 300 <= right < 400):
+        same = (
+            "as it does with the token"
+            if status == right
+            else f"and {right} with the token, which does not lead elsewhere"
+        )
+        what += f", {same}, so it is open to everyone"
     else:
         what += f" and {right} with the token, which does not show that it refuses"
     return f"{what}: let it answer 401 or 403, or say `token.enforce: false` in deploy.yaml if that is meant"

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use regex::Regex;
-use reqwest::StatusCode;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION};
 use reqwest::redirect::Policy;
+use reqwest::{StatusCode, Url};
 
 use crate::aws::Aws;
 use crate::config::{Deployment, Root};
@@ -62,8 +62,8 @@ impl<'a> App<'a> {
         }
         if self.deployment.token.enforce {
             let right = self.right(token).await?;
-            self.refuses(None, "no token", right).await?;
-            self.refuses(Some(&secret::generate()?), "a wrong token", right).await?;
+            self.refuses(None, "no token", right.as_ref()).await?;
+            self.refuses(Some(&secret::generate()?), "a wrong token", right.as_ref()).await?;
         }
         Ok(Seen::Yes)
     }
@@ -73,7 +73,7 @@ impl<'a> App<'a> {
     /// # Errors
     /// That it is.
     pub async fn refused(&self, current: &str, old: &str) -> Result<()> {
-        self.refuses(Some(old), "the old token", self.right(current).await?).await
+        self.refuses(Some(old), "the old token", self.right(current).await?.as_ref()).await
     }
 
     /// Whether another token is answered as the current one is; nothing when this machine is not let in.
@@ -83,27 +83,28 @@ impl<'a> App<'a> {
     pub async fn takes(&self, current: &str, other: &str) -> Result<Option<bool>> {
         let right = self.right(current).await?;
         let answer = self.get(&self.deployment.token.path, Some(other)).await?;
-        Ok(right.zip(answer).map(|(right, answer)| right == answer.status))
+        let same = |(right, answer): (Answer, Answer)| right.status == answer.status && right.place == answer.place;
+        Ok(right.zip(answer).map(same))
     }
 
     /// What the app answers with the token where it has to refuse without.
-    async fn right(&self, token: &str) -> Result<Option<StatusCode>> {
-        Ok(self.get(&self.deployment.token.path, Some(token)).await?.map(|answer| answer.status))
+    async fn right(&self, token: &str) -> Result<Option<Answer>> {
+        self.get(&self.deployment.token.path, Some(token)).await
     }
 
-    async fn refuses(&self, token: Option<&str>, which: &str, right: Option<StatusCode>) -> Result<()> {
+    async fn refuses(&self, token: Option<&str>, which: &str, right: Option<&Answer>) -> Result<()> {
         let path = &self.deployment.token.path;
         let (Some(answer), Some(right)) = (self.get(path, token).await?, right) else { return Ok(()) };
-        if is_guarded(answer.status, right) {
+        if is_guarded(&answer, right) {
             return Ok(());
         }
-        let failure = self.odd(path, &answer, which).because(match answer.status {
-            status if status.is_success() => "whoever knows the address can use the app".to_owned(),
-            status if status == right && status.is_redirection() => {
-                "the right token gets the same answer, so whoever knows the address can use the app".to_owned()
+        let failure = self.odd(path, &answer, which).because(match (answer.status, right.status) {
+            (status, _) if status.is_success() => "everyone who knows the address can use the app".to_owned(),
+            (status, right) if status.is_redirection() && right.is_redirection() => {
+                "the right token gets a redirect that does not lead elsewhere, so everyone who knows the address can use the app".to_owned()
             }
-            status if status == right => "the right token gets the same answer".to_owned(),
-            _ => format!("the right token gets {}; an app that refuses answers 401 or 403", right.as_u16()),
+            (status, right) if status == right => "the right token gets the same answer".to_owned(),
+            (_, right) => format!("the right token gets {}; an app that refuses answers 401 or 403", right.as_u16()),
         });
         Err(failure.next(
             "have the app refuse it; or, if this app is meant to be public, set token.enforce: false in deploy.yaml",
@@ -134,13 +135,22 @@ impl<'a> App<'a> {
 }
 
 /// Whether an answer without the token refuses the caller; `right` is the answer with it. The agent has the same rule
-/// (`proof.py`).
-fn is_guarded(status: StatusCode, right: StatusCode) -> bool {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => status != right,
+/// (`proof.py`), and both are tested by `tests/guarded.json`.
+fn is_guarded(answer: &Answer, right: &Answer) -> bool {
+    match answer.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => answer.status != right.status,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => false,
-        status => (status.is_redirection() || status.is_client_error()) && right.is_success(),
+        status if status.is_redirection() && right.status.is_redirection() => {
+            answer.place.as_ref().zip(right.place.as_ref()).is_some_and(|(place, right)| place != right)
+        }
+        status => (status.is_redirection() || status.is_client_error()) && right.status.is_success(),
     }
+}
+
+/// The path to which a redirect leads: its host and its query may name the same page in other words. `asked`: the URL that was
+/// asked for.
+fn place(asked: &str, location: &str) -> Option<String> {
+    Some(Url::parse(asked).ok()?.join(location).ok()?.path().to_owned())
 }
 
 /// That whoever asks in clear is sent on, and told nothing.
@@ -167,6 +177,8 @@ fn yourself(url: &str) -> String {
 /// An answer, and the first words of its text.
 struct Answer {
     status: StatusCode,
+    /// Where it leads, if it is a redirect that says so.
+    place: Option<String>,
     text: String,
 }
 
@@ -180,6 +192,8 @@ impl Answer {
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = header(CONTENT_TYPE).to_lowercase();
+        let location = Some(header(LOCATION)).filter(|location| status.is_redirection() && !location.is_empty());
+        let place = location.and_then(|location| place(response.url().as_str(), location));
         let shown = kind.is_empty() || kind.contains("text/") || kind.contains("json");
         let shown = shown && header(CONTENT_ENCODING).is_empty() && !status.is_success();
         let mut body = Vec::new();
@@ -191,7 +205,7 @@ impl Answer {
             body.extend_from_slice(&chunk);
         }
         let text = masked(&String::from_utf8_lossy(&body), token);
-        Self { status, text: words(&text, kind.contains("html")) }
+        Self { status, place, text: words(&text, kind.contains("html")) }
     }
 }
 
@@ -288,13 +302,21 @@ mod tests {
 
     #[test]
     fn guarded_is_an_answer_that_only_other_tokens_get() {
-        let guarded =
-            |status, right| is_guarded(StatusCode::from_u16(status).unwrap(), StatusCode::from_u16(right).unwrap());
-        for (status, right) in [(401, 200), (403, 200), (302, 200), (401, 302), (401, 404), (404, 200), (422, 200)] {
-            assert!(guarded(status, right), "{status}, {right}");
+        #[derive(serde::Deserialize)]
+        struct Case {
+            without: (u16, Option<String>),
+            with: (u16, Option<String>),
+            guarded: bool,
         }
-        for (status, right) in [(200, 200), (302, 302), (303, 302), (404, 404), (429, 200), (500, 200), (401, 401)] {
-            assert!(!guarded(status, right), "{status}, {right}");
+        let answer = |(status, location): &(u16, Option<String>)| Answer {
+            status: StatusCode::from_u16(*status).unwrap(),
+            place: location.as_ref().and_then(|location| place("https://app.example/shop/?page=2", location)),
+            text: String::new(),
+        };
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../tests/guarded.json")).unwrap();
+        assert!(cases.len() > 20);
+        for Case { without, with, guarded } in cases {
+            assert_eq!(is_guarded(&answer(&without), &answer(&with)), guarded, "{without:?}, {with:?}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from fake_aws import FakeAws
@@ -26,12 +27,14 @@ def proof_of(folder, token=None, **edge):
 
 
 def app(right, other, seen=None):
-    """An app that answers so with the token, and so without."""
+    """An app that answers so with the token, and so without: with a status, or with a status and a location."""
 
     def answer(environ, start_response):
         if seen is not None:
             seen.append(environ)
-        start_response(right if environ.get("HTTP_AUTHORIZATION") == f"Token {TOKEN}" else other, [])
+        said = right if environ.get("HTTP_AUTHORIZATION") == f"Token {TOKEN}" else other
+        status, location = (said, None) if isinstance(said, str) else said
+        start_response(status, [("Location", location)] if location else [])
         return []
 
     return answer
@@ -41,10 +44,19 @@ def check(proof, app):
     proof.check_guard(app, proof.check_health(app))
 
 
-@pytest.mark.parametrize("answers", ["200 401", "200 403", "200 302", "200 404", "200 422", "302 401", "404 401"])
-def test_an_app_that_refuses_other_tokens_is_guarded(tmp_path, answers):
-    right, other = (f"{status} X" for status in answers.split())
-    proof_of(tmp_path).check_guard(app(right, other), 200)
+CASES = json.loads((Path(__file__).parents[2] / "tests/guarded.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_app_is_guarded_if_only_other_tokens_get_that_answer(tmp_path, case):
+    with_token, without = ((f"{status} X", location) for status, location in (case["with"], case["without"]))
+    proof = proof_of(tmp_path, token={"path": "/shop/?page=2"})
+    try:
+        proof.check_guard(app(with_token, without), None)
+        guarded = True
+    except Failed:
+        guarded = False
+    assert guarded == case["guarded"]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +64,11 @@ def test_an_app_that_refuses_other_tokens_is_guarded(tmp_path, answers):
     [
         ("200 200", "answers 200 at / without a token, so it is open to everyone"),
         ("302 302", "answers 302 at / without a token, as it does with the token, so it is open to everyone"),
-        ("302 303", "answers 303 at / without a token and 302 with the token, which does not show that it refuses"),
+        (
+            "302 303",
+            "answers 303 at / without a token, and 302 with the token, which does not lead elsewhere, so it is open",
+        ),
+        ("404 303", "answers 303 at / without a token and 404 with the token, which does not show that it refuses"),
         ("404 404", "answers 404 at / without a token, as it does with the token"),
         ("200 429", "answers 429 at / without a token and 200 with the token"),
         ("200 500", "answers 500 at / without a token and 200 with the token"),
@@ -62,7 +78,7 @@ def test_an_app_that_refuses_other_tokens_is_guarded(tmp_path, answers):
 def test_any_other_answer_without_the_token_is_none(tmp_path, answers, why):
     right, other = (f"{status} X" for status in answers.split())
     with pytest.raises(Failed, match=why):
-        proof_of(tmp_path).check_guard(app(right, other), 200)
+        proof_of(tmp_path).check_guard(app(right, other), None)
 
 
 def test_the_answer_at_the_health_path_is_not_asked_for_twice(tmp_path):

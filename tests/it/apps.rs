@@ -129,6 +129,25 @@ fn an_app_that_sends_everybody_to_its_login_page_is_open() {
     assert!(said.contains("answers 302 at / without a token, as it does with the token"), "{}", ran.shown());
 }
 
+#[test]
+fn an_app_that_sends_other_callers_to_its_login_page_serves() {
+    let project = Project::empty();
+    let app = "import os\n\n\ndef app(environ, start_response):\n    \
+               known = environ.get('HTTP_AUTHORIZATION') == 'Token ' + os.environ['APP_SECRET_TOKEN']\n    \
+               start_response('302 Found', [('Location', '/home' if known else '/login?next=/')])\n    return [b'']\n";
+    project
+        .file("app/app.py", app)
+        .file("app/requirements.txt", "")
+        .file("deploy.yaml", "name: hello\napp: {path: app}\n");
+    // Both the agent and the command, from outside, take the other redirect for a refusal.
+    project.ok("up --sandbox");
+    project.file("app/app.py", &app.replace("'/login?next=/'", "'/home?from=/'"));
+    let ran = project.run("up --sandbox").code(4);
+    let said = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("answers 302 at / without a token, as it does with the token"), "{}", ran.shown());
+    project.ok("down --sandbox --yes");
+}
+
 /// An app that serves the hosts that it knows, as Django's `ALLOWED_HOSTS` has it.
 #[test]
 #[ignore = "slow"]
