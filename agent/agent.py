@@ -4,7 +4,6 @@ A loop that never waits for anybody: it hears what has happened, looks at its ge
 begins it, and tells. What takes time (the network, compiling) is done in threads, which put their result in the inbox.
 """
 
-import contextlib
 import os
 import queue
 import signal
@@ -64,6 +63,7 @@ class Agent:
         self.completed = set()  # Releases that are compiled to the end, or about to be.
         self.said, self.said_at = None, 0.0
         self.addresses = {"static": None, "own": None}  # As the manifest's `edge` names them.
+        self.looked = False  # Whether that is what the tags and the metadata service say, and not only the beginning.
         self.begun = clock.monotonic()
         self.leaving = False
 
@@ -164,9 +164,10 @@ class Agent:
         values = {name: self.understood(name, known.get(name), refused) for name in FORMS}
         self.refused = refused
         wanted, own = Wanted(*values.values()), self.addresses["own"]
-        if wanted != self.state.wanted:
+        if wanted != self.state.wanted or not self.looked:
             own = self.metadata.get("meta-data/public-ipv4")
-        self.addresses = {"static": known.get("address"), "own": own}  # Before that which they are for.
+        # Before that which they are for.
+        self.addresses, self.looked = {"static": known.get("address"), "own": own}, True
         self.inbox.put((decide.want, self.state, wanted))
         asking = {name[len(PREFIX) :]: value for name, value in known.items() if name.startswith(PREFIX) and value}
         self.supervisor.attempt("a request for a log", self.logs.heard, known.get("logs"))
@@ -203,7 +204,8 @@ class Agent:
         """The address at which clients reach this release, if it is known; whether a start waits for it."""
         edge = self.places.manifest(release).get("edge")
         address = edge and self.edge.address(self.addresses.get(edge["address"]))
-        needed = edge and edge["address"] == "static" and not edge["domain"]
+        # After a reboot what was healthy last may start before the first look at the tags.
+        needed = edge and not edge["domain"] and (edge["address"] == "static" or not self.looked)
         return address, needed and not address and self.clock.monotonic() < self.begun + ADDRESS_SECONDS
 
     def do(self, step, *args):
@@ -283,8 +285,12 @@ class Agent:
 
     def clear(self):
         """What the agent before left in the middle, or the power."""
-        with contextlib.suppress(OSError):
-            tasks.disown(self.places)
+        try:
+            stayed = tasks.disown(self.places)
+        except OSError as problem:
+            stayed = {"the folder of releases": problem}
+        for name, problem in stayed.items():
+            print(f"agent: can't clear up {ascii(name)[:100]}: {in_words(problem)}", flush=True)
         self.in_thread(tasks.sweep, self.places)
 
     def store(self):

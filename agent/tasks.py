@@ -99,10 +99,16 @@ def prune(places, keep):
 
 
 def disown(places):
-    """Gives to `sweep` what an agent or a machine that ended left half fetched. For a time when nothing is fetched."""
+    """Gives to `sweep` what an agent or a machine that ended left half fetched -> what could not be renamed: {name: why}. For a
+    time when nothing is fetched."""
+    stayed = {}
     for name in os.listdir(places.releases):
         if not match("release", name) and not name.endswith(".old"):
-            os.rename(f"{places.releases}/{name}", f"{places.releases}/{name}.old")
+            try:
+                os.rename(f"{places.releases}/{name}", f"{places.releases}/{name}.old")
+            except OSError as problem:
+                stayed[name] = problem
+    return stayed
 
 
 def sweep(places):

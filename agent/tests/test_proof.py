@@ -147,6 +147,9 @@ def test_a_start_waits_for_an_address_that_is_on_its_way_but_not_for_ever(tmp_pa
         runner = type("Runner", (), {"edge": None, "sshd": None, "sources": ()})()
         made = agents.Agent(places, type("Aws", (), {"metadata": metadata})(), runner, clock)
         aws.public, aws.tags["devopsctl:release"] = "198.51.100.1", RELEASE
+        # What was healthy before a reboot starts no earlier than the first look, unless its clients know it by a domain.
+        address, waits = made.address(RELEASE)
+        assert (address, bool(waits)) == (None, "domain" not in edge)
         made.read_tags()
         address, waits = made.address(RELEASE)
         assert (address, bool(waits)) == found

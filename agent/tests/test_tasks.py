@@ -92,6 +92,25 @@ def test_what_the_power_interrupted_does_not_stay(places):
     assert os.listdir(places.releases) == [OLD]
 
 
+def test_what_cannot_be_renamed_is_named_and_the_rest_is_cleared_up(places, monkeypatch):
+    for number in range(5):
+        with open(f"{places.releases}/{number}.tar.gz", "w"):
+            pass
+    rename = os.rename
+
+    def refuse(path, name):
+        if path.endswith("/2.tar.gz"):
+            raise PermissionError(1, "Operation not permitted")
+        rename(path, name)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    assert {name: str(why) for name, why in tasks.disown(places).items()} == {
+        "2.tar.gz": "[Errno 1] Operation not permitted"
+    }
+    tasks.sweep(places)
+    assert os.listdir(places.releases) == ["2.tar.gz"]
+
+
 def test_a_disk_with_next_to_nothing_left_is_full(places, monkeypatch):
     assert not places.are_full()
     disk = types.SimpleNamespace(f_blocks=1000, f_bavail=255, f_frsize=4096)

@@ -32,6 +32,11 @@ pub fn mentions(source: &str, word: &str) -> bool {
         .any(|line| line.code.split(other).any(|part| part == word) || line.code.trim_end().ends_with("import *"))
 }
 
+/// The code of Python's source that is not indented, a logical line each: without comments, and without what strings say.
+pub fn top_level(source: &str) -> Vec<String> {
+    python::lines(source).into_iter().filter(|line| line.indent == 0).map(|line| line.code).collect()
+}
+
 /// The outermost packages that a module of this source imports whenever it is loaded, each with its line: neither what is
 /// indented nor what is relative.
 pub fn imports(source: &str) -> Vec<(usize, String)> {

@@ -7,10 +7,12 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::init;
+
 /// Where Python looks, in its order.
 const FOLDERS: [&str; 3] = ["agent", "app", "site"];
 
-// At the beginning of a line: what stands further in is imported later, if at all.
+// At the beginning of a line of code: what stands further in is imported later, if at all.
 static FROM: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^from +(\.*)([\w.]*) +import +(\([^)]*\)|[^\n#]*)").expect("a regex"));
 static IMPORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^import +([\w., ]+)").expect("a regex"));
@@ -62,6 +64,8 @@ fn locate(name: &str, read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io:
 /// The full names of what a module of that package imports; some of them are no modules.
 fn imported(text: &str, package: &str) -> Vec<String> {
     let mut names = Vec::new();
+    // A docstring may show code.
+    let text = &init::top_level(text).join("\n");
     for found in IMPORT.captures_iter(text) {
         names.extend(found[1].split(',').filter_map(|part| part.split_whitespace().next()).map(str::to_owned));
     }
@@ -85,7 +89,15 @@ mod tests {
 
     #[test]
     fn every_form_of_import() {
-        let own = "import os, one.deep as d , two
+        let own = "'''Shows code:
+
+import shown
+from shown import deep
+'''
+import os, one.deep as d , two
+TEXT = \"\"\"
+import told
+\"\"\"
 from three import (
     four,  # a module
     five as six,
@@ -113,6 +125,9 @@ if True:
             "app/own/eight/nine.py",
             "app/own/eight/ten.py",
             "app/late.py",
+            "app/shown/__init__.py",
+            "app/shown/deep.py",
+            "app/told.py",
         ];
         files.extend(plain.map(|name| (name, "")));
         let roots = ["own", "missing", "spaced.out.deep"];
