@@ -45,6 +45,7 @@ struct Inner {
     standing: Option<String>,
     next: Option<String>,
     findings: Vec<Finding>,
+    cut_short: bool,
 }
 
 impl Failing {
@@ -80,7 +81,15 @@ impl Failure {
     #[expect(clippy::new_ret_no_self, reason = "without a next step it is none yet")]
     pub fn new(exit: Exit, what: impl Into<String>) -> Failing {
         let what = what.into();
-        Failing(Box::new(Inner { exit, what, cause: None, standing: None, next: None, findings: Vec::new() }))
+        Failing(Box::new(Inner {
+            exit,
+            what,
+            cause: None,
+            standing: None,
+            next: None,
+            findings: Vec::new(),
+            cut_short: false,
+        }))
     }
 
     /// The common case: [`Exit::Failed`].
@@ -114,6 +123,18 @@ impl Failure {
     pub fn instead(mut self, what: impl Into<String>) -> Self {
         self.0.next = Some(what.into());
         self
+    }
+
+    /// The step did not fail: it was ended because the user asked for it, or because another step has failed.
+    #[must_use]
+    pub fn cutting_short(mut self) -> Self {
+        self.0.cut_short = true;
+        self
+    }
+
+    /// Whether that is so.
+    pub fn is_cut_short(&self) -> bool {
+        self.0.cut_short
     }
 
     /// What is wrong in a file, each at its place.
@@ -156,6 +177,7 @@ impl Failure {
             standing: self.0.standing.as_deref().map(change),
             next: self.0.next.as_deref().map(change),
             findings: self.0.findings.iter().map(|finding| finding.mapped(change)).collect(),
+            cut_short: self.0.cut_short,
         };
         for why in self.reasons() {
             copy.because(change(why));

@@ -1,4 +1,4 @@
-//! An instance's log, as it shows it in the bucket to who looks (`agent/logs.py`): pure, but for the asking.
+//! An instance's log, as it shows it in the bucket (`agent/logs.py`): pure, but for the asking.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub struct Line(
     pub String,
 );
 
-/// How far somebody has read.
+/// How far a command has read.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
     session: String,

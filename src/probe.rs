@@ -115,7 +115,7 @@ impl<'a> App<'a> {
         Failure::new(Exit::Unhealthy, format!("{}{path} answers {} to {which}", self.url, answer.status.as_u16()))
     }
 
-    /// Who may have answered what the instance itself has not seen. Over TLS, or on this machine, nobody stands between.
+    /// What may have answered where the instance itself has seen something else. Over TLS, or on this machine, nothing is in between.
     fn blame(&self) -> &'static str {
         if self.url.starts_with("https:") || self.url.starts_with("http://127.") {
             "the instance saw the app healthy, but the app, or its proxy, answers otherwise from outside"
@@ -153,7 +153,7 @@ fn place(asked: &str, location: &str) -> Option<String> {
     Some(Url::parse(asked).ok()?.join(location).ok()?.path().to_owned())
 }
 
-/// That whoever asks in clear is sent on, and told nothing.
+/// That HTTP is redirected to HTTPS.
 ///
 /// # Errors
 /// That it is otherwise.

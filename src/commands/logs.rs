@@ -1,4 +1,4 @@
-//! `logs`: what the instance shows of its log, for as long as somebody looks.
+//! `logs`: what the instance shows of its log, for as long as the command runs.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use super::Session;
 use crate::cli::Logs;
 use crate::documents;
-use crate::engine::retry::Unseen;
+use crate::engine::retry::{LOOK_AGAIN, Retry, Unseen};
 use crate::error::{Exit, Failure, Result};
 use crate::logs::{self, Line, Reader, Source, Window};
 
@@ -16,7 +16,6 @@ use crate::logs::{self, Line, Reader, Source, Window};
 const RENEW: Duration = Duration::from_secs(30);
 /// The first time it is asked again where it has not answered.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(400);
 
 pub(super) async fn run(session: &Session, arguments: &Logs) -> Result<ExitCode> {
     session.interrupt.or(show(session, arguments)).await?;
@@ -52,15 +51,11 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
                     return Ok(());
                 }
             }
-            if !asked.answered {
-                if asked.unseen.is_over() {
-                    return Err(silent(session, &instance.id));
-                }
-                if let Some(words) = asked.unseen.words(&instance.id) {
-                    session.ui.say(words);
-                }
+            if asked.answered {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            } else if asked.unseen.wait(&instance.id, |words| session.ui.say(words)).await == Retry::Enough {
+                return Err(silent(session, &instance.id));
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 }
@@ -85,7 +80,7 @@ impl Asked {
         self.words.iter().any(|word| window.asked.contains(word))
     }
 
-    /// How long until it is asked again. A tag that was set at the same moment by somebody else may have hidden the first.
+    /// How long until it is asked again. A tag that was set at the same moment by another command may have hidden the first.
     fn pause(&self) -> Duration {
         let times = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
         if self.answered { RENEW } else { RENEW.min(ASK_AGAIN.saturating_mul(times)) }
@@ -115,7 +110,9 @@ fn nothing(session: &Session) -> Failure {
 
 fn silent(session: &Session, instance: &str) -> Failure {
     Failure::new(Exit::Unhealthy, format!("the instance {instance} does not show its log"))
-        .because("it starts still, or is not well, or its agent or its role is of an earlier devopsctl")
+        .because(
+            "the instance is still starting, or is not healthy, or its agent or its role is of an earlier devopsctl",
+        )
         .next(format!(
             "see how it is: {}; and bring it up to date: {}",
             session.command("status"),

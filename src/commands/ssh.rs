@@ -14,20 +14,18 @@ use super::Session;
 use crate::aws::Aws;
 use crate::child;
 use crate::cli::{Globals, Ssh};
-use crate::engine::retry::Unseen;
+use crate::engine::retry::{Retry, Unseen};
 use crate::error::{Exit, Failure, Result};
 use crate::grace::now;
 use crate::resources::reports::{self, Ssh as Said};
 use crate::ssh::{self, Folder, Lease, Place};
 use crate::ui::Ui;
 
-/// Between two looks whether the instance has taken the key.
-const PAUSE: Duration = Duration::from_millis(400);
 /// A lease lasts for ten minutes: one renewal may fail, or two.
 const RENEW: Duration = Duration::from_secs(150);
 
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<ExitCode> {
-    // Before any call: nothing is opened for somebody who could not come.
+    // Before any call: nothing is opened for a session that could not be.
     if globals.json {
         return Err(Failure::new(Exit::Usage, "ssh has nothing to print as JSON")
             .because("what the machine prints is passed on as it comes")
@@ -61,7 +59,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<Exi
         (Ok(closed), outcome) => {
             session.ui.say(match closed {
                 true => "port 22 is closed again",
-                false => "port 22 stays open for somebody else who comes from the same address",
+                false => "port 22 stays open for another session from the same address",
             });
             outcome
         }
@@ -95,7 +93,7 @@ async fn whereto(session: &Session) -> Result<(String, String, (String, String))
     Ok((instance.id.clone(), group.id.clone(), session.aws.shell(ip).await?))
 }
 
-/// One who is about to connect, or connected.
+/// A session that is about to begin, or has begun.
 struct Visit<'a> {
     session: &'a Session,
     place: Place<'a>,
@@ -114,13 +112,11 @@ impl Visit<'_> {
             match said {
                 Some(Said { error: Some(error), .. }) => return Err(self.refused(&error)),
                 Some(said) if said.keys.contains(&self.lease.id) => return self.sound(aws, said).await,
-                _ if unseen.is_over() => return Err(self.silent()),
                 _ => {}
             }
-            if let Some(words) = unseen.words(instance) {
-                self.session.ui.say(words);
+            if unseen.wait(instance, |words| self.session.ui.say(words)).await == Retry::Enough {
+                return Err(self.silent());
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -148,7 +144,7 @@ impl Visit<'_> {
     ) -> Result<ExitCode> {
         let hosts = self.folder.know(self.place.instance, &said.host_key)?;
         let mut command = child::command(program);
-        // Nobody's own settings: they could send it another way, or take another host for the right one.
+        // Without the user's own settings: they could send it another way, or take another host for the right one.
         command.args(["-F", "/dev/null", "-l", &said.user, "-p", &port, "-i"]).arg(self.folder.key());
         let settings =
             [format!("UserKnownHostsFile=\"{}\"", hosts.display()), format!("HostKeyAlias={}", self.place.instance)];
@@ -191,7 +187,7 @@ impl Visit<'_> {
                     }
                 }
                 _ = renewal.tick() => {
-                    // The terminal is somebody else's now: nothing is said, and it is tried again.
+                    // The terminal is the other program's now: nothing is said, and it is tried again.
                     let _ = ssh::renew(&self.session.aws, self.place, self.lease).await;
                 }
             }
@@ -200,7 +196,7 @@ impl Visit<'_> {
 
     fn refused(&self, why: &str) -> Failure {
         let sandbox = !self.session.aws.flag().is_empty();
-        Failure::failed(format!("the instance {} lets nobody in by SSH", self.place.instance)).because(why).next(
+        Failure::failed(format!("the instance {} allows no SSH", self.place.instance)).because(why).next(
             match sandbox {
                 true => format!(
                     "install OpenSSH's server here (on Debian: sudo apt install openssh-server), or have the machine be a \
@@ -215,7 +211,7 @@ impl Visit<'_> {
 
     fn silent(&self) -> Failure {
         Failure::new(Exit::Unhealthy, format!("the instance {} does not take the key", self.place.instance))
-            .because("it starts still, or is not well, or its agent is of an earlier devopsctl")
+            .because("the instance is still starting, or is not healthy, or its agent is of an earlier devopsctl")
             .next(format!(
                 "see how it is: {}; and bring it up to date: {}",
                 self.session.command("status"),
@@ -253,8 +249,7 @@ fn code(status: ExitStatus) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(Exit::Failed as u8))
 }
 
-/// Being asked to end from outside: by whoever ends this process, and by a terminal that is gone. Neither may leave the door
-/// open.
+/// Being asked to end from outside: by a signal to this process, and by a terminal that is gone. Neither may leave the port open.
 struct End {
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,

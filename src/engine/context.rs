@@ -11,7 +11,7 @@ use super::observe::Observed;
 use super::plan::Plan;
 use crate::aws::{Aws, Machine};
 use crate::config::Deployment;
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::release::Release;
 use crate::resources::instance::{self, Credits, Image};
 use crate::secret::Secret;
@@ -151,12 +151,12 @@ impl Context {
         }
     }
 
-    /// Who is told.
+    /// The sink for events.
     pub fn sink(&self) -> &dyn Sink {
         &*self.sink
     }
 
-    /// The same, for whoever tells while the step waits.
+    /// The same, for work that sends events while the step waits.
     pub fn shared_sink(&self) -> Arc<dyn Sink> {
         self.sink.clone()
     }
@@ -175,12 +175,12 @@ impl Context {
         self.tell(Event::Go(topic, what.to_owned()));
     }
 
-    /// Whether nobody should wait any longer: the user wants to stop, or another step has failed.
+    /// Whether waiting is to end: the user wants to stop, or another step has failed.
     pub fn interrupted(&self) -> bool {
         self.interrupt.asked() || self.failed.load(Ordering::SeqCst)
     }
 
-    /// What the user wants, if he wants to stop.
+    /// The error of a command that the user has stopped, if that is so.
     pub fn stopped(&self) -> Option<Failure> {
         self.interrupt.check().err()
     }
@@ -198,7 +198,7 @@ impl Context {
         self.interrupt.or(work).await
     }
 
-    /// An error once nobody should wait any longer: for loops that wait.
+    /// An error once waiting is to end: for loops that wait.
     ///
     /// # Errors
     /// That the user wants to stop, or that another step has failed.
@@ -208,11 +208,6 @@ impl Context {
             None if self.interrupted() => Err(overtaken()),
             None => Ok(()),
         }
-    }
-
-    /// Whether that is why a step ended: no error of its own.
-    pub fn cut_short(&self, failure: &Failure) -> bool {
-        failure.what() == overtaken().what() || failure.exit() == Exit::Interrupted
     }
 
     /// The security group's id.
@@ -347,21 +342,33 @@ impl Context {
 pub struct Shared {
     /// Whether the user wants to stop.
     pub interrupt: Interrupt,
-    /// Who is told.
+    /// The sink for events.
     pub sink: Arc<dyn Sink>,
     /// The command that brings a corrected app there.
     pub up: String,
     /// The command that shows what runs.
     pub status: String,
-    /// The token that is to be set. It is no part of the plan, which anybody may print.
+    /// The token that is to be set. It is no part of the plan, which can be printed.
     pub fresh: Option<Secret>,
 }
 
 /// What a step ends with that gave up because of another one.
 fn overtaken() -> Failure {
-    Failure::failed("another step has failed").next("run the same command again")
+    Failure::failed("another step has failed").next("run the same command again").cutting_short()
 }
 
 fn missing(what: &str) -> Failure {
     Failure::failed(format!("the {what} is not known")).next("run the same command again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_step_was_cut_short_is_no_matter_of_its_words() {
+        let cut = overtaken().standing("x").mapped(&|text| text.to_uppercase());
+        assert!(cut.is_cut_short());
+        assert!(!Failure::failed(overtaken().what()).next("x").is_cut_short());
+    }
 }

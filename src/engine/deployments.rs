@@ -38,7 +38,7 @@ pub enum State {
     Healthy,
     /// Something serves, and something else is wanted.
     Behind,
-    /// The instance says that it is not well.
+    /// The instance reports that it is not healthy.
     Unhealthy,
     /// The instance has said nothing yet.
     Silent,

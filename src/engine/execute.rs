@@ -73,7 +73,7 @@ async fn run(context: &Context, step: Step) -> Result<()> {
     context.tell(match &outcome {
         Ok(what) => Event::Done(topic, what.clone()),
         // The error is another step's.
-        Err(failure) if context.cut_short(failure) => Event::Leave(topic, "no longer waited for".to_owned()),
+        Err(failure) if failure.is_cut_short() => Event::Leave(topic, "no longer waited for".to_owned()),
         Err(failure) => Event::Fail(topic, failure.what().to_owned()),
     });
     outcome.map(|_| ())

@@ -92,7 +92,7 @@ pub struct Watch<'a> {
     pub name: &'a str,
     /// The app's own health timeout, seconds.
     pub timeout: u32,
-    /// Who is told.
+    /// The sink for events.
     pub sink: &'a dyn Sink,
     /// The command that brings a corrected app there.
     pub up: String,
@@ -147,7 +147,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
         }
         let patience = if last.0 == "silent" { SILENCE } else { PHASE + Duration::from_secs((*timeout).into()) };
         match last.0 == "unseen" {
-            true if unseen.is_over() => return Err(deaf(watch, id)),
+            true if unseen.is_over() => return Err(tags_not_seen(watch, id)),
             false if last.1.elapsed() > patience => return Err(stuck(watch, id, &last.0, error, patience)),
             _ => {}
         }
@@ -213,7 +213,7 @@ async fn alive(watch: &Watch<'_>, id: &str) -> Result<Tags> {
         other => {
             let now = other.map_or("gone", |state| state.phase.name());
             Err(Failure::new(Exit::Unhealthy, format!("the instance {id} is {now}"))
-                .because("somebody, or a rule of this account, stopped it")
+                .because("a person, or a rule of this account, stopped it")
                 .next(format!("start or replace it: {}", watch.up)))
         }
     }
@@ -266,10 +266,10 @@ fn stuck(watch: &Watch, id: &str, phase: &str, error: Option<String>, patience: 
 }
 
 /// It reports, and does not see what it is told.
-fn deaf(watch: &Watch, id: &str) -> Failure {
+fn tags_not_seen(watch: &Watch, id: &str) -> Failure {
     let minutes = Unseen::minutes();
     Failure::new(Exit::Unhealthy, format!("the instance {id} has not seen what is new for {minutes} minutes"))
-        .because("AWS is slow to show it its tags, or its agent is not well")
+        .because("AWS is slow to show the instance its tags, or the agent on it does not work")
         .standing("What ran before serves on. What is new is taken as soon as it is seen.")
         .next(format!("see how it is: {}", watch.status))
 }

@@ -74,5 +74,5 @@ impl Interrupt {
 }
 
 fn stopped() -> Failure {
-    Failure::new(Exit::Interrupted, "stopped, as you asked").next("the same command goes on from here")
+    Failure::new(Exit::Interrupted, "stopped, as you asked").next("the same command goes on from here").cutting_short()
 }

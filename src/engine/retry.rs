@@ -15,6 +15,8 @@ pub fn haste() -> u32 {
     std::env::var(HASTE).ok().and_then(|told| told.parse().ok()).filter(|haste| *haste > 0).unwrap_or(1)
 }
 
+/// Between two looks whether an instance has seen what it was asked.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(400);
 /// Sooner it is nothing to speak of.
 const USUAL: Duration = Duration::from_secs(8);
 
@@ -46,8 +48,20 @@ impl Unseen {
         self.since.elapsed() * self.haste
     }
 
+    /// One turn of waiting for the instance: says once that it takes longer than usual, and pauses.
+    pub async fn wait(&mut self, instance: &str, say: impl FnOnce(String)) -> Retry {
+        if self.is_over() {
+            return Retry::Enough;
+        }
+        if let Some(words) = self.words(instance) {
+            say(words);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        Retry::Again
+    }
+
     /// What a person is told, once, when it takes longer than usual.
-    pub fn words(&mut self, instance: &str) -> Option<String> {
+    fn words(&mut self, instance: &str) -> Option<String> {
         let late = !self.said && self.passed() > USUAL;
         self.said |= late;
         late.then(|| format!("waiting until AWS shows {instance} what it is asked, which can take minutes"))

@@ -1,4 +1,4 @@
-//! Modules that the app imports as it is loaded, and that nothing brings: known before anything is launched.
+//! Modules that the app imports as it is loaded, and that are not there: known before anything is launched.
 //!
 //! Only what is sure to fail counts: imports that are not indented, in files that are loaded in any case.
 
@@ -69,7 +69,7 @@ pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
         texts.iter().flat_map(|(path, text)| init::imports(text).into_iter().map(move |found| (path, found)));
     let Some((path, (line, name))) = imported.into_iter().find(|(_, (_, name))| !is_there(name)) else { return Ok(()) };
     let file = path.trim_start_matches("app/");
-    Err(Failure::new(Exit::Usage, format!("the app imports {name}, and nothing brings it"))
+    Err(Failure::new(Exit::Usage, format!("the app imports {name}, and no requirement provides it"))
         .because(format!(
             "{file}:{line} imports it; it is neither in the app's folder nor in its requirements nor in Python itself"
         ))
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_nothing_brings_is_named_with_its_place() {
+    fn a_module_that_is_missing_is_named_with_its_place() {
         let web = ("shop/web.py", "\n\nfrom redis.client import Redis\n");
         let said = missing(&[("app.py", "import os\nfrom shop import web\n"), web], &[]).unwrap();
         assert!(said.starts_with("the app imports redis,") && said.contains("shop/web.py:3"), "{said}");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_brought_or_may_be_is_not_missing() {
+    fn what_is_there_or_may_be_is_not_missing() {
         let app =
             "import os, json, own, six, _speedups\nimport google.cloud\nfrom yaml import load\nfrom . import own\n";
         let site = [("six.py", ""), ("google/cloud/storage.py", ""), ("yaml.cpython-313-x86_64-linux-gnu.so", "")];

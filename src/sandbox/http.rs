@@ -68,7 +68,7 @@ pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
 struct Paused {
     body: Body,
     pause: Duration,
-    /// Since it was asked for more than there was: whoever reads slowly is not the client.
+    /// Since it was asked for more than there was: a slow reader is not the client.
     until: Option<Pin<Box<Sleep>>>,
 }
 

@@ -107,7 +107,7 @@ fn a_module_that_is_missing_from_the_requirements_is_found_before_anything_is_la
     let project = Project::unbooted();
     let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
     project.file("app/app.py", &format!("import yaml\n{app}"));
-    project.run("up --sandbox").code(2).says("the app imports yaml, and nothing brings it").says("app.py:1");
+    project.run("up --sandbox").code(2).says("the app imports yaml, and no requirement provides it").says("app.py:1");
     project.run("list --sandbox").ok().says("no deployment stands");
 }
 

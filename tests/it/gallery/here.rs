@@ -161,7 +161,7 @@ fn the_apps_folder() {
     project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
     let source = fs::read_to_string(app.join("app.py")).unwrap();
     project.file("app/app.py", &format!("import yaml\n{source}"));
-    up("a_module_that_nothing_brings", 2);
+    up("a_module_that_is_missing", 2);
     project.file("app/app.py", &source);
     fs::write(app.join("requirements.txt"), b"flask\xff\n").unwrap();
     up("requirements_that_are_no_text", 2);

@@ -86,8 +86,8 @@ pub const ROOMS: [Room; 11] = [
                 "uv's own words say which, and why.",
             ),
             (
-                "a_module_that_nothing_brings",
-                "The app imports a module that nothing brings",
+                "a_module_that_is_missing",
+                "The app imports a module that no requirement provides",
                 "The package that has it may have another name: `yaml` comes with PyYAML.",
             ),
             (

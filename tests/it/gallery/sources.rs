@@ -66,7 +66,7 @@ const UNSEEN: [(&str, &str); 62] = [
     ("{instance} bears the tag of an ssh that has ended", STORY),
     ("port 22 is still open for {}", STORY),
     ("{} has no security group of ours", STORY),
-    ("the instance {} lets nobody in by SSH", STORY),
+    ("the instance {} allows no SSH", STORY),
     ("the instance {} does not take the key", STORY),
     ("stopped by {by}", STORY),
     ("EC2 in {} does not answer", STORY),
