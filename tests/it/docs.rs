@@ -297,6 +297,28 @@ fn every_command_in_a_sentence_can_be_typed() {
     assert!(seen >= 20, "{seen}");
 }
 
+/// What is printed, without the frame around it and the ends of its lines.
+fn plain(printed: &str) -> String {
+    let frame = |c: char| "×│├╰─▶".contains(c);
+    printed.replace(frame, " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_message_that_troubleshooting_quotes_is_printed() {
+    let text = fs::read_to_string(repository().join("docs/TROUBLESHOOTING.md")).unwrap();
+    let table = text.split("## What goes wrong most often\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let quoted = regex::Regex::new(r"(?m)^\| \[`([^`]+)`\]\(#[\w-]+\) \| [^|]+ \| [^|]+ \|$").unwrap();
+    let messages: Vec<&str> = quoted.captures_iter(table).map(|found| found.get(1).unwrap().as_str()).collect();
+    let rows = table.lines().filter(|line| line.starts_with("| [")).count();
+    assert!(messages.len() == rows && (10..=15).contains(&rows), "{rows} rows: {messages:?}");
+    let pictures = fs::read_dir(repository().join("tests/it/gallery/snapshots")).unwrap();
+    let printed: Vec<String> =
+        pictures.map(|entry| plain(&fs::read_to_string(entry.unwrap().path()).unwrap())).collect();
+    for message in messages {
+        assert!(printed.iter().any(|picture| picture.contains(message)), "no picture shows {message:?}");
+    }
+}
+
 #[test]
 fn every_file_that_is_named_is_there() {
     let quoted =

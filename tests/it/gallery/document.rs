@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use super::PICTURES;
-use super::list::{REFUSED, ROOMS, names};
+use super::list::{COMMON, REFUSED, ROOMS, names};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/TROUBLESHOOTING.md");
 
@@ -17,6 +17,13 @@ Every error that devopsctl can give, as it is printed (what was printed on the w
 what stands now, and what to type next; most often that is the same command again, which goes on from there.
 
 This page is made of the tests that provoke each error (`tests/it/gallery`). Search it for the words that you see.
+";
+
+const MOST: &str = "
+## What goes wrong most often
+
+| you see | why | type or do |
+| --- | --- | --- |
 ";
 
 const CODES: [(i32, &str); 5] = [
@@ -93,7 +100,13 @@ fn document() -> String {
             }
         }
     }
-    let mut page = HEAD.to_owned();
+    let mut page = HEAD.to_owned() + MOST;
+    let pictures = || ROOMS.iter().flat_map(|room| room.pictures);
+    for (name, words, why, next) in COMMON {
+        let (_, title, _) = pictures().find(|(known, ..)| *known == name).unwrap();
+        writeln!(page, "| [`{words}`](#{}) | {why} | {next} |", anchor(title)).unwrap();
+    }
+    page += "\n## By exit code\n";
     for (code, means) in CODES {
         write!(page, "\n**Exit code {code}**: {means}\n\n").unwrap();
         for (doing, links) in by_code.remove(&code).unwrap_or_default() {

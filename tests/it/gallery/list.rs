@@ -19,6 +19,100 @@ pub const REFUSED: [(&str, &str); 5] = [
     ("refused_by_route_53", "Route 53"),
 ];
 
+/// What goes wrong most often: a picture, words of it, why it is so, and what to type or do.
+pub const COMMON: [(&str, &str, &str, &str); 15] = [
+    (
+        "no_credentials",
+        "no AWS credentials were found",
+        "You are not signed in to AWS in this shell.",
+        "`aws login`, `aws sso login` or `aws configure`; without an account: `devopsctl up --sandbox`",
+    ),
+    (
+        "expired_credentials",
+        "the AWS credentials have expired",
+        "A session with AWS lasts some hours.",
+        "`aws sso login` or `aws login`, then the same command",
+    ),
+    (
+        "access_denied",
+        "You are not authorized to perform this operation",
+        "Your user or role lacks the permission that the message names.",
+        "`devopsctl policy` prints all permissions that are needed, for an administrator",
+    ),
+    (
+        "no_default_vpc",
+        "No default VPC for this user",
+        "The region has no network in which EC2 places instances by default.",
+        "`aws ec2 create-default-vpc`, or name a subnet as `network.subnet` in `deploy.yaml`",
+    ),
+    (
+        "the_limit_for_vcpus",
+        "You have requested more vCPU capacity than your current vCPU limit",
+        "The quota of a new account can be too small for any instance.",
+        "`devopsctl doctor` shows the quota and the command that asks for more",
+    ),
+    (
+        "the_free_plan",
+        "The specified instance type is not eligible for Free Tier",
+        "The account is on the free plan, which allows some types only.",
+        "`devopsctl doctor` names them; set `instance.type` in `deploy.yaml`",
+    ),
+    (
+        "no_requirements",
+        "has no requirements",
+        "The app's folder has neither a `requirements.txt` nor a `pyproject.toml`.",
+        "write a `requirements.txt`, for example one line: `flask`",
+    ),
+    (
+        "a_module_that_is_missing",
+        "and no requirement provides it",
+        "The app imports a module that is not among its dependencies.",
+        "add its package to `requirements.txt`, then `devopsctl up`",
+    ),
+    (
+        "a_requirement_that_has_to_be_built",
+        "there is no wheel of",
+        "The dependency would have to be built, which runs its code on this machine.",
+        "ask for a version with wheels, or set `app.build_dependencies: true` in `deploy.yaml`",
+    ),
+    (
+        "files_that_may_hold_secrets",
+        "files that may hold secrets",
+        "The app can read every file of a release, and S3 keeps it.",
+        "name the file in `.devopsctlignore`, or in `app.include` to deploy it",
+    ),
+    (
+        "an_app_that_raises_at_import",
+        "the app can't be loaded",
+        "The app raised an exception as it was imported; what it printed follows.",
+        "correct the app, then `devopsctl up`",
+    ),
+    (
+        "an_app_whose_health_path_answers_500",
+        "with the token; healthy is 2xx or 3xx",
+        "The app answered the health request with an error.",
+        "correct the app, or set `health.path` in `deploy.yaml`, then `devopsctl up`",
+    ),
+    (
+        "an_app_that_answers_without_the_token",
+        "without a token, so it is open to everyone",
+        "The app does not check the token.",
+        "let it answer 401 or 403 without the token; or, if it is meant to be public, set `token.enforce: false`",
+    ),
+    (
+        "no_certificate",
+        "there is no certificate for the app",
+        "The certificate authority refused; its own words follow.",
+        "put right what it names, then `devopsctl up`",
+    ),
+    (
+        "an_instance_that_no_longer_reports",
+        "no longer reports",
+        "The agent on the instance has stopped, or cannot reach AWS.",
+        "the message has the command that reboots the instance; then `devopsctl up`",
+    ),
+];
+
 pub const ROOMS: [Room; 11] = [
     Room {
         doing: "Typing a command",
