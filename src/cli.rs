@@ -164,17 +164,28 @@ pub struct Up {
     /// Do not ask before something is replaced or deleted
     #[arg(short, long)]
     pub yes: bool,
+    /// What is renewed.
+    #[command(flatten)]
+    pub renew: Renew,
+}
+
+/// What `up` keeps as it is unless it is told otherwise; `plan` takes the same.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Renew {
     /// Resolve unpinned requirements anew
     #[arg(long)]
     pub upgrade: bool,
+    /// Replace the instance if there is a newer build of its image; the old one serves until the new one is healthy
+    #[arg(long)]
+    pub refresh_image: bool,
 }
 
 /// `plan`
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// As up would with --upgrade: resolve unpinned requirements anew
-    #[arg(long)]
-    pub upgrade: bool,
+    /// What up is to renew.
+    #[command(flatten)]
+    pub renew: Renew,
 }
 
 /// `rollback`

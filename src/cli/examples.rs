@@ -8,7 +8,8 @@ Examples:
 pub(super) const UP: &str = "\
 Examples:
   devopsctl up --sandbox             without an AWS account
-  devopsctl up --region eu-central-1";
+  devopsctl up --region eu-central-1
+  devopsctl up --refresh-image       a new instance of the newest image";
 
 pub(super) const PLAN: &str = "\
 Example:

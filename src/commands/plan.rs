@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Session, cost};
-use crate::cli;
+use crate::cli::{self, Renew};
 use crate::config::Network;
 use crate::documents;
 use crate::edge::Build;
@@ -15,18 +15,19 @@ use crate::resources::release::{other_content, short, without_damaged};
 use crate::resources::{Action, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
-    let looked = session.interrupt.or(look(session, arguments.upgrade, Store::Always)).await?;
+    let looked = session.interrupt.or(look(session, arguments.renew, Store::Always)).await?;
     let plan = looked.plan(session, true);
     if session.globals.json {
         session.ui.document(&document(session, &plan));
     } else if plan.is_empty() {
-        session.ui.result("nothing to do: everything is as deploy.yaml says");
+        session.ui.result(&looked.nothing_to_do());
     } else {
         lines(&plan).iter().for_each(|line| session.ui.result(line));
         if plan.costs() {
             session.ui.say(cost::line(session));
         }
-        session.ui.say(format!("to do it: {}", session.command("up")));
+        let up = if arguments.renew.refresh_image { "up --refresh-image" } else { "up" };
+        session.ui.say(format!("to do it: {}", session.command(up)));
     }
     Ok(if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Changes as u8) })
 }
@@ -46,13 +47,14 @@ pub(super) struct Looked {
     pub edge: Build,
     pub observed: Observed,
     policies: Policies,
+    refresh: bool,
 }
 
 /// The release is built while AWS is looked at; neither changes anything there.
 ///
 /// # Errors
 /// What is wrong with the app, what AWS says, and what bears our name and is not ours.
-pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Result<Looked> {
+pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Result<Looked> {
     certifiable(&session.deployment.network)?;
     let machine = session.aws.machine(&session.deployment.instance);
     let edge = Build::of(&machine.target)?;
@@ -62,7 +64,7 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
         launch: Some(Launch { kind, subnet }),
         domain: session.deployment.network.record(),
     };
-    let build = release::build(&session.deployment, &machine.target, edge, upgrade);
+    let build = release::build(&session.deployment, &machine.target, edge, renew.upgrade);
     let look = session.observe(ask);
     let (release, mut observed) = tokio::try_join!(build, look)?;
     if release.resolved_anew {
@@ -74,7 +76,7 @@ pub(super) async fn look(session: &Session, upgrade: bool, store: Store) -> Resu
     }
     observed.look_for_records(&session.aws, session.name(), ask).await?;
     let policies = Policies::new(&observed.partition, &observed.account, &session.aws.region, session.name());
-    let mut looked = Looked { image: machine.image, release, edge, observed, policies };
+    let mut looked = Looked { image: machine.image, release, edge, observed, policies, refresh: renew.refresh_image };
     looked.wanted(session, true).check(&looked.observed)?;
     if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
         looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
@@ -120,7 +122,15 @@ impl Looked {
             edge: self.edge,
             policies: &self.policies,
             wait,
+            refresh: self.refresh,
         }
+    }
+
+    /// What is said where nothing is to be done.
+    pub fn nothing_to_do(&self) -> String {
+        let newest = self.observed.image.as_ref().filter(|_| self.refresh);
+        let newest = newest.map(|id| format!(", and {id} is the newest image of {}", self.image)).unwrap_or_default();
+        format!("nothing to do: everything is as deploy.yaml says{newest}")
     }
 }
 

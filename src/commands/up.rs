@@ -23,10 +23,11 @@ use crate::resources::{instance, token};
 use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
-    let looked = session.interrupt.or(look(session, arguments.upgrade, Store::UnlessLaunching)).await?;
+    let looked = session.interrupt.or(look(session, arguments.renew, Store::UnlessLaunching)).await?;
     let plan = looked.plan(session, !arguments.no_wait);
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;
+    let settled = looked.nothing_to_do();
     let Looked { release, observed, .. } = looked;
     let context = Arc::new(Context::new(
         session.aws.clone(),
@@ -46,8 +47,8 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let url = app.as_ref().map(|app| app.url.clone());
     if arguments.no_wait {
         session.ui.say(match changed {
-            true => "AWS has what it needs; the app comes up by itself",
-            false => "nothing to do: everything is as deploy.yaml says; the app was not asked",
+            true => "AWS has what it needs; the app comes up by itself".to_owned(),
+            false => format!("{settled}; the app was not asked"),
         });
         say_url(session, url.as_deref(), changed);
         return Ok(ExitCode::SUCCESS);
@@ -60,7 +61,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         session.interrupt.or(probe::sent_on(app, &clear)).await?;
     }
     if !changed {
-        session.ui.say("nothing to do: everything is as deploy.yaml says");
+        session.ui.say(settled);
     }
     say_url(session, url.as_deref(), changed);
     Ok(ExitCode::SUCCESS)

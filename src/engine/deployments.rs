@@ -208,6 +208,7 @@ mod tests {
             id: "i-1".into(),
             phase,
             kind: "t3.micro".into(),
+            image: "ami-1".into(),
             ip: Some(IP),
             profile: None,
             metadata: true,

@@ -9,7 +9,7 @@ use super::history;
 use super::observe::Observed;
 use crate::edge::Build;
 use crate::error::{Failure, Result};
-use crate::resources::instance::Credits;
+use crate::resources::instance::{Credits, Origin};
 use crate::resources::{
     Action, Planned, Tags, address, association, attachment, bucket, document::Document, doorbell, edge, ingress,
     ingress::Rule, instance, key_pair, record, release, reports, role, security_group, token,
@@ -202,6 +202,8 @@ pub struct Wanted<'a> {
     pub policies: &'a Policies,
     /// Whether a new instance must be healthy before it takes over from an old one.
     pub wait: bool,
+    /// Whether an instance of an older image is replaced.
+    pub refresh: bool,
 }
 
 /// The policies of one deployment. They depend on what never changes while a command runs.
@@ -283,10 +285,22 @@ impl Wanted<'_> {
         address::pick(&have.addresses, lives).filter(|_| self.deployment.network.static_ip)
     }
 
-    /// Whether an instance has to be launched.
+    /// Which image the instance is to have.
+    fn origin<'a>(&self, have: &'a Observed) -> Origin<'a> {
+        match have.image.as_deref() {
+            Some(newest) if self.refresh => Origin::Refresh(newest),
+            newest => Origin::Keep(newest),
+        }
+    }
+
+    /// Whether an instance has to be launched, or would have to be if there were an image.
     fn launches(&self, have: &Observed) -> bool {
         let spec = self.spec();
-        !instance::alive(&have.instances).any(|instance| instance.tags.get(names::TAG_SPEC) == Some(&spec))
+        let fits = |instance: &instance::State| {
+            instance.tags.get(names::TAG_SPEC) == Some(&spec)
+                && (!self.refresh || have.image.as_ref() == Some(&instance.image))
+        };
+        !instance::alive(&have.instances).any(fits)
     }
 
     fn check_kind(&self, have: &Observed) -> Result<()> {
@@ -324,12 +338,15 @@ impl Wanted<'_> {
 pub fn up(want: &Wanted, have: &Observed) -> Plan {
     let (tags, mut instance_tags) = (want.tags(), want.instance_tags());
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
-    let found = instance::pick(instance_tags.get(names::TAG_SPEC), leads, &have.instances);
+    let origin = want.origin(have);
+    let failed = |id: &str| have.report_of(id).is_some_and(|report| report.phase == "failed");
+    let found = instance::pick(instance_tags.get(names::TAG_SPEC), origin, leads, failed, &have.instances);
     let before = history::before(have, want.release);
     // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
     let address = want.kept_address(have).map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string()));
     instance_tags.extend(address);
-    let machine = instance::diff(&instance_tags, before.clone(), want.credits(have, found), found, &have.instances);
+    let credits = want.credits(have, found);
+    let machine = instance::diff(&instance_tags, origin, before.clone(), credits, found, &have.instances);
     // A new instance has nothing attached yet, whatever the old one has.
     let current = found.filter(|_| machine.as_ref().is_none_or(|planned| planned.action == Action::Update));
     let id = current.map(|instance| instance.id.as_str());

@@ -138,6 +138,7 @@ mod tests {
             id: "i-1".into(),
             phase: instance::Phase::Running,
             kind: String::new(),
+            image: String::new(),
             ip: None,
             profile: None,
             metadata: true,

@@ -35,6 +35,8 @@ pub struct State {
     pub phase: Phase,
     /// EC2's name of the type.
     pub kind: String,
+    /// The image that it was launched from, `ami-…`.
+    pub image: String,
     /// Its public address at the moment.
     pub ip: Option<Ipv4Addr>,
     /// The instance profile that is attached.
@@ -84,12 +86,39 @@ pub struct Profile {
     pub id: String,
 }
 
+/// Which image an instance is to have. Each variant holds the id of the newest image, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// The image that it was launched from.
+    Keep(Option<&'a str>),
+    /// The newest image: an instance of an older one is replaced.
+    Refresh(&'a str),
+}
+
+impl<'a> Origin<'a> {
+    fn newest(self) -> Option<&'a str> {
+        match self {
+            Origin::Keep(newest) => newest,
+            Origin::Refresh(newest) => Some(newest),
+        }
+    }
+
+    /// The image that takes the place of this one.
+    fn instead_of(self, image: &str) -> Option<&'a str> {
+        match self {
+            Origin::Refresh(newest) if newest != image => Some(newest),
+            _ => None,
+        }
+    }
+}
+
 /// What to do.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Launch one. These are on their way out: whoever gets one of them for an answer asks for another.
-    Launch { tags: Tags, dying: Vec<String> },
+    /// Launch one. Where only the image is another one than that of the instance before, `image` is the new one: then the
+    /// spec does not tell the two launches apart. `dying`: whoever gets one of them for an answer asks for another.
+    Launch { tags: Tags, image: Option<String>, dying: Vec<String> },
     /// Start it, set its metadata options, its CPU credits, tags: as far as wanted.
     Update { id: String, start: bool, metadata: bool, credits: Option<Credits>, tags: Tags },
     /// End these, and wait until they are gone.
@@ -149,6 +178,7 @@ fn state(instance: Instance) -> Option<State> {
         id: instance.instance_id?,
         phase,
         kind: instance.instance_type.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        image: instance.image_id.unwrap_or_default(),
         ip: instance.public_ip_address.and_then(|ip| ip.parse().ok()),
         profile,
         metadata,
@@ -179,11 +209,24 @@ pub fn alive(have: &[State]) -> impl Iterator<Item = &State> {
     have.iter().filter(|state| state.phase != Phase::Dying)
 }
 
-/// The one that is, or becomes, what is wanted: it has the wanted spec; of several the one that `serves` already, else
-/// the newest. Where none has the spec, the same choice tells which one is replaced.
-pub fn pick<'a>(spec: Option<&String>, serves: impl Fn(&str) -> bool, have: &'a [State]) -> Option<&'a State> {
+/// The one that is, or becomes, what is wanted: it has the wanted spec; of several the one of the newest image, which a
+/// refresh that was cut off has left; then the one that `serves` already, else the newest. Where none has the spec, the
+/// same choice tells which one is replaced.
+///
+/// `failed`: what reports that its app failed. Where the image is kept, a refresh that ended so is taken back.
+pub fn pick<'a>(
+    spec: Option<&String>,
+    origin: Origin<'_>,
+    serves: impl Fn(&str) -> bool,
+    failed: impl Fn(&str) -> bool,
+    have: &'a [State],
+) -> Option<&'a State> {
+    let fresh = |state: &State| {
+        let newest = origin.newest() == Some(state.image.as_str());
+        newest && (matches!(origin, Origin::Refresh(_)) || !failed(&state.id))
+    };
     // The list begins with the newest, and of equals the last is taken.
-    let rank = |state: &&State| (state.tags.get(names::TAG_SPEC) == spec, serves(&state.id));
+    let rank = |state: &&State| (state.tags.get(names::TAG_SPEC) == spec, fresh(state), serves(&state.id));
     let candidates: Vec<&State> = alive(have).collect();
     candidates.into_iter().rev().max_by_key(rank)
 }
@@ -198,21 +241,26 @@ pub fn serving<'a>(have: &'a [State], addresses: &[address::State]) -> Option<&'
 /// doorbell's are the doorbell's. `credits`: what it is to have that it has not.
 pub fn diff(
     tags: &Tags,
+    origin: Origin<'_>,
     before: Option<String>,
     credits: Option<Credits>,
     current: Option<&State>,
     have: &[State],
 ) -> Option<Planned<Change>> {
-    let launch = || {
+    let launch = |image: Option<&str>| {
         let mut tags = tags.clone();
         tags.extend(before.map(|release| (names::TAG_PREVIOUS.to_owned(), release)));
         let dying = have.iter().filter(|state| state.phase == Phase::Dying).map(|state| state.id.clone());
-        Change::Launch { tags, dying: dying.collect() }
+        Change::Launch { tags, image: image.map(str::to_owned), dying: dying.collect() }
     };
-    let Some(current) = current else { return Some(Planned::create("there is none", launch())) };
+    let Some(current) = current else { return Some(Planned::create("there is none", launch(None))) };
     if current.tags.get(names::TAG_SPEC) != tags.get(names::TAG_SPEC) {
         let reason = "type, image, disk or subnet changed, which takes a new instance".to_owned();
-        return Some(Planned::new(Action::Replace, vec![reason], launch()));
+        return Some(Planned::new(Action::Replace, vec![reason], launch(None)));
+    }
+    if let Some(newest) = origin.instead_of(&current.image) {
+        let reason = format!("the newest image is {newest}, and it runs {}, which takes a new instance", current.image);
+        return Some(Planned::new(Action::Replace, vec![reason], launch(Some(newest))));
     }
     let mut wanted = missing(tags, &current.tags);
     wanted.remove(names::TAG_RELEASE);
@@ -247,10 +295,10 @@ pub fn removal(have: &[State]) -> Option<Planned<Change>> {
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
-        Change::Launch { mut tags, dying } => {
+        Change::Launch { mut tags, image, dying } => {
             let token = context.token();
             tags.extend(token.map(|version| (names::TAG_TOKEN.to_owned(), version.to_string())));
-            let id = launch::launch(context, &tags, &dying).await?;
+            let id = launch::launch(context, &tags, image.as_deref(), &dying).await?;
             context.set_launched(&id);
             context.set_unlimited(context.credits == Some(Credits::Unlimited));
             context.set_told(token);
@@ -420,6 +468,7 @@ mod tests {
             id: id.into(),
             phase,
             kind: "t3.micro".into(),
+            image: "ami-1".into(),
             ip: None,
             profile: None,
             metadata: true,
@@ -428,6 +477,10 @@ mod tests {
         }
     }
 
+    const KEEP: Origin<'_> = Origin::Keep(Some("ami-1"));
+    /// None has failed.
+    const NONE: fn(&str) -> bool = |_| false;
+
     fn spec_of(tags: &Tags) -> Option<&String> {
         tags.get(names::TAG_SPEC)
     }
@@ -435,8 +488,8 @@ mod tests {
     #[test]
     fn none_or_a_dying_one_means_launch() {
         let dying = [state("i-1", Phase::Dying, 1)];
-        assert_eq!(pick(spec_of(&wanted("s1")), |_| true, &dying), None);
-        let Change::Launch { dying, .. } = diff(&wanted("s1"), None, None, None, &dying).unwrap().change else {
+        assert_eq!(pick(spec_of(&wanted("s1")), KEEP, |_| true, NONE, &dying), None);
+        let Change::Launch { dying, .. } = diff(&wanted("s1"), KEEP, None, None, None, &dying).unwrap().change else {
             panic!()
         };
         assert_eq!(dying, ["i-1"]);
@@ -446,14 +499,14 @@ mod tests {
     fn another_release_is_the_doorbells_business() {
         let mut other = state("i-1", Phase::Running, 1);
         other.tags.insert(names::TAG_RELEASE.into(), "r0".into());
-        assert_eq!(diff(&wanted("s1"), Some("r0".into()), None, Some(&other), &[]), None);
+        assert_eq!(diff(&wanted("s1"), KEEP, Some("r0".into()), None, Some(&other), &[]), None);
     }
 
     #[test]
     fn a_new_spec_means_another_instance_and_the_end_of_this_one() {
         let have = [state("i-1", Phase::Running, 1)];
-        assert_eq!(diff(&wanted("s2"), None, None, Some(&have[0]), &have).unwrap().action, Action::Replace);
-        let launch = diff(&wanted("s2"), Some("r0".into()), None, Some(&have[0]), &have).unwrap().change;
+        assert_eq!(diff(&wanted("s2"), KEEP, None, None, Some(&have[0]), &have).unwrap().action, Action::Replace);
+        let launch = diff(&wanted("s2"), KEEP, Some("r0".into()), None, Some(&have[0]), &have).unwrap().change;
         let Change::Launch { tags, .. } = launch else { panic!() };
         assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("r0"));
         let Some(Change::Terminate { ids }) = leftovers(Some("i-2"), &have).map(|planned| planned.change) else {
@@ -469,15 +522,57 @@ mod tests {
         new.tags.extend(wanted("s2"));
         let have = [new, state("i-1", Phase::Running, 1), state("i-0", Phase::Running, 0)];
         let (one, two) = (wanted("s1"), wanted("s2"));
-        assert_eq!(pick(spec_of(&two), |id| id == "i-1", &have).unwrap().id, "i-2");
-        assert_eq!(pick(spec_of(&one), |_| false, &have).unwrap().id, "i-1");
-        assert_eq!(pick(spec_of(&one), |id| id == "i-0", &have).unwrap().id, "i-0");
-        assert_eq!(pick(None, |_| false, &have).unwrap().id, "i-2");
+        assert_eq!(pick(spec_of(&two), KEEP, |id| id == "i-1", NONE, &have).unwrap().id, "i-2");
+        assert_eq!(pick(spec_of(&one), KEEP, |_| false, NONE, &have).unwrap().id, "i-1");
+        assert_eq!(pick(spec_of(&one), KEEP, |id| id == "i-0", NONE, &have).unwrap().id, "i-0");
+        assert_eq!(pick(None, KEEP, |_| false, NONE, &have).unwrap().id, "i-2");
+    }
+
+    #[test]
+    fn an_image_is_kept_until_it_is_to_be_refreshed() {
+        let (tags, old) = (wanted("s1"), state("i-1", Phase::Running, 1));
+        let newer = "ami-2";
+        assert_eq!(diff(&tags, Origin::Keep(Some(newer)), None, None, Some(&old), &[]), None);
+        assert_eq!(diff(&tags, Origin::Keep(None), None, None, Some(&old), &[]), None);
+        assert_eq!(diff(&tags, Origin::Refresh("ami-1"), None, None, Some(&old), &[]), None);
+        let planned = diff(&tags, Origin::Refresh(newer), None, None, Some(&old), &[]).unwrap();
+        assert_eq!(planned.action, Action::Replace);
+        assert!(["ami-1", "ami-2"].iter().all(|image| planned.reasons[0].contains(image)), "{:?}", planned.reasons);
+        assert!(matches!(planned.change, Change::Launch { image: Some(image), .. } if image == newer));
+        // Another spec tells the launches apart already.
+        let other = diff(&wanted("s2"), Origin::Refresh(newer), None, None, Some(&old), &[]).unwrap();
+        assert!(matches!(other.change, Change::Launch { image: None, .. }));
+    }
+
+    /// With or without the flag the next run goes on with the one that was launched, although the other one serves.
+    #[test]
+    fn of_two_the_one_of_the_newest_image_counts() {
+        let new = State { image: "ami-2".into(), ..state("i-2", Phase::Running, 2) };
+        let have = [new, state("i-1", Phase::Running, 1)];
+        let (tags, serves) = (wanted("s1"), |id: &str| id == "i-1");
+        for origin in [Origin::Keep(Some("ami-2")), Origin::Refresh("ami-2")] {
+            assert_eq!(pick(spec_of(&tags), origin, serves, NONE, &have).unwrap().id, "i-2", "{origin:?}");
+        }
+        assert_eq!(pick(spec_of(&tags), Origin::Keep(None), serves, NONE, &have).unwrap().id, "i-1");
+    }
+
+    #[test]
+    fn a_refresh_whose_app_failed_is_taken_back_unless_it_is_asked_for_again() {
+        let new = State { image: "ami-2".into(), ..state("i-2", Phase::Running, 2) };
+        let have = [new, state("i-1", Phase::Running, 1)];
+        let (tags, newest) = (wanted("s1"), "ami-2");
+        let picked = |origin, serving: &str| {
+            pick(spec_of(&tags), origin, |id| id == serving, |id| id == "i-2", &have).unwrap().id.clone()
+        };
+        assert_eq!(picked(Origin::Keep(Some(newest)), "i-1"), "i-1");
+        assert_eq!(picked(Origin::Refresh(newest), "i-1"), "i-2");
+        // It serves by now, and failed with a later release.
+        assert_eq!(picked(Origin::Keep(Some(newest)), "i-2"), "i-2");
     }
 
     #[test]
     fn a_stopped_one_is_started() {
-        let planned = diff(&wanted("s1"), None, None, Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
+        let planned = diff(&wanted("s1"), KEEP, None, None, Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
         assert_eq!(planned.reasons, ["it is stopped"]);
         assert!(matches!(planned.change, Change::Update { start: true, .. }));
     }

@@ -207,6 +207,42 @@ def test_a_resolved_image_shows_its_own_id(sandbox, ec2, launch):
     assert instance["ImageId"] == image(sandbox, ec2)
 
 
+def test_a_newer_image_is_published(sandbox, ec2, ssm, launch):
+    """The control of the tests has a publisher's parameter name another image, as AWS does every week or two."""
+    name = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+    other = "/aws/service/debian/release/13/latest/amd64"
+
+    def newest():
+        found = {each["Name"]: each for each in ssm.get_parameters(Names=[name, other])["Parameters"]}
+        return found[name], found[other]
+
+    def look(image):
+        return ec2.describe_images(ImageIds=[image])["Images"][0]
+
+    before, untouched = newest()
+    sandbox.control(f"emulator/publish?region=eu-west-1&parameter={name}")
+    after, same = newest()
+    assert after["Value"] != before["Value"] and after["Version"] == before["Version"] + 1
+    assert same == untouched
+    old, new = look(before["Value"]), look(after["Value"])
+    assert new["CreationDate"] > old["CreationDate"] and new["Name"] != old["Name"]
+    alike = ("Architecture", "OwnerId", "Public", "RootDeviceName", "RootDeviceType", "State", "VirtualizationType")
+    assert {key: new[key] for key in alike} == {key: old[key] for key in alike}
+    # An instance keeps the image that it was launched from; the old image is there still.
+    kept = launch(ImageId=before["Value"])["InstanceId"]
+    fresh = launch(ImageId=f"resolve:ssm:{name}")
+    assert fresh["ImageId"] == after["Value"]
+    found = until(lambda: granted(ec2.describe_instances, InstanceIds=[kept]))
+    assert found["Reservations"][0]["Instances"][0]["ImageId"] == before["Value"]
+    # Elsewhere nothing was published, and once more is newer still.
+    elsewhere = sandbox.client("ssm", "us-east-1").get_parameters(Names=[name])["Parameters"][0]
+    assert elsewhere["Value"] == before["Value"]
+    sandbox.control("emulator/publish?region=eu-west-1")
+    last, other_last = newest()
+    assert look(last["Value"])["CreationDate"] > new["CreationDate"]
+    assert last["Value"] != after["Value"] and other_last["Value"] != untouched["Value"]
+
+
 # Groups and keys
 
 

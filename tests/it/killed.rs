@@ -13,7 +13,7 @@ use crate::project::{Project, until};
 
 /// Runs a command line and kills it as soon as it says this.
 #[track_caller]
-fn kill_at(project: &Project, line: &str, moment: &str) {
+pub fn kill_at(project: &Project, line: &str, moment: &str) {
     let mut child = project.command(line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|said| said.contains(moment)), "{line} never says {moment:?}");

@@ -2,6 +2,7 @@
 //! without an answer.
 
 use crate::http::get;
+use crate::killed::kill_at;
 use crate::project::{Project, until};
 use crate::visitor::Visitors;
 
@@ -30,6 +31,81 @@ fn the_url_answers_all_the_while() {
     // The folder of the old one goes when its last process has ended.
     let new = until(30, "one is left", || Some(machines(&project)).filter(|machines| machines.len() == 1));
     assert_ne!(new, old);
+    project.ok("down --sandbox --yes");
+}
+
+/// The images of the instances that live.
+fn images(project: &Project) -> Vec<(String, String)> {
+    crate::console::aws(project, async |aws| {
+        let found = aws.ec2.describe_instances().send().await.unwrap();
+        let all = found.reservations().iter().flat_map(|one| one.instances());
+        let lives = |name: &str| !["shutting-down", "terminated"].contains(&name);
+        let alive = all.filter(|instance| lives(instance.state().unwrap().name().unwrap().as_str()));
+        let pair = |text: Option<&str>| text.unwrap().to_owned();
+        alive.map(|instance| (pair(instance.instance_id()), pair(instance.image_id()))).collect()
+    })
+}
+
+/// A newer image of every kind, where the project's instance is.
+fn publish(project: &Project) {
+    let region = crate::console::aws(project, async |aws| aws.region.clone());
+    crate::console::control(project, &format!("publish?region={region}"));
+}
+
+#[test]
+fn a_newer_image_is_taken_when_it_is_asked_for() {
+    let project = Project::example();
+    let url = project.up();
+    let (token, [(old, image)]) = (project.token(), images(&project).try_into().unwrap());
+    project.run("up --sandbox --yes --refresh-image").ok().says("is the newest image").says("nothing to do");
+    publish(&project);
+    project.run("plan --sandbox").ok().says("nothing to do");
+    let [(same, kept)] = images(&project).try_into().unwrap();
+    assert_eq!((&same, &kept), (&old, &image), "a newer image alone replaces nothing");
+    project.run("plan --sandbox --refresh-image").code(3).says(&image).says("up --refresh-image");
+
+    let visitors = Visitors::start(2, &url, &token, &[200]);
+    // Killed at the launch, and when the new one runs: a plain `up` goes on, and so does the same command.
+    kill_at(&project, "up --sandbox --yes --refresh-image", "is launched, waiting");
+    let launched = images(&project);
+    assert_eq!(launched.len(), 2, "{launched:?}");
+    kill_at(&project, "up --sandbox --yes --refresh-image", "new instance: i-");
+    let said = project.run("up --sandbox --yes").ok().says("old instance: gone");
+    assert_eq!(said.stdout.trim_end(), url);
+    println!("{} answered, all of them", visitors.end(20));
+    let [(new, newest)] = images(&project).try_into().unwrap();
+    assert!(new != old && newest != image && launched.contains(&(new.clone(), newest)), "{launched:?}");
+
+    project.run("up --sandbox --yes --refresh-image").ok().says("is the newest image").says("nothing to do");
+    // What is the newest by then is taken next.
+    publish(&project);
+    project.run("up --sandbox --yes --refresh-image").ok().says("old instance: gone");
+    let [(third, _)] = images(&project).try_into().unwrap();
+    assert_ne!(third, new);
+    project.ok("down --sandbox --yes");
+}
+
+#[test]
+#[ignore = "slow"]
+fn a_refresh_whose_app_fails_is_taken_back_by_the_next_up() {
+    let project = Project::example();
+    let url = project.up();
+    let (token, [old]) = (project.token(), images(&project).try_into().unwrap());
+    let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
+    publish(&project);
+    project.file("app/app.py", "raise RuntimeError('not on this image')\n");
+    let refused = project.run("up --sandbox --yes --refresh-image").code(4);
+    refused.says("not on this image").says("The old instance serves on");
+    assert_eq!(get(&url, Some(&token)).status, 200);
+    assert_eq!(images(&project).len(), 2);
+    project.file("app/app.py", &app);
+    assert_eq!(project.ok("up --sandbox --yes"), url);
+    until(30, "the old one alone is left", || (images(&project) == [old.clone()]).then_some(()));
+    // And forwards again, this time with an app that works.
+    assert_eq!(project.ok("up --sandbox --yes --refresh-image"), url);
+    let [new] = images(&project).try_into().unwrap();
+    assert!(new.0 != old.0 && new.1 != old.1);
+    assert_eq!(get(&url, Some(&token)).status, 200);
     project.ok("down --sandbox --yes");
 }
 

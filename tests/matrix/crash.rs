@@ -12,11 +12,12 @@ const COLUMNS: [(&str, Evil); 3] =
     [("before", Evil::KillBefore), ("during", Evil::KillDuring), ("after", Evil::KillAfter)];
 
 /// What of it runs always.
-const FEW: [(Scenario, &str); 7] = [
+const FEW: [(Scenario, &str); 8] = [
     (Scenario::Up, "ec2:RunInstances"),
     (Scenario::Up, "ssm:PutParameter"),
     (Scenario::SetToken, "ssm:PutParameter"),
     (Scenario::Replace, "ec2:RunInstances"),
+    (Scenario::Refresh, "ec2:RunInstances"),
     (Scenario::Up, "route53:ChangeResourceRecordSets"),
     (Scenario::Down, "ec2:TerminateInstances"),
     (Scenario::Down, "s3:DELETE bucket"),

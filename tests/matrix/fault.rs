@@ -19,9 +19,10 @@ const COLUMNS: [(&str, Evil); 6] = [
 ];
 
 /// What of it runs always.
-const FEW: [(Scenario, &str); 4] = [
+const FEW: [(Scenario, &str); 5] = [
     (Scenario::Up, "ec2:RunInstances"),
     (Scenario::SetToken, "ssm:PutParameter"),
+    (Scenario::Refresh, "ec2:RunInstances"),
     (Scenario::Up, "route53:ChangeResourceRecordSets"),
     (Scenario::Down, "ec2:TerminateInstances"),
 ];

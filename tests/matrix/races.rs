@@ -6,15 +6,19 @@ use futures_util::future::BoxFuture;
 
 use crate::account::{Account, Line, NAME, Ran};
 use crate::census::{Census, Wanted, census};
-use crate::scenario::{Outcome, Scenario, down, ended_well, goes_away, is_settled, set_token, up};
+use crate::scenario::{
+    Outcome, Scenario, down, ended_well, goes_away, has_the_newest_image, is_settled, refresh, set_token, up,
+};
 use crate::{Cell, Part};
 
 type Race = fn(Arc<Account>, bool) -> BoxFuture<'static, Outcome>;
 
 /// All of them; each is run several times, because no two runs meet in the same way.
-const RACES: [(&str, Race); 8] = [
+const RACES: [(&str, Race); 10] = [
     ("two up from nothing", |account, slow| Box::pin(two_up(account, slow, Scenario::Up))),
     ("two up that replace", |account, slow| Box::pin(two_up(account, slow, Scenario::Replace))),
+    ("two up --refresh-image", |account, slow| Box::pin(two_up(account, slow, Scenario::Refresh))),
+    ("up --refresh-image and up", |account, slow| Box::pin(refresh_and_up(account, slow))),
     ("up as soon as down has returned", |account, slow| Box::pin(up_after_down(account, slow))),
     ("up and down, from nothing", |account, slow| Box::pin(up_and_down(account, slow, Scenario::Up))),
     ("up and down, where it stands", |account, slow| Box::pin(up_and_down(account, slow, Scenario::Down))),
@@ -79,18 +83,32 @@ async fn comes_right(account: &Account, wanted: &Wanted<'_>) -> Outcome {
 
 async fn two_up(account: Arc<Account>, slow: bool, from: Scenario) -> Outcome {
     begin(&account, from, slow).await?;
-    let ran = account.run_all(&[up(NAME), up(NAME)], None).await;
+    let ran = account.run_all(&[from.line(), from.line()], None).await;
     for one in &ran {
         ended_in_words(one, "up beside up")?;
     }
     let stands = census(&account.aws).await;
     let wanted = wanted(from, None);
+    if from == Scenario::Refresh {
+        has_the_newest_image(&account).await?;
+    }
     comes_right(&account, &wanted).await?;
     // Looked at last, so that what is wrong for good is told rather than what one more `up` mends.
     if ran.iter().all(|one| one.code == Some(0)) {
         holds(&stands, &wanted, "when both had returned")?;
     }
     Ok(())
+}
+
+/// Whichever comes first, the newest image stays.
+async fn refresh_and_up(account: Arc<Account>, slow: bool) -> Outcome {
+    begin(&account, Scenario::Refresh, slow).await?;
+    for one in account.run_all(&[refresh(NAME), up(NAME)], None).await {
+        ended_in_words(&one, "up beside up --refresh-image")?;
+    }
+    ended_well(&account.run(up(NAME), None).await, "up after both")?;
+    has_the_newest_image(&account).await?;
+    comes_right(&account, &wanted(Scenario::Refresh, None)).await
 }
 
 /// What AWS still holds of what was deleted is waited out.

@@ -1,6 +1,8 @@
 //! The commands under test: how an account stands before each, the command itself, and what must stand after it.
 
-use crate::account::{Account, Line, NAME, Ran};
+use aws_sdk_ec2::types::Filter;
+
+use crate::account::{Account, Line, NAME, REGION, Ran};
 use crate::census::{Wanted, census};
 use crate::proxy::{Calls, Trap};
 
@@ -14,6 +16,8 @@ pub enum Scenario {
     Up,
     /// `up` for another type of instance.
     Replace,
+    /// `up --refresh-image`, where there is a newer image.
+    Refresh,
     /// `set-token` for what runs.
     SetToken,
     /// The same, with some time for the old token.
@@ -23,13 +27,21 @@ pub enum Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 5] = [Scenario::Up, Scenario::SetToken, Scenario::Grace, Scenario::Replace, Scenario::Down];
+pub const ALL: [Scenario; 6] =
+    [Scenario::Up, Scenario::SetToken, Scenario::Grace, Scenario::Replace, Scenario::Refresh, Scenario::Down];
+/// The public parameter with the newest image's id.
+const IMAGE: &str = "/aws/service/debian/release/13/latest/amd64";
 /// The token that is set.
 const TOKEN: &str = "a-token-for-the-matrix";
 
 /// `up`, in the folder of a project.
 pub fn up(project: &str) -> Line<'_> {
     Line { words: "up --no-wait --yes", input: "", project }
+}
+
+/// `up --refresh-image`, in the folder of a project.
+pub fn refresh(project: &str) -> Line<'_> {
+    Line { words: "up --no-wait --yes --refresh-image", input: "", project }
 }
 
 /// `down`, in the folder of a project.
@@ -48,6 +60,7 @@ impl Scenario {
         match self {
             Scenario::Up => "up",
             Scenario::Replace => "replacing up",
+            Scenario::Refresh => "up --refresh-image",
             Scenario::SetToken => "set-token",
             Scenario::Grace => "set-token --grace",
             Scenario::Down => "down",
@@ -58,6 +71,7 @@ impl Scenario {
     pub fn line(self) -> Line<'static> {
         match self {
             Scenario::Up | Scenario::Replace => up(NAME),
+            Scenario::Refresh => refresh(NAME),
             Scenario::SetToken => set_token(NAME, TOKEN),
             Scenario::Grace => Line { words: "set-token --stdin --no-wait --grace 1h", ..set_token(NAME, TOKEN) },
             Scenario::Down => down(NAME),
@@ -72,6 +86,9 @@ impl Scenario {
         }
         if self == Scenario::Replace {
             account.project(NAME, "t3.small");
+        }
+        if self == Scenario::Refresh {
+            account.control(&format!("emulator/publish?region={REGION}")).await;
         }
         Ok(())
     }
@@ -105,6 +122,10 @@ impl Scenario {
                 keeps_the_one_made_up(account).await
             }
             Scenario::Down => stands.is_empty(),
+            Scenario::Refresh => {
+                stands.holds(&[Wanted { name: NAME, kind, token }])?;
+                has_the_newest_image(account).await
+            }
             _ => stands.holds(&[Wanted { name: NAME, kind, token }]),
         }
     }
@@ -131,6 +152,17 @@ async fn keeps_the_one_made_up(account: &Account) -> Outcome {
         return Ok(());
     }
     Err(format!("the token before has {previous:?} characters and counts {left} seconds"))
+}
+
+/// The instance is of the newest image.
+pub async fn has_the_newest_image(account: &Account) -> Outcome {
+    let found = account.aws.ssm.get_parameters().names(IMAGE).send().await.unwrap();
+    let newest = found.parameters().first().and_then(|parameter| parameter.value()).unwrap_or_default().to_owned();
+    let id = Filter::builder().name("image-id").values(&newest).build();
+    let running = Filter::builder().name("instance-state-name").values("running").build();
+    let found = account.aws.ec2.describe_instances().filters(id).filters(running).send().await.unwrap();
+    let count = found.reservations().iter().flat_map(|one| one.instances()).count();
+    if count == 1 { Ok(()) } else { Err(format!("{count} instances are of the newest image {newest}")) }
 }
 
 /// The command ended with 0.

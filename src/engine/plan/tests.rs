@@ -60,7 +60,16 @@ static POLICIES: LazyLock<Policies> = LazyLock::new(|| Policies::new("aws", "123
 fn wanted(deployment: &Deployment) -> Wanted<'_> {
     let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
     let edge = Build::of(&target).unwrap();
-    Wanted { deployment, region: REGION, image: "debian-13", release: RELEASE, edge, policies: &POLICIES, wait: true }
+    Wanted {
+        deployment,
+        region: REGION,
+        image: "debian-13",
+        release: RELEASE,
+        edge,
+        policies: &POLICIES,
+        wait: true,
+        refresh: false,
+    }
 }
 
 /// AWS, as far as a plan can change it.
@@ -80,7 +89,12 @@ struct World {
 impl World {
     /// Nothing at all.
     fn empty() -> Self {
-        let seen = Observed { account: "123456789012".into(), partition: "aws".into(), ..Observed::default() };
+        let seen = Observed {
+            account: "123456789012".into(),
+            partition: "aws".into(),
+            image: Some("ami-1".into()),
+            ..Observed::default()
+        };
         Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, told: None }.looked()
     }
 
@@ -305,7 +319,8 @@ impl World {
                 assert!(self.seen.key_pair.is_some() && self.seen.token.is_some());
                 let id = format!("i-new{}", self.seen.instances.len());
                 self.told = Some(id.clone());
-                self.seen.instances.insert(0, running(&id, tags));
+                let image = self.seen.image.clone().expect("a launch needs an image");
+                self.seen.instances.insert(0, instance::State { image, ..running(&id, tags) });
             }
             instance::Change::Update { start, metadata, tags, .. } => {
                 let current = self.current();
@@ -410,6 +425,7 @@ fn running(id: &str, tags: Tags) -> instance::State {
         id: id.into(),
         phase: Phase::Running,
         kind: "t3.micro".into(),
+        image: "ami-1".into(),
         ip: None,
         profile: None,
         metadata: true,
@@ -515,6 +531,13 @@ fn ways() -> [Ways; 7] {
                 (new.id, new.profile, new.launched) = ("i-fresh".into(), None, 2);
                 world.seen.instances.insert(0, new);
             },
+            // The same for a newer image.
+            |world| {
+                let mut new = world.current().clone();
+                world.seen.image = Some("ami-2".into());
+                (new.id, new.image, new.profile, new.launched) = ("i-fresh".into(), "ami-2".into(), None, 2);
+                world.seen.instances.insert(0, new);
+            },
         ],
         vec![
             whole,
@@ -581,7 +604,7 @@ fn up_converges_from_every_state_and_then_has_nothing_to_do() {
         world.run(up(&wanted(&DEPLOYMENT), &world.seen));
         assert_complete(world, before);
     });
-    assert_eq!(count.into_inner(), 5 * 3 * 8 * 4 * 4 * 14 * 5);
+    assert_eq!(count.into_inner(), 5 * 3 * 8 * 4 * 4 * 15 * 5);
 }
 
 #[test]
@@ -627,6 +650,27 @@ proptest! {
         world.run_some(up(&wanted(&deployment), &world.seen), most, &mut order(seed));
         let mut world = world.looked();
         world.run(up(&wanted(&deployment), &world.seen));
+        assert_complete(world, &before);
+    }
+
+    /// It goes on with the instance that the first run has launched, whether it is told to refresh the image as well or not.
+    #[test]
+    fn a_refresh_that_is_killed_anywhere_is_completed_by_the_next(
+        mut world in spoilt(), seed in prop::collection::vec(0..100_usize, 1..20), most in 0..16_usize, again: bool,
+    ) {
+        let (deployment, before) = (deployment(), world.clone());
+        let refresh = |refresh| Wanted { refresh, ..wanted(&deployment) };
+        world.seen.image = Some("ami-3".into());
+        world.run_some(up(&refresh(true), &world.seen), most, &mut order(seed));
+        let mut world = world.looked();
+        let fresh = |state: &&instance::State| state.phase != Phase::Dying && state.image == "ami-3";
+        let launched = world.seen.instances.iter().find(fresh).map(|state| state.id.clone());
+        world.run(up(&refresh(again), &world.seen));
+        let mut world = world.looked();
+        let current = world.current().clone();
+        prop_assert_eq!(up(&refresh(again), &world.seen).steps, [], "after\n{:?}", before);
+        prop_assert!(current.image == "ami-3" || !again && launched.is_none(), "{:?}", current);
+        prop_assert!(launched.is_none_or(|id| id == current.id), "another was launched after\n{:?}", before);
         assert_complete(world, &before);
     }
 
@@ -904,8 +948,10 @@ fn what_cannot_be_launched_is_refused_before_anything_is_made() {
     for (have, what) in cases {
         let failure = want.check(&have).unwrap_err();
         assert_eq!(failure.what(), what);
-        // One that runs already is left alone.
-        let running = World::complete().seen.instances;
-        assert!(want.check(&Observed { instances: running, ..have }).is_ok(), "{what}");
+        // One that runs already is left alone, unless it is to be replaced.
+        let running = instance::State { image: "ami-0".into(), ..World::complete().seen.instances.remove(0) };
+        let have = Observed { instances: vec![running], ..have };
+        assert!(want.check(&have).is_ok(), "{what}");
+        assert_eq!(Wanted { refresh: true, ..wanted(&deployment) }.check(&have).unwrap_err().what(), what);
     }
 }

@@ -14,6 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::Credits;
 use crate::aws::{ApiError, Aws, Machine, call, explain};
+use crate::digest;
 use crate::engine::context::Context;
 use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
@@ -24,14 +25,16 @@ use crate::user_data;
 /// Launches, or finds the instance that was launched under the same nonce with the same spec; returns its id.
 ///
 /// The nonce makes this safe to repeat: by us, after a lost answer, and by a colleague at the same time. The spec is part
-/// of the client token, so that a replacement needs no other nonce than what it replaces.
-pub(super) async fn launch(context: &Context, tags: &Tags, dying: &[String]) -> Result<String> {
+/// of the client token, so that a replacement needs no other nonce than what it replaces. `instead`: the image's id, where
+/// the image alone is another one; it is part of the client token then, or EC2 would answer with what is to be replaced.
+pub(super) async fn launch(context: &Context, tags: &Tags, instead: Option<&str>, dying: &[String]) -> Result<String> {
     let image = context.image().await?;
     let group = context.group()?;
     let unknown = |error: &ApiError| unknown_yet(error) && !context.interrupted();
     let spec = tags.get(names::TAG_SPEC).cloned().unwrap_or_default();
+    let launched_as = instead.map_or(spec.clone(), |image| digest::short(format!("{spec}\n{image}")));
     for _ in 0..3 {
-        let token = format!("{}-{spec}", context.nonce()?);
+        let token = format!("{}-{launched_as}", context.nonce()?);
         let launched =
             patiently(Backoff::new(Duration::from_secs(30)), unknown, || run(context, tags, &image, &group, &token));
         match launched.await {

@@ -14,6 +14,7 @@ import authority
 import clock
 import faults
 import metadata_tags
+import parameters
 import plans
 import quotas
 import rules
@@ -226,6 +227,12 @@ def role_of(association):
     return association.roles_then[0] if association.roles_then else None
 
 
+def publish(region, parameter=None):
+    """A newer image than that which a public parameter names, or than all of them."""
+    with clock.LOCK:
+        return parameters.publish(region, parameter)
+
+
 def user_data(instance):
     """What the instance was launched with, byte for byte."""
     _, found = find(instance)
@@ -276,4 +283,5 @@ CALLS = {
     "attach": faults.attach,
     "recollect": faults.recollect,
     "clock": faults.set_clock,
+    "publish": publish,
 }

@@ -155,7 +155,7 @@ def resolve_image(call):
     """`resolve:ssm:NAME` is looked up, and EC2 shows the image's own id ever after."""
     image = call._get_param("ImageId") or ""
     if image.startswith("resolve:ssm:"):
-        call.params["ImageId"] = parameters.NEWEST_IMAGES.get(image.removeprefix("resolve:ssm:"), image)
+        call.params["ImageId"] = parameters.newest(call.region, image.removeprefix("resolve:ssm:")) or image
 
 
 def check_user_data(call):

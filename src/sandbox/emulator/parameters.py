@@ -2,10 +2,15 @@
 what a parameter's value may not be."""
 
 import copy
+from datetime import timedelta
 
 from hooks import around
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
-from moto.ssm.models import Parameter, ParameterDict
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import Ami
+from moto.ec2.utils import random_ami_id
+from moto.ssm.models import Parameter, ParameterDict, ssm_backends
 from moto.ssm.responses import SimpleSystemManagerResponse
 from refusal import Refusal
 
@@ -48,7 +53,49 @@ def twin(store, same):
     return made
 
 
-def public(account_id, name, image):
+def publish(region, parameter=None):
+    """The publisher of that parameter's image, or of every one, has a newer one in that region from now on."""
+    ec2 = ec2_backends[DEFAULT_ACCOUNT_ID][region]
+    store = ssm_backends[DEFAULT_ACCOUNT_ID][region]._parameters
+    published = {}
+    for name in [parameter] if parameter else NEWEST_IMAGES:
+        if name not in NEWEST_IMAGES:
+            raise LookupError(f"there is no public parameter {name}")
+        before = ec2.amis[store[name][-1].value]
+        image = newer(ec2, before)
+        ec2.amis[image.id] = image
+        store[name] = [*store[name], public(DEFAULT_ACCOUNT_ID, name, image.id, len(store[name]) + 1)]
+        published[name] = image.id
+    return published
+
+
+def newer(backend, before):
+    """The same image, built later: it has another id, another name and a later date."""
+    name, _, number = before.name.rpartition("-build-")
+    return Ami(
+        backend,
+        random_ami_id(),
+        name=f"{name or before.name}-build-{int(number) + 1 if name else 2}",
+        description=before.description,
+        owner_id=before.owner_id,
+        owner_alias=before.owner_alias,
+        public=True,
+        virtualization_type=before.virtualization_type,
+        architecture=before.architecture,
+        creation_date=max(utcnow(), before.creation_date + timedelta(seconds=1)),
+        hypervisor=before.hypervisor,
+        root_device_type=before.root_device_type,
+        root_device_name=before.root_device_name,
+    )
+
+
+def newest(region, name):
+    """The id of the image that a public parameter names there now; None where there is no such parameter."""
+    held = ssm_backends[DEFAULT_ACCOUNT_ID][region]._parameters
+    return held[name][-1].value if name in NEWEST_IMAGES else None
+
+
+def public(account_id, name, image, version=1):
     """A parameter that AWS keeps for everybody."""
     return Parameter(
         account_id=account_id,
@@ -59,7 +106,7 @@ def public(account_id, name, image):
         allowed_pattern=None,
         keyid=None,
         last_modified_date=utcnow().timestamp(),
-        version=1,
+        version=version,
         data_type="aws:ec2:image",
     )
 
