@@ -75,6 +75,7 @@ class Agent:
         self.supervisor.start("the reader of tags", self.watch_tags)
         self.supervisor.start("the keeper of the proxy", self.edge.run)
         self.supervisor.start("the sender of logs", self.logs.run)
+        self.supervisor.start("the keeper of updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
         self.guarded(self.act)  # The token can be asked for before there are any tags.
@@ -333,6 +334,7 @@ class Agent:
             "threads": self.fleet.busy_threads(),
             "edge": self.masked(self.edge.said),
             "ssh": self.masked(self.ssh.said),
+            "updates": self.masked(self.runner.updates.said),
             "agent": ended and self.fleet.mask(decide.one_line(ended)),
             "log_tail": self.fleet.mask(self.places.shorten(tail)),
         }

@@ -19,6 +19,7 @@ from logs import File
 from processes import inherited, open_files
 from sshd import ProcessSshd
 from unavailable import turn_away
+from updates import Updates
 from validate import integer, match, process_id
 
 LISTEN_FD = 3  # Where an inherited listening socket is expected to be.
@@ -33,6 +34,7 @@ class ProcessRunner:
         self.listener = None  # Made with the first generation: until then there is nobody to wait for.
         self.edge = ProcessEdge(places)
         self.sshd = ProcessSshd(places, bind)
+        self.updates = Updates(places.root)
         console = places.root + "/var/log/console.log"
         self.sources = {"app": places.app_log, "access": places.edge_log, "agent": console}
 

@@ -18,6 +18,7 @@ from processes import CGROUPS, lacked_memory, open_files
 from sshd import SystemdSshd
 from systemd import UNITS, last_output, notify, show, systemctl, write
 from unavailable import turn_away
+from updates import Updates
 from validate import check, match
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -64,6 +65,7 @@ class SystemdRunner:
             self.stale |= write(f"{UNITS}/{name}", self.texts[name]) and known
         self.edge = SystemdEdge(places, self.texts["edge.service"])
         self.sshd = SystemdSshd()
+        self.updates = Updates()
 
     def reload(self):
         if self.stale:

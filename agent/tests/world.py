@@ -127,6 +127,7 @@ class Runner:
 
     sources = ()
     sshd = SimpleNamespace(allow=lambda lines: {})
+    updates = SimpleNamespace(said=None)
 
     def __init__(self, world):
         self.world, self.clock = world, world.clock

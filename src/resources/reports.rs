@@ -43,6 +43,8 @@ pub struct Report {
     pub edge: Option<Edge>,
     /// Whom it lets in by SSH, while somebody asks to be.
     pub ssh: Option<Ssh>,
+    /// What becomes of the operating system's security updates.
+    pub updates: Option<Updates>,
     /// The last lines that the app printed.
     pub log_tail: String,
     /// Seconds since 1970.
@@ -155,6 +157,30 @@ pub struct Ssh {
     pub host_key: String,
     /// Why nobody can be let in.
     pub error: Option<String>,
+}
+
+/// What an agent says of the operating system's security updates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Updates {
+    /// What applies them: `unattended-upgrades` or `dnf`; nothing if that is not installed.
+    #[serde(deserialize_with = "tool")]
+    pub by: Option<String>,
+    /// Whether it is switched on.
+    pub on: bool,
+    /// When it ran last, in seconds since 1970.
+    pub at: Option<i64>,
+    /// Whether they take effect only after a reboot.
+    pub reboot: bool,
+    /// Why none are applied.
+    pub error: Option<String>,
+}
+
+/// The tools that agents know.
+fn tool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let known = |name: &String| ["unattended-upgrades", "dnf"].contains(&name.as_str());
+    Ok(Option::<String>::deserialize(deserializer)?.filter(known))
 }
 
 /// The tags as the agent saw them.

@@ -1,0 +1,183 @@
+"""Security updates of the operating system: what applies them on this machine, switched on where it is off.
+
+Debian and Ubuntu have unattended-upgrades, which apt's own timers run. Amazon Linux applies nothing by itself, so a timer of
+ours does (apply_updates.py). Nothing here installs a package, and nothing reboots the machine: a pending reboot is
+reported. Whether a package manager runs is never waited for.
+"""
+
+import os
+import re
+import time
+
+from systemd import UNITS, systemctl, write
+from validate import in_words, integer, parse
+
+LOOK_SECONDS = 5  # Between two looks at files.
+BEGIN_SECONDS = 30  # A start has the machine to itself for so long.
+KEEP_SECONDS = 3600  # Between two looks whether it is still on.
+AGAIN_SECONDS = 60  # The same where that failed.
+MOST = 4096  # Bytes of a file that is read.
+REBOOT = ("/run/reboot-required", "/var/run/reboot-required")
+NEEDRESTART = "/etc/needrestart/conf.d"
+# On Ubuntu it restarts whatever uses a library that was replaced. The app changes without a lost request, by the agent alone.
+SPARED = "$nrconf{override_rc}->{qr(^(app\\@|app-wake\\.|app\\.|devopsctl-))} = 0;\n"
+
+
+class Apt:
+    """Debian, Ubuntu: https://wiki.debian.org/UnattendedUpgrades"""
+
+    name = "unattended-upgrades"
+    program = "/usr/bin/unattended-upgrade"
+    settings = "/etc/apt/apt.conf.d/99devopsctl"
+    text = (
+        'APT::Periodic::Enable "1";\n'
+        'APT::Periodic::Update-Package-Lists "1";\n'
+        'APT::Periodic::Unattended-Upgrade "1";\n'
+        'Unattended-Upgrade::Automatic-Reboot "false";\n'
+    )
+    timers = ("apt-daily.timer", "apt-daily-upgrade.timer")
+    # apt's own, and that of unattended-upgrades.
+    stamps = ("/var/lib/apt/periodic/upgrade-stamp", "/var/lib/apt/periodic/unattended-upgrades-stamp")
+
+    def __init__(self, root, tell, texts):
+        self.root, self.tell = root, tell
+
+    def is_on(self):
+        units = self.root + "/etc/systemd/system"
+        linked = all(os.path.islink(f"{units}/timers.target.wants/{timer}") for timer in self.timers)
+        masked = any(os.path.islink(f"{units}/{timer}") for timer in self.timers)
+        return read(self.root + self.settings) == self.text and linked and not masked
+
+    def switch_on(self):
+        write(self.root + self.settings, self.text)
+        if not self.is_on():
+            self.tell("enable", "--now", *self.timers)
+
+    def last(self):
+        """When they were applied last, and why that failed."""
+        times = [int(os.stat(self.root + path).st_mtime) for path in self.stamps if os.path.exists(self.root + path)]
+        return max(times, default=None), None
+
+
+class Dnf:
+    """Amazon Linux 2023: https://docs.aws.amazon.com/linux/al2023/ug/deterministic-upgrades.html"""
+
+    name = "dnf"
+    program = "/usr/bin/dnf"
+    units = ("devopsctl-updates.service", "devopsctl-updates.timer")
+    copy = "/opt/devopsctl/apply_updates.py"
+    said = "/var/lib/devopsctl/updates.json"
+
+    def __init__(self, root, tell, texts):
+        self.root, self.tell, self.texts = root, tell, texts
+
+    def is_on(self):
+        if os.path.islink(f"{self.root}/etc/systemd/system/{self.units[1]}"):
+            return False  # A person has masked it.
+        return all(read(f"{self.root}{UNITS}/{name}") == self.texts[name] for name in self.units)
+
+    def switch_on(self):
+        write(self.root + self.copy, self.texts["apply_updates.py"])
+        if not self.is_on():
+            for name in self.units:
+                write(f"{self.root}{UNITS}/{name}", self.texts[name])
+            self.tell("daemon-reload")
+        self.tell("start", self.units[1])
+
+    def last(self):
+        """When they were applied last, and why that failed."""
+        text = read(self.root + self.said)
+        if text is None:
+            return None, None
+        try:
+            said = parse(text.encode(), MOST, dict)
+            at, code = integer(said.get("at")), integer(said.get("code"), -255, 255)
+        except ValueError:
+            return None, None
+        return at, f"dnf ended with exit code {code}" if code else None
+
+
+SYSTEMS = {"debian": Apt, "ubuntu": Apt, "amzn": Dnf}
+
+
+class Updates:
+    """`said` is its part of the report; None where there is nothing to say, as on a machine that is a process.
+
+    Where the machine is a folder, nothing outside it is told anything.
+    """
+
+    def __init__(self, root="", clock=time):
+        self.root, self.clock = root, clock
+        # Read once: the agent may outlive the folder that it came from.
+        self.texts = {name: text_of(name) for name in (*Dnf.units, "apply_updates.py")}
+        self.tool = self.trouble = None
+        self.look()
+
+    def run(self):
+        """For ever. A start has the machine to itself first."""
+        due = self.clock.monotonic() + BEGIN_SECONDS
+        while True:
+            self.clock.sleep(LOOK_SECONDS)
+            now = self.clock.monotonic()
+            if now >= due:
+                due = now + (KEEP_SECONDS if self.keep() else AGAIN_SECONDS)
+            self.look()
+
+    def keep(self):
+        """Switches on what is off; whether that was possible."""
+        try:
+            if os.path.isdir(self.root + NEEDRESTART):
+                write(f"{self.root}{NEEDRESTART}/devopsctl.conf", SPARED)
+            if self.tool and self.has_tool():
+                self.tool.switch_on()
+            self.trouble = None
+        except OSError as problem:
+            self.trouble = in_words(problem)
+        return self.trouble is None
+
+    def has_tool(self):
+        return os.path.exists(self.root + self.tool.program)
+
+    def look(self):
+        kind = None if self.tool else SYSTEMS.get(system(self.root))
+        if kind:
+            self.tool = kind(self.root, no_one if self.root else systemctl, self.texts)
+        reboot = any(os.path.exists(self.root + path) for path in REBOOT)
+        if not self.tool and not reboot:
+            self.said = None
+            return
+        there = bool(self.tool and self.has_tool())
+        at, failed = self.tool.last() if there else (None, None)
+        missing = f"{self.tool.name} is not installed" if self.tool and not there else None
+        error = missing or self.trouble or failed
+        self.said = {
+            "by": self.tool.name if there else None,
+            "on": there and self.tool.is_on(),
+            "at": at,
+            "reboot": reboot,
+            "error": error and " ".join(error.split())[:300],
+        }
+
+
+def no_one(*words):
+    """In place of systemd, where there is none."""
+
+
+def system(root):
+    """The operating system's own name for itself."""
+    found = re.search('^ID="?([a-z]{1,20})"?$', read(root + "/etc/os-release") or "", re.MULTILINE | re.ASCII)
+    return found and found[1]
+
+
+def read(path):
+    """The beginning of a file's text; None where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(MOST)
+    except OSError:
+        return None
+
+
+def text_of(name):
+    with open(f"{os.path.dirname(os.path.abspath(__file__))}/{name}") as file:
+        return file.read()
