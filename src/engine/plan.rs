@@ -356,7 +356,7 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan.add(Kind::SecurityGroup, security_group::diff(&tags, group), Change::SecurityGroup);
     plan.add(Kind::Ingress, ingress::diff(&want.rules(), group.map(|group| &group.ingress)), Change::Ingress);
     plan.add(Kind::KeyPair, key_pair::diff(&tags, have.key_pair.as_ref()), Change::KeyPair);
-    plan.role(want, have, &tags, current);
+    plan.role(want, have, &tags, found, current);
     plan.add(Kind::Token, token::diff(&tags, have.token.as_ref(), have.known_token()), Change::Token);
     plan.store(want, have);
     plan.add(Kind::Instance, machine, Change::Instance);
@@ -454,9 +454,17 @@ impl Plan {
         self.steps.iter().any(|step| matches!(step.change, Change::Instance(instance::Change::Launch { .. })))
     }
 
-    fn role(&mut self, want: &Wanted, have: &Observed, tags: &Tags, current: Option<&instance::State>) {
+    /// `found`: the instance that stands, which `current` is unless it is replaced.
+    fn role(
+        &mut self,
+        want: &Wanted,
+        have: &Observed,
+        tags: &Tags,
+        found: Option<&instance::State>,
+        current: Option<&instance::State>,
+    ) {
         let (profile, role) = (names::role(&want.deployment.name, want.region), have.role.as_ref());
-        let stale = attachment::stale(&profile, role, current);
+        let stale = attachment::stale(&profile, role, found);
         let attach = attachment::diff(&profile, stale.is_some(), current);
         self.add(Kind::Detachment, stale, Change::Attachment);
         self.add(

@@ -13,21 +13,22 @@ use crate::error::{Failure, Result};
 use crate::names;
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Attach ours.
     Attach,
-    /// Detach one that bears our name and gives no credentials: it was made anew, or its role was.
-    Detach,
+    /// Detach one from this instance that bears our name and gives no credentials: it was made anew, or its role was.
+    Detach(String),
 }
 
 /// Whether what is attached is ours by name, but of no use. It goes before its role is mended: afterwards nobody could
-/// tell that it has to be attached anew.
+/// tell that it has to be attached anew. That holds for an instance that is to be replaced, too: it may be kept yet.
 pub fn stale(profile: &str, role: Option<&role::State>, instance: Option<&instance::State>) -> Option<Planned<Change>> {
-    let attached = instance.and_then(|instance| instance.profile.as_ref())?;
+    let (instance, attached) = instance.and_then(|instance| Some((instance, instance.profile.as_ref()?)))?;
     let serves = role.is_some_and(|role| role.serves(&attached.id));
+    let detach = || Change::Detach(instance.id.clone());
     (is(&attached.arn, profile) && !serves)
-        .then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], Change::Detach))
+        .then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], detach()))
 }
 
 /// The instance must have our profile.
@@ -49,10 +50,9 @@ fn is(arn: &str, profile: &str) -> bool {
 
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
-    let instance = context.instance()?;
     match change {
-        Change::Attach => attach(context, &instance).await,
-        Change::Detach => {
+        Change::Attach => attach(context, &context.instance()?).await,
+        Change::Detach(instance) => {
             let Some((association, _)) = association(context, &instance).await? else { return Ok("gone".into()) };
             detach(context, &association).await?;
             Ok("detached".into())

@@ -145,14 +145,16 @@ impl World {
         }
     }
 
-    /// The instance that is what is wanted.
+    /// The instance that is what is wanted; of several the one that the plan is about.
     fn current(&mut self) -> &mut instance::State {
         static SPEC: LazyLock<Option<String>> =
             LazyLock::new(|| wanted(&DEPLOYMENT).instance_tags().remove(names::TAG_SPEC));
         let alive = |state: &&mut instance::State| {
             state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == SPEC.as_ref()
         };
-        self.seen.instances.iter_mut().find(alive).expect("this step needs an instance")
+        let told = self.told.as_ref();
+        let candidates = self.seen.instances.iter_mut().filter(alive);
+        candidates.min_by_key(|state| Some(&state.id) != told).expect("this step needs an instance")
     }
 
     fn apply(&mut self, change: Change) {
@@ -208,9 +210,8 @@ impl World {
             }
             Change::Instance(change) => self.instance(change),
             Change::Attachment(attachment::Change::Attach) => self.attach(),
-            Change::Attachment(attachment::Change::Detach) => {
-                let id = self.current().id.clone();
-                self.current().profile = None;
+            Change::Attachment(attachment::Change::Detach(id)) => {
+                self.seen.instances.iter_mut().find(|state| state.id == id).expect("it stands").profile = None;
                 self.served.remove(&id);
             }
             Change::Address(change) => self.address(change),
