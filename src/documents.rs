@@ -283,6 +283,8 @@ documents! {
         account: String,
         /// The instance that serves, or is to.
         instance: Option<Instance>,
+        /// The image that it was launched from.
+        image: Option<ImageBuild>,
         /// The address that leads to it.
         address: Option<Address>,
         /// The security group.
@@ -309,6 +311,18 @@ documents! {
         state: String,
         /// Its own public address.
         ip: Option<Ipv4Addr>,
+    }
+
+    /// The image of an instance.
+    ImageBuild {
+        /// Its id.
+        id: String,
+        /// Its publisher's name for it.
+        name: Option<String>,
+        /// When it was made, in seconds since 1970.
+        created: Option<i64>,
+        /// The id of the newest image of its kind, if that was made later.
+        newer: Option<String>,
     }
 
     /// An Elastic IP.

@@ -13,9 +13,9 @@ use crate::engine::edge::Need;
 use crate::engine::history::History;
 use crate::engine::observe::{Ask, Foreign, Observed};
 use crate::error::{Exit, Result};
-use crate::resources::instance::{self, State};
+use crate::resources::instance::{self, Build, State};
 use crate::resources::release::{self, Notes, short};
-use crate::resources::reports::{Edge, Report, Threads};
+use crate::resources::reports::{Edge, Report, Threads, Updates};
 use crate::resources::{address, ingress};
 use crate::{documents, grace, names};
 
@@ -28,7 +28,8 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let ip = address.map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
     let url = session.aws.url_of(ip.filter(|_| current.is_some()), &session.deployment.network).await?;
     let cost = cost(session, &observed);
-    let view = View { name: session.name(), observed: &observed, current, address, report, url, cost };
+    let image = session.interrupt.or(async { Ok(image(session, current).await) }).await?;
+    let view = View { name: session.name(), observed: &observed, current, address, report, url, cost, image };
     if session.globals.json {
         session.ui.document(&view.document());
     } else {
@@ -38,6 +39,16 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
         }
     }
     Ok(if view.healthy() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Unhealthy as u8) })
+}
+
+/// The image of an instance; whether there is a newer one, where its kind is still the one in the file.
+async fn image(session: &Session, current: Option<&State>) -> Option<Build> {
+    let current = current.filter(|current| !current.image.is_empty())?;
+    let machine = session.aws.machine(&session.deployment.instance);
+    let subnet = session.deployment.network.subnet.as_deref();
+    let spec = instance::spec(&session.deployment.instance, &machine.image, subnet);
+    let same = current.tags.get(names::TAG_SPEC) == Some(&spec);
+    Some(instance::build(&session.aws, &current.image, same.then_some(machine.parameter.as_str())).await)
 }
 
 /// What stands costs. How large disks are is taken from the file: EC2 tells it of disks alone.
@@ -66,6 +77,7 @@ struct View<'a> {
     report: Option<&'a Report>,
     url: Option<String>,
     cost: Cost,
+    image: Option<Build>,
 }
 
 impl View<'_> {
@@ -115,6 +127,9 @@ impl View<'_> {
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
         ));
+        lines.extend(self.image(session).map(|image| ("image", image)));
+        lines.extend(self.updates(session).map(|updates| ("updates", updates)));
+        lines.extend(self.reboot(session).map(|reboot| ("reboot", reboot)));
         lines.push(("address", self.address.map_or_else(none, |address| format!("{} ({})", address.ip, address.id))));
         lines.push((
             "group",
@@ -172,6 +187,50 @@ impl View<'_> {
         let (names, until) = (certificate.names.join(", "), grace::words(certificate.until).await);
         let renewal = error.map(|error| format!("; it could not be renewed: {error}")).unwrap_or_default();
         Some(format!("for {names}, from {}, until {until}{renewal}", certificate.issuer))
+    }
+
+    /// What the instance was launched from.
+    fn image(&self, session: &Session) -> Option<String> {
+        let image = self.image.as_ref()?;
+        let id = image.name.as_ref().map_or_else(|| image.id.clone(), |name| format!("{name} ({})", image.id));
+        let age = image.age(grace::now()).map(|age| format!(", {age}")).unwrap_or_default();
+        let refresh = || format!("; there is a newer one, to take it: {}", session.command("up --refresh-image"));
+        let newer = image.newer.as_ref().map(|_| refresh()).unwrap_or_default();
+        Some(format!("{id}{age}{newer}"))
+    }
+
+    /// What applies security updates on the instance.
+    fn updates(&self, session: &Session) -> Option<String> {
+        let Updates { by, on, at, error, .. } = self.report?.updates.as_ref()?;
+        let why = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        let Some(by) = by else {
+            // A machine that is a process has no system of its own.
+            return error.as_ref().map(|_| format!("nothing applies security updates{why}"));
+        };
+        if !on {
+            let logs = session.command("logs --agent");
+            let next = error.as_ref().map_or("; the agent switches it on".to_owned(), |_| format!("; see {logs}"));
+            return Some(format!("{by} is off{why}{next}"));
+        }
+        let last = at.map_or("it has not run yet".to_owned(), |at| format!("it ran {}", ago(at)));
+        let failed = error.as_ref().map(|error| {
+            let look = session.command("ssh");
+            format!(", and failed: {error}; to see why: {look} -- sudo journalctl -u devopsctl-updates")
+        });
+        Some(format!("{by} applies security updates; {last}{}", failed.unwrap_or_default()))
+    }
+
+    /// What is done about a reboot that updates need. A new image needs none, and costs no request.
+    fn reboot(&self, session: &Session) -> Option<String> {
+        self.report?.updates.as_ref().filter(|updates| updates.reboot)?;
+        let reboot = session.command("ssh") + " -- sudo systemctl reboot";
+        let newer = self.image.as_ref().is_some_and(|image| image.newer.is_some());
+        let other = format!("; or, without that: {}", session.command("up --refresh-image"));
+        let other = if newer { other } else { String::new() };
+        Some(format!(
+            "some updates take effect only after a reboot, which nothing does by itself: {reboot} (the app is away for \
+             about a minute){other}"
+        ))
     }
 
     /// Who is connected by `devopsctl ssh`.
@@ -240,6 +299,12 @@ impl View<'_> {
                 r#type: kind.clone(),
                 state: phase.name().to_owned(),
                 ip: *ip,
+            }),
+            image: self.image.as_ref().map(|image| documents::ImageBuild {
+                id: image.id.clone(),
+                name: image.name.clone(),
+                created: image.created,
+                newer: image.newer.clone(),
             }),
             address: self.address.map(|address| documents::Address { id: address.id.clone(), ip: address.ip }),
             security_group: observed

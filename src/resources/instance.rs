@@ -14,11 +14,13 @@ use crate::engine::retry::{Backoff, Retry, patiently};
 use crate::error::{Failure, Result};
 use crate::names;
 
+mod build;
 mod credits;
 mod kind;
 mod launch;
 mod running;
 
+pub use build::{Build, build};
 pub(crate) use credits::unlimited;
 pub use credits::{Credits, set as set_credits};
 pub use kind::Kind;

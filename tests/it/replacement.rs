@@ -1,6 +1,8 @@
 //! A new instance takes an old one's place: healthy first, then the address moves, then the old one goes. Nobody is left
 //! without an answer.
 
+use serde_json::{Value, json};
+
 use crate::http::get;
 use crate::killed::kill_at;
 use crate::project::{Project, until};
@@ -67,8 +69,7 @@ fn a_newer_image_is_taken_when_it_is_asked_for() {
     let visitors = Visitors::start(2, &url, &token, &[200]);
     // Killed at the launch, and when the new one runs: a plain `up` goes on, and so does the same command.
     kill_at(&project, "up --sandbox --yes --refresh-image", "is launched, waiting");
-    let launched = images(&project);
-    assert_eq!(launched.len(), 2, "{launched:?}");
+    let launched = until(30, "EC2 knows both", || Some(images(&project)).filter(|images| images.len() == 2));
     kill_at(&project, "up --sandbox --yes --refresh-image", "new instance: i-");
     let said = project.run("up --sandbox --yes").ok().says("old instance: gone");
     assert_eq!(said.stdout.trim_end(), url);
@@ -106,6 +107,61 @@ fn a_refresh_whose_app_fails_is_taken_back_by_the_next_up() {
     let [new] = images(&project).try_into().unwrap();
     assert!(new.0 != old.0 && new.1 != old.1);
     assert_eq!(get(&url, Some(&token)).status, 200);
+    project.ok("down --sandbox --yes");
+}
+
+/// A process stands for the machine, so a folder stands for its disk, and the agent sees there what a test puts there.
+#[test]
+fn status_shows_the_image_what_applies_updates_and_a_pending_reboot() {
+    let project = Project::example();
+    project.up();
+    let [(_, image)] = images(&project).try_into().unwrap();
+    let status = || -> Value { serde_json::from_str(&project.ok("status --sandbox --json")).unwrap() };
+    let before = status();
+    assert_eq!((&before["image"]["id"], &before["image"]["newer"]), (&json!(image), &Value::Null));
+    assert!(before["image"]["name"].as_str().unwrap().starts_with("devopsctl-process"));
+    assert_eq!(before["image"]["created"], 1_790_856_000);
+    assert_eq!(before["report"]["updates"], Value::Null);
+    let said = project.run("status --sandbox").ok().says("days old");
+    assert!(!said.stdout.contains("\nupdates") && !said.stdout.contains("\nreboot"), "{}", said.stdout);
+
+    publish(&project);
+    assert!(status()["image"]["newer"].as_str().unwrap().starts_with("ami-"));
+    project
+        .run("status --sandbox")
+        .ok()
+        .says("there is a newer one, to take it: devopsctl up --refresh-image --sandbox");
+    // Of another kind, which the next `up` launches anyway, that is no question.
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    with_disk(&project, 9);
+    assert_eq!(status()["image"]["newer"], Value::Null);
+    project.file("deploy.yaml", &text);
+
+    let machine = project.machine();
+    let put = |path: &str, text: &str| {
+        let path = machine.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("etc/os-release", "ID=debian\n");
+    let updates = |what: &str, right: &dyn Fn(&Value) -> bool| {
+        until(60, what, || Some(status()["report"]["updates"].clone()).filter(|updates| right(updates)))
+    };
+    updates("it is told that nothing applies updates", &|updates| {
+        updates["error"] == "unattended-upgrades is not installed"
+    });
+    project.run("status --sandbox").ok().says("nothing applies security updates: unattended-upgrades is not installed");
+    put("usr/bin/unattended-upgrade", "");
+    put("run/reboot-required", "");
+    let both = updates("it is told what applies them, and of the reboot", &|updates| {
+        updates["by"] == "unattended-upgrades" && updates["reboot"] == true
+    });
+    assert_eq!(both["error"], Value::Null);
+    project
+        .run("status --sandbox")
+        .ok()
+        .says("take effect only after a reboot, which nothing does by itself: devopsctl ssh --sandbox -- sudo systemctl reboot")
+        .says("or, without that: devopsctl up --refresh-image --sandbox");
     project.ok("down --sandbox --yes");
 }
 
