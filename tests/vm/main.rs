@@ -61,6 +61,7 @@ fn the_life_of_a_machine() {
     let mut story = Story::begin();
     story.answers_those_who_hold_the_token();
     story.keeps_the_app_in_its_place();
+    story.has_its_updates_switched_on();
     story.changes_its_token();
     story.starts_no_app_that_could_reach_the_credentials();
     story.takes_new_code();
@@ -143,6 +144,21 @@ impl Story {
             eprintln!("   {rating}");
             let level: f32 = rating.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
             assert!(level <= 2.0, "{rating}");
+        });
+    }
+
+    /// The image came with all of it off.
+    fn has_its_updates_switched_on(&self) {
+        chapter("security updates are switched on", || {
+            let said = until(300, "the report says so", || {
+                Some(status(&self.project)["report"]["updates"].clone()).filter(|updates| updates["on"] == true)
+            });
+            let (by, error) = (said["by"].as_str(), &said["error"]);
+            assert_eq!((by, error, &said["reboot"]), (Some("unattended-upgrades"), &Value::Null, &Value::Bool(false)));
+            let told = self.machine.sh("apt-config dump APT::Periodic; systemctl is-active apt-daily-upgrade.timer");
+            for line in ["Update-Package-Lists \"1\"", "Unattended-Upgrade \"1\"", "\nactive"] {
+                assert!(told.contains(line), "{told}");
+            }
         });
     }
 
