@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use devopsctl::{cli, commands};
+use devopsctl::commands::{self, cli};
 
 fn main() -> ExitCode {
     commands::main(cli::parse())

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
 
 /// AWS's own answer to that question. <https://checkip.amazonaws.com>
 const ASK: &str = "https://checkip.amazonaws.com";

@@ -8,8 +8,8 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 
-use crate::engine::retry::{Backoff, Retry};
-use crate::grace::now;
+use crate::aws::retry::{Backoff, Retry};
+use crate::base::grace::now;
 
 /// How long throttling and passing faults are waited out.
 const PATIENCE: Duration = Duration::from_secs(60);

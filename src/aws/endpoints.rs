@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 use reqwest::Url;
 
-use crate::error::{Exit, Failure, Result};
+use crate::base::error::{Exit, Failure, Result};
 
 /// The services that are called, as the SDK names them: also those that it asks for credentials.
 const SERVICES: [&str; 11] =

@@ -1,8 +1,7 @@
 //! What an AWS error means to a person, and what he can do about it.
 
 use super::{ApiError, Settings};
-use crate::cli::command;
-use crate::error::{Exit, Failure};
+use crate::base::error::{Exit, Failure, command};
 
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
 /// The codes with which a service refuses a signature that is 5 to 15 minutes off. Most of them have other causes as well.

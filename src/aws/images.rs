@@ -1,7 +1,7 @@
 //! Which image boots, and what a release must be built for to run on it.
 
+use crate::base::error::{Exit, Failure, Result};
 use crate::config::{Image, Instance};
-use crate::error::{Exit, Failure, Result};
 use crate::sandbox;
 
 /// The processor, by EC2's name.
@@ -79,20 +79,6 @@ fn architecture(kind: &str) -> Architecture {
     if family == "a1" || options.contains('g') { Architecture::Arm64 } else { Architecture::X86_64 }
 }
 
-/// The Python that comes with an operating system.
-pub fn python_of(image: Image) -> &'static str {
-    match image {
-        Image::Debian13 => "3.13",
-        Image::Ubuntu2404 => "3.12",
-        Image::AmazonLinux2023 => "3.9",
-    }
-}
-
-/// The name of the sandbox's image whose machines are processes, with the Python that such an image has.
-pub fn process_image(image: Image) -> String {
-    if image == Image::ALL[0] { "process".to_owned() } else { format!("process-{}", image.name()) }
-}
-
 /// The sandbox's virtual machine boots one image.
 pub(super) fn fits_a_virtual_machine(instance: &Instance) -> Result<()> {
     let image = instance.image == Image::Debian13;
@@ -107,9 +93,9 @@ pub(super) fn fits_a_virtual_machine(instance: &Instance) -> Result<()> {
 
 pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) -> Machine {
     if let Some(handle) = sandbox.filter(|handle| handle.machines != sandbox::Machines::Qemu) {
-        let image = python_of(instance.image);
+        let image = instance.image.python();
         let python = handle.python_for(image);
-        let kind = process_image(instance.image);
+        let kind = instance.image.process();
         let (major, minor) = python.version;
         return Machine {
             parameter: format!(
@@ -145,7 +131,7 @@ pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) ->
     Machine {
         image: instance.image.name().to_owned(),
         parameter,
-        target: Target::Image { python: python_of(instance.image), platform: pick(x86, arm64) },
+        target: Target::Image { python: instance.image.python(), platform: pick(x86, arm64) },
     }
 }
 

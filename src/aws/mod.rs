@@ -8,7 +8,9 @@ mod call;
 mod endpoints;
 mod explain;
 mod free_tier;
+mod identity;
 mod images;
+pub mod retry;
 mod source;
 
 use std::net::Ipv4Addr;
@@ -21,13 +23,14 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig, environment, imds, profile};
 use aws_sdk_ec2::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 
+use crate::base::error::{Exit, Failure, Result};
 use crate::config::Network;
-use crate::error::{Exit, Failure, Result};
 use crate::sandbox;
 pub use call::{ApiError, Fault, call, once};
 pub use explain::explain;
 pub use free_tier::{AccountPlan, FreeTier, has_plans};
-pub use images::{Machine, Target, process_image, python_of};
+pub use identity::{Identity, identity, told};
+pub use images::{Machine, Target};
 
 /// Clients for one account's region.
 #[derive(Clone)]

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory};
 
-use crate::cli::{Cli, Completions, Man};
-use crate::error::{Exit, Failure, Result};
+use crate::base::error::{Exit, Failure, Result};
+use crate::commands::cli::{Cli, Completions, Man};
 use crate::ui::Ui;
 
 /// What the program is called, also where it was started by another name.

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use super::{Session, deployment};
 use crate::aws::{self, Settings};
-use crate::cli::Globals;
+use crate::base::error::Result;
+use crate::commands::cli::Globals;
+use crate::commands::documents;
 use crate::config::Deployment;
-use crate::cost::{self, Cost, Standing};
-use crate::documents;
-use crate::error::Result;
+use crate::engine::cost::{self, Cost, Standing};
 use crate::ui::{Ui, aligned};
 
 pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
@@ -27,7 +27,7 @@ pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
     let cost = of(&deployment, &region);
     if globals.json {
         let Deployment { name, instance, .. } = deployment;
-        let (r#type, disk_gib, cost) = (instance.kind, instance.disk_gib, cost.document());
+        let (r#type, disk_gib, cost) = (instance.kind, instance.disk_gib, (&cost).into());
         ui.document(&documents::Costs { v: documents::Version, name, region, r#type, disk_gib, cost });
         return Ok(ExitCode::SUCCESS);
     }

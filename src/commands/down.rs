@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Session, file, load};
-use crate::cli::{Down, Globals, command};
-use crate::engine::context::Context;
+use crate::aws::retry::{Backoff, Retry};
+use crate::base::error::{Failure, Result, command};
+use crate::commands::cli::{Down, Globals};
+use crate::commands::documents;
+use crate::config;
 use crate::engine::execute::execute;
 use crate::engine::observe::Ask;
 use crate::engine::plan;
-use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Failure, Result};
+use crate::resources::context::Context;
 use crate::ui::{self, Ui};
-use crate::{config, documents};
 
 /// A deployment that is named needs no file: whoever finds it forgotten may not have one.
 pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<Session> {
@@ -53,7 +54,7 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
         return Err(session.declined("status"));
     }
     let context =
-        Arc::new(Context::new(session.aws.clone(), &session.deployment, &observed, &plan, None, session.shared()));
+        Arc::new(Context::new(session.aws.clone(), &session.deployment, observed.start(&plan), None, session.shared()));
     execute(&context, plan).await?;
     // What was just deleted may still be in a list for some seconds.
     let mut backoff = Backoff::polling(Duration::from_secs(30), Duration::from_secs(3));

@@ -5,21 +5,20 @@ use std::process::ExitCode;
 
 use super::status::ago;
 use super::{connect, elsewhere, file, load};
-use crate::aws::Aws;
-use crate::cli::{Globals, command};
-use crate::cost::{self, Cost};
-use crate::documents;
+use crate::aws::{Aws, identity};
+use crate::base::error::{Result, command};
+use crate::base::interrupt::Interrupt;
+use crate::base::names;
+use crate::commands::cli::Globals;
+use crate::commands::documents;
+use crate::engine::cost::{self, Cost};
 use crate::engine::deployments::{self, Deployment, State};
-use crate::engine::interrupt::Interrupt;
-use crate::engine::observe::identity;
-use crate::error::Result;
-use crate::names;
 use crate::resources::inventory;
 use crate::ui::{Ui, aligned};
 use futures_util::future::try_join_all;
 
 pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
-    let interrupt = Interrupt::listen(&ui);
+    let interrupt = Interrupt::listen(ui.sink());
     let aws = connect(&globals, &ui, &interrupt, region(&globals)?.as_ref()).await?;
     let list = interrupt.or(List::look(&globals, &ui, &aws)).await?;
     if globals.json {
@@ -131,7 +130,7 @@ impl List {
             v: documents::Version,
             account: self.account.clone(),
             region: self.region.clone(),
-            cost: self.total().document(),
+            cost: (&self.total()).into(),
             deployments: self.rows.iter().map(|row| row.document(self.down(&row.found.name))).collect(),
         }
     }
@@ -173,7 +172,7 @@ impl Row {
             forgotten: state.forgotten(),
             url: self.url.clone(),
             stands: stands.iter().map(ToString::to_string).collect(),
-            cost: self.cost.document(),
+            cost: (&self.cost).into(),
             down,
         }
     }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
 use super::Session;
-use crate::cli::Logs;
-use crate::documents;
-use crate::engine::retry::{LOOK_AGAIN, Retry, Unseen};
-use crate::error::{Exit, Failure, Result};
-use crate::logs::{self, Line, Reader, Source, Window};
+use crate::aws::retry::{LOOK_AGAIN, Retry, Unseen};
+use crate::base::error::{Exit, Failure, Result};
+use crate::commands::cli::Logs;
+use crate::commands::documents;
+use crate::resources::logs::{self, Line, Reader, Source, Window};
 
 /// Who has asked is shown more for a minute.
 const RENEW: Duration = Duration::from_secs(30);

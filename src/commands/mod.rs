@@ -1,8 +1,10 @@
 //! One file a verb: gather, decide, do, say.
 
+pub mod cli;
 mod completions;
 mod cost;
 mod doctor;
+pub mod documents;
 mod down;
 mod init;
 mod list;
@@ -25,18 +27,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::aws::{Aws, Settings};
-use crate::cli::{Cli, Globals, SandboxVerb, Verb};
+use crate::base::error::{Exit, Failure, Result};
+use crate::base::interrupt::Interrupt;
+use crate::base::secret::keep_from_dumps;
+use crate::commands::cli::{Cli, Globals, SandboxVerb, Verb};
 use crate::config::{self, Deployment};
-use crate::documents;
-use crate::engine::context::Shared;
 use crate::engine::health::Watch;
-use crate::engine::interrupt::Interrupt;
 use crate::engine::observe::{self, Ask, Observed};
-use crate::error::{Exit, Failure, Result};
+use crate::resources::context::Shared;
+use crate::resources::ssh::Door;
 use crate::resources::{instance, inventory, security_group};
 use crate::sandbox as local;
-use crate::secret::keep_from_dumps;
-use crate::ssh::Door;
 use crate::ui::{self, Style, Ui};
 
 /// Runs the verb; an error is shown on stderr and becomes the exit code.
@@ -134,7 +135,7 @@ impl Session {
     }
 
     async fn with(globals: Globals, ui: Ui, mut deployment: Deployment) -> Result<Self> {
-        let interrupt = Interrupt::listen(&ui);
+        let interrupt = Interrupt::listen(ui.sink());
         let aws = connect(&globals, &ui, &interrupt, deployment.region.as_ref()).await?;
         aws.can_boot(&deployment.instance)?;
         deployment.network.https &= aws.has_authority(&deployment.network);
@@ -207,7 +208,7 @@ impl Session {
 
     /// A command that goes to the same place, to be shown.
     fn command(&self, verb: &str) -> String {
-        let mut command = crate::cli::command(&format!("{verb}{}", self.aws.flag()));
+        let mut command = crate::base::error::command(&format!("{verb}{}", self.aws.flag()));
         if let Some(file) = &self.globals.file {
             command.push_str(&format!(" --file {}", file.display()));
         }
@@ -239,7 +240,7 @@ async fn sweep(aws: &Aws, ui: &Ui, group: Option<&security_group::State>, instan
 }
 
 async fn sweep_group(aws: &Aws, ui: &Ui, group: Option<(&str, &[Door])>, instances: &[instance::State]) {
-    let (closed, failures) = crate::ssh::sweep(aws, group, instances).await;
+    let (closed, failures) = crate::resources::ssh::sweep(aws, group, instances).await;
     for door in closed {
         ui.say(format!("port 22 was open still for {}, of an ssh that was killed: it is closed now", door.source));
     }

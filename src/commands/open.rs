@@ -5,9 +5,9 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use super::Session;
-use crate::child;
-use crate::documents;
-use crate::error::Result;
+use crate::base::child;
+use crate::base::error::Result;
+use crate::commands::documents;
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let url = session.interrupt.or(url(session)).await?;

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use super::{Session, cost};
-use crate::cli::{self, Renew};
+use crate::base::error::{Exit, Failure, Result};
+use crate::commands::cli::{self, Renew};
+use crate::commands::documents;
 use crate::config::Network;
-use crate::documents;
-use crate::edge::Build;
 use crate::engine::observe::{Ask, Launch, Observed};
 use crate::engine::plan::{self, Plan, Policies, Step, Wanted};
-use crate::error::{Exit, Failure, Result};
+use crate::release::edge::Build;
 use crate::release::{self, Release};
 use crate::resources::release::{other_content, short, without_damaged};
 use crate::resources::{Action, instance};
@@ -192,6 +192,6 @@ fn document(session: &Session, plan: &Plan) -> documents::Plan {
         name: session.name().to_owned(),
         changes: !plan.is_empty(),
         steps: plan.steps.iter().map(step).collect(),
-        cost: cost::of(&session.deployment, &session.aws.region).document(),
+        cost: (&cost::of(&session.deployment, &session.aws.region)).into(),
     }
 }

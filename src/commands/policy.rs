@@ -3,9 +3,9 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{Globals, Policy};
-use crate::error::Result;
-use crate::policy::{LARGEST_MANAGED_POLICY, Scope};
+use crate::base::error::Result;
+use crate::commands::cli::{Globals, Policy};
+use crate::resources::policy::{LARGEST_MANAGED_POLICY, Scope};
 use crate::sandbox;
 use crate::ui::Ui;
 

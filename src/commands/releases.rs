@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use futures_util::future::try_join_all;
 
 use super::Session;
-use crate::documents;
+use crate::base::error::Result;
+use crate::commands::documents;
 use crate::engine::history::History;
 use crate::engine::observe::Observed;
-use crate::error::Result;
 use crate::resources::release::{self, Notes, Stored, short};
 use crate::ui::aligned;
 

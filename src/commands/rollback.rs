@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::Session;
 use super::releases::Found;
 use super::up::{app, healthy};
-use crate::cli::Rollback;
-use crate::documents;
-use crate::engine::context::Context;
+use crate::base::error::{Exit, Failing, Failure, Result};
+use crate::commands::cli::Rollback;
+use crate::commands::documents;
 use crate::engine::execute::execute;
 use crate::engine::observe::Observed;
 use crate::engine::plan;
-use crate::error::{Exit, Failing, Failure, Result};
+use crate::resources::context::Context;
 use crate::resources::instance::{self, Phase};
 use crate::resources::release::{Notes, short};
 
@@ -40,8 +40,7 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     let context = Arc::new(Context::new(
         session.aws.clone(),
         &session.deployment,
-        &found.observed,
-        &plan,
+        found.observed.start(&plan),
         None,
         session.shared(),
     ));

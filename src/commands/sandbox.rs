@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::{Globals, SandboxVerb, command};
-use crate::documents::{self, LogFile};
-use crate::error::{Exit, Result};
+use crate::base::error::{Exit, Result, command};
+use crate::commands::cli::{Globals, SandboxVerb};
+use crate::commands::documents::{self, LogFile};
+use crate::resources::policy::Scope;
 use crate::sandbox::{self, Machine};
 use crate::ui::Ui;
 
@@ -34,7 +35,10 @@ pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result
         }
         SandboxVerb::Status => status(globals, ui).await,
         SandboxVerb::Logs => logs(globals, ui),
-        SandboxVerb::Serve(arguments) => sandbox::serve(arguments).await.map(|()| ExitCode::SUCCESS),
+        SandboxVerb::Serve(arguments) => {
+            let scope = Scope { account: Some(sandbox::ACCOUNT.to_owned()), ..Scope::default() };
+            sandbox::serve(arguments, &scope.policy().to_string()).await.map(|()| ExitCode::SUCCESS)
+        }
         // Dealt with before there is a runtime.
         SandboxVerb::Guard(_) | SandboxVerb::Join(_) => Ok(ExitCode::SUCCESS),
     }

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::base::error::Result;
 use crate::config;
-use crate::error::Result;
 use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui) -> Result<ExitCode> {

@@ -9,19 +9,20 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{Session, deployment};
-use crate::cli::{Globals, SetToken};
-use crate::engine::context::{Context, Shared};
+use crate::base::error::{Exit, Failure, Result};
+use crate::base::secret::Secret;
+use crate::base::{grace, names, secret};
+use crate::commands::cli::{Globals, SetToken};
+use crate::commands::documents;
 use crate::engine::edge::Need;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
 use crate::engine::plan;
-use crate::error::{Exit, Failure, Result};
-use crate::probe::{App, Seen};
+use crate::engine::probe::{App, Seen};
+use crate::resources::context::{Context, Shared};
 use crate::resources::{Tags, address, instance, security_group, token};
-use crate::secret::Secret;
 use crate::ui::{self, Ui};
-use crate::{documents, grace, names, secret};
 
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Result<ExitCode> {
     // Mistakes in the file and in the token come before any call, and before the sandbox is started.
@@ -60,7 +61,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
         return done(&session, None, before.until());
     }
     let shared = Shared { fresh: fresh.clone(), ..session.shared() };
-    let context = Arc::new(Context::new(aws.clone(), &session.deployment, &observed, &plan, None, shared));
+    let context = Arc::new(Context::new(aws.clone(), &session.deployment, observed.start(&plan), None, shared));
     execute(&context, plan).await?;
     let version = context.token().unwrap_or_default();
     let mut until = match how {

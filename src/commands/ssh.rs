@@ -12,13 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Session;
 use crate::aws::Aws;
-use crate::child;
-use crate::cli::{Globals, Ssh};
-use crate::engine::retry::{Retry, Unseen};
-use crate::error::{Exit, Failure, Result};
-use crate::grace::now;
+use crate::aws::retry::{Retry, Unseen};
+use crate::base::child;
+use crate::base::error::{Exit, Failure, Result};
+use crate::base::grace::now;
+use crate::commands::cli::{Globals, Ssh};
 use crate::resources::reports::{self, Ssh as Said};
-use crate::ssh::{self, Folder, Lease, Place};
+use crate::resources::ssh::{self, Folder, Lease, Place};
 use crate::ui::Ui;
 
 /// A lease lasts for ten minutes: one renewal may fail, or two.
@@ -201,7 +201,7 @@ impl Visit<'_> {
                 true => format!(
                     "install OpenSSH's server here (on Debian: sudo apt install openssh-server), or have the machine be a \
                      virtual one: {}, then {} --machine qemu",
-                    crate::cli::command("sandbox stop"),
+                    crate::base::error::command("sandbox stop"),
                     self.session.command("up")
                 ),
                 false => format!("bring its agent up to date: {}", self.session.command("up")),

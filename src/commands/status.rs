@@ -7,17 +7,18 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 
 use super::Session;
-use crate::cost::{self, Cost};
+use crate::base::error::{Exit, Result};
+use crate::base::{grace, names};
+use crate::commands::documents;
+use crate::engine::cost::{self, Cost};
 use crate::engine::deployments;
 use crate::engine::edge::Need;
 use crate::engine::history::History;
-use crate::engine::observe::{Ask, Foreign, Observed};
-use crate::error::{Exit, Result};
+use crate::engine::observe::{Ask, Observed};
 use crate::resources::instance::{self, Build, State};
 use crate::resources::release::{self, Notes, short};
 use crate::resources::reports::{Edge, Report, Threads, Updates};
-use crate::resources::{address, ingress};
-use crate::{documents, grace, names};
+use crate::resources::{Foreign, address, ingress};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(session.observe(Ask::default())).await?;
@@ -322,7 +323,7 @@ impl View<'_> {
                 grace_until: self.grace_until(),
             },
             report: report.cloned(),
-            cost: self.cost.document(),
+            cost: (&self.cost).into(),
             foreign: observed.foreign.iter().map(Foreign::describe).collect(),
         }
     }

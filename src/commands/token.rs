@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use super::Session;
-use crate::documents;
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
+use crate::commands::documents;
 use crate::resources::token;
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use super::plan::{Looked, Store, look, summary};
 use super::{Session, cost};
-use crate::cli::Up;
-use crate::documents;
-use crate::engine::context::Context;
+use crate::aws::retry::{Backoff, Retry};
+use crate::base::error::{Failure, Result};
+use crate::commands::cli::Up;
+use crate::commands::documents;
 use crate::engine::edge::Need;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
 use crate::engine::plan::{self, Plan};
-use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Failure, Result};
-use crate::probe::{self, App, Seen};
+use crate::engine::probe::{self, App, Seen};
+use crate::resources::context::Context;
 use crate::resources::instance::Credits;
 use crate::resources::{instance, token};
 use crate::ui;
@@ -32,8 +32,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let context = Arc::new(Context::new(
         session.aws.clone(),
         &session.deployment,
-        &observed,
-        &plan,
+        observed.start(&plan),
         Some(release.clone()),
         session.shared(),
     ));

@@ -17,9 +17,8 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::cli::command;
-use crate::dirs::folder_of;
-use crate::error::{Exit, Failure, Result};
+use crate::base::dirs::folder_of;
+use crate::base::error::{Exit, Failure, Result, command};
 use reader::Reader;
 pub use schema::schema;
 
@@ -146,6 +145,20 @@ impl Image {
             Image::Ubuntu2404 => "ubuntu-24.04",
             Image::AmazonLinux2023 => "al2023",
         }
+    }
+
+    /// The Python that comes with it.
+    pub const fn python(self) -> &'static str {
+        match self {
+            Image::Debian13 => "3.13",
+            Image::Ubuntu2404 => "3.12",
+            Image::AmazonLinux2023 => "3.9",
+        }
+    }
+
+    /// The name of the sandbox's image whose machines are processes, with the Python that this one has.
+    pub fn process(self) -> String {
+        if self == Image::ALL[0] { "process".to_owned() } else { format!("process-{}", self.name()) }
     }
 }
 

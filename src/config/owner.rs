@@ -7,8 +7,8 @@ use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::dirs::folder_of;
-use crate::error::{Exit, Failure, Result};
+use crate::base::dirs::folder_of;
+use crate::base::error::{Exit, Failure, Result};
 
 /// The users whose files count.
 struct Trusted {

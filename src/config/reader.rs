@@ -6,7 +6,7 @@ use miette::{NamedSource, SourceSpan};
 
 use super::keys::{self, Key, Number};
 use super::tree::{self, Node, Value};
-use crate::error::Finding;
+use crate::base::error::Finding;
 
 /// Collects findings while the tree is walked.
 pub struct Reader<'a> {

@@ -184,6 +184,6 @@ fn a_name_is_enough_for_what_only_removes() {
         assert_eq!((deployment.name.as_str(), deployment.region), (name, None));
     }
     for name in ["", "Shop", "a b", "x\"\napp: {}", "-a", "../a", &"a".repeat(32)] {
-        assert_eq!(super::named(name).unwrap_err().exit(), crate::error::Exit::Usage, "{name}");
+        assert_eq!(super::named(name).unwrap_err().exit(), crate::base::error::Exit::Usage, "{name}");
     }
 }

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 
 use super::edge::Need;
 use crate::aws::Front;
+use crate::base::grace::now;
+use crate::base::names;
 use crate::config;
-use crate::cost;
-use crate::grace::now;
-use crate::names;
+use crate::engine::cost;
 use crate::resources::instance::{self, Phase};
 use crate::resources::inventory::{Inventory, ip, owner};
 use crate::resources::reports::Report;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::{Exit, Failure, Result};
+use crate::base::error::{Exit, Failure, Result};
 use crate::resources::reports::{Edge, Report};
 
 /// What a command needs of it.

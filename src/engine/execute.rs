@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::context::Context;
 use super::health;
 use super::plan::{Change, Kind, Plan, Step};
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
+use crate::base::event::Event;
+use crate::resources::context::Context;
 use crate::resources::{
     Action, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair, record, release,
     reports, role, security_group, token,
 };
-use crate::ui::Event;
 
 /// Runs all steps. After the first failure nothing new starts, and what runs finishes.
 ///

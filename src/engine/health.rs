@@ -2,19 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::aws::Aws;
-use crate::cli::command;
-use crate::engine::context::{Context, Health};
+use crate::aws::retry::Unseen;
+use crate::aws::{Aws, identity};
+use crate::base::error::{Exit, Failure, Result, command};
+use crate::base::event::{Event, Sink};
+use crate::base::grace::now;
+use crate::base::names;
 use crate::engine::edge::{Need, Patience};
-use crate::engine::observe;
-use crate::engine::retry::Unseen;
-use crate::error::{Exit, Failure, Result};
-use crate::grace::now;
-use crate::names;
+use crate::resources::context::{Context, Health};
 use crate::resources::instance::{self, Phase};
 use crate::resources::reports::{self, Edge, Report};
 use crate::resources::{Tags, release};
-use crate::ui::{Event, Sink};
 
 /// How long a new machine may be silent: a boot takes one to two minutes, rarely more.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -22,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(600);
 const PHASE: Duration = Duration::from_secs(180);
 /// How long an instance with a stale report may take until it reports: it may be about to.
 const STALE_PATIENCE: Duration = Duration::from_secs(15);
-const TOPIC: crate::ui::Topic = "app";
+const TOPIC: crate::base::event::Topic = "app";
 
 /// What the instance is to reach.
 #[derive(Clone, Debug)]
@@ -222,7 +220,7 @@ async fn alive(watch: &Watch<'_>, id: &str) -> Result<Tags> {
 /// That another command told the instance to run another release. Who uploaded that one is said where it can be read.
 async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
     let notes = async {
-        let account = observe::identity(watch.aws).await?.account;
+        let account = identity(watch.aws).await?.account;
         release::notes(watch.aws, &account, watch.name, theirs).await
     };
     let origin = notes.await.ok().flatten().map(|notes| notes.origin()).filter(|origin| !origin.is_empty());

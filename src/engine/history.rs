@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::observe::Observed;
-use crate::names;
+use crate::base::names;
 use crate::resources::instance;
 
 /// The releases that count, of the instance that serves.

@@ -1,12 +1,11 @@
 //! Observe → plan (pure) → execute (the only mutator).
 
-pub mod context;
+pub mod cost;
 pub mod deployments;
 pub mod edge;
 pub mod execute;
 pub mod health;
 pub mod history;
-pub mod interrupt;
 pub mod observe;
 pub mod plan;
-pub mod retry;
+pub mod probe;

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
 use futures_util::future::try_join_all;
 
-use crate::aws::{Aws, call, explain};
-use crate::edge::Build;
-use crate::error::{Failure, Result};
-use crate::names;
+use super::plan::Plan;
+use crate::aws::{Aws, Identity, identity};
+use crate::base::error::Result;
+use crate::base::names;
+use crate::release::edge::Build;
+use crate::resources::context::{Known, Start};
 use crate::resources::{
-    address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group, token,
+    Foreign, address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group, token,
 };
 
 /// Everything of one deployment.
@@ -67,33 +68,6 @@ pub struct Store {
     pub edge: bool,
 }
 
-/// Something that bears our name but is not ours: it is never touched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
-    kind: &'static str,
-    name: String,
-}
-
-impl Foreign {
-    /// A resource of this kind and name.
-    pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
-        Self { kind, name: name.into() }
-    }
-
-    /// That it is in the way.
-    pub fn refuse(&self) -> Failure {
-        Failure::failed(format!("the {} {} is not ours", self.kind, self.name))
-            .because("it bears the name that this deployment needs, but not the tag devopsctl:name")
-            .standing("It was left alone.")
-            .next("choose another name in deploy.yaml, or remove it if you know that nobody needs it")
-    }
-
-    /// For a warning.
-    pub fn describe(&self) -> String {
-        format!("the {} {}", self.kind, self.name)
-    }
-}
-
 /// What is looked at beside the resources themselves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ask<'a> {
@@ -122,7 +96,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
     let (identity, image, (kind, way, unlimited), group, key_pair, role, token, instances, addresses, records, reports) =
         tokio::try_join!(
             identity(aws),
-            image(aws, ask.image),
+            instance::newest(aws, ask.image),
             launch(aws, ask.launch),
             security_group::observe(aws, name),
             key_pair::observe(aws, name),
@@ -157,6 +131,30 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
 }
 
 impl Observed {
+    /// What the steps of a plan begin with. The plan says which instance and which address it is about.
+    pub fn start(&self, plan: &Plan) -> Start {
+        let current = self.instances.iter().find(|instance| plan.instance.as_ref() == Some(&instance.id));
+        let known = Known {
+            group: self.security_group.as_ref().map(|group| group.id.clone()),
+            nonce: self.security_group.as_ref().and_then(|group| group.nonce.clone()),
+            profile: self.role.as_ref().and_then(|role| role.profile.as_ref()).map(|profile| profile.id.clone()),
+            instance: plan.instance.clone(),
+            since: current.map_or(0, |instance| instance.launched),
+            unlimited: current.zip(self.unlimited.as_ref()).is_some_and(|(current, ids)| ids.contains(&current.id)),
+            token: self.token.as_ref().map(|token| token.version),
+            address: plan.address.clone(),
+            ..Known::default()
+        };
+        Start {
+            account: self.account.clone(),
+            partition: self.partition.clone(),
+            by: self.by.clone(),
+            burstable: self.kind.as_ref().is_some_and(|kind| kind.burstable),
+            image: self.image.clone(),
+            known,
+        }
+    }
+
     /// Looks at the bucket, and at what is in it: the releases, and this build of Caddy.
     ///
     /// # Errors
@@ -252,33 +250,6 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
     })
 }
 
-/// Who asks, and of which account.
-pub struct Identity {
-    /// The account's number.
-    pub account: String,
-    /// `aws`, `aws-cn`, `aws-us-gov`, …
-    pub partition: String,
-    /// The user's or the role session's name.
-    pub by: String,
-}
-
-/// Whose account it is, and who asks. The call needs no permission.
-pub(crate) async fn identity(aws: &Aws) -> Result<Identity> {
-    let answer = call("sts:GetCallerIdentity", || aws.sts.get_caller_identity().send()).await;
-    told(answer.map_err(|error| explain("AWS does not know who you are", &error))?)
-}
-
-/// What the answer to that says.
-pub(crate) fn told(answer: GetCallerIdentityOutput) -> Result<Identity> {
-    let arn = answer.arn.as_deref().unwrap_or_default();
-    let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
-    let by = arn.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
-    let account = answer
-        .account
-        .ok_or_else(|| Failure::failed("AWS does not say which account this is").next("run the same command again"))?;
-    Ok(Identity { account, partition, by })
-}
-
 /// The type, the way to the internet, and whose CPU credits are unlimited: `down` needs none of them.
 async fn launch(
     aws: &Aws,
@@ -299,12 +270,4 @@ async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<reco
         Some(domain) => record::observe(aws, name, domain).await,
         None => Ok(Vec::new()),
     }
-}
-
-/// The newest image's id, if the region has it.
-pub(crate) async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {
-    let Some(parameter) = parameter else { return Ok(None) };
-    let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(parameter).send()).await;
-    let answer = answer.map_err(|error| explain("the newest image cannot be looked up", &error))?;
-    Ok(answer.parameters.unwrap_or_default().into_iter().find_map(|found| found.value))
 }

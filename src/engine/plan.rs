@@ -7,15 +7,18 @@ use ipnet::IpNet;
 
 use super::history;
 use super::observe::Observed;
-use crate::edge::Build;
-use crate::error::{Failure, Result};
-use crate::resources::instance::{Credits, Origin};
+use crate::base::error::{Failure, Result};
+use crate::base::event::Topic;
+use crate::base::names;
+use crate::config::Deployment;
+use crate::release::edge::Build;
+use crate::resources::document::Document;
+use crate::resources::ingress::{self, Rule};
+use crate::resources::instance::{self, Credits, Origin};
 use crate::resources::{
-    Action, Planned, Tags, address, association, attachment, bucket, document::Document, doorbell, edge, ingress,
-    ingress::Rule, instance, key_pair, record, release, reports, role, security_group, token,
+    Action, Planned, Tags, address, association, attachment, bucket, doorbell, edge, key_pair, record, release,
+    reports, role, security_group, token,
 };
-use crate::ui::Topic;
-use crate::{config::Deployment, names};
 
 /// The kinds of steps, in the order in which they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

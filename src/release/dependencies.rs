@@ -11,13 +11,12 @@ use tokio::process::Command;
 use super::local::Local;
 use super::{text, wheels};
 use crate::aws::Target;
-use crate::child;
-use crate::cli;
+use crate::base::child;
+use crate::base::digest::{hex, sha256};
+use crate::base::dirs::{self, unwritable};
+use crate::base::error::{Exit, Failure, Result, command};
+use crate::base::uv::{self, Uv};
 use crate::config::App;
-use crate::digest::{hex, sha256};
-use crate::dirs::{self, unwritable};
-use crate::error::{Exit, Failure, Result};
-use crate::uv::{self, Uv};
 
 /// The file that names the dependencies, and whatever lies beside it that it may refer to.
 #[derive(Debug)]
@@ -348,7 +347,7 @@ fn another_python(file: &str, version: &str, image: &str, said: &str) -> Failure
         .standing("Nothing was touched in AWS.")
         .next(format!(
             "install Python {image} (for example: uv python install {image}), run {}, then the same command again",
-            cli::command("sandbox stop")
+            command("sandbox stop")
         ))
 }
 

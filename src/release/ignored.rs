@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use regex::Regex;
 
 use super::source::{self, File};
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// How many of them are looked for.
 const MOST: usize = 100;

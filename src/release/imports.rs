@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::init;
+use super::code;
 
 /// Where Python looks, in its order.
 const FOLDERS: [&str; 3] = ["agent", "app", "site"];
@@ -65,7 +65,7 @@ fn locate(name: &str, read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io:
 fn imported(text: &str, package: &str) -> Vec<String> {
     let mut names = Vec::new();
     // A docstring may show code.
-    let text = &init::top_level(text).join("\n");
+    let text = &code::top_level(text).join("\n");
     for found in IMPORT.captures_iter(text) {
         names.extend(found[1].split(',').filter_map(|part| part.split_whitespace().next()).map(str::to_owned));
     }

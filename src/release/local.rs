@@ -17,8 +17,8 @@ use toml::{Table, Value};
 
 use super::source::{self, File};
 use super::text;
-use crate::dirs::unwritable;
-use crate::error::{Exit, Failure, Result};
+use crate::base::dirs::unwritable;
+use crate::base::error::{Exit, Failure, Result};
 
 pub(super) const PROJECT: &str = "pyproject.toml";
 /// How many requirements files may include each other.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::config::Deployment;
-use crate::edge::{self, Build};
+use crate::release::edge::{self, Build};
 
 /// The manifest as it stands in the archive.
 pub fn render(deployment: &Deployment, build: Build) -> String {

@@ -7,9 +7,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::code;
 use super::{imports, source};
-use crate::error::{Exit, Failure, Result};
-use crate::init;
+use crate::base::error::{Exit, Failure, Result};
 
 /// The modules of Python's standard library, 3.9 to 3.13, whose names begin with a letter.
 const STANDARD: &str = "\
@@ -66,7 +66,7 @@ pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
             || folder.is_some_and(|folder| folder.join(name).is_dir() || folder.join(format!("{name}.py")).exists())
     };
     let imported =
-        texts.iter().flat_map(|(path, text)| init::imports(text).into_iter().map(move |found| (path, found)));
+        texts.iter().flat_map(|(path, text)| code::imports(text).into_iter().map(move |found| (path, found)));
     let Some((path, (line, name))) = imported.into_iter().find(|(_, (_, name))| !is_there(name)) else { return Ok(()) };
     let file = path.trim_start_matches("app/");
     Err(Failure::new(Exit::Usage, format!("the app imports {name}, and no requirement provides it"))

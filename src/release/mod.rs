@@ -5,7 +5,9 @@
 //! unchanged app costs only the reading of its files.
 
 mod agent;
+pub mod code;
 mod dependencies;
+pub mod edge;
 mod ignored;
 mod imports;
 mod local;
@@ -28,12 +30,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::aws::Target;
+use crate::base::digest::{hex, sha256};
+use crate::base::dirs::{self, unwritable};
+use crate::base::error::{Failure, Result};
+use crate::base::names;
 use crate::config::Deployment;
-use crate::digest::{hex, sha256};
-use crate::dirs::{self, unwritable};
-use crate::edge::Build;
-use crate::error::{Failure, Result};
-use crate::names;
+use crate::release::edge::Build;
 pub use dependencies::Requirements;
 
 /// A release, ready to be uploaded.

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::{agent, imports, source};
-use crate::digest::hex;
-use crate::dirs::unwritable;
-use crate::error::Result;
+use crate::base::digest::hex;
+use crate::base::dirs::unwritable;
+use crate::base::error::Result;
 
 /// What the server imports before it imports the app.
 const SERVER: [&str; 8] =

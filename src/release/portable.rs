@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::dirs::unwritable;
-use crate::error::{Exit, Failure, Result};
+use crate::base::dirs::unwritable;
+use crate::base::error::{Exit, Failure, Result};
 
 /// How the files of editable packages are named: of setuptools, of hatchling, of poetry-core and maturin, of scikit-build.
 const EDITABLE: [&str; 3] = ["__editable__", "_editable_impl_", "_editable_skbc_"];

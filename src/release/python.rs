@@ -8,9 +8,8 @@ use regex::Regex;
 use toml::{Table, Value};
 
 use super::local::{PROJECT, at, toml_of};
-use crate::aws::python_of;
+use crate::base::error::{Exit, Failure, Result};
 use crate::config::{App, FILE, Image};
-use crate::error::{Exit, Failure, Result};
 
 /// How many patches of a version are tried: which one an image has changes with its updates.
 const PATCHES: u32 = 40;
@@ -45,18 +44,18 @@ impl Wish {
 /// Which file asks for another one, and which image has it.
 pub fn check(app: &App, image: Image) -> Result<()> {
     let wishes = wishes(&app.path);
-    let Some(wish) = wishes.iter().find(|wish| !wish.is_met_by(python_of(image))) else { return Ok(()) };
-    let fits = |image: &Image| wishes.iter().all(|wish| wish.is_met_by(python_of(*image)));
+    let Some(wish) = wishes.iter().find(|wish| !wish.is_met_by(image.python())) else { return Ok(()) };
+    let fits = |image: &Image| wishes.iter().all(|wish| wish.is_met_by(image.python()));
     let file = wish.file.display();
-    let what = format!("{file} asks for Python {}, and {} has {}", wish.written, image.name(), python_of(image));
+    let what = format!("{file} asks for Python {}, and {} has {}", wish.written, image.name(), image.python());
     let next = match Image::ALL.iter().find(|image| fits(image)) {
         Some(other) => format!(
             "set `image: {}` under instance in {FILE}, which has Python {}; or change {file}",
             other.name(),
-            python_of(*other)
+            other.python()
         ),
         None => {
-            let all = Image::ALL.map(|image| format!("{} has {}", image.name(), python_of(image)));
+            let all = Image::ALL.map(|image| format!("{} has {}", image.name(), image.python()));
             format!("no image has such a Python ({}): change {file}", all.join(", "))
         }
     };

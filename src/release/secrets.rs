@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::source::File;
+use crate::base::error::{Exit, Failure, Result};
 use crate::config::FILE;
-use crate::error::{Exit, Failure, Result};
 
 /// How many files an error names.
 const SHOWN: usize = 5;

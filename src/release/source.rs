@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
 
-use crate::error::{Exit, Failure, Result};
+use crate::base::error::{Exit, Failure, Result};
 
 /// Never packed: other people's, other machines', or secret.
 const NEVER: [&str; 19] = [

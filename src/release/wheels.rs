@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::text;
+use crate::base::error::{Exit, Failing, Failure, Result};
 use crate::config::{App, FILE};
-use crate::error::{Exit, Failing, Failure, Result};
 
 /// How many requirements files may include each other, and how deep.
 const MOST: usize = 64;

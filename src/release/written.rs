@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::init::regex;
+use super::code::regex;
 
 /// A database in a file whose path is relative, or joined to one: `sqlite:///app.db`, `"db.sqlite3"`.
 static DATABASE: LazyLock<Regex> =

@@ -9,10 +9,10 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{DomainType, Filter, ResourceType};
 
 use super::{Action, Planned, Tags, any_name_tag, by_name_tag, from_ec2, ours, tagged};
+use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, Fault, call, explain, once};
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
+use crate::resources::context::Context;
 
 /// An address as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

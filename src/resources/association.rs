@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{Action, Planned, Tags, address, set_tags};
+use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, call, explain};
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, patiently};
-use crate::error::Result;
-use crate::names;
+use crate::base::error::Result;
+use crate::base::names;
+use crate::resources::context::Context;
 
 /// What to do: have the address lead to the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]

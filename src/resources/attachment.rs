@@ -6,11 +6,11 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{IamInstanceProfileAssociation, IamInstanceProfileSpecification};
 
 use super::{Action, Planned, filter, instance, role};
+use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, call, explain};
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Failure, Result};
-use crate::names;
+use crate::base::error::{Failure, Result};
+use crate::base::names;
+use crate::resources::context::Context;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

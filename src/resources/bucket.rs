@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::document::Document;
 use super::{Action, Planned, release};
+use crate::aws::retry::{Backoff, Retry, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry, patiently};
-use crate::error::{Failure, Result};
-use crate::names;
+use crate::base::error::{Failure, Result};
+use crate::base::names;
+use crate::resources::context::Context;
 
 /// A bucket as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

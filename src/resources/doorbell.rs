@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use super::{Action, Planned, Tags, instance, set_tags, token};
+use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, explain};
-use crate::cli::command;
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Failure, Result};
-use crate::{names, secret};
+use crate::base::error::{Failure, Result, command};
+use crate::base::{names, secret};
+use crate::resources::context::Context;
 
 /// What to do: have the agent see these.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use super::{Planned, release};
 use crate::aws::{Aws, call, explain};
-use crate::edge::{Build, Packed};
-use crate::engine::context::Context;
-use crate::error::Result;
-use crate::names;
+use crate::base::error::Result;
+use crate::base::names;
+use crate::release::edge::{Build, Packed};
+use crate::resources::context::Context;
 
 /// What to do: put it there unless it is. Nobody may have looked yet, because a launch does not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

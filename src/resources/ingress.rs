@@ -9,11 +9,11 @@ use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdG
 use ipnet::IpNet;
 
 use super::{Action, Planned, security_group};
+use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, patiently};
-use crate::error::Result;
-use crate::ssh::Door;
+use crate::base::error::Result;
+use crate::resources::context::Context;
+use crate::resources::ssh::Door;
 
 /// The port of a door.
 const SSH: i32 = 22;

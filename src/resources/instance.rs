@@ -6,13 +6,12 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName};
 
 use super::{Action, Planned, Tags, address, any_name_tag, by_name_tag, from_ec2, missing, set_tags, untagged};
+use crate::aws::retry::{Backoff, Retry, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
+use crate::base::error::{Failure, Result};
+use crate::base::{digest, names};
 use crate::config;
-use crate::digest;
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry, patiently};
-use crate::error::{Failure, Result};
-use crate::names;
+use crate::resources::context::Context;
 
 mod build;
 mod credits;
@@ -20,7 +19,7 @@ mod kind;
 mod launch;
 mod running;
 
-pub use build::{Build, build};
+pub use build::{Build, build, newest};
 pub(crate) use credits::unlimited;
 pub use credits::{Credits, set as set_credits};
 pub use kind::Kind;

@@ -12,9 +12,9 @@ use aws_sdk_ssm::types::Parameter;
 use super::reports::{self, Report};
 use super::{Tags, address, any_name_tag, from_ec2, ingress, instance};
 use crate::aws::{Aws, call, explain};
-use crate::error::Result;
-use crate::names;
-use crate::ssh::Door;
+use crate::base::error::Result;
+use crate::base::names;
+use crate::resources::ssh::Door;
 
 /// Everything that stands, each with the deployment's name that it bears.
 #[derive(Clone, Debug, Default)]

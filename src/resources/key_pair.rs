@@ -12,11 +12,10 @@ use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
 use super::{Planned, Tags, filter, from_ec2, missing, ours, set_tags, tagged};
 use crate::aws::{Aws, call, explain};
-use crate::dirs;
-use crate::engine::context::Context;
-use crate::engine::observe::Foreign;
-use crate::error::{Failure, Result};
-use crate::names;
+use crate::base::error::{Failure, Result};
+use crate::base::{dirs, names};
+use crate::resources::Foreign;
+use crate::resources::context::Context;
 
 /// A key pair as it stands in EC2; whether this machine has the private half does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! One file a kind of resource: what stands (`State`, `observe`), what to do about it (`diff`, pure), and the doing
 //! (`apply`, called by the executor alone).
 //!
-//! SDK types stop here. To add a kind: a file with these four, a [`Kind`](crate::engine::plan::Kind), its needs.
+//! SDK types stop here. To add a kind: a file with these four, a `Kind` in the engine's plan, its needs.
 
 pub mod address;
 pub mod association;
 pub mod attachment;
 pub mod bucket;
+pub mod context;
 pub mod document;
 pub mod doorbell;
 pub mod edge;
@@ -14,22 +15,27 @@ pub mod ingress;
 pub mod instance;
 pub mod inventory;
 pub mod key_pair;
+pub mod logs;
+pub mod policy;
 pub mod record;
 pub mod release;
 pub mod reports;
 pub mod role;
 pub mod route;
 pub mod security_group;
+pub mod ssh;
 pub mod token;
+pub mod user_data;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 
+use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, call};
-use crate::engine::retry::{Backoff, patiently};
-use crate::names;
+use crate::base::error::Failure;
+use crate::base::names;
 
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -92,6 +98,33 @@ impl<C> Planned<C> {
 
     fn delete(change: C) -> Self {
         Self::new(Action::Delete, vec!["no longer wanted".to_owned()], change)
+    }
+}
+
+/// Something that bears our name but is not ours: it is never touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    kind: &'static str,
+    name: String,
+}
+
+impl Foreign {
+    /// A resource of this kind and name.
+    pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+
+    /// That it is in the way.
+    pub fn refuse(&self) -> Failure {
+        Failure::failed(format!("the {} {} is not ours", self.kind, self.name))
+            .because("it bears the name that this deployment needs, but not the tag devopsctl:name")
+            .standing("It was left alone.")
+            .next("choose another name in deploy.yaml, or remove it if you know that nobody needs it")
+    }
+
+    /// For a warning.
+    pub fn describe(&self) -> String {
+        format!("the {} {}", self.kind, self.name)
     }
 }
 

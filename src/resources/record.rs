@@ -20,9 +20,9 @@ use aws_sdk_route53::types::{
 
 use super::{Action, Planned, address};
 use crate::aws::{ApiError, call, explain};
-use crate::engine::context::Context;
-use crate::error::Result;
-use crate::names;
+use crate::base::error::Result;
+use crate::base::names;
+use crate::resources::context::Context;
 
 pub use look::observe;
 pub use refusal::{Obstacle, check};

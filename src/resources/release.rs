@@ -19,13 +19,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::Planned;
+use crate::aws::retry::{Backoff, haste, patiently};
 use crate::aws::{ApiError, Aws, Fault, call, explain, once};
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, haste, patiently};
-use crate::error::{Failure, Result};
-use crate::names;
+use crate::base::error::{Failure, Result};
+use crate::base::event::{Event, Topic};
+use crate::base::names;
 use crate::release::Release;
-use crate::ui::{Event, Topic};
+use crate::resources::context::Context;
 use progress::{Moved, Progress};
 
 /// As many releases of a deployment stay in the bucket; more only where all of them are in use.
@@ -477,7 +477,7 @@ mod tests {
             resolved_anew: false,
             warnings: Vec::new(),
             size: 1,
-            edge: crate::edge::Build::of(&target).unwrap(),
+            edge: crate::release::edge::Build::of(&target).unwrap(),
             target,
             reached: "https".into(),
             what: String::new(),

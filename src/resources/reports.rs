@@ -7,11 +7,11 @@ use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Planned;
+use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, call, explain};
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Failure, Result};
-use crate::names;
+use crate::base::error::{Failure, Result};
+use crate::base::names;
+use crate::resources::context::Context;
 
 /// As many names as `DeleteParameters` takes:
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>

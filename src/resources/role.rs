@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::document::Document;
 use super::{Action, Planned, Tags, missing, ours, untagged};
+use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
-use crate::engine::context::Context;
-use crate::engine::observe::Foreign;
-use crate::engine::retry::{Backoff, patiently};
-use crate::error::{Failure, Result};
-use crate::grace::now;
-use crate::names;
+use crate::base::error::{Failure, Result};
+use crate::base::grace::now;
+use crate::base::names;
+use crate::resources::Foreign;
+use crate::resources::context::Context;
 
 /// Role, policy and profile as they stand, each perhaps missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

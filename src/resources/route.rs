@@ -5,7 +5,7 @@ use aws_sdk_ec2::types::{Route, RouteState, RouteTable, Subnet};
 
 use super::filter;
 use crate::aws::{ApiError, Aws, call, explain};
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
 
 /// The way out of the subnets where an instance could go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

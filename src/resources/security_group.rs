@@ -8,13 +8,13 @@ use aws_sdk_ec2::types::ResourceType;
 
 use super::ingress::{self, Rule};
 use super::{Planned, Tags, filter, from_ec2, instance, missing, ours, set_tags, tagged};
+use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
-use crate::engine::context::Context;
-use crate::engine::observe::Foreign;
-use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Failure, Result};
-use crate::names;
-use crate::ssh::Door;
+use crate::base::error::{Failure, Result};
+use crate::base::names;
+use crate::resources::Foreign;
+use crate::resources::context::Context;
+use crate::resources::ssh::Door;
 
 /// A security group as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,7 +207,7 @@ async fn delete(context: &Context, id: &str) -> Result<String> {
 }
 
 fn nonce() -> Result<String> {
-    crate::secret::random_hex(16)
+    crate::base::secret::random_hex(16)
 }
 
 #[cfg(test)]

@@ -5,13 +5,12 @@ use std::time::Duration;
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
 
 use super::{Action, Planned, Tags, missing, ours};
+use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
-use crate::cli::command;
-use crate::engine::context::Context;
-use crate::engine::observe::Foreign;
-use crate::engine::retry::{Backoff, Retry};
-use crate::error::{Failure, Result};
-use crate::{names, secret};
+use crate::base::error::{Failure, Result, command};
+use crate::base::{names, secret};
+use crate::resources::Foreign;
+use crate::resources::context::Context;
 
 mod document;
 mod rotation;

@@ -10,8 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::info;
 
-use crate::cli::command;
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result, command};
 
 use super::emulator::Emulator;
 use super::front::{self, Front, Log};
@@ -39,7 +38,7 @@ fn keep_niceness() {
 ///
 /// # Errors
 /// When it cannot start; that has been said on standard output too.
-pub async fn serve(args: ServeArgs) -> Result<()> {
+pub async fn serve(args: ServeArgs, policy: &str) -> Result<()> {
     // Whatever the caller's umask is: all that the sandbox and its machines write is for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Of its own session, so that the terminal's Ctrl-C and hang-up are not for it. Already a leader? Then it is.
@@ -48,7 +47,7 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     let folder = Folder::open()?;
     let begun = match folder.try_hold("running.lock")? {
         Some(held) => match folder.note_holder(&held) {
-            Ok(()) => begin(&folder, &args).await.map(|running| (held, running)),
+            Ok(()) => begin(&folder, &args, policy).await.map(|running| (held, running)),
             Err(failure) => Err(failure),
         },
         None => Err(Failure::failed("a sandbox already runs").next(command("sandbox status"))),
@@ -82,10 +81,10 @@ struct Running {
     machines: Option<machine::Machines>,
 }
 
-async fn begin(folder: &Folder, args: &ServeArgs) -> Result<(Running, Started)> {
+async fn begin(folder: &Folder, args: &ServeArgs, policy: &str) -> Result<(Running, Started)> {
     let listener = listen(args.port).await?;
     let address = listener.local_addr().map_err(|error| cannot_listen(args.port, &error))?;
-    let emulator = Emulator::start(folder, &args.emulator).await?;
+    let emulator = Emulator::start(folder, &args.emulator, policy).await?;
     let users: Users = emulator.client.ask_json("users").await?;
     let handle = Handle {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -18,13 +18,11 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::digest;
-use crate::dirs::{self, unwritable};
-use crate::error::{Failure, Result};
-use crate::policy::Scope;
-use crate::uv::Uv;
+use crate::base::digest;
+use crate::base::dirs::{self, unwritable};
+use crate::base::error::{Failure, Result};
+use crate::base::uv::Uv;
 
-use super::ACCOUNT;
 use super::leash::Leash;
 use super::start::again;
 use super::state::{Folder, remove_tree};
@@ -165,11 +163,11 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts it and waits until it answers.
+    /// Starts it and waits until it answers. `policy` is what its user may do that is the command line.
     ///
     /// # Errors
     /// When it ends or does not answer in time.
-    pub async fn start(folder: &Folder, python: &Path) -> Result<Self> {
+    pub async fn start(folder: &Folder, python: &Path, policy: &str) -> Result<Self> {
         let program = folder.emulator();
         let log = folder.log("emulator");
         let failed = |why: String| Failure::failed("the emulator (moto) does not start").because(why).next(again(&log));
@@ -178,9 +176,7 @@ impl Emulator {
             fs::create_dir_all(&program)?;
             // The last emulator's log is of no more use.
             fs::write(&log, "")?;
-            // What its user may do that is the command line.
-            let scope = Scope { account: Some(ACCOUNT.to_owned()), ..Scope::default() };
-            fs::write(program.join("policy.json"), scope.policy().to_string())?;
+            fs::write(program.join("policy.json"), policy)?;
             // The emulator reads it and removes it.
             let mut private = OpenOptions::new();
             private.create(true).truncate(true).write(true).mode(0o600);

@@ -11,7 +11,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
 
 use super::idle::Idle;
 use super::machine;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
 
 use super::{GuardArgs, anew};
 

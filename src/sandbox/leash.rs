@@ -9,8 +9,8 @@ use std::process::{ExitStatus, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::child;
-use crate::error::{Failure, Result};
+use crate::base::child;
+use crate::base::error::{Failure, Result};
 
 use super::guard::STOP;
 

@@ -36,9 +36,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::command;
-use crate::digest::hex;
-use crate::error::{Failure, Result};
+use crate::base::digest::hex;
+use crate::base::error::{Failure, Result, command};
 
 pub use daemon::serve;
 pub use guard::guard;
@@ -214,7 +213,7 @@ impl Handle {
     /// Calls a control path of the front.
     async fn control(&self, method: &str, call: &str) -> Result<String> {
         let trouble = |why: String| Failure::failed("the sandbox does not answer").because(why).next(anew());
-        let plain = |error: reqwest::Error| trouble(crate::probe::plain(&error));
+        let plain = |error: reqwest::Error| trouble(crate::base::error::plain(&error));
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| trouble(error.to_string()))?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().map_err(plain)?;
         let url = format!("{}{}{call}", self.endpoint, front::CONTROL);

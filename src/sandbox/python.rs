@@ -7,10 +7,9 @@ use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
 
-use crate::aws::{process_image, python_of};
-use crate::child;
+use crate::base::child;
+use crate::base::error::{Failure, Result};
 use crate::config::Image;
-use crate::error::{Failure, Result};
 
 /// The oldest Python that any supported image has, so the agent is written for it.
 const OLDEST: (u32, u32) = (3, 9);
@@ -49,7 +48,7 @@ impl Python {
     /// Those of the images' other versions that are here.
     pub async fn others(&self) -> Vec<Self> {
         let mut others: Vec<Self> = Vec::new();
-        for wanted in Image::ALL.map(|image| version(python_of(image)).unwrap_or(OLDEST)) {
+        for wanted in Image::ALL.map(|image| version(image.python()).unwrap_or(OLDEST)) {
             if self.version == wanted || others.iter().any(|other| other.version == wanted) {
                 continue;
             }
@@ -105,10 +104,10 @@ pub(super) fn for_version<'a>(pythons: &'a [Python], wanted: &str) -> &'a Python
 
 /// The Python on a machine of the image of that name, as emulator/images.json has it.
 pub(super) fn of_image<'a>(pythons: &'a [Python], name: &str) -> &'a Python {
-    let of = |image: &Image| name.starts_with(&format!("devopsctl-{}-", process_image(*image)));
+    let of = |image: &Image| name.starts_with(&format!("devopsctl-{}-", image.process()));
     // The default's name is the beginning of all others.
     let image = Image::ALL.into_iter().rev().find(of).unwrap_or(Image::ALL[0]);
-    for_version(pythons, python_of(image))
+    for_version(pythons, image.python())
 }
 
 /// A version and a path such as `3.13=/usr/bin/python3.13`.

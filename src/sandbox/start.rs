@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::child;
-use crate::cli::command;
-use crate::error::{Failing, Failure, Result};
+use crate::base::child;
+use crate::base::error::{Failing, Failure, Result, command};
 
 use super::leash::own_program;
 use super::python::Python;

@@ -12,8 +12,8 @@ use rustix::process::Pid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::dirs;
-use crate::error::{Failure, Result};
+use crate::base::dirs;
+use crate::base::error::{Failure, Result};
 
 use super::Handle;
 

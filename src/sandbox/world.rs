@@ -12,7 +12,7 @@ use ipnet::Ipv4Net;
 use serde::Deserialize;
 use tokio::sync::{Mutex, Notify};
 
-use crate::error::Result;
+use crate::base::error::Result;
 
 use super::emulator::Client;
 

@@ -4,7 +4,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use textwrap::{WordSeparator, WordSplitter};
 
 use super::printable;
-use crate::error::Failure;
+use crate::base::error::Failure;
 
 /// Renders for a terminal of this width.
 pub fn render(failure: &Failure, width: usize, color: bool) -> String {
@@ -31,7 +31,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::error::{Exit, Finding};
+    use crate::base::error::{Exit, Finding};
 
     proptest! {
         #[test]

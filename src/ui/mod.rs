@@ -12,59 +12,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::base::event::{Event, Sink};
 pub use errors::render;
 pub use prompt::{ask, choose, confirm, new_token};
 pub use table::aligned;
-
-/// What the engine and the verbs have to tell.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// What is waited for, as long as there is nothing to tell: shown on a terminal alone, and gone with what comes next.
-    Wait(String),
-    /// A line of talk.
-    Say(String),
-    /// Something the user should know though nothing failed.
-    Warn(String),
-    /// Work on one thing began: its name, and what is being done.
-    Begin(Topic, String),
-    /// The same work goes on: what it waits for.
-    Go(Topic, String),
-    /// The work is done: what stands now.
-    Done(Topic, String),
-    /// The work failed; the error itself is told at the end.
-    Fail(Topic, String),
-    /// The work was left as it is, because of something else: why.
-    Leave(Topic, String),
-}
-
-impl Event {
-    /// The same with nothing in it that a terminal would obey. Every sink begins with it.
-    fn printable(self) -> Self {
-        let text = |text: String| printable::text(&text).into_owned();
-        match self {
-            Event::Wait(what) => Event::Wait(text(what)),
-            Event::Say(line) => Event::Say(text(line)),
-            Event::Warn(line) => Event::Warn(text(line)),
-            Event::Begin(topic, what) => Event::Begin(topic, text(what)),
-            Event::Go(topic, what) => Event::Go(topic, text(what)),
-            Event::Done(topic, what) => Event::Done(topic, text(what)),
-            Event::Fail(topic, what) => Event::Fail(topic, text(what)),
-            Event::Leave(topic, what) => Event::Leave(topic, text(what)),
-        }
-    }
-}
-
-/// What a line is about: "instance", "security group".
-pub type Topic = &'static str;
-
-/// Receives events. One for terminals, one for files and CI, one for `--quiet`.
-pub trait Sink: Send + Sync {
-    /// Takes one event.
-    fn event(&self, event: Event);
-
-    /// Somebody else is about to write to the terminal.
-    fn make_way(&self) {}
-}
 
 /// How much is told, and where to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,7 +89,7 @@ impl Ui {
         }
     }
 
-    /// A result for `--json`: one of [`crate::documents`].
+    /// A result for `--json`: one of the documents of `commands`.
     pub fn document(&self, document: &impl Serialize) {
         // They hold nothing that JSON has no way to write.
         if let Ok(text) = serde_json::to_string(document) {

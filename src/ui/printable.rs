@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::base::event::Event;
+
 /// Stands for what must not be printed.
 const REPLACEMENT: char = '\u{fffd}';
 
@@ -49,6 +51,23 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().map(|one| if unprintable(one) { REPLACEMENT } else { one }).collect())
+}
+
+impl Event {
+    /// The same with nothing in it that a terminal would obey. Every sink begins with it.
+    pub(super) fn printable(self) -> Self {
+        let text = |what: String| text(&what).into_owned();
+        match self {
+            Event::Wait(what) => Event::Wait(text(what)),
+            Event::Say(line) => Event::Say(text(line)),
+            Event::Warn(line) => Event::Warn(text(line)),
+            Event::Begin(topic, what) => Event::Begin(topic, text(what)),
+            Event::Go(topic, what) => Event::Go(topic, text(what)),
+            Event::Done(topic, what) => Event::Done(topic, text(what)),
+            Event::Fail(topic, what) => Event::Fail(topic, text(what)),
+            Event::Leave(topic, what) => Event::Leave(topic, text(what)),
+        }
+    }
 }
 
 /// JSON with each such character written as an escape, which loses nothing: they stand in its strings alone.

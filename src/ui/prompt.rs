@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use dialoguer::{Confirm, Input, Password, Select};
 
 use super::printable;
-use crate::error::{Exit, Failing, Failure, Result};
+use crate::base::error::{Exit, Failing, Failure, Result};
 
 /// Asks a question that is answered no unless yes is said.
 ///

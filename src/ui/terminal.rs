@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{Event, Sink, Topic};
+use crate::base::event::{Event, Sink, Topic};
 
 pub(super) struct Terminal {
     lines: MultiProgress,

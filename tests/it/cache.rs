@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use devopsctl::digest::sha256;
+use devopsctl::base::digest::sha256;
 
 use crate::console::aws;
 use crate::project::Project;
@@ -38,7 +38,7 @@ fn a_file_that_was_cut_short_is_not_deployed() {
     let project = Project::unbooted();
     let cache = project.folder().join("cache");
     // Caddy is copied where it is there, and not fetched from the package index again.
-    let (tools, own) = (devopsctl::dirs::cache().unwrap().join("tools"), cache.join("devopsctl/tools"));
+    let (tools, own) = (devopsctl::base::dirs::cache().unwrap().join("tools"), cache.join("devopsctl/tools"));
     project.run("plan --sandbox").code(3);
     fs::create_dir_all(&own).unwrap();
     for file in if tools.exists() { files(&tools) } else { Vec::new() } {

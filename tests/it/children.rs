@@ -42,7 +42,7 @@ fn pip_is_not_imported_from_the_project() {
     }
     // Python, and no uv: pip is to install it.
     fs::create_dir(&bin).unwrap();
-    let python = devopsctl::child::program("python3").unwrap();
+    let python = devopsctl::base::child::program("python3").unwrap();
     symlink(python, bin.join("python3")).unwrap();
     let mut plan = project.command("plan --sandbox");
     plan.env("PATH", &bin).env("XDG_CACHE_HOME", project.folder().join("cache"));

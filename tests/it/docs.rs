@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
 use clap::CommandFactory;
-use devopsctl::cli::Cli;
+use devopsctl::commands::cli::Cli;
 use devopsctl::config;
 use serde_json::Value;
 

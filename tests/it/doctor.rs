@@ -426,7 +426,7 @@ fn a_machine_without_uv_and_pip() {
 fn what_bears_the_deployments_name_and_is_not_its_own_is_in_the_way() {
     let project = account();
     aws(&project, async |aws| {
-        let name = devopsctl::names::common("hello");
+        let name = devopsctl::base::names::common("hello");
         let made = aws.ec2.create_security_group().group_name(name).description("x").send().await.unwrap();
         let id = made.group_id.unwrap();
         // What was just made is in no list yet.

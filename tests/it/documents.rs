@@ -1,6 +1,6 @@
 //! `--json`: one document on stdout, of the verb's shape and with all of it, whatever else is said; also where a verb fails.
 
-use devopsctl::documents as shapes;
+use devopsctl::commands::documents as shapes;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 

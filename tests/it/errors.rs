@@ -1,7 +1,7 @@
 //! When things go wrong: the same command goes on from there, and what is not ours is left alone. What is said is in the
 //! gallery.
 
-use devopsctl::names;
+use devopsctl::base::names;
 
 use crate::console::{aws, fault};
 use crate::project::{Project, Ran, install_emulator};

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStderr, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use devopsctl::engine::retry::HASTE;
+use devopsctl::aws::retry::HASTE;
 use regex::Regex;
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use aws_sdk_ec2::types::{DomainType, ResourceType, Tag, TagSpecification};
 use aws_sdk_ssm::types::ParameterType;
-use devopsctl::names;
+use devopsctl::base::names;
 use serde_json::Value;
 
 use crate::console::aws;

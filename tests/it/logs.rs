@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use aws_sdk_ec2::types::InstanceMetadataEndpointState;
-use devopsctl::engine::retry::HASTE;
+use devopsctl::aws::retry::HASTE;
 use serde_json::Value;
 
 use crate::console::aws;

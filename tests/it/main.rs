@@ -20,6 +20,7 @@ mod drift;
 mod errors;
 mod gallery;
 mod grace;
+mod house;
 #[allow(dead_code)]
 mod http;
 mod init;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use devopsctl::uv::Uv;
+use devopsctl::base::uv::Uv;
 
 use crate::http::runtime;
 use crate::project::install_emulator;

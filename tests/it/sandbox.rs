@@ -29,7 +29,7 @@ fn a_machine_has_the_python_of_its_image_where_pyenv_has_it() {
         project.file("deploy.yaml", &format!("{text}\ninstance: {{image: {image}}}\n"));
         let mut command = project.command("up --sandbox --no-wait --yes");
         command.env("PYENV_ROOT", project.folder().join("pyenv")).env("UV_PYTHON_INSTALL_DIR", project.folder());
-        command.env("XDG_CACHE_HOME", devopsctl::dirs::cache().unwrap().parent().unwrap());
+        command.env("XDG_CACHE_HOME", devopsctl::base::dirs::cache().unwrap().parent().unwrap());
         command.env("PATH", "/usr/bin:/bin");
         Ran::new("up --sandbox", &command.output().unwrap()).ok();
         let link = project.machine().join("bin/python3");
@@ -238,7 +238,7 @@ fn with_mounts(script: &str) {
     let mut command = Command::new("unshare");
     command.args(["-Urm", "sh", "-c", script]).env_remove("DEVOPSCTL_AUTHORITY_LOG");
     project.settle(&mut command);
-    let cache = devopsctl::dirs::cache().unwrap();
+    let cache = devopsctl::base::dirs::cache().unwrap();
     command
         .env("STATE", project.state())
         .env("CACHE", cache.parent().unwrap())

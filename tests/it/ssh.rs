@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use aws_sdk_ec2::types::{InstanceMetadataEndpointState, IpPermission, IpRange, Tag};
-use devopsctl::engine::retry::HASTE;
-use devopsctl::grace::now;
+use devopsctl::aws::retry::HASTE;
+use devopsctl::base::grace::now;
 
 use crate::caller::{Connected, doors, leases};
 use crate::console::{aws, fault};

@@ -1,6 +1,6 @@
 //! Tags that an instance sees late: AWS says of no bound, and two minutes were measured.
 
-use devopsctl::engine::retry::HASTE;
+use devopsctl::aws::retry::HASTE;
 
 use crate::console::fault;
 use crate::http::get;

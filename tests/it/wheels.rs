@@ -72,7 +72,7 @@ fn no_code_of_a_dependency_runs_unless_deploy_yaml_allows_it() {
     let direct = format!("flask\nbuilder @ file://{}\n", lib.display());
     let unnamed = "flask\n../lib\n";
     let archive = project.folder().join("sdist/builder-1.0.tar.gz");
-    let digest = devopsctl::digest::sha256(fs::read(&archive).unwrap());
+    let digest = devopsctl::base::digest::sha256(fs::read(&archive).unwrap());
     let hashed = format!("builder @ file://{} --hash=sha256:{digest} -r more/bad.txt\n", archive.display());
     for (text, says) in [
         ("flask\nbuilder\n", "there is no wheel of builder"),

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use devopsctl::aws::{Aws, Settings, Target};
-use devopsctl::digest::sha256;
-use devopsctl::dirs;
-use devopsctl::edge::Build;
+use devopsctl::base::digest::sha256;
+use devopsctl::base::dirs;
+use devopsctl::base::uv::Uv;
+use devopsctl::release::edge::Build;
 use devopsctl::sandbox::{Handle, IDLE, OWNER};
-use devopsctl::uv::Uv;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;

@@ -1,6 +1,6 @@
 //! What a request is in AWS's words: service and action, read from the request alone.
 
-use devopsctl::digest::sha256;
+use devopsctl::base::digest::sha256;
 
 use crate::wire::Message;
 

@@ -3,8 +3,8 @@
 
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 
-use crate::aws::{Aws, call};
-use crate::engine::observe;
+use crate::aws::{Aws, call, explain};
+use crate::base::error::Result;
 
 /// What is known of an instance's image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Build {
 
 /// Looks at an image. `parameter` names the newest one of its kind.
 pub async fn build(aws: &Aws, id: &str, parameter: Option<&str>) -> Build {
-    let (own, newest) = tokio::join!(look(aws, id), observe::image(aws, parameter));
+    let (own, newest) = tokio::join!(look(aws, id), newest(aws, parameter));
     let (name, created) = own.unwrap_or_default();
     let newer = match newest.ok().flatten().filter(|newest| newest != id) {
         Some(newest) => {
@@ -31,6 +31,17 @@ pub async fn build(aws: &Aws, id: &str, parameter: Option<&str>) -> Build {
         None => None,
     };
     Build { id: id.to_owned(), name, created, newer }
+}
+
+/// The newest image's id, if the region has it: the public parameter says so.
+///
+/// # Errors
+/// What SSM says.
+pub async fn newest(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {
+    let Some(parameter) = parameter else { return Ok(None) };
+    let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(parameter).send()).await;
+    let answer = answer.map_err(|error| explain("the newest image cannot be looked up", &error))?;
+    Ok(answer.parameters.unwrap_or_default().into_iter().find_map(|found| found.value))
 }
 
 /// A publisher may take a build back, so that an older one is the newest again.

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use crate::aws::{ApiError, Aws, call, explain, once};
+use crate::base::error::{Failure, Result};
 use crate::config::CpuCredits;
-use crate::error::{Failure, Result};
 
 /// EC2's two modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use aws_sdk_ec2::operation::describe_instance_types::builders::DescribeInstanceT
 use aws_sdk_ec2::types::{InstanceTypeHypervisor, InstanceTypeInfo};
 
 use crate::aws::{Aws, call, explain};
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
 use crate::resources::filter;
 
 /// An instance type that the region has.

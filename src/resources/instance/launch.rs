@@ -13,14 +13,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::Credits;
+use crate::aws::retry::{Backoff, Retry, patiently};
 use crate::aws::{ApiError, Aws, Machine, call, explain};
-use crate::digest;
-use crate::engine::context::Context;
-use crate::engine::retry::{Backoff, Retry, patiently};
-use crate::error::{Failure, Result};
-use crate::names;
-use crate::resources::{Tags, filter, from_ec2, missing, security_group, set_tags, tagged};
-use crate::user_data;
+use crate::base::error::{Failure, Result};
+use crate::base::{digest, names};
+use crate::resources::context::Context;
+use crate::resources::{Tags, filter, from_ec2, missing, security_group, set_tags, tagged, user_data};
 
 /// Launches, or finds the instance that was launched under the same nonce with the same spec; returns its id.
 ///

@@ -4,8 +4,8 @@ use aws_sdk_ec2::types::{Instance, Tenancy};
 
 use super::pages;
 use crate::aws::Aws;
-use crate::error::Result;
-use crate::names;
+use crate::base::error::Result;
+use crate::base::names;
 use crate::resources::{Tags, from_ec2, ours};
 
 /// An instance that counts for the quota of its family.

@@ -5,8 +5,8 @@ use futures_util::future::try_join_all;
 
 use super::{Form, Mark, Set, State, Zone};
 use crate::aws::{Aws, call, explain};
-use crate::error::Result;
-use crate::names;
+use crate::base::error::Result;
+use crate::base::names;
 
 /// What leads somewhere; and that other servers are to be asked, which is only so of a name that is not the zone's own.
 const LEADING: [&str; 3] = ["A", "AAAA", "CNAME"];

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::{State, Verdict, target};
-use crate::error::{Failure, Result};
-use crate::names;
+use crate::base::error::{Failure, Result};
+use crate::base::names;
 
 /// What is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use aws_sdk_s3::primitives::SdkBody;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use indicatif::HumanBytes;
 
-use crate::ui::{Event, Sink, Topic};
+use crate::base::event::{Event, Sink, Topic};
 
 /// As many bytes go out at once.
 const SLICE: usize = 64 << 10;

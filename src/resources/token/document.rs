@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Failure, Result};
-use crate::secret::Secret;
+use crate::base::error::{Failure, Result};
+use crate::base::secret::Secret;
 
 /// What the parameter holds.
 #[derive(PartialEq, Serialize, Deserialize)]

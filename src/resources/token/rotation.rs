@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{Change, Document, State, above, cannot_be_written, get, peek, put, read, write};
 use crate::aws::Aws;
-use crate::engine::context::Context;
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
+use crate::base::{grace, names};
+use crate::resources::context::Context;
 use crate::resources::{Action, Planned, Tags};
-use crate::{grace, names};
 
 /// What is to become of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

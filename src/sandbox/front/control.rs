@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::super::http::{refused, same_secret};
 use super::super::{Machine, Status};
 use super::{Front, SECRET};
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// Answers one of them.
 pub async fn answer(front: &Front, headers: &HeaderMap, call: &str) -> Response {

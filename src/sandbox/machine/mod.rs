@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::error::{Failure, Result};
+use crate::base::error::{Failure, Result};
 
 use super::Machines as Kind;
 use super::leash::Leash;

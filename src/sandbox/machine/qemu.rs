@@ -14,10 +14,8 @@ use std::{fs, thread};
 use super::super::metadata::MAC;
 use super::super::{JoinArgs, anew};
 use super::{Instance, Leash, Result, qmp, remove_tree};
-use crate::child;
-use crate::digest;
-use crate::dirs;
-use crate::error::Failure;
+use crate::base::error::Failure;
+use crate::base::{child, digest, dirs};
 
 const QEMU: &str = "qemu-system-x86_64";
 /// Makes the image, and so names it.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use devopsctl::aws::Aws;
-use devopsctl::engine::retry::HASTE;
+use devopsctl::aws::retry::HASTE;
 use serde_json::{Value, json};
 
 use super::typed;

@@ -70,7 +70,9 @@ fn this_machine_lacks_the_images_python() {
     project.file("app/requirements.txt", "flask==3.0.0\nno-such-package-for-devopsctl==1.0\n");
     let nothing = project.folder().join("nothing");
     let mut command = typed(&project, "plan --sandbox");
-    command.env("PATH", "/usr/bin:/bin").env("XDG_CACHE_HOME", devopsctl::dirs::cache().unwrap().parent().unwrap());
+    command
+        .env("PATH", "/usr/bin:/bin")
+        .env("XDG_CACHE_HOME", devopsctl::base::dirs::cache().unwrap().parent().unwrap());
     command.env("PYENV_ROOT", &nothing).env("UV_PYTHON_INSTALL_DIR", &nothing);
     let ran = Ran::new("plan --sandbox", &command.output().unwrap()).code(2);
     let version = regex::Regex::new(r"(machine's\s+│\s+Python) 3\.\d+").unwrap();

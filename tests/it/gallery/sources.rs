@@ -99,7 +99,7 @@ fn sources() -> Vec<(String, String)> {
         let name = entry.path().strip_prefix(&root).unwrap().display().to_string();
         (name, code.collect::<Vec<_>>().join("\n"))
     };
-    files.map(read).filter(|(name, _)| !name.ends_with("tests.rs") && name != "error.rs").collect()
+    files.map(read).filter(|(name, _)| !name.ends_with("tests.rs") && name != "base/error.rs").collect()
 }
 
 /// The text between a call's bracket, which is the first thing here, and its end.

@@ -206,7 +206,7 @@ fn files_on_this_machine() {
     account.reset();
     fs::remove_dir(keys.join("hello")).unwrap();
     let cache = account.project.folder().join("cache");
-    let packages = fs::canonicalize(devopsctl::dirs::cache().unwrap().join("..")).unwrap().join("uv");
+    let packages = fs::canonicalize(devopsctl::base::dirs::cache().unwrap().join("..")).unwrap().join("uv");
     // With the first one it is found out what the requirements resolve to.
     for _ in 0..2 {
         let mut plan = account.typed("plan");

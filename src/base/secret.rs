@@ -1,0 +1,150 @@
+//! Randomness, the token's rules, and a process that holds it.
+
+use std::ops::Deref;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use crate::base::digest::hex;
+use crate::base::error::{Exit, Failure, Result, command};
+
+/// Fewer characters than this can be guessed; `--force` takes them all the same.
+const SHORT: usize = 12;
+/// More than this does not fit well into a header.
+const LONG: usize = 256;
+
+/// A secret's text. Its memory is overwritten when it is dropped, and it cannot be printed by mistake. What is given to the SDK,
+/// to the HTTP client or to the terminal is a copy of theirs.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Secret(Zeroizing<String>);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Deref for Secret {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+/// A token of 32 random bytes, in characters that need no quoting anywhere.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn generate() -> Result<Secret> {
+    let bytes = Zeroizing::new(random::<32>()?);
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(*bytes).into())
+}
+
+/// Keeps the memory of this process, in which a token may be, out of core files and away from debuggers of other processes of
+/// this user. The SDK's own buffers are not overwritten, as [`Secret`]s are: this is what protects them.
+pub fn keep_from_dumps() {
+    // Where a limit cannot be set, the process is no less useful. Its children may set their own.
+    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let _ = setrlimit(Resource::Core, limit);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+/// Random bytes as hexadecimal text, for names that only have to be unique.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn random_hex(bytes: usize) -> Result<String> {
+    Ok(hex(random::<32>()?.get(..bytes).unwrap_or_default()))
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::failed("this system gives no random numbers")
+            .because(error.to_string())
+            .next("run the same command again")
+    })?;
+    Ok(bytes)
+}
+
+/// Whether this can be a token: it goes through a header and an environment variable, and must not be guessed.
+///
+/// # Errors
+/// What is wrong with it. The token itself is never part of the message.
+pub fn check(token: &str, force: bool) -> Result<()> {
+    let refuse = |what: &str, next: &str| Err(Failure::new(Exit::Usage, format!("the token {what}")).next(next));
+    let again = &format!("give another one, or have one made: {}", command("set-token --generate"));
+    if token.is_empty() {
+        return refuse("is empty", again);
+    }
+    if token.chars().any(char::is_whitespace) {
+        return refuse("holds white space", again);
+    }
+    if !token.chars().all(|c| c.is_ascii_graphic()) {
+        return refuse("holds characters that are not plain ASCII", again);
+    }
+    if token.len() > LONG {
+        return refuse("is longer than 256 characters", again);
+    }
+    if token.len() < SHORT && !force {
+        return refuse("is shorter than 12 characters and could be guessed", "give a longer one, or add --force");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_from_dumps_writes_no_core_and_is_not_dumpable() {
+        keep_from_dumps();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        #[cfg(target_os = "linux")]
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), rustix::process::DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn generated_tokens_are_tokens_and_differ() {
+        let (one, two) = (generate().unwrap(), generate().unwrap());
+        assert!(one != two);
+        assert_eq!(one.len(), 43);
+        assert!(check(&one, false).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_a_token() {
+        let long = "x".repeat(257);
+        for token in
+            ["", "has a space", "tab\tin it....", "new\nline......", "umläut-umläut", "control\u{7}......", &long]
+        {
+            assert!(check(token, true).is_err(), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn short_ones_need_force() {
+        assert!(check("elevenchars", false).is_err());
+        assert!(check("elevenchars", true).is_ok());
+        assert!(check("twelve-chars", false).is_ok());
+        assert!(check(&"x".repeat(256), false).is_ok());
+    }
+}

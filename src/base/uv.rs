@@ -1,0 +1,145 @@
+//! Finds uv, which installs Python packages for releases and for the sandbox.
+//!
+//! uv is taken from `PATH`; where it is not there or too old, the user's own pip puts a pinned one into the cache folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::base::error::{Failure, Result};
+use crate::base::{child, dirs};
+
+/// The version that is installed where there is none. An earlier one is not taken: how uv reads what could have packages built
+/// (`release/wheels.rs`) is known from this one on.
+const PINNED: [u32; 3] = [0, 13, 9];
+
+/// A uv that answers.
+#[derive(Clone, Debug)]
+pub struct Uv {
+    program: PathBuf,
+}
+
+impl Uv {
+    /// Finds uv, or installs it with pip.
+    ///
+    /// # Errors
+    /// When there is neither uv nor a pip that can install it.
+    pub async fn find() -> Result<Self> {
+        let cached = cached()?;
+        if let Some((program, _)) = look(&cached).await {
+            return Ok(Self { program });
+        }
+        install(&cached).await?;
+        Ok(Self { program: cached.join("bin/uv") })
+    }
+
+    /// What the uv that [`Uv::find`] would find says it is; nothing is installed.
+    pub async fn there() -> Option<String> {
+        look(&cached().ok()?).await.map(|(_, version)| version)
+    }
+
+    /// A uv command that reads nothing from the terminal.
+    pub fn command(&self) -> Command {
+        let mut command = child::command(&self.program);
+        command.envs(child::installer_settings()).env("UV_NO_PROGRESS", "1").stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+}
+
+/// What to do where there is neither.
+pub const ADVICE: &str =
+    "install uv (pipx install uv, or see docs.astral.sh/uv), or Python's pip (Debian: apt install python3-pip)";
+
+/// Whether there is a pip that could install it.
+pub async fn pip() -> bool {
+    said(&mut pip_command()).await.is_some()
+}
+
+fn cached() -> Result<PathBuf> {
+    Ok(dirs::cache()?.join(format!("uv-{}", pinned())))
+}
+
+fn pinned() -> String {
+    PINNED.map(|part| part.to_string()).join(".")
+}
+
+/// Runs pip without the folder that Python is started in, from which `-m pip` would import: a project's may hold a `pip`.
+const PIP: &str = "import sys; sys.path.remove(''); from runpy import run_module; \
+                   run_module('pip', run_name='__main__', alter_sys=True)";
+
+fn pip_command() -> Command {
+    let mut command = child::command("python3");
+    command.args(["-c", PIP]).envs(child::installer_settings());
+    command
+}
+
+async fn look(cached: &Path) -> Option<(PathBuf, String)> {
+    for program in [PathBuf::from("uv"), cached.join("bin/uv")] {
+        let version = said(&mut child::command(&program)).await;
+        if let Some(version) = version.filter(|version| recent(version)) {
+            return Some((program, version));
+        }
+    }
+    None
+}
+
+/// The output of the program for `--version`.
+async fn said(command: &mut Command) -> Option<String> {
+    let output = command.arg("--version").stdin(Stdio::null()).kill_on_drop(true).output().await.ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether that is a uv of the pinned version or a later one, such as `uv 0.13.9 (x86_64-unknown-linux-gnu)`.
+fn recent(version: &str) -> bool {
+    let number = version.strip_prefix("uv ").and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+    let parts: Vec<u32> = number.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
+    parts.as_slice() >= PINNED.as_slice()
+}
+
+/// What uv says of a failure. Versions that do not go together it explains in lines of a width of its own.
+pub fn words(said: &str) -> String {
+    let said = said.trim().trim_start_matches("error: ").trim_start_matches('×').trim();
+    if !said.starts_with("No solution found") {
+        return said.to_owned();
+    }
+    let paragraph = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = said.split("\n\n").map(paragraph).collect::<Vec<_>>().join("\n");
+    text.replacen(" cause: ", ": ", 1).replacen(": ╰─▶ ", ": ", 1)
+}
+
+async fn install(target: &Path) -> Result<()> {
+    let output = pip_command()
+        .args(["install", "--quiet", "--disable-pip-version-check", "--upgrade", "--only-binary", ":all:", "--target"])
+        .arg(target)
+        .arg(format!("uv=={}", pinned()))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| {
+            Failure::failed("neither uv nor python3 is on this machine").because(error.to_string()).next(ADVICE)
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::failed(format!("uv {} or newer is not on this machine, and pip cannot install it", pinned()))
+        .because(said.trim().lines().last().unwrap_or("pip says nothing").to_owned())
+        .next(ADVICE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uv_that_is_too_old_or_says_something_else_is_not_taken() {
+        for version in ["uv 0.13.9", "uv 0.13.10 (abc 2026-11-01)", "uv 0.14.0", "uv 1.0.0-rc1", "uv 0.13.9+1 (x)"] {
+            assert!(recent(version), "{version}");
+        }
+        for version in ["uv 0.13.8 (abc)", "uv 0.9.30", "uv 0.13", "uv", "", "uv x", "0.14.0", "uvx 1.0.0"] {
+            assert!(!recent(version), "{version}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Whether the app loads with the Python that its author works with: what the machine will do with it, before it is asked to.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::base::child;
+use crate::config::{App, Deployment};
+
+/// How long an app may take to load.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// As gunicorn imports it, in the app's folder. What an app starts beside itself is not waited for.
+const PROGRAM: &str = "
+import importlib, os, platform, sys
+module, _, callable = sys.argv[1].partition(':')
+getattr(importlib.import_module(module), callable.rstrip('()') or 'application')
+print('\\n' + platform.python_version(), flush=True)
+os._exit(0)
+";
+
+/// How it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// No virtual environment is at hand, or it holds no Python that runs.
+    NotTried,
+    /// By what.
+    By(String),
+    /// By what not, and what Python says of it.
+    NotBy(String, String),
+}
+
+/// Imports the app in its author's virtual environment, with its own settings and a token of no meaning. Nothing is written.
+pub async fn load(deployment: &Deployment) -> Loaded {
+    let app = &deployment.app;
+    let Some((python, shown)) = python(app, std::env::var_os("VIRTUAL_ENV").map(PathBuf::from)) else {
+        return Loaded::NotTried;
+    };
+    let output = child::command(python)
+        .args(["-c", PROGRAM, &app.wsgi])
+        .current_dir(&app.path)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(&app.env)
+        .env(&deployment.token.env, "doctor")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    match tokio::time::timeout(PATIENCE, output).await {
+        Err(_) => Loaded::NotBy(shown, format!("it has not loaded after {} s", PATIENCE.as_secs())),
+        Ok(Err(_)) => Loaded::NotTried,
+        Ok(Ok(output)) if output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            Loaded::By(format!("Python {} of {shown}", said.lines().last().unwrap_or_default()))
+        }
+        Ok(Ok(output)) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last = said.lines().rev().find(|line| !line.trim().is_empty());
+            Loaded::NotBy(shown, last.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned()))
+        }
+    }
+}
+
+/// The Python of the environment that is active, else of one that lies where they usually do; and how to call it.
+fn python(app: &App, active: Option<PathBuf>) -> Option<(PathBuf, String)> {
+    let usual = app.path.ancestors().take(2).flat_map(|folder| [".venv", "venv"].map(|name| folder.join(name)));
+    let (python, environment) = active
+        .into_iter()
+        .chain(usual)
+        .map(|folder| (folder.join("bin/python"), folder))
+        .find(|(python, _)| python.exists())?;
+    let name = environment.file_name().map_or(environment.as_path(), Path::new);
+    Some((python, name.display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_active_environment_comes_first_and_then_the_nearest() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = |name: &str| {
+            let bin = folder.path().join(name).join("bin");
+            std::fs::create_dir_all(&bin).unwrap();
+            std::fs::write(bin.join("python"), "").unwrap();
+        };
+        let mut deployment = crate::config::named("app").unwrap();
+        deployment.app.path = folder.path().join("web/app");
+        let found = |active: Option<&str>| {
+            let (python, shown) = python(&deployment.app, active.map(|name| folder.path().join(name)))?;
+            Some((python.strip_prefix(folder.path()).unwrap().display().to_string(), shown))
+        };
+        assert_eq!(found(None), None);
+        environment("web/venv");
+        assert_eq!(found(None), Some(("web/venv/bin/python".into(), "venv".into())));
+        environment("web/app/.venv");
+        assert_eq!(found(None), Some(("web/app/.venv/bin/python".into(), ".venv".into())));
+        environment("elsewhere");
+        assert_eq!(found(Some("elsewhere")), Some(("elsewhere/bin/python".into(), "elsewhere".into())));
+        assert_eq!(found(Some("gone")), Some(("web/app/.venv/bin/python".into(), ".venv".into())));
+    }
+}

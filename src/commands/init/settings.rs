@@ -1,0 +1,364 @@
+//! What else the source and the files beside it say: the token, the routes, secrets, requirements, the Python version.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{Files, Place};
+use crate::release::code::{self, Line, regex};
+
+static READS: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"(?:\benviron ?\[ ?|\benviron\.get ?\( ?|\bgetenv ?\( ?)"(\d+)""#));
+// `name = `, `name: str = `, `x["name"] = ` or `"name": `, and what may stand between that and the value, such as `os.`.
+static GIVEN: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r#"(?:\[ ?"(\d+)" ?\] ?=|"(\d+)" ?:|\b(\w+) ?(?:: ?[\w.\[\] |]+)?=) ?(?:\w+ ?\( ?)?(?:\w+\.)*$"#)
+});
+static SIGNED_WITH: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\bsecret_?key ?= ?(\w+)\b"));
+static ROUTE: LazyLock<Regex> = LazyLock::new(|| regex(r#"^@(?:(\w+)\.)?(route|get) ?\( ?"(\d+)""#));
+static URL: LazyLock<Regex> = LazyLock::new(|| regex(r#"\bpath ?\( ?"(\d+)""#));
+static SECRET: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"^(?:\w+\.)*(?:config ?\[ ?"(\d+)" ?\]|(\w+)) ?= ?"(\d+)"$"#));
+
+/// Names that hold a secret, but another's or for another purpose: the token is what the app's own clients send.
+const OTHERS: [&str; 21] = [
+    "AWS",
+    "GITHUB",
+    "GITLAB",
+    "SLACK",
+    "STRIPE",
+    "OPENAI",
+    "ANTHROPIC",
+    "HF_",
+    "HUGGING",
+    "TWILIO",
+    "SENTRY",
+    "TELEGRAM",
+    "DISCORD",
+    "JWT",
+    "CSRF",
+    "PREVIOUS",
+    "SIGNING",
+    "COOKIE",
+    "WEBHOOK",
+    "SECRET_KEY",
+    "SECRETKEY",
+];
+
+/// The variable that the app most likely has its token in, and where it is read.
+pub fn token(modules: &BTreeMap<String, Vec<Line>>) -> Option<(String, Place)> {
+    let mut found: Option<(usize, String, Place)> = None;
+    for (file, lines) in modules {
+        for line in lines {
+            for read in READS.captures_iter(&line.code) {
+                let name = line.string(&read[1]);
+                let at = read.get(0).map_or(0, |whole| whole.start());
+                if signs(line, &line.code[..at], modules) {
+                    continue;
+                }
+                let Some(rank) = likeness(name) else { continue };
+                if found.as_ref().is_none_or(|(best, ..)| rank < *best) {
+                    found = Some((rank, name.to_owned(), Place::new(file, line.number)));
+                }
+            }
+        }
+    }
+    found.map(|(_, name, place)| (name, place))
+}
+
+/// Whether what is read signs sessions or JWTs, by what stands before it in its line: the name that it is given to, and how
+/// that name is used; or the call that it is handed to.
+fn signs(line: &Line, before: &str, modules: &BTreeMap<String, Vec<Line>>) -> bool {
+    let signing = |name: &str| {
+        let upper = name.to_uppercase();
+        ["SECRET_KEY", "SECRETKEY", "JWT", "SIGNING"].iter().any(|part| upper.contains(part))
+    };
+    if before.contains("jwt.") {
+        return true;
+    }
+    let Some(found) = GIVEN.captures(before) else { return false };
+    if let Some(index) = found.get(1).or_else(|| found.get(2)) {
+        return signing(line.string(index.as_str()));
+    }
+    let name = &found[3];
+    signing(name)
+        || uses(modules, name).any(|use_of_it| use_of_it.contains("jwt.") || signing_argument(use_of_it, name))
+}
+
+/// The lines that have this name as a word.
+fn uses<'a>(modules: &'a BTreeMap<String, Vec<Line>>, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let word = move |code: &str| code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == name);
+    modules.values().flatten().map(|line| line.code.as_str()).filter(move |code| word(code))
+}
+
+/// `secret_key = NAME`, also as an argument.
+fn signing_argument(code: &str, name: &str) -> bool {
+    SIGNED_WITH.captures_iter(code).any(|found| &found[1] == name)
+}
+
+/// The less, the likelier.
+fn likeness(name: &str) -> Option<usize> {
+    if name == "APP_SECRET_TOKEN" {
+        return Some(0);
+    }
+    let upper = name.to_uppercase();
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let other = OTHERS.iter().any(|other| upper.contains(other));
+    if !plain || name.starts_with(|c: char| c.is_ascii_digit()) || other {
+        return None;
+    }
+    ["TOKEN", "API_KEY", "APIKEY", "SECRET"].iter().position(|part| upper.contains(part)).map(|rank| rank + 1)
+}
+
+/// The paths that the app answers at, as far as they are plain to see. Of a router that stands under another path only that
+/// path would be wrong: where there are prefixes, only the app's own routes count.
+pub fn routes(modules: &BTreeMap<String, Vec<Line>>, apps: &BTreeSet<String>) -> BTreeMap<String, Place> {
+    let all = || modules.iter().flat_map(|(file, lines)| lines.iter().map(move |line| (file, line)));
+    let prefixed = all().any(|(_, line)| line.code.contains("prefix") || line.code.contains("include("));
+    let mut routes = BTreeMap::new();
+    for (file, line) in all() {
+        let own = |receiver: Option<&str>| receiver.is_none_or(|name| apps.contains(name)) || !prefixed;
+        let path = match ROUTE.captures(&line.code) {
+            Some(found) if own(found.get(1).map(|name| name.as_str())) => Some(line.string(&found[3]).to_owned()),
+            Some(_) => None,
+            None if file.ends_with("urls.py") && !prefixed => {
+                URL.captures(&line.code).map(|found| format!("/{}", line.string(&found[1])))
+            }
+            None => None,
+        };
+        if let Some(path) = path {
+            routes.entry(path).or_insert_with(|| Place::new(file, line.number));
+        }
+    }
+    routes
+}
+
+/// The best path to ask whether all is well.
+pub fn health(routes: &BTreeMap<String, Place>) -> Option<(String, Place)> {
+    let likely = ["/healthz", "/healthz/", "/health", "/health/", "/ping", "/ping/", "/"];
+    likely.into_iter().find_map(|path| routes.get(path).map(|place| (path.to_owned(), place.clone())))
+}
+
+/// Where a secret is written into the source. What it is, is not looked at.
+pub fn secrets(modules: &BTreeMap<String, Vec<Line>>) -> Vec<(String, Place)> {
+    let mut found = Vec::new();
+    for (file, lines) in modules {
+        for line in lines {
+            let Some(assigned) = SECRET.captures(&line.code) else { continue };
+            let name = match (assigned.get(1), assigned.get(2)) {
+                (Some(index), _) => line.string(index.as_str()),
+                (_, Some(name)) => name.as_str(),
+                _ => continue,
+            };
+            let upper = name.to_uppercase();
+            let secret = ["SECRET", "TOKEN", "PASSWORD", "API_KEY"].iter().any(|part| upper.contains(part));
+            if secret && !is_message(&upper, line.string(&assigned[3])) {
+                found.push((name.to_owned(), Place::new(file, line.number)));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a text is what people are told, such as an error, or nothing.
+fn is_message(name: &str, text: &str) -> bool {
+    let told = ["ERROR", "MESSAGE", "MSG", "INVALID", "MISSING", "EXPIRED", "REQUIRED", "HELP", "LABEL"];
+    let sentence = text.contains(char::is_whitespace) && !name.ends_with("SECRET_KEY") && !name.ends_with("PASSWORD");
+    text.is_empty() || sentence || told.iter().any(|part| name.contains(part))
+}
+
+/// How an app says what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requirements {
+    /// devopsctl takes this file: its path, and the packages that it names.
+    Taken(String, BTreeSet<String>),
+    /// It is in a form that devopsctl does not take; this command makes a requirements.txt of it.
+    Convert(String, &'static str),
+    /// Nothing says it.
+    Missing,
+}
+
+const UV: &str = "uv export --no-dev --no-hashes -o requirements.txt";
+const POETRY: &str = "poetry export --without-hashes -o requirements.txt";
+const PIPENV: &str = "pipenv requirements > requirements.txt";
+
+/// What says so in this folder.
+pub fn requirements(files: &Files, folder: &str) -> Requirements {
+    let at = |name: &str| join(folder, name);
+    if files.has(&at("requirements.txt")) {
+        return Requirements::Taken(at("requirements.txt"), packages(files, &at("requirements.txt"), 0));
+    }
+    let project = files.text(&at("pyproject.toml")).map(code::lines).unwrap_or_default();
+    if let Some(list) = in_table(&project, "[project]", "dependencies") {
+        let named = list.strings.iter().map(|entry| package(entry)).filter(|name| !name.is_empty());
+        return Requirements::Taken(at("pyproject.toml"), named.collect());
+    }
+    let poetry = project.iter().any(|line| line.code.starts_with("[tool.poetry"));
+    let convert = |name: &str, command| Requirements::Convert(at(name), command);
+    match () {
+        () if files.has(&at("uv.lock")) => convert("uv.lock", UV),
+        () if files.has(&at("poetry.lock")) => convert("poetry.lock", POETRY),
+        () if poetry => convert("pyproject.toml", POETRY),
+        () if files.has(&at("Pipfile.lock")) => convert("Pipfile.lock", PIPENV),
+        () if files.has(&at("Pipfile")) => convert("Pipfile", PIPENV),
+        () => Requirements::Missing,
+    }
+}
+
+/// A lock that lies beside what devopsctl takes, which does not look into it; and the command that makes it count.
+pub fn unused_lock(files: &Files, folder: &str) -> Option<(String, &'static str)> {
+    let locks = [("uv.lock", UV), ("poetry.lock", POETRY)];
+    locks.into_iter().map(|(name, command)| (join(folder, name), command)).find(|(name, _)| files.has(name))
+}
+
+/// A name in a folder, both relative to the project.
+pub fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+fn packages(files: &Files, file: &str, depth: usize) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for line in files.text(file).unwrap_or_default().lines() {
+        let line = line.split(" #").next().unwrap_or_default().trim().trim_start_matches('\u{feff}');
+        let other = line.strip_prefix("-r").or_else(|| line.strip_prefix("--requirement"));
+        match other {
+            // Files may name each other in a circle.
+            Some(other) if depth < 4 => {
+                let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                named.extend(packages(files, &join(folder, other.trim_start_matches(['=', ' ']).trim()), depth + 1));
+            }
+            _ if line.starts_with(['-', '#']) || line.is_empty() => {}
+            _ => _ = named.insert(package(line)),
+        }
+    }
+    named
+}
+
+/// `Flask[async]>=3` → `flask`
+fn package(requirement: &str) -> String {
+    let name: String =
+        requirement.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+    name.to_lowercase().replace(['_', '.'], "-")
+}
+
+/// A setting of a table in TOML.
+fn in_table<'a>(lines: &'a [Line], table: &str, key: &str) -> Option<&'a Line> {
+    let inside = lines.iter().skip_while(|line| line.code != table).skip(1);
+    inside
+        .take_while(|line| !line.code.starts_with('['))
+        .find(|line| line.code.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')))
+}
+
+/// Which Python is asked for, in the words of the file, and where.
+pub fn python(files: &Files, folder: &str) -> Option<(String, Place)> {
+    for folder in [folder, ""] {
+        let file = join(folder, "pyproject.toml");
+        let project = files.text(&file).map(code::lines).unwrap_or_default();
+        let asked = in_table(&project, "[project]", "requires-python")
+            .or_else(|| in_table(&project, "[tool.poetry.dependencies]", "python"));
+        if let Some(line) = asked.filter(|line| line.strings.len() == 1) {
+            return Some((line.strings[0].clone(), Place::new(&file, line.number)));
+        }
+        let file = join(folder, ".python-version");
+        let text = files.text(&file).unwrap_or_default();
+        if let Some(version) = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')) {
+            return Some((version.to_owned(), Place::new(&file, 1)));
+        }
+    }
+    None
+}
+
+/// Whether a Python such as 3.13 is one that is asked for, by its first two numbers; what cannot be read asks for nothing.
+pub fn satisfies(python: &str, asked: &str) -> bool {
+    let Some(have) = version(python) else { return true };
+    asked.split(',').map(str::trim).all(|part| {
+        let start = part.find(|c: char| c.is_ascii_digit()).unwrap_or(part.len());
+        let (sign, number) = part.split_at(start);
+        let Some(want) = version(number) else { return true };
+        // `<3.13` and `<3.13.0` shut 3.13 out, `<3.13.2` does not.
+        let patched = number.split('.').nth(2).is_some_and(|patch| patch.parse().unwrap_or(0_u32) > 0);
+        let only_major = !number.contains('.') || number.split('.').nth(1) == Some("*");
+        match sign.trim() {
+            ">=" => have >= want,
+            ">" => have > want || (have == want && patched),
+            "<" => have < want || (have == want && patched),
+            "<=" => have <= want,
+            "!=" => have != want || patched,
+            "^" => have.0 == want.0 && have >= want,
+            "~=" if !patched && number.matches('.').count() < 2 => have.0 == want.0 && have >= want,
+            "" | "==" | "===" if only_major => have.0 == want.0,
+            _ => have == want,
+        }
+    })
+}
+
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split(['.', ' ', '*']).map(|part| part.trim().parse::<u32>().ok());
+    Some((parts.next()??, parts.next().flatten().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_python_will_do() {
+        for asked in [">=3.9", ">=3.9,<4", "^3.11", "3.13", "3.13.2", "~=3.11", "==3.13.*", "3", "", "pypy", ">3.12"] {
+            assert!(satisfies("3.13", asked), "{asked}");
+        }
+        for asked in ["<3.13", "3.12", "~3.12", "==3.12.*", ">=3.14", "~=3.12.0", ">=3.9,<3.13", "!=3.13", "2.7"] {
+            assert!(!satisfies("3.13", asked), "{asked}");
+        }
+    }
+
+    #[test]
+    fn which_variable_holds_a_token() {
+        let order = ["APP_SECRET_TOKEN", "MY_TOKEN", "SHOP_API_KEY", "CLIENT_SECRET"];
+        assert!(order.map(likeness).windows(2).all(|pair| pair[0] < pair[1]));
+        for other in ["SECRET_KEY", "DJANGO_SECRET_KEY", "GITHUB_TOKEN", "AWS_SESSION_TOKEN", "PORT", "", "A TOKEN"] {
+            assert_eq!(likeness(other), None, "{other}");
+        }
+    }
+
+    fn modules(text: &str) -> BTreeMap<String, Vec<Line>> {
+        BTreeMap::from([("app.py".to_owned(), code::lines(text))])
+    }
+
+    #[test]
+    fn what_signs_sessions_or_jwts_is_not_the_token() {
+        for text in [
+            "app = Starlette(secret_key=os.environ.get('SHOP_SECRET'))\n",
+            "app.secret_key = os.environ.get('SHOP_SECRET', 'dev')\n",
+            "app.config['SECRET_KEY'] = os.environ['SHOP_SECRET']\n",
+            "app.config.update({'SECRET_KEY': os.getenv('SHOP_SECRET')})\n",
+            "SECRET_KEY: str = str(os.environ['SHOP_SECRET'])\n",
+            "user = jwt.decode(sent, os.environ['AUTH_TOKEN'], algorithms=['HS256'])\n",
+            "KEY = os.environ['AUTH_TOKEN']\ndef user(sent):\n    return jwt.decode(sent, KEY)\n",
+            "KEY = os.environ['SHOP_SECRET']\napp.secret_key = KEY\n",
+            "key = os.environ['JWT_SECRET']\n",
+            "key = os.environ['SECRET_KEY_BASE']\n",
+        ] {
+            assert_eq!(token(&modules(text)), None, "{text}");
+            let both = format!("{text}right = request.token == os.environ['SHOP_API_KEY']\n");
+            assert_eq!(token(&modules(&both)).unwrap().0, "SHOP_API_KEY", "{text}");
+        }
+        for text in ["TOKEN = os.environ['SHOP_TOKEN']\n", "right = sent == f('x') + os.environ['SHOP_TOKEN']\n"] {
+            assert_eq!(token(&modules(text)).unwrap().0, "SHOP_TOKEN", "{text}");
+        }
+    }
+
+    #[test]
+    fn what_people_are_told_is_no_secret() {
+        let names = |text: &str| secrets(&modules(text)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        for text in [
+            "INVALID_TOKEN = 'token_invalid'\n",
+            "NO_TOKEN = 'send a token'\n",
+            "PASSWORD_ERROR = 'wrong'\n",
+            "TOKEN = ''\n",
+        ] {
+            assert_eq!(names(text), Vec::<String>::new(), "{text}");
+        }
+        let text = "SECRET_KEY = 'my very secret key'\nAPI_TOKEN = 'abc'\nDB_PASSWORD = 'a horse'\n";
+        assert_eq!(names(text), ["SECRET_KEY", "API_TOKEN", "DB_PASSWORD"]);
+    }
+}

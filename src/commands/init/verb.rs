@@ -1,0 +1,290 @@
+//! `init`: looks at a folder and writes a `deploy.yaml` for the app in it. It calls nothing and needs no credentials.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ignore::DirEntry;
+
+use crate::base::error::{Exit, Failure, Result, command};
+use crate::commands::cli::{Globals, Init};
+use crate::commands::documents;
+use crate::commands::init::{self, Candidate, Files, Place, Plan, Requirements, Sight};
+use crate::config;
+use crate::release::{source, text};
+use crate::ui::{self, Ui};
+
+/// What lies in these is not the app.
+const NOT_THE_APP: [&str; 17] = [
+    ".git",
+    ".hg",
+    ".venv",
+    "venv",
+    "env",
+    "node_modules",
+    "__pycache__",
+    "site-packages",
+    ".tox",
+    ".nox",
+    "build",
+    "dist",
+    "tests",
+    "test",
+    "docs",
+    "examples",
+    "migrations",
+];
+
+/// A larger file is data, whatever its name.
+const LARGEST: u64 = 1024 * 1024;
+const DEEPEST: usize = 6;
+
+pub(in crate::commands) fn run(globals: &Globals, ui: &Ui, arguments: Init) -> Result<ExitCode> {
+    let (file, folder) = places(globals, &arguments)?;
+    if fs::symlink_metadata(&file).is_ok() {
+        return Err(exists(&file));
+    }
+    if let Some(name) = &arguments.name {
+        config::check_name(name)?;
+    }
+    let files = read(&folder)?;
+    let sight = init::look(&files);
+    let app = chosen(&sight, &folder, arguments.yes)?;
+    let name = name(arguments.name, &folder, arguments.yes)?;
+    let plan = Plan::new(&files, &sight, app, &name);
+    let text = plan.yaml();
+    config::parse(&text, &file, &folder)?;
+    write(&file, &text)?;
+    let next = next(globals, &arguments.folder);
+    if globals.json {
+        ui.document(&document(file, &sight, app, plan, text, next));
+        return Ok(ExitCode::SUCCESS);
+    }
+    found(app, &plan).into_iter().for_each(|line| ui.say(format!("✓ {line}")));
+    if arguments.yes && sight.candidates.len() > 1 {
+        ui.say(format!("  taken of {}, as the likeliest; the others: {}", sight.candidates.len(), others(&sight)));
+    }
+    plan.warnings.iter().for_each(|warning| ui.warn(warning.clone()));
+    ui.result(&format!("{} is written", file.display()));
+    ui.say(match plan.ready {
+        true => format!("next: {next}"),
+        false => format!("next: do what the warnings ask for; then: {next}"),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file that is written, and the folder that is looked at: paths in the file are relative to its folder.
+fn places(globals: &Globals, arguments: &Init) -> Result<(PathBuf, PathBuf)> {
+    let folder_of = |file: &Path| file.parent().map(Path::to_owned).unwrap_or_default();
+    let (file, folder) = match (&globals.file, &arguments.folder) {
+        (Some(file), folder) => (file.clone(), folder.clone().unwrap_or_else(|| folder_of(file))),
+        (None, Some(folder)) => (folder.join(config::FILE), folder.clone()),
+        (None, None) => (config::FILE.into(), PathBuf::new()),
+    };
+    let real = |folder: &Path| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        fs::canonicalize(folder).map_err(|error| {
+            Failure::new(Exit::Usage, format!("{} is no folder that can be looked at", folder.display()))
+                .because(error.to_string())
+                .next("name the folder that the app is in")
+        })
+    };
+    let (beside, looked_at) = (real(&folder_of(&file))?, real(&folder)?);
+    if !looked_at.is_dir() {
+        return Err(Failure::new(Exit::Usage, format!("{} is not a folder", folder.display()))
+            .next("name the folder that the app is in"));
+    }
+    if beside != looked_at {
+        return Err(Failure::new(Exit::Usage, format!("{} would not lie in {}", file.display(), folder.display()))
+            .because("what it names is looked for from where it lies")
+            .next("name a file in that folder with --file, or leave --file out"));
+    }
+    Ok((file, looked_at))
+}
+
+fn exists(file: &Path) -> Failure {
+    Failure::new(Exit::Usage, format!("{} is there already, and is left as it is", file.display()))
+        .next(format!("change it by hand, or have another one written: {}", command("init --file another.yaml")))
+}
+
+/// What git would take, as far as it can say something. Links are not followed: they may lead in circles, or out.
+fn read(folder: &Path) -> Result<Files> {
+    let mut files = Files::default();
+    let walk = source::walk(folder)
+        .max_depth(Some(DEEPEST))
+        .filter_entry(|entry| entry.depth() == 0 || is_the_app(entry))
+        .build();
+    // What cannot be read is no app that could be deployed: `up` says so.
+    for entry in walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file())) {
+        if let Some(name) = entry.path().strip_prefix(folder).ok().and_then(Path::to_str) {
+            let small = entry.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST);
+            let bytes = if small && speaks(name) { fs::read(entry.path()).unwrap_or_default() } else { Vec::new() };
+            let text = text::decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
+            files.add(name, text);
+        }
+    }
+    // Mostly ignored by git, and only their names matter.
+    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?.flatten() {
+        if let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(".env"))
+            && entry.path().is_file()
+        {
+            files.add(name, "");
+        }
+    }
+    Ok(files)
+}
+
+fn unreadable(folder: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Usage, format!("cannot look into the folder {}", folder.display()))
+        .because(error.to_string())
+        .next("make it readable, or name another folder")
+}
+
+fn is_the_app(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    if entry.file_type().is_some_and(|kind| kind.is_dir()) {
+        // An environment may have any name.
+        return !NOT_THE_APP.contains(&name.as_ref()) && !entry.path().join("pyvenv.cfg").exists();
+    }
+    !(name.starts_with("test_") || name.ends_with("_test.py") || name == "conftest.py" || name == "setup.py")
+}
+
+/// Whether what is in it matters.
+fn speaks(name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    file.ends_with(".py") || file.ends_with(".txt") || file == "pyproject.toml" || file == ".python-version"
+}
+
+fn chosen<'a>(sight: &'a Sight, folder: &Path, yes: bool) -> Result<&'a Candidate> {
+    match sight.candidates.as_slice() {
+        [] => Err(no_app(sight, folder)),
+        [only] => Ok(only),
+        [likeliest, ..] if yes => Ok(likeliest),
+        several => {
+            let items: Vec<String> = several.iter().map(describe).collect();
+            let instead = "add --yes to take the first, or name the folder that has only one";
+            several.get(ui::choose("Which app?", &items, instead)?).ok_or_else(|| no_app(sight, folder))
+        }
+    }
+}
+
+fn no_app(sight: &Sight, folder: &Path) -> Failure {
+    let failure = Failure::new(Exit::Usage, format!("no web app is seen in {}", folder.display()));
+    match sight.nameless.first() {
+        Some(place) => failure
+            .because(format!("there is one at {place}, in a file whose name Python cannot import"))
+            .next("rename it, and what its folders are called, to letters, digits and _: for example app.py"),
+        None => failure
+            .because(format!(
+                "of {} Python files none makes a Flask, Django, Bottle, Falcon, FastAPI, Starlette or Quart app, or is plain WSGI",
+                sight.read
+            ))
+            .next("name the folder that it is in, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., wsgi: module:callable}"),
+    }
+}
+
+fn name(named: Option<String>, folder: &Path, yes: bool) -> Result<String> {
+    if let Some(name) = named {
+        return Ok(name);
+    }
+    let shown = folder.file_name().unwrap_or_default().to_string_lossy();
+    let name = init::name_of(&shown);
+    if !name.is_empty() {
+        return Ok(name);
+    }
+    let instead = "give it a name with --name, for example --name shop";
+    if yes {
+        return Err(Failure::new(Exit::Usage, format!("no name can be made of the folder's, {shown:?}")).next(instead));
+    }
+    let check = |text: &str| config::check_name(text).map_err(|wrong| wrong.next_step().unwrap_or_default().to_owned());
+    ui::ask("What is the deployment called?", check, instead)
+}
+
+/// In one step, so that nothing that came meanwhile is overwritten.
+fn write(file: &Path, text: &str) -> Result<()> {
+    let opened = OpenOptions::new().write(true).create_new(true).open(file);
+    opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => exists(file),
+        _ => Failure::failed(format!("cannot write {}", file.display()))
+            .because(error.to_string())
+            .next("make the folder writable, then run the same command again"),
+    })
+}
+
+/// The command that goes on from here.
+fn next(globals: &Globals, folder: &Option<PathBuf>) -> String {
+    match (&globals.file, folder) {
+        (Some(file), _) => command(&format!("up --sandbox --file {}", file.display())),
+        (None, Some(folder)) => command(&format!("up --sandbox --file {}", folder.join(config::FILE).display())),
+        (None, None) => command("up --sandbox"),
+    }
+}
+
+fn describe(app: &Candidate) -> String {
+    let callable = if app.callable.is_empty() { "" } else { ":" };
+    format!("{} ({}{callable}{}, {})", app.framework.name(), app.module, app.callable, app.place)
+}
+
+fn others(sight: &Sight) -> String {
+    sight.candidates.iter().skip(1).map(describe).collect::<Vec<_>>().join(", ")
+}
+
+/// One line each: what, and where.
+fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
+    let mut lines = vec![format!("app: {}, {} → {}", app.framework.name(), app.place, plan.wsgi)];
+    let at = |place: &Place| place.to_string();
+    match &plan.requirements {
+        Requirements::Taken(file, _) => lines.push(format!("requirements: {file}")),
+        Requirements::Convert(file, _) => lines.push(format!("requirements: {file}, to be converted")),
+        Requirements::Missing => {}
+    }
+    if let Some((name, place)) = &plan.token {
+        lines.push(format!("token: {name}, {}", at(place)));
+    }
+    match &plan.health {
+        Some((path, place)) => lines.push(format!("health: {path}, {}", at(place))),
+        None => lines.push("health: / (no route is plain to see)".to_owned()),
+    }
+    if let Some((asked, place)) = &plan.python {
+        lines.push(format!("python: {asked}, {} → {}", at(place), plan.image.name()));
+    }
+    lines.push(format!("name: {}", plan.name));
+    lines
+}
+
+fn document(file: PathBuf, sight: &Sight, app: &Candidate, plan: Plan, text: String, next: String) -> documents::Init {
+    let seen = |found: Option<(String, Place)>| {
+        found.map(|(value, Place { file, line })| documents::SeenAt { value, file, line })
+    };
+    let candidate = |app: &Candidate| documents::Candidate {
+        framework: app.framework.name().to_owned(),
+        module: app.module.clone(),
+        callable: app.callable.clone(),
+        ready: app.is_ready(),
+        at: documents::Place { file: app.place.file.clone(), line: app.place.line },
+    };
+    documents::Init {
+        v: documents::Version,
+        written: file,
+        app: candidate(app),
+        candidates: sight.candidates.iter().map(candidate).collect(),
+        requirements: match plan.requirements {
+            Requirements::Taken(file, _) => Some(documents::Requirements { file, taken: true, command: None }),
+            Requirements::Convert(file, command) => {
+                Some(documents::Requirements { file, taken: false, command: Some(command.to_owned()) })
+            }
+            Requirements::Missing => None,
+        },
+        name: plan.name,
+        path: plan.path,
+        wsgi: plan.wsgi,
+        token: seen(plan.token),
+        health: seen(plan.health),
+        python: seen(plan.python),
+        image: plan.image.name().to_owned(),
+        warnings: plan.warnings,
+        text,
+        next,
+    }
+}

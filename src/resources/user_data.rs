@@ -1,0 +1,64 @@
+//! What cloud-init receives: one constant program. Nothing secret is in it, and nothing that differs between
+//! deployments.
+
+use std::io::Write;
+use std::sync::LazyLock;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+/// EC2's limit, before base64: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html>
+pub const LIMIT: usize = 16_384;
+
+const INSTALL: &str = include_str!("../../agent/install.sh");
+const PARTS: [&str; 3] = [
+    include_str!("../../agent/validate.py"),
+    include_str!("../../agent/aws.py"),
+    include_str!("../../agent/bootstrap.py"),
+];
+
+static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let program = program();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    let written = packed.write_all(program.as_bytes());
+    written.and_then(|()| packed.finish()).unwrap_or_else(|_| program.into_bytes())
+});
+
+fn program() -> String {
+    // In one file they are one namespace: what one part imports from another is there already.
+    let imports = ["from aws import ", "from validate import "];
+    let lines = PARTS.into_iter().flat_map(str::lines);
+    let lines = lines.filter(|line| !imports.iter().any(|import| line.starts_with(import)));
+    let python: Vec<&str> = lines.collect();
+    INSTALL.replace("@PROGRAM@", &python.join("\n"))
+}
+
+/// The program, packed: cloud-init unpacks what is gzipped, as does the sandbox's process machine.
+/// <https://cloudinit.readthedocs.io/en/latest/explanation/format.html>
+pub fn packed() -> &'static [u8] {
+    &PACKED
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+
+    #[test]
+    fn it_fits() {
+        assert!(packed().len() <= LIMIT, "{} bytes", packed().len());
+    }
+
+    #[test]
+    fn it_is_a_program_in_one_piece() {
+        let program = io::read_to_string(GzDecoder::new(packed())).unwrap();
+        assert_eq!(program, super::program());
+        assert!(program.starts_with("#!/bin/sh\n"));
+        assert!(!program.contains("\nfrom aws import ") && !program.contains("\nfrom validate import "));
+        assert!(!program.contains("@PROGRAM@"));
+        assert_eq!(program.matches("\nPROGRAM\n").count(), 1);
+    }
+}
