@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Session, file, load};
+use super::{Purpose, Session, file, load};
 use crate::aws::retry::{Backoff, Retry};
 use crate::base::error::{Failure, Result, command};
 use crate::commands::cli::{Down, Globals};
@@ -19,7 +19,7 @@ use crate::ui::{self, Ui};
 /// A deployment that is named needs no file: whoever finds it forgotten may not have one.
 pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<Session> {
     match &arguments.name {
-        Some(name) => Session::with(globals, ui, config::named(name)?).await,
+        Some(name) => Session::with(globals, ui, Purpose::Change, config::named(name)?).await,
         None => {
             let next = format!(
                 "go to the project's folder, name the file with --file, or the deployment with --name: {} shows them all",
@@ -27,7 +27,7 @@ pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<S
             );
             let file = file(&globals).map_err(|failure| failure.instead(next))?;
             let deployment = load(&globals, &file)?;
-            Session::with(globals, ui, deployment).await
+            Session::with(globals, ui, Purpose::Change, deployment).await
         }
     }
 }

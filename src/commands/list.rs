@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use super::status::ago;
-use super::{connect, elsewhere, file, load};
+use super::{connect, elsewhere, file, load, warn_of_open_doors};
 use crate::aws::{Aws, identity};
 use crate::base::error::{Result, command};
 use crate::base::interrupt::Interrupt;
@@ -75,7 +75,7 @@ impl List {
                 .filter(|one| one.tags.get(names::TAG_NAME) == Some(&group.name))
                 .cloned()
                 .collect();
-            super::sweep_group(aws, ui, Some((&group.id, &group.doors)), &instances).await;
+            warn_of_open_doors(ui, &group.doors, &instances);
         }
         let row = |found: Deployment| async {
             let url = match found.front.clone() {

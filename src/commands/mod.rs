@@ -35,7 +35,7 @@ use crate::config::{self, Deployment};
 use crate::engine::health::Watch;
 use crate::engine::observe::{self, Ask, Observed};
 use crate::resources::context::Shared;
-use crate::resources::ssh::Door;
+use crate::resources::ssh::{self as ssh_doors, Door};
 use crate::resources::{instance, inventory, security_group};
 use crate::sandbox as local;
 use crate::ui::{self, Style, Ui};
@@ -96,16 +96,18 @@ async fn run(cli: Cli) -> Result<ExitCode> {
 async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
     match verb {
         Verb::Init(arguments) => init::run(&globals, &ui, arguments),
-        Verb::Up(arguments) => up::run(&Session::open(globals, ui).await?, &arguments).await,
-        Verb::Plan(arguments) => plan::run(&Session::open(globals, ui).await?, &arguments).await,
-        Verb::Rollback(arguments) => rollback::run(&Session::open(globals, ui).await?, &arguments).await,
-        Verb::Releases => releases::run(&Session::open(globals, ui).await?).await,
+        Verb::Up(arguments) => up::run(&Session::open(globals, ui, Purpose::Change).await?, &arguments).await,
+        Verb::Plan(arguments) => plan::run(&Session::open(globals, ui, Purpose::Look).await?, &arguments).await,
+        Verb::Rollback(arguments) => {
+            rollback::run(&Session::open(globals, ui, Purpose::Change).await?, &arguments).await
+        }
+        Verb::Releases => releases::run(&Session::open(globals, ui, Purpose::Look).await?).await,
         Verb::SetToken(arguments) => set_token::run(globals, ui, &arguments).await,
-        Verb::Token => token::run(&Session::open(globals, ui).await?).await,
-        Verb::Logs(arguments) => logs::run(&Session::open(globals, ui).await?, &arguments).await,
+        Verb::Token => token::run(&Session::open(globals, ui, Purpose::Look).await?).await,
+        Verb::Logs(arguments) => logs::run(&Session::open(globals, ui, Purpose::Look).await?, &arguments).await,
         Verb::Ssh(arguments) => ssh::run(globals, ui, &arguments).await,
-        Verb::Status => status::run(&Session::open(globals, ui).await?).await,
-        Verb::Open => open::run(&Session::open(globals, ui).await?).await,
+        Verb::Status => status::run(&Session::open(globals, ui, Purpose::Look).await?).await,
+        Verb::Open => open::run(&Session::open(globals, ui, Purpose::Look).await?).await,
         Verb::Cost => cost::run(&globals, &ui).await,
         Verb::Doctor => Box::pin(doctor::run(globals, ui)).await,
         Verb::List => list::run(globals, ui).await,
@@ -118,8 +120,16 @@ async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
     }
 }
 
+/// What a verb is for. What only looks changes nothing in AWS, not even what was left there by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Look,
+    Change,
+}
+
 /// What every verb that talks to AWS begins with.
 struct Session {
+    purpose: Purpose,
     globals: Globals,
     ui: Ui,
     deployment: Deployment,
@@ -129,31 +139,50 @@ struct Session {
 
 impl Session {
     /// Reads `deploy.yaml`, then finds the AWS that it goes to: mistakes in the file come before any call.
-    async fn open(globals: Globals, ui: Ui) -> Result<Self> {
+    async fn open(globals: Globals, ui: Ui, purpose: Purpose) -> Result<Self> {
         let deployment = deployment(&globals)?;
-        Self::with(globals, ui, deployment).await
+        Self::with(globals, ui, purpose, deployment).await
     }
 
-    async fn with(globals: Globals, ui: Ui, mut deployment: Deployment) -> Result<Self> {
+    async fn with(globals: Globals, ui: Ui, purpose: Purpose, mut deployment: Deployment) -> Result<Self> {
         let interrupt = Interrupt::listen(ui.sink());
         let aws = connect(&globals, &ui, &interrupt, deployment.region.as_ref()).await?;
         aws.can_boot(&deployment.instance)?;
         deployment.network.https &= aws.has_authority(&deployment.network);
-        Ok(Self { globals, ui, deployment, aws, interrupt })
+        Ok(Self { purpose, globals, ui, deployment, aws, interrupt })
     }
 
-    /// Looks at all that stands, and closes what an ssh left that was killed.
+    /// Looks at all that stands, and tidies up as [`Session::tidy`] does.
     async fn observe(&self, ask: Ask<'_>) -> Result<Observed> {
         let observed = observe::observe(&self.aws, self.name(), ask).await?;
-        sweep(&self.aws, &self.ui, observed.security_group.as_ref(), &observed.instances).await;
+        self.tidy(observed.security_group.as_ref(), &observed.instances).await;
         Ok(observed)
     }
 
     /// The same, of what runs alone.
     async fn running(&self) -> Result<Observed> {
         let observed = observe::running(&self.aws, self.name()).await?;
-        sweep(&self.aws, &self.ui, observed.security_group.as_ref(), &observed.instances).await;
+        self.tidy(observed.security_group.as_ref(), &observed.instances).await;
         Ok(observed)
+    }
+
+    /// Closes what an ssh left that was killed; a verb that only looks says that it is there. Who may not close it is told, and
+    /// goes on.
+    async fn tidy(&self, group: Option<&security_group::State>, instances: &[instance::State]) {
+        let group = group.map(|group| (group.id.as_str(), group.doors.as_slice()));
+        if self.purpose == Purpose::Look {
+            return warn_of_open_doors(&self.ui, group.map_or(&[], |(_, doors)| doors), instances);
+        }
+        let (closed, failures) = ssh_doors::sweep(&self.aws, group, instances).await;
+        for door in closed {
+            self.ui.say(format!(
+                "port 22 was open still for {}, of an ssh that was killed: it is closed now",
+                door.source
+            ));
+        }
+        for failure in failures {
+            self.ui.warn(format!("{failure}: {}", failure.reasons().join(": ")));
+        }
     }
 
     /// The instance that serves, if it runs.
@@ -234,18 +263,13 @@ async fn connect(globals: &Globals, ui: &Ui, interrupt: &Interrupt, region: Opti
     interrupt.or(Aws::account(&settings)).await
 }
 
-/// Closes what an ssh left that was killed. Whoever may not, is told, and goes on with what he came for.
-async fn sweep(aws: &Aws, ui: &Ui, group: Option<&security_group::State>, instances: &[instance::State]) {
-    sweep_group(aws, ui, group.map(|group| (group.id.as_str(), group.doors.as_slice())), instances).await;
-}
-
-async fn sweep_group(aws: &Aws, ui: &Ui, group: Option<(&str, &[Door])>, instances: &[instance::State]) {
-    let (closed, failures) = crate::resources::ssh::sweep(aws, group, instances).await;
-    for door in closed {
-        ui.say(format!("port 22 was open still for {}, of an ssh that was killed: it is closed now", door.source));
-    }
-    for failure in failures {
-        ui.warn(format!("{failure}: {}", failure.reasons().join(": ")));
+/// Says what an ssh left that was killed.
+fn warn_of_open_doors(ui: &Ui, doors: &[Door], instances: &[instance::State]) {
+    for door in ssh_doors::left(doors, instances) {
+        ui.warn(format!(
+            "port 22 is open still for {}, of an ssh that was killed: the next command that changes something closes it",
+            door.source
+        ));
     }
 }
 

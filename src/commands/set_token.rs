@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Session, deployment};
+use super::{Purpose, Session, deployment};
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::secret::Secret;
 use crate::base::{grace, names, secret};
@@ -31,7 +31,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     if let Some(fresh) = &fresh {
         secret::check(fresh, arguments.force)?;
     }
-    let session = Session::with(globals, ui, deployment).await?;
+    let session = Session::with(globals, ui, Purpose::Change, deployment).await?;
     let (aws, name) = (&session.aws, session.name());
     let looked = async {
         tokio::try_join!(
@@ -43,7 +43,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
         )
     };
     let (before, (token, foreign), instances, addresses, (group, _)) = session.interrupt.or(looked).await?;
-    super::sweep(aws, &session.ui, group.as_ref(), &instances).await;
+    session.tidy(group.as_ref(), &instances).await;
     if let Some(foreign) = foreign {
         return Err(foreign.refuse());
     }

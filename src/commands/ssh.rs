@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Session;
+use super::{Purpose, Session};
 use crate::aws::Aws;
 use crate::aws::retry::{Retry, Unseen};
 use crate::base::child;
@@ -32,7 +32,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<Exi
             .next("leave --json out"));
     }
     let program = program()?;
-    let session = Session::open(globals, ui).await?;
+    let session = Session::open(globals, ui, Purpose::Change).await?;
     let source = async {
         match arguments.from {
             Some(source) => Ok(source),

@@ -28,6 +28,7 @@ mod killed;
 mod launch;
 mod list;
 mod logs;
+mod looking;
 mod machines;
 mod owner;
 mod packages;

@@ -81,7 +81,8 @@ fn who_is_killed_leaves_nothing_behind_the_next_command() {
     connected.signal("-KILL");
     assert_eq!((doors(&project).len(), leases(&project).len()), (1, 1));
     until(20, "it is gone", || project.processes().iter().all(|line| !line.contains("ssh --sandbox")).then_some(()));
-    project.run("status --sandbox").ok().says("port 22 was open still for 127.0.0.1/32");
+    project.run("status --sandbox").ok().says("warning: port 22 is open still for 127.0.0.1/32");
+    project.run("up --sandbox").ok().says("port 22 was open still for 127.0.0.1/32");
     all_is_closed(&project);
     drop(connected);
     for signal in ["-TERM", "-HUP"] {
@@ -93,9 +94,12 @@ fn who_is_killed_leaves_nothing_behind_the_next_command() {
 
     // Somebody on another machine: one who was killed there, and one who is connected.
     let (over, ahead) = (now() - 1, now() + 300);
-    for command in
-        ["list --sandbox", "plan --sandbox", "logs --sandbox", "set-token --sandbox --generate", "up --sandbox"]
-    {
+    for command in ["list --sandbox", "plan --sandbox", "logs --sandbox", "releases --sandbox"] {
+        remains(&project, "aaaa", "203.0.113.7/32", over);
+        project.run(command).ok().says("warning: port 22 is open still for 203.0.113.7/32");
+        assert_eq!((doors(&project).len(), leases(&project).len()), (1, 1), "{command}");
+    }
+    for command in ["set-token --sandbox --generate", "up --sandbox"] {
         remains(&project, "aaaa", "203.0.113.7/32", over);
         remains(&project, "bbbb", "203.0.113.8/32", ahead);
         project.run(command).ok().says("port 22 was open still for 203.0.113.7/32");
@@ -106,7 +110,7 @@ fn who_is_killed_leaves_nothing_behind_the_next_command() {
     // Who may not close it is told, and does what he came for.
     remains(&project, "aaaa", "203.0.113.7/32", over);
     fault(&project, "refuse?action=RevokeSecurityGroupIngress&code=UnauthorizedOperation&message=no&times=1");
-    project.run("status --sandbox").ok().says("warning: port 22 is still open for 203.0.113.7/32").says("healthy");
+    project.run("up --sandbox").ok().says("warning: port 22 is still open for 203.0.113.7/32").says("nothing to do");
     project.ok("down --sandbox --yes");
     assert_eq!(doors(&project), []);
 }

@@ -60,7 +60,7 @@ pub async fn renew(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
 pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
     let left = |error: ApiError| {
         explain(format!("port 22 may still be open for {}", lease.source), &error)
-            .standing("Nobody has the key any more. The next command of any kind closes it.")
+            .standing("Nobody has the key any more. The next command that changes something closes it.")
     };
     let untagged = untag(aws, place.instance, &[tag_of(&lease.id)]).await.map_err(|error| {
         explain(format!("the tag {} of {} cannot be taken away", tag_of(&lease.id), place.instance), &error)
@@ -104,6 +104,11 @@ pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State
         over.into_iter().for_each(|id| folder::forget(id));
     }
     (closed, failures)
+}
+
+/// The doors that those left who were killed: what [`sweep`] would close.
+pub fn left(doors: &[Door], instances: &[State]) -> Vec<Door> {
+    stale(doors, &told(instances), &folder::gone(), now()).doors
 }
 
 /// At least one: of none, EC2 would take all away.

@@ -6,13 +6,13 @@
 //! be shared: EC2 knows one rule for an address, and two may come from the same one. So it is the leases that say which
 //! doors stay; whoever ends takes his own lease away, then the door if no other lease names its address.
 //!
-//! A lease ends by itself unless it is renewed. Who is killed renews nothing, and the next command of any kind closes what
+//! A lease ends by itself unless it is renewed. Who is killed renews nothing, and the next command that changes something closes what
 //! is left: at once on the machine where that was, which knows by a lock that he is gone; elsewhere when the lease is over.
 
 mod door;
 mod folder;
 mod lease;
 
-pub use door::{Place, admit, close, open, renew, sweep};
+pub use door::{Place, admit, close, left, open, renew, sweep};
 pub use folder::Folder;
 pub use lease::{Door, Lease};

@@ -1,0 +1,48 @@
+//! Verbs that look change nothing in AWS, and need no more than `policy --plan` allows.
+
+use serde_json::Value;
+
+use crate::console::aws;
+use crate::project::Project;
+
+/// What a call that changes nothing begins with.
+const READS: [&str; 5] = ["Describe", "Get", "Head", "List", "Simulate"];
+
+/// The calls of the command line that were answered so far.
+fn calls(project: &Project) -> Vec<Value> {
+    let read = |name: &str| std::fs::read_to_string(project.state().join("devopsctl/sandbox").join(name)).unwrap();
+    let handle: Value = serde_json::from_str(&read("sandbox.json")).unwrap();
+    let all = read("front.log").lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
+    all.into_iter().filter(|call| call["key"] == handle["access_key"]).collect()
+}
+
+#[test]
+fn a_verb_that_looks_changes_nothing_and_needs_no_more_than_the_policy_for_looking() {
+    let project = Project::example();
+    project.up();
+    // A change that `plan` has to tell.
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\ntags: {{team: web}}\n"));
+    let policy = project.ok("policy --plan --sandbox");
+    aws(&project, async |aws| {
+        let put = aws.iam.put_user_policy().user_name("devopsctl").policy_name("devopsctl").policy_document(policy);
+        put.send().await.unwrap();
+    });
+    for (verb, code) in [("plan", 3), ("status", 0), ("list", 0), ("releases", 0), ("cost", 0), ("doctor", 5)] {
+        let before = calls(&project).len();
+        let ran = project.run(&format!("{verb} --sandbox")).code(code);
+        let made = calls(&project).split_off(before);
+        assert!(verb == "cost" || !made.is_empty(), "{verb}");
+        let writes = made.iter().filter(|call| {
+            let action = call["action"].as_str().unwrap();
+            // Asked for as a trial alone, which EC2 answers with an error whatever comes of it.
+            let tried = call["status"].as_u64().is_some_and(|status| status >= 400);
+            !READS.iter().any(|read| action.starts_with(read)) && !tried
+        });
+        assert_eq!(writes.collect::<Vec<_>>(), [&Value::Null; 0], "{verb}");
+        if verb != "doctor" {
+            let refused = made.iter().filter(|call| call["status"] == 403).collect::<Vec<_>>();
+            assert_eq!(refused, [&Value::Null; 0], "{verb}: {}", ran.stderr);
+        }
+    }
+}
