@@ -1,11 +1,12 @@
 //! `releases`: what there is to go back to, the newest first.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::try_join_all;
 
-use super::Session;
-use crate::base::error::Result;
+use super::{Purpose, Session};
+use crate::base::error::{Exit, Result};
 use crate::commands::documents;
 use crate::engine::history::History;
 use crate::engine::observe::Observed;
@@ -46,11 +47,22 @@ impl Found {
         let (aws, name) = (&session.aws, session.name());
         let observed = session.running().await?;
         let stored = release::observe(aws, &observed.account, name).await?;
+        // To read the notes is to be allowed to read the app's code, which who only looks need not be.
+        let withheld = AtomicBool::new(false);
         let look = stored.into_iter().map(async |stored| {
-            let notes = release::notes(aws, &observed.account, name, &stored.id).await?;
+            let notes = match release::notes(aws, &observed.account, name, &stored.id).await {
+                Err(failure) if session.purpose == Purpose::Look && failure.exit() == Exit::Denied => {
+                    withheld.store(true, Ordering::Relaxed);
+                    Some(Notes::default())
+                }
+                notes => notes?,
+            };
             Result::Ok(notes.map(|notes| Release { stored, notes }))
         });
         let releases = try_join_all(look).await?.into_iter().flatten().collect();
+        if withheld.into_inner() {
+            session.ui.warn("who made them, and of what, is not shown: s3:GetObject was refused");
+        }
         Ok(Self { history: History::of(&observed), observed, releases })
     }
 

@@ -41,7 +41,9 @@ fn a_verb_that_looks_changes_nothing_and_needs_no_more_than_the_policy_for_looki
         });
         assert_eq!(writes.collect::<Vec<_>>(), [&Value::Null; 0], "{verb}");
         if verb != "doctor" {
-            let refused = made.iter().filter(|call| call["status"] == 403).collect::<Vec<_>>();
+            // To read a release's notes is to be allowed to read its code: they are left out.
+            let refused = made.iter().filter(|call| call["status"] == 403 && call["action"] != "HeadObject");
+            let refused = refused.collect::<Vec<_>>();
             assert_eq!(refused, [&Value::Null; 0], "{verb}: {}", ran.stderr);
         }
     }
