@@ -23,11 +23,11 @@ from logs import Logs
 from places import Places, read_json, write_json
 from processes import no_core_dumps, not_dumpable
 from report import Reporter
+from ssh import PREFIX, Ssh
 from supervisor import Supervisor
 from validate import in_words, match, number
 
 from aws import Aws, AwsError, Metadata, backoff, since_boot
-from ssh import PREFIX, Ssh
 
 # The tags that say what is to run, in the order of `Wanted`: the form of their value, and what it is to a person.
 FORMS = {

@@ -8,12 +8,11 @@ import subprocess
 import time
 
 import pytest
+import ssh
 import sshd
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import release, until
-
-import ssh
 
 NOW = 1_790_000_000
 
