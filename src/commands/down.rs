@@ -34,10 +34,10 @@ pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<S
 
 pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode> {
     let observed = session.interrupt.or(observe_all(session)).await?;
-    for foreign in &observed.foreign {
+    for foreign in observed.foreign() {
         session.ui.warn(format!("{} is not ours and is left alone", foreign.describe()));
     }
-    let plan = plan::down(&observed);
+    let plan = plan::down(&observed)?;
     if plan.is_empty() {
         session.ui.say(format!("nothing of {} stands", session.name()));
         return done(session, false);
@@ -58,9 +58,9 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
     execute(&context, plan).await?;
     // What was just deleted may still be in a list for some seconds.
     let mut backoff = Backoff::polling(Duration::from_secs(30), Duration::from_secs(3));
-    let mut left = plan::down(&observe_all(session).await?);
+    let mut left = plan::down(&observe_all(session).await?)?;
     while !left.is_empty() && backoff.wait().await == Retry::Again {
-        left = plan::down(&observe_all(session).await?);
+        left = plan::down(&observe_all(session).await?)?;
     }
     if !left.is_empty() {
         let what: Vec<&str> = left.steps.iter().map(|step| step.kind.title()).collect();

@@ -155,14 +155,14 @@ impl Session {
     /// Looks at all that stands, and tidies up as [`Session::tidy`] does.
     async fn observe(&self, ask: Ask<'_>) -> Result<Observed> {
         let observed = observe::observe(&self.aws, self.name(), ask).await?;
-        self.tidy(observed.security_group.as_ref(), &observed.instances).await;
+        self.tidy(observed.security_group.present(), &observed.instances).await;
         Ok(observed)
     }
 
     /// The same, of what runs alone.
     async fn running(&self) -> Result<Observed> {
         let observed = observe::running(&self.aws, self.name()).await?;
-        self.tidy(observed.security_group.as_ref(), &observed.instances).await;
+        self.tidy(observed.security_group.present(), &observed.instances).await;
         Ok(observed)
     }
 

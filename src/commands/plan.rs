@@ -16,7 +16,7 @@ use crate::resources::{Action, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.renew, Store::Always)).await?;
-    let plan = looked.plan(session, true);
+    let plan = looked.plan(session, true)?;
     if session.globals.json {
         session.ui.document(&document(session, &plan));
     } else if plan.is_empty() {
@@ -109,7 +109,7 @@ impl Looked {
     }
 
     /// `wait`: whether a new instance must be healthy before it takes over.
-    pub fn plan(&self, session: &Session, wait: bool) -> Plan {
+    pub fn plan(&self, session: &Session, wait: bool) -> Result<Plan> {
         plan::up(&self.wanted(session, wait), &self.observed)
     }
 

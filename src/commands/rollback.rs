@@ -25,7 +25,7 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     let to = found.choose(session, arguments.release.as_deref())?;
     let instance = found.instance(session)?;
     found.fits(session, &to)?;
-    let plan = plan::rollback(&found.observed, &to);
+    let plan = plan::rollback(&found.observed, &to)?;
     if plan.is_empty() && found.history.runs.as_ref() == Some(&to) {
         session.ui.say(format!("{} runs already; nothing was changed", short(&to)));
         return done(session, &found, &to, None);
@@ -137,7 +137,7 @@ impl Found {
 
     /// The instance that is to run it.
     fn instance(&self, session: &Session) -> Result<&instance::State> {
-        if let Some(foreign) = self.observed.foreign.first() {
+        if let Some(foreign) = self.observed.foreign().next() {
             return Err(foreign.refuse());
         }
         let Some((instance, _)) = self.observed.serving() else {
@@ -185,7 +185,7 @@ fn address(observed: &Observed, instance: &instance::State) -> Option<Ipv4Addr> 
 fn done(session: &Session, found: &Found, to: &str, changed: Option<(i64, Option<String>)>) -> Result<ExitCode> {
     if session.globals.json {
         let (changed, url) = (changed.is_some(), changed.as_ref().and_then(|(_, url)| url.clone()));
-        let token = found.observed.token.as_ref().map(|token| token.version);
+        let token = found.observed.token.present().map(|token| token.version);
         let (v, name, release) = (documents::Version, session.name().to_owned(), to.to_owned());
         let from = found.history.wanted.clone();
         session.ui.document(&documents::Rollback { v, name, release, from, token, url, changed });

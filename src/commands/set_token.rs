@@ -42,9 +42,9 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
             security_group::observe(aws, name)
         )
     };
-    let (before, (token, foreign), instances, addresses, (group, _)) = session.interrupt.or(looked).await?;
-    session.tidy(group.as_ref(), &instances).await;
-    if let Some(foreign) = foreign {
+    let (before, token, instances, addresses, group) = session.interrupt.or(looked).await?;
+    session.tidy(group.present(), &instances).await;
+    if let Some(foreign) = token.foreign() {
         return Err(foreign.refuse());
     }
     let observed = Observed { token, instances, addresses, ..Observed::default() };
@@ -55,7 +55,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
     };
     let mut tags: Tags = session.deployment.tags.clone();
     tags.insert(names::TAG_NAME.into(), name.to_owned());
-    let plan = plan::rotation(&tags, &observed, how);
+    let plan = plan::rotation(&tags, &observed, how)?;
     if plan.is_empty() {
         session.ui.say(before.unchanged(fresh.is_some(), arguments.grace.is_some_and(|grace| !grace.is_zero())).await);
         return done(&session, None, before.until());

@@ -84,7 +84,7 @@ fn program() -> Result<PathBuf> {
 async fn whereto(session: &Session) -> Result<(String, String, (String, String))> {
     let observed = session.running().await?;
     let instance = session.serving(&observed)?;
-    let Some(group) = &observed.security_group else {
+    let Some(group) = observed.security_group.present() else {
         return Err(Failure::failed(format!("{} has no security group of ours", instance.id))
             .because("it was removed by hand, so no port can be opened")
             .next(format!("mend it: {}", session.command("up"))));

@@ -97,7 +97,7 @@ impl View<'_> {
             && !self.is_overdue()
             && self.current.is_some_and(|instance| instance.phase == instance::Phase::Running)
             && report.release.as_deref() == self.tag(names::TAG_RELEASE)
-            && report.token >= self.observed.token.as_ref().map(|token| token.version)
+            && report.token >= self.observed.token.present().map(|token| token.version)
     }
 
     /// Whether the instance runs, and should have reported again.
@@ -136,7 +136,7 @@ impl View<'_> {
             "group",
             self.observed
                 .security_group
-                .as_ref()
+                .present()
                 .map_or_else(none, |group| format!("{} lets in {}", group.id, ingress::list(&group.ingress))),
         ));
         lines.extend(self.doors().map(|doors| ("ssh", doors)));
@@ -150,7 +150,7 @@ impl View<'_> {
         if let Some(error) = self.report.and_then(|report| report.error.as_deref()) {
             lines.push(("error", error.to_owned()));
         }
-        lines.extend(self.observed.foreign.iter().map(|foreign| ("not ours", foreign.describe())));
+        lines.extend(self.observed.foreign().map(|foreign| ("not ours", foreign.describe())));
         lines
     }
 
@@ -236,7 +236,7 @@ impl View<'_> {
 
     /// Who is connected by `devopsctl ssh`.
     fn doors(&self) -> Option<String> {
-        let group = self.observed.security_group.as_ref().filter(|group| !group.doors.is_empty())?;
+        let group = self.observed.security_group.present().filter(|group| !group.doors.is_empty())?;
         let sources: Vec<String> = group.doors.iter().map(|door| door.source.to_string()).collect();
         Some(format!("port 22 is open for {}, while somebody is connected", sources.join(", ")))
     }
@@ -264,7 +264,7 @@ impl View<'_> {
 
     fn token(&self) -> String {
         let running = self.report.and_then(|report| report.token);
-        match (running, self.observed.token.as_ref().map(|token| token.version)) {
+        match (running, self.observed.token.present().map(|token| token.version)) {
             (_, None) => "none".into(),
             (Some(running), Some(newest)) if running >= newest => format!("version {newest}"),
             (Some(running), Some(newest)) => format!("version {newest}; the app has version {running}"),
@@ -310,7 +310,7 @@ impl View<'_> {
             address: self.address.map(|address| documents::Address { id: address.id.clone(), ip: address.ip }),
             security_group: observed
                 .security_group
-                .as_ref()
+                .present()
                 .map(|group| documents::SecurityGroup { id: group.id.clone() }),
             release: documents::Wanted {
                 wanted: self.tag(names::TAG_RELEASE).map(ToOwned::to_owned),
@@ -318,13 +318,13 @@ impl View<'_> {
                 previous: History::of(observed).previous,
             },
             token: documents::TokenState {
-                newest: observed.token.as_ref().map(|token| token.version),
+                newest: observed.token.present().map(|token| token.version),
                 running: report.and_then(|report| report.token),
                 grace_until: self.grace_until(),
             },
             report: report.cloned(),
             cost: (&self.cost).into(),
-            foreign: observed.foreign.iter().map(Foreign::describe).collect(),
+            foreign: observed.foreign().map(Foreign::describe).collect(),
         }
     }
 }

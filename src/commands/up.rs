@@ -24,7 +24,7 @@ use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.renew, Store::UnlessLaunching)).await?;
-    let plan = looked.plan(session, !arguments.no_wait);
+    let plan = looked.plan(session, !arguments.no_wait)?;
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;
     let settled = looked.nothing_to_do();

@@ -12,7 +12,8 @@ use crate::base::names;
 use crate::release::edge::Build;
 use crate::resources::context::{Known, Start};
 use crate::resources::{
-    Foreign, address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group, token,
+    Foreign, Lookup, address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group,
+    token,
 };
 
 /// Everything of one deployment.
@@ -33,17 +34,17 @@ pub struct Observed {
     /// The ids of instances whose CPU credits are unlimited, others' among them; where EC2 tells.
     pub unlimited: Option<BTreeSet<String>>,
     /// The security group.
-    pub security_group: Option<security_group::State>,
+    pub security_group: Lookup<security_group::State>,
     /// The key pair.
-    pub key_pair: Option<key_pair::State>,
+    pub key_pair: Lookup<key_pair::State>,
     /// Role, policy and profile.
-    pub role: Option<role::State>,
+    pub role: Lookup<role::State>,
     /// The token's parameter.
-    pub token: Option<token::State>,
+    pub token: Lookup<token::State>,
     /// The bucket and the releases in it, if that was looked at: [`Observed::look_into_store`].
     pub store: Option<Store>,
-    /// Whose things are in the bucket, if there is one and it was looked at: [`Observed::look_into_bucket`].
-    pub contents: Option<bucket::Contents>,
+    /// Whose things are in the bucket: [`Observed::look_into_bucket`].
+    pub contents: Lookup<bucket::Contents>,
     /// Instances, the one that counts first.
     pub instances: Vec<instance::State>,
     /// Elastic IPs, the one that counts first.
@@ -53,8 +54,6 @@ pub struct Observed {
     pub records: Vec<record::State>,
     /// What the agents report, by instance.
     pub reports: Vec<(String, reports::Report)>,
-    /// What bears our name but not our tag.
-    pub foreign: Vec<Foreign>,
 }
 
 /// Where releases are kept.
@@ -93,20 +92,31 @@ pub struct Launch<'a> {
 /// # Errors
 /// The first thing that cannot be looked at.
 pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
-    let (identity, image, (kind, way, unlimited), group, key_pair, role, token, instances, addresses, records, reports) =
-        tokio::try_join!(
-            identity(aws),
-            instance::newest(aws, ask.image),
-            launch(aws, ask.launch),
-            security_group::observe(aws, name),
-            key_pair::observe(aws, name),
-            role::observe(aws, name),
-            token::observe(aws, name),
-            instance::observe(aws, name),
-            address::observe(aws, name),
-            records(aws, name, ask.domain),
-            reports::observe(aws, name),
-        )?;
+    let (
+        identity,
+        image,
+        (kind, way, unlimited),
+        security_group,
+        key_pair,
+        role,
+        token,
+        instances,
+        addresses,
+        records,
+        reports,
+    ) = tokio::try_join!(
+        identity(aws),
+        instance::newest(aws, ask.image),
+        launch(aws, ask.launch),
+        security_group::observe(aws, name),
+        key_pair::observe(aws, name),
+        role::observe(aws, name),
+        token::observe(aws, name),
+        instance::observe(aws, name),
+        address::observe(aws, name),
+        records(aws, name, ask.domain),
+        reports::observe(aws, name),
+    )?;
     let Identity { account, partition, by } = identity;
     Ok(Observed {
         account,
@@ -116,13 +126,12 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         kind,
         way,
         unlimited,
-        foreign: [group.1, key_pair.1, role.1, token.1].into_iter().flatten().collect(),
-        security_group: group.0,
-        key_pair: key_pair.0,
-        role: role.0,
-        token: token.0,
+        security_group,
+        key_pair,
+        role,
+        token,
         store: None,
-        contents: None,
+        contents: Lookup::NotAsked,
         instances,
         addresses,
         records,
@@ -135,13 +144,13 @@ impl Observed {
     pub fn start(&self, plan: &Plan) -> Start {
         let current = self.instances.iter().find(|instance| plan.instance.as_ref() == Some(&instance.id));
         let known = Known {
-            group: self.security_group.as_ref().map(|group| group.id.clone()),
-            nonce: self.security_group.as_ref().and_then(|group| group.nonce.clone()),
-            profile: self.role.as_ref().and_then(|role| role.profile.as_ref()).map(|profile| profile.id.clone()),
+            group: self.security_group.present().map(|group| group.id.clone()),
+            nonce: self.security_group.present().and_then(|group| group.nonce.clone()),
+            profile: self.role.present().and_then(|role| role.profile.as_ref()).map(|profile| profile.id.clone()),
             instance: plan.instance.clone(),
             since: current.map_or(0, |instance| instance.launched),
             unlimited: current.zip(self.unlimited.as_ref()).is_some_and(|(current, ids)| ids.contains(&current.id)),
-            token: self.token.as_ref().map(|token| token.version),
+            token: self.token.present().map(|token| token.version),
             address: plan.address.clone(),
             ..Known::default()
         };
@@ -191,12 +200,18 @@ impl Observed {
         Ok(())
     }
 
+    /// What bears our name but not our tag.
+    pub fn foreign(&self) -> impl Iterator<Item = &Foreign> {
+        let seen = [self.security_group.foreign(), self.key_pair.foreign(), self.role.foreign(), self.token.foreign()];
+        seen.into_iter().flatten()
+    }
+
     /// Whether nothing at all stands, the shared bucket aside.
     pub fn nothing(&self) -> bool {
-        self.security_group.is_none()
-            && self.key_pair.is_none()
-            && self.role.is_none()
-            && self.token.is_none()
+        self.security_group.present().is_none()
+            && self.key_pair.present().is_none()
+            && self.role.present().is_none()
+            && self.token.present().is_none()
             && self.instances.is_empty()
             && self.addresses.is_empty()
             && self.reports.is_empty()
@@ -226,7 +241,7 @@ impl Observed {
 /// # Errors
 /// The first thing that cannot be looked at.
 pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
-    let (identity, group, token, instances, addresses, reports) = tokio::try_join!(
+    let (identity, security_group, token, instances, addresses, reports) = tokio::try_join!(
         identity(aws),
         security_group::observe(aws, name),
         token::observe(aws, name),
@@ -235,19 +250,7 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
         reports::observe(aws, name),
     )?;
     let Identity { account, partition, by } = identity;
-    let foreign = token.1.into_iter().collect();
-    Ok(Observed {
-        account,
-        partition,
-        by,
-        foreign,
-        security_group: group.0,
-        token: token.0,
-        instances,
-        addresses,
-        reports,
-        ..Observed::default()
-    })
+    Ok(Observed { account, partition, by, security_group, token, instances, addresses, reports, ..Observed::default() })
 }
 
 /// The type, the way to the internet, and whose CPU credits are unlimited: `down` needs none of them.

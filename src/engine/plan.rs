@@ -322,7 +322,7 @@ impl Wanted<'_> {
     /// # Errors
     /// What is.
     pub fn check(&self, have: &Observed) -> Result<()> {
-        if let Some(foreign) = have.foreign.first() {
+        if let Some(foreign) = have.foreign().next() {
             return Err(foreign.refuse());
         }
         if self.launches(have) {
@@ -338,7 +338,12 @@ impl Wanted<'_> {
 }
 
 /// From what stands to what is wanted.
-pub fn up(want: &Wanted, have: &Observed) -> Plan {
+///
+/// # Errors
+/// That something was not looked at.
+pub fn up(want: &Wanted, have: &Observed) -> Result<Plan> {
+    let (group, key_pair) = (have.security_group.looked()?, have.key_pair.looked()?);
+    let (role, token) = (have.role.looked()?, have.token.looked()?);
     let (tags, mut instance_tags) = (want.tags(), want.instance_tags());
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
     let origin = want.origin(have);
@@ -355,16 +360,15 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     let id = current.map(|instance| instance.id.as_str());
     let mut plan = Plan { instance: id.map(str::to_owned), ..Plan::default() };
 
-    let group = have.security_group.as_ref();
     plan.add(Kind::SecurityGroup, security_group::diff(&tags, group), Change::SecurityGroup);
     plan.add(Kind::Ingress, ingress::diff(&want.rules(), group.map(|group| &group.ingress)), Change::Ingress);
-    plan.add(Kind::KeyPair, key_pair::diff(&tags, have.key_pair.as_ref()), Change::KeyPair);
-    plan.role(want, have, &tags, found, current);
-    plan.add(Kind::Token, token::diff(&tags, have.token.as_ref(), have.known_token()), Change::Token);
+    plan.add(Kind::KeyPair, key_pair::diff(&tags, key_pair), Change::KeyPair);
+    plan.role(want, role, &tags, found, current);
+    plan.add(Kind::Token, token::diff(&tags, token, have.known_token()), Change::Token);
     plan.store(want, have);
     plan.add(Kind::Instance, machine, Change::Instance);
     let again = gave_up(want.release, have, current);
-    let bell = doorbell::diff(want.release, before, have.token.as_ref(), current, again);
+    let bell = doorbell::diff(want.release, before, token, current, again);
     plan.add(Kind::Doorbell, bell, Change::Doorbell);
     let leftovers = instance::leftovers(id, &have.instances);
     if leftovers.is_some() && want.wait {
@@ -375,30 +379,37 @@ pub fn up(want: &Wanted, have: &Observed) -> Plan {
     plan.address(want, have, id);
     plan.add(Kind::Leftovers, leftovers, Change::Instance);
     plan.connect(Kind::needs_up);
-    plan
+    Ok(plan)
 }
 
 /// From the token that stands to another one, or to the same one without the one before it.
-pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
+///
+/// # Errors
+/// That the token was not looked at.
+pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Result<Plan> {
+    let token = have.token.looked()?;
     let current = instance::serving(&have.instances, &have.addresses);
     let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
     let stored = if let token::Rotation::Stored(version) = how { Some(version) } else { None };
-    plan.add(Kind::Token, token::rotation(tags, have.token.as_ref(), have.known_token(), how), Change::Token);
+    plan.add(Kind::Token, token::rotation(tags, token, have.known_token(), how), Change::Token);
     plan.add(Kind::Doorbell, doorbell::rotation(stored, current, &have.instances), Change::Doorbell);
     plan.connect(Kind::needs_up);
-    plan
+    Ok(plan)
 }
 
 /// From the release that is to run on the instance that serves to another one that was there before; nothing else changes.
-pub fn rollback(have: &Observed, to: &str) -> Plan {
+///
+/// # Errors
+/// That the token was not looked at.
+pub fn rollback(have: &Observed, to: &str) -> Result<Plan> {
+    let token = have.token.looked()?;
     let current = have.serving().map(|(instance, _)| instance);
     let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
     let again = gave_up(to, have, current);
-    let bell = current
-        .and_then(|current| doorbell::diff(to, history::before(have, to), have.token.as_ref(), Some(current), again));
+    let bell = current.and_then(|current| doorbell::diff(to, history::before(have, to), token, Some(current), again));
     plan.add(Kind::Doorbell, bell, Change::Doorbell);
     plan.connect(Kind::needs_up);
-    plan
+    Ok(plan)
 }
 
 /// The token was changed while everything else was done: the instance is told.
@@ -420,20 +431,23 @@ fn gave_up(release: &str, have: &Observed, current: Option<&instance::State>) ->
 }
 
 /// From what stands to nothing.
-pub fn down(have: &Observed) -> Plan {
+///
+/// # Errors
+/// That something was not looked at.
+pub fn down(have: &Observed) -> Result<Plan> {
     let mut plan = Plan::default();
     let instances = !have.instances.is_empty();
-    plan.add(Kind::SecurityGroup, security_group::removal(have.security_group.as_ref()), Change::SecurityGroup);
-    plan.add(Kind::KeyPair, key_pair::removal(have.key_pair.as_ref()), Change::KeyPair);
-    plan.add(Kind::Role, role::removal(have.role.as_ref()), Change::Role);
-    plan.add(Kind::Token, token::removal(have.token.as_ref()), Change::Token);
-    plan.add(Kind::Bucket, bucket::removal(have.contents, instances), Change::Bucket);
+    plan.add(Kind::SecurityGroup, security_group::removal(have.security_group.looked()?), Change::SecurityGroup);
+    plan.add(Kind::KeyPair, key_pair::removal(have.key_pair.looked()?), Change::KeyPair);
+    plan.add(Kind::Role, role::removal(have.role.looked()?), Change::Role);
+    plan.add(Kind::Token, token::removal(have.token.looked()?), Change::Token);
+    plan.add(Kind::Bucket, bucket::removal(have.contents.looked()?, instances), Change::Bucket);
     plan.add(Kind::Instance, instance::removal(&have.instances), Change::Instance);
     plan.add(Kind::Record, record::removal(None, &have.records), Change::Record);
     plan.add(Kind::Address, address::removal(&have.addresses), Change::Address);
     plan.add(Kind::Reports, reports::removal(!have.reports.is_empty(), instances), Change::Reports);
     plan.connect(Kind::needs_down);
-    plan
+    Ok(plan)
 }
 
 impl Plan {
@@ -461,12 +475,12 @@ impl Plan {
     fn role(
         &mut self,
         want: &Wanted,
-        have: &Observed,
+        role: Option<&role::State>,
         tags: &Tags,
         found: Option<&instance::State>,
         current: Option<&instance::State>,
     ) {
-        let (profile, role) = (names::role(&want.deployment.name, want.region), have.role.as_ref());
+        let profile = names::role(&want.deployment.name, want.region);
         let stale = attachment::stale(&profile, role, found);
         let attach = attachment::diff(&profile, stale.is_some(), current);
         self.add(Kind::Detachment, stale, Change::Attachment);

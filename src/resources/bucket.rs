@@ -14,6 +14,7 @@ use crate::aws::retry::{Backoff, Retry, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
+use crate::resources::Lookup;
 use crate::resources::context::Context;
 
 /// A bucket as it stands.
@@ -108,7 +109,7 @@ pub struct Contents {
 }
 
 /// Looks whose things are in it; nothing if there is no bucket.
-pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Option<Contents>> {
+pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Lookup<Contents>> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let prefix = names::bucket_prefix(name);
     let holds = |prefix: Option<&str>| {
@@ -126,12 +127,12 @@ pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Option<Con
     };
     let (ours, any) =
         tokio::try_join!(holds(Some(&prefix)), holds(None)).map_err(|error| unreadable(&bucket, &error))?;
-    Ok(any.map(|any| Contents { ours: ours.unwrap_or_default(), any }))
+    Ok(any.map(|any| Contents { ours: ours.unwrap_or_default(), any }).into())
 }
 
 /// What is to be done so that nothing of this deployment is left in it, nor an empty bucket. An instance that lives may
 /// write something yet.
-pub fn removal(contents: Option<Contents>, instances: bool) -> Option<Planned<Change>> {
+pub fn removal(contents: Option<&Contents>, instances: bool) -> Option<Planned<Change>> {
     contents
         .is_some_and(|contents| contents.ours || !contents.any || instances)
         .then(|| Planned::delete(Change::Delete))
@@ -281,7 +282,7 @@ async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
         Err(error) if error.is(&["BucketNotEmpty"]) => {
             match contents(&context.aws, &context.account, &context.name).await? {
                 // Another deployment put something in since we looked.
-                Some(Contents { any: true, .. }) => Ok(SHARED.into()),
+                Lookup::Present(Contents { any: true, .. }) => Ok(SHARED.into()),
                 _ => Ok("emptied of this deployment; S3 keeps old versions of other deployments' files in it".into()),
             }
         }

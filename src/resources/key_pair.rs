@@ -14,8 +14,8 @@ use super::{Planned, Tags, filter, from_ec2, missing, ours, set_tags, tagged};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::{dirs, names};
-use crate::resources::Foreign;
 use crate::resources::context::Context;
+use crate::resources::{Foreign, Lookup};
 
 /// A key pair as it stands in EC2; whether this machine has the private half does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,19 +39,19 @@ pub enum Change {
 }
 
 /// Looks for the key pair by its name.
-pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
+pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let key = names::common(name);
     let request = || aws.ec2.describe_key_pairs().filters(filter("key-name", &key)).send();
     let answer =
         call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for the key pair", &error))?;
     let Some(found) = answer.key_pairs.unwrap_or_default().into_iter().next() else {
-        return Ok((None, None));
+        return Ok(Lookup::Absent);
     };
     let tags = from_ec2(found.tags);
     if !ours(&tags, name) {
-        return Ok((None, Some(Foreign::new("key pair", key))));
+        return Ok(Lookup::NotOurs(Foreign::new("key pair", key)));
     }
-    Ok((Some(State { id: found.key_pair_id.unwrap_or_default(), tags }), None))
+    Ok(Lookup::Present(State { id: found.key_pair_id.unwrap_or_default(), tags }))
 }
 
 /// A key pair that is there is kept, whether this machine has its private half or not.
@@ -110,7 +110,7 @@ async fn import(context: &Context, tags: &Tags) -> Result<String> {
     match call("ec2:ImportKeyPair", request).await {
         Ok(_) => Ok(format!("{name}, private half in {}", path.display())),
         Err(error) if error.is(&["InvalidKeyPair.Duplicate"]) => match observe(&context.aws, &context.name).await? {
-            (_, Some(foreign)) => Err(foreign.refuse()),
+            Lookup::NotOurs(foreign) => Err(foreign.refuse()),
             _ => Ok(name),
         },
         Err(error) => Err(explain("the key pair cannot be imported", &error)),

@@ -16,6 +16,7 @@ pub mod instance;
 pub mod inventory;
 pub mod key_pair;
 pub mod logs;
+mod lookup;
 pub mod policy;
 pub mod record;
 pub mod release;
@@ -34,8 +35,8 @@ use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 
 use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, call};
-use crate::base::error::Failure;
 use crate::base::names;
+pub use lookup::{Foreign, Lookup};
 
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -98,33 +99,6 @@ impl<C> Planned<C> {
 
     fn delete(change: C) -> Self {
         Self::new(Action::Delete, vec!["no longer wanted".to_owned()], change)
-    }
-}
-
-/// Something that bears our name but is not ours: it is never touched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
-    kind: &'static str,
-    name: String,
-}
-
-impl Foreign {
-    /// A resource of this kind and name.
-    pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
-        Self { kind, name: name.into() }
-    }
-
-    /// That it is in the way.
-    pub fn refuse(&self) -> Failure {
-        Failure::failed(format!("the {} {} is not ours", self.kind, self.name))
-            .because("it bears the name that this deployment needs, but not the tag devopsctl:name")
-            .standing("It was left alone.")
-            .next("choose another name in deploy.yaml, or remove it if you know that nobody needs it")
-    }
-
-    /// For a warning.
-    pub fn describe(&self) -> String {
-        format!("the {} {}", self.kind, self.name)
     }
 }
 

@@ -13,8 +13,8 @@ use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::grace::now;
 use crate::base::names;
-use crate::resources::Foreign;
 use crate::resources::context::Context;
+use crate::resources::{Foreign, Lookup};
 
 /// Role, policy and profile as they stand, each perhaps missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,7 +112,7 @@ const UNSEEN: Duration = Duration::from_secs(30);
 const CONSISTENT: Duration = Duration::from_secs(120);
 
 /// Looks at all three at once.
-pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
+pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let role = names::role(name, &aws.region);
     let (found, policy, profile) =
         tokio::try_join!(get_role(aws, &role), get_policy(aws, &role), get_profile(aws, &role))
@@ -120,17 +120,17 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<For
     if let Some(found) = &found
         && !ours(&found.tags, name)
     {
-        return Ok((None, Some(Foreign::new("IAM role", role))));
+        return Ok(Lookup::NotOurs(Foreign::new("IAM role", role)));
     }
     if let Some(profile) = &profile
         && !ours(&profile.tags, name)
     {
-        return Ok((None, Some(Foreign::new("instance profile", role))));
+        return Ok(Lookup::NotOurs(Foreign::new("instance profile", role)));
     }
     let made = found.as_ref().map(|role| role.made).max(profile.as_ref().map(|profile| profile.made));
     let (role, boundary) = found.map(|role| (role.tags, role.boundary)).unzip();
     let state = State { role, boundary: boundary.flatten(), policy, profile, made };
-    Ok(((state != State::default()).then_some(state), None))
+    Ok((state != State::default()).then_some(state).into())
 }
 
 async fn get_role(aws: &Aws, role: &str) -> Result<Option<Found>, ApiError> {
@@ -399,8 +399,8 @@ async fn once_known<T, F: Future<Output = Result<T, ApiError>>>(
 async fn made<T>(context: &Context, answer: Result<T, ApiError>) -> Result<()> {
     match answer {
         Err(error) if error.is(&["EntityAlreadyExists"]) => {
-            let (_, foreign) = observe(&context.aws, &context.name).await?;
-            foreign.map_or(Ok(()), |foreign| Err(foreign.refuse()))
+            let found = observe(&context.aws, &context.name).await?;
+            found.foreign().map_or(Ok(()), |foreign| Err(foreign.refuse()))
         }
         Err(error) => Err(cannot_be_made(&error)),
         Ok(_) => Ok(()),

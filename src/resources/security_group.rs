@@ -12,9 +12,9 @@ use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
-use crate::resources::Foreign;
 use crate::resources::context::Context;
 use crate::resources::ssh::Door;
+use crate::resources::{Foreign, Lookup};
 
 /// A security group as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,25 +47,25 @@ pub enum Change {
 }
 
 /// Looks for the group by its name.
-pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
+pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let group = names::common(name);
     let request = || aws.ec2.describe_security_groups().filters(filter("group-name", &group)).send();
     let answer = call("ec2:DescribeSecurityGroups", request)
         .await
         .map_err(|error| explain("cannot look for the security group", &error))?;
-    let mut foreign = None;
+    let mut found_other = Lookup::Absent;
     for found in answer.security_groups.unwrap_or_default() {
         let id = found.group_id.unwrap_or_default();
         let tags = from_ec2(found.tags);
         if !ours(&tags, name) {
-            foreign = Some(Foreign::new("security group", format!("{group} ({id})")));
+            found_other = Lookup::NotOurs(Foreign::new("security group", format!("{group} ({id})")));
             continue;
         }
         let (ingress, doors) = ingress::sort(&found.ip_permissions.unwrap_or_default());
         let nonce = tags.get(names::TAG_NONCE).cloned();
-        return Ok((Some(State { id, nonce, ingress, doors, tags }), foreign));
+        return Ok(Lookup::Present(State { id, nonce, ingress, doors, tags }));
     }
-    Ok((None, foreign))
+    Ok(found_other)
 }
 
 /// What is to be done so that it stands, with its tags and a nonce.
@@ -136,17 +136,17 @@ async fn adopt(context: &Context, error: &ApiError) -> Result<String> {
     let mut backoff = Backoff::new(Duration::from_secs(30));
     loop {
         match observe(&context.aws, &context.name).await? {
-            (Some(State { id, nonce: Some(nonce), .. }), _) => {
+            Lookup::Present(State { id, nonce: Some(nonce), .. }) => {
                 context.set_nonce(nonce);
                 return Ok(id);
             }
-            (Some(State { id, nonce: None, .. }), _) => {
+            Lookup::Present(State { id, nonce: None, .. }) => {
                 renew_nonce(context, &id).await?;
                 return Ok(id);
             }
-            (None, Some(foreign)) => return Err(foreign.refuse()),
-            (None, None) if backoff.wait().await == Retry::Again => {}
-            (None, None) => return Err(explain("the security group cannot be made", error)),
+            Lookup::NotOurs(foreign) => return Err(foreign.refuse()),
+            _ if backoff.wait().await == Retry::Again => {}
+            _ => return Err(explain("the security group cannot be made", error)),
         }
     }
 }
@@ -178,7 +178,7 @@ pub async fn renew_nonce(context: &Context, id: &str) -> Result<()> {
     let used = context.nonce().ok();
     retag(context, id, Tags::from([(names::TAG_NONCE.to_owned(), String::new())])).await?;
     // A list that has not heard of it yet still shows the used one.
-    if let (Some(State { nonce: Some(nonce), .. }), _) = observe(&context.aws, &context.name).await?
+    if let Lookup::Present(State { nonce: Some(nonce), .. }) = observe(&context.aws, &context.name).await?
         && used.as_ref() != Some(&nonce)
     {
         context.set_nonce(nonce);

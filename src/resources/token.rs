@@ -9,8 +9,8 @@ use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result, command};
 use crate::base::{names, secret};
-use crate::resources::Foreign;
 use crate::resources::context::Context;
+use crate::resources::{Foreign, Lookup};
 
 mod document;
 mod rotation;
@@ -47,14 +47,14 @@ pub enum Change {
 }
 
 /// Looks at the parameter and at whose it is.
-pub async fn observe(aws: &Aws, name: &str) -> Result<(Option<State>, Option<Foreign>)> {
+pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let parameter = names::token_parameter(name);
     let (version, tags) = tokio::try_join!(version(aws, name), tags(aws, &parameter))
         .map_err(|error| explain("cannot look for the token", &error))?;
     match (version, tags) {
-        (Some(_), Some(tags)) if !ours(&tags, name) => Ok((None, Some(Foreign::new("SSM parameter", parameter)))),
-        (Some(version), tags) => Ok((Some(State { version, tags: tags.unwrap_or_default() }), None)),
-        (None, _) => Ok((None, None)),
+        (Some(_), Some(tags)) if !ours(&tags, name) => Ok(Lookup::NotOurs(Foreign::new("SSM parameter", parameter))),
+        (Some(version), tags) => Ok(Lookup::Present(State { version, tags: tags.unwrap_or_default() })),
+        (None, _) => Ok(Lookup::Absent),
     }
 }
 

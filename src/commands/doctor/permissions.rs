@@ -12,7 +12,9 @@ use crate::base::error::{Exit, Failure, Result, command};
 use crate::base::names;
 use crate::config::Deployment;
 use crate::resources::instance::{self, Credits, Image, Order};
-use crate::resources::{Foreign, Tags, bucket, key_pair, release, reports, role, security_group, tagged, token};
+use crate::resources::{
+    Foreign, Lookup, Tags, bucket, key_pair, release, reports, role, security_group, tagged, token,
+};
 
 const PERMISSIONS: &str = "permissions";
 
@@ -44,12 +46,16 @@ pub async fn read(aws: &Aws, name: &str) -> Reads {
 }
 
 impl Reads {
-    fn take<T>(&mut self, answer: Result<(Option<T>, Option<Foreign>)>) -> Option<T> {
+    fn take<T>(&mut self, answer: Result<Lookup<T>>) -> Option<T> {
         match answer {
-            Ok((found, foreign)) => {
-                self.foreign.extend(foreign);
+            Ok(found) => {
                 self.answers.push(Ok(()));
-                found
+                match found {
+                    Lookup::Present(found) => return Some(found),
+                    Lookup::NotOurs(foreign) => self.foreign.push(foreign),
+                    Lookup::Absent | Lookup::NotAsked => {}
+                }
+                None
             }
             Err(failure) => {
                 self.answers.push(Err(failure));

@@ -12,6 +12,7 @@ use super::*;
 use crate::aws::Target;
 use crate::config::{Acme, App, CpuCredits, Health, Image, Instance, Limits, Network, Token};
 use crate::engine::observe::Store;
+use crate::resources::Lookup;
 use crate::resources::instance::Phase;
 
 const RELEASE: &str = "r1";
@@ -50,6 +51,41 @@ static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
     health: Health { path: "/".into(), timeout: 30 },
     tags: Tags::from([("team".into(), "web".into())]),
 });
+
+fn up(want: &Wanted, have: &Observed) -> Plan {
+    super::up(want, have).unwrap()
+}
+
+fn down(have: &Observed) -> Plan {
+    super::down(have).unwrap()
+}
+
+fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
+    super::rotation(tags, have, how).unwrap()
+}
+
+fn rollback(have: &Observed, to: &str) -> Plan {
+    super::rollback(have, to).unwrap()
+}
+
+#[test]
+fn no_plan_is_made_on_a_look_that_never_happened() {
+    let looks: [fn(&mut Observed); 5] = [
+        |seen| seen.security_group = Lookup::NotAsked,
+        |seen| seen.key_pair = Lookup::NotAsked,
+        |seen| seen.role = Lookup::NotAsked,
+        |seen| seen.token = Lookup::NotAsked,
+        |seen| seen.contents = Lookup::NotAsked,
+    ];
+    for (place, forget) in looks.into_iter().enumerate() {
+        let mut seen = World::complete().seen;
+        forget(&mut seen);
+        assert!(super::down(&seen).is_err(), "{place}");
+        // What lies in the bucket is nothing that `up` goes by.
+        assert_eq!(super::up(&wanted(&DEPLOYMENT), &seen).is_err(), place < 4, "{place}");
+        assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 3, "{place}");
+    }
+}
 
 fn deployment() -> Deployment {
     DEPLOYMENT.clone()
@@ -93,6 +129,11 @@ impl World {
             account: "123456789012".into(),
             partition: "aws".into(),
             image: Some("ami-1".into()),
+            security_group: Lookup::Absent,
+            key_pair: Lookup::Absent,
+            role: Lookup::Absent,
+            token: Lookup::Absent,
+            contents: Lookup::Absent,
             ..Observed::default()
         };
         Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, told: None }.looked()
@@ -101,10 +142,8 @@ impl World {
     /// As somebody sees who looks at everything.
     fn looked(mut self) -> Self {
         self.seen.store = Some(self.store.clone());
-        self.seen.contents = self.store.bucket.is_some().then_some(bucket::Contents {
-            ours: !self.store.releases.is_empty(),
-            any: !self.store.releases.is_empty(),
-        });
+        let any = !self.store.releases.is_empty();
+        self.seen.contents = self.store.bucket.is_some().then_some(bucket::Contents { ours: any, any }).into();
         self
     }
 
@@ -161,38 +200,38 @@ impl World {
         match change {
             Change::SecurityGroup(change) => self.security_group(change),
             Change::Ingress(change) => {
-                let group = self.seen.security_group.as_mut().expect("a rule needs its group");
+                let group = self.seen.security_group.present_mut().expect("a rule needs its group");
                 group.ingress.retain(|rule| !change.revoke.contains(rule));
                 group.ingress.extend(change.authorize);
             }
             Change::KeyPair(key_pair::Change::Create { tags }) => {
-                self.seen.key_pair = Some(key_pair::State { id: "key-1".into(), tags });
+                self.seen.key_pair = Lookup::Present(key_pair::State { id: "key-1".into(), tags });
             }
             Change::KeyPair(key_pair::Change::Tag { tags, .. }) => {
-                self.seen.key_pair.as_mut().unwrap().tags.extend(tags);
+                self.seen.key_pair.present_mut().unwrap().tags.extend(tags);
             }
-            Change::KeyPair(key_pair::Change::Delete { .. }) => self.seen.key_pair = None,
+            Change::KeyPair(key_pair::Change::Delete { .. }) => self.seen.key_pair = Lookup::Absent,
             Change::Role(change) => self.role(change),
             Change::Token(token::Change::Create { tags, floor }) => {
-                assert!(self.seen.token.is_none());
-                self.seen.token = Some(token::State { version: floor + 1, tags });
+                assert!(self.seen.token.present().is_none());
+                self.seen.token = Lookup::Present(token::State { version: floor + 1, tags });
             }
             Change::Token(token::Change::Raise { floor, tags }) => {
-                let state = self.seen.token.as_mut().unwrap();
+                let state = self.seen.token.present_mut().unwrap();
                 state.version = floor + 1;
                 state.tags.extend(tags);
             }
-            Change::Token(token::Change::Tag { tags }) => self.seen.token.as_mut().unwrap().tags.extend(tags),
+            Change::Token(token::Change::Tag { tags }) => self.seen.token.present_mut().unwrap().tags.extend(tags),
             Change::Token(token::Change::End { floor }) => {
-                let state = self.seen.token.as_mut().expect("what ends is there");
+                let state = self.seen.token.present_mut().expect("what ends is there");
                 state.version = floor.max(state.version) + 1;
             }
             Change::Token(token::Change::Write { stands, tags, floor, .. }) => {
-                assert_eq!(stands, self.seen.token.as_ref().map(|token| token.version));
-                let state = self.seen.token.get_or_insert(token::State { version: 0, tags });
+                assert_eq!(stands, self.seen.token.present().map(|token| token.version));
+                let state = self.seen.token.stand(|| token::State { version: 0, tags });
                 state.version = floor.max(state.version) + 1;
             }
-            Change::Token(token::Change::Delete) => self.seen.token = None,
+            Change::Token(token::Change::Delete) => self.seen.token = Lookup::Absent,
             Change::Bucket(change) => self.bucket(change),
             Change::Release(change) => {
                 assert!(self.store.bucket.is_some(), "a release needs its bucket");
@@ -218,7 +257,7 @@ impl World {
             Change::Record(change) => self.record(change),
             Change::Association(_) => self.associate(),
             Change::Doorbell(change) => {
-                let version = self.seen.token.as_ref().expect("the doorbell needs a token").version;
+                let version = self.seen.token.present().expect("the doorbell needs a token").version;
                 let named = [&change.release, &change.previous].into_iter().flatten();
                 for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
                     let there = self.store.releases.iter().any(|stored| stored.id == *release);
@@ -249,13 +288,18 @@ impl World {
         let nonce = Some("nonce".to_owned());
         match change {
             security_group::Change::Create { tags } => {
-                assert!(self.seen.security_group.is_none());
+                assert!(self.seen.security_group.present().is_none());
                 let ingress = BTreeSet::new();
-                self.seen.security_group =
-                    Some(security_group::State { id: "sg-1".into(), nonce, ingress, doors: Vec::new(), tags });
+                self.seen.security_group = Lookup::Present(security_group::State {
+                    id: "sg-1".into(),
+                    nonce,
+                    ingress,
+                    doors: Vec::new(),
+                    tags,
+                });
             }
             security_group::Change::Tag { tags, .. } => {
-                let group = self.seen.security_group.as_mut().unwrap();
+                let group = self.seen.security_group.present_mut().unwrap();
                 if tags.contains_key(names::TAG_NONCE) {
                     group.nonce = nonce;
                 }
@@ -263,17 +307,17 @@ impl World {
             }
             security_group::Change::Delete { .. } => {
                 assert!(self.seen.instances.is_empty(), "an interface still uses the group");
-                self.seen.security_group = None;
+                self.seen.security_group = Lookup::Absent;
             }
         }
     }
 
     fn role(&mut self, change: role::Change) {
         let role::Change::Ensure(ensure) = change else {
-            self.seen.role = None;
+            self.seen.role = Lookup::Absent;
             return;
         };
-        let state = self.seen.role.get_or_insert_with(role::State::default);
+        let state = self.seen.role.stand(role::State::default);
         assert_ne!(ensure.role, state.role.is_some());
         state.role.get_or_insert(ensure.tags.clone()).extend(ensure.role_tags);
         state.boundary = ensure.boundary.or(state.boundary.take());
@@ -316,8 +360,8 @@ impl World {
     fn instance(&mut self, change: instance::Change) {
         match change {
             instance::Change::Launch { tags, .. } => {
-                assert!(self.seen.security_group.as_ref().is_some_and(|group| group.nonce.is_some()));
-                assert!(self.seen.key_pair.is_some() && self.seen.token.is_some());
+                assert!(self.seen.security_group.present().is_some_and(|group| group.nonce.is_some()));
+                assert!(self.seen.key_pair.present().is_some() && self.seen.token.present().is_some());
                 let id = format!("i-new{}", self.seen.instances.len());
                 self.told = Some(id.clone());
                 let image = self.seen.image.clone().expect("a launch needs an image");
@@ -342,7 +386,7 @@ impl World {
     }
 
     fn attach(&mut self) {
-        let role = self.seen.role.clone().expect("the profile is attached after it was made");
+        let role = self.seen.role.present().cloned().expect("the profile is attached after it was made");
         assert!(role.role.is_some() && role.policy.is_some(), "what is attached must be of use at once");
         let id = role.profile.filter(|profile| profile.holds_role).unwrap().id;
         let arn = format!("arn:aws:iam::123456789012:instance-profile/{}", names::role("hello", REGION));
@@ -446,7 +490,7 @@ type Ways = Vec<fn(&mut World)>;
 
 /// The role, as it is spoilt; who had its credentials has them no longer.
 fn spoil_role(world: &mut World, how: impl FnOnce(&mut role::State)) {
-    how(world.seen.role.as_mut().unwrap());
+    how(world.seen.role.present_mut().unwrap());
     world.served.clear();
 }
 
@@ -455,24 +499,24 @@ fn ways() -> [Ways; 7] {
     [
         vec![
             whole,
-            |world| world.seen.security_group = None,
-            |world| world.seen.security_group.as_mut().unwrap().ingress.clear(),
-            |world| world.seen.security_group.as_mut().unwrap().nonce = None,
+            |world| world.seen.security_group = Lookup::Absent,
+            |world| world.seen.security_group.present_mut().unwrap().ingress.clear(),
+            |world| world.seen.security_group.present_mut().unwrap().nonce = None,
             |world| {
                 let ssh = Rule::new("tcp", 22, "0.0.0.0/0".parse().unwrap());
-                world.seen.security_group.as_mut().unwrap().ingress.insert(ssh);
+                world.seen.security_group.present_mut().unwrap().ingress.insert(ssh);
             },
         ],
-        vec![whole, |world| world.seen.key_pair = None, |world| {
-            drop(world.seen.key_pair.as_mut().unwrap().tags.remove("team"))
+        vec![whole, |world| world.seen.key_pair = Lookup::Absent, |world| {
+            drop(world.seen.key_pair.present_mut().unwrap().tags.remove("team"))
         }],
         vec![
             whole,
             |world| {
-                world.seen.role = None;
+                world.seen.role = Lookup::Absent;
                 world.served.clear();
             },
-            |world| world.seen.role.as_mut().unwrap().policy = None,
+            |world| world.seen.role.present_mut().unwrap().policy = None,
             |world| spoil_role(world, |role| role.profile = None),
             |world| spoil_role(world, |role| role.profile.as_mut().unwrap().holds_role = false),
             |world| {
@@ -487,12 +531,17 @@ fn ways() -> [Ways; 7] {
                     role.profile.as_mut().unwrap().holds_role = false;
                 });
             },
-            |world| drop(world.seen.role.as_mut().unwrap().profile.as_mut().unwrap().tags.remove("team")),
+            |world| drop(world.seen.role.present_mut().unwrap().profile.as_mut().unwrap().tags.remove("team")),
         ],
-        vec![whole, |world| world.seen.token = None, |world| world.seen.token.as_mut().unwrap().version = 7, |world| {
-            // Deleted and made anew while the instance knows a higher version.
-            drop(world.current().tags.insert(names::TAG_TOKEN.into(), "9".into()));
-        }],
+        vec![
+            whole,
+            |world| world.seen.token = Lookup::Absent,
+            |world| world.seen.token.present_mut().unwrap().version = 7,
+            |world| {
+                // Deleted and made anew while the instance knows a higher version.
+                drop(world.current().tags.insert(names::TAG_TOKEN.into(), "9".into()));
+            },
+        ],
         vec![whole, |world| world.store = Store::default(), |world| world.store.releases.clear(), |world| {
             world.store.bucket.as_mut().unwrap().closed = false
         }],
@@ -590,7 +639,7 @@ fn assert_complete(world: World, before: &dyn std::fmt::Debug) {
     assert_eq!(world.seen.addresses.len(), 1);
     let alive: Vec<_> = instance::alive(&world.seen.instances).collect();
     assert_eq!(alive.len(), 1, "{alive:?}");
-    let token = world.seen.token.as_ref().unwrap().version;
+    let token = world.seen.token.present().unwrap().version;
     assert!(token >= 1 && alive[0].tags.get(names::TAG_TOKEN) == Some(&token.to_string()), "{alive:?}");
     assert!(world.served.contains(&alive[0].id), "the instance has no credentials, after\n{before:?}");
     assert_ne!(alive[0].tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("broken"), "after\n{before:?}");
@@ -791,16 +840,16 @@ fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
     every(&|before| {
         let mut world = before.clone();
         let known = world.seen.known_token();
-        let version = world.seen.token.as_ref().map_or(0, |token| token.version);
+        let version = world.seen.token.present().map_or(0, |token| token.version);
         world.run(rotation(&Tags::new(), &world.seen, token::Rotation::Replace { grace: Duration::ZERO }));
-        let now = world.seen.token.as_ref().unwrap().version;
+        let now = world.seen.token.present().unwrap().version;
         assert!(now > version && now > known);
         for state in instance::alive(&world.seen.instances) {
             assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&now.to_string()), "{world:?}");
         }
         assert_eq!(rotation(&Tags::new(), &world.seen, token::Rotation::Stored(now)).steps, []);
         world.run(rotation(&Tags::new(), &world.seen, token::Rotation::EndGrace));
-        let ended = world.seen.token.as_ref().unwrap().version;
+        let ended = world.seen.token.present().unwrap().version;
         assert!(ended > now);
         for state in instance::alive(&world.seen.instances) {
             assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&ended.to_string()), "{world:?}");
@@ -872,7 +921,7 @@ fn a_replacement_knows_what_its_predecessor_would_have_gone_back_to() {
 #[test]
 fn another_deployment_in_the_bucket_keeps_it() {
     let mut world = World::complete();
-    world.seen.contents = Some(bucket::Contents { ours: false, any: true });
+    world.seen.contents = Lookup::Present(bucket::Contents { ours: false, any: true });
     world.seen.instances.clear();
     assert!(!down(&world.seen).steps.iter().any(|step| step.kind == Kind::Bucket));
 }
@@ -882,7 +931,7 @@ fn nothing_that_is_not_asked_for_is_replaced_or_deleted() {
     let deployment = deployment();
     let mut world = World::complete();
     spoil_role(&mut world, |role| role.profile = None);
-    world.seen.security_group.as_mut().unwrap().ingress.clear();
+    world.seen.security_group.present_mut().unwrap().ingress.clear();
     world.current().phase = Phase::Stopped;
     let plan = up(&wanted(&deployment), &world.seen);
     assert!(!plan.steps.iter().any(|step| step.action.grave()), "{plan:?}");

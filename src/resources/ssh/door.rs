@@ -74,7 +74,7 @@ pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
     }
     // A rule that somebody has made by hand stays. Ours may be in no list yet.
     let by_hand = ingress::rule_of(&lease.door());
-    if let Some(group) = group.0.filter(|group| !group.ingress.contains(&by_hand)) {
+    if let Some(group) = group.present().filter(|group| !group.ingress.contains(&by_hand)) {
         ingress::shut(aws, &group.id, &lease.door()).await.map_err(left)?;
     }
     untagged.map(|()| true)
