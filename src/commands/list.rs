@@ -8,12 +8,11 @@ use super::{connect, elsewhere, file, load, warn_of_open_doors};
 use crate::aws::{Aws, identity};
 use crate::base::error::{Result, command};
 use crate::base::interrupt::Interrupt;
-use crate::base::names;
 use crate::commands::cli::Globals;
 use crate::commands::documents;
 use crate::engine::cost::{self, Cost};
 use crate::engine::deployments::{self, Deployment, State};
-use crate::resources::inventory;
+use crate::resources::inventory::{self, owner};
 use crate::ui::{Ui, aligned};
 use futures_util::future::try_join_all;
 
@@ -69,12 +68,8 @@ impl List {
         let (mut found, (account, stored)) = tokio::try_join!(inventory::observe(aws), bucket)?;
         found.stored = stored;
         for group in &found.groups {
-            let instances: Vec<_> = found
-                .instances
-                .iter()
-                .filter(|one| one.tags.get(names::TAG_NAME) == Some(&group.name))
-                .cloned()
-                .collect();
+            let instances: Vec<_> =
+                found.instances.iter().filter(|one| owner(&one.tags) == owner(&group.tags)).cloned().collect();
             warn_of_open_doors(ui, &group.doors, &instances);
         }
         let row = |found: Deployment| async {

@@ -12,7 +12,7 @@ use crate::engine::cost;
 use crate::resources::instance::{self, Phase};
 use crate::resources::inventory::{Inventory, ip, owner};
 use crate::resources::reports::Report;
-use crate::resources::{Tags, address};
+use crate::resources::{Tags, address, security_group};
 
 /// A deployment as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +89,8 @@ pub fn sort(found: &Inventory) -> Vec<Deployment> {
     all.extend(found.instances.iter().filter_map(|one| owner(&one.tags)).cloned());
     all.extend(found.addresses.iter().filter_map(|one| owner(&one.tags)).cloned());
     all.extend(found.disks.iter().map(|one| one.name.clone()));
-    all.extend(found.groups.iter().map(|one| one.name.clone()));
-    all.extend(found.key_pairs.iter().map(|one| one.name.clone()));
+    all.extend(found.groups.iter().filter_map(|one| owner(&one.tags)).cloned());
+    all.extend(found.key_pairs.iter().filter_map(|one| owner(&one.tags)).cloned());
     all.extend(found.reports.iter().map(|(name, ..)| name.clone()));
     all.extend(found.tokens.iter().chain(&found.stored).cloned());
     all.iter().filter(|name| config::is_name(name)).map(|name| one(name, &found.of(name))).collect()
@@ -104,8 +104,8 @@ impl Inventory {
         found.instances.retain(|one| tagged(&one.tags));
         found.addresses.retain(|one| tagged(&one.tags));
         found.disks.retain(|one| one.name == name);
-        found.groups.retain(|one| one.name == name);
-        found.key_pairs.retain(|one| one.name == name);
+        found.groups.retain(|one| tagged(&one.tags));
+        found.key_pairs.retain(|one| tagged(&one.tags));
         found.reports.retain(|(of, ..)| of == name);
         found.tokens.retain(|of| of == name);
         found.stored.retain(|of| of == name);
@@ -161,7 +161,7 @@ fn front(ip: Ipv4Addr, found: &Inventory, report: Option<&Report>) -> Front {
             let host = edge.certificate.as_ref().and_then(|certificate| certificate.names.first().cloned());
             Front { port: 443, host: Some(host.unwrap_or_else(|| ip.to_string())) }
         }
-        None => Front { port: found.groups.iter().find_map(|group| group.port).unwrap_or(80), host: None },
+        None => Front { port: found.groups.iter().find_map(security_group::State::port).unwrap_or(80), host: None },
     }
 }
 
@@ -194,7 +194,9 @@ pub fn costs(instances: &[instance::State], addresses: &[address::State], disk_g
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::inventory::{Disk, Group, KeyPair};
+    use crate::resources::ingress::Rule;
+    use crate::resources::inventory::Disk;
+    use crate::resources::key_pair;
     use crate::resources::reports::{Certificate, Edge};
 
     const IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
@@ -217,8 +219,10 @@ mod tests {
         }
     }
 
-    fn group(name: &str, port: Option<u16>) -> Group {
-        Group { name: name.into(), id: "sg-1".into(), port, doors: Vec::new() }
+    fn group(name: &str, port: Option<u16>) -> security_group::State {
+        let rule = |port| Rule::new("tcp", port, "0.0.0.0/0".parse().unwrap());
+        let ingress = port.map(rule).into_iter().collect();
+        security_group::State { id: "sg-1".into(), nonce: None, ingress, doors: Vec::new(), tags: tags(name) }
     }
 
     fn elastic(leads: bool) -> address::State {
@@ -232,7 +236,7 @@ mod tests {
             addresses: vec![elastic(true)],
             disks: vec![Disk { name: "shop".into(), gib: 8 }],
             groups: vec![group("shop", Some(8080))],
-            key_pairs: vec![KeyPair { name: "shop".into(), made: Some(1000) }],
+            key_pairs: vec![key_pair::State { id: "key-1".into(), made: Some(1000), tags: tags("shop") }],
             tokens: vec!["shop".into()],
             reports: vec![("shop".into(), "i-1".into(), report)],
             stored: vec!["shop".into()],

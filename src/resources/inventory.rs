@@ -6,15 +6,14 @@
 
 use std::net::Ipv4Addr;
 
-use aws_sdk_ec2::types::{KeyPairInfo, SecurityGroup, Volume};
+use aws_sdk_ec2::types::Volume;
 use aws_sdk_ssm::types::Parameter;
 
 use super::reports::{self, Report};
-use super::{Tags, address, any_name_tag, from_ec2, ingress, instance};
+use super::{Tags, address, any_name_tag, from_ec2, instance, key_pair, security_group};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
-use crate::resources::ssh::Door;
 
 /// Everything that stands, each with the deployment's name that it bears.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +25,9 @@ pub struct Inventory {
     /// Disks.
     pub disks: Vec<Disk>,
     /// Security groups.
-    pub groups: Vec<Group>,
+    pub groups: Vec<security_group::State>,
     /// Key pairs.
-    pub key_pairs: Vec<KeyPair>,
+    pub key_pairs: Vec<key_pair::State>,
     /// Whose parameter holds a token.
     pub tokens: Vec<String>,
     /// What the agents report: the deployment, the instance, the report.
@@ -46,28 +45,6 @@ pub struct Disk {
     pub gib: u32,
 }
 
-/// A security group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// The deployment.
-    pub name: String,
-    /// `sg-…`
-    pub id: String,
-    /// The lowest TCP port that it lets in: the app's, where that is served in clear.
-    pub port: Option<u16>,
-    /// What `devopsctl ssh` opened.
-    pub doors: Vec<Door>,
-}
-
-/// A key pair. It outlives instances, so it knows best how old a deployment is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPair {
-    /// The deployment.
-    pub name: String,
-    /// Seconds since 1970.
-    pub made: Option<i64>,
-}
-
 /// Looks at everything but the bucket, whose name takes the account's number.
 ///
 /// # Errors
@@ -77,8 +54,8 @@ pub async fn observe(aws: &Aws) -> Result<Inventory> {
         instance::observe_all(aws),
         address::observe_all(aws),
         disks(aws),
-        groups(aws),
-        key_pairs(aws),
+        security_group::observe_all(aws),
+        key_pair::observe_all(aws),
         parameters(aws),
     )?;
     Ok(Inventory { instances, addresses, disks, groups, key_pairs, tokens, reports, stored: Vec::new() })
@@ -133,40 +110,6 @@ fn disk(volume: Volume) -> Option<Disk> {
         name: owner(&from_ec2(volume.tags))?.clone(),
         gib: volume.size.and_then(|size| u32::try_from(size).ok())?,
     })
-}
-
-async fn groups(aws: &Aws) -> Result<Vec<Group>> {
-    let (mut found, mut page) = (Vec::new(), None);
-    loop {
-        let request = aws.ec2.describe_security_groups().filters(any_name_tag()).set_next_token(page);
-        let answer = call("ec2:DescribeSecurityGroups", || request.clone().send())
-            .await
-            .map_err(|error| explain("cannot look for security groups", &error))?;
-        found.extend(answer.security_groups.unwrap_or_default().into_iter().filter_map(group));
-        page = answer.next_token.filter(|token| !token.is_empty());
-        if page.is_none() {
-            return Ok(found);
-        }
-    }
-}
-
-fn group(group: SecurityGroup) -> Option<Group> {
-    let (rules, doors) = ingress::sort(&group.ip_permissions.unwrap_or_default());
-    let ports = rules.iter().filter(|rule| rule.protocol == "tcp").map(|rule| rule.from);
-    let port = ports.min().and_then(|port| u16::try_from(port).ok());
-    Some(Group { name: owner(&from_ec2(group.tags))?.clone(), id: group.group_id?, port, doors })
-}
-
-/// EC2 has no pages of key pairs.
-async fn key_pairs(aws: &Aws) -> Result<Vec<KeyPair>> {
-    let request = || aws.ec2.describe_key_pairs().filters(any_name_tag()).send();
-    let answer =
-        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for key pairs", &error))?;
-    Ok(answer.key_pairs.unwrap_or_default().into_iter().filter_map(key_pair).collect())
-}
-
-fn key_pair(pair: KeyPairInfo) -> Option<KeyPair> {
-    Some(KeyPair { name: owner(&from_ec2(pair.tags))?.clone(), made: pair.create_time.map(|time| time.secs()) })
 }
 
 /// Tokens and reports are in one folder. The values of the former come encrypted, and are dropped unseen.

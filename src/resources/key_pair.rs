@@ -6,11 +6,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use aws_sdk_ec2::primitives::Blob;
-use aws_sdk_ec2::types::ResourceType;
+use aws_sdk_ec2::types::{KeyPairInfo, ResourceType};
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-use super::{Planned, Tags, filter, from_ec2, missing, ours, set_tags, tagged};
+use super::{Planned, Tags, any_name_tag, filter, from_ec2, missing, ours, set_tags, tagged};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::{dirs, names};
@@ -22,6 +22,8 @@ use crate::resources::{Foreign, Lookup};
 pub struct State {
     /// `key-…`
     pub id: String,
+    /// When it was made, in seconds since 1970. It outlives instances, so it knows best how old a deployment is.
+    pub made: Option<i64>,
     /// All its tags.
     pub tags: Tags,
 }
@@ -47,11 +49,29 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let Some(found) = answer.key_pairs.unwrap_or_default().into_iter().next() else {
         return Ok(Lookup::Absent);
     };
-    let tags = from_ec2(found.tags);
-    if !ours(&tags, name) {
-        return Ok(Lookup::NotOurs(Foreign::new("key pair", key)));
+    let found = State::of(found);
+    match ours(&found.tags, name) {
+        true => Ok(Lookup::Present(found)),
+        false => Ok(Lookup::NotOurs(Foreign::new("key pair", key))),
     }
-    Ok(Lookup::Present(State { id: found.key_pair_id.unwrap_or_default(), tags }))
+}
+
+/// Looks for those of all deployments. EC2 has no pages of them.
+///
+/// # Errors
+/// What EC2 says.
+pub async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
+    let request = || aws.ec2.describe_key_pairs().filters(any_name_tag()).send();
+    let answer =
+        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for key pairs", &error))?;
+    Ok(answer.key_pairs.unwrap_or_default().into_iter().map(State::of).collect())
+}
+
+impl State {
+    fn of(found: KeyPairInfo) -> Self {
+        let made = found.create_time.map(|time| time.secs());
+        Self { id: found.key_pair_id.unwrap_or_default(), made, tags: from_ec2(found.tags) }
+    }
 }
 
 /// A key pair that is there is kept, whether this machine has its private half or not.
@@ -179,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_is_kept() {
-        let have = State { id: "key-1".into(), tags: Tags::new() };
+        let have = State { id: "key-1".into(), made: None, tags: Tags::new() };
         assert_eq!(diff(&Tags::new(), Some(&have)), None);
         assert!(diff(&Tags::from([("team".into(), "web".into())]), Some(&have)).is_some());
     }

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_sdk_ec2::types::ResourceType;
+use aws_sdk_ec2::types::{ResourceType, SecurityGroup};
 
 use super::ingress::{self, Rule};
-use super::{Planned, Tags, filter, from_ec2, instance, missing, ours, set_tags, tagged};
+use super::{Planned, Tags, any_name_tag, filter, from_ec2, instance, missing, ours, set_tags, tagged};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
@@ -53,19 +53,48 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let answer = call("ec2:DescribeSecurityGroups", request)
         .await
         .map_err(|error| explain("cannot look for the security group", &error))?;
-    let mut found_other = Lookup::Absent;
-    for found in answer.security_groups.unwrap_or_default() {
-        let id = found.group_id.unwrap_or_default();
-        let tags = from_ec2(found.tags);
-        if !ours(&tags, name) {
-            found_other = Lookup::NotOurs(Foreign::new("security group", format!("{group} ({id})")));
-            continue;
+    let mut seen = Lookup::Absent;
+    for found in answer.security_groups.unwrap_or_default().into_iter().map(State::of) {
+        if ours(&found.tags, name) {
+            return Ok(Lookup::Present(found));
         }
+        seen = Lookup::NotOurs(Foreign::new("security group", format!("{group} ({})", found.id)));
+    }
+    Ok(seen)
+}
+
+/// Looks for those of all deployments.
+///
+/// # Errors
+/// What EC2 says.
+pub async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let request = aws.ec2.describe_security_groups().filters(any_name_tag()).set_next_token(page);
+        let answer = call("ec2:DescribeSecurityGroups", || request.clone().send())
+            .await
+            .map_err(|error| explain("cannot look for security groups", &error))?;
+        found.extend(answer.security_groups.unwrap_or_default().into_iter().map(State::of));
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+impl State {
+    fn of(found: SecurityGroup) -> Self {
+        let tags = from_ec2(found.tags);
         let (ingress, doors) = ingress::sort(&found.ip_permissions.unwrap_or_default());
         let nonce = tags.get(names::TAG_NONCE).cloned();
-        return Ok(Lookup::Present(State { id, nonce, ingress, doors, tags }));
+        Self { id: found.group_id.unwrap_or_default(), nonce, ingress, doors, tags }
     }
-    Ok(found_other)
+
+    /// The lowest TCP port that it lets in: the app's, where that is served in clear.
+    pub fn port(&self) -> Option<u16> {
+        let ports = self.ingress.iter().filter(|rule| rule.protocol == "tcp").map(|rule| rule.from);
+        ports.min().and_then(|port| u16::try_from(port).ok())
+    }
 }
 
 /// What is to be done so that it stands, with its tags and a nonce.

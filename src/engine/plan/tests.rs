@@ -205,7 +205,7 @@ impl World {
                 group.ingress.extend(change.authorize);
             }
             Change::KeyPair(key_pair::Change::Create { tags }) => {
-                self.seen.key_pair = Lookup::Present(key_pair::State { id: "key-1".into(), tags });
+                self.seen.key_pair = Lookup::Present(key_pair::State { id: "key-1".into(), made: None, tags });
             }
             Change::KeyPair(key_pair::Change::Tag { tags, .. }) => {
                 self.seen.key_pair.present_mut().unwrap().tags.extend(tags);
