@@ -1,23 +1,19 @@
 //! (What is wanted, what stands) → the steps between them. Pure: no call, no clock, no choice left to the executor.
 
-use std::collections::BTreeSet;
+mod wanted;
+
 use std::net::Ipv4Addr;
 
-use ipnet::IpNet;
+pub use wanted::{Policies, Wanted};
 
 use super::history;
 use super::observe::Observed;
-use crate::base::error::{Failure, Result};
+use crate::base::error::Result;
 use crate::base::event::Topic;
 use crate::base::names;
-use crate::config::Deployment;
-use crate::release::edge::Build;
-use crate::resources::document::Document;
-use crate::resources::ingress::{self, Rule};
-use crate::resources::instance::{self, Credits, Origin};
 use crate::resources::{
-    Action, Planned, Tags, address, association, attachment, bucket, doorbell, edge, key_pair, record, release,
-    reports, role, security_group, token,
+    Action, Planned, Tags, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair,
+    record, release, reports, role, security_group, token,
 };
 
 /// The kinds of steps, in the order in which they are shown.
@@ -186,155 +182,6 @@ pub struct Plan {
     pub instance: Option<String>,
     /// The Elastic IP that stays, if there is one: its id and itself.
     pub address: Option<(String, Ipv4Addr)>,
-}
-
-/// What is wanted: the deployment, made concrete.
-#[derive(Clone, Debug)]
-pub struct Wanted<'a> {
-    /// `deploy.yaml`
-    pub deployment: &'a Deployment,
-    /// The region's code.
-    pub region: &'a str,
-    /// The name of the image.
-    pub image: &'a str,
-    /// The release that is to run.
-    pub release: &'a str,
-    /// What stands before it.
-    pub edge: Build,
-    /// The policies of the role and of the bucket.
-    pub policies: &'a Policies,
-    /// Whether a new instance must be healthy before it takes over from an old one.
-    pub wait: bool,
-    /// Whether an instance of an older image is replaced.
-    pub refresh: bool,
-}
-
-/// The policies of one deployment. They depend on what never changes while a command runs.
-#[derive(Clone, Debug)]
-pub struct Policies {
-    role: Document,
-    bucket: Document,
-}
-
-impl Policies {
-    /// For the deployment `name`.
-    pub fn new(partition: &str, account: &str, region: &str, name: &str) -> Self {
-        let (bucket, _) = names::bucket(account, region);
-        Self {
-            role: Document::from(&role::policy(partition, account, region, name, &bucket)),
-            bucket: Document::from(&bucket::policy(partition, account, region)),
-        }
-    }
-}
-
-impl Wanted<'_> {
-    /// What every resource carries.
-    pub fn tags(&self) -> Tags {
-        let mut tags: Tags = self.deployment.tags.clone();
-        tags.insert(names::TAG_NAME.into(), self.deployment.name.clone());
-        tags
-    }
-
-    fn named_tags(&self) -> Tags {
-        let mut tags = self.tags();
-        tags.insert("Name".into(), names::common(&self.deployment.name));
-        tags
-    }
-
-    fn spec(&self) -> String {
-        instance::spec(&self.deployment.instance, self.image, self.deployment.network.subnet.as_deref())
-    }
-
-    fn instance_tags(&self) -> Tags {
-        let mut tags = self.named_tags();
-        tags.insert(names::TAG_SPEC.into(), self.spec());
-        tags.insert(names::TAG_RELEASE.into(), self.release.to_owned());
-        tags
-    }
-
-    /// Of which name there is a record, too; where there is none any more, that is said in place of what was.
-    fn address_tags(&self, have: &Observed) -> Tags {
-        let mut tags = self.named_tags();
-        let known = have.addresses.iter().any(|address| address.tags.contains_key(names::TAG_DOMAIN));
-        if let Some(domain) = self.deployment.network.record().or(known.then_some("")) {
-            tags.insert(names::TAG_DOMAIN.into(), domain.to_owned());
-        }
-        tags
-    }
-
-    fn rules(&self) -> BTreeSet<Rule> {
-        let network = &self.deployment.network;
-        let ports: &[(&str, u16)] = match network.https {
-            // Port 80 for whoever asks in clear, who is sent on, and for the authority; UDP for HTTP/3.
-            true => &[("tcp", 80), ("tcp", 443), ("udp", 443)],
-            false => &[("tcp", network.port)],
-        };
-        let rules = |block: IpNet| ports.iter().map(move |(protocol, port)| Rule::new(protocol, *port, block));
-        network.allow.iter().copied().flat_map(rules).collect()
-    }
-
-    /// What CPU credits the instance is to have that it has not.
-    fn credits(&self, have: &Observed, current: Option<&instance::State>) -> Option<Credits> {
-        let current = current.filter(|_| have.kind.as_ref().is_some_and(|kind| kind.burstable))?;
-        let healthy = have.report_of(&current.id).is_some_and(|report| report.healthy);
-        let wanted = Credits::wanted(self.deployment.instance.cpu_credits, healthy)?;
-        let unlimited = have.unlimited.as_ref()?.contains(&current.id);
-        (unlimited != (wanted == Credits::Unlimited)).then_some(wanted)
-    }
-
-    /// The Elastic IP that stays.
-    fn kept_address<'a>(&self, have: &'a Observed) -> Option<&'a address::State> {
-        let lives = |id: &str| instance::alive(&have.instances).any(|instance| instance.id == id);
-        address::pick(&have.addresses, lives).filter(|_| self.deployment.network.static_ip)
-    }
-
-    /// Which image the instance is to have.
-    fn origin<'a>(&self, have: &'a Observed) -> Origin<'a> {
-        match have.image.as_deref() {
-            Some(newest) if self.refresh => Origin::Refresh(newest),
-            newest => Origin::Keep(newest),
-        }
-    }
-
-    /// Whether an instance has to be launched, or would have to be if there were an image.
-    fn launches(&self, have: &Observed) -> bool {
-        let spec = self.spec();
-        let fits = |instance: &instance::State| {
-            instance.tags.get(names::TAG_SPEC) == Some(&spec)
-                && (!self.refresh || have.image.as_ref() == Some(&instance.image))
-        };
-        !instance::alive(&have.instances).any(fits)
-    }
-
-    fn check_kind(&self, have: &Observed) -> Result<()> {
-        let name = &self.deployment.instance.kind;
-        match &have.kind {
-            Some(kind) => kind.check(name),
-            None => Err(Failure::failed(format!("{name} is not offered in {}", self.region))
-                .because("EC2 knows no such instance type there")
-                .standing("Nothing was changed.")
-                .next("choose another instance.type in deploy.yaml, for example t3.micro, or another region")),
-        }
-    }
-
-    /// That nothing is in the way which only a person can remove.
-    ///
-    /// # Errors
-    /// What is.
-    pub fn check(&self, have: &Observed) -> Result<()> {
-        if let Some(foreign) = have.foreign().next() {
-            return Err(foreign.refuse());
-        }
-        if self.launches(have) {
-            have.image
-                .as_ref()
-                .ok_or_else(|| instance::not_there(self.image, self.region).standing("Nothing was changed."))?;
-            self.check_kind(have)?;
-            have.way.check()?;
-        }
-        let ip = self.kept_address(have).map(|address| address.ip);
-        self.deployment.network.record().map_or(Ok(()), |domain| record::check(domain, ip, &have.records))
-    }
 }
 
 /// From what stands to what is wanted.

@@ -1,0 +1,466 @@
+//! AWS, as far as a plan can change it, and what is wanted of it.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use super::super::*;
+use crate::aws::Target;
+use crate::config::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Token};
+use crate::engine::observe::Store;
+use crate::engine::plan;
+use crate::release::edge::Build;
+use crate::resources::Lookup;
+use crate::resources::instance::Phase;
+
+pub const RELEASE: &str = "r1";
+/// What ran before it.
+pub const BEFORE: &str = "r0";
+pub const REGION: &str = "eu-central-1";
+
+/// Made once: the tests below go through hundreds of thousands of plans.
+pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
+    name: "hello".into(),
+    region: None,
+    app: App {
+        path: PathBuf::new(),
+        wsgi: "app:app".into(),
+        requirements: None,
+        include: Vec::new(),
+        build_dependencies: false,
+        workers: 2,
+        threads: 4,
+        env: Default::default(),
+    },
+    token: Token { env: "APP_SECRET_TOKEN".into(), enforce: true, path: "/".into() },
+    instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8, cpu_credits: CpuCredits::Auto },
+    network: Network {
+        https: true,
+        port: 80,
+        domain: None,
+        route53: false,
+        acme: Acme::default(),
+        limits: Limits { body_mb: 10, header_seconds: 10, body_seconds: 60, idle_seconds: 60 },
+        allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
+        static_ip: true,
+        subnet: None,
+    },
+    permissions_boundary: None,
+    health: Health { path: "/".into(), timeout: 30 },
+    tags: Tags::from([("team".into(), "web".into())]),
+});
+
+pub fn deployment() -> Deployment {
+    DEPLOYMENT.clone()
+}
+
+pub static POLICIES: LazyLock<Policies> = LazyLock::new(|| Policies::new("aws", "123456789012", REGION, "hello"));
+
+pub fn wanted(deployment: &Deployment) -> Wanted<'_> {
+    let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
+    let edge = Build::of(&target).unwrap();
+    Wanted {
+        deployment,
+        region: REGION,
+        image: "debian-13",
+        release: RELEASE,
+        edge,
+        policies: &POLICIES,
+        wait: true,
+        refresh: false,
+    }
+}
+
+pub fn up(want: &Wanted, have: &Observed) -> Plan {
+    plan::up(want, have).unwrap()
+}
+
+pub fn down(have: &Observed) -> Plan {
+    plan::down(have).unwrap()
+}
+
+pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
+    plan::rotation(tags, have, how).unwrap()
+}
+
+pub fn rollback(have: &Observed, to: &str) -> Plan {
+    plan::rollback(have, to).unwrap()
+}
+
+/// AWS, as far as a plan can change it.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub seen: Observed,
+    /// The instances that get the role's credentials: what EC2 knows, and no look at it tells.
+    pub served: BTreeSet<String>,
+    /// The bucket and what is in it, whether it was looked at or not.
+    pub store: Store,
+    /// How many instance profiles were made.
+    pub profiles: u32,
+    /// The instance that the plan is about: it is there, or launched by the plan.
+    pub told: Option<String>,
+}
+
+impl World {
+    /// Nothing at all.
+    pub fn empty() -> Self {
+        let seen = Observed {
+            account: "123456789012".into(),
+            partition: "aws".into(),
+            image: Some("ami-1".into()),
+            security_group: Lookup::Absent,
+            key_pair: Lookup::Absent,
+            role: Lookup::Absent,
+            token: Lookup::Absent,
+            contents: Lookup::Absent,
+            ..Observed::default()
+        };
+        Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, told: None }.looked()
+    }
+
+    /// As somebody sees who looks at everything.
+    pub fn looked(mut self) -> Self {
+        self.seen.store = Some(self.store.clone());
+        let any = !self.store.releases.is_empty();
+        self.seen.contents = self.store.bucket.is_some().then_some(bucket::Contents { ours: any, any }).into();
+        self
+    }
+
+    /// Whether the release that is wanted is in the bucket.
+    pub fn uploaded(&self) -> bool {
+        self.store.releases.iter().any(|release| release.id == RELEASE)
+    }
+
+    /// As `up` leaves it.
+    pub fn complete() -> Self {
+        let (deployment, mut world) = (deployment(), Self::empty());
+        world.run(up(&wanted(&deployment), &world.seen));
+        world.looked()
+    }
+
+    pub fn run(&mut self, plan: Plan) {
+        self.run_some(plan, usize::MAX, &mut |ready| ready - 1);
+    }
+
+    /// Runs at most `most` steps, each as soon as its needs are met. Of those that are ready `choose` takes one: the
+    /// executor may do them in any order.
+    pub fn run_some(&mut self, plan: Plan, most: usize, choose: &mut dyn FnMut(usize) -> usize) {
+        self.told = plan.instance.clone();
+        for (place, step) in plan.steps.iter().enumerate() {
+            let before = |need: &Kind| plan.steps[..place].iter().any(|earlier| earlier.kind == *need);
+            assert!(step.needs.iter().all(before), "{:?} stands before what it needs: {plan:?}", step.kind);
+        }
+        let (mut waiting, mut done) = (plan.steps, BTreeSet::new());
+        while !waiting.is_empty() && done.len() < most {
+            let ready: Vec<usize> = (0..waiting.len())
+                .filter(|&place| waiting[place].needs.iter().all(|need| done.contains(need)))
+                .collect();
+            assert!(!ready.is_empty(), "these wait for each other: {waiting:?}");
+            let step = waiting.remove(ready[choose(ready.len())]);
+            assert!(!step.reasons.is_empty(), "no reason is given for {step:?}");
+            self.apply(step.change);
+            assert!(done.insert(step.kind), "two steps of one kind");
+        }
+    }
+
+    /// The instance that is what is wanted; of several the one that the plan is about.
+    pub fn current(&mut self) -> &mut instance::State {
+        static SPEC: LazyLock<Option<String>> =
+            LazyLock::new(|| wanted(&DEPLOYMENT).instance_tags().remove(names::TAG_SPEC));
+        let alive = |state: &&mut instance::State| {
+            state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == SPEC.as_ref()
+        };
+        let told = self.told.as_ref();
+        let candidates = self.seen.instances.iter_mut().filter(alive);
+        candidates.min_by_key(|state| Some(&state.id) != told).expect("this step needs an instance")
+    }
+
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::SecurityGroup(change) => self.security_group(change),
+            Change::Ingress(change) => {
+                let group = self.seen.security_group.present_mut().expect("a rule needs its group");
+                group.ingress.retain(|rule| !change.revoke.contains(rule));
+                group.ingress.extend(change.authorize);
+            }
+            Change::KeyPair(key_pair::Change::Create { tags }) => {
+                self.seen.key_pair = Lookup::Present(key_pair::State { id: "key-1".into(), made: None, tags });
+            }
+            Change::KeyPair(key_pair::Change::Tag { tags, .. }) => {
+                self.seen.key_pair.present_mut().unwrap().tags.extend(tags);
+            }
+            Change::KeyPair(key_pair::Change::Delete { .. }) => self.seen.key_pair = Lookup::Absent,
+            Change::Role(change) => self.role(change),
+            Change::Token(token::Change::Create { tags, floor }) => {
+                assert!(self.seen.token.present().is_none());
+                self.seen.token = Lookup::Present(token::State { version: floor + 1, tags });
+            }
+            Change::Token(token::Change::Raise { floor, tags }) => {
+                let state = self.seen.token.present_mut().unwrap();
+                state.version = floor + 1;
+                state.tags.extend(tags);
+            }
+            Change::Token(token::Change::Tag { tags }) => self.seen.token.present_mut().unwrap().tags.extend(tags),
+            Change::Token(token::Change::End { floor }) => {
+                let state = self.seen.token.present_mut().expect("what ends is there");
+                state.version = floor.max(state.version) + 1;
+            }
+            Change::Token(token::Change::Write { stands, tags, floor, .. }) => {
+                assert_eq!(stands, self.seen.token.present().map(|token| token.version));
+                let state = self.seen.token.stand(|| token::State { version: 0, tags });
+                state.version = floor.max(state.version) + 1;
+            }
+            Change::Token(token::Change::Delete) => self.seen.token = Lookup::Absent,
+            Change::Bucket(change) => self.bucket(change),
+            Change::Release(change) => {
+                assert!(self.store.bucket.is_some(), "a release needs its bucket");
+                for used in history::in_use(&self.seen) {
+                    assert!(
+                        used == change.id || change.keep.contains(&used),
+                        "{used} is in use and must not go: {change:?}"
+                    );
+                }
+                self.store.releases.insert(0, stored(&change.id));
+            }
+            Change::Edge(_) => {
+                assert!(self.store.bucket.is_some(), "Caddy needs its bucket");
+                self.store.edge = true;
+            }
+            Change::Instance(change) => self.instance(change),
+            Change::Attachment(attachment::Change::Attach) => self.attach(),
+            Change::Attachment(attachment::Change::Detach(id)) => {
+                self.seen.instances.iter_mut().find(|state| state.id == id).expect("it stands").profile = None;
+                self.served.remove(&id);
+            }
+            Change::Address(change) => self.address(change),
+            Change::Record(change) => self.record(change),
+            Change::Association(_) => self.associate(),
+            Change::Doorbell(change) => {
+                let version = self.seen.token.present().expect("the doorbell needs a token").version;
+                let named = [&change.release, &change.previous].into_iter().flatten();
+                for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
+                    let there = self.store.releases.iter().any(|stored| stored.id == *release);
+                    assert!(there || release == BEFORE, "the doorbell names a release that is there");
+                }
+                let releases = [(names::TAG_RELEASE, change.release), (names::TAG_PREVIOUS, change.previous)];
+                for (tag, release) in releases.into_iter().filter_map(|(tag, release)| Some((tag, release?))) {
+                    self.current().tags.insert(tag.to_owned(), release);
+                }
+                let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
+                for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
+                    state.tags.insert(names::TAG_TOKEN.into(), version.to_string());
+                }
+            }
+            Change::Ready(_) => {
+                let current = self.current().clone();
+                assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
+                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.uploaded() && self.store.edge);
+            }
+            Change::Reports(_) => {
+                assert!(self.seen.instances.is_empty(), "an instance that lives writes reports");
+                self.seen.reports.clear();
+            }
+        }
+    }
+
+    pub fn security_group(&mut self, change: security_group::Change) {
+        let nonce = Some("nonce".to_owned());
+        match change {
+            security_group::Change::Create { tags } => {
+                assert!(self.seen.security_group.present().is_none());
+                let ingress = BTreeSet::new();
+                self.seen.security_group = Lookup::Present(security_group::State {
+                    id: "sg-1".into(),
+                    nonce,
+                    ingress,
+                    doors: Vec::new(),
+                    tags,
+                });
+            }
+            security_group::Change::Tag { tags, .. } => {
+                let group = self.seen.security_group.present_mut().unwrap();
+                if tags.contains_key(names::TAG_NONCE) {
+                    group.nonce = nonce;
+                }
+                group.tags.extend(tags);
+            }
+            security_group::Change::Delete { .. } => {
+                assert!(self.seen.instances.is_empty(), "an interface still uses the group");
+                self.seen.security_group = Lookup::Absent;
+            }
+        }
+    }
+
+    pub fn role(&mut self, change: role::Change) {
+        let role::Change::Ensure(ensure) = change else {
+            self.seen.role = Lookup::Absent;
+            return;
+        };
+        let state = self.seen.role.stand(role::State::default);
+        assert_ne!(ensure.role, state.role.is_some());
+        state.role.get_or_insert(ensure.tags.clone()).extend(ensure.role_tags);
+        state.boundary = ensure.boundary.or(state.boundary.take());
+        if let Some(document) = ensure.policy {
+            state.policy = Some(document);
+        }
+        if ensure.profile {
+            self.profiles += 1;
+            let id = format!("AIPA{}", self.profiles);
+            state.profile =
+                Some(role::Profile { id, holds_role: false, others: Vec::new(), tags: ensure.tags, made: 0 });
+        }
+        let profile = state.profile.as_mut().unwrap();
+        profile.others.retain(|role| !ensure.others.contains(role));
+        assert!(profile.others.is_empty() || !ensure.membership, "a profile holds one role");
+        profile.holds_role |= ensure.membership;
+        profile.tags.extend(ensure.profile_tags);
+    }
+
+    pub fn bucket(&mut self, change: bucket::Change) {
+        match change {
+            bucket::Change::Look => {
+                if let Some(planned) = bucket::diff(&POLICIES.bucket, self.store.bucket.as_ref()) {
+                    self.bucket(planned.change);
+                }
+            }
+            bucket::Change::Ensure { create, policy, .. } => {
+                assert_eq!(create, self.store.bucket.is_none());
+                let before = self.store.bucket.take().and_then(|bucket| bucket.policy);
+                let policy = policy.or(before);
+                self.store.bucket = Some(bucket::State { policy, closed: true });
+            }
+            bucket::Change::Delete => {
+                assert!(self.seen.instances.is_empty(), "an instance that lives writes logs");
+                self.store = Store::default();
+            }
+        }
+    }
+
+    pub fn instance(&mut self, change: instance::Change) {
+        match change {
+            instance::Change::Launch { tags, .. } => {
+                assert!(self.seen.security_group.present().is_some_and(|group| group.nonce.is_some()));
+                assert!(self.seen.key_pair.present().is_some() && self.seen.token.present().is_some());
+                let id = format!("i-new{}", self.seen.instances.len());
+                self.told = Some(id.clone());
+                let image = self.seen.image.clone().expect("a launch needs an image");
+                self.seen.instances.insert(0, instance::State { image, ..running(&id, tags) });
+            }
+            instance::Change::Update { start, metadata, tags, .. } => {
+                let current = self.current();
+                if start {
+                    current.phase = Phase::Running;
+                }
+                current.metadata |= metadata;
+                current.tags.extend(tags);
+            }
+            instance::Change::Terminate { ids } => {
+                self.seen.instances.retain(|state| !ids.contains(&state.id));
+                let gone = |address: &address::State| address.instance.as_ref().is_some_and(|id| ids.contains(id));
+                for address in self.seen.addresses.iter_mut().filter(|address| gone(address)) {
+                    (address.instance, address.association) = (None, None);
+                }
+            }
+        }
+    }
+
+    pub fn attach(&mut self) {
+        let role = self.seen.role.present().cloned().expect("the profile is attached after it was made");
+        assert!(role.role.is_some() && role.policy.is_some(), "what is attached must be of use at once");
+        let id = role.profile.filter(|profile| profile.holds_role).unwrap().id;
+        let arn = format!("arn:aws:iam::123456789012:instance-profile/{}", names::role("hello", REGION));
+        let current = self.current();
+        assert_eq!(current.phase, Phase::Running);
+        assert_eq!(current.profile, None, "there is one attached already");
+        current.profile = Some(instance::Profile { arn, id });
+        let id = current.id.clone();
+        self.served.insert(id);
+    }
+
+    /// Whoever removes a record removes what was seen; whoever makes one leads it to the address that there is, which by
+    /// then knows the name.
+    pub fn record(&mut self, change: record::Change) {
+        let address = self.seen.addresses.first().map(|address| (address.ip, address.tags.clone()));
+        for state in &mut self.seen.records {
+            match &change {
+                record::Change::Remove { all } if all.contains(state) => {
+                    *state = record::tests::removed(state.clone());
+                }
+                record::Change::Lead { from } if from == state => {
+                    let (ip, tags) = address.clone().expect("a record leads to an address");
+                    assert_eq!(tags.get(names::TAG_DOMAIN), Some(&state.domain));
+                    *state = record::tests::led(state.clone(), "hello", REGION, ip);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The names that lead here by our doing.
+    pub fn led(&self) -> Vec<&str> {
+        let ours = |state: &&record::State| matches!(state.mark, record::Mark::Ours(..));
+        self.seen.records.iter().filter(ours).map(|state| state.domain.as_str()).collect()
+    }
+
+    pub fn address(&mut self, change: address::Change) {
+        if matches!(change, address::Change::Release { .. }) {
+            assert_eq!(self.led(), [""; 0], "a name must not lead to what may be somebody else's");
+        }
+        self.seen.addresses = match change {
+            address::Change::Allocate { tags } => vec![elastic("eipalloc-1", None, tags)],
+            address::Change::Update { mut keep, tags, .. } => {
+                keep.tags.extend(tags);
+                vec![keep]
+            }
+            address::Change::Release { .. } => Vec::new(),
+        };
+    }
+
+    pub fn associate(&mut self) {
+        let current = self.current().clone();
+        assert_eq!(current.phase, Phase::Running);
+        let others = instance::alive(&self.seen.instances).any(|state| state.id != current.id);
+        assert!(!others || self.served.contains(&current.id), "the old one serves until the new one can");
+        assert_eq!(self.seen.addresses.len(), 1);
+        self.seen.addresses[0].instance = Some(current.id);
+        let ip = self.seen.addresses[0].ip.to_string();
+        self.current().tags.insert(names::TAG_ADDRESS.into(), ip);
+    }
+}
+
+pub fn stored(id: &str) -> release::Stored {
+    release::Stored { id: id.into(), at: 0, size: 1 }
+}
+
+/// What the instance that counts says of itself: it runs this release.
+pub fn says(world: &mut World, runs: &str) {
+    let wanted = world.current().tags.get(names::TAG_RELEASE).cloned();
+    let report = reports::Report {
+        release: Some(runs.into()),
+        healthy: true,
+        wanted: reports::Wanted { release: wanted, ..Default::default() },
+        ..Default::default()
+    };
+    world.seen.reports = vec![(world.current().id.clone(), report)];
+}
+
+pub fn running(id: &str, tags: Tags) -> instance::State {
+    instance::State {
+        id: id.into(),
+        phase: Phase::Running,
+        kind: "t3.micro".into(),
+        image: "ami-1".into(),
+        ip: None,
+        profile: None,
+        metadata: true,
+        tags,
+        launched: 1,
+    }
+}
+
+pub fn elastic(id: &str, instance: Option<&str>, tags: Tags) -> address::State {
+    let instance = instance.map(str::to_owned);
+    let association = instance.as_ref().map(|_| "eipassoc-1".to_owned());
+    address::State { id: id.into(), ip: Ipv4Addr::new(203, 0, 113, 9), instance, association, tags }
+}
