@@ -85,7 +85,7 @@ fn while_somebody_looks() {
         ("ssm:GetParameter", ALL, "token"),
         ("s3:GetBucketPolicy", ALL, "plan"),
         ("s3:ListBucket", ALL, "releases"),
-        ("s3:GetObject", "BUCKET/hello/releases/*", "releases"),
+        ("s3:GetObject", "BUCKET/hello/releases/*", "rollback"),
         ("s3:GetObject", "BUCKET/hello/logs/*", "logs"),
         ("ec2:CreateTags", ALL, "logs"),
         ("ec2:CreateTags", ALL, "ssh --from 192.0.2.1"),
