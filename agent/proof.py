@@ -134,12 +134,14 @@ class Proof:
         token, path = self.manifest["token"], self.manifest["token"]["path"]
         if not token["enforce"]:
             return
-        right = health
+        right, own = health, self.variables().get(token["env"])
         if path != self.manifest["health"]["path"]:
-            right = self.ask(app, path, self.variables().get(token["env"]))
+            right = self.ask(app, path, own)
+        # A redirect that leads to another place each time tells nothing of whom the app knows.
+        strays = is_redirect(right) and leads_to(right, path) != leads_to(self.ask(app, path, own), path)
         for sent, how in ((None, "without a token"), (secrets.token_urlsafe(), "with a wrong token")):
             answer = self.ask(app, path, sent)
-            if not is_guarded(answer, right, path):
+            if not is_guarded(answer, right, path) or (strays and is_redirect(answer)):
                 raise Failed(open_because(path, answer.status, how, right.status))
 
 
@@ -158,10 +160,14 @@ def is_guarded(answer, right, path):
     status = answer.status
     if status in (401, 403):
         return status != right.status
-    if 300 <= status < 400 and 300 <= right.status < 400:
+    if is_redirect(answer) and is_redirect(right):
         places = leads_to(answer, path), leads_to(right, path)
         return None not in places and places[0] != places[1]
     return 300 <= status < 500 and status not in (408, 429) and 200 <= right.status < 300
+
+
+def is_redirect(answer):
+    return 300 <= answer.status < 400
 
 
 def leads_to(answer, path):

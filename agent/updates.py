@@ -45,8 +45,10 @@ class Apt:
     def is_on(self):
         units = self.root + "/etc/systemd/system"
         linked = all(os.path.islink(f"{units}/timers.target.wants/{timer}") for timer in self.timers)
-        masked = any(os.path.islink(f"{units}/{timer}") for timer in self.timers)
-        return read(self.root + self.settings) == self.text and linked and not masked
+        return read(self.root + self.settings) == self.text and linked and not self.is_masked()
+
+    def is_masked(self):
+        return any(os.path.islink(f"{self.root}/etc/systemd/system/{timer}") for timer in self.timers)
 
     def switch_on(self):
         write(self.root + self.settings, self.text)
@@ -71,16 +73,18 @@ class Dnf:
     def __init__(self, root, tell, texts):
         self.root, self.tell, self.texts = root, tell, texts
 
+    def is_masked(self):
+        return os.path.islink(f"{self.root}/etc/systemd/system/{self.units[1]}")
+
     def is_on(self):
-        if os.path.islink(f"{self.root}/etc/systemd/system/{self.units[1]}"):
-            return False  # A person has masked it.
-        return all(read(f"{self.root}{UNITS}/{name}") == self.texts[name] for name in self.units)
+        return not self.is_masked() and all(
+            read(f"{self.root}{UNITS}/{name}") == self.texts[name] for name in self.units
+        )
 
     def switch_on(self):
         write(self.root + self.copy, self.texts["apply_updates.py"])
-        if not self.is_on():
-            for name in self.units:
-                write(f"{self.root}{UNITS}/{name}", self.texts[name])
+        changed = [write(f"{self.root}{UNITS}/{name}", self.texts[name]) for name in self.units]
+        if any(changed):
             self.tell("daemon-reload")
         self.tell("start", self.units[1])
 
@@ -124,16 +128,25 @@ class Updates:
             self.look()
 
     def keep(self):
-        """Switches on what is off; whether that was possible."""
-        try:
-            if os.path.isdir(self.root + NEEDRESTART):
-                write(f"{self.root}{NEEDRESTART}/devopsctl.conf", SPARED)
-            if self.tool and self.has_tool():
-                self.tool.switch_on()
-            self.trouble = None
-        except OSError as problem:
-            self.trouble = in_words(problem)
+        """Switches on what is off, but not what a person has masked; whether that was possible."""
+        before, self.trouble = self.trouble, None
+        for step in (self.switch_on, self.spare):
+            try:
+                step()
+            except OSError as problem:
+                self.trouble = self.trouble or in_words(problem)
+        if self.trouble and self.trouble != before:
+            print(f"agent: can't see to security updates: {self.trouble}", flush=True)
         return self.trouble is None
+
+    def switch_on(self):
+        if self.tool and self.has_tool() and not self.tool.is_masked():
+            self.tool.switch_on()
+
+    def spare(self):
+        """Keeps needrestart off the services that the agent looks after."""
+        if os.path.isdir(self.root + NEEDRESTART):
+            write(f"{self.root}{NEEDRESTART}/devopsctl.conf", SPARED)
 
     def has_tool(self):
         return os.path.exists(self.root + self.tool.program)
@@ -141,7 +154,7 @@ class Updates:
     def look(self):
         kind = None if self.tool else SYSTEMS.get(system(self.root))
         if kind:
-            self.tool = kind(self.root, no_one if self.root else systemctl, self.texts)
+            self.tool = kind(self.root, nothing_told if self.root else systemctl, self.texts)
         reboot = any(os.path.exists(self.root + path) for path in REBOOT)
         if not self.tool and not reboot:
             self.said = None
@@ -149,7 +162,8 @@ class Updates:
         there = bool(self.tool and self.has_tool())
         at, failed = self.tool.last() if there else (None, None)
         missing = f"{self.tool.name} is not installed" if self.tool and not there else None
-        error = missing or self.trouble or failed
+        masked = "its timer is masked" if there and self.tool.is_masked() else None
+        error = missing or self.trouble or masked or failed
         self.said = {
             "by": self.tool.name if there else None,
             "on": there and self.tool.is_on(),
@@ -159,7 +173,7 @@ class Updates:
         }
 
 
-def no_one(*words):
+def nothing_told(*words):
     """In place of systemd, where there is none."""
 
 

@@ -44,6 +44,17 @@ def check(proof, app):
     proof.check_guard(app, proof.check_health(app))
 
 
+def test_an_app_that_sends_each_caller_elsewhere_is_open_whatever_the_places(tmp_path):
+    rooms = (f"/room/{number}" for number in range(99))
+
+    def lobby(environ, start_response):
+        start_response("302 Found", [("Location", next(rooms))])
+        return []
+
+    with pytest.raises(Failed, match="302"):
+        proof_of(tmp_path).check_guard(lobby, proof_of(tmp_path).check_health(lobby))
+
+
 CASES = json.loads((Path(__file__).parents[2] / "tests/guarded.json").read_text())
 
 

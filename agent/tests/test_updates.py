@@ -173,8 +173,21 @@ def test_a_timer_that_a_person_has_masked_counts_as_off(tmp_path):
     it = disk.updates()
     assert it.keep()
     (disk.put("etc/systemd/system/x").parent / "devopsctl-updates.timer").symlink_to("/dev/null")
+    told = list(disk.told)
+    assert it.keep() and disk.told == told, "what a person has masked stays as it is"
     it.look()
-    assert it.said["on"] is False
+    assert (it.said["on"], it.said["error"]) == (False, "its timer is masked")
+
+
+def test_updates_are_switched_on_also_where_needrestart_cannot_be_told(tmp_path, capsys):
+    disk = Disk(tmp_path, "debian", Apt.program)
+    # In place of a file system that is read-only.
+    disk.put("etc/needrestart/conf.d/devopsctl.conf.new/x")
+    it = disk.updates()
+    assert not it.keep() and not it.keep()
+    it.look()
+    assert it.said["on"] is True and "devopsctl.conf" in it.said["error"]
+    assert capsys.readouterr().out.count("can't see to security updates") == 1
 
 
 def test_its_units_run_it_once_a_day_and_behind_what_serves():

@@ -25,6 +25,7 @@ mod up;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::aws::{Aws, Settings};
 use crate::base::error::{Exit, Failure, Result};
@@ -120,7 +121,8 @@ async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
     }
 }
 
-/// What a verb is for. What only looks changes nothing in AWS, not even what was left there by mistake.
+/// What a verb is for. What only looks changes nothing in AWS, not even what was left there by mistake; `logs` alone asks for the
+/// log by a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Look,
@@ -130,6 +132,8 @@ enum Purpose {
 /// What every verb that talks to AWS begins with.
 struct Session {
     purpose: Purpose,
+    /// Whether it was said already what an ssh left.
+    warned: AtomicBool,
     globals: Globals,
     ui: Ui,
     deployment: Deployment,
@@ -149,7 +153,7 @@ impl Session {
         let aws = connect(&globals, &ui, &interrupt, deployment.region.as_ref()).await?;
         aws.can_boot(&deployment.instance)?;
         deployment.network.https &= aws.has_authority(&deployment.network);
-        Ok(Self { purpose, globals, ui, deployment, aws, interrupt })
+        Ok(Self { purpose, warned: AtomicBool::new(false), globals, ui, deployment, aws, interrupt })
     }
 
     /// Looks at all that stands, and tidies up as [`Session::tidy`] does.
@@ -166,11 +170,14 @@ impl Session {
         Ok(observed)
     }
 
-    /// Closes what an ssh left that was killed; a verb that only looks says that it is there. Who may not close it is told, and
-    /// goes on.
+    /// Closes what an ssh left that was killed; a verb that only looks says once that it is there. What may not be closed is told,
+    /// and stops nothing.
     async fn tidy(&self, group: Option<&security_group::State>, instances: &[instance::State]) {
         let group = group.map(|group| (group.id.as_str(), group.doors.as_slice()));
         if self.purpose == Purpose::Look {
+            if self.warned.swap(true, Ordering::Relaxed) {
+                return;
+            }
             return warn_of_open_doors(&self.ui, group.map_or(&[], |(_, doors)| doors), instances);
         }
         let (closed, failures) = ssh_doors::sweep(&self.aws, group, instances).await;

@@ -137,7 +137,7 @@ impl Found {
 
     /// The instance that is to run it.
     fn instance(&self, session: &Session) -> Result<&instance::State> {
-        if let Some(foreign) = self.observed.foreign().next() {
+        if let Some(foreign) = self.observed.token.foreign() {
             return Err(foreign.refuse());
         }
         let Some((instance, _)) = self.observed.serving() else {

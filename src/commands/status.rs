@@ -216,7 +216,8 @@ impl View<'_> {
         let last = at.map_or("it has not run yet".to_owned(), |at| format!("it ran {}", ago(at)));
         let failed = error.as_ref().map(|error| {
             let look = session.command("ssh");
-            format!(", and failed: {error}; to see why: {look} -- sudo journalctl -u devopsctl-updates")
+            let unit = if by == "dnf" { "devopsctl-updates" } else { "apt-daily-upgrade" };
+            format!(", and failed: {error}; to see why: {look} -- sudo journalctl -u {unit}")
         });
         Some(format!("{by} applies security updates; {last}{}", failed.unwrap_or_default()))
     }

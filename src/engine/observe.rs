@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use super::plan::Plan;
 use crate::aws::{Aws, Identity, identity};
 use crate::base::error::Result;
+use crate::base::grace::now;
 use crate::base::names;
 use crate::release::edge::Build;
 use crate::resources::context::{Known, Start};
@@ -19,6 +20,8 @@ use crate::resources::{
 /// Everything of one deployment.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
+    /// When that was, in seconds since 1970.
+    pub at: i64,
     /// The account's number.
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
@@ -119,6 +122,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
     )?;
     let Identity { account, partition, by } = identity;
     Ok(Observed {
+        at: now(),
         account,
         partition,
         by,
@@ -250,7 +254,18 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
         reports::observe(aws, name),
     )?;
     let Identity { account, partition, by } = identity;
-    Ok(Observed { account, partition, by, security_group, token, instances, addresses, reports, ..Observed::default() })
+    Ok(Observed {
+        at: now(),
+        account,
+        partition,
+        by,
+        security_group,
+        token,
+        instances,
+        addresses,
+        reports,
+        ..Observed::default()
+    })
 }
 
 /// The type, the way to the internet, and whose CPU credits are unlimited: `down` needs none of them.

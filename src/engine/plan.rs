@@ -16,6 +16,9 @@ use crate::resources::{
     record, release, reports, role, security_group, token,
 };
 
+/// After so many seconds a new instance that is not healthy does not become so any more. An `up` waits for ten minutes.
+const HOPELESS: i64 = 20 * 60;
+
 /// The kinds of steps, in the order in which they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -194,8 +197,8 @@ pub fn up(want: &Wanted, have: &Observed) -> Result<Plan> {
     let (tags, mut instance_tags) = (want.tags(), want.instance_tags());
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
     let origin = want.origin(have);
-    let failed = |id: &str| have.report_of(id).is_some_and(|report| report.phase == "failed");
-    let found = instance::pick(instance_tags.get(names::TAG_SPEC), origin, leads, failed, &have.instances);
+    let hopeless = |state: &instance::State| is_hopeless(have, state);
+    let found = instance::pick(instance_tags.get(names::TAG_SPEC), origin, leads, hopeless, &have.instances);
     let before = history::before(have, want.release);
     // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
     let address = want.kept_address(have).map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string()));
@@ -266,6 +269,15 @@ pub fn rotated(instance: &str) -> Plan {
     let reasons = vec!["the token was changed meanwhile".to_owned()];
     plan.add(Kind::Doorbell, Some(Planned { action: Action::Update, reasons, change }), Change::Doorbell);
     plan
+}
+
+/// Whether what an instance runs failed, or it has not become healthy for so long that it never will.
+fn is_hopeless(have: &Observed, state: &instance::State) -> bool {
+    match have.report_of(&state.id) {
+        Some(report) if report.healthy => false,
+        Some(report) if report.phase == "failed" => true,
+        _ => have.at - state.launched > HOPELESS,
+    }
 }
 
 /// Whether the agent tried just what is wanted now, and gave up; or waits long before it asks for a certificate again.

@@ -211,23 +211,25 @@ pub fn alive(have: &[State]) -> impl Iterator<Item = &State> {
 }
 
 /// The one that is, or becomes, what is wanted: it has the wanted spec; of several the one of the newest image, which a
-/// refresh that was cut off has left; then the one that `serves` already, else the newest. Where none has the spec, the
+/// refresh that was cut off has left; then the one that `serves` already, else the newest that is not `hopeless`. Where none has the spec, the
 /// same choice tells which one is replaced.
 ///
-/// `failed`: what reports that its app failed. Where the image is kept, a refresh that ended so is taken back.
+/// `hopeless`: what reports that its app failed, or has not become healthy for long. Where the image is kept, a refresh that
+/// ended so is taken back.
 pub fn pick<'a>(
     spec: Option<&String>,
     origin: Origin<'_>,
     serves: impl Fn(&str) -> bool,
-    failed: impl Fn(&str) -> bool,
+    hopeless: impl Fn(&State) -> bool,
     have: &'a [State],
 ) -> Option<&'a State> {
     let fresh = |state: &State| {
         let newest = origin.newest() == Some(state.image.as_str());
-        newest && (matches!(origin, Origin::Refresh(_)) || !failed(&state.id))
+        newest && (matches!(origin, Origin::Refresh(_)) || !hopeless(state))
     };
     // The list begins with the newest, and of equals the last is taken.
-    let rank = |state: &&State| (state.tags.get(names::TAG_SPEC) == spec, fresh(state), serves(&state.id));
+    let rank =
+        |state: &&State| (state.tags.get(names::TAG_SPEC) == spec, fresh(state), serves(&state.id), !hopeless(state));
     let candidates: Vec<&State> = alive(have).collect();
     candidates.into_iter().rev().max_by_key(rank)
 }
@@ -479,8 +481,8 @@ mod tests {
     }
 
     const KEEP: Origin<'_> = Origin::Keep(Some("ami-1"));
-    /// None has failed.
-    const NONE: fn(&str) -> bool = |_| false;
+    /// None is hopeless.
+    const NONE: fn(&State) -> bool = |_| false;
 
     fn spec_of(tags: &Tags) -> Option<&String> {
         tags.get(names::TAG_SPEC)
@@ -563,10 +565,12 @@ mod tests {
         let have = [new, state("i-1", Phase::Running, 1)];
         let (tags, newest) = (wanted("s1"), "ami-2");
         let picked = |origin, serving: &str| {
-            pick(spec_of(&tags), origin, |id| id == serving, |id| id == "i-2", &have).unwrap().id.clone()
+            pick(spec_of(&tags), origin, |id| id == serving, |state| state.id == "i-2", &have).unwrap().id.clone()
         };
         assert_eq!(picked(Origin::Keep(Some(newest)), "i-1"), "i-1");
         assert_eq!(picked(Origin::Refresh(newest), "i-1"), "i-2");
+        // Without an address of its own it is not known which one serves.
+        assert_eq!(picked(Origin::Keep(Some(newest)), "no one"), "i-1");
         // It serves by now, and failed with a later release.
         assert_eq!(picked(Origin::Keep(Some(newest)), "i-2"), "i-2");
     }

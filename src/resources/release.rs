@@ -369,8 +369,8 @@ pub(super) async fn put(
     }
     let (sent, size) = (indicatif::HumanBytes(sent), indicatif::HumanBytes(body.len() as u64));
     Err(Failure::failed(format!("the upload of the {topic} has stalled"))
-        .because(format!("for {} minutes S3 took nothing and said nothing, twice; {sent} of {size} were sent", minutes()))
-        .standing("S3 keeps an object as a whole or not at all: nothing of it is in the bucket.")
+        .because(format!("twice S3 said nothing for {} minutes; {sent} of {size} were sent", minutes()))
+        .standing("S3 keeps an object as a whole or not at all; the next run looks whether it is there.")
         .next(
             "check the network, as a firewall, a proxy or a VPN can hold a large upload up; then run the same command again",
         ))

@@ -351,6 +351,21 @@ fn what_was_given_up_is_tried_again() {
     assert!(matches!(&plan.steps[0].change, Change::Doorbell(doorbell::Change { again: true, .. })));
 }
 
+/// Its machine may never boot, so that nothing is ever reported.
+#[test]
+fn a_refresh_that_says_nothing_is_carried_on_for_a_time_and_then_taken_back() {
+    let mut world = World::complete();
+    world.seen.image = Some("ami-2".into());
+    world.run_some(super::up(&Wanted { refresh: true, ..wanted(&DEPLOYMENT) }, &world.seen).unwrap(), 1, &mut |_| 0);
+    let launched = world.seen.instances.iter().find(|state| state.image == "ami-2").expect("it is launched first");
+    let (new, at) = (launched.id.clone(), launched.launched);
+    for (at, goes_on) in [(at + 60, true), (at + HOPELESS, true), (at + HOPELESS + 1, false)] {
+        world.seen.at = at;
+        let plan = up(&wanted(&DEPLOYMENT), &world.seen);
+        assert_eq!(plan.instance.as_ref() == Some(&new), goes_on, "{plan:?}");
+    }
+}
+
 #[test]
 fn a_replacement_takes_over_when_it_is_healthy_and_only_then_the_old_one_goes() {
     let (deployment, mut world) = (deployment(), World::complete());
