@@ -222,7 +222,7 @@ def test_a_profile_is_made_and_changed_with_our_tag_alone(cli, iam):
     until(lambda: granted(mine.add_role_to_instance_profile, **both))
     mine.remove_role_from_instance_profile(**both)
     mine.delete_instance_profile(InstanceProfileName=name)
-    mine.delete_role(RoleName=name)
+    until(lambda: granted(mine.delete_role, RoleName=name))
 
 
 def test_a_boundary_must_be_there(iam):
