@@ -380,7 +380,7 @@ class World:
 
     def check(self):
         fleet, wanted = self.agent.fleet, self.agent.state.wanted.release
-        if wanted != self.wanted[-1]:
+        if wanted and wanted != self.wanted[-1]:  # A new agent has heard nothing yet.
             self.wanted.append(wanted)
         alive = self.runner.alive()
         assert set(alive) <= {each.number for each in (fleet.serving, fleet.starting, *fleet.old) if each}, "left over"
