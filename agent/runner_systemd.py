@@ -16,12 +16,11 @@ from hush import on_sockets
 from logs import Journal
 from processes import CGROUPS, lacked_memory, open_files
 from sshd import SystemdSshd
-from systemd import UNITS, last_output, notify, show, systemctl, write
+from systemd import HERE, UNITS, last_output, notify, show, systemctl, text_of, write
 from unavailable import turn_away
 from updates import Updates
 from validate import check, match
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
 SEEN = "/opt/devopsctl/release"  # Where a generation finds its release.
 SLICE = "/devopsctl.slice"
@@ -201,11 +200,6 @@ def ending(shown, lacked_memory):
     if code == "1":  # CLD_EXITED
         return f"exit code {status}"
     return f"signal {status}" if status not in ("", "0") else f"{shown['Result']}"
-
-
-def text_of(name):
-    with open(f"{HERE}/{name}") as file:
-        return file.read()
 
 
 def listening(path):

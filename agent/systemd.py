@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 UNITS = "/run/systemd/system"
 TEXT = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
 
@@ -49,6 +50,12 @@ def notify(text, address):
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
             way.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def text_of(name):
+    """One of the agent's own files, such as a unit."""
+    with open(f"{HERE}/{name}") as file:
+        return file.read()
 
 
 def write(path, text):

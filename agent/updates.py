@@ -9,7 +9,7 @@ import os
 import re
 import time
 
-from systemd import UNITS, systemctl, write
+from systemd import UNITS, systemctl, text_of, write
 from validate import in_words, integer, parse
 
 LOOK_SECONDS = 5  # Between two looks at files.
@@ -190,8 +190,3 @@ def read(path):
             return file.read(MOST)
     except OSError:
         return None
-
-
-def text_of(name):
-    with open(f"{os.path.dirname(os.path.abspath(__file__))}/{name}") as file:
-        return file.read()

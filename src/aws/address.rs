@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::base::error::{Failure, Result};
+use crate::base::error::{Failure, Result, innermost};
 
 /// AWS's own answer to that question. <https://checkip.amazonaws.com>
 const ASK: &str = "https://checkip.amazonaws.com";
@@ -19,8 +19,7 @@ pub async fn own() -> Result<Ipv4Addr> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
         client.get(ASK).send().await?.error_for_status()?.text().await
     };
-    let answer =
-        ask.await.map_err(|error| failed(format!("{ASK} does not answer: {}", super::call::innermost(&error))))?;
+    let answer = ask.await.map_err(|error| failed(format!("{ASK} does not answer: {}", innermost(&error))))?;
     read(&answer).ok_or_else(|| failed(format!("{ASK} answers something else than a public address")))
 }
 

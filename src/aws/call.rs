@@ -9,6 +9,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 
 use crate::aws::retry::{Backoff, Retry};
+use crate::base::error::innermost;
 use crate::base::grace::now;
 
 /// How long throttling and passing faults are waited out.
@@ -133,15 +134,6 @@ impl ApiError {
 /// How far this machine's clock is ahead of a `Date` header, in seconds.
 pub(super) fn ahead(date: &str) -> Option<i64> {
     Some(now() - DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?.secs())
-}
-
-/// The last in the chain of causes says it plainest.
-pub(super) fn innermost(error: &dyn Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }
 
 /// Sends a call that may be sent twice: one that reads, or that AWS makes safe to repeat.

@@ -14,8 +14,9 @@ use aws_sigv4::sign::v4::SigningParams;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 
-use super::call::{ahead, innermost};
+use super::call::ahead;
 use super::{ApiError, endpoints};
+use crate::base::error::innermost;
 
 const ACTION: &str = "freetier:GetAccountPlanState";
 const ENDPOINT: &str = "https://freetier.us-east-1.api.aws";

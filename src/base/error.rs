@@ -17,9 +17,9 @@ pub fn command(rest: &str) -> String {
     format!("{program} {rest}")
 }
 
-/// What the last cause of a failed request says: it says it plainest, and the URL is named already.
-pub fn plain(error: &reqwest::Error) -> String {
-    let mut last: &dyn std::error::Error = error;
+/// What the last in the chain of causes says: it says it plainest.
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
     while let Some(source) = last.source() {
         last = source;
     }

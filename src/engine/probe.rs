@@ -10,7 +10,7 @@ use reqwest::{StatusCode, Url};
 
 use crate::aws::Aws;
 use crate::aws::retry::{Backoff, Retry};
-use crate::base::error::{Exit, Failing, Failure, Result, plain};
+use crate::base::error::{Exit, Failing, Failure, Result, innermost};
 use crate::base::secret;
 use crate::config::{Deployment, Root};
 
@@ -268,7 +268,7 @@ async fn reach(url: &str, host: &str, token: Option<&str>, deployment: &Deployme
             return Ok(None);
         }
         return Err(Failure::new(Exit::Unhealthy, format!("{url} cannot be reached from here"))
-            .because(plain(&error))
+            .because(innermost(&error))
             .because("the instance says that the app is healthy, so the way to it is closed: this network's firewall, a network ACL, \
                       the subnet's route to the internet, or VPC Block Public Access")
             .next("try it from another network; then look at the subnet's route table and network ACL in the VPC console"));

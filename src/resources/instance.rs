@@ -211,8 +211,8 @@ pub fn alive(have: &[State]) -> impl Iterator<Item = &State> {
 }
 
 /// The one that is, or becomes, what is wanted: it has the wanted spec; of several the one of the newest image, which a
-/// refresh that was cut off has left; then the one that `serves` already, else the newest that is not `hopeless`. Where none has the spec, the
-/// same choice tells which one is replaced.
+/// refresh that was cut off has left; then the one that `serves` already, else the newest that is not `hopeless`. Where none
+/// has the spec, the same choice tells which one is replaced.
 ///
 /// `hopeless`: what reports that its app failed, or has not become healthy for long. Where the image is kept, a refresh that
 /// ended so is taken back.

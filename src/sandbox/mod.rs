@@ -213,7 +213,7 @@ impl Handle {
     /// Calls a control path of the front.
     async fn control(&self, method: &str, call: &str) -> Result<String> {
         let trouble = |why: String| Failure::failed("the sandbox does not answer").because(why).next(anew());
-        let plain = |error: reqwest::Error| trouble(crate::base::error::plain(&error));
+        let plain = |error: reqwest::Error| trouble(crate::base::error::innermost(&error));
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| trouble(error.to_string()))?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().map_err(plain)?;
         let url = format!("{}{}{call}", self.endpoint, front::CONTROL);

@@ -15,6 +15,18 @@ pub fn file(project: &Project) -> String {
     fs::read_to_string(project.state().join("devopsctl/sandbox/sandbox.json")).unwrap()
 }
 
+/// The calls that the sandbox's AWS has answered so far. Those of instances, which have temporary keys, are left out.
+pub fn calls(project: &Project) -> Vec<Value> {
+    let log = fs::read_to_string(project.state().join("devopsctl/sandbox/front.log")).unwrap();
+    let all = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|call| call["key"].as_str().is_none_or(|key| !key.starts_with("ASIA"))).collect()
+}
+
+/// Whether a call changes nothing.
+pub fn only_reads(call: &Value) -> bool {
+    ["Describe", "Get", "Head", "List"].iter().any(|verb| call["action"].as_str().unwrap().starts_with(verb))
+}
+
 /// Does something in the sandbox's AWS past the tool, as an administrator in the console would.
 pub fn aws<T>(project: &Project, work: impl AsyncFnOnce(Aws) -> T) -> T {
     let handle: Handle = serde_json::from_str(&file(project)).unwrap();

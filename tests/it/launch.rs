@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use devopsctl::aws::retry::HASTE;
 use regex::Regex;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::console::{aws, control, far_away, slow_line};
+use crate::console::{aws, calls, control, far_away, slow_line};
 use crate::project::{Project, until};
 
 /// An `up` whose uploads are held up, so that its instance is launched and its release is not there.
@@ -85,12 +85,6 @@ fn launched(project: &Project) -> (String, String) {
     });
     let release = found.tags().iter().find(|tag| tag.key() == Some("devopsctl:release")).unwrap();
     (found.instance_id().unwrap().to_owned(), release.value().unwrap().to_owned())
-}
-
-/// All calls that were answered so far.
-fn calls(project: &Project) -> Vec<Value> {
-    let log = std::fs::read_to_string(project.state().join("devopsctl/sandbox/front.log")).unwrap();
-    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use aws_sdk_route53::types::{
 };
 use devopsctl::aws::Aws;
 
-use crate::console::{aws, fault};
+use crate::console::{aws, calls, fault};
 use crate::project::Project;
 use crate::snapshot;
 
@@ -84,9 +84,8 @@ fn led(project: &Project, name: &str) -> [String; 2] {
 }
 
 /// How many calls of that name there were.
-fn calls(project: &Project, action: &str) -> usize {
-    let log = std::fs::read_to_string(project.state().join("devopsctl/sandbox/front.log")).unwrap();
-    log.lines().filter(|line| line.contains(&format!("\"{action}\""))).count()
+fn count(project: &Project, action: &str) -> usize {
+    calls(project).iter().filter(|call| call["action"] == action).count()
 }
 
 #[test]
@@ -106,10 +105,10 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
     let both = led(&project, "app.example.com");
     said.says(&format!("✓ record: app.example.com. A {}", address(&project)));
     assert_eq!(records(&project, "example.com"), [&both[0], &both[1], WWW]);
-    let before = calls(&project, "ChangeResourceRecordSets");
+    let before = count(&project, "ChangeResourceRecordSets");
     project.run("up --sandbox --no-wait").ok().says("nothing to do");
     project.run("plan --sandbox").ok().says("nothing to do");
-    assert_eq!(calls(&project, "ChangeResourceRecordSets"), before);
+    assert_eq!(count(&project, "ChangeResourceRecordSets"), before);
     project
         .run("down --sandbox --yes")
         .ok()
@@ -126,10 +125,10 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
 #[test]
 fn who_does_not_ask_for_a_record_needs_no_route_53() {
     let project = project("domain: app.example.com");
-    let before = calls(&project, "ListHostedZonesByName");
+    let before = count(&project, "ListHostedZonesByName");
     project.ok("up --sandbox --no-wait");
     project.ok("down --sandbox --yes");
-    assert_eq!(calls(&project, "ListHostedZonesByName"), before);
+    assert_eq!(count(&project, "ListHostedZonesByName"), before);
     assert_eq!(records(&project, "example.com"), [WWW]);
 }
 
@@ -211,9 +210,9 @@ fn with_another_name_the_old_one_goes_and_without_one_both_do() {
     set(&project, "domain: shop.example.net");
     project.ok("up --sandbox --no-wait --yes");
     assert_eq!(records(&project, "shop.example.net"), [""; 0]);
-    let asked = calls(&project, "ListHostedZonesByName");
+    let asked = count(&project, "ListHostedZonesByName");
     project.run("plan --sandbox").ok().says("nothing to do");
-    assert_eq!(calls(&project, "ListHostedZonesByName"), asked, "nobody needs to look for it any more");
+    assert_eq!(count(&project, "ListHostedZonesByName"), asked, "nobody needs to look for it any more");
     project.ok("down --sandbox --yes");
 }
 

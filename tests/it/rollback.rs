@@ -7,7 +7,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::MetadataDirective;
 use serde_json::Value;
 
-use crate::console::{aws, fault};
+use crate::console::{aws, calls, fault, only_reads};
 use crate::http::get;
 use crate::project::{Project, Ran, until};
 
@@ -91,18 +91,10 @@ fn short(id: &str) -> &str {
 
 /// The calls of the command that change something in AWS, sorted.
 fn changes(project: &Project, work: impl FnOnce()) -> Vec<String> {
-    let log = project.state().join("devopsctl/sandbox/front.log");
-    let count = |text: &str| text.lines().count();
-    let before = count(&fs::read_to_string(&log).unwrap());
+    let before = calls(project).len();
     work();
-    let text = fs::read_to_string(&log).unwrap();
-    let calls = text.lines().skip(before).map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let reads = ["Get", "List", "Describe", "Head"];
-    let mut changes: Vec<String> = calls
-        .filter(|call| !call["key"].as_str().unwrap().starts_with("ASIA"))
-        .map(|call| call["action"].as_str().unwrap().to_owned())
-        .filter(|action| !reads.iter().any(|verb| action.starts_with(verb)))
-        .collect();
+    let made = calls(project).split_off(before).into_iter().filter(|call| !only_reads(call));
+    let mut changes: Vec<String> = made.map(|call| call["action"].as_str().unwrap().to_owned()).collect();
     changes.sort();
     changes
 }
