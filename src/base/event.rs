@@ -1,5 +1,7 @@
 //! What the engine and the verbs have to tell, and who takes it.
 
+use std::borrow::Cow;
+
 /// What the engine and the verbs have to tell.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -21,8 +23,8 @@ pub enum Event {
     Leave(Topic, String),
 }
 
-/// What a line is about: "instance", "security group".
-pub type Topic = &'static str;
+/// What a line is about: "instance", "record shop.example.com".
+pub type Topic = Cow<'static, str>;
 
 /// Receives events. One for terminals, one for files and CI, one for `--quiet`.
 pub trait Sink: Send + Sync {

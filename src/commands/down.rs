@@ -1,7 +1,6 @@
 //! `down`: shows what will go, asks, removes it all, and looks again whether nothing is left.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Purpose, Session, file, load};
@@ -42,7 +41,7 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
         session.ui.say(format!("nothing of {} stands", session.name()));
         return done(session, false);
     }
-    let what: Vec<&str> = plan.steps.iter().map(|step| step.kind.title()).collect();
+    let what: Vec<String> = plan.steps.iter().map(|step| step.id.to_string()).collect();
     session.ui.say(format!(
         "{} in account {}, {}: this will go: {}",
         session.name(),
@@ -53,8 +52,7 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
     if !arguments.yes && !ui::confirm("Remove it all?")? {
         return Err(session.declined("status"));
     }
-    let context =
-        Arc::new(Context::new(session.aws.clone(), &session.deployment, observed.start(&plan), None, session.shared()));
+    let context = Context::new(session.aws.clone(), &session.deployment, observed.start(&plan), None, session.shared());
     execute(&context, plan).await?;
     // What was just deleted may still be in a list for some seconds.
     let mut backoff = Backoff::polling(Duration::from_secs(30), Duration::from_secs(3));
@@ -63,7 +61,7 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
         left = plan::down(&observe_all(session).await?)?;
     }
     if !left.is_empty() {
-        let what: Vec<&str> = left.steps.iter().map(|step| step.kind.title()).collect();
+        let what: Vec<String> = left.steps.iter().map(|step| step.id.to_string()).collect();
         return Err(Failure::failed(format!("something of {} is there again: {}", session.name(), what.join(", ")))
             .because("perhaps somebody ran up at the same time")
             .next("run the same command again"));

@@ -8,11 +8,13 @@ use crate::commands::cli::{self, Renew};
 use crate::commands::documents;
 use crate::config::Network;
 use crate::engine::observe::{Ask, Launch, Observed};
-use crate::engine::plan::{self, Plan, Policies, Step, Wanted};
+use crate::engine::plan::{self, Plan};
+use crate::engine::spec::{Policies, Spec};
+use crate::engine::topology;
 use crate::release::edge::Build;
 use crate::release::{self, Release};
 use crate::resources::release::{other_content, short, without_damaged};
-use crate::resources::{Action, instance};
+use crate::resources::{Action, Step, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.renew, Store::Always)).await?;
@@ -77,7 +79,7 @@ pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Resul
     observed.look_for_records(&session.aws, session.name(), ask).await?;
     let policies = Policies::new(&observed.partition, &observed.account, &session.aws.region, session.name());
     let mut looked = Looked { image: machine.image, release, edge, observed, policies, refresh: renew.refresh_image };
-    looked.wanted(session, true).check(&looked.observed)?;
+    looked.spec(session, true).check(&looked.observed)?;
     if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
         looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
         // With what `policy --plan` allows, no release can be read.
@@ -110,11 +112,11 @@ impl Looked {
 
     /// `wait`: whether a new instance must be healthy before it takes over.
     pub fn plan(&self, session: &Session, wait: bool) -> Result<Plan> {
-        plan::up(&self.wanted(session, wait), &self.observed)
+        plan::up(&topology::single(&self.spec(session, wait)), &self.observed)
     }
 
-    fn wanted<'a>(&'a self, session: &'a Session, wait: bool) -> Wanted<'a> {
-        Wanted {
+    fn spec<'a>(&'a self, session: &'a Session, wait: bool) -> Spec<'a> {
+        Spec {
             deployment: &session.deployment,
             region: &session.aws.region,
             image: &self.image,
@@ -160,7 +162,7 @@ pub(super) fn lines(plan: &Plan) -> Vec<String> {
 }
 
 fn line(step: &Step) -> String {
-    format!("{} {:<15} {}", sign(step.action), step.kind.title(), step.reasons.join("; "))
+    format!("{} {:<15} {}", sign(step.action), step.id.to_string(), step.reasons.join("; "))
 }
 
 fn sign(action: Action) -> char {
@@ -175,17 +177,17 @@ fn sign(action: Action) -> char {
 /// As `up` shows it before it begins: what is made in one line, what is changed with its reasons.
 pub(super) fn summary(plan: &Plan) -> Vec<String> {
     let (made, rest): (Vec<&Step>, Vec<&Step>) = plan.steps.iter().partition(|step| step.action == Action::Create);
-    let titles: Vec<&str> = made.iter().map(|step| step.kind.title()).collect();
+    let titles: Vec<String> = made.iter().map(|step| step.id.to_string()).collect();
     let made = (!titles.is_empty()).then(|| format!("+ {}", titles.join(", ")));
     made.into_iter().chain(rest.into_iter().map(line)).collect()
 }
 
 fn document(session: &Session, plan: &Plan) -> documents::Plan {
     let step = |step: &Step| documents::Step {
-        kind: step.kind.title().to_owned(),
+        kind: step.id.to_string(),
         action: step.action.name().to_owned(),
         reasons: step.reasons.clone(),
-        needs: step.needs.iter().map(|need| need.title().to_owned()).collect(),
+        needs: step.needs.iter().map(|need| need.to_string()).collect(),
     };
     documents::Plan {
         v: documents::Version,

@@ -8,8 +8,8 @@ use futures_util::future::try_join_all;
 use super::{Purpose, Session};
 use crate::base::error::{Exit, Result};
 use crate::commands::documents;
-use crate::engine::history::History;
 use crate::engine::observe::Observed;
+use crate::resources::history::History;
 use crate::resources::release::{self, Notes, Stored, short};
 use crate::ui::aligned;
 

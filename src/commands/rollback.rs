@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use super::Session;
 use super::releases::Found;
@@ -16,6 +15,7 @@ use crate::engine::plan;
 use crate::resources::context::Context;
 use crate::resources::instance::{self, Phase};
 use crate::resources::release::{Notes, short};
+use crate::resources::token;
 
 /// As much of an id as has to be given.
 const LEAST: usize = 4;
@@ -37,13 +37,8 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     };
     let told = super::status::told(&to, found.release(&to).map(|release| &release.notes));
     session.ui.say(format!("{why}back to {told}"));
-    let context = Arc::new(Context::new(
-        session.aws.clone(),
-        &session.deployment,
-        found.observed.start(&plan),
-        None,
-        session.shared(),
-    ));
+    let start = found.observed.start(&plan);
+    let context = Context::new(session.aws.clone(), &session.deployment, start, None, session.shared());
     let work = async {
         execute(&context, plan).await?;
         let app = app(session, address(&found.observed, instance)).await?;
@@ -53,7 +48,7 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
         Ok(app.map(|app| app.url))
     };
     let url = work.await.map_err(|failure| by_name(session, failure, &to))?;
-    let version = context.token().unwrap_or_default();
+    let version = context.output::<token::Output>(&token::ID)?.version;
     session.ui.say(format!("tokens are not rolled back: version {version} stays"));
     session.ui.say(format!("the app's folder was not touched: {} brings its code again", session.command("up")));
     done(session, &found, &to, Some((version, url)))

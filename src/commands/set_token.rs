@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -61,9 +60,9 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
         return done(&session, None, before.until());
     }
     let shared = Shared { fresh: fresh.clone(), ..session.shared() };
-    let context = Arc::new(Context::new(aws.clone(), &session.deployment, observed.start(&plan), None, shared));
+    let context = Context::new(aws.clone(), &session.deployment, observed.start(&plan), None, shared);
     execute(&context, plan).await?;
-    let version = context.token().unwrap_or_default();
+    let version = context.output::<token::Output>(&token::ID)?.version;
     let mut until = match how {
         token::Rotation::EndGrace => None,
         token::Rotation::Replace { grace } if grace.is_zero() => None,

@@ -13,12 +13,12 @@ use crate::commands::documents;
 use crate::engine::cost::{self, Cost};
 use crate::engine::deployments;
 use crate::engine::edge::Need;
-use crate::engine::history::History;
 use crate::engine::observe::{Ask, Observed};
+use crate::resources::history::History;
 use crate::resources::instance::{self, Build, State};
 use crate::resources::release::{self, Notes, short};
 use crate::resources::reports::{Edge, Report, Threads, Updates};
-use crate::resources::{Foreign, address, ingress};
+use crate::resources::{NameConflict, address, ingress};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(session.observe(Ask::default())).await?;
@@ -325,7 +325,7 @@ impl View<'_> {
             },
             report: report.cloned(),
             cost: (&self.cost).into(),
-            foreign: observed.foreign().map(Foreign::describe).collect(),
+            foreign: observed.foreign().map(NameConflict::describe).collect(),
         }
     }
 }

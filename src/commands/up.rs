@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::{Looked, Store, look, summary};
@@ -19,7 +18,7 @@ use crate::engine::plan::{self, Plan};
 use crate::engine::probe::{self, App, Seen};
 use crate::resources::context::Context;
 use crate::resources::instance::Credits;
-use crate::resources::{instance, token};
+use crate::resources::{address, instance, token};
 use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
@@ -29,13 +28,9 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     agree(session, arguments, &plan)?;
     let settled = looked.nothing_to_do();
     let Looked { release, observed, .. } = looked;
-    let context = Arc::new(Context::new(
-        session.aws.clone(),
-        &session.deployment,
-        observed.start(&plan),
-        Some(release.clone()),
-        session.shared(),
-    ));
+    let start = observed.start(&plan);
+    let context =
+        Context::new(session.aws.clone(), &session.deployment, start, Some(release.clone()), session.shared());
     if !session.deployment.network.https && session.aws.flag().is_empty() {
         session.ui.warn("network.https is off: whoever is between a client and the app can read the token");
     }
@@ -69,13 +64,12 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
 /// It needed more than its share of the processor to boot; from now on that could cost, most of all where the app starts again
 /// and again. What fails here is mended by the next `up`.
 async fn settle_credits(session: &Session, context: &Context) {
-    let (wanted, Ok(id)) = (session.deployment.instance.cpu_credits, context.instance()) else { return };
-    let Some(credits) = Credits::wanted(wanted, true).filter(|credits| *credits == Credits::Standard) else { return };
-    if !context.unlimited() {
-        return;
-    }
-    match instance::set_credits(&session.aws, &id, credits).await {
-        Ok(()) => tracing::debug!("the CPU credits of {id} are standard from now on"),
+    let wanted = Credits::wanted(session.deployment.instance.cpu_credits, true);
+    let Some(credits) = wanted.filter(|credits| *credits == Credits::Standard) else { return };
+    let known = context.known::<instance::Output>(&instance::ID);
+    let Some(instance) = known.filter(|instance| instance.unlimited) else { return };
+    match instance::set_credits(&session.aws, &instance.id, credits).await {
+        Ok(()) => tracing::debug!("the CPU credits of {} are standard from now on", instance.id),
         Err(failure) => session.ui.warn(format!("{}: {}", failure.what(), failure.reasons().join(": "))),
     }
 }
@@ -86,7 +80,7 @@ fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
     if plan.costs() {
         session.ui.say(cost::line(session));
     }
-    if arguments.yes || !plan.steps.iter().any(|step| step.action.grave()) || ui::confirm("Go on?")? {
+    if arguments.yes || !plan.steps.iter().any(|step| step.action.is_destructive()) || ui::confirm("Go on?")? {
         return Ok(());
     }
     Err(session.declined("plan"))
@@ -102,14 +96,14 @@ async fn address(
     wait: bool,
 ) -> Result<Option<Ipv4Addr>> {
     match (session.deployment.network.static_ip, changed) {
-        (true, _) => Ok(context.address().ok().map(|(_, ip)| ip)),
-        (false, false) => Ok(ip_of(&observed.instances, &context.instance()?)),
+        (true, _) => Ok(context.known::<address::Output>(&address::ID).map(|address| address.ip)),
+        (false, false) => Ok(ip_of(&observed.instances, &context.output::<instance::Output>(&instance::ID)?.id)),
         (false, true) => session.interrupt.or(own_address(session, context, observed, wait)).await,
     }
 }
 
 async fn own_address(session: &Session, context: &Context, before: &Observed, wait: bool) -> Result<Option<Ipv4Addr>> {
-    let id = context.instance()?;
+    let id = context.output::<instance::Output>(&instance::ID)?.id;
     let released = |ip: &Ipv4Addr| before.addresses.iter().any(|address| address.ip == *ip);
     let patience = Duration::from_secs(if wait { 120 } else { 0 });
     let mut backoff = Backoff::polling(patience, Duration::from_secs(3));
@@ -135,31 +129,17 @@ pub(super) async fn app(session: &Session, ip: Option<Ipv4Addr>) -> Result<Optio
 }
 
 /// The instance says that it runs this release with the newest token, and it answers from outside.
-pub(super) async fn healthy(
-    session: &Session,
-    context: &Arc<Context>,
-    release: &str,
-    app: Option<&App<'_>>,
-) -> Result<()> {
-    let id = context.instance()?;
-    let version = context.token().unwrap_or_default();
-    let mut goal = Goal {
-        release: Some(release.to_owned()),
-        token: version,
-        again: context.again(),
-        alone: false,
-        edge: Need::Serving,
-        since: context.since(),
-    };
+pub(super) async fn healthy(session: &Session, context: &Context, release: &str, app: Option<&App<'_>>) -> Result<()> {
+    let (id, mut goal) = Goal::of(context, release, Need::Serving)?;
     let mut report = health::wait(&session.watch(), &id, &goal).await?;
     let (document, newest) = token::read(&session.aws, session.name()).await?.ok_or_else(|| {
         Failure::failed("the token is gone").next(format!("set one: {}", session.command("set-token --generate")))
     })?;
     // Somebody changed the token meanwhile: the new one is what must answer.
     if newest > report.token.unwrap_or_default() {
-        context.set_token(newest);
-        execute(context, plan::rotated(&id)).await?;
-        goal.token = context.token().unwrap_or(newest);
+        context.learn_of(&token::ID, token::Output { version: newest });
+        execute(context, plan::rotated()).await?;
+        goal.token = context.output::<token::Output>(&token::ID)?.version;
         report = health::wait(&session.watch(), &id, &goal).await?;
     }
     tracing::debug!(token = report.token, "healthy");

@@ -1,25 +1,26 @@
 //! Runs a plan: each step the moment its needs are met, all at once that can be. The only place that changes anything.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::health;
-use super::plan::{Change, Kind, Plan, Step};
+// Waiting until an instance is healthy is the engine's; all other kinds are applied by their own modules.
+use super::health as health_gate;
+use super::plan::Plan;
 use crate::base::error::{Failure, Result};
 use crate::base::event::Event;
 use crate::resources::context::Context;
+use crate::resources::kinds::kinds;
 use crate::resources::{
-    Action, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair, record, release,
-    reports, role, security_group, token,
+    Action, Change, Id, Step, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair,
+    record, release, reports, role, security_group, token,
 };
 
 /// Runs all steps. After the first failure nothing new starts, and what runs finishes.
 ///
 /// # Errors
 /// The first failure, with what stands now.
-pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
+pub async fn execute(context: &Context, plan: Plan) -> Result<()> {
     if plan.launches() {
         context.look_at_image();
     }
@@ -33,15 +34,15 @@ pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
         }
         if failure.is_none() {
             for step in take_ready(&mut waiting, &done) {
-                begun.insert(step.kind);
-                let context = Arc::clone(context);
-                running.spawn(async move { (step.kind, run(&context, step).await) });
+                begun.insert(step.id.clone());
+                let context = context.about(&step.id);
+                running.spawn(async move { (step.id.clone(), run(&context, step).await) });
             }
         }
         match running.join_next().await {
             None => break,
-            Some(Ok((kind, Ok(())))) => {
-                done.insert(kind);
+            Some(Ok((id, Ok(())))) => {
+                done.insert(id);
             }
             Some(Ok((_, Err(error)))) => {
                 // A step that gave up because it was asked to has not failed.
@@ -55,11 +56,11 @@ pub async fn execute(context: &Arc<Context>, plan: Plan) -> Result<()> {
     }
     match failure {
         None => Ok(()),
-        Some(failure) => Err(with_standing(failure, context.launched(), &begun, &done, &waiting)),
+        Some(failure) => Err(with_standing(failure, launched(context), &begun, &done, &waiting)),
     }
 }
 
-fn take_ready(waiting: &mut Vec<Step>, done: &BTreeSet<Kind>) -> Vec<Step> {
+fn take_ready(waiting: &mut Vec<Step>, done: &BTreeSet<Id>) -> Vec<Step> {
     let (ready, rest) =
         std::mem::take(waiting).into_iter().partition(|step| step.needs.iter().all(|need| done.contains(need)));
     *waiting = rest;
@@ -67,14 +68,14 @@ fn take_ready(waiting: &mut Vec<Step>, done: &BTreeSet<Kind>) -> Vec<Step> {
 }
 
 async fn run(context: &Context, step: Step) -> Result<()> {
-    let topic = step.kind.title();
-    context.tell(Event::Begin(topic, doing(step.action).to_owned()));
+    let topic = || context.id().to_string().into();
+    context.tell(Event::Begin(topic(), doing(step.action).to_owned()));
     let outcome = apply(context, step.change).await;
     context.tell(match &outcome {
-        Ok(what) => Event::Done(topic, what.clone()),
+        Ok(what) => Event::Done(topic(), what.clone()),
         // The error is another step's.
-        Err(failure) if failure.is_cut_short() => Event::Leave(topic, "no longer waited for".to_owned()),
-        Err(failure) => Event::Fail(topic, failure.what().to_owned()),
+        Err(failure) if failure.is_cut_short() => Event::Leave(topic(), "no longer waited for".to_owned()),
+        Err(failure) => Event::Fail(topic(), failure.what().to_owned()),
     });
     outcome.map(|_| ())
 }
@@ -88,25 +89,19 @@ fn doing(action: Action) -> &'static str {
     }
 }
 
-async fn apply(context: &Context, change: Change) -> Result<String> {
-    match change {
-        Change::SecurityGroup(change) => security_group::apply(context, change).await,
-        Change::Ingress(change) => ingress::apply(context, change).await,
-        Change::KeyPair(change) => key_pair::apply(context, change).await,
-        Change::Role(change) => role::apply(context, change).await,
-        Change::Token(change) => token::apply(context, change).await,
-        Change::Bucket(change) => bucket::apply(context, change).await,
-        Change::Release(change) => release::apply(context, change).await,
-        Change::Edge(change) => edge::apply(context, change).await,
-        Change::Instance(change) => instance::apply(context, change).await,
-        Change::Attachment(change) => attachment::apply(context, change).await,
-        Change::Address(change) => address::apply(context, change).await,
-        Change::Record(change) => record::apply(context, change).await,
-        Change::Association(change) => association::apply(context, change).await,
-        Change::Ready(ready) => health::ready(context, ready.release).await,
-        Change::Doorbell(change) => doorbell::apply(context, change).await,
-        Change::Reports(change) => reports::apply(context, change).await,
-    }
+macro_rules! generate {
+    ($($kind:ident $module:ident $title:literal,)*) => {
+        async fn apply(context: &Context, change: Change) -> Result<String> {
+            match change {
+                $(Change::$kind(change) => $module::apply(context, change).await,)*
+            }
+        }
+    };
+}
+kinds!(generate);
+
+fn launched(context: &Context) -> Option<String> {
+    context.known::<instance::Output>(&instance::ID).filter(|instance| instance.launched).map(|instance| instance.id)
 }
 
 fn crashed(error: &tokio::task::JoinError) -> Failure {
@@ -118,19 +113,19 @@ fn crashed(error: &tokio::task::JoinError) -> Failure {
 fn with_standing(
     failure: Failure,
     launched: Option<String>,
-    begun: &BTreeSet<Kind>,
-    done: &BTreeSet<Kind>,
+    begun: &BTreeSet<Id>,
+    done: &BTreeSet<Id>,
     waiting: &[Step],
 ) -> Failure {
-    let name = |kind: &Kind| match launched.as_ref().filter(|_| *kind == Kind::Instance) {
-        Some(id) => format!("instance {id}"),
-        None => kind.title().to_owned(),
+    let name = |id: &Id| match launched.as_ref().filter(|_| *id == instance::ID) {
+        Some(instance) => format!("{id} {instance}"),
+        None => id.to_string(),
     };
-    let list = |kinds: Vec<String>| if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
+    let list = |ids: Vec<String>| if ids.is_empty() { "nothing".to_owned() } else { ids.join(", ") };
     let finished = list(done.iter().map(name).collect());
     let halves: Vec<String> = begun.difference(done).map(name).collect();
     let halves = if halves.is_empty() { String::new() } else { format!(" Begun: {}.", halves.join(", ")) };
-    let left = list(waiting.iter().map(|step| name(&step.kind)).collect());
+    let left = list(waiting.iter().map(|step| name(&step.id)).collect());
     let own = failure.left_standing().map(|text| format!("{text} ")).unwrap_or_default();
     failure.standing(format!(
         "{own}Done in this run: {finished}.{halves} Not begun: {left}. The same command goes on from here."

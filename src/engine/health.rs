@@ -12,7 +12,7 @@ use crate::engine::edge::{Need, Patience};
 use crate::resources::context::{Context, Health};
 use crate::resources::instance::{self, Phase};
 use crate::resources::reports::{self, Edge, Report};
-use crate::resources::{Tags, release};
+use crate::resources::{Tags, doorbell, health_gate, release, token};
 
 /// How long a new machine may be silent: a boot takes one to two minutes, rarely more.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(600);
 const PHASE: Duration = Duration::from_secs(180);
 /// How long an instance with a stale report may take until it reports: it may be about to.
 const STALE_PATIENCE: Duration = Duration::from_secs(15);
-const TOPIC: crate::base::event::Topic = "app";
+const TOPIC: crate::base::event::Topic = std::borrow::Cow::Borrowed("app");
 
 /// What the instance is to reach.
 #[derive(Clone, Debug)]
@@ -40,6 +40,18 @@ pub struct Goal {
 }
 
 impl Goal {
+    /// That the instance of this run has this release, and the newest version of the token that the run knows of.
+    ///
+    /// # Errors
+    /// That the run has no instance.
+    pub fn of(context: &Context, release: &str, edge: Need) -> Result<(String, Self)> {
+        let instance = context.output::<instance::Output>(&instance::ID)?;
+        let token = context.known::<token::Output>(&token::ID).map_or(0, |token| token.version);
+        let again = context.known::<doorbell::Output>(&doorbell::ID).map(|orders| orders.attempt);
+        let release = Some(release.to_owned());
+        Ok((instance.id, Self { release, token, again, alone: false, edge, since: instance.since }))
+    }
+
     fn reached(&self, report: &Report) -> bool {
         report.at >= self.since
             && !report.is_stale(now())
@@ -129,7 +141,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             }
             if let Some(edge) = goal.waits_for(&report) {
                 if let Some(words) = patience.look(edge, Instant::now(), &watch.up)? {
-                    sink.event(Event::Go("edge", words));
+                    sink.event(Event::Go("edge".into(), words));
                 }
                 last = (goal.phase(&report).to_owned(), Instant::now()); // The app itself waits for nothing more.
             }
@@ -169,17 +181,8 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
 ///
 /// # Errors
 /// As [`wait`].
-pub async fn ready(context: &Context, release: String) -> Result<String> {
-    let id = context.instance()?;
-    let token = context.token().unwrap_or_default();
-    let goal = Goal {
-        release: Some(release),
-        token,
-        again: context.again(),
-        alone: false,
-        edge: Need::Ready,
-        since: context.since(),
-    };
+pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Result<String> {
+    let (id, goal) = Goal::of(context, &gate.release, Need::Ready)?;
     let Health { timeout, up, status } = context.health.clone();
     let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up, status };
     context
@@ -289,11 +292,11 @@ fn unreported(watch: &Watch, id: &str, at: i64) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::reports::Wanted;
+    use crate::resources::reports::Heard;
 
     fn report(phase: &str, release: &str, token: i64, healthy: bool) -> Report {
         Report {
-            wanted: Wanted { release: Some("new".into()), token: Some(2), r#try: None },
+            wanted: Heard { release: Some("new".into()), token: Some(2), r#try: None },
             release: Some(release.into()),
             token: Some(token),
             phase: phase.into(),
@@ -346,7 +349,7 @@ mod tests {
         let mut earlier = report("failed", "old", 1, true);
         earlier.wanted.token = Some(1);
         assert!(!goal().failed(&earlier));
-        earlier.wanted = Wanted { release: Some("other".into()), token: Some(2), r#try: None };
+        earlier.wanted = Heard { release: Some("other".into()), token: Some(2), r#try: None };
         assert!(!goal().failed(&earlier));
         let again = Goal { again: Some("x".into()), ..goal() };
         assert!(!again.failed(&report("failed", "old", 1, true)));

@@ -8,10 +8,15 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{DomainType, Filter, ResourceType};
 
-use super::{Action, Planned, Tags, any_name_tag, by_name_tag, from_ec2, ours, tagged};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step, only};
+use super::{
+    Action, Observed, Planned, Sight, Tags, any_name_tag, by_name_tag, from_ec2, instance, ours, record, tagged,
+};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, Fault, call, explain, once};
 use crate::base::error::{Failure, Result};
+use crate::base::names;
 use crate::resources::context::Context;
 
 /// An address as it stands.
@@ -35,10 +40,75 @@ pub struct State {
 pub enum Change {
     /// Allocate one.
     Allocate { tags: Tags },
-    /// Tag the one that stays, let go of those that are too many.
-    Update { keep: State, release: Vec<State>, tags: Tags },
-    /// Let go of all.
-    Release { all: Vec<State> },
+    /// Tag the one that stays.
+    Tag { keep: State, tags: Tags },
+    /// Let go of one.
+    Release { address: State },
+}
+
+/// The address that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its tags, beside the one with the name that leads to it.
+    pub tags: Tags,
+    /// The name whose record leads to it.
+    pub domain: Option<String>,
+}
+
+/// What steps about other resources refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// `eipalloc-…`
+    pub id: String,
+    /// The address itself.
+    pub ip: Ipv4Addr,
+}
+
+/// The one that stays.
+pub const ID: Id = Id::of(Kind::Address);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    /// Its tag says of which name there is a record: of the old one for as long as there is, of the new one before.
+    fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
+        only([Kind::HealthGate]).into_iter().chain(record::surplus_ids(sight)).collect()
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(diff(&self.tags(sight), sight.address))
+    }
+
+    /// A name must not lead to an address that may be another account's by then, and the address knows the name.
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let keep = sight.address.map(|address| &address.id);
+        let needs = || only([Kind::HealthGate]).into_iter().chain(record::surplus_ids(sight)).collect();
+        let step = |address: &State| {
+            let reason = match keep {
+                Some(_) => format!("{} is one too many", address.ip),
+                None => "no longer wanted".to_owned(),
+            };
+            let change = Change::Release { address: address.clone() };
+            Planned::new(Action::Delete, vec![reason], change).step(Id::named(ID.kind, address.ip.to_string()), needs())
+        };
+        Ok(sight.have.addresses.iter().filter(|address| Some(&address.id) != keep).map(step).collect())
+    }
+}
+
+impl Wanted {
+    /// With the name of which there is a record; where there is none any more, that is said in place of what was.
+    fn tags(&self, sight: &Sight<'_>) -> Tags {
+        let mut tags = self.tags.clone();
+        let known = sight.have.addresses.iter().any(|address| address.tags.contains_key(names::TAG_DOMAIN));
+        if let Some(domain) = self.domain.as_deref().or(known.then_some("")) {
+            tags.insert(names::TAG_DOMAIN.into(), domain.to_owned());
+        }
+        tags
+    }
 }
 
 /// Looks for ours by tag; the lowest id first.
@@ -81,27 +151,22 @@ async fn find(aws: &Aws, whose: Option<Filter>) -> Result<Vec<State>> {
 
 /// Which of several stays: one that leads to an instance of ours is known to people already; else the lowest id, so that
 /// two `up`s at once choose the same.
-pub fn pick(have: &[State], leads: impl Fn(&str) -> bool) -> Option<&State> {
+fn pick(have: &[State], leads: impl Fn(&str) -> bool) -> Option<&State> {
     let leads = |address: &&State| address.instance.as_deref().is_some_and(&leads);
     have.iter().find(leads).or_else(|| have.first())
 }
 
-/// One address, `keep` of those that there are.
-pub fn diff(tags: &Tags, keep: Option<&State>, have: &[State]) -> Option<Planned<Change>> {
-    let Some(keep) = keep else {
-        return Some(Planned::create("there is none", Change::Allocate { tags: tags.clone() }));
-    };
-    let tags = super::missing(tags, &keep.tags);
-    let release: Vec<State> = have.iter().filter(|address| address.id != keep.id).cloned().collect();
-    let mut reasons = super::untagged(&tags);
-    reasons.extend(release.iter().map(|extra| format!("{} is one too many", extra.ip)));
-    let change = Change::Update { keep: keep.clone(), release, tags };
-    (!reasons.is_empty()).then(|| Planned::new(Action::Update, reasons, change))
+/// Which of those that stand stays: [`pick`].
+pub fn kept(have: &Observed) -> Option<&State> {
+    pick(&have.addresses, |id| instance::alive(&have.instances).any(|instance| instance.id == id))
 }
 
-/// What is to be done so that none stands.
-pub fn removal(have: &[State]) -> Option<Planned<Change>> {
-    (!have.is_empty()).then(|| Planned::delete(Change::Release { all: have.to_vec() }))
+/// One with these tags: `keep`, or a new one.
+fn diff(tags: &Tags, keep: Option<&State>) -> Option<Planned<Change>> {
+    match keep {
+        None => Some(Planned::create("there is none", Change::Allocate { tags: tags.clone() })),
+        Some(keep) => Planned::tag(super::missing(tags, &keep.tags), |tags| Change::Tag { keep: keep.clone(), tags }),
+    }
 }
 
 /// Does it; says what stands then.
@@ -109,22 +174,17 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Allocate { tags } => {
             let (id, ip) = allocate(context, &tags).await?;
-            context.set_address(&id, ip);
+            context.learn(Output { id, ip });
             Ok(ip.to_string())
         }
-        Change::Update { keep, release: extra, tags } => {
+        Change::Tag { keep, tags } => {
             let tagged = super::set_tags(&context.aws, &[&keep.id], &tags).await;
             tagged.map_err(|error| explain(format!("the address {} cannot be tagged", keep.ip), &error))?;
-            for address in &extra {
-                release(context, address).await?;
-            }
             Ok(keep.ip.to_string())
         }
-        Change::Release { all } => {
-            for address in &all {
-                release(context, address).await?;
-            }
-            Ok("gone".into())
+        Change::Release { address } => {
+            release(context, &address).await?;
+            Ok(format!("{} is gone", address.ip))
         }
     }
 }
@@ -148,7 +208,7 @@ async fn allocate(context: &Context, tags: &Tags) -> Result<(String, Ipv4Addr)> 
             Err(error) => return Err(explain("no address can be had", &error)),
         };
         lost += 1;
-        context.waits("address", &format!("the answer was lost, looking whether one was made ({})", error.message));
+        context.waits(&format!("the answer was lost, looking whether one was made ({})", error.message));
         if let Some(found) = found_again(context).await? {
             return Ok((found.id, found.ip));
         }
@@ -188,7 +248,7 @@ pub async fn look_again(context: &Context) {
     if let Ok(found) = observe(&context.aws, &context.name).await
         && let Some(other) = pick(&found, |_| true)
     {
-        context.set_address(&other.id, other.ip);
+        context.learn_of(&ID, Output { id: other.id.clone(), ip: other.ip });
     }
 }
 
@@ -238,8 +298,8 @@ mod tests {
     #[test]
     fn one_that_stands_is_kept() {
         let have = [state("eipalloc-1", Some("i-1"))];
-        assert_eq!(diff(&Tags::new(), Some(&have[0]), &have), None);
-        assert!(matches!(diff(&Tags::new(), None, &[]).unwrap().change, Change::Allocate { .. }));
+        assert_eq!(diff(&Tags::new(), Some(&have[0])), None);
+        assert!(matches!(diff(&Tags::new(), None).unwrap().change, Change::Allocate { .. }));
     }
 
     #[test]
@@ -247,8 +307,12 @@ mod tests {
         let have = [state("eipalloc-1", None), state("eipalloc-2", Some("i-1"))];
         assert_eq!(pick(&have, |id| id == "i-1").unwrap().id, "eipalloc-2");
         assert_eq!(pick(&have, |id| id == "i-2").unwrap().id, "eipalloc-1");
-        let planned = diff(&Tags::new(), Some(&have[1]), &have).unwrap();
-        let Change::Update { keep, release, .. } = planned.change else { panic!() };
-        assert_eq!((keep.id.as_str(), release[0].id.as_str()), ("eipalloc-2", "eipalloc-1"));
+        let wanted = [super::super::Wanted::from(Wanted { tags: Tags::new(), domain: None })];
+        let have = Observed { addresses: have.to_vec(), ..Observed::default() };
+        let released = Wanted::surplus(&Sight::new(&wanted, &have)).unwrap();
+        let changes: Vec<_> = released.into_iter().map(|step| step.change).collect();
+        // No instance stands, so neither leads anywhere.
+        let expected = Change::Release { address: have.addresses[1].clone() };
+        assert_eq!(changes, [super::super::Change::from(expected)]);
     }
 }

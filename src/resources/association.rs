@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Action, Planned, Tags, address, set_tags};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, only};
+use super::{Action, Planned, Sight, Tags, address, instance, set_tags};
 use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, call, explain};
 use crate::base::error::Result;
@@ -13,8 +15,32 @@ use crate::resources::context::Context;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change;
 
+/// That the Elastic IP leads to the instance is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted;
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        Id::of(Kind::Association)
+    }
+
+    /// Once the address leads to it, the instance asks where the name leads; and that it leads nowhere is remembered by those
+    /// who were asked, for a quarter of an hour: <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/SOA-NSrecords.html>
+    fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
+        let records = sight.wanted.iter().filter(|wanted| wanted.kind() == Kind::Record).map(super::Wanted::id);
+        let others = only([Kind::Address, Kind::Instance, Kind::Ingress, Kind::HealthGate]);
+        others.into_iter().chain(records).collect()
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(diff(sight.current.map(|instance| instance.id.as_str()), sight.address))
+    }
+}
+
 /// The address must lead to `instance` (none yet: to the one that will be launched).
-pub fn diff(instance: Option<&str>, address: Option<&address::State>) -> Option<Planned<Change>> {
+fn diff(instance: Option<&str>, address: Option<&address::State>) -> Option<Planned<Change>> {
     let leads = address.and_then(|address| address.instance.as_deref());
     match (address, leads, instance) {
         (_, Some(leads), Some(instance)) if leads == instance => None,
@@ -28,14 +54,14 @@ pub fn diff(instance: Option<&str>, address: Option<&address::State>) -> Option<
 /// Does it; says what stands then. An instance that has only just been launched is not ready for an address for some
 /// seconds, and one that was just made may be unknown.
 pub async fn apply(context: &Context, _: Change) -> Result<String> {
-    let instance = context.instance()?;
+    let instance = context.output::<instance::Output>(&instance::ID)?.id;
     let backoff = Backoff::polling(Duration::from_secs(120), Duration::from_secs(2));
     let not_yet = |error: &ApiError| {
         !context.interrupted()
             && error.is(&["InvalidInstanceID", "IncorrectInstanceState", "InvalidInstanceID.NotFound", GONE])
     };
     let associated = patiently(backoff, not_yet, || async {
-        let id = context.address().map(|(id, _)| id).unwrap_or_default();
+        let id = context.known::<address::Output>(&address::ID).map(|address| address.id).unwrap_or_default();
         let request = || {
             let associate = context.aws.ec2.associate_address().allocation_id(&id).instance_id(&instance);
             associate.allow_reassociation(true).send()
@@ -47,7 +73,7 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
         answer
     });
     associated.await.map_err(|error| explain(format!("the address cannot be led to {instance}"), &error))?;
-    let (_, ip) = context.address()?;
+    let ip = context.output::<address::Output>(&address::ID)?.ip;
     let tags = Tags::from([(names::TAG_ADDRESS.to_owned(), ip.to_string())]);
     let tagged = set_tags(&context.aws, &[&instance], &tags).await;
     tagged.map_err(|error| explain(format!("the instance {instance} cannot be told its address"), &error))?;

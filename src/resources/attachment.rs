@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{IamInstanceProfileAssociation, IamInstanceProfileSpecification};
 
-use super::{Action, Planned, filter, instance, role};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step};
+use super::{Action, Planned, Sight, filter, instance, role};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, call, explain};
 use crate::base::error::{Failure, Result};
@@ -21,9 +23,48 @@ pub enum Change {
     Detach(String),
 }
 
+/// The profile that the instance is asked to have.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its name.
+    pub profile: String,
+}
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        Id::of(Kind::Attachment)
+    }
+
+    fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
+        detachment(sight.found).into_iter().chain([role::ID, instance::ID]).collect()
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        let stale = stale(&self.profile, sight.have.role.looked()?, sight.found).is_some();
+        Ok(diff(&self.profile, stale, sight.current))
+    }
+
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let profile = sight.wanted.iter().find_map(|wanted| match wanted {
+            super::Wanted::Attachment(attachment) => Some(&attachment.profile),
+            _ => None,
+        });
+        let Some(profile) = profile else { return Ok(Vec::new()) };
+        let stale = stale(profile, sight.have.role.looked()?, sight.found);
+        Ok(stale.zip(detachment(sight.found)).map(|(planned, id)| planned.step(id, Vec::new())).into_iter().collect())
+    }
+}
+
+/// The step that detaches what the instance has.
+pub(super) fn detachment(instance: Option<&instance::State>) -> Option<Id> {
+    instance.map(|instance| Id::named(Kind::Attachment, format!("of {}", instance.id)))
+}
+
 /// Whether what is attached is ours by name, but of no use. It goes before its role is mended: afterwards nobody could
 /// tell that it has to be attached anew. That holds for an instance that is to be replaced, too: it may be kept yet.
-pub fn stale(profile: &str, role: Option<&role::State>, instance: Option<&instance::State>) -> Option<Planned<Change>> {
+fn stale(profile: &str, role: Option<&role::State>, instance: Option<&instance::State>) -> Option<Planned<Change>> {
     let (instance, attached) = instance.and_then(|instance| Some((instance, instance.profile.as_ref()?)))?;
     let serves = role.is_some_and(|role| role.serves(&attached.id));
     let detach = || Change::Detach(instance.id.clone());
@@ -32,7 +73,7 @@ pub fn stale(profile: &str, role: Option<&role::State>, instance: Option<&instan
 }
 
 /// The instance must have our profile.
-pub fn diff(profile: &str, stale: bool, instance: Option<&instance::State>) -> Option<Planned<Change>> {
+fn diff(profile: &str, stale: bool, instance: Option<&instance::State>) -> Option<Planned<Change>> {
     match instance.and_then(|instance| instance.profile.as_ref()) {
         None => Some(Planned::create("the instance has none", Change::Attach)),
         // Somebody else's: told by `apply`, which names it.
@@ -51,7 +92,7 @@ fn is(arn: &str, profile: &str) -> bool {
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
-        Change::Attach => attach(context, &context.instance()?).await,
+        Change::Attach => attach(context, &context.output::<instance::Output>(&instance::ID)?.id).await,
         Change::Detach(instance) => {
             let Some((association, _)) = association(context, &instance).await? else { return Ok("gone".into()) };
             detach(context, &association).await?;
@@ -106,7 +147,7 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
             Err(error) => cannot_be_attached(&error),
         };
         context.check_interrupt()?;
-        context.waits("profile", "waiting until EC2 knows it");
+        context.waits("waiting until EC2 knows it");
         if backoff.wait().await == Retry::Enough {
             return Err(failure);
         }
@@ -115,7 +156,7 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
 
 /// Whether what is attached is the profile that has the name now.
 async fn is_made(context: &Context, profile: &str, attached: &instance::Profile) -> Result<bool> {
-    let known = context.profile().is_none_or(|made| made == attached.id);
+    let known = context.known::<role::Output>(&role::ID).is_none_or(|made| made.profile == attached.id);
     Ok(known || role::profile_id(&context.aws, profile).await?.as_ref() == Some(&attached.id))
 }
 

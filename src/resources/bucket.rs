@@ -9,7 +9,9 @@ use aws_sdk_s3::types::{
 use serde_json::{Value, json};
 
 use super::document::Document;
-use super::{Action, Planned, release};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step};
+use super::{Action, Planned, Sight, release};
 use crate::aws::retry::{Backoff, Retry, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
@@ -36,6 +38,42 @@ pub enum Change {
     Ensure { create: bool, close: bool, policy: Option<Document> },
     /// Remove what this deployment has in it, and the bucket itself if nothing else is.
     Delete,
+}
+
+/// The bucket that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its policy.
+    pub policy: Document,
+}
+
+/// The account's only one in the region.
+pub const ID: Id = Id::of(Kind::Bucket);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(match &sight.have.store {
+            Some(store) => diff(&self.policy, store.bucket.as_ref()),
+            None => Some(Planned::create("made unless it is there", Change::Look)),
+        })
+    }
+
+    /// Nothing of this deployment is left in it, nor an empty bucket. An instance that lives may write something yet.
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let instances = sight.instances();
+        let some = !instances.is_empty();
+        sight.removal(ID.kind, instances, || {
+            let contents = sight.have.contents.looked()?;
+            let ours = contents.is_some_and(|contents| contents.ours || !contents.any || some);
+            Ok(ours.then(|| Planned::delete(Change::Delete)))
+        })
+    }
 }
 
 /// Looks at a bucket that must belong to `account`.
@@ -68,11 +106,6 @@ pub(super) fn unreadable(bucket: &str, error: &ApiError) -> Failure {
         return failure.because("either you may not see it, or it belongs to another account");
     }
     failure
-}
-
-/// To be planned where nobody has looked.
-pub fn unseen() -> Planned<Change> {
-    Planned::create("made unless it is there", Change::Look)
 }
 
 /// What is missing.
@@ -128,14 +161,6 @@ pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Lookup<Con
     let (ours, any) =
         tokio::try_join!(holds(Some(&prefix)), holds(None)).map_err(|error| unreadable(&bucket, &error))?;
     Ok(any.map(|any| Contents { ours: ours.unwrap_or_default(), any }).into())
-}
-
-/// What is to be done so that nothing of this deployment is left in it, nor an empty bucket. An instance that lives may
-/// write something yet.
-pub fn removal(contents: Option<&Contents>, instances: bool) -> Option<Planned<Change>> {
-    contents
-        .is_some_and(|contents| contents.ours || !contents.any || instances)
-        .then(|| Planned::delete(Change::Delete))
 }
 
 /// What holds for everybody, whatever his own policies allow. The keys of certificates are for instances: of their roles,
@@ -253,7 +278,7 @@ async fn make(context: &Context, bucket: &str) -> Result<()> {
             Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => return Ok(()),
             Err(error) if error.is(&["OperationAborted"]) => {
                 context.check_interrupt()?;
-                context.waits("bucket", "S3 still holds the name of the one deleted before; this can take minutes");
+                context.waits("S3 still holds the name of the one deleted before; this can take minutes");
                 if backoff.wait().await == Retry::Enough {
                     return Err(explain(format!("the bucket {bucket} cannot be made"), &error));
                 }

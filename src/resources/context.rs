@@ -1,6 +1,6 @@
 //! What the steps of one run share: where they work, and what they learn on the way.
 
-use std::net::Ipv4Addr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,15 +8,32 @@ use tokio::task::JoinHandle;
 
 use crate::aws::{Aws, Machine};
 use crate::base::error::{Failure, Result};
-use crate::base::event::{Event, Sink, Topic};
+use crate::base::event::{Event, Sink};
 use crate::base::interrupt::Interrupt;
 use crate::base::secret::Secret;
 use crate::config::Deployment;
 use crate::release::Release;
 use crate::resources::instance::{self, Credits, Image};
+use crate::resources::kinds::{Id, Kind};
+use crate::resources::outputs::{Output, Outputs};
 
-/// Everything that a step may ask for.
+/// What one step of a run works with: what all its steps share, and which resource it is about.
+#[derive(Clone)]
 pub struct Context {
+    run: Arc<Run>,
+    id: Id,
+}
+
+impl Deref for Context {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        &self.run
+    }
+}
+
+/// What the steps of one run share.
+pub struct Run {
     /// The clients.
     pub aws: Aws,
     /// The deployment's name.
@@ -25,7 +42,7 @@ pub struct Context {
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: String,
-    /// Who works: the user's or the role session's name.
+    /// The caller: the user's or the role session's name.
     pub by: String,
     /// Where the instance goes, if not into the default VPC.
     pub subnet: Option<String>,
@@ -49,7 +66,7 @@ pub struct Context {
     sink: Arc<dyn Sink>,
     fresh: Option<Secret>,
     failed: AtomicBool,
-    known: Mutex<Known>,
+    outputs: Mutex<Outputs>,
 }
 
 /// How a new instance is waited for before it takes over.
@@ -63,54 +80,27 @@ pub struct Health {
     pub status: String,
 }
 
-/// What stands when a run begins, as far as its steps have need of it.
+/// What was found out before a run begins, as far as its steps need it.
 #[derive(Debug, Default)]
 pub struct Start {
     /// The account's number.
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: String,
-    /// Who works: the user's or the role session's name.
+    /// The caller: the user's or the role session's name.
     pub by: String,
     /// Whether the instance type has CPU credits.
     pub burstable: bool,
     /// The newest image's id, if the region has it.
     pub image: Option<String>,
-    /// What is known already.
-    pub known: Known,
-}
-
-/// What one step finds out and another needs. The graph's edges see to the order.
-#[derive(Debug, Default)]
-pub struct Known {
-    /// The security group's id.
-    pub group: Option<String>,
-    /// The launch nonce.
-    pub nonce: Option<String>,
-    /// The instance profile's id, `AIPA…`.
-    pub profile: Option<String>,
-    /// The id of the instance that the steps are about.
-    pub instance: Option<String>,
-    /// When it was launched or last started, in seconds since 1970.
-    pub since: i64,
-    /// Whether its CPU credits are unlimited.
-    pub unlimited: bool,
-    /// The token's version.
-    pub token: Option<i64>,
-    /// The Elastic IP that stays: its id and itself.
-    pub address: Option<(String, Ipv4Addr)>,
-    /// Whether the instance was launched in this run.
-    pub launched: bool,
-    /// The token's version that it was launched with.
-    pub told: Option<i64>,
-    /// The value of `devopsctl:try`, if it was set in this run.
-    pub again: Option<String>,
+    /// What stands already.
+    pub outputs: Outputs,
 }
 
 impl Context {
-    /// Begins with what stands.
+    /// Begins a run with what stands.
     pub fn new(aws: Aws, deployment: &Deployment, start: Start, release: Option<Release>, shared: Shared) -> Self {
-        Self {
+        let run = Run {
             machine: aws.machine(&deployment.instance),
             aws,
             name: deployment.name.clone(),
@@ -129,17 +119,41 @@ impl Context {
             sink: shared.sink,
             fresh: shared.fresh,
             failed: AtomicBool::new(false),
-            known: Mutex::new(start.known),
-        }
+            outputs: Mutex::new(start.outputs),
+        };
+        Self { run: Arc::new(run), id: Id::of(Kind::Instance) }
+    }
+
+    /// The same run, for a step about this resource.
+    #[must_use]
+    pub fn about(&self, id: &Id) -> Self {
+        Self { run: Arc::clone(&self.run), id: id.clone() }
+    }
+
+    /// The resource that the step is about.
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// Says what the step waits for.
+    pub fn waits(&self, what: &str) {
+        self.tell(Event::Go(self.id.to_string().into(), what.to_owned()));
+    }
+
+    /// Learns something of the resource that the step is about.
+    pub fn learn(&self, output: impl Output) {
+        self.learn_of(&self.id, output);
     }
 
     /// Begins to look up what a launch has to know about the image, so that it is there when the launch begins.
-    pub fn look_at_image(self: &Arc<Self>) {
-        let context = Arc::clone(self);
-        let look = async move { instance::image(&context.aws, &context.machine, context.image_id.as_deref()).await };
+    pub fn look_at_image(&self) {
+        let run = Arc::clone(&self.run);
+        let look = async move { instance::image(&run.aws, &run.machine, run.image_id.as_deref()).await };
         *self.image.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(look));
     }
+}
 
+impl Run {
     /// What a launch has to know about the image.
     ///
     /// # Errors
@@ -162,18 +176,36 @@ impl Context {
         self.sink.clone()
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outputs(&self) -> MutexGuard<'_, Outputs> {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a resource, if anything is.
+    pub fn known<T: Output>(&self, id: &Id) -> Option<T> {
+        self.outputs().get(id)
+    }
+
+    /// What is known of a resource.
+    ///
+    /// # Errors
+    /// When a step runs before one that it needs, which the plan's tests rule out.
+    pub fn output<T: Output>(&self, id: &Id) -> Result<T> {
+        self.known(id).ok_or_else(|| missing(&id.to_string()))
+    }
+
+    /// Learns something of a resource.
+    pub fn learn_of(&self, id: &Id, output: impl Output) {
+        self.outputs().set(id.clone(), output);
+    }
+
+    /// Changes what is known of a resource, if anything is.
+    pub fn change<T: Output>(&self, id: &Id, change: impl FnOnce(&mut T)) {
+        self.outputs().change(id, change);
     }
 
     /// Sends an event.
     pub fn tell(&self, event: Event) {
         self.sink.event(event);
-    }
-
-    /// Says what a step waits for.
-    pub fn waits(&self, topic: Topic, what: &str) {
-        self.tell(Event::Go(topic, what.to_owned()));
     }
 
     /// Whether waiting is to end: the user wants to stop, or another step has failed.
@@ -211,131 +243,12 @@ impl Context {
         }
     }
 
-    /// The security group's id.
-    ///
-    /// # Errors
-    /// When a step runs before the one it needs, which the plan's tests rule out.
-    pub fn group(&self) -> Result<String> {
-        self.known().group.clone().ok_or_else(|| missing("security group"))
-    }
-
-    /// The launch nonce.
-    ///
-    /// # Errors
-    /// As [`Context::group`].
-    pub fn nonce(&self) -> Result<String> {
-        self.known().nonce.clone().ok_or_else(|| missing("launch nonce"))
-    }
-
-    /// The instance profile's id, `AIPA…`, where it is known.
-    pub fn profile(&self) -> Option<String> {
-        self.known().profile.clone()
-    }
-
-    /// The instance's id.
-    ///
-    /// # Errors
-    /// As [`Context::group`].
-    pub fn instance(&self) -> Result<String> {
-        self.known().instance.clone().ok_or_else(|| missing("instance"))
-    }
-
-    /// The id of the instance that was launched in this run.
-    pub fn launched(&self) -> Option<String> {
-        let known = self.known();
-        known.instance.clone().filter(|_| known.launched)
-    }
-
-    /// When the instance was launched or last started, in seconds since 1970.
-    pub fn since(&self) -> i64 {
-        self.known().since
-    }
-
-    /// Whether the instance's CPU credits are unlimited.
-    pub fn unlimited(&self) -> bool {
-        self.known().unlimited
-    }
-
-    /// The token's version, if there is one.
-    pub fn token(&self) -> Option<i64> {
-        self.known().token
-    }
-
-    /// The token's version that an instance was launched with in this run.
-    pub fn told(&self) -> Option<i64> {
-        self.known().told
-    }
-
-    /// The Elastic IP: its id and itself.
-    ///
-    /// # Errors
-    /// As [`Context::group`].
-    pub fn address(&self) -> Result<(String, Ipv4Addr)> {
-        self.known().address.clone().ok_or_else(|| missing("address"))
-    }
-
     /// The token that is to be set.
     ///
     /// # Errors
-    /// As [`Context::group`].
+    /// That the verb gave none, which is a mistake of the verb.
     pub fn fresh(&self) -> Result<Secret> {
         self.fresh.clone().ok_or_else(|| missing("new token"))
-    }
-
-    /// The value of `devopsctl:try`, if it was set in this run.
-    pub fn again(&self) -> Option<String> {
-        self.known().again.clone()
-    }
-
-    /// Learned: the value of `devopsctl:try`.
-    pub fn set_again(&self, value: &str) {
-        self.known().again = Some(value.to_owned());
-    }
-
-    /// Learned: the security group's id.
-    pub fn set_group(&self, id: &str) {
-        self.known().group = Some(id.to_owned());
-    }
-
-    /// Learned: the launch nonce.
-    pub fn set_nonce(&self, nonce: String) {
-        self.known().nonce = Some(nonce);
-    }
-
-    /// Learned: the instance profile's id.
-    pub fn set_profile(&self, id: &str) {
-        self.known().profile = Some(id.to_owned());
-    }
-
-    /// Learned: the id of the instance that was launched.
-    pub fn set_launched(&self, id: &str) {
-        let mut known = self.known();
-        (known.instance, known.launched) = (Some(id.to_owned()), true);
-    }
-
-    /// Learned: when the instance was launched or last started.
-    pub fn set_since(&self, at: i64) {
-        self.known().since = at;
-    }
-
-    /// Learned: whether the instance's CPU credits are unlimited.
-    pub fn set_unlimited(&self, unlimited: bool) {
-        self.known().unlimited = unlimited;
-    }
-
-    /// Learned: the token's version.
-    pub fn set_token(&self, version: i64) {
-        self.known().token = Some(version);
-    }
-
-    /// Learned: the token's version that an instance was launched with.
-    pub fn set_told(&self, version: Option<i64>) {
-        self.known().told = version;
-    }
-
-    /// Learned: the Elastic IP.
-    pub fn set_address(&self, id: &str, ip: Ipv4Addr) {
-        self.known().address = Some((id.to_owned(), ip));
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Action, Planned, Tags, instance, set_tags, token};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, only};
+use super::{Action, Observed, Planned, Sight, Tags, history, instance, set_tags, token};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, explain};
 use crate::base::error::{Failure, Result, command};
@@ -23,9 +25,43 @@ pub struct Change {
     pub others: Vec<String>,
 }
 
+/// What the instance is to be told.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The release that it is to run.
+    pub release: String,
+}
+
+/// What steps about other resources refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The value of `devopsctl:try` that was set in this run.
+    pub attempt: String,
+}
+
+/// Those of the instance that counts.
+pub const ID: Id = Id::of(Kind::Orders);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
+        only([Kind::Token, Kind::Release, Kind::Instance])
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        let again = sight.have.gave_up(&self.release, sight.current);
+        Ok(diff(&self.release, sight.before(&self.release), sight.have.token.looked()?, sight.current, again))
+    }
+}
+
 /// Rings where the tags are not what they should be. `before`: what `rollback` goes to once another release is to run.
 /// `again`: the agent gave up on just this.
-pub fn diff(
+fn diff(
     release: &str,
     before: Option<String>,
     token: Option<&token::State>,
@@ -52,6 +88,15 @@ pub fn diff(
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
 }
 
+/// Has the instance that serves run a release that was there before.
+///
+/// # Errors
+/// That the token was not looked at.
+pub fn rollback(to: &str, have: &Observed, current: &instance::State) -> Result<Option<Planned<Change>>> {
+    let again = have.gave_up(to, Some(current));
+    Ok(diff(to, history::before(have, to), have.token.looked()?, Some(current), again))
+}
+
 /// Tells all that live of a new version of the token: one that is about to take over must not come with the old one.
 /// `stored`: the version, if it is known already.
 pub fn rotation(
@@ -69,28 +114,29 @@ pub fn rotation(
 
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
-    let instance = context.instance()?;
-    let mut instances = vec![instance.as_str()];
+    let instance = context.output::<instance::Output>(&instance::ID)?;
+    let mut instances = vec![instance.id.as_str()];
     instances.extend(change.others.iter().map(String::as_str));
     let mut tags = Tags::new();
     // A new instance was launched with both.
-    let told = change.release.clone().filter(|_| context.told().is_none());
+    let told = change.release.clone().filter(|_| instance.told.is_none());
     let what = told.map_or_else(String::new, |release| format!("release {} and ", super::release::short(&release)));
     let releases = [(names::TAG_RELEASE, change.release), (names::TAG_PREVIOUS, change.previous)];
     tags.extend(releases.into_iter().filter_map(|(tag, release)| Some((tag.to_owned(), release?))));
     if change.again {
         let again = secret::random_hex(4)?;
-        context.set_again(&again);
-        tags.insert(names::TAG_TRY.into(), again);
+        tags.insert(names::TAG_TRY.into(), again.clone());
+        context.learn(Output { attempt: again });
     }
     let (aws, name) = (&context.aws, context.name.as_str());
-    let version = match (context.told(), context.token()) {
+    let known = context.known::<token::Output>(&token::ID).map(|token| token.version);
+    let version = match (instance.told, known) {
         // What was launched just now carries the release and the token's version already.
         (Some(told), _) => check(aws, name, &instances, told).await?,
         (None, Some(version)) => tell(aws, name, &instances, tags, version).await?,
         (None, None) => tell(aws, name, &instances, tags, newest(aws, name).await?).await?,
     };
-    context.set_token(version);
+    context.learn_of(&token::ID, token::Output { version });
     Ok(format!("told of {what}token version {version}"))
 }
 

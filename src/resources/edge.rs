@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Planned, release};
+use super::kinds::{Id, Kind};
+use super::step::Resource;
+use super::{Planned, Sight, bucket, release};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
@@ -18,6 +20,37 @@ pub struct Change {
     pub missing: bool,
 }
 
+/// The build that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which one.
+    pub build: Build,
+}
+
+/// The one that the release asks for.
+pub const ID: Id = Id::of(Kind::Edge);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
+        vec![bucket::ID]
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        let change = |missing| Change { build: self.build, missing };
+        Ok(match &sight.have.store {
+            Some(store) if store.edge => None,
+            Some(_) => Some(Planned::create("it is not in the bucket yet", change(true))),
+            None => Some(Planned::create("put into the bucket unless it is there", change(false))),
+        })
+    }
+}
+
 /// Whether it is there. It is looked for in a list, because what refuses a HEAD cannot say why.
 pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     let (bucket, _) = names::bucket(account, &aws.region);
@@ -30,24 +63,15 @@ pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     }
 }
 
-/// It is put there if it is not. `there`: nothing where nobody has looked.
-pub fn diff(build: Build, there: Option<bool>) -> Option<Planned<Change>> {
-    match there {
-        Some(true) => None,
-        Some(false) => Some(Planned::create("it is not in the bucket yet", Change { build, missing: true })),
-        None => Some(Planned::create("put into the bucket unless it is there", Change { build, missing: false })),
-    }
-}
-
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, Change { build, missing }: Change) -> Result<String> {
     if !missing && observe(&context.aws, &context.account, build).await? {
         return Ok("is there already".into());
     }
-    context.waits("edge", "fetching Caddy");
+    context.waits("fetching Caddy");
     let Packed { body, sha256 } = build.packed().await?;
     let size = indicatif::HumanBytes(body.len() as u64);
-    context.waits("edge", &format!("uploading {size}"));
-    release::put(context, "edge", &names::caddy_key(build.sha384), body, &sha256, HashMap::new()).await?;
+    context.waits(&format!("uploading {size}"));
+    release::put(context, &names::caddy_key(build.sha384), body, &sha256, HashMap::new()).await?;
     Ok(format!("Caddy uploaded ({size})"))
 }

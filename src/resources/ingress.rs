@@ -8,7 +8,9 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair};
 use ipnet::IpNet;
 
-use super::{Action, Planned, security_group};
+use super::kinds::{Id, Kind};
+use super::step::Resource;
+use super::{Action, Planned, Sight, security_group};
 use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::Result;
@@ -78,8 +80,31 @@ pub struct Change {
     pub revoke: Vec<Rule>,
 }
 
+/// The rules that are asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Everything that is let in, and nothing else.
+    pub rules: BTreeSet<Rule>,
+}
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        Id::of(Kind::Ingress)
+    }
+
+    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
+        vec![security_group::ID]
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(diff(&self.rules, sight.have.security_group.looked()?.map(|group| &group.ingress)))
+    }
+}
+
 /// What is to be done so that exactly `rules` are let in. `have`: none if the group itself is still to be made.
-pub fn diff(rules: &BTreeSet<Rule>, have: Option<&BTreeSet<Rule>>) -> Option<Planned<Change>> {
+fn diff(rules: &BTreeSet<Rule>, have: Option<&BTreeSet<Rule>>) -> Option<Planned<Change>> {
     let nothing = BTreeSet::new();
     let let_in = have.unwrap_or(&nothing);
     let authorize: Vec<Rule> = rules.difference(let_in).cloned().collect();
@@ -92,7 +117,7 @@ pub fn diff(rules: &BTreeSet<Rule>, have: Option<&BTreeSet<Rule>>) -> Option<Pla
 
 /// Does it; says what stands then. What is too much goes first: nobody is let in a moment longer than wanted.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
-    let group = context.group()?;
+    let group = context.output::<security_group::Output>(&security_group::ID)?.id;
     permit(context, &group, &change.revoke, Permit::Revoke).await?;
     permit(context, &group, &change.authorize, Permit::Authorize).await?;
     let said = [("lets in ", &change.authorize), ("no longer lets in ", &change.revoke)]

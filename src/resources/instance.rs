@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName};
 
-use super::{Action, Planned, Tags, address, any_name_tag, by_name_tag, from_ec2, missing, set_tags, untagged};
+use super::kinds::{self, Id};
+use super::step::{Resource, Step, only};
+use super::{
+    Action, Observed, Planned, Sight, Tags, address, any_name_tag, by_name_tag, from_ec2, missing, set_tags, token,
+    untagged,
+};
 use crate::aws::retry::{Backoff, Retry, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
@@ -122,8 +127,114 @@ pub enum Change {
     Launch { tags: Tags, image: Option<String>, dying: Vec<String> },
     /// Start it, set its metadata options, its CPU credits, tags: as far as wanted.
     Update { id: String, start: bool, metadata: bool, credits: Option<Credits>, tags: Tags },
-    /// End these, and wait until they are gone.
-    Terminate { ids: Vec<String> },
+    /// End it, and wait until it is gone.
+    Terminate { id: String },
+}
+
+/// The instance that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its tags, beside those that say what it is and runs.
+    pub tags: Tags,
+    /// Hash of what only a new instance can change: [`spec`].
+    pub spec: String,
+    /// The release that it is to run.
+    pub release: String,
+    /// Whether one of an older image is replaced.
+    pub refresh: bool,
+    /// Which CPU credits it is to have.
+    pub cpu_credits: config::CpuCredits,
+}
+
+/// What steps about other resources refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// `i-…`
+    pub id: String,
+    /// When it was launched or last started, in seconds since 1970.
+    pub since: i64,
+    /// Whether its CPU credits are unlimited.
+    pub unlimited: bool,
+    /// Whether it was launched in this run.
+    pub launched: bool,
+    /// The token's version that it was launched with in this run.
+    pub told: Option<i64>,
+}
+
+impl Output {
+    /// Of one that stands.
+    pub fn standing(state: &State, unlimited: bool) -> Self {
+        Self { id: state.id.clone(), since: state.launched, unlimited, launched: false, told: None }
+    }
+}
+
+/// The one that counts.
+pub const ID: Id = Id::of(kinds::Kind::Instance);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
+        only([kinds::Kind::SecurityGroup, kinds::Kind::KeyPair, kinds::Kind::Token])
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        let mut tags = self.tags.clone();
+        tags.insert(names::TAG_SPEC.into(), self.spec.clone());
+        tags.insert(names::TAG_RELEASE.into(), self.release.clone());
+        // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
+        tags.extend(sight.address.map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string())));
+        let (have, found) = (sight.have, sight.found);
+        let (before, credits) = (sight.before(&self.release), self.credits(have, found));
+        Ok(diff(&tags, self.origin(have), before, credits, found, &have.instances))
+    }
+
+    /// Those that another one replaces go when it serves; where none is asked for, those that are dying are waited for.
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        use kinds::Kind::{Association, Attachment, HealthGate, Orders};
+        let needs = || only([Attachment, Orders, HealthGate, Association]);
+        let step = |state: &State, reason: &str| {
+            let planned = Planned::new(Action::Delete, vec![reason.into()], Change::Terminate { id: state.id.clone() });
+            planned.step(Id::named(ID.kind, &state.id), needs())
+        };
+        Ok(match sight.wants(ID.kind) {
+            true => sight.leftovers().map(|state| step(state, "another takes its place")).collect(),
+            false => sight.have.instances.iter().map(|state| step(state, "no longer wanted")).collect(),
+        })
+    }
+}
+
+impl Wanted {
+    fn origin<'a>(&self, have: &'a Observed) -> Origin<'a> {
+        match have.image.as_deref() {
+            Some(newest) if self.refresh => Origin::Refresh(newest),
+            newest => Origin::Keep(newest),
+        }
+    }
+
+    /// Which of those that stand counts: [`pick`].
+    pub(super) fn choose<'a>(&self, have: &'a Observed) -> Option<&'a State> {
+        let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
+        pick(Some(&self.spec), self.origin(have), leads, |state| have.is_hopeless(state), &have.instances)
+    }
+
+    /// Whether the one that counts stays.
+    pub(super) fn keeps(&self, found: &State, have: &Observed) -> bool {
+        found.tags.get(names::TAG_SPEC) == Some(&self.spec) && self.origin(have).instead_of(&found.image).is_none()
+    }
+
+    /// The CPU credits that the instance is to have and has not.
+    fn credits(&self, have: &Observed, current: Option<&State>) -> Option<Credits> {
+        let current = current.filter(|_| have.kind.as_ref().is_some_and(|kind| kind.burstable))?;
+        let healthy = have.report_of(&current.id).is_some_and(|report| report.healthy);
+        let wanted = Credits::wanted(self.cpu_credits, healthy)?;
+        let unlimited = have.unlimited.as_ref()?.contains(&current.id);
+        (unlimited != (wanted == Credits::Unlimited)).then_some(wanted)
+    }
 }
 
 /// Looks for all that are alive or dying, the one that counts first.
@@ -216,7 +327,7 @@ pub fn alive(have: &[State]) -> impl Iterator<Item = &State> {
 ///
 /// `hopeless`: what reports that its app failed, or has not become healthy for long. Where the image is kept, a refresh that
 /// ended so is taken back.
-pub fn pick<'a>(
+fn pick<'a>(
     spec: Option<&String>,
     origin: Origin<'_>,
     serves: impl Fn(&str) -> bool,
@@ -242,7 +353,7 @@ pub fn serving<'a>(have: &'a [State], addresses: &[address::State]) -> Option<&'
 
 /// `current` with this spec. `tags` are all that it is launched with, beside the release that is `before` it; later the
 /// doorbell's are the doorbell's. `credits`: what it is to have that it has not.
-pub fn diff(
+fn diff(
     tags: &Tags,
     origin: Origin<'_>,
     before: Option<String>,
@@ -281,30 +392,15 @@ pub fn diff(
     (!reasons.is_empty()).then(|| Planned::new(Action::Update, reasons, change))
 }
 
-/// What is to be done about those that do not count: all that are alive but `keep`.
-pub fn leftovers(keep: Option<&str>, have: &[State]) -> Option<Planned<Change>> {
-    let ids: Vec<String> =
-        alive(have).filter(|state| keep != Some(state.id.as_str())).map(|state| state.id.clone()).collect();
-    (!ids.is_empty())
-        .then(|| Planned::new(Action::Delete, vec!["another takes its place".into()], Change::Terminate { ids }))
-}
-
-/// What is to be done so that none stands; those that are dying are waited for.
-pub fn removal(have: &[State]) -> Option<Planned<Change>> {
-    let ids: Vec<String> = have.iter().map(|state| state.id.clone()).collect();
-    (!ids.is_empty()).then(|| Planned::delete(Change::Terminate { ids }))
-}
-
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Launch { mut tags, image, dying } => {
-            let token = context.token();
+            let token = context.known::<token::Output>(&token::ID).map(|token| token.version);
             tags.extend(token.map(|version| (names::TAG_TOKEN.to_owned(), version.to_string())));
             let id = launch::launch(context, &tags, image.as_deref(), &dying).await?;
-            context.set_launched(&id);
-            context.set_unlimited(context.credits == Some(Credits::Unlimited));
-            context.set_told(token);
+            let unlimited = context.credits == Some(Credits::Unlimited);
+            context.learn(Output { id: id.clone(), since: 0, unlimited, launched: true, told: token });
             wait_running(context, &id, "launched").await?;
             Ok(format!("{id} is running"))
         }
@@ -317,20 +413,20 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             }
             if let Some(credits) = credits {
                 set_credits(&context.aws, &id, credits).await?;
-                context.set_unlimited(credits == Credits::Unlimited);
+                context.change(&ID, |known: &mut Output| known.unlimited = credits == Credits::Unlimited);
             }
             let tagged = set_tags(&context.aws, &[&id], &tags).await;
             tagged.map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
             Ok(format!("{id} is put right"))
         }
-        Change::Terminate { ids } => terminate(context, ids).await,
+        Change::Terminate { id } => terminate(context, &id).await,
     }
 }
 
 /// A stopping instance cannot be started before it has stopped.
 async fn start_again(context: &Context, id: &str) -> Result<()> {
     let stopping = |error: &ApiError| {
-        context.waits("instance", "waiting until it has stopped, to start it again");
+        context.waits("waiting until it has stopped, to start it again");
         error.is(&["IncorrectInstanceState"]) && !context.interrupted()
     };
     let backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(3));
@@ -344,7 +440,7 @@ async fn start_again(context: &Context, id: &str) -> Result<()> {
 /// Waits until the instance runs. A launch can be accepted and die all the same; then EC2 says why.
 async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
     let mut backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(2));
-    context.waits("instance", &format!("{id} is {begun}, waiting until it runs"));
+    context.waits(&format!("{id} is {begun}, waiting until it runs"));
     loop {
         match call("ec2:DescribeInstances", || context.aws.ec2.describe_instances().instance_ids(id).send()).await {
             Ok(answer) => {
@@ -358,7 +454,8 @@ async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
                     match instance.state.as_ref().and_then(|state| state.name.as_ref()) {
                         Some(InstanceStateName::Running) => {
                             // EC2 sets it anew with each start.
-                            context.set_since(instance.launch_time.map_or(0, |time| time.secs()));
+                            let since = instance.launch_time.map_or(0, |time| time.secs());
+                            context.change(&ID, |known: &mut Output| known.since = since);
                             return Ok(());
                         }
                         Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated) => {
@@ -404,19 +501,19 @@ fn died(id: &str, instance: &Instance) -> Failure {
         .next(next)
 }
 
-/// Ends these, and waits until they are gone: they use the group, and write reports, for as long as they live.
-async fn terminate(context: &Context, ids: Vec<String>) -> Result<String> {
-    end(context, &ids).await?;
+/// Ends it, and waits until it is gone: it uses the group, and writes reports, for as long as it lives.
+async fn terminate(context: &Context, id: &str) -> Result<String> {
+    end(context, &[id.to_owned()]).await?;
     let mut backoff = Backoff::polling(Duration::from_secs(600), Duration::from_secs(2));
-    context.waits("instance", "waiting until it is gone");
+    context.waits("waiting until it is gone");
     loop {
         let left = observe(&context.aws, &context.name).await?;
-        if !left.iter().any(|state| ids.contains(&state.id)) {
+        if !left.iter().any(|state| state.id == id) {
             return Ok("gone".into());
         }
         context.check_interrupt()?;
         if backoff.wait().await == Retry::Enough {
-            return Err(Failure::failed(format!("{} is still shutting down after ten minutes", ids.join(", ")))
+            return Err(Failure::failed(format!("{id} is still shutting down after ten minutes"))
                 .next("run the same command again in some minutes"));
         }
     }
@@ -512,11 +609,6 @@ mod tests {
         let launch = diff(&wanted("s2"), KEEP, Some("r0".into()), None, Some(&have[0]), &have).unwrap().change;
         let Change::Launch { tags, .. } = launch else { panic!() };
         assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("r0"));
-        let Some(Change::Terminate { ids }) = leftovers(Some("i-2"), &have).map(|planned| planned.change) else {
-            panic!()
-        };
-        assert_eq!(ids, ["i-1"]);
-        assert!(leftovers(Some("i-1"), &have).is_none());
     }
 
     #[test]

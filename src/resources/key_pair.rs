@@ -10,12 +10,14 @@ use aws_sdk_ec2::types::{KeyPairInfo, ResourceType};
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-use super::{Planned, Tags, any_name_tag, filter, from_ec2, missing, ours, set_tags, tagged};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step};
+use super::{Planned, Sight, Tags, any_name_tag, filter, from_ec2, missing, ours, set_tags, tagged};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::{dirs, names};
 use crate::resources::context::Context;
-use crate::resources::{Foreign, Lookup};
+use crate::resources::{Lookup, NameConflict};
 
 /// A key pair as it stands in EC2; whether this machine has the private half does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,36 @@ pub enum Change {
     Delete { id: String },
 }
 
+/// The key pair that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its tags.
+    pub tags: Tags,
+}
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        Id::of(Kind::KeyPair)
+    }
+
+    /// One that is there is kept, whether this machine has its private half or not.
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(match sight.have.key_pair.looked()? {
+            None => Some(Planned::create("there is none", Change::Create { tags: self.tags.clone() })),
+            Some(have) => {
+                Planned::tag(missing(&self.tags, &have.tags), |tags| Change::Tag { id: have.id.clone(), tags })
+            }
+        })
+    }
+
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let delete = |have: &State| Planned::delete(Change::Delete { id: have.id.clone() });
+        sight.removal(Kind::KeyPair, Vec::new(), || Ok(sight.have.key_pair.looked()?.map(delete)))
+    }
+}
+
 /// Looks for the key pair by its name.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let key = names::common(name);
@@ -52,7 +84,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let found = State::of(found);
     match ours(&found.tags, name) {
         true => Ok(Lookup::Present(found)),
-        false => Ok(Lookup::NotOurs(Foreign::new("key pair", key))),
+        false => Ok(Lookup::NotOurs(NameConflict::new("key pair", key))),
     }
 }
 
@@ -72,19 +104,6 @@ impl State {
         let made = found.create_time.map(|time| time.secs());
         Self { id: found.key_pair_id.unwrap_or_default(), made, tags: from_ec2(found.tags) }
     }
-}
-
-/// A key pair that is there is kept, whether this machine has its private half or not.
-pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
-    match have {
-        None => Some(Planned::create("there is none", Change::Create { tags: tags.clone() })),
-        Some(have) => Planned::tag(missing(tags, &have.tags), |tags| Change::Tag { id: have.id.clone(), tags }),
-    }
-}
-
-/// What is to be done so that none stands.
-pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
-    have.map(|have| Planned::delete(Change::Delete { id: have.id.clone() }))
 }
 
 /// Does it; says what stands then.
@@ -186,6 +205,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::resources::Observed;
 
     #[test]
     fn the_private_half_is_private_and_used_again() {
@@ -199,8 +219,10 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_is_kept() {
-        let have = State { id: "key-1".into(), made: None, tags: Tags::new() };
-        assert_eq!(diff(&Tags::new(), Some(&have)), None);
-        assert!(diff(&Tags::from([("team".into(), "web".into())]), Some(&have)).is_some());
+        let key_pair = Lookup::Present(State { id: "key-1".into(), made: None, tags: Tags::new() });
+        let have = Observed { key_pair, ..Observed::default() };
+        let diff = |tags| Wanted { tags }.diff(&Sight::new(&[], &have)).unwrap();
+        assert_eq!(diff(Tags::new()), None);
+        assert!(diff(Tags::from([("team".into(), "web".into())])).is_some());
     }
 }

@@ -11,7 +11,7 @@ pub enum Lookup<T> {
     /// There is none.
     Absent,
     /// What bears the name is not ours.
-    NotOurs(Foreign),
+    NotOurs(NameConflict),
     /// It stands.
     Present(T),
 }
@@ -37,7 +37,7 @@ impl<T> Lookup<T> {
     }
 
     /// What is in the way.
-    pub fn foreign(&self) -> Option<&Foreign> {
+    pub fn foreign(&self) -> Option<&NameConflict> {
         match self {
             Self::NotOurs(foreign) => Some(foreign),
             _ => None,
@@ -73,12 +73,12 @@ impl<T> From<Option<T>> for Lookup<T> {
 
 /// Something that bears our name but is not ours: it is never touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
+pub struct NameConflict {
     kind: &'static str,
     name: String,
 }
 
-impl Foreign {
+impl NameConflict {
     /// A resource of this kind and name.
     pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
         Self { kind, name: name.into() }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn only_a_look_that_never_happened_is_refused() {
-        let foreign = || Lookup::NotOurs(Foreign::new("bucket", "x"));
+        let foreign = || Lookup::NotOurs(NameConflict::new("bucket", "x"));
         for (lookup, present) in [(Lookup::Absent, None), (foreign(), None), (Lookup::Present(1), Some(&1))] {
             assert_eq!((lookup.present(), lookup.looked().unwrap()), (present, present));
         }

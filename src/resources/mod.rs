@@ -11,12 +11,17 @@ pub mod context;
 pub mod document;
 pub mod doorbell;
 pub mod edge;
+pub mod health_gate;
+pub mod history;
 pub mod ingress;
 pub mod instance;
 pub mod inventory;
 pub mod key_pair;
+pub mod kinds;
 pub mod logs;
 mod lookup;
+pub mod observed;
+pub mod outputs;
 pub mod policy;
 pub mod record;
 pub mod release;
@@ -25,6 +30,7 @@ pub mod role;
 pub mod route;
 pub mod security_group;
 pub mod ssh;
+pub mod step;
 pub mod token;
 pub mod user_data;
 
@@ -36,71 +42,13 @@ use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, call};
 use crate::base::names;
-pub use lookup::{Foreign, Lookup};
+pub use kinds::{Change, Id, Kind, Wanted};
+pub use lookup::{Lookup, NameConflict};
+pub use observed::{Observed, Sight};
+pub use step::{Action, Planned, Step};
 
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
-
-/// What is to be done about one kind, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Planned<C> {
-    /// In one word.
-    pub action: Action,
-    /// Why, as a person would say it.
-    pub reasons: Vec<String>,
-    /// All that the executor needs to know.
-    pub change: C,
-}
-
-/// What happens to a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It is not there.
-    Create,
-    /// It is there, but not as wanted.
-    Update,
-    /// It can only become as wanted by being made anew.
-    Replace,
-    /// It is no longer wanted.
-    Delete,
-}
-
-impl Action {
-    /// In one word, as in the JSON of `plan`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Action::Create => "create",
-            Action::Update => "update",
-            Action::Replace => "replace",
-            Action::Delete => "delete",
-        }
-    }
-
-    /// Whether somebody is to be asked first: it takes away what stands.
-    pub fn grave(self) -> bool {
-        matches!(self, Action::Replace | Action::Delete)
-    }
-}
-
-impl<C> Planned<C> {
-    fn new(action: Action, reasons: Vec<String>, change: C) -> Self {
-        Self { action, reasons, change }
-    }
-
-    fn create(reason: &str, change: C) -> Self {
-        Self::new(Action::Create, vec![reason.to_owned()], change)
-    }
-
-    /// Sets tags, if there are any to be set.
-    fn tag(tags: Tags, change: impl FnOnce(Tags) -> C) -> Option<Self> {
-        let reasons = untagged(&tags);
-        (!reasons.is_empty()).then(|| Self::new(Action::Update, reasons, change(tags)))
-    }
-
-    fn delete(change: C) -> Self {
-        Self::new(Action::Delete, vec!["no longer wanted".to_owned()], change)
-    }
-}
 
 /// Whether the tags say that a resource belongs to this deployment.
 fn ours(tags: &Tags, name: &str) -> bool {

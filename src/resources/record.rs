@@ -18,7 +18,9 @@ use aws_sdk_route53::types::{
     Change as OneChange, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 
-use super::{Action, Planned, address};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step, only};
+use super::{Action, Planned, Sight, address};
 use crate::aws::{ApiError, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
@@ -96,7 +98,60 @@ pub enum Change {
     /// Have the name lead to the address.
     Lead { from: State },
     /// Remove what is ours.
-    Remove { all: Vec<State> },
+    Remove { state: State },
+}
+
+/// The record that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The name that leads to the Elastic IP.
+    pub domain: String,
+}
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        Id::named(Kind::Record, &self.domain)
+    }
+
+    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
+        vec![address::ID]
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        let found = target(Some(&self.domain), &sight.have.records);
+        Ok(found.and_then(|found| diff(sight.address.map(|address| address.ip), found)))
+    }
+
+    /// All of ours but the one that is asked for. Until a new instance serves, the name leads to the one that does.
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let step = |state: &State| {
+            let reasons = vec![format!("{} is no longer wanted", state.domain)];
+            let planned = Planned::new(Action::Delete, reasons, Change::Remove { state: state.clone() });
+            planned.step(surplus_id(state), only([Kind::HealthGate]))
+        };
+        Ok(surplus(sight).map(step).collect())
+    }
+}
+
+fn surplus<'a>(sight: &'a Sight<'_>) -> impl Iterator<Item = &'a State> {
+    let domain = sight.wanted.iter().find_map(|wanted| match wanted {
+        super::Wanted::Record(record) => Some(record.domain.as_str()),
+        _ => None,
+    });
+    let keep = target(domain, &sight.have.records);
+    sight.have.records.iter().filter(move |state| Some(*state) != keep && !state.ours().is_empty())
+}
+
+/// A name may have a record in several zones.
+fn surplus_id(state: &State) -> Id {
+    Id::named(Kind::Record, format!("{} in {}", state.domain, state.zone.id))
+}
+
+/// The records that are removed.
+pub(super) fn surplus_ids(sight: &Sight<'_>) -> Vec<Id> {
+    surplus(sight).map(surplus_id).collect()
 }
 
 /// What has to be done so that the name leads to the address.
@@ -205,21 +260,13 @@ pub fn target<'a>(domain: Option<&str>, found: &'a [State]) -> Option<&'a State>
 }
 
 /// The name must lead to `ip`; `None` where the address is yet to be made. What is in the way is told before: [`check`].
-pub fn diff(ip: Option<Ipv4Addr>, have: &State) -> Option<Planned<Change>> {
+fn diff(ip: Option<Ipv4Addr>, have: &State) -> Option<Planned<Change>> {
     let change = Change::Lead { from: have.clone() };
     match have.judge(ip) {
         Verdict::Keep | Verdict::Refuse(_) => None,
         Verdict::Create => Some(Planned::create(&format!("{} leads nowhere", have.domain), change)),
         Verdict::Update(reason) => Some(Planned::new(Action::Update, vec![reason], change)),
     }
-}
-
-/// What is to be done so that none of ours stands but `keep`.
-pub fn removal(keep: Option<&State>, have: &[State]) -> Option<Planned<Change>> {
-    let all: Vec<State> =
-        have.iter().filter(|state| Some(*state) != keep && !state.ours().is_empty()).cloned().collect();
-    let reasons = all.iter().map(|state| format!("{} is no longer wanted", state.domain)).collect();
-    (!all.is_empty()).then(|| Planned::new(Action::Delete, reasons, Change::Remove { all }))
 }
 
 /// Does it; says what stands then.
@@ -230,10 +277,8 @@ pub fn removal(keep: Option<&State>, have: &[State]) -> Option<Planned<Change>> 
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Lead { from } => lead(context, from).await,
-        Change::Remove { all } => {
-            for state in all {
-                remove(context, state).await?;
-            }
+        Change::Remove { state } => {
+            remove(context, state).await?;
             Ok("gone".into())
         }
     }
@@ -244,7 +289,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 async fn lead(context: &Context, mut state: State) -> Result<String> {
     let mut tries = 0;
     loop {
-        let (_, ip) = context.address()?;
+        let ip = context.output::<address::Output>(&address::ID)?.ip;
         let done = format!("{}. A {ip}", state.domain);
         let both = both(&state.domain, &text(&context.name, &context.aws.region, ip), ip);
         let action = match state.judge(Some(ip)) {

@@ -18,11 +18,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use super::Planned;
+use super::kinds::{Id, Kind};
+use super::step::Resource;
+use super::{Planned, Sight, bucket, history};
 use crate::aws::retry::{Backoff, haste, patiently};
 use crate::aws::{ApiError, Aws, Fault, call, explain, once};
 use crate::base::error::{Failure, Result};
-use crate::base::event::{Event, Topic};
+use crate::base::event::Event;
 use crate::base::names;
 use crate::release::Release;
 use crate::resources::context::Context;
@@ -86,6 +88,39 @@ pub struct Change {
     pub stored: Option<Vec<Stored>>,
     /// What must not go, however old it is.
     pub keep: BTreeSet<String>,
+}
+
+/// The release that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its id.
+    pub id: String,
+}
+
+/// The one that is uploaded.
+pub const ID: Id = Id::of(Kind::Release);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
+        vec![bucket::ID]
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        let stored = sight.have.store.as_ref().map(|store| store.releases.clone());
+        if stored.as_ref().is_some_and(|stored| holds(stored, &self.id)) {
+            return Ok(None);
+        }
+        let reason =
+            if stored.is_some() { "it is not in the bucket yet" } else { "put into the bucket unless it is there" };
+        let keep = history::in_use(sight.have);
+        Ok(Some(Planned::create(reason, Change { id: self.id.clone(), stored, keep })))
+    }
 }
 
 /// The releases of a deployment, the newest first. One is looked for in this list as well, because what refuses a HEAD
@@ -220,17 +255,6 @@ fn plain(note: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
-/// It is put there if it is not. `keep`: what is in use, or may be gone back to.
-pub fn diff(id: &str, stored: &[Stored], keep: BTreeSet<String>) -> Option<Planned<Change>> {
-    let change = || Change { id: id.to_owned(), stored: Some(stored.to_vec()), keep };
-    (!holds(stored, id)).then(|| Planned::create("it is not in the bucket yet", change()))
-}
-
-/// To be planned where nobody has looked.
-pub fn unseen(id: &str, keep: BTreeSet<String>) -> Planned<Change> {
-    Planned::create("put into the bucket unless it is there", Change { id: id.to_owned(), stored: None, keep })
-}
-
 fn holds(stored: &[Stored], id: &str) -> bool {
     stored.iter().any(|release| release.id == id)
 }
@@ -278,7 +302,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
-    put(context, "release", &key, body, &change.id, notes).await?;
+    put(context, &key, body, &change.id, notes).await?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
@@ -313,19 +337,19 @@ async fn read(archive: &Path) -> Result<Vec<u8>> {
 }
 
 /// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault. An upload on which nothing moves
-/// any more is begun once again, and then given up. How far it is is told under `topic`. S3 refuses a body that has not this
+/// any more is begun once again, and then given up. S3 refuses a body that has not this
 /// SHA-256, which it takes in Base64.
 ///
 /// # Errors
 /// What S3 says, or that the upload has stalled.
 pub(super) async fn put(
     context: &Context,
-    topic: Topic,
     key: &str,
     body: Vec<u8>,
     sha256: &str,
     notes: HashMap<String, String>,
 ) -> Result<()> {
+    let topic = context.id();
     let (bucket, _) = names::bucket(&context.account, &context.aws.region);
     let patient = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3600)).build();
     let request = |moved: Arc<Moved>| {
@@ -335,7 +359,7 @@ pub(super) async fn put(
         let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
         // The SDK's own watch ends with the last byte, and would not wait for an answer in vain.
         let patient = patient.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        let progress = Progress::new(topic, context.shared_sink(), moved);
+        let progress = Progress::new(topic.to_string().into(), context.shared_sink(), moved);
         put.body(ByteStream::from(body.clone())).customize().config_override(patient).interceptor(progress).send()
     };
     let limit = STALLED / haste();
@@ -364,7 +388,7 @@ pub(super) async fn put(
             (Err(_), Some(bytes)) => sent = *bytes,
         }
         if attempt < ATTEMPTS {
-            context.waits(topic, &format!("nothing was sent for {} minutes; the upload begins again", minutes()));
+            context.waits(&format!("nothing was sent for {} minutes; the upload begins again", minutes()));
         }
     }
     let (sent, size) = (indicatif::HumanBytes(sent), indicatif::HumanBytes(body.len() as u64));
@@ -442,9 +466,17 @@ async fn delete_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::observed::{Observed, Store};
 
     fn stored(count: i64) -> Vec<Stored> {
         (1..=count).rev().map(|number| Stored { id: format!("r{number}"), at: number, size: 1 }).collect()
+    }
+
+    /// Whether it is put there, where that is known to be in the bucket.
+    fn put_there(id: &str, stored: &[Stored]) -> bool {
+        let store = Some(Store { releases: stored.to_vec(), ..Store::default() });
+        let have = Observed { store, ..Observed::default() };
+        Wanted { id: id.to_owned() }.diff(&Sight::new(&[], &have)).unwrap().is_some()
     }
 
     fn keep(ids: &[&str]) -> BTreeSet<String> {
@@ -463,8 +495,8 @@ mod tests {
 
     #[test]
     fn what_is_there_is_not_put_there_again_however_many_there_are() {
-        assert_eq!(diff("r1", &stored(30), keep(&[])), None);
-        assert!(diff("r31", &stored(30), keep(&[])).is_some());
+        assert!(!put_there("r1", &stored(30)));
+        assert!(put_there("r31", &stored(30)));
     }
 
     #[test]
@@ -485,7 +517,7 @@ mod tests {
         let left = |release: &Release, reported| {
             let mut left = stored(3);
             let said = without_damaged(&mut left, release, reported);
-            (said.is_some(), diff("r2", &left, keep(&[])).is_some())
+            (said.is_some(), put_there("r2", &left))
         };
         let other = Some("the instance found another sha256");
         assert_eq!(left(&release, None), (false, false));

@@ -6,7 +6,9 @@ use aws_sdk_ssm::primitives::DateTime;
 use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Planned;
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step};
+use super::{Planned, Sight};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
@@ -23,7 +25,7 @@ const AT_ONCE: usize = 10;
 #[serde(default)]
 pub struct Report {
     /// The tags that this report answers.
-    pub wanted: Wanted,
+    pub wanted: Heard,
     /// The release that serves.
     #[serde(deserialize_with = "release")]
     pub release: Option<String>,
@@ -187,7 +189,7 @@ fn tool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
-pub struct Wanted {
+pub struct Heard {
     /// `devopsctl:release`
     #[serde(deserialize_with = "release")]
     pub release: Option<String>,
@@ -247,9 +249,26 @@ pub async fn read(aws: &Aws, name: &str, instance: &str) -> Result<Option<Report
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change;
 
-/// What is to be done so that none stands. An instance that lives may write one yet, so it is looked for again then.
-pub fn removal(reports: bool, instances: bool) -> Option<Planned<Change>> {
-    (reports || instances).then(|| Planned::delete(Change))
+/// That instances report is asked for: nothing has to be done for it.
+#[derive(Clone, Debug)]
+pub struct Wanted;
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        Id::of(Kind::Reports)
+    }
+
+    fn diff(&self, _: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(None)
+    }
+
+    /// An instance that lives may write one yet, so they are looked for again then.
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let some = !sight.have.reports.is_empty() || !sight.have.instances.is_empty();
+        sight.removal(Kind::Reports, sight.instances(), || Ok(some.then(|| Planned::delete(Change))))
+    }
 }
 
 /// Does it; says what stands then. What a machine wrote with its last breath may show up a moment later.
@@ -286,7 +305,7 @@ mod tests {
         assert!(agent.contains(&format!("BadRelease(f\"{BAD_RELEASE} {{release[:12]}}")));
         assert!(agent.matches(&format!("BadRelease(f\"{BAD_CADDY} ")).count() == 2);
         let error = format!("{BAD_RELEASE} 0123 has another sha256, 4567");
-        let wanted = Wanted { release: Some("0123".into()), ..Wanted::default() };
+        let wanted = Heard { release: Some("0123".into()), ..Heard::default() };
         let report = Report { wanted, error: Some(error), ..Report::default() };
         assert!(report.blames_release("0123") && !report.blames_release("4567") && !report.blames_caddy());
         let edge = Edge { error: Some(format!("{BAD_CADDY} has another sha384, 4567")), ..Edge::default() };
@@ -297,7 +316,7 @@ mod tests {
     fn a_report_that_misses_its_release_is_understood() {
         assert!(include_str!("../../agent/aws.py").contains(&format!("\"{NO_RELEASE}\" + key")));
         let report = |error: &str| Report {
-            wanted: Wanted { release: Some("0123".into()), ..Wanted::default() },
+            wanted: Heard { release: Some("0123".into()), ..Heard::default() },
             error: Some(error.into()),
             ..Report::default()
         };
@@ -305,7 +324,7 @@ mod tests {
         assert!(report(&error).misses_release());
         let other = error.replace("0123", "4567");
         assert!(!report(&other).misses_release() && !report("the disk is full").misses_release());
-        assert!(!Report { wanted: Wanted::default(), ..report(&error) }.misses_release());
+        assert!(!Report { wanted: Heard::default(), ..report(&error) }.misses_release());
     }
 
     #[test]
@@ -322,7 +341,7 @@ mod tests {
         let report: Report =
             serde_json::from_str(r#"{"v": 9, "phase": "healthy", "healthy": true, "new": {"a": 1}}"#).unwrap();
         assert!(report.healthy);
-        assert_eq!(report.wanted, Wanted::default());
+        assert_eq!(report.wanted, Heard::default());
     }
 
     #[test]

@@ -7,14 +7,16 @@ use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
 use super::document::Document;
-use super::{Action, Planned, Tags, missing, ours, untagged};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step};
+use super::{Action, Planned, Sight, Tags, attachment, missing, ours, untagged};
 use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::grace::now;
 use crate::base::names;
 use crate::resources::context::Context;
-use crate::resources::{Foreign, Lookup};
+use crate::resources::{Lookup, NameConflict};
 
 /// Role, policy and profile as they stand, each perhaps missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +106,55 @@ impl Ensure {
     }
 }
 
+/// The role that is asked for, with its profile.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// What the instance may do.
+    pub policy: Document,
+    /// The ARN of its permissions boundary.
+    pub boundary: Option<String>,
+    /// The tags of role and profile.
+    pub tags: Tags,
+}
+
+/// What steps about other resources refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The instance profile's id, `AIPA…`.
+    pub profile: String,
+}
+
+impl State {
+    /// What steps about other resources refer to, if there is a profile.
+    pub fn output(&self) -> Option<Output> {
+        self.profile.as_ref().map(|profile| Output { profile: profile.id.clone() })
+    }
+}
+
+/// The deployment's only one.
+pub const ID: Id = Id::of(Kind::Role);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
+        attachment::detachment(sight.found).into_iter().collect()
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(diff(&self.policy, self.boundary.as_deref(), &self.tags, sight.have.role.looked()?))
+    }
+
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let delete = |have: &State| Planned::delete(Change::Delete { have: have.clone() });
+        sight.removal(ID.kind, Vec::new(), || Ok(sight.have.role.looked()?.map(delete)))
+    }
+}
+
 /// For so many seconds policies may not see the tags of what was made.
 const FRESH: i64 = 60;
 /// How long a denial is taken for such a delay. Mostly it is one for good, and the user waits.
@@ -120,12 +171,12 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     if let Some(found) = &found
         && !ours(&found.tags, name)
     {
-        return Ok(Lookup::NotOurs(Foreign::new("IAM role", role)));
+        return Ok(Lookup::NotOurs(NameConflict::new("IAM role", role)));
     }
     if let Some(profile) = &profile
         && !ours(&profile.tags, name)
     {
-        return Ok(Lookup::NotOurs(Foreign::new("instance profile", role)));
+        return Ok(Lookup::NotOurs(NameConflict::new("instance profile", role)));
     }
     let made = found.as_ref().map(|role| role.made).max(profile.as_ref().map(|profile| profile.made));
     let (role, boundary) = found.map(|role| (role.tags, role.boundary)).unzip();
@@ -176,7 +227,7 @@ fn present<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
 
 /// What is missing, and a policy that is not the one we write. A boundary that nobody asks for any more stays: to take it
 /// away is for an administrator.
-pub fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
+fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let absent = State::default();
     let state = have.unwrap_or(&absent);
     let (no_role, no_profile) = (state.role.is_none(), state.profile.is_none());
@@ -219,11 +270,6 @@ pub fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option
         made: state.made,
     };
     Some(Planned::new(action, reasons, Change::Ensure(ensure)))
-}
-
-/// What is to be done so that none stands.
-pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
-    have.map(|have| Planned::delete(Change::Delete { have: have.clone() }))
 }
 
 /// The inline policy: read the token and the releases of this deployment, write its own reports and logs.
@@ -323,7 +369,7 @@ async fn ensure_profile(context: &Context, name: &str, ensure: &Ensure) -> Resul
         let request = || iam.create_instance_profile().instance_profile_name(name).set_tags(Some(tags.clone())).send();
         let answer = call("iam:CreateInstanceProfile", request).await;
         if let Some(profile) = answer.as_ref().ok().and_then(|answer| answer.instance_profile()) {
-            context.set_profile(profile.instance_profile_id());
+            context.learn(Output { profile: profile.instance_profile_id().to_owned() });
         }
         made(context, answer).await?;
     }

@@ -7,14 +7,16 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{ResourceType, SecurityGroup};
 
 use super::ingress::{self, Rule};
-use super::{Planned, Tags, any_name_tag, filter, from_ec2, instance, missing, ours, set_tags, tagged};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step};
+use super::{Planned, Sight, Tags, any_name_tag, filter, from_ec2, instance, missing, ours, set_tags, tagged};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
 use crate::resources::ssh::Door;
-use crate::resources::{Foreign, Lookup};
+use crate::resources::{Lookup, NameConflict};
 
 /// A security group as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,48 @@ pub struct State {
     pub doors: Vec<Door>,
     /// All its tags.
     pub tags: Tags,
+}
+
+/// The group that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its tags, beside the launch nonce.
+    pub tags: Tags,
+}
+
+/// What steps about other resources refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// `sg-…`
+    pub id: String,
+    /// The launch nonce.
+    pub nonce: Option<String>,
+}
+
+impl From<&State> for Output {
+    fn from(state: &State) -> Self {
+        Self { id: state.id.clone(), nonce: state.nonce.clone() }
+    }
+}
+
+/// The deployment's only one.
+pub const ID: Id = Id::of(Kind::SecurityGroup);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(diff(&self.tags, sight.have.security_group.looked()?))
+    }
+
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let delete = |have: &State| Planned::delete(Change::Delete { id: have.id.clone() });
+        sight.removal(ID.kind, sight.instances(), || Ok(sight.have.security_group.looked()?.map(delete)))
+    }
 }
 
 /// What EC2 says of a group that it does not know, or not yet.
@@ -58,7 +102,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
         if ours(&found.tags, name) {
             return Ok(Lookup::Present(found));
         }
-        seen = Lookup::NotOurs(Foreign::new("security group", format!("{group} ({})", found.id)));
+        seen = Lookup::NotOurs(NameConflict::new("security group", format!("{group} ({})", found.id)));
     }
     Ok(seen)
 }
@@ -98,7 +142,7 @@ impl State {
 }
 
 /// What is to be done so that it stands, with its tags and a nonce.
-pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
+fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let Some(have) = have else {
         return Some(Planned::create("there is none", Change::Create { tags: tags.clone() }));
     };
@@ -107,11 +151,6 @@ pub fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
         tags.insert(names::TAG_NONCE.to_owned(), String::new());
     }
     Planned::tag(tags, |tags| Change::Tag { id: have.id.clone(), tags })
-}
-
-/// What is to be done so that none stands.
-pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
-    have.map(|have| Planned::delete(Change::Delete { id: have.id.clone() }))
 }
 
 /// Does it; says what stands then.
@@ -147,17 +186,16 @@ async fn create(context: &Context, mut tags: Tags) -> Result<String> {
             .tag_specifications(specification)
             .send()
     };
-    let id = match call("ec2:CreateSecurityGroup", request).await {
+    match call("ec2:CreateSecurityGroup", request).await {
         Ok(answer) => {
-            context.set_nonce(nonce);
-            answer.group_id.unwrap_or_default()
+            let id = answer.group_id.unwrap_or_default();
+            context.learn(Output { id: id.clone(), nonce: Some(nonce) });
+            Ok(id)
         }
-        // Somebody was faster, or the answer to our first try was lost: it is ours if its tag says so.
-        Err(error) if error.is(&["InvalidGroup.Duplicate"]) => adopt(context, &error).await?,
-        Err(error) => return Err(explain("the security group cannot be made", &error)),
-    };
-    context.set_group(&id);
-    Ok(id)
+        // Another command was faster, or the answer to our first try was lost: it is ours if its tag says so.
+        Err(error) if error.is(&["InvalidGroup.Duplicate"]) => adopt(context, &error).await,
+        Err(error) => Err(explain("the security group cannot be made", &error)),
+    }
 }
 
 /// One that was only just made may be in no list yet.
@@ -165,13 +203,12 @@ async fn adopt(context: &Context, error: &ApiError) -> Result<String> {
     let mut backoff = Backoff::new(Duration::from_secs(30));
     loop {
         match observe(&context.aws, &context.name).await? {
-            Lookup::Present(State { id, nonce: Some(nonce), .. }) => {
-                context.set_nonce(nonce);
-                return Ok(id);
-            }
-            Lookup::Present(State { id, nonce: None, .. }) => {
-                renew_nonce(context, &id).await?;
-                return Ok(id);
+            Lookup::Present(found) => {
+                context.learn(Output::from(&found));
+                if found.nonce.is_none() {
+                    renew_nonce(context, &found.id).await?;
+                }
+                return Ok(found.id);
             }
             Lookup::NotOurs(foreign) => return Err(foreign.refuse()),
             _ if backoff.wait().await == Retry::Again => {}
@@ -194,7 +231,7 @@ async fn vpc_of(aws: &Aws, subnet: &str) -> Result<String> {
 async fn retag(context: &Context, id: &str, mut tags: Tags) -> Result<()> {
     if let Some(slot) = tags.get_mut(names::TAG_NONCE) {
         *slot = nonce()?;
-        context.set_nonce(slot.clone());
+        learn(context, slot);
     }
     set_tags(&context.aws, &[id], &tags).await.map_err(|error| explain("the security group cannot be tagged", &error))
 }
@@ -204,15 +241,19 @@ async fn retag(context: &Context, id: &str, mut tags: Tags) -> Result<()> {
 /// # Errors
 /// What EC2 says.
 pub async fn renew_nonce(context: &Context, id: &str) -> Result<()> {
-    let used = context.nonce().ok();
+    let used = context.output::<Output>(&ID)?.nonce;
     retag(context, id, Tags::from([(names::TAG_NONCE.to_owned(), String::new())])).await?;
     // A list that has not heard of it yet still shows the used one.
     if let Lookup::Present(State { nonce: Some(nonce), .. }) = observe(&context.aws, &context.name).await?
         && used.as_ref() != Some(&nonce)
     {
-        context.set_nonce(nonce);
+        learn(context, &nonce);
     }
     Ok(())
+}
+
+fn learn(context: &Context, nonce: &str) {
+    context.change(&ID, |group: &mut Output| group.nonce = Some(nonce.to_owned()));
 }
 
 /// The interface of a terminated instance is gone some seconds after the instance: until then the group is in use. It

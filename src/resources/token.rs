@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
 
-use super::{Action, Planned, Tags, missing, ours};
+use super::kinds::{Id, Kind};
+use super::step::{Resource, Step};
+use super::{Action, Planned, Sight, Tags, missing, ours};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result, command};
 use crate::base::{names, secret};
 use crate::resources::context::Context;
-use crate::resources::{Foreign, Lookup};
+use crate::resources::{Lookup, NameConflict};
 
 mod document;
 mod rotation;
@@ -46,13 +48,49 @@ pub enum Change {
     Delete,
 }
 
+/// The token that is asked for: any, if there is one.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The parameter's tags.
+    pub tags: Tags,
+}
+
+/// What steps about other resources refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The parameter's version.
+    pub version: i64,
+}
+
+/// The deployment's only one.
+pub const ID: Id = Id::of(Kind::Token);
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        ID
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        Ok(diff(&self.tags, sight.have.token.looked()?, sight.have.known_token()))
+    }
+
+    fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+        let delete = |_: &State| Planned::delete(Change::Delete);
+        sight.removal(ID.kind, Vec::new(), || Ok(sight.have.token.looked()?.map(delete)))
+    }
+}
+
 /// Looks at the parameter and at whose it is.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let parameter = names::token_parameter(name);
     let (version, tags) = tokio::try_join!(version(aws, name), tags(aws, &parameter))
         .map_err(|error| explain("cannot look for the token", &error))?;
     match (version, tags) {
-        (Some(_), Some(tags)) if !ours(&tags, name) => Ok(Lookup::NotOurs(Foreign::new("SSM parameter", parameter))),
+        (Some(_), Some(tags)) if !ours(&tags, name) => {
+            Ok(Lookup::NotOurs(NameConflict::new("SSM parameter", parameter)))
+        }
         (Some(version), tags) => Ok(Lookup::Present(State { version, tags: tags.unwrap_or_default() })),
         (None, _) => Ok(Lookup::Absent),
     }
@@ -206,7 +244,7 @@ fn local(failure: &Failure) -> ApiError {
 }
 
 /// A token that is there is kept. `floor`: the highest version that an instance has been told, or has.
-pub fn diff(tags: &Tags, have: Option<&State>, floor: i64) -> Option<Planned<Change>> {
+fn diff(tags: &Tags, have: Option<&State>, floor: i64) -> Option<Planned<Change>> {
     match have {
         None => {
             let change = Change::Create { tags: tags.clone(), floor };
@@ -221,11 +259,6 @@ pub fn diff(tags: &Tags, have: Option<&State>, floor: i64) -> Option<Planned<Cha
     }
 }
 
-/// What is to be done so that none stands.
-pub fn removal(have: Option<&State>) -> Option<Planned<Change>> {
-    have.map(|_| Planned::delete(Change::Delete))
-}
-
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
@@ -238,7 +271,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
                 Err(error) => Err(error),
             };
             let version = made.map_err(|error| cannot_be_written(&error))?;
-            context.set_token(version.unwrap_or_default());
+            context.learn(Output { version: version.unwrap_or_default() });
             Ok(format!("one was made up; to see it: {}{}", command("token"), context.aws.flag()))
         }
         Change::Raise { floor, tags } => {
@@ -247,7 +280,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
                 let tagged = tag(&context.aws, &context.name, &tags).await;
                 tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
             }
-            context.set_token(version);
+            context.learn(Output { version });
             Ok(format!("stored again, as version {version}"))
         }
         Change::Tag { tags } => {
@@ -257,7 +290,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         }
         Change::Write { stands, tags, floor, grace } if !grace.is_zero() => {
             let version = rotation::replace(context, &tags, (stands, floor), grace).await?;
-            context.set_token(version);
+            context.learn(Output { version });
             Ok(format!("stored as version {version}"))
         }
         Change::Write { stands, tags, floor, .. } => {
@@ -265,12 +298,12 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let version = write(context, &document, &tags, stands).await.map_err(|error| cannot_be_written(&error))?;
             let version = above(context, &document, version, floor).await;
             let version = version.map_err(|error| cannot_be_written(&error))?;
-            context.set_token(version);
+            context.learn(Output { version });
             Ok(format!("stored as version {version}"))
         }
         Change::End { floor } => {
             let version = rotation::end(context, floor).await?;
-            context.set_token(version);
+            context.learn(Output { version });
             Ok(format!("stored without the one before it, as version {version}"))
         }
         Change::Delete => {

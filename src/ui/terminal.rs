@@ -21,7 +21,8 @@ impl Terminal {
 
     fn begin(&self, topic: Topic, what: String) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.entry(topic).or_insert_with(|| self.spinner(style(TOPIC)).with_prefix(topic)).set_message(what);
+        let bar = running.entry(topic.clone()).or_insert_with(|| self.spinner(style(TOPIC)).with_prefix(topic));
+        bar.set_message(what);
     }
 
     fn wait(&self, what: String) {
@@ -35,7 +36,7 @@ impl Terminal {
         bar
     }
 
-    fn end(&self, topic: Topic, line: String) {
+    fn end(&self, topic: &Topic, line: String) {
         if let Some(bar) = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(topic) {
             bar.finish_and_clear();
         }
@@ -70,9 +71,9 @@ impl Sink for Terminal {
             Event::Say(line) => self.print(line),
             Event::Warn(line) => self.print(format!("{} {line}", painted("33", "warning:"))),
             Event::Begin(topic, what) | Event::Go(topic, what) => self.begin(topic, what),
-            Event::Done(topic, what) => self.end(topic, format!("{} {topic}: {what}", painted("32", "✓"))),
-            Event::Leave(topic, what) => self.end(topic, format!("  {topic}: {what}")),
-            Event::Fail(topic, what) => self.end(topic, format!("{} {topic}: {what}", painted("31", "✗"))),
+            Event::Done(topic, what) => self.end(&topic, format!("{} {topic}: {what}", painted("32", "✓"))),
+            Event::Leave(topic, what) => self.end(&topic, format!("  {topic}: {what}")),
+            Event::Fail(topic, what) => self.end(&topic, format!("{} {topic}: {what}", painted("31", "✗"))),
         }
     }
 

@@ -168,7 +168,7 @@ fn after_a_failure_up_has_the_instance_try_at_once() {
     let (pebble, project) = begin(YEAR);
     pebble.leave();
     project.run("up --sandbox --no-wait").ok();
-    until(60, "the first attempt fails", || status(&project)["report"]["edge"]["error"].as_str().map(str::to_owned));
+    until(180, "the first attempt fails", || status(&project)["report"]["edge"]["error"].as_str().map(str::to_owned));
     let began = std::time::Instant::now();
     pebble.come_back();
     project.run("up --sandbox").ok().says("the instance gave up and is to try again");

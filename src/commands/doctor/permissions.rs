@@ -13,7 +13,7 @@ use crate::base::names;
 use crate::config::Deployment;
 use crate::resources::instance::{self, Credits, Image, Order};
 use crate::resources::{
-    Foreign, Lookup, Tags, bucket, key_pair, release, reports, role, security_group, tagged, token,
+    Lookup, NameConflict, Tags, bucket, key_pair, release, reports, role, security_group, tagged, token,
 };
 
 const PERMISSIONS: &str = "permissions";
@@ -21,7 +21,7 @@ const PERMISSIONS: &str = "permissions";
 /// What `up` looks at first, as far as it needs no account's number.
 pub struct Reads {
     answers: Vec<Result<()>>,
-    foreign: Vec<Foreign>,
+    foreign: Vec<NameConflict>,
     group: Option<String>,
     key_pair: bool,
 }
@@ -80,7 +80,7 @@ pub struct Launch<'a> {
 /// What was asked, and the answers.
 pub struct Seen {
     reads: Vec<Result<()>>,
-    foreign: Vec<Foreign>,
+    foreign: Vec<NameConflict>,
     writes: Vec<Result<(), ApiError>>,
     /// Whether the launch was asked for with the group that the instance will be in.
     group: bool,

@@ -27,12 +27,13 @@ use crate::resources::{Tags, filter, from_ec2, missing, security_group, set_tags
 /// the image alone is another one; it is part of the client token then, or EC2 would answer with what is to be replaced.
 pub(super) async fn launch(context: &Context, tags: &Tags, instead: Option<&str>, dying: &[String]) -> Result<String> {
     let image = context.image().await?;
-    let group = context.group()?;
+    let group = context.output::<security_group::Output>(&security_group::ID)?.id;
     let unknown = |error: &ApiError| unknown_yet(error) && !context.interrupted();
     let spec = tags.get(names::TAG_SPEC).cloned().unwrap_or_default();
     let launched_as = instead.map_or(spec.clone(), |image| digest::short(format!("{spec}\n{image}")));
     for _ in 0..3 {
-        let token = format!("{}-{launched_as}", context.nonce()?);
+        let nonce = context.output::<security_group::Output>(&security_group::ID)?.nonce.unwrap_or_default();
+        let token = format!("{nonce}-{launched_as}");
         let launched =
             patiently(Backoff::new(Duration::from_secs(30)), unknown, || run(context, tags, &image, &group, &token));
         match launched.await {

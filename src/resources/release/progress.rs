@@ -93,8 +93,8 @@ impl Intercept for Progress {
         let body = context.request_mut().body_mut();
         let Some(size) = body.content_length() else { return Ok(()) };
         let whole = Box::pin(std::mem::replace(body, SdkBody::taken()));
-        let (topic, sink) = (self.topic, self.sink.clone());
-        let tell = Box::new(move |words| sink.event(Event::Go(topic, words)));
+        let (topic, sink) = (self.topic.clone(), self.sink.clone());
+        let tell = Box::new(move |words| sink.event(Event::Go(topic.clone(), words)));
         let (rest, pace, moved) = (Bytes::new(), Pace::new(size, Instant::now()), self.moved.clone());
         *body = SdkBody::from_body_1_x(Sliced { whole, rest, pace, moved, tell });
         Ok(())

@@ -1,4 +1,4 @@
-//! What is wanted, made concrete, and whether it can be had.
+//! What is asked for: the deployment, made concrete. Pure.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,11 @@ use crate::engine::observe::Observed;
 use crate::release::edge::Build;
 use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
-use crate::resources::instance::{Credits, Origin};
 use crate::resources::{Tags, address, bucket, instance, record, role};
 
-/// What is wanted: the deployment, made concrete.
+/// What is asked for: the deployment, made concrete.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub struct Spec<'a> {
     /// `deploy.yaml`
     pub deployment: &'a Deployment,
     /// The region's code.
@@ -25,7 +24,7 @@ pub struct Wanted<'a> {
     pub image: &'a str,
     /// The release that is to run.
     pub release: &'a str,
-    /// What stands before it.
+    /// The proxy that the release is reached through.
     pub edge: Build,
     /// The policies of the role and of the bucket.
     pub policies: &'a Policies,
@@ -53,7 +52,7 @@ impl Policies {
     }
 }
 
-impl Wanted<'_> {
+impl Spec<'_> {
     /// What every resource carries.
     pub fn tags(&self) -> Tags {
         let mut tags: Tags = self.deployment.tags.clone();
@@ -61,37 +60,23 @@ impl Wanted<'_> {
         tags
     }
 
+    /// The same, for resources that the console lists by their `Name`.
     pub(super) fn named_tags(&self) -> Tags {
         let mut tags = self.tags();
         tags.insert("Name".into(), names::common(&self.deployment.name));
         tags
     }
 
-    pub(super) fn spec(&self) -> String {
+    /// Hash of what only a new instance can change.
+    pub(super) fn instance_spec(&self) -> String {
         instance::spec(&self.deployment.instance, self.image, self.deployment.network.subnet.as_deref())
     }
 
-    pub(super) fn instance_tags(&self) -> Tags {
-        let mut tags = self.named_tags();
-        tags.insert(names::TAG_SPEC.into(), self.spec());
-        tags.insert(names::TAG_RELEASE.into(), self.release.to_owned());
-        tags
-    }
-
-    /// Of which name there is a record, too; where there is none any more, that is said in place of what was.
-    pub(super) fn address_tags(&self, have: &Observed) -> Tags {
-        let mut tags = self.named_tags();
-        let known = have.addresses.iter().any(|address| address.tags.contains_key(names::TAG_DOMAIN));
-        if let Some(domain) = self.deployment.network.record().or(known.then_some("")) {
-            tags.insert(names::TAG_DOMAIN.into(), domain.to_owned());
-        }
-        tags
-    }
-
+    /// Everything that is let in.
     pub(super) fn rules(&self) -> BTreeSet<Rule> {
         let network = &self.deployment.network;
         let ports: &[(&str, u16)] = match network.https {
-            // Port 80 for whoever asks in clear, who is sent on, and for the authority; UDP for HTTP/3.
+            // Port 80 for clients that ask without TLS, which are redirected, and for the certificate authority; UDP for HTTP/3.
             true => &[("tcp", 80), ("tcp", 443), ("udp", 443)],
             false => &[("tcp", network.port)],
         };
@@ -99,32 +84,9 @@ impl Wanted<'_> {
         network.allow.iter().copied().flat_map(rules).collect()
     }
 
-    /// What CPU credits the instance is to have that it has not.
-    pub(super) fn credits(&self, have: &Observed, current: Option<&instance::State>) -> Option<Credits> {
-        let current = current.filter(|_| have.kind.as_ref().is_some_and(|kind| kind.burstable))?;
-        let healthy = have.report_of(&current.id).is_some_and(|report| report.healthy);
-        let wanted = Credits::wanted(self.deployment.instance.cpu_credits, healthy)?;
-        let unlimited = have.unlimited.as_ref()?.contains(&current.id);
-        (unlimited != (wanted == Credits::Unlimited)).then_some(wanted)
-    }
-
-    /// The Elastic IP that stays.
-    pub(super) fn kept_address<'a>(&self, have: &'a Observed) -> Option<&'a address::State> {
-        let lives = |id: &str| instance::alive(&have.instances).any(|instance| instance.id == id);
-        address::pick(&have.addresses, lives).filter(|_| self.deployment.network.static_ip)
-    }
-
-    /// Which image the instance is to have.
-    pub(super) fn origin<'a>(&self, have: &'a Observed) -> Origin<'a> {
-        match have.image.as_deref() {
-            Some(newest) if self.refresh => Origin::Refresh(newest),
-            newest => Origin::Keep(newest),
-        }
-    }
-
     /// Whether an instance has to be launched, or would have to be if there were an image.
-    pub(super) fn launches(&self, have: &Observed) -> bool {
-        let spec = self.spec();
+    fn launches(&self, have: &Observed) -> bool {
+        let spec = self.instance_spec();
         let fits = |instance: &instance::State| {
             instance.tags.get(names::TAG_SPEC) == Some(&spec)
                 && (!self.refresh || have.image.as_ref() == Some(&instance.image))
@@ -132,7 +94,7 @@ impl Wanted<'_> {
         !instance::alive(&have.instances).any(fits)
     }
 
-    pub(super) fn check_kind(&self, have: &Observed) -> Result<()> {
+    fn check_kind(&self, have: &Observed) -> Result<()> {
         let name = &self.deployment.instance.kind;
         match &have.kind {
             Some(kind) => kind.check(name),
@@ -143,7 +105,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// That nothing is in the way which only a person can remove.
+    /// That nothing is in the way which only a user can remove.
     ///
     /// # Errors
     /// What is.
@@ -158,7 +120,9 @@ impl Wanted<'_> {
             self.check_kind(have)?;
             have.way.check()?;
         }
-        let ip = self.kept_address(have).map(|address| address.ip);
-        self.deployment.network.record().map_or(Ok(()), |domain| record::check(domain, ip, &have.records))
+        let network = &self.deployment.network;
+        let kept = address::kept(have).filter(|_| network.static_ip);
+        let ip = kept.map(|address| address.ip);
+        network.record().map_or(Ok(()), |domain| record::check(domain, ip, &have.records))
     }
 }

@@ -7,12 +7,17 @@ use std::sync::LazyLock;
 
 use super::super::*;
 use crate::aws::Target;
+use crate::base::names;
 use crate::config::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Token};
 use crate::engine::observe::Store;
-use crate::engine::plan;
+use crate::engine::spec::{Policies, Spec};
+use crate::engine::{plan, topology};
 use crate::release::edge::Build;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
+use crate::resources::{
+    address, attachment, bucket, history, key_pair, record, release, reports, role, security_group,
+};
 
 pub const RELEASE: &str = "r1";
 /// What ran before it.
@@ -57,10 +62,10 @@ pub fn deployment() -> Deployment {
 
 pub static POLICIES: LazyLock<Policies> = LazyLock::new(|| Policies::new("aws", "123456789012", REGION, "hello"));
 
-pub fn wanted(deployment: &Deployment) -> Wanted<'_> {
+pub fn spec(deployment: &Deployment) -> Spec<'_> {
     let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
     let edge = Build::of(&target).unwrap();
-    Wanted {
+    Spec {
         deployment,
         region: REGION,
         image: "debian-13",
@@ -72,8 +77,8 @@ pub fn wanted(deployment: &Deployment) -> Wanted<'_> {
     }
 }
 
-pub fn up(want: &Wanted, have: &Observed) -> Plan {
-    plan::up(want, have).unwrap()
+pub fn up(spec: &Spec, have: &Observed) -> Plan {
+    plan::up(&topology::single(spec), have).unwrap()
 }
 
 pub fn down(have: &Observed) -> Plan {
@@ -90,7 +95,7 @@ pub fn rollback(have: &Observed, to: &str) -> Plan {
 
 /// AWS, as far as a plan can change it.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct Account {
     pub seen: Observed,
     /// The instances that get the role's credentials: what EC2 knows, and no look at it tells.
     pub served: BTreeSet<String>,
@@ -102,7 +107,7 @@ pub struct World {
     pub told: Option<String>,
 }
 
-impl World {
+impl Account {
     /// Nothing at all.
     pub fn empty() -> Self {
         let seen = Observed {
@@ -134,9 +139,9 @@ impl World {
 
     /// As `up` leaves it.
     pub fn complete() -> Self {
-        let (deployment, mut world) = (deployment(), Self::empty());
-        world.run(up(&wanted(&deployment), &world.seen));
-        world.looked()
+        let (deployment, mut account) = (deployment(), Self::empty());
+        account.run(up(&spec(&deployment), &account.seen));
+        account.looked()
     }
 
     pub fn run(&mut self, plan: Plan) {
@@ -146,10 +151,10 @@ impl World {
     /// Runs at most `most` steps, each as soon as its needs are met. Of those that are ready `choose` takes one: the
     /// executor may do them in any order.
     pub fn run_some(&mut self, plan: Plan, most: usize, choose: &mut dyn FnMut(usize) -> usize) {
-        self.told = plan.instance.clone();
+        self.told = plan.outputs.clone().get::<instance::Output>(&instance::ID).map(|instance| instance.id);
         for (place, step) in plan.steps.iter().enumerate() {
-            let before = |need: &Kind| plan.steps[..place].iter().any(|earlier| earlier.kind == *need);
-            assert!(step.needs.iter().all(before), "{:?} stands before what it needs: {plan:?}", step.kind);
+            let before = |need: &Id| plan.steps[..place].iter().any(|earlier| earlier.id == *need);
+            assert!(step.needs.iter().all(before), "{:?} stands before what it needs: {plan:?}", step.id);
         }
         let (mut waiting, mut done) = (plan.steps, BTreeSet::new());
         while !waiting.is_empty() && done.len() < most {
@@ -160,16 +165,15 @@ impl World {
             let step = waiting.remove(ready[choose(ready.len())]);
             assert!(!step.reasons.is_empty(), "no reason is given for {step:?}");
             self.apply(step.change);
-            assert!(done.insert(step.kind), "two steps of one kind");
+            assert!(done.insert(step.id), "two steps about one resource");
         }
     }
 
     /// The instance that is what is wanted; of several the one that the plan is about.
     pub fn current(&mut self) -> &mut instance::State {
-        static SPEC: LazyLock<Option<String>> =
-            LazyLock::new(|| wanted(&DEPLOYMENT).instance_tags().remove(names::TAG_SPEC));
+        static SPEC: LazyLock<String> = LazyLock::new(|| spec(&DEPLOYMENT).instance_spec());
         let alive = |state: &&mut instance::State| {
-            state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == SPEC.as_ref()
+            state.phase != Phase::Dying && state.tags.get(names::TAG_SPEC) == Some(&*SPEC)
         };
         let told = self.told.as_ref();
         let candidates = self.seen.instances.iter_mut().filter(alive);
@@ -236,12 +240,12 @@ impl World {
             Change::Address(change) => self.address(change),
             Change::Record(change) => self.record(change),
             Change::Association(_) => self.associate(),
-            Change::Doorbell(change) => {
-                let version = self.seen.token.present().expect("the doorbell needs a token").version;
+            Change::Orders(change) => {
+                let version = self.seen.token.present().expect("orders need a token").version;
                 let named = [&change.release, &change.previous].into_iter().flatten();
                 for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
                     let there = self.store.releases.iter().any(|stored| stored.id == *release);
-                    assert!(there || release == BEFORE, "the doorbell names a release that is there");
+                    assert!(there || release == BEFORE, "orders name a release that is there");
                 }
                 let releases = [(names::TAG_RELEASE, change.release), (names::TAG_PREVIOUS, change.previous)];
                 for (tag, release) in releases.into_iter().filter_map(|(tag, release)| Some((tag, release?))) {
@@ -252,7 +256,7 @@ impl World {
                     state.tags.insert(names::TAG_TOKEN.into(), version.to_string());
                 }
             }
-            Change::Ready(_) => {
+            Change::HealthGate(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
                 assert!(current.tags.contains_key(names::TAG_TOKEN) && self.uploaded() && self.store.edge);
@@ -355,9 +359,9 @@ impl World {
                 current.metadata |= metadata;
                 current.tags.extend(tags);
             }
-            instance::Change::Terminate { ids } => {
-                self.seen.instances.retain(|state| !ids.contains(&state.id));
-                let gone = |address: &address::State| address.instance.as_ref().is_some_and(|id| ids.contains(id));
+            instance::Change::Terminate { id } => {
+                self.seen.instances.retain(|state| state.id != id);
+                let gone = |address: &address::State| address.instance.as_ref() == Some(&id);
                 for address in self.seen.addresses.iter_mut().filter(|address| gone(address)) {
                     (address.instance, address.association) = (None, None);
                 }
@@ -384,7 +388,7 @@ impl World {
         let address = self.seen.addresses.first().map(|address| (address.ip, address.tags.clone()));
         for state in &mut self.seen.records {
             match &change {
-                record::Change::Remove { all } if all.contains(state) => {
+                record::Change::Remove { state: from } if from == state => {
                     *state = record::tests::removed(state.clone());
                 }
                 record::Change::Lead { from } if from == state => {
@@ -407,14 +411,14 @@ impl World {
         if matches!(change, address::Change::Release { .. }) {
             assert_eq!(self.led(), [""; 0], "a name must not lead to what may be somebody else's");
         }
-        self.seen.addresses = match change {
-            address::Change::Allocate { tags } => vec![elastic("eipalloc-1", None, tags)],
-            address::Change::Update { mut keep, tags, .. } => {
-                keep.tags.extend(tags);
-                vec![keep]
+        match change {
+            address::Change::Allocate { tags } => self.seen.addresses.push(elastic("eipalloc-1", None, tags)),
+            address::Change::Tag { keep, tags } => {
+                let found = self.seen.addresses.iter_mut().find(|address| address.id == keep.id);
+                found.expect("it stands").tags.extend(tags);
             }
-            address::Change::Release { .. } => Vec::new(),
-        };
+            address::Change::Release { address } => self.seen.addresses.retain(|other| other.id != address.id),
+        }
     }
 
     pub fn associate(&mut self) {
@@ -422,9 +426,10 @@ impl World {
         assert_eq!(current.phase, Phase::Running);
         let others = instance::alive(&self.seen.instances).any(|state| state.id != current.id);
         assert!(!others || self.served.contains(&current.id), "the old one serves until the new one can");
-        assert_eq!(self.seen.addresses.len(), 1);
-        self.seen.addresses[0].instance = Some(current.id);
-        let ip = self.seen.addresses[0].ip.to_string();
+        let address = address::kept(&self.seen).expect("an address is led to it").id.clone();
+        let address = self.seen.addresses.iter_mut().find(|other| other.id == address).unwrap();
+        address.instance = Some(current.id);
+        let ip = address.ip.to_string();
         self.current().tags.insert(names::TAG_ADDRESS.into(), ip);
     }
 }
@@ -434,15 +439,15 @@ pub fn stored(id: &str) -> release::Stored {
 }
 
 /// What the instance that counts says of itself: it runs this release.
-pub fn says(world: &mut World, runs: &str) {
-    let wanted = world.current().tags.get(names::TAG_RELEASE).cloned();
+pub fn says(account: &mut Account, runs: &str) {
+    let wanted = account.current().tags.get(names::TAG_RELEASE).cloned();
     let report = reports::Report {
         release: Some(runs.into()),
         healthy: true,
-        wanted: reports::Wanted { release: wanted, ..Default::default() },
+        wanted: reports::Heard { release: wanted, ..Default::default() },
         ..Default::default()
     };
-    world.seen.reports = vec![(world.current().id.clone(), report)];
+    account.seen.reports = vec![(account.current().id.clone(), report)];
 }
 
 pub fn running(id: &str, tags: Tags) -> instance::State {
@@ -462,5 +467,6 @@ pub fn running(id: &str, tags: Tags) -> instance::State {
 pub fn elastic(id: &str, instance: Option<&str>, tags: Tags) -> address::State {
     let instance = instance.map(str::to_owned);
     let association = instance.as_ref().map(|_| "eipassoc-1".to_owned());
-    address::State { id: id.into(), ip: Ipv4Addr::new(203, 0, 113, 9), instance, association, tags }
+    let last = id.bytes().last().unwrap_or_default();
+    address::State { id: id.into(), ip: Ipv4Addr::new(203, 0, 113, last), instance, association, tags }
 }

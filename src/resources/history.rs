@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::observe::Observed;
+use super::{Observed, instance};
 use crate::base::names;
-use crate::resources::instance;
 
 /// The releases that count, of the instance that serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +69,7 @@ pub fn in_use(have: &Observed) -> BTreeSet<String> {
 mod tests {
     use super::*;
     use crate::resources::Tags;
-    use crate::resources::reports::{Report, Wanted};
+    use crate::resources::reports::{Heard, Report};
 
     /// One instance: what it is told, what is before that, and what it says of itself.
     fn seen(wanted: &str, previous: Option<&str>, report: Option<Option<&str>>) -> Observed {
@@ -89,7 +88,7 @@ mod tests {
         };
         let said = |release: Option<&str>| Report {
             release: release.map(str::to_owned),
-            wanted: Wanted { release: Some(wanted.into()), ..Wanted::default() },
+            wanted: Heard { release: Some(wanted.into()), ..Heard::default() },
             ..Report::default()
         };
         let reports = report.map(|release| ("i-1".to_owned(), said(release))).into_iter().collect();

@@ -1,0 +1,50 @@
+//! What is asked for → the resources that make it so. Pure. Which of them stand already is no concern of a topology.
+
+use super::spec::Spec;
+use crate::base::names;
+use crate::resources::{
+    Wanted, address, association, attachment, bucket, doorbell, edge, health_gate, ingress, instance, key_pair, record,
+    release, reports, role, security_group, token,
+};
+
+/// One instance, with an Elastic IP unless that is switched off.
+pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
+    let (deployment, network) = (spec.deployment, &spec.deployment.network);
+    let tags = || spec.tags();
+    let mut wanted: Vec<Wanted> = vec![
+        security_group::Wanted { tags: tags() }.into(),
+        ingress::Wanted { rules: spec.rules() }.into(),
+        key_pair::Wanted { tags: tags() }.into(),
+        role::Wanted {
+            policy: spec.policies.role.clone(),
+            boundary: deployment.permissions_boundary.clone(),
+            tags: tags(),
+        }
+        .into(),
+        token::Wanted { tags: tags() }.into(),
+        bucket::Wanted { policy: spec.policies.bucket.clone() }.into(),
+        release::Wanted { id: spec.release.to_owned() }.into(),
+        edge::Wanted { build: spec.edge }.into(),
+        instance::Wanted {
+            tags: spec.named_tags(),
+            spec: spec.instance_spec(),
+            release: spec.release.to_owned(),
+            refresh: spec.refresh,
+            cpu_credits: deployment.instance.cpu_credits,
+        }
+        .into(),
+        attachment::Wanted { profile: names::role(&deployment.name, spec.region) }.into(),
+        doorbell::Wanted { release: spec.release.to_owned() }.into(),
+        reports::Wanted.into(),
+    ];
+    if spec.wait {
+        wanted.push(health_gate::Wanted { release: spec.release.to_owned() }.into());
+    }
+    if network.static_ip {
+        let domain = network.record().map(str::to_owned);
+        wanted.extend(domain.clone().map(|domain| Wanted::from(record::Wanted { domain })));
+        wanted.push(address::Wanted { tags: spec.named_tags(), domain }.into());
+        wanted.push(association::Wanted.into());
+    }
+    wanted
+}

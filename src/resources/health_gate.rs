@@ -1,0 +1,40 @@
+//! That a new instance is healthy before anything leads to it, and before the one that it replaces goes.
+
+use super::kinds::{Id, Kind};
+use super::step::{Resource, only};
+use super::{Action, Planned, Sight};
+use crate::base::error::Result;
+
+/// That a replacement takes over only when it is healthy is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The release that it must run.
+    pub release: String,
+}
+
+/// Wait until the new instance runs this release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The release's id.
+    pub release: String,
+}
+
+impl Resource for Wanted {
+    type Change = Change;
+
+    fn id(&self) -> Id {
+        Id::of(Kind::HealthGate)
+    }
+
+    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
+        use Kind::{Attachment, Edge, Ingress, Instance, Orders, Release, Role};
+        only([Role, Release, Edge, Instance, Attachment, Orders, Ingress])
+    }
+
+    fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
+        let replaces = sight.leftovers().next().is_some();
+        let reasons = vec!["what is there serves until it is healthy".to_owned()];
+        let change = Change { release: self.release.clone() };
+        Ok(replaces.then(|| Planned::new(Action::Update, reasons, change)))
+    }
+}

@@ -1,0 +1,155 @@
+//! The kinds of resources: the one list of them. What every kind has is generated from it, here and in the executor.
+
+use super::step::{Planned, Resource, Step};
+use super::{
+    Sight, address, association, attachment, bucket, doorbell, edge, health_gate, ingress, instance, key_pair, record,
+    release, reports, role, security_group, token,
+};
+use crate::base::error::Result;
+
+/// Hands the list to a macro: each kind's name, its module, and its title, in the order in which plans show them.
+///
+/// A module has `Wanted` (what a topology asks for, a [`Resource`]), `Change` (what a step does), and `apply`.
+macro_rules! kinds {
+    ($generate:ident) => {
+        $generate! {
+            SecurityGroup security_group "security group",
+            Ingress ingress "ingress",
+            KeyPair key_pair "key pair",
+            Role role "role",
+            Token token "token",
+            Bucket bucket "bucket",
+            Release release "release",
+            Edge edge "edge",
+            Address address "address",
+            Record record "record",
+            Instance instance "instance",
+            Attachment attachment "profile",
+            Orders doorbell "orders",
+            HealthGate health_gate "new instance",
+            Association association "association",
+            Reports reports "reports",
+        }
+    };
+}
+pub(crate) use kinds;
+
+macro_rules! generate {
+    ($($kind:ident $module:ident $title:literal,)*) => {
+        /// A kind of resource, or of what connects two.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "each is its module's")]
+        pub enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            /// The name that a person sees.
+            pub fn title(self) -> &'static str {
+                match self {
+                    $(Kind::$kind => $title,)*
+                }
+            }
+        }
+
+        /// What a step does.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each is its module's Change")]
+        pub enum Change {
+            $($kind($module::Change),)*
+        }
+
+        /// One resource that a topology asks for.
+        #[derive(Clone, Debug)]
+        #[allow(missing_docs, reason = "each is its module's Wanted")]
+        pub enum Wanted {
+            $($kind($module::Wanted),)*
+        }
+
+        $(
+            impl From<$module::Change> for Change {
+                fn from(change: $module::Change) -> Self {
+                    Change::$kind(change)
+                }
+            }
+
+            impl From<$module::Wanted> for Wanted {
+                fn from(wanted: $module::Wanted) -> Self {
+                    Wanted::$kind(wanted)
+                }
+            }
+        )*
+
+        impl Wanted {
+            /// What kind of resource it is.
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Wanted::$kind(_) => Kind::$kind,)*
+                }
+            }
+
+            /// Which one it is.
+            pub fn id(&self) -> Id {
+                match self {
+                    $(Wanted::$kind(wanted) => wanted.id(),)*
+                }
+            }
+
+            /// The step that makes it as it is wanted, unless it is so.
+            ///
+            /// # Errors
+            /// That something was not looked at.
+            pub fn step(&self, sight: &Sight<'_>) -> Result<Option<Step>> {
+                match self {
+                    $(Wanted::$kind(wanted) => step(wanted, sight),)*
+                }
+            }
+        }
+
+        /// The steps that remove what stands and is not wanted.
+        ///
+        /// # Errors
+        /// That something was not looked at.
+        pub fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
+            let mut steps = Vec::new();
+            $(steps.extend(<$module::Wanted as Resource>::surplus(sight)?);)*
+            Ok(steps)
+        }
+    };
+}
+kinds!(generate);
+
+fn step<R: Resource>(wanted: &R, sight: &Sight<'_>) -> Result<Option<Step>> {
+    let planned: Option<Planned<R::Change>> = wanted.diff(sight)?;
+    Ok(planned.map(|planned| planned.step(wanted.id(), wanted.needs(sight))))
+}
+
+/// Which resource: of what kind, and which of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id {
+    /// What it is.
+    pub kind: Kind,
+    /// What tells it from others of its kind in the deployment: AWS's id, or a name in `deploy.yaml`. Empty for the only one.
+    pub name: String,
+}
+
+impl Id {
+    /// The only one of its kind.
+    pub const fn of(kind: Kind) -> Self {
+        Self { kind, name: String::new() }
+    }
+
+    /// One of several.
+    pub fn named(kind: Kind, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name.as_str() {
+            "" => f.write_str(self.kind.title()),
+            name => write!(f, "{} {name}", self.kind.title()),
+        }
+    }
+}

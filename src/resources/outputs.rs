@@ -1,0 +1,71 @@
+//! What is known of resources that others refer to: from a look at what stands, or from the step that made them.
+
+use std::collections::BTreeMap;
+
+use super::kinds::Id;
+use super::{address, doorbell, instance, role, security_group, token};
+
+/// The outputs of a run, by resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outputs(BTreeMap<Id, Any>);
+
+/// The output of one kind.
+pub trait Output: Clone + Into<Any> {
+    /// The same, if it is of this kind.
+    fn of(any: &mut Any) -> Option<&mut Self>;
+}
+
+macro_rules! outputs {
+    ($($kind:ident $module:ident,)*) => {
+        /// The output of any kind.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each is its module's Output")]
+        pub enum Any {
+            $($kind($module::Output),)*
+        }
+
+        $(
+            impl From<$module::Output> for Any {
+                fn from(output: $module::Output) -> Self {
+                    Any::$kind(output)
+                }
+            }
+
+            impl Output for $module::Output {
+                fn of(any: &mut Any) -> Option<&mut Self> {
+                    match any {
+                        Any::$kind(output) => Some(output),
+                        _ => None,
+                    }
+                }
+            }
+        )*
+    };
+}
+outputs! {
+    SecurityGroup security_group,
+    Role role,
+    Token token,
+    Instance instance,
+    Orders doorbell,
+    Address address,
+}
+
+impl Outputs {
+    /// What is known of a resource.
+    pub fn get<T: Output>(&mut self, id: &Id) -> Option<T> {
+        self.0.get_mut(id).and_then(T::of).cloned()
+    }
+
+    /// Learns something of a resource.
+    pub fn set(&mut self, id: Id, output: impl Output) {
+        self.0.insert(id, output.into());
+    }
+
+    /// Changes what is known of a resource, if anything is.
+    pub fn change<T: Output>(&mut self, id: &Id, change: impl FnOnce(&mut T)) {
+        if let Some(output) = self.0.get_mut(id).and_then(T::of) {
+            change(output);
+        }
+    }
+}
