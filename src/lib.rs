@@ -1,8 +1,8 @@
 //! `devopsctl` puts a small Python web app on the user's own AWS account.
 //!
-//! The house has nine rooms. Each uses only rooms above it in this list, which a test holds them to (`tests/it/house.rs`):
+//! It has nine layers. Each uses only those above it in this list; `tests/it/architecture.rs` refuses anything else:
 //!
-//! - [`base`] what every room needs: errors, events, names in AWS, secrets, folders, the programs that are started
+//! - [`base`] what every layer needs: errors, events, names in AWS, secrets, folders, the programs that are started
 //! - [`config`] `deploy.yaml` → [`config::Deployment`]
 //! - [`sandbox`] a local AWS with real machines, started by the binary itself
 //! - [`aws`] clients, retries, images, what an error code means to a person; the sandbox is one endpoint more

@@ -52,7 +52,7 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
     if !arguments.yes && !ui::confirm("Remove it all?")? {
         return Err(session.declined("status"));
     }
-    let context = Context::new(session.aws.clone(), &session.deployment, observed.start(&plan), None, session.shared());
+    let context = Context::new(session.aws.clone(), &session.deployment, plan.start(&observed), None, session.shared());
     execute(&context, plan).await?;
     // What was just deleted may still be in a list for some seconds.
     let mut backoff = Backoff::polling(Duration::from_secs(30), Duration::from_secs(3));

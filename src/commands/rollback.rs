@@ -37,7 +37,7 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     };
     let told = super::status::told(&to, found.release(&to).map(|release| &release.notes));
     session.ui.say(format!("{why}back to {told}"));
-    let start = found.observed.start(&plan);
+    let start = plan.start(&found.observed);
     let context = Context::new(session.aws.clone(), &session.deployment, start, None, session.shared());
     let work = async {
         execute(&context, plan).await?;

@@ -60,7 +60,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Resul
         return done(&session, None, before.until());
     }
     let shared = Shared { fresh: fresh.clone(), ..session.shared() };
-    let context = Context::new(aws.clone(), &session.deployment, observed.start(&plan), None, shared);
+    let context = Context::new(aws.clone(), &session.deployment, plan.start(&observed), None, shared);
     execute(&context, plan).await?;
     let version = context.output::<token::Output>(&token::ID)?.version;
     let mut until = match how {

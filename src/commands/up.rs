@@ -28,7 +28,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     agree(session, arguments, &plan)?;
     let settled = looked.nothing_to_do();
     let Looked { release, observed, .. } = looked;
-    let start = observed.start(&plan);
+    let start = plan.start(&observed);
     let context =
         Context::new(session.aws.clone(), &session.deployment, start, Some(release.clone()), session.shared());
     if !session.deployment.network.https && session.aws.flag().is_empty() {

@@ -5,13 +5,11 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
 
-use super::plan::Plan;
 use crate::aws::{Aws, Identity, identity};
 use crate::base::error::Result;
 use crate::base::grace::now;
 use crate::base::names;
 use crate::release::edge::Build;
-use crate::resources::context::Start;
 pub use crate::resources::observed::{Observed, Store};
 use crate::resources::{
     Lookup, address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group, token,
@@ -91,18 +89,6 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
 }
 
 impl Observed {
-    /// What the steps of a plan begin with.
-    pub fn start(&self, plan: &Plan) -> Start {
-        Start {
-            account: self.account.clone(),
-            partition: self.partition.clone(),
-            by: self.by.clone(),
-            burstable: self.kind.as_ref().is_some_and(|kind| kind.burstable),
-            image: self.image.clone(),
-            outputs: plan.outputs.clone(),
-        }
-    }
-
     /// Looks at the bucket, and at what is in it: the releases, and this build of Caddy.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::observe::Observed;
 use crate::base::error::Result;
+use crate::resources::context::Start;
 use crate::resources::outputs::Outputs;
 use crate::resources::{
     Action, Change, Id, Kind, Planned, Sight, Step, Tags, Wanted, doorbell, instance, kinds, token,
@@ -28,7 +29,7 @@ pub fn up(wanted: &[Wanted], have: &Observed) -> Result<Plan> {
     for wanted in wanted {
         steps.extend(wanted.step(&sight)?);
     }
-    Ok(Plan::of(steps, sight.outputs()))
+    Ok(Plan::of(steps, kinds::outputs(&sight)))
 }
 
 /// From what stands to nothing.
@@ -78,7 +79,7 @@ impl Plan {
     /// Steps about an instance that stands.
     fn about<const N: usize>(current: Option<&instance::State>, have: &Observed, steps: [Option<Step>; N]) -> Self {
         let sight = Sight { wanted: &[], have, found: current, current, address: None };
-        Self::of(steps.into_iter().flatten().collect(), sight.outputs())
+        Self::of(steps.into_iter().flatten().collect(), kinds::outputs(&sight))
     }
 
     /// In an order in which each comes after what it needs. Only what is in the plan can be waited for: the rest stands.
@@ -95,6 +96,18 @@ impl Plan {
         }
         plan.steps.append(&mut steps);
         plan
+    }
+
+    /// What its steps begin with.
+    pub fn start(&self, have: &Observed) -> Start {
+        Start {
+            account: have.account.clone(),
+            partition: have.partition.clone(),
+            by: have.by.clone(),
+            burstable: have.kind.as_ref().is_some_and(|kind| kind.burstable),
+            image: have.image.clone(),
+            outputs: self.outputs.clone(),
+        }
     }
 
     /// Whether there is nothing to do.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{DomainType, Filter, ResourceType};
 
 use super::kinds::{Id, Kind};
+use super::outputs::Outputs;
 use super::step::{Resource, Step, only};
 use super::{
     Action, Observed, Planned, Sight, Tags, any_name_tag, by_name_tag, from_ec2, instance, ours, record, tagged,
@@ -81,6 +82,12 @@ impl Resource for Wanted {
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         Ok(diff(&self.tags(sight), sight.address))
+    }
+
+    fn outputs(sight: &Sight<'_>, outputs: &mut Outputs) {
+        if let Some(address) = sight.address {
+            outputs.set(ID, Output { id: address.id.clone(), ip: address.ip });
+        }
     }
 
     /// A name must not lead to an address that may be another account's by then, and the address knows the name.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName};
 
 use super::kinds::{self, Id};
+use super::outputs::Outputs;
 use super::step::{Resource, Step, only};
 use super::{
     Action, Observed, Planned, Sight, Tags, address, any_name_tag, by_name_tag, from_ec2, missing, set_tags, token,
@@ -161,13 +162,6 @@ pub struct Output {
     pub told: Option<i64>,
 }
 
-impl Output {
-    /// Of one that stands.
-    pub fn standing(state: &State, unlimited: bool) -> Self {
-        Self { id: state.id.clone(), since: state.launched, unlimited, launched: false, told: None }
-    }
-}
-
 /// The one that counts.
 pub const ID: Id = Id::of(kinds::Kind::Instance);
 
@@ -191,6 +185,14 @@ impl Resource for Wanted {
         let (have, found) = (sight.have, sight.found);
         let (before, credits) = (sight.before(&self.release), self.credits(have, found));
         Ok(diff(&tags, self.origin(have), before, credits, found, &have.instances))
+    }
+
+    fn outputs(sight: &Sight<'_>, outputs: &mut Outputs) {
+        if let Some(instance) = sight.current {
+            let unlimited = sight.have.unlimited.as_ref().is_some_and(|ids| ids.contains(&instance.id));
+            let (id, since) = (instance.id.clone(), instance.launched);
+            outputs.set(ID, Output { id, since, unlimited, launched: false, told: None });
+        }
     }
 
     /// Those that another one replaces go when it serves; where none is asked for, those that are dying are waited for.

@@ -1,5 +1,6 @@
 //! The kinds of resources: the one list of them. What every kind has is generated from it, here and in the executor.
 
+use super::outputs::Outputs;
 use super::step::{Planned, Resource, Step};
 use super::{
     Sight, address, association, attachment, bucket, doorbell, edge, health_gate, ingress, instance, key_pair, record,
@@ -104,6 +105,13 @@ macro_rules! generate {
                     $(Wanted::$kind(wanted) => step(wanted, sight),)*
                 }
             }
+        }
+
+        /// What stands, as far as steps refer to it.
+        pub fn outputs(sight: &Sight<'_>) -> Outputs {
+            let mut outputs = Outputs::default();
+            $(<$module::Wanted as Resource>::outputs(sight, &mut outputs);)*
+            outputs
         }
 
         /// The steps that remove what stands and is not wanted.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::kinds::{Change, Id, Kind, Wanted};
-use super::outputs::Outputs;
 use super::step::{Planned, Step};
 use super::{
     Lookup, NameConflict, address, bucket, history, instance, key_pair, record, release, reports, role, route,
@@ -193,27 +192,5 @@ impl<'a> Sight<'a> {
     /// The instances that stand, as the steps know them that remove them.
     pub(super) fn instances(&self) -> Vec<Id> {
         self.have.instances.iter().map(|instance| Id::named(Kind::Instance, &instance.id)).collect()
-    }
-
-    /// What of that steps refer to.
-    pub fn outputs(&self) -> Outputs {
-        let (mut outputs, have) = (Outputs::default(), self.have);
-        if let Some(group) = have.security_group.present() {
-            outputs.set(Id::of(Kind::SecurityGroup), security_group::Output::from(group));
-        }
-        if let Some(role) = have.role.present().and_then(role::State::output) {
-            outputs.set(Id::of(Kind::Role), role);
-        }
-        if let Some(token) = have.token.present() {
-            outputs.set(Id::of(Kind::Token), token::Output { version: token.version });
-        }
-        if let Some(instance) = self.current {
-            let unlimited = have.unlimited.as_ref().is_some_and(|ids| ids.contains(&instance.id));
-            outputs.set(Id::of(Kind::Instance), instance::Output::standing(instance, unlimited));
-        }
-        if let Some(address) = self.address {
-            outputs.set(Id::of(Kind::Address), address::Output { id: address.id.clone(), ip: address.ip });
-        }
-        outputs
     }
 }

@@ -1,49 +1,33 @@
 //! Releases in the bucket: content-addressed, so that one that is there is never written again. The last few stay, so that
 //! there is something to go back to.
 
-mod progress;
-
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use aws_sdk_s3::config::StalledStreamProtectionConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, Delete, ObjectIdentifier};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
 use super::kinds::{Id, Kind};
 use super::step::Resource;
 use super::{Planned, Sight, bucket, history};
-use crate::aws::retry::{Backoff, haste, patiently};
-use crate::aws::{ApiError, Aws, Fault, call, explain, once};
+use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::event::Event;
 use crate::base::names;
 use crate::release::Release;
 use crate::resources::context::Context;
-use progress::{Moved, Progress};
+
+mod notes;
+mod progress;
+mod upload;
+
+pub use notes::{Notes, notes};
+use notes::{cannot_look, escaped, head};
+pub(super) use upload::put;
+use upload::{checksum, read};
 
 /// As many releases of a deployment stay in the bucket; more only where all of them are in use.
 pub const KEPT: usize = 10;
-/// An upload of which nothing was sent or answered for so long has stalled.
-const STALLED: Duration = Duration::from_secs(180);
-/// So many times it may.
-const ATTEMPTS: usize = 2;
-/// How long errors of an upload that pass are waited out.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// As many objects as one call deletes.
 const AT_ONCE: usize = 1000;
-/// What a header may not hold as it is, or what would be read as an escape.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
-/// As long as one of a release's notes may be, in bytes.
-const LONGEST_NOTE: usize = 200;
 
 /// A release as it lies in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,29 +38,6 @@ pub struct Stored {
     pub at: i64,
     /// Bytes.
     pub size: i64,
-}
-
-/// What is noted on a release; empty where nothing is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Notes {
-    /// Who uploaded it.
-    pub by: String,
-    /// What it was made from.
-    pub what: String,
-    /// What it was built for, such as `python3.13 x86_64`.
-    pub target: String,
-    /// How it is reached.
-    pub reached: String,
-    /// When it was uploaded, in seconds since 1970.
-    pub at: i64,
-}
-
-impl Notes {
-    /// Who uploaded it and what it was made from, as far as that is known.
-    pub fn origin(&self) -> String {
-        let known = [&self.by, &self.what].map(String::as_str);
-        known.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ")
-    }
 }
 
 /// What to do: put it there, and delete what is too old.
@@ -191,70 +152,6 @@ pub async fn other_content(
     Ok((!sound).then_some("S3 knows another sha256 of it, or none"))
 }
 
-/// Asks for the notes and the checksum of a release; nothing if it is not there.
-async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Option<HeadObjectOutput>, ApiError> {
-    let (bucket, _) = names::bucket(account, &aws.region);
-    let key = names::release_key(name, id);
-    let head = || {
-        let head = aws.s3.head_object().bucket(&bucket).key(&key).expected_bucket_owner(account);
-        head.checksum_mode(ChecksumMode::Enabled).send()
-    };
-    // Its answers have no body, and so no code: S3 says 403 to who may not ask, and 400 to a session that is over.
-    // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
-    let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
-    match patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.status == Some(404) => Ok(None),
-        Err(mut error) => {
-            if error.code.is_empty() {
-                error.code = match error.status {
-                    Some(403) => "AccessDenied".into(),
-                    Some(400) => "ExpiredToken".into(),
-                    _ => error.code,
-                };
-            }
-            Err(error)
-        }
-    }
-}
-
-fn cannot_look(id: &str, error: &ApiError) -> Failure {
-    explain(format!("cannot look at the release {}", short(id)), error)
-}
-
-/// What is noted on a release; nothing if it is not there.
-///
-/// # Errors
-/// What S3 says.
-pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Option<Notes>> {
-    let answer = head(aws, account, name, id).await.map_err(|error| cannot_look(id, &error))?;
-    Ok(answer.map(|answer| {
-        let at = answer.last_modified.map_or(0, |time| time.secs());
-        let metadata = answer.metadata.unwrap_or_default();
-        let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
-        Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), at }
-    }))
-}
-
-/// A note as a header takes it: ASCII, and not too long.
-fn escaped(text: &str) -> String {
-    let mut note = String::new();
-    for character in text.chars() {
-        let more = utf8_percent_encode(character.encode_utf8(&mut [0; 4]), ESCAPED).to_string();
-        if note.len() + more.len() > LONGEST_NOTE {
-            break;
-        }
-        note.push_str(&more);
-    }
-    note
-}
-
-/// A note as it is shown. Whoever may write to the bucket must not write to a terminal.
-fn plain(note: &str) -> String {
-    let text = percent_decode_str(note).decode_utf8_lossy().into_owned();
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
-}
-
 fn holds(stored: &[Stored], id: &str) -> bool {
     stored.iter().any(|release| release.id == id)
 }
@@ -322,92 +219,6 @@ async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
             String::new()
         }
     }
-}
-
-/// What is to be uploaded.
-///
-/// # Errors
-/// That the file is gone, or cannot be read.
-async fn read(archive: &Path) -> Result<Vec<u8>> {
-    tokio::fs::read(archive).await.map_err(|error| {
-        Failure::failed(format!("cannot read {}", archive.display()))
-            .because(error.to_string())
-            .next("run the same command again")
-    })
-}
-
-/// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault. An upload on which nothing moves
-/// any more is begun once again, and then given up. S3 refuses a body that has not this
-/// SHA-256, which it takes in Base64.
-///
-/// # Errors
-/// What S3 says, or that the upload has stalled.
-pub(super) async fn put(
-    context: &Context,
-    key: &str,
-    body: Vec<u8>,
-    sha256: &str,
-    notes: HashMap<String, String>,
-) -> Result<()> {
-    let topic = context.id();
-    let (bucket, _) = names::bucket(&context.account, &context.aws.region);
-    let patient = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3600)).build();
-    let request = |moved: Arc<Moved>| {
-        let put = context.aws.s3.put_object().bucket(&bucket).key(key).expected_bucket_owner(&context.account);
-        let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
-        let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(checksum(sha256));
-        let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
-        // The SDK's own watch ends with the last byte, and would not wait for an answer in vain.
-        let patient = patient.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        let progress = Progress::new(topic.to_string().into(), context.shared_sink(), moved);
-        put.body(ByteStream::from(body.clone())).customize().config_override(patient).interceptor(progress).send()
-    };
-    let limit = STALLED / haste();
-    let mut sent = 0;
-    for attempt in 1..=ATTEMPTS {
-        let stalled = OnceLock::new();
-        let send = || {
-            let moved = Moved::now();
-            let answer = request(moved.clone());
-            let stalled = &stalled;
-            async move {
-                tokio::select! {
-                    answer = answer => answer,
-                    () = moved.stalled(limit) => {
-                        stalled.get_or_init(|| moved.sent());
-                        Err(SdkError::timeout_error("nothing moves any more"))
-                    }
-                }
-            }
-        };
-        let passes = |error: &ApiError| stalled.get().is_none() && error.fault() != Fault::Final;
-        let put = patiently(Backoff::new(PATIENCE), passes, || once("s3:PutObject", send)).await;
-        match (put, stalled.get()) {
-            (Ok(_), _) => return Ok(()),
-            (Err(error), None) => return Err(explain(format!("the {topic} cannot be uploaded"), &error)),
-            (Err(_), Some(bytes)) => sent = *bytes,
-        }
-        if attempt < ATTEMPTS {
-            context.waits(&format!("nothing was sent for {} minutes; the upload begins again", minutes()));
-        }
-    }
-    let (sent, size) = (indicatif::HumanBytes(sent), indicatif::HumanBytes(body.len() as u64));
-    Err(Failure::failed(format!("the upload of the {topic} has stalled"))
-        .because(format!("twice S3 said nothing for {} minutes; {sent} of {size} were sent", minutes()))
-        .standing("S3 keeps an object as a whole or not at all; the next run looks whether it is there.")
-        .next(
-            "check the network, as a firewall, a proxy or a VPN can hold a large upload up; then run the same command again",
-        ))
-}
-
-fn minutes() -> u64 {
-    STALLED.as_secs() / 60
-}
-
-/// A SHA-256 in hexadecimal digits as S3 writes it.
-fn checksum(sha256: &str) -> String {
-    let bytes = (0..sha256.len() / 2).filter_map(|at| u8::from_str_radix(sha256.get(2 * at..2 * at + 2)?, 16).ok());
-    BASE64.encode(bytes.collect::<Vec<u8>>())
 }
 
 /// As much of an id as a person needs.
@@ -528,23 +339,5 @@ mod tests {
             (false, false),
             "another one is wanted, which is not there: r2 stays"
         );
-    }
-
-    #[test]
-    fn an_id_is_a_checksum_of_s3() {
-        let id = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(checksum(id), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
-    }
-
-    #[test]
-    fn a_note_goes_through_a_header_and_comes_back() {
-        for text in ["", "plain", "100% naïve → \u{1f980}", "a%41b", "tab\there"] {
-            let note = escaped(text);
-            assert!(note.bytes().all(|byte| (32..127).contains(&byte)), "{note}");
-            assert_eq!(plain(&note), text.replace('\t', " "));
-        }
-        let long = "ü".repeat(500);
-        assert!(escaped(&long).len() <= LONGEST_NOTE && plain(&escaped(&long)).chars().all(|c| c == 'ü'));
-        assert_eq!(plain("%1b[2Jred%0a"), " [2Jred ");
     }
 }

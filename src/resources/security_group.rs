@@ -8,6 +8,7 @@ use aws_sdk_ec2::types::{ResourceType, SecurityGroup};
 
 use super::ingress::{self, Rule};
 use super::kinds::{Id, Kind};
+use super::outputs::Outputs;
 use super::step::{Resource, Step};
 use super::{Planned, Sight, Tags, any_name_tag, filter, from_ec2, instance, missing, ours, set_tags, tagged};
 use crate::aws::retry::{Backoff, Retry};
@@ -67,6 +68,12 @@ impl Resource for Wanted {
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         Ok(diff(&self.tags, sight.have.security_group.looked()?))
+    }
+
+    fn outputs(sight: &Sight<'_>, outputs: &mut Outputs) {
+        if let Some(group) = sight.have.security_group.present() {
+            outputs.set(ID, Output::from(group));
+        }
     }
 
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {

@@ -1,6 +1,7 @@
 //! What a plan is made of, and what a kind of resource has to say for it.
 
 use super::kinds::{Change, Id, Kind};
+use super::outputs::Outputs;
 use super::{Sight, Tags, untagged};
 use crate::base::error::Result;
 
@@ -22,6 +23,9 @@ pub trait Resource {
     /// # Errors
     /// That something was not looked at.
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Self::Change>>>;
+
+    /// What stands of this kind, as far as steps about others refer to it.
+    fn outputs(_: &Sight<'_>, _: &mut Outputs) {}
 
     /// The steps that remove what stands of this kind and is not asked for.
     ///

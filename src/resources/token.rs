@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
 
 use super::kinds::{Id, Kind};
+use super::outputs::Outputs;
 use super::step::{Resource, Step};
 use super::{Action, Planned, Sight, Tags, missing, ours};
 use crate::aws::retry::{Backoff, Retry};
@@ -74,6 +75,12 @@ impl Resource for Wanted {
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         Ok(diff(&self.tags, sight.have.token.looked()?, sight.have.known_token()))
+    }
+
+    fn outputs(sight: &Sight<'_>, outputs: &mut Outputs) {
+        if let Some(token) = sight.have.token.present() {
+            outputs.set(ID, Output { version: token.version });
+        }
     }
 
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {

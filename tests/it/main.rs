@@ -5,6 +5,7 @@
 
 mod accounts;
 mod apps;
+mod architecture;
 mod browser;
 mod cache;
 mod caller;
@@ -20,7 +21,6 @@ mod drift;
 mod errors;
 mod gallery;
 mod grace;
-mod house;
 #[allow(dead_code)]
 mod http;
 mod init;

@@ -1,0 +1,127 @@
+//! Puts what is packed into the bucket, and sees to it that an upload does not stall for ever.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aws_sdk_s3::config::StalledStreamProtectionConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::progress::{Moved, Progress};
+use crate::aws::retry::{Backoff, haste, patiently};
+use crate::aws::{ApiError, Fault, explain, once};
+use crate::base::error::{Failure, Result};
+use crate::base::names;
+use crate::resources::context::Context;
+
+/// An upload of which nothing was sent or answered for so long has stalled.
+const STALLED: Duration = Duration::from_secs(180);
+
+/// So many times it may.
+const ATTEMPTS: usize = 2;
+
+/// How long errors of an upload that pass are waited out.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is to be uploaded.
+///
+/// # Errors
+/// That the file is gone, or cannot be read.
+pub(super) async fn read(archive: &Path) -> Result<Vec<u8>> {
+    tokio::fs::read(archive).await.map_err(|error| {
+        Failure::failed(format!("cannot read {}", archive.display()))
+            .because(error.to_string())
+            .next("run the same command again")
+    })
+}
+
+/// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault. An upload on which nothing moves
+/// any more is begun once again, and then given up. S3 refuses a body that has not this
+/// SHA-256, which it takes in Base64.
+///
+/// # Errors
+/// What S3 says, or that the upload has stalled.
+pub(in crate::resources) async fn put(
+    context: &Context,
+    key: &str,
+    body: Vec<u8>,
+    sha256: &str,
+    notes: HashMap<String, String>,
+) -> Result<()> {
+    let topic = context.id();
+    let (bucket, _) = names::bucket(&context.account, &context.aws.region);
+    let patient = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(3600)).build();
+    let request = |moved: Arc<Moved>| {
+        let put = context.aws.s3.put_object().bucket(&bucket).key(key).expected_bucket_owner(&context.account);
+        let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
+        let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(checksum(sha256));
+        let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
+        // The SDK's own watch ends with the last byte, and would not wait for an answer in vain.
+        let patient = patient.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        let progress = Progress::new(topic.to_string().into(), context.shared_sink(), moved);
+        put.body(ByteStream::from(body.clone())).customize().config_override(patient).interceptor(progress).send()
+    };
+    let limit = STALLED / haste();
+    let mut sent = 0;
+    for attempt in 1..=ATTEMPTS {
+        let stalled = OnceLock::new();
+        let send = || {
+            let moved = Moved::now();
+            let answer = request(moved.clone());
+            let stalled = &stalled;
+            async move {
+                tokio::select! {
+                    answer = answer => answer,
+                    () = moved.stalled(limit) => {
+                        stalled.get_or_init(|| moved.sent());
+                        Err(SdkError::timeout_error("nothing moves any more"))
+                    }
+                }
+            }
+        };
+        let passes = |error: &ApiError| stalled.get().is_none() && error.fault() != Fault::Final;
+        let put = patiently(Backoff::new(PATIENCE), passes, || once("s3:PutObject", send)).await;
+        match (put, stalled.get()) {
+            (Ok(_), _) => return Ok(()),
+            (Err(error), None) => return Err(explain(format!("the {topic} cannot be uploaded"), &error)),
+            (Err(_), Some(bytes)) => sent = *bytes,
+        }
+        if attempt < ATTEMPTS {
+            context.waits(&format!("nothing was sent for {} minutes; the upload begins again", minutes()));
+        }
+    }
+    let (sent, size) = (indicatif::HumanBytes(sent), indicatif::HumanBytes(body.len() as u64));
+    Err(Failure::failed(format!("the upload of the {topic} has stalled"))
+        .because(format!("twice S3 said nothing for {} minutes; {sent} of {size} were sent", minutes()))
+        .standing("S3 keeps an object as a whole or not at all; the next run looks whether it is there.")
+        .next(
+            "check the network, as a firewall, a proxy or a VPN can hold a large upload up; then run the same command again",
+        ))
+}
+
+fn minutes() -> u64 {
+    STALLED.as_secs() / 60
+}
+
+/// A SHA-256 in hexadecimal digits as S3 writes it.
+pub(super) fn checksum(sha256: &str) -> String {
+    let bytes = (0..sha256.len() / 2).filter_map(|at| u8::from_str_radix(sha256.get(2 * at..2 * at + 2)?, 16).ok());
+    BASE64.encode(bytes.collect::<Vec<u8>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_checksum_of_s3() {
+        let id = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(checksum(id), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+    }
+}
