@@ -130,7 +130,7 @@ impl Looked {
 
     /// What is said where nothing is to be done.
     pub fn nothing_to_do(&self) -> String {
-        let newest = self.observed.image.as_ref().filter(|_| self.refresh);
+        let newest = self.observed.image.present().filter(|_| self.refresh);
         let newest = newest.map(|id| format!(", and {id} is the newest image of {}", self.image)).unwrap_or_default();
         format!("nothing to do: everything is as deploy.yaml says{newest}")
     }

@@ -54,7 +54,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         reports,
     ) = tokio::try_join!(
         identity(aws),
-        instance::newest(aws, ask.image),
+        image(aws, ask.image),
         launch(aws, ask.launch),
         security_group::observe(aws, name),
         key_pair::observe(aws, name),
@@ -154,16 +154,23 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
     })
 }
 
+async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Lookup<String>> {
+    match parameter {
+        Some(parameter) => Ok(instance::newest(aws, parameter).await?.into()),
+        None => Ok(Lookup::NotAsked),
+    }
+}
+
 /// The type, the way to the internet, and whose CPU credits are unlimited: `down` needs none of them.
 async fn launch(
     aws: &Aws,
     launch: Option<Launch<'_>>,
-) -> Result<(Option<instance::Kind>, route::Way, Option<BTreeSet<String>>)> {
+) -> Result<(Lookup<instance::Kind>, route::Way, Option<BTreeSet<String>>)> {
     match launch {
         Some(Launch { kind, subnet }) => {
-            tokio::try_join!(instance::observe_kind(aws, kind), route::observe(aws, subnet), async {
-                Ok(instance::unlimited(aws).await)
-            })
+            let kind = async { Ok(instance::observe_kind(aws, kind).await?.into()) };
+            let unlimited = async { Ok(instance::unlimited(aws).await) };
+            tokio::try_join!(kind, route::observe(aws, subnet), unlimited)
         }
         None => Ok(<_>::default()),
     }

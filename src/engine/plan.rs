@@ -104,8 +104,8 @@ impl Plan {
             account: have.account.clone(),
             partition: have.partition.clone(),
             by: have.by.clone(),
-            burstable: have.kind.as_ref().is_some_and(|kind| kind.burstable),
-            image: have.image.clone(),
+            burstable: have.kind.present().is_some_and(|kind| kind.burstable),
+            image: have.image.present().cloned(),
             outputs: self.outputs.clone(),
         }
     }

@@ -89,14 +89,14 @@ impl Spec<'_> {
         let spec = self.instance_spec();
         let fits = |instance: &instance::State| {
             instance.tags.get(names::TAG_SPEC) == Some(&spec)
-                && (!self.refresh || have.image.as_ref() == Some(&instance.image))
+                && (!self.refresh || have.image.present() == Some(&instance.image))
         };
         !instance::alive(&have.instances).any(fits)
     }
 
     fn check_kind(&self, have: &Observed) -> Result<()> {
         let name = &self.deployment.instance.kind;
-        match &have.kind {
+        match have.kind.looked()? {
             Some(kind) => kind.check(name),
             None => Err(Failure::failed(format!("{name} is not offered in {}", self.region))
                 .because("EC2 knows no such instance type there")
@@ -115,7 +115,7 @@ impl Spec<'_> {
         }
         if self.launches(have) {
             have.image
-                .as_ref()
+                .looked()?
                 .ok_or_else(|| instance::not_there(self.image, self.region).standing("Nothing was changed."))?;
             self.check_kind(have)?;
             have.way.check()?;

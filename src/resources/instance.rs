@@ -212,7 +212,7 @@ impl Resource for Wanted {
 
 impl Wanted {
     fn origin<'a>(&self, have: &'a Observed) -> Origin<'a> {
-        match have.image.as_deref() {
+        match have.image.present().map(String::as_str) {
             Some(newest) if self.refresh => Origin::Refresh(newest),
             newest => Origin::Keep(newest),
         }
@@ -231,7 +231,7 @@ impl Wanted {
 
     /// The CPU credits that the instance is to have and has not.
     fn credits(&self, have: &Observed, current: Option<&State>) -> Option<Credits> {
-        let current = current.filter(|_| have.kind.as_ref().is_some_and(|kind| kind.burstable))?;
+        let current = current.filter(|_| have.kind.present().is_some_and(|kind| kind.burstable))?;
         let healthy = have.report_of(&current.id).is_some_and(|report| report.healthy);
         let wanted = Credits::wanted(self.cpu_credits, healthy)?;
         let unlimited = have.unlimited.as_ref()?.contains(&current.id);

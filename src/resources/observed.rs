@@ -25,10 +25,10 @@ pub struct Observed {
     pub partition: String,
     /// Who looks: the user's or the role session's name.
     pub by: String,
-    /// The newest image, if the region has it and it was asked for.
-    pub image: Option<String>,
-    /// The instance type, if the region has it and it was asked for.
-    pub kind: Option<instance::Kind>,
+    /// The newest image's id.
+    pub image: Lookup<String>,
+    /// The instance type.
+    pub kind: Lookup<instance::Kind>,
     /// The way to the internet from where an instance would go.
     pub way: route::Way,
     /// The ids of instances whose CPU credits are unlimited, others' among them; where EC2 tells.

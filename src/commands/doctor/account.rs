@@ -48,7 +48,7 @@ struct Subnet {
 /// That AWS does not know who asks.
 pub async fn look(aws: &Aws, deployment: &Deployment, machine: &Machine) -> Result<Seen> {
     let image = soon(async {
-        let id = instance::newest(aws, Some(&machine.parameter)).await?;
+        let id = instance::newest(aws, &machine.parameter).await?;
         instance::image(aws, machine, id.as_deref()).await
     });
     let rest = async {

@@ -114,7 +114,7 @@ proptest! {
     ) {
         let (deployment, before) = (deployment(), account.clone());
         let refresh = |refresh| Spec { refresh, ..spec(&deployment) };
-        account.seen.image = Some("ami-3".into());
+        account.seen.image = Lookup::Present("ami-3".into());
         account.run_some(up(&refresh(true), &account.seen), most, &mut order(seed));
         let mut account = account.looked();
         let fresh = |state: &&instance::State| state.phase != Phase::Dying && state.image == "ami-3";
@@ -360,7 +360,7 @@ fn what_was_given_up_is_tried_again() {
 #[test]
 fn a_refresh_that_says_nothing_is_carried_on_for_a_time_and_then_taken_back() {
     let mut account = Account::complete();
-    account.seen.image = Some("ami-2".into());
+    account.seen.image = Lookup::Present("ami-2".into());
     account.run_some(up(&Spec { refresh: true, ..spec(&DEPLOYMENT) }, &account.seen), 1, &mut |_| 0);
     let launched = account.seen.instances.iter().find(|state| state.image == "ami-2").expect("it is launched first");
     let (new, at) = (launched.id.clone(), launched.launched);
@@ -405,15 +405,21 @@ fn a_launch_waits_for_nothing_but_group_key_and_token() {
 fn what_cannot_be_launched_is_refused_before_anything_is_made() {
     let deployment = deployment();
     let want = spec(&deployment);
-    let fits =
-        || Observed { image: Some("ami-1".into()), kind: Some(instance::Kind::default()), ..Account::empty().seen };
+    let fits = || Observed {
+        image: Lookup::Present("ami-1".into()),
+        kind: Lookup::Present(instance::Kind::default()),
+        ..Account::empty().seen
+    };
     assert!(want.check(&fits()).is_ok());
     let closed = crate::resources::route::Way::Closed { subnet: "subnet-1".into(), table: "rtb-1".into() };
     let xen = instance::Kind { xen: true, ..instance::Kind::default() };
     let cases = [
-        (Observed { image: None, ..fits() }, "the image debian-13 is not in eu-central-1"),
-        (Observed { kind: None, ..fits() }, "t3.micro is not offered in eu-central-1"),
-        (Observed { kind: Some(xen), ..fits() }, "t3.micro is not a Nitro type, and cannot be told what to run"),
+        (Observed { image: Lookup::Absent, ..fits() }, "the image debian-13 is not in eu-central-1"),
+        (Observed { kind: Lookup::Absent, ..fits() }, "t3.micro is not offered in eu-central-1"),
+        (
+            Observed { kind: Lookup::Present(xen), ..fits() },
+            "t3.micro is not a Nitro type, and cannot be told what to run",
+        ),
         (Observed { way: closed, ..fits() }, "an instance in subnet-1 cannot be reached from the internet"),
     ];
     for (have, what) in cases {

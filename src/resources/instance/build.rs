@@ -21,9 +21,15 @@ pub struct Build {
 
 /// Looks at an image. `parameter` names the newest one of its kind.
 pub async fn build(aws: &Aws, id: &str, parameter: Option<&str>) -> Build {
-    let (own, newest) = tokio::join!(look(aws, id), newest(aws, parameter));
+    let newest = async {
+        match parameter {
+            Some(parameter) => newest(aws, parameter).await.ok().flatten(),
+            None => None,
+        }
+    };
+    let (own, newest) = tokio::join!(look(aws, id), newest);
     let (name, created) = own.unwrap_or_default();
-    let newer = match newest.ok().flatten().filter(|newest| newest != id) {
+    let newer = match newest.filter(|newest| newest != id) {
         Some(newest) => {
             let made = look(aws, &newest).await.and_then(|(_, created)| created);
             Some(newest).filter(|_| is_newer(made, created))
@@ -37,8 +43,7 @@ pub async fn build(aws: &Aws, id: &str, parameter: Option<&str>) -> Build {
 ///
 /// # Errors
 /// What SSM says.
-pub async fn newest(aws: &Aws, parameter: Option<&str>) -> Result<Option<String>> {
-    let Some(parameter) = parameter else { return Ok(None) };
+pub async fn newest(aws: &Aws, parameter: &str) -> Result<Option<String>> {
     let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(parameter).send()).await;
     let answer = answer.map_err(|error| explain("the newest image cannot be looked up", &error))?;
     Ok(answer.parameters.unwrap_or_default().into_iter().find_map(|found| found.value))

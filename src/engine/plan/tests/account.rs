@@ -113,7 +113,8 @@ impl Account {
         let seen = Observed {
             account: "123456789012".into(),
             partition: "aws".into(),
-            image: Some("ami-1".into()),
+            image: Lookup::Present("ami-1".into()),
+            kind: Lookup::Absent,
             security_group: Lookup::Absent,
             key_pair: Lookup::Absent,
             role: Lookup::Absent,
@@ -348,7 +349,7 @@ impl Account {
                 assert!(self.seen.key_pair.present().is_some() && self.seen.token.present().is_some());
                 let id = format!("i-new{}", self.seen.instances.len());
                 self.told = Some(id.clone());
-                let image = self.seen.image.clone().expect("a launch needs an image");
+                let image = self.seen.image.present().cloned().expect("a launch needs an image");
                 self.seen.instances.insert(0, instance::State { image, ..running(&id, tags) });
             }
             instance::Change::Update { start, metadata, tags, .. } => {

@@ -109,7 +109,7 @@ pub fn ways() -> [Ways; 7] {
             // The same for a newer image.
             |account| {
                 let mut new = account.current().clone();
-                account.seen.image = Some("ami-2".into());
+                account.seen.image = Lookup::Present("ami-2".into());
                 (new.id, new.image, new.profile, new.launched) = ("i-fresh".into(), "ami-2".into(), None, 2);
                 account.seen.instances.insert(0, new);
             },
