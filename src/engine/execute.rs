@@ -4,17 +4,12 @@ use std::collections::BTreeSet;
 
 use tokio::task::JoinSet;
 
-// Waiting until an instance is healthy is the engine's; all other kinds are applied by their own modules.
-use super::health as health_gate;
 use super::plan::Plan;
 use crate::base::error::{Failure, Result};
 use crate::base::event::Event;
 use crate::resources::context::Context;
 use crate::resources::kinds::kinds;
-use crate::resources::{
-    Action, Change, Id, Step, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair,
-    record, release, reports, role, security_group, token,
-};
+use crate::resources::{Action, Change, Id, Step, instance};
 
 /// Runs all steps. After the first failure nothing new starts, and what runs finishes.
 ///
@@ -92,6 +87,10 @@ fn doing(action: Action) -> &'static str {
 macro_rules! generate {
     ($($kind:ident $module:ident $title:literal,)*) => {
         async fn apply(context: &Context, change: Change) -> Result<String> {
+            // Waiting until an instance is healthy is the engine's; all other kinds are applied by their own modules.
+            #[allow(clippy::wildcard_imports, reason = "the list of kinds names what of it is used")]
+            use crate::resources::*;
+            use super::health as health_gate;
             match change {
                 $(Change::$kind(change) => $module::apply(context, change).await,)*
             }

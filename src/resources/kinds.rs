@@ -1,11 +1,8 @@
 //! The kinds of resources: the one list of them. What every kind has is generated from it, here and in the executor.
 
+use super::Sight;
 use super::outputs::Outputs;
 use super::step::{Planned, Resource, Step};
-use super::{
-    Sight, address, association, attachment, bucket, doorbell, edge, health_gate, ingress, instance, key_pair, record,
-    release, reports, role, security_group, token,
-};
 use crate::base::error::Result;
 
 /// Hands the list to a macro: each kind's name, its module, and its title, in the order in which plans show them.
@@ -57,25 +54,25 @@ macro_rules! generate {
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[allow(missing_docs, reason = "each is its module's Change")]
         pub enum Change {
-            $($kind($module::Change),)*
+            $($kind(super::$module::Change),)*
         }
 
         /// One resource that a topology asks for.
         #[derive(Clone, Debug)]
         #[allow(missing_docs, reason = "each is its module's Wanted")]
         pub enum Wanted {
-            $($kind($module::Wanted),)*
+            $($kind(super::$module::Wanted),)*
         }
 
         $(
-            impl From<$module::Change> for Change {
-                fn from(change: $module::Change) -> Self {
+            impl From<super::$module::Change> for Change {
+                fn from(change: super::$module::Change) -> Self {
                     Change::$kind(change)
                 }
             }
 
-            impl From<$module::Wanted> for Wanted {
-                fn from(wanted: $module::Wanted) -> Self {
+            impl From<super::$module::Wanted> for Wanted {
+                fn from(wanted: super::$module::Wanted) -> Self {
                     Wanted::$kind(wanted)
                 }
             }
@@ -110,7 +107,7 @@ macro_rules! generate {
         /// What stands, as far as steps refer to it.
         pub fn outputs(sight: &Sight<'_>) -> Outputs {
             let mut outputs = Outputs::default();
-            $(<$module::Wanted as Resource>::outputs(sight, &mut outputs);)*
+            $(<super::$module::Wanted as Resource>::outputs(sight, &mut outputs);)*
             outputs
         }
 
@@ -120,7 +117,7 @@ macro_rules! generate {
         /// That something was not looked at.
         pub fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
             let mut steps = Vec::new();
-            $(steps.extend(<$module::Wanted as Resource>::surplus(sight)?);)*
+            $(steps.extend(<super::$module::Wanted as Resource>::surplus(sight)?);)*
             Ok(steps)
         }
     };
