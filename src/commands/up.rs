@@ -1,4 +1,4 @@
-//! `up`: observe → plan → execute → wait until the instance is healthy → ask it from outside.
+//! `up`: observe → plan → execute → wait until the instance is healthy → check it from outside.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::{Looked, Store, look, summary};
-use super::{Session, cost};
+use super::{Session, cost, declined};
 use crate::aws::retry::{Backoff, Retry};
 use crate::base::error::{Failure, Result};
+use crate::base::next::Next;
 use crate::commands::cli::Up;
 use crate::commands::documents;
 use crate::engine::edge::Need;
@@ -27,7 +28,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let plan = looked.plan(session, !arguments.no_wait)?;
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;
-    let settled = looked.nothing_to_do();
+    let up_to_date = looked.up_to_date();
     let Looked { release, observed, .. } = looked;
     let context = Arc::new(Context::new(
         session.aws.clone(),
@@ -37,7 +38,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         session.shared(),
     ));
     if !session.deployment.network.https && session.aws.flag().is_empty() {
-        session.ui.warn("network.https is off: whoever is between a client and the app can read the token");
+        session.ui.warn("network.https is off: anyone on the network path can read the token");
     }
     execute(&context, plan).await?;
     let (network, ip) =
@@ -46,8 +47,8 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let url = app.as_ref().map(|app| app.url.clone());
     if arguments.no_wait {
         session.ui.say(match changed {
-            true => "AWS has what it needs; the app comes up by itself".to_owned(),
-            false => format!("{settled}; the app was not asked"),
+            true => "all resources are created; not waiting for the app".to_owned(),
+            false => format!("{up_to_date}; the app was not checked"),
         });
         say_url(session, url.as_deref(), changed);
         return Ok(ExitCode::SUCCESS);
@@ -60,14 +61,14 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         session.interrupt.or(probe::sent_on(app, &clear)).await?;
     }
     if !changed {
-        session.ui.say(settled);
+        session.ui.say(up_to_date);
     }
     say_url(session, url.as_deref(), changed);
     Ok(ExitCode::SUCCESS)
 }
 
-/// It needed more than its share of the processor to boot; from now on that could cost, most of all where the app starts again
-/// and again. What fails here is mended by the next `up`.
+/// Switches the CPU credits to standard after the boot, which needs more than the baseline: unlimited credits would cost money,
+/// most of all for an app that restarts again and again. The next `up` repairs a failure.
 async fn settle_credits(session: &Session, context: &Context) {
     let (wanted, Ok(id)) = (session.deployment.instance.cpu_credits, context.instance()) else { return };
     let Some(credits) = Credits::wanted(wanted, true).filter(|credits| *credits == Credits::Standard) else { return };
@@ -75,25 +76,25 @@ async fn settle_credits(session: &Session, context: &Context) {
         return;
     }
     match instance::set_credits(&session.aws, &id, credits).await {
-        Ok(()) => tracing::debug!("the CPU credits of {id} are standard from now on"),
+        Ok(()) => tracing::debug!("set the CPU credits of {id} to standard"),
         Err(failure) => session.ui.warn(format!("{}: {}", failure.what(), failure.reasons().join(": "))),
     }
 }
 
-/// Shows what will be done; what cannot be taken back is asked about first.
+/// Shows the plan, and asks before something is replaced or deleted.
 fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
     summary(plan).into_iter().for_each(|line| session.ui.say(line));
     if plan.costs() {
         session.ui.say(cost::line(session));
     }
-    if arguments.yes || !plan.steps.iter().any(|step| step.action.grave()) || ui::confirm("Go on?")? {
+    if arguments.yes || !plan.steps.iter().any(|step| step.action.grave()) || ui::confirm("Continue?")? {
         return Ok(());
     }
-    Err(session.declined("plan"))
+    Err(declined("plan"))
 }
 
-/// The address at which the app answers. What was seen before something was changed may be somebody else's by now; and an
-/// instance that has lost an Elastic IP gets another address after a while.
+/// The app's address. An address that was observed before the changes may belong to another account by now; and an instance
+/// that lost its Elastic IP gets another address after a while.
 async fn address(
     session: &Session,
     context: &Context,
@@ -126,7 +127,7 @@ fn ip_of(instances: &[instance::State], id: &str) -> Option<Ipv4Addr> {
     instances.iter().find(|instance| instance.id == id).and_then(|instance| instance.ip)
 }
 
-/// The app at an address, if there is one.
+/// The app, if it has an address.
 pub(super) async fn app(session: &Session, ip: Option<Ipv4Addr>) -> Result<Option<App<'_>>> {
     match ip {
         Some(ip) => App::at(&session.aws, &session.deployment, ip).await.map(Some),
@@ -134,7 +135,7 @@ pub(super) async fn app(session: &Session, ip: Option<Ipv4Addr>) -> Result<Optio
     }
 }
 
-/// The instance says that it runs this release with the newest token, and it answers from outside.
+/// Waits until the instance reports this release with the newest token as healthy, then checks the app from outside.
 pub(super) async fn healthy(
     session: &Session,
     context: &Arc<Context>,
@@ -153,9 +154,9 @@ pub(super) async fn healthy(
     };
     let mut report = health::wait(&session.watch(), &id, &goal).await?;
     let (document, newest) = token::read(&session.aws, session.name()).await?.ok_or_else(|| {
-        Failure::failed("the token is gone").next(format!("set one: {}", session.command("set-token --generate")))
+        Failure::failed("the token was deleted").next(Next::from("set one: ").run("set-token --generate"))
     })?;
-    // Somebody changed the token meanwhile: the new one is what must answer.
+    // Another user set a token meanwhile: the app must accept that one.
     if newest > report.token.unwrap_or_default() {
         context.set_token(newest);
         execute(context, plan::rotated(&id)).await?;
@@ -164,13 +165,13 @@ pub(super) async fn healthy(
     }
     tracing::debug!(token = report.token, "healthy");
     let Some(app) = app else {
-        session.ui.warn("the instance has no public address, so it was not asked from outside");
+        session.ui.warn("the instance has no public address, so the app was not checked from outside");
         return Ok(());
     };
     match app.check(&document.current).await? {
         Seen::Yes => Ok(()),
         Seen::NotFromHere => {
-            session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on");
+            session.ui.warn("network.allow blocks this machine, so the app was not checked from outside");
             Ok(())
         }
     }
@@ -185,6 +186,6 @@ fn say_url(session: &Session, url: Option<&str>, changed: bool) {
     let Some(url) = url else { return };
     let root = session.deployment.network.acme.root.as_ref();
     let root = root.map(|root| format!("--cacert {} ", root.file.display())).unwrap_or_default();
-    session.ui.say(format!("try it: curl {root}-H \"Authorization: Token $({})\" {url}", session.command("token")));
+    session.ui.say(format!("try it: curl {root}-H \"Authorization: Token $({})\" {url}", session.ui.run("token")));
     session.ui.result(url);
 }

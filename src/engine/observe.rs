@@ -7,10 +7,10 @@ use futures_util::future::try_join_all;
 
 use super::plan::Plan;
 use crate::aws::{Aws, Identity, identity};
+use crate::base::clock::now;
 use crate::base::error::Result;
-use crate::base::grace::now;
 use crate::base::names;
-use crate::release::edge::Build;
+use crate::release::proxy::Build;
 use crate::resources::context::{Known, Start};
 use crate::resources::{
     Foreign, Lookup, address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group,

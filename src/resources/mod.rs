@@ -18,6 +18,7 @@ pub mod key_pair;
 pub mod logs;
 mod lookup;
 pub mod policy;
+pub mod preflight;
 pub mod record;
 pub mod release;
 pub mod reports;

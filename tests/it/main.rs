@@ -17,8 +17,8 @@ mod docs;
 mod doctor;
 mod documents;
 mod drift;
+mod error_snapshots;
 mod errors;
-mod gallery;
 mod grace;
 mod house;
 #[allow(dead_code)]

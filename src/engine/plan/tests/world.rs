@@ -10,7 +10,7 @@ use crate::aws::Target;
 use crate::config::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Token};
 use crate::engine::observe::Store;
 use crate::engine::plan;
-use crate::release::edge::Build;
+use crate::release::proxy::Build;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
 
