@@ -1,4 +1,4 @@
-//! One AWS call: sent, retried where that is safe, and its error in one shape.
+//! One AWS call: sent, retried if that is safe, and its error in one form.
 
 use std::error::Error;
 use std::future::Future;
@@ -6,38 +6,37 @@ use std::time::Duration;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 
+use super::time::ahead;
 use crate::aws::retry::{Backoff, Retry};
 use crate::base::error::innermost;
-use crate::base::grace::now;
 
-/// How long throttling and passing faults are waited out.
+/// How long throttled and transient errors are retried.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What AWS, or the way to it, answered instead of a result.
+/// An error of AWS, or of the network.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     /// The IAM name of the call, for example `ec2:RunInstances`.
     pub action: &'static str,
-    /// The error code as the API returns it; empty when nothing came back.
+    /// The error code as the API returns it; empty without an answer.
     pub code: String,
-    /// The words beside it.
+    /// The error message.
     pub message: String,
     /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// How many seconds this machine's clock is ahead of the answer's `Date`, where it has one.
+    /// How many seconds this machine's clock is ahead of the answer's `Date` header, if it has one.
     pub ahead: Option<i64>,
 }
 
-/// What can be done about an error without a person.
+/// How an error is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// AWS asks for patience.
+    /// AWS throttles the caller.
     Throttled,
-    /// The answer was lost or broken, or AWS failed: the call may have been carried out.
+    /// Transient: the answer was lost or broken, or AWS failed. The call may have been executed.
     Passing,
-    /// Anything else: the same call would get the same answer.
+    /// The same call would get the same answer.
     Final,
 }
 
@@ -53,14 +52,14 @@ impl ApiError {
         let message = match metadata.and_then(|service| service.message()) {
             Some(message) => message.to_owned(),
             None if !code.is_empty() => code.clone(),
-            // Who asks by HEAD gets no words.
+            // The answer to a HEAD request has no body.
             None if metadata.is_some() && status.is_some() => format!("HTTP {}", status.unwrap_or_default()),
             None => innermost(error),
         };
         Self { action, code, message, status, ahead }
     }
 
-    /// That there is no answer, and why.
+    /// There is no answer; `message` is the reason.
     pub fn silent(action: &'static str, message: String) -> Self {
         Self { action, code: String::new(), message, status: None, ahead: None }
     }
@@ -70,12 +69,12 @@ impl ApiError {
         codes.contains(&self.code.as_str())
     }
 
-    /// Whether the code is this one and the message holds these words: EC2 has codes that mean many things.
+    /// Whether the code is this one and the message contains these words: some of EC2's codes have several meanings.
     pub fn says(&self, code: &str, words: &str) -> bool {
         self.code == code && self.message.to_lowercase().contains(&words.to_lowercase())
     }
 
-    /// Whether what was asked for is not there.
+    /// Whether the resource does not exist.
     pub fn absent(&self) -> bool {
         let code = self.code.as_str();
         self.is(&["NoSuchEntity", "ParameterNotFound", "NoSuchBucket", "NoSuchKey", "NoSuchBucketPolicy", "NotFound"])
@@ -83,7 +82,7 @@ impl ApiError {
             || (code.starts_with("Invalid") && code.ends_with(".NotFound"))
     }
 
-    /// What can be done about it.
+    /// How the error is retried.
     pub fn fault(&self) -> Fault {
         const THROTTLED: [&str; 12] = [
             "RequestLimitExceeded",
@@ -99,7 +98,7 @@ impl ApiError {
             "BandwidthLimitExceeded",
             "EC2ThrottledException",
         ];
-        // Capacity is answered with a 5xx, but asking again at once gets the same answer.
+        // A lack of capacity is a 5xx, but a retry gets the same answer.
         const FINAL: [&str; 4] = [
             "InsufficientInstanceCapacity",
             "InsufficientHostCapacity",
@@ -123,7 +122,7 @@ impl ApiError {
             match self.status {
                 None => Fault::Passing,
                 Some(status) if status >= 500 => Fault::Passing,
-                // An answer that was cut off has a status but nothing in it that can be read.
+                // A truncated answer has a status but no readable body.
                 Some(status) if status < 300 || self.code.is_empty() => Fault::Passing,
                 Some(_) => Fault::Final,
             }
@@ -131,15 +130,10 @@ impl ApiError {
     }
 }
 
-/// How far this machine's clock is ahead of a `Date` header, in seconds.
-pub(super) fn ahead(date: &str) -> Option<i64> {
-    Some(now() - DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?.secs())
-}
-
-/// Sends a call that may be sent twice: one that reads, or that AWS makes safe to repeat.
+/// Sends an idempotent call, and retries throttled and transient errors.
 ///
 /// # Errors
-/// The last answer, when patience is at its end or the error will not pass.
+/// The last answer.
 pub async fn call<T, E, F>(action: &'static str, send: impl Fn() -> F) -> Result<T, ApiError>
 where
     E: Error + ProvideErrorMetadata + 'static,
@@ -158,8 +152,7 @@ where
     }
 }
 
-/// Sends a call that must not be sent twice: a lost answer may have been carried out. Only throttling, which AWS
-/// answers before it acts, is waited out.
+/// Sends a call that is not idempotent. Only throttled calls, which AWS did not execute, are retried.
 ///
 /// # Errors
 /// The last answer.
@@ -189,27 +182,19 @@ mod tests {
     }
 
     #[test]
-    fn a_date_tells_how_far_the_clock_is_ahead() {
-        let date = |at: i64| DateTime::from_secs(at).fmt(DateTimeFormat::HttpDate).unwrap();
-        assert!((600..605).contains(&ahead(&date(now() - 600)).unwrap()));
-        assert!((-600..-595).contains(&ahead(&date(now() + 600)).unwrap()));
-        assert_eq!(ahead("soon"), None);
-    }
-
-    #[test]
-    fn throttling_is_waited_out_also_as_a_400() {
+    fn throttling_is_recognised_also_as_a_400() {
         assert_eq!(error("RequestLimitExceeded", Some(503)).fault(), Fault::Throttled);
         assert_eq!(error("ThrottlingException", Some(400)).fault(), Fault::Throttled);
         assert_eq!(error("RequestThrottledException", Some(400)).fault(), Fault::Throttled);
     }
 
     #[test]
-    fn a_lack_of_capacity_is_final_though_it_is_a_500() {
+    fn a_lack_of_capacity_is_final_although_it_is_a_500() {
         assert_eq!(error("InsufficientInstanceCapacity", Some(500)).fault(), Fault::Final);
     }
 
     #[test]
-    fn what_was_lost_or_broken_may_pass() {
+    fn lost_and_broken_answers_are_transient() {
         assert_eq!(error("", None).fault(), Fault::Passing);
         assert_eq!(error("", Some(200)).fault(), Fault::Passing);
         assert_eq!(error("", Some(400)).fault(), Fault::Passing);
@@ -219,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_stays_wrong() {
+    fn refusals_are_final() {
         assert_eq!(error("UnauthorizedOperation", Some(403)).fault(), Fault::Final);
         assert_eq!(error("InvalidParameterValue", Some(400)).fault(), Fault::Final);
     }
 
     #[test]
-    fn absence_has_many_names() {
+    fn every_code_for_an_absent_resource_is_known() {
         for code in [
             "NoSuchEntity",
             "ParameterNotFound",

@@ -1,5 +1,5 @@
-//! Endpoints that the user's AWS settings name in place of AWS's own: over plain HTTP on loopback only, because the app's
-//! token goes through them.
+//! Custom endpoints in the user's AWS settings. Plain HTTP is allowed on loopback only, because the app's token passes through
+//! them.
 
 use std::net::IpAddr;
 
@@ -9,12 +9,12 @@ use reqwest::Url;
 
 use crate::base::error::{Exit, Failure, Result};
 
-/// The services that are called, as the SDK names them: also those that it asks for credentials.
+/// The services that are called, as the SDK names them, including those that it gets credentials from.
 const SERVICES: [&str; 11] =
     ["EC2", "FreeTier", "IAM", "Route 53", "S3", "Service Quotas", "Signin", "SSM", "SSO", "SSO OIDC", "STS"];
 
-/// Checks every endpoint that the settings name: `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, and `endpoint_url` in the
-/// profile and in its `services` section.
+/// Checks every custom endpoint: `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, and `endpoint_url` in the profile and in its
+/// `services` section.
 ///
 /// # Errors
 /// The first that is neither HTTPS nor on loopback.
@@ -24,14 +24,14 @@ pub(super) fn check(config: &SdkConfig) -> Result<()> {
         None => Ok(()),
         Some(endpoint) => Err(Failure::new(Exit::Usage, format!("the AWS endpoint {} is not HTTPS", shown(&endpoint)))
             .because("anyone on the network path could read the app's token; plain HTTP is allowed on loopback only")
-            .standing("Nothing was called.")
+            .standing("No call was made.")
             .next(
                 "use an https:// URL in AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_<SERVICE> and endpoint_url, or unset them",
             )),
     }
 }
 
-/// The endpoint that the settings name for a service, if they name one.
+/// The custom endpoint of a service.
 pub(super) fn named(config: &SdkConfig, service: &str) -> Option<String> {
     of_service(config, service).or_else(|| config.endpoint_url().map(str::to_owned))
 }
@@ -41,7 +41,7 @@ fn of_service(config: &SdkConfig, service: &str) -> Option<String> {
     config.service_config()?.load_config(key.build().ok()?)
 }
 
-/// Whether what is sent to an endpoint stays between it and this machine.
+/// Whether nobody else can read the traffic to an endpoint.
 fn is_private(endpoint: &str) -> bool {
     let Ok(url) = Url::parse(endpoint) else { return false };
     url.scheme() == "https" || (url.scheme() == "http" && url.host_str().is_some_and(is_loopback))
@@ -52,11 +52,11 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Without a user and a password.
+/// The endpoint without user name and password.
 fn shown(endpoint: &str) -> String {
     match Url::parse(endpoint) {
         Ok(url) => format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()),
-        Err(_) => "that the settings name".to_owned(),
+        Err(_) => "in your AWS settings".to_owned(),
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_is_for_loopback_only() {
+    fn plain_http_is_allowed_on_loopback_only() {
         for endpoint in [
             "https://10.0.0.1",
             "http://127.0.0.1:4566",

@@ -1,4 +1,4 @@
-//! The account's plan, by `freetier:GetAccountPlanState`: one signed POST, for which a crate of the SDK would be built.
+//! The account's plan, by `freetier:GetAccountPlanState`: one signed POST, which avoids another crate of the SDK.
 //!
 //! The service has one endpoint, in us-east-1, and only the commercial partition has plans.
 //! <https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_freetier_GetAccountPlanState.html>
@@ -14,7 +14,7 @@ use aws_sigv4::sign::v4::SigningParams;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 
-use super::call::ahead;
+use super::time::ahead;
 use super::{ApiError, endpoints};
 use crate::base::error::innermost;
 
@@ -25,14 +25,14 @@ const HEADERS: [(&str, &str); 2] =
     [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", "AWSFreeTierService.GetAccountPlanState")];
 const BODY: &str = "{}";
 
-/// What AWS says of the account's plan.
+/// The account's plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountPlan {
     /// True for the free plan, false for the paid plan.
     pub free: bool,
     /// `NOT_STARTED`, `ACTIVE` or `EXPIRED`.
     pub status: String,
-    /// What is left of the credits: the amount and its currency.
+    /// The remaining credits: the amount and its currency.
     pub credits: Option<(f64, String)>,
     /// When the plan ends, in seconds since 1970.
     pub until: Option<i64>,
@@ -51,10 +51,10 @@ impl FreeTier {
         Self { credentials: config.credentials_provider(), endpoint }
     }
 
-    /// Asks once. The caller bounds the time.
+    /// Sends the call once. The caller bounds the time.
     ///
     /// # Errors
-    /// What the service, or the way to it, says instead.
+    /// What the service or the network answers.
     pub async fn plan(&self) -> Result<AccountPlan, ApiError> {
         let sent = self.send().await.map_err(|error| ApiError::silent(ACTION, innermost(&*error)));
         let (status, ahead, body) = sent?;
@@ -85,7 +85,7 @@ impl FreeTier {
         let (signed, _) = sign(request, &signing)?.into_parts();
         let mut client = reqwest::Client::builder().redirect(Policy::none()).connect_timeout(Duration::from_secs(5));
         if self.endpoint.starts_with("http:") {
-            // Plain HTTP is allowed on loopback only, which no proxy reaches.
+            // Plain HTTP is allowed on loopback only, which no proxy can reach.
             client = client.no_proxy();
         }
         let request = client.build()?.post(&self.endpoint).body(BODY);
@@ -97,12 +97,12 @@ impl FreeTier {
     }
 }
 
-/// Whether accounts of the region's partition have a plan.
+/// Whether accounts in the region's partition have a plan.
 pub fn has_plans(region: &str) -> bool {
     !["cn-", "us-gov-", "us-iso", "eusc-", "eu-iso"].iter().any(|prefix| region.starts_with(prefix))
 }
 
-/// None of an answer that names no plan that is known here.
+/// `None` for an answer with an unknown plan.
 fn read(answer: &Value) -> Option<AccountPlan> {
     let free = match answer["accountPlanType"].as_str()? {
         "FREE" => true,
@@ -110,7 +110,7 @@ fn read(answer: &Value) -> Option<AccountPlan> {
         _ => return None,
     };
     let credits = &answer["accountPlanRemainingCredits"];
-    // It is shown on a terminal.
+    // It is printed on a terminal.
     let unit = credits["unit"].as_str().filter(|unit| unit.len() == 3 && unit.chars().all(|c| c.is_ascii_uppercase()));
     let until = answer["accountPlanExpirationDate"].as_str();
     let until = until.and_then(|text| DateTime::from_str(text, DateTimeFormat::DateTimeWithOffset).ok());
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_a_plan_with_what_is_left_of_it() {
+    fn an_answer_is_a_plan_with_its_remaining_credits() {
         let answer = json!({
             "accountId": "123456789012", "accountPlanType": "FREE", "accountPlanStatus": "ACTIVE",
             "accountPlanRemainingCredits": {"amount": 87.5, "unit": "USD"},
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_safe_to_show_is_left_out() {
+    fn unsafe_and_unknown_values_are_omitted() {
         let unit = |unit: &str| {
             let credits = json!({"amount": 1, "unit": unit});
             read(&json!({"accountPlanType": "FREE", "accountPlanRemainingCredits": credits})).unwrap().credits
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_has_its_code_behind_a_namespace_or_alone() {
+    fn an_error_code_may_have_a_namespace() {
         let error = |text: &str| refusal(&json!({"__type": text, "message": "no"}));
         assert_eq!(error("com.amazonaws.freetier#AccessDeniedException").0, "AccessDeniedException");
         assert_eq!(error("AccessDeniedException"), ("AccessDeniedException".into(), "no".into()));

@@ -1,13 +1,13 @@
-//! Whose account it is, and who asks.
+//! The account and the caller.
 
 use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
 
 use super::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 
-/// Who asks, and of which account.
+/// The caller and its account.
 pub struct Identity {
-    /// The account's number.
+    /// The account's id.
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: String,
@@ -15,25 +15,25 @@ pub struct Identity {
     pub by: String,
 }
 
-/// Whose account it is, and who asks. The call needs no permission.
+/// Asks STS for the account and the caller, which needs no permission.
 ///
 /// # Errors
-/// What STS says.
+/// What STS answers.
 pub async fn identity(aws: &Aws) -> Result<Identity> {
     let answer = call("sts:GetCallerIdentity", || aws.sts.get_caller_identity().send()).await;
-    told(answer.map_err(|error| explain("AWS does not know who you are", &error))?)
+    told(answer.map_err(|error| explain("AWS does not know these credentials", &error))?)
 }
 
-/// What the answer to that says.
+/// Reads STS's answer.
 ///
 /// # Errors
-/// That it names no account.
+/// It names no account.
 pub fn told(answer: GetCallerIdentityOutput) -> Result<Identity> {
     let arn = answer.arn.as_deref().unwrap_or_default();
     let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
     let by = arn.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
     let account = answer
         .account
-        .ok_or_else(|| Failure::failed("AWS does not say which account this is").next("run the same command again"))?;
+        .ok_or_else(|| Failure::failed("AWS did not return the account's id").next("run the same command again"))?;
     Ok(Identity { account, partition, by })
 }

@@ -1,4 +1,4 @@
-//! Which image boots, and what a release must be built for to run on it.
+//! The image of an instance, and the build target of a release for it.
 
 use crate::base::error::{Exit, Failure, Result};
 use crate::config::{Image, Instance};
@@ -13,21 +13,21 @@ pub enum Architecture {
     Arm64,
 }
 
-/// What an instance boots.
+/// The image that an instance boots.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The image's name: part of the instance's spec. Its id changes with each build and is not.
+    /// The image's name, which is part of the instance's spec; its id is not, because it changes with each build.
     pub image: String,
     /// The public SSM parameter that holds the newest id.
     pub parameter: String,
-    /// What runs there.
+    /// The build target for it.
     pub target: Target,
 }
 
-/// What a release is built for.
+/// The build target of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Another machine: its Python, and the oldest C library and processor that its wheels may ask for.
+    /// Another machine: its Python, and the processor and C library that wheels may require.
     Image {
         /// For example `3.13`.
         python: &'static str,
@@ -36,17 +36,17 @@ pub enum Target {
     },
     /// This machine, with the interpreter at this path.
     Host {
-        /// The interpreter itself, no shim.
+        /// The interpreter itself, not a shim.
         python: std::path::PathBuf,
         /// Its version, for example `3.13`.
         version: String,
-        /// The Python version of the image that this machine stands for.
+        /// The Python version of the image that this machine emulates.
         image: &'static str,
     },
 }
 
 impl std::fmt::Display for Target {
-    /// As a release bears it: what has to be the same for one to run where another does.
+    /// The target in a release's metadata: releases with the same one run on the same instance.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "python{} {}", self.python(), self.machine().1)
     }
@@ -70,7 +70,7 @@ impl Target {
     }
 }
 
-/// Graviton types carry a `g` behind the generation's number (t4g, c7gn, x2gd); the first of them was a1.
+/// Graviton types have a `g` after the generation's number (t4g, c7gn, x2gd), except a1.
 /// <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>
 fn architecture(kind: &str) -> Architecture {
     let family = kind.split('.').next().unwrap_or(kind).split('-').next().unwrap_or(kind);
@@ -79,16 +79,16 @@ fn architecture(kind: &str) -> Architecture {
     if family == "a1" || options.contains('g') { Architecture::Arm64 } else { Architecture::X86_64 }
 }
 
-/// The sandbox's virtual machine boots one image.
+/// Checks that the sandbox's virtual machine, which boots one image only, can be this instance.
 pub(super) fn fits_a_virtual_machine(instance: &Instance) -> Result<()> {
     let image = instance.image == Image::Debian13;
     if image && architecture(&instance.kind) == Architecture::X86_64 {
         return Ok(());
     }
     let (what, line) = if image { ("type", "instance.type: t3.micro") } else { ("image", "instance.image: debian-13") };
-    Err(Failure::new(Exit::Usage, format!("the sandbox's virtual machine cannot be of this instance.{what}"))
-        .because("it boots debian-13 on x86-64, and nothing else")
-        .next(format!("set `{line}` in deploy.yaml, or leave --machine out")))
+    Err(Failure::new(Exit::Usage, format!("the sandbox's virtual machine does not support this instance.{what}"))
+        .because("it boots only debian-13 on x86-64")
+        .next(format!("set `{line}` in deploy.yaml, or omit --machine")))
 }
 
 pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) -> Machine {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn graviton_is_told_by_its_name() {
+    fn graviton_is_recognised_by_its_name() {
         for kind in [
             "t4g.micro",
             "c7gn.large",

@@ -1,7 +1,7 @@
-//! The one cloud that devopsctl knows: an AWS endpoint.
+//! The AWS clients.
 //!
-//! The sandbox is another endpoint, not another implementation. What differs there (endpoint, credentials, the image
-//! that boots, how an address is reached) is decided here, once, and nowhere else.
+//! The sandbox is another endpoint, not another implementation. Its differences (endpoint, credentials, image, how an address is
+//! reached) are handled only in this module.
 
 mod address;
 mod call;
@@ -12,6 +12,7 @@ mod identity;
 mod images;
 pub mod retry;
 mod source;
+pub mod time;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
@@ -32,7 +33,7 @@ pub use free_tier::{AccountPlan, FreeTier, has_plans};
 pub use identity::{Identity, identity, told};
 pub use images::{Machine, Target};
 
-/// Clients for one account's region.
+/// The clients for one account and region.
 #[derive(Clone)]
 pub struct Aws {
     /// Instances, security groups, key pairs, addresses.
@@ -41,50 +42,50 @@ pub struct Aws {
     pub free_tier: FreeTier,
     /// Role, policy, instance profile.
     pub iam: aws_sdk_iam::Client,
-    /// How much the account may have.
+    /// The account's quotas.
     pub quotas: aws_sdk_servicequotas::Client,
-    /// The domain's record.
+    /// The domain's DNS record.
     pub route53: aws_sdk_route53::Client,
     /// Releases and logs.
     pub s3: aws_sdk_s3::Client,
     /// Token and reports.
     pub ssm: aws_sdk_ssm::Client,
-    /// Whose account this is.
+    /// The account's id.
     pub sts: aws_sdk_sts::Client,
     /// The region's code.
     pub region: String,
-    /// When the credentials end, if that is known.
+    /// When the credentials expire, if that is known.
     pub until: Option<SystemTime>,
-    /// Where they were found, if that is known.
+    /// Where the credentials come from, if that is known.
     pub source: Option<&'static str>,
     sandbox: Option<sandbox::Handle>,
 }
 
-/// Which AWS to talk to, as the command line says it.
+/// The region and the profile to use.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// `--region`, else `deploy.yaml`'s, else as the AWS CLI finds it.
+    /// From `--region` or `deploy.yaml`; `None`: from the AWS settings.
     pub region: Option<String>,
     /// `--profile`
     pub profile: Option<String>,
 }
 
-/// What serves an app.
+/// Where an app is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Front {
     /// The port.
     pub port: u16,
-    /// With HTTPS, whom the certificate is for.
+    /// With HTTPS, the host name or address in the certificate.
     pub host: Option<String>,
 }
 
 impl Aws {
-    /// The account that the usual AWS settings name, found as the AWS CLI finds them.
+    /// Connects to an account, with region and credentials from the same sources as the AWS CLI.
     ///
     /// # Errors
-    /// No region, no credentials, credentials that cannot be renewed, an endpoint that others could listen to.
+    /// There is no region, there are no valid credentials, or an endpoint is not private.
     pub async fn account(settings: &Settings) -> Result<Self> {
-        let metadata = patient_with_no_one();
+        let metadata = quick_metadata();
         let region = Region::new(region_by(settings, metadata.clone()).await?);
         let mut chain = DefaultCredentialsChain::builder().region(region.clone()).imds_client(metadata);
         if let Some(profile) = &settings.profile {
@@ -102,7 +103,7 @@ impl Aws {
         Ok(Self { until: found.expiry(), source: source::of(&found), ..Self::new(&config, None) })
     }
 
-    /// The local AWS.
+    /// Connects to the local AWS.
     pub fn sandbox(settings: &Settings, handle: sandbox::Handle) -> Self {
         let region = sandbox_region(settings);
         let keys = Credentials::new(&handle.user.access_key, &handle.user.secret_key, None, None, "sandbox");
@@ -123,7 +124,7 @@ impl Aws {
             free_tier: FreeTier::new(config),
             iam: aws_sdk_iam::Client::new(config),
             quotas: aws_sdk_servicequotas::Client::new(config),
-            // One endpoint for all regions of a partition, which the SDK knows.
+            // The SDK knows the one endpoint of each partition.
             route53: aws_sdk_route53::Client::new(config),
             s3: aws_sdk_s3::Client::new(config),
             ssm: aws_sdk_ssm::Client::new(config),
@@ -135,19 +136,19 @@ impl Aws {
         }
     }
 
-    /// Where a browser finds the app that a public address leads to.
+    /// The URL of the app at a public address.
     ///
     /// # Errors
-    /// When the sandbox does not answer.
+    /// The sandbox does not answer.
     pub async fn url(&self, address: Ipv4Addr, network: &Network) -> Result<String> {
         let (port, host) = (network.front(), network.host(address));
         self.front(address, Front { port, host: network.https.then_some(host) }).await
     }
 
-    /// The same for whoever knows no more of the app than what it is served at.
+    /// [`Aws::url`] without the deployment's settings.
     ///
     /// # Errors
-    /// When the sandbox does not answer.
+    /// The sandbox does not answer.
     pub async fn front(&self, address: Ipv4Addr, front: Front) -> Result<String> {
         let Front { port, host } = front;
         match (&self.sandbox, host) {
@@ -158,10 +159,10 @@ impl Aws {
         }
     }
 
-    /// [`Aws::url`], where there is an address.
+    /// [`Aws::url`], if there is an address.
     ///
     /// # Errors
-    /// When the sandbox does not answer.
+    /// The sandbox does not answer.
     pub async fn url_of(&self, address: Option<Ipv4Addr>, network: &Network) -> Result<Option<String>> {
         match address {
             Some(address) => self.url(address, network).await.map(Some),
@@ -169,10 +170,10 @@ impl Aws {
         }
     }
 
-    /// Where whoever asks in clear for an app that is served over HTTPS is sent on to [`Aws::url`].
+    /// The HTTP URL that redirects to [`Aws::url`] when the app is served over HTTPS.
     ///
     /// # Errors
-    /// When the sandbox does not answer.
+    /// The sandbox does not answer.
     pub async fn clear_url(&self, address: Ipv4Addr, network: &Network) -> Result<String> {
         match &self.sandbox {
             Some(handle) => handle.url(address, 80, None).await,
@@ -180,38 +181,38 @@ impl Aws {
         }
     }
 
-    /// Host and port at which an instance's SSH server is found.
+    /// The host and port of an instance's SSH server.
     ///
     /// # Errors
-    /// When the sandbox does not answer.
+    /// The sandbox does not answer.
     pub async fn shell(&self, address: Ipv4Addr) -> Result<(String, String)> {
         let Some(handle) = &self.sandbox else { return Ok((address.to_string(), "22".to_owned())) };
         let place = handle.place(address, 22).await?;
         Ok(place.rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap_or_default())
     }
 
-    /// The address that this machine comes from, as an instance sees it.
+    /// This machine's address as an instance sees it.
     ///
     /// # Errors
-    /// When nobody can be asked.
+    /// AWS's service for it does not answer.
     pub async fn own_address(&self) -> Result<Ipv4Addr> {
         if self.sandbox.is_some() { Ok(Ipv4Addr::LOCALHOST) } else { address::own().await }
     }
 
-    /// Whether the app can have a certificate: no public authority reaches what the sandbox boots.
+    /// Whether the app can get a certificate: a public authority cannot reach the sandbox.
     pub fn has_authority(&self, network: &Network) -> bool {
         self.sandbox.is_none() || network.acme.directory.is_some()
     }
 
-    /// The operating system an instance boots, and what a release must be built for.
+    /// The image that an instance boots, and the build target of its releases.
     pub fn machine(&self, instance: &crate::config::Instance) -> Machine {
         images::machine(instance, self.sandbox.as_ref())
     }
 
-    /// Whether such an instance can boot there.
+    /// Checks that such an instance can boot.
     ///
     /// # Errors
-    /// When it is another than the sandbox's virtual machines can be.
+    /// The sandbox's virtual machine does not support it.
     pub fn can_boot(&self, instance: &crate::config::Instance) -> Result<()> {
         match self.sandbox.as_ref().map(|handle| handle.machines) {
             Some(sandbox::Machines::Qemu) => images::fits_a_virtual_machine(instance),
@@ -219,14 +220,14 @@ impl Aws {
         }
     }
 
-    /// What to add to a command that is shown, so that it goes to the same place.
+    /// The option for the sandbox, for a shown command.
     pub fn flag(&self) -> &'static str {
         if self.sandbox.is_some() { " --sandbox" } else { "" }
     }
 }
 
-/// Instance metadata comes last and answers at once where there is any: on a laptop nobody waits for it.
-fn patient_with_no_one() -> imds::Client {
+/// Instance metadata is the last source of credentials. On EC2 it answers at once, so that a laptop need not wait for it.
+fn quick_metadata() -> imds::Client {
     imds::Client::builder()
         .max_attempts(1)
         .connect_timeout(Duration::from_millis(250))
@@ -234,7 +235,7 @@ fn patient_with_no_one() -> imds::Client {
         .build()
 }
 
-/// Retries are ours (`engine::retry`), so that each is counted, bounded and shown.
+/// Retries are in [`retry`], so that each is bounded and logged; the SDK's own are disabled.
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
@@ -242,15 +243,15 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// The region that an account's settings name; nothing is called but, where nobody names one, instance metadata.
+/// The region from the settings. The only call, if no setting has one, is to instance metadata.
 ///
 /// # Errors
-/// When there is none.
+/// There is no region.
 pub async fn region(settings: &Settings) -> Result<String> {
-    region_by(settings, patient_with_no_one()).await
+    region_by(settings, quick_metadata()).await
 }
 
-/// The region of the local AWS.
+/// The region in the local AWS.
 pub fn sandbox_region(settings: &Settings) -> String {
     settings.region.clone().unwrap_or_else(|| "us-east-1".to_owned())
 }
@@ -267,8 +268,8 @@ async fn region_by(settings: &Settings, metadata: imds::Client) -> Result<String
         .or_else(file.build())
         .or_else(imds::region::ImdsRegionProvider::builder().imds_client(metadata).build());
     found.region().await.map(|region| region.to_string()).ok_or_else(|| {
-        Failure::new(Exit::Usage, "no region is named")
-            .because("neither --region, nor deploy.yaml, nor AWS_REGION, nor the AWS profile has one")
-            .next("add a line such as `region: eu-central-1` to deploy.yaml, or give --region")
+        Failure::new(Exit::Usage, "no region is set")
+            .because("--region, deploy.yaml, AWS_REGION and the AWS profile name none")
+            .next("add a line such as `region: eu-central-1` to deploy.yaml, or pass --region")
     })
 }

@@ -1,26 +1,26 @@
-//! The one policy for trying again: exponential, jittered, bounded by time.
+//! The one retry policy: exponential, jittered, bounded by time.
 
 use std::time::{Duration, Instant};
 
 use crate::aws::ApiError;
 
-/// How long an instance may take to see a tag that was set after its launch. AWS documents no bound: three seconds are usual, and
-/// more than two minutes were measured.
+/// How long a tag may take to propagate to the instance. AWS documents no bound: three seconds are usual, and more than two minutes
+/// were measured.
 const UNSEEN: Duration = Duration::from_secs(300);
-/// The environment variable by which tests have those seconds pass so many times as fast.
+/// The environment variable with which tests shorten that time by a factor.
 pub const HASTE: &str = "DEVOPSCTL_TEST_HASTE";
 
-/// How many times as fast those seconds pass: once, but in tests.
+/// The factor of [`HASTE`]; 1 outside of tests.
 pub fn haste() -> u32 {
     std::env::var(HASTE).ok().and_then(|told| told.parse().ok()).filter(|haste| *haste > 0).unwrap_or(1)
 }
 
-/// Between two looks whether an instance has seen what it was asked.
+/// The pause between two reads of an instance's answer.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(400);
-/// Sooner it is nothing to speak of.
+/// After this time the user is told what the command waits for.
 const USUAL: Duration = Duration::from_secs(8);
 
-/// Waiting for an instance to see a tag.
+/// Waits for an instance to see a tag.
 #[derive(Debug)]
 pub struct Unseen {
     since: Instant,
@@ -29,17 +29,17 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    /// The tag has just been set.
+    /// Starts when the tag was set.
     pub fn now() -> Self {
         Self { since: Instant::now(), haste: haste(), said: false }
     }
 
-    /// Whether it has taken longer than it is waited for.
+    /// Whether the time is over.
     pub fn is_over(&self) -> bool {
         self.passed() > UNSEEN
     }
 
-    /// The minutes, rounded up.
+    /// The time in minutes, rounded up.
     pub fn minutes() -> u64 {
         UNSEEN.as_secs().div_ceil(60)
     }
@@ -48,7 +48,7 @@ impl Unseen {
         self.since.elapsed() * self.haste
     }
 
-    /// One turn of waiting for the instance: says once that it takes longer than usual, and pauses.
+    /// Pauses once; says once that it takes longer than usual.
     pub async fn wait(&mut self, instance: &str, say: impl FnOnce(String)) -> Retry {
         if self.is_over() {
             return Retry::Enough;
@@ -60,15 +60,15 @@ impl Unseen {
         Retry::Again
     }
 
-    /// What a person is told, once, when it takes longer than usual.
+    /// The message, once, when it takes longer than usual.
     fn words(&mut self, instance: &str) -> Option<String> {
         let late = !self.said && self.passed() > USUAL;
         self.said |= late;
-        late.then(|| format!("waiting until AWS shows {instance} what it is asked, which can take minutes"))
+        late.then(|| format!("waiting for tags to propagate to {instance}, which can take minutes"))
     }
 }
 
-/// Whether to try again.
+/// Whether to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// The pause is over.
@@ -77,7 +77,7 @@ pub enum Retry {
     Enough,
 }
 
-/// Pauses that grow, up to five seconds each, until the budget is spent.
+/// Growing pauses, up to five seconds each, within a budget.
 #[derive(Debug)]
 pub struct Backoff {
     started: Instant,
@@ -92,12 +92,12 @@ impl Backoff {
         Self { started: Instant::now(), budget, ceiling: Duration::from_secs(5), next: Duration::from_millis(100) }
     }
 
-    /// For waiting on something that is known to come soon: pauses stay below `ceiling`.
+    /// For polling: pauses stay below `ceiling`.
     pub fn polling(budget: Duration, ceiling: Duration) -> Self {
         Self { ceiling, ..Self::new(budget) }
     }
 
-    /// Waits, or says that there is no time left.
+    /// Pauses, or returns that the budget is used up.
     pub async fn wait(&mut self) -> Retry {
         match self.pause(self.started.elapsed()) {
             Some(pause) => {
@@ -108,7 +108,7 @@ impl Backoff {
         }
     }
 
-    /// The next pause, if it ends within the budget of which so much is spent.
+    /// The next pause, if it fits into the budget after `spent`.
     fn pause(&mut self, spent: Duration) -> Option<Duration> {
         let pause = self.next.mul_f64(jitter());
         self.next = (self.next * 2).min(self.ceiling);
@@ -116,10 +116,10 @@ impl Backoff {
     }
 }
 
-/// Tries again for as long as the error is one that `passes` and there is time left. The last error is what is returned.
+/// Retries while the error `passes` and the backoff has time left.
 ///
 /// # Errors
-/// The first that does not pass, or the last that did not pass in time.
+/// The last one.
 pub async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
     mut backoff: Backoff,
     passes: impl Fn(&ApiError) -> bool,
@@ -133,10 +133,10 @@ pub async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
     }
 }
 
-/// Between one half and one, so that many who failed together do not come back together.
+/// Between one half and one, so that concurrent clients do not retry at the same time.
 fn jitter() -> f64 {
     let mut byte = [0];
-    // Without randomness all pauses are the longest, which is harmless.
+    // Without randomness all pauses have full length, which is harmless.
     getrandom::fill(&mut byte).map_or(1.0, |()| 0.5 + f64::from(byte[0]) / 510.0)
 }
 
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_is_waited_for_longer_than_was_ever_measured_and_that_is_said_once() {
+    fn a_tag_has_longer_than_was_ever_measured_and_the_message_appears_once() {
         let after = |seconds| Unseen { since: Instant::now() - Duration::from_secs(seconds), haste: 1, said: false };
         assert!(!after(150).is_over());
         assert!(after(301).is_over());
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_within_its_budget() {
+    fn pauses_end_within_the_budget() {
         let mut backoff = Backoff::new(Duration::from_secs(60));
         assert!(backoff.pause(Duration::from_secs(59)).is_some());
         assert_eq!(backoff.pause(Duration::from_secs(60)), None);

@@ -1,9 +1,9 @@
-//! Where credentials were found, in words.
+//! The source of the credentials, in words.
 
 use aws_sdk_ec2::config::Credentials;
 
-/// The SDK names the provider to whoever prints credentials for debugging (without the secret), and nowhere else. If it
-/// does so no longer, or names one that is not known here, nothing is said.
+/// The SDK shows the provider only in the `Debug` output, which contains no secret. `None` if that changes, or if the provider is
+/// unknown here.
 pub(super) fn of(credentials: &Credentials) -> Option<&'static str> {
     let text = format!("{credentials:?}");
     words(text.split_once("provider_name: \"")?.1.split_once('"')?.0)
@@ -11,12 +11,12 @@ pub(super) fn of(credentials: &Credentials) -> Option<&'static str> {
 
 fn words(provider: &str) -> Option<&'static str> {
     Some(match provider {
-        "EnvironmentVariable" => "the environment",
-        "ProfileFile" => "a profile's keys",
+        "EnvironmentVariable" => "environment variables",
+        "ProfileFile" => "keys in a profile",
         "SSO" => "SSO",
         "Login" => "aws login",
         "CredentialProcess" => "a credential process",
-        "AssumeRoleProvider" => "a role that a profile names",
+        "AssumeRoleProvider" => "a role in a profile",
         "WebIdentityToken" => "a web identity",
         "EcsContainer" => "the container's role",
         "IMDSv2" => "the instance's role",
@@ -29,9 +29,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sdk_tells_who_found_them() {
+    fn the_sdk_shows_the_provider() {
         let by = |provider| of(&Credentials::new("key", "secret", None, None, provider));
-        assert_eq!(by("EnvironmentVariable"), Some("the environment"));
+        assert_eq!(by("EnvironmentVariable"), Some("environment variables"));
         assert_eq!(by("SSO"), Some("SSO"));
         assert_eq!(by("something new"), None);
     }

@@ -1,7 +1,7 @@
-//! Child processes: which program is run, and which environment it gets.
+//! Child processes: their programs and their environment.
 //!
-//! Every program that is looked up by name comes from [`program`], and every child starts with [`environment`] alone: no AWS
-//! credentials, no token, no setting of the app.
+//! Every program is looked up by [`program`], and every child gets only [`environment`]: no AWS credentials, no token, no setting
+//! of the app.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-/// Variables that children get.
+/// The variables that children get.
 const PASSED: [&str; 22] = [
     "PATH",
     "HOME",
@@ -34,12 +34,12 @@ const PASSED: [&str; 22] = [
     "all_proxy",
     "no_proxy",
 ];
-/// Parts of names that have packages built: that is asked for in `deploy.yaml` alone.
+/// Parts of the names of variables that cause builds, which only `deploy.yaml` can allow.
 const BUILDS: [&str; 2] = ["NO_BINARY", "NO_BUILD_ISOLATION"];
-/// Prefixes of variables that children get.
+/// The prefixes of variables that children get.
 const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
-/// Prefixes of variables that uv and pip get. An index may take a password; and the copy of a local package that is built has no
-/// git repository, from which setuptools-scm would read the version.
+/// The prefixes of variables that uv and pip get. An index may need a password; setuptools-scm needs the version, because the copy
+/// of a local package has no git repository.
 const INSTALLER_PREFIXES: [&str; 3] = ["UV_", "PIP_", "SETUPTOOLS_SCM_PRETEND_VERSION"];
 
 fn passes(name: &OsStr) -> bool {
@@ -60,7 +60,7 @@ pub fn installer_settings() -> impl Iterator<Item = (OsString, OsString)> {
     env::vars_os().filter(|(name, _)| is_for_installers(name))
 }
 
-/// Variables that a program with a window needs in addition.
+/// The variables that a program with a window needs in addition.
 const SCREEN: [&str; 12] = [
     "BROWSER",
     "DBUS_SESSION_BUS_ADDRESS",
@@ -83,7 +83,7 @@ pub fn on_screen(mut command: std::process::Command) -> Command {
     command.into()
 }
 
-/// This program itself as a process of the sandbox: its own settings come along.
+/// This program itself as a process of the sandbox, which also gets its own settings.
 pub fn own(program: impl AsRef<Path>) -> Command {
     let own = env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| name.starts_with("DEVOPSCTL_")));
     let mut command = command(program);
@@ -91,25 +91,25 @@ pub fn own(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// The environment of every child. `PATH` holds only the folders that [`program`] searches.
+/// The environment of every child. `PATH` has only the folders that [`program`] searches.
 pub fn environment() -> Vec<(OsString, OsString)> {
     let passed = env::vars_os().filter(|(name, _)| passes(name) && name != "PATH");
     let path = env::join_paths(path()).ok().map(|path| (OsString::from("PATH"), path));
     passed.chain(path).collect()
 }
 
-/// A command with the environment of a child. A bare name is looked up as [`program`] does.
+/// A command with the environment of a child. A bare name is looked up by [`program`].
 pub fn command(name: impl AsRef<Path>) -> Command {
     let name = name.as_ref();
     let bare = name.components().count() == 1;
-    // A name that is not found becomes a path that does not exist: the system must not search `PATH` in its own way.
+    // A name that is not found becomes a path that does not exist, so that the system does not search `PATH` itself.
     let path = if bare { program(name).unwrap_or_else(|| Path::new("/nonexistent").join(name)) } else { name.into() };
     let mut command = Command::new(path);
     command.env_clear().envs(environment());
     command
 }
 
-/// The folders of `PATH`, without those that are relative: they would lead into whatever folder the command is run in.
+/// The folders of `PATH` without relative ones, which would depend on the working directory.
 pub fn path() -> Vec<PathBuf> {
     absolute(&env::var_os("PATH").unwrap_or_default())
 }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_and_settings_do_not_pass() {
+    fn credentials_and_settings_are_not_passed() {
         for name in ["PATH", "HOME", "LC_ALL", "XDG_CACHE_HOME", "https_proxy", "SSL_CERT_FILE"] {
             assert!(passes(OsStr::new(name)), "{name}");
         }
@@ -156,15 +156,15 @@ mod tests {
         }
     }
 
-    /// A program that is started in another way gets the caller's whole environment.
+    /// A program that is started in another way would get the caller's whole environment.
     #[test]
-    fn every_program_is_started_from_here() {
+    fn every_program_is_started_by_this_module() {
         fn files(folder: &Path) -> Vec<PathBuf> {
             let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
             entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
         }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        // Here; one that is below another with this environment; and commands of the command line itself.
+        // This module; the supervisor, whose own environment is this one; and clap's `Command`.
         let allowed = ["base/child.rs", "sandbox/guard.rs", "commands/completions.rs"].map(|name| source.join(name));
         for file in files(&source).into_iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
             let text = std::fs::read_to_string(&file).unwrap();
@@ -184,7 +184,7 @@ mod tests {
         let output = command("env").output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && text.lines().any(|line| line.starts_with("PATH=")), "{text}");
-        // cargo sets these for the test itself.
+        // cargo sets this variable for the test itself.
         assert!(env::var_os("CARGO_MANIFEST_DIR").is_some() && !text.contains("CARGO_MANIFEST_DIR"), "{text}");
     }
 }

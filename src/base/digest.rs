@@ -8,7 +8,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
-/// The first 16 digits of the SHA-256: enough to tell things of our own apart.
+/// The first 16 digits of the SHA-256, enough for devopsctl's own names.
 pub fn short(content: impl AsRef<[u8]>) -> String {
     let mut digits = hex(&Sha256::digest(content));
     digits.truncate(16);
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_what_others_call_the_sha_256() {
+    fn the_digest_is_sha_256() {
         let whole = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hex(&Sha256::digest("abc")), whole);
         assert_eq!(short("abc"), &whole[..16]);

@@ -1,4 +1,4 @@
-//! The user's own folders: a cache that may be deleted at any time, and state that is private (0700).
+//! The user's folders: a cache, which may be deleted at any time, and the state. Both are private (0700).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,13 +9,13 @@ use etcetera::{BaseStrategy, choose_base_strategy};
 
 use crate::base::error::{Failure, Result};
 
-/// What the file system says of a disk, or a quota, that is full.
+/// The errors of a full disk or an exceeded quota.
 const FULL: [io::ErrorKind; 2] = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
 
-/// `$XDG_CACHE_HOME/devopsctl`: the emulator's virtual environment, built releases, uv. Programs in it are run.
+/// `$XDG_CACHE_HOME/devopsctl`: the emulator's virtual environment, built releases, uv. It contains programs that are run.
 ///
 /// # Errors
-/// As [`private`], where it exists.
+/// As [`private`], if it exists.
 pub fn cache() -> Result<PathBuf> {
     existing(base()?.cache_dir().join("devopsctl"))
 }
@@ -23,31 +23,29 @@ pub fn cache() -> Result<PathBuf> {
 /// `$XDG_STATE_HOME/devopsctl`: the sandbox, private keys.
 ///
 /// # Errors
-/// As [`private`], where it exists.
+/// As [`private`], if it exists.
 pub fn state() -> Result<PathBuf> {
     let base = base()?;
-    // macOS has no state folder of its own; the data folder is the nearest.
+    // macOS has no state folder; the data folder is the closest one.
     existing(base.state_dir().unwrap_or_else(|| base.data_dir()).join("devopsctl"))
 }
 
-/// Checks a folder that exists as [`private`] does; one that does not exist is not made. Where others could write, they may
-/// have done so.
+/// Checks an existing folder as [`private`] does, without creating it. If other users can write to it, its content is not trusted.
 fn existing(path: PathBuf) -> Result<PathBuf> {
     let Ok(found) = fs::symlink_metadata(&path) else { return Ok(path) };
     if found.is_dir() && found.mode() & 0o022 != 0 {
-        return Err(refusal(&path, "other users can write to it: look what is in it, and remove it".into()));
+        return Err(refusal(&path, "other users can write to it: inspect its content, and remove it".into()));
     }
     private(&path)?;
     Ok(path)
 }
 
-/// Makes `path` and what is missing above it, readable by this user alone.
+/// Creates the folder and missing folders above it, readable only by this user.
 ///
-/// A link in place of the folder, or a folder of another user, is refused: its mode is not ours to change, and what is
-/// written there is read by others.
+/// A link in its place, or a folder of another user, is refused: other users could read its content.
 ///
 /// # Errors
-/// What the file system says, with the path.
+/// The folder cannot be created or is refused.
 pub fn private(path: &Path) -> Result<()> {
     let make = || -> io::Result<()> {
         if let Err(error) = fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -71,38 +69,31 @@ pub fn private(path: &Path) -> Result<()> {
 }
 
 fn refusal(path: &Path, why: String) -> Failure {
-    Failure::failed(format!("cannot make the folder {}", path.display()))
+    Failure::failed(format!("cannot create the folder {}", path.display()))
         .because(why)
-        .next("make it writable for you, or set XDG_STATE_HOME and XDG_CACHE_HOME to folders that are")
+        .next("make it writable for your user, or set XDG_STATE_HOME and XDG_CACHE_HOME to writable folders")
 }
 
-/// Writes a file so that readers find the old content or the new content, never part of it, also after a power failure.
-/// The file is readable by this user alone.
-///
-/// # Errors
-/// What the file system says.
+/// Writes a file atomically: readers find the old or the new content, even after a power failure. Only this user can read it.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut draft = tempfile::NamedTempFile::new_in(folder_of(path))?;
     draft.write_all(content)?;
     settle(draft, path)
 }
 
-/// Gives a complete draft its name: synced first, so that the name never leads to part of it.
-///
-/// # Errors
-/// What the file system says.
+/// Renames a complete draft; it is synced first, so that the file is never incomplete.
 pub fn settle(draft: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     draft.as_file().sync_all()?;
     draft.persist(path).map_err(|error| error.error)?;
     File::open(folder_of(path))?.sync_all()
 }
 
-/// The folder that a file is in, as it is named.
+/// The folder of a file, as it is written.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// That a folder, or a file, of ours cannot be written.
+/// The error when a folder or a file of devopsctl cannot be written.
 pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
     let next = if FULL.contains(&error.kind()) {
         "free some space, or set XDG_CACHE_HOME to a folder on another disk, then run the same command again"
@@ -112,15 +103,14 @@ pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::failed(format!("cannot write to {}", path.display())).because(reason(error)).next(next)
 }
 
-/// What the file system says, and in plain words where the disk is full.
+/// The error of the file system; a full disk is named as such.
 pub fn reason(error: &io::Error) -> String {
     if FULL.contains(&error.kind()) { format!("the disk is full: {error}") } else { error.to_string() }
 }
 
 fn base() -> Result<impl BaseStrategy> {
-    choose_base_strategy().map_err(|error| {
-        Failure::failed("cannot tell where your home folder is").because(error.to_string()).next("set HOME")
-    })
+    choose_base_strategy()
+        .map_err(|error| Failure::failed("cannot find your home folder").because(error.to_string()).next("set HOME"))
 }
 
 #[cfg(test)]
@@ -134,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_place_of_a_private_folder_is_refused_and_its_target_is_left_alone() {
+    fn a_link_in_place_of_a_private_folder_is_refused_and_its_target_is_unchanged() {
         let root = tempfile::tempdir().unwrap();
         let (foreign, link) = (root.path().join("foreign"), root.path().join("cache"));
         fs::create_dir(&foreign).unwrap();
@@ -146,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_folder_is_closed_to_others() {
+    fn other_users_cannot_read_a_private_folder() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("a/b");
         private(&folder).unwrap();
@@ -156,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_no_draft_is_left() {
+    fn a_file_is_replaced_atomically_and_no_draft_is_left() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("state.json");
         write(&file, b"one").unwrap();
@@ -166,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_called_a_full_disk() {
+    fn a_full_disk_is_named_as_the_reason() {
         let failure = unwritable(Path::new("/cache"), &io::ErrorKind::StorageFull.into());
         assert!(failure.reasons().concat().starts_with("the disk is full"), "{failure:?}");
         let failure = unwritable(Path::new("/cache"), &io::ErrorKind::PermissionDenied.into());

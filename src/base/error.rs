@@ -1,23 +1,24 @@
-//! How a verb ends when it does not end well: what failed, why, what was left standing, what to type next.
+//! How a verb ends when it fails: what failed, why, what state that left, and what to do next.
 //!
-//! There is one error type, [`Failure`], because there is one reader: the person at the terminal. It is rendered by
-//! miette; a finding in `deploy.yaml` carries the place it points at. None is without a next step: [`Failure::new`] gives a
-//! [`Failing`], which nothing but a next step makes a [`Failure`] of.
+//! There is one error type, [`Failure`], because there is one reader: the user. `ui` renders it with miette; a finding in
+//! `deploy.yaml` carries its place. Every failure has a next step: [`Failure::new`] returns a [`Failing`], which only a next
+//! step turns into a [`Failure`].
 
 use std::fmt;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceSpan};
 
+use super::next::Next;
+
 /// Shorthand for everything that can end in a [`Failure`].
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// A command of ours as this user would type it: who came by `cargo run` has nothing on his `PATH` yet.
-pub fn command(rest: &str) -> String {
-    let program = if std::env::var_os("CARGO").is_some() { "cargo run -q --" } else { "devopsctl" };
-    format!("{program} {rest}")
+/// A command of this program, without the options of the running one.
+pub fn command(line: &str) -> String {
+    Next::default().run_bare(line).to_string()
 }
 
-/// What the last in the chain of causes says: it says it plainest.
+/// The last error in the chain of causes, which is usually the clearest.
 pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
@@ -29,27 +30,27 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
 /// The documented exit codes. 0 is success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Something that should have worked did not: AWS, the network, this machine.
+    /// AWS, the network or this machine failed.
     Failed = 1,
-    /// The command line or `deploy.yaml` is wrong; nothing was called.
+    /// The command line or `deploy.yaml` is wrong; no call was made.
     Usage = 2,
-    /// `plan`: there is something to do.
+    /// `plan`: there are changes.
     Changes = 3,
     /// AWS has what it needs, but the app is not healthy.
     Unhealthy = 4,
-    /// No credentials, expired ones, or ones that may not do this.
+    /// The credentials are missing, expired or lack a permission.
     Denied = 5,
     /// Ctrl-C.
     Interrupted = 130,
 }
 
-/// What went wrong, for a person. Built up with the methods below; never holds a secret.
+/// An error for the user. Built with the methods below; never contains a secret.
 #[derive(Debug)]
 pub struct Failure(Box<Inner>);
 
-/// A [`Failure`] of which nobody has said yet what to do about it. It can be told more of, but not be returned as an error.
+/// A [`Failure`] that still lacks its next step. It cannot be returned as an error.
 #[derive(Debug)]
-#[must_use = "say what to type next"]
+#[must_use = "add the next step"]
 pub struct Failing(Box<Inner>);
 
 #[derive(Debug)]
@@ -58,7 +59,7 @@ struct Inner {
     what: String,
     cause: Option<Box<Cause>>,
     standing: Option<String>,
-    next: Option<String>,
+    next: Option<Next>,
     findings: Vec<Finding>,
     cut_short: bool,
 }
@@ -70,20 +71,20 @@ impl Failing {
         self
     }
 
-    /// What stands now: what was made, what was left alone.
+    /// The state that the failure left: what was created, what was not touched.
     pub fn standing(mut self, what: impl Into<String>) -> Self {
         self.0.standing = Some(what.into());
         self
     }
 
-    /// What to do or type next.
+    /// What to do next.
     #[must_use]
-    pub fn next(mut self, what: impl Into<String>) -> Failure {
-        self.0.next = Some(what.into());
+    pub fn next(mut self, next: impl Into<Next>) -> Failure {
+        self.0.next = Some(next.into());
         Failure(self.0)
     }
 
-    /// What is wrong in a file, each with its place and what to do about it.
+    /// The mistakes in a file, each with its place and its own hint.
     #[must_use]
     pub fn findings(mut self, findings: Vec<Finding>) -> Failure {
         self.0.findings = findings;
@@ -92,8 +93,8 @@ impl Failing {
 }
 
 impl Failure {
-    /// `what` failed, as one line without a full stop. Say what to do about it, and it is a failure.
-    #[expect(clippy::new_ret_no_self, reason = "without a next step it is none yet")]
+    /// `what` failed, as one line without a full stop.
+    #[expect(clippy::new_ret_no_self, reason = "a failure needs a next step")]
     pub fn new(exit: Exit, what: impl Into<String>) -> Failing {
         let what = what.into();
         Failing(Box::new(Inner {
@@ -112,11 +113,11 @@ impl Failure {
         Self::new(Exit::Failed, what)
     }
 
-    /// What cannot happen, and did.
+    /// A defect of devopsctl itself.
     pub fn bug(why: impl Into<String>) -> Self {
         Self::failed("devopsctl itself failed")
             .because(why)
-            .next("run the same command again, which goes on from here; please report this if it happens twice")
+            .next("run the same command again, which continues from here; please report this if it happens twice")
     }
 
     /// Adds the reason; a second call adds the reason of the reason.
@@ -126,33 +127,33 @@ impl Failure {
         self
     }
 
-    /// What stands now: what was made, what was left alone.
+    /// The state that the failure left: what was created, what was not touched.
     #[must_use]
     pub fn standing(mut self, what: impl Into<String>) -> Self {
         self.0.standing = Some(what.into());
         self
     }
 
-    /// What to do or type next, in place of what is said: where whoever said it cannot know what the command was about.
+    /// Replaces the next step, where the caller knows better what the command was about.
     #[must_use]
-    pub fn instead(mut self, what: impl Into<String>) -> Self {
-        self.0.next = Some(what.into());
+    pub fn instead(mut self, next: impl Into<Next>) -> Self {
+        self.0.next = Some(next.into());
         self
     }
 
-    /// The step did not fail: it was ended because the user asked for it, or because another step has failed.
+    /// Marks a step that did not fail by itself: the user stopped the run, or another step failed.
     #[must_use]
     pub fn cutting_short(mut self) -> Self {
         self.0.cut_short = true;
         self
     }
 
-    /// Whether that is so.
+    /// Whether [`Failure::cutting_short`] marked it.
     pub fn is_cut_short(&self) -> bool {
         self.0.cut_short
     }
 
-    /// What is wrong in a file, each at its place.
+    /// The mistakes in a file, each at its place.
     pub fn findings_in_file(&self) -> &[Finding] {
         &self.0.findings
     }
@@ -178,19 +179,19 @@ impl Failure {
         reasons
     }
 
-    /// What to type next; nothing where each finding says it for itself.
-    pub fn next_step(&self) -> Option<&str> {
-        self.0.next.as_deref()
+    /// What to do next; `None` where each finding has its own hint.
+    pub fn next_step(&self) -> Option<&Next> {
+        self.0.next.as_ref()
     }
 
-    /// The same failure with each of its texts changed. The places in files stay where they were.
+    /// The same failure with each text changed. Places in files still point at the same words.
     pub(crate) fn mapped(&self, change: &impl Fn(&str) -> String) -> Self {
         let mut copy = Inner {
             exit: self.0.exit,
             what: change(&self.0.what),
             cause: None,
             standing: self.0.standing.as_deref().map(change),
-            next: self.0.next.as_deref().map(change),
+            next: self.0.next.as_ref().map(|next| next.mapped(change)),
             findings: self.0.findings.iter().map(|finding| finding.mapped(change)).collect(),
             cut_short: self.0.cut_short,
         };
@@ -200,7 +201,7 @@ impl Failure {
         Self(Box::new(copy))
     }
 
-    /// What was left standing, if it was said.
+    /// The state that the failure left, if it is known.
     pub fn left_standing(&self) -> Option<&str> {
         self.0.standing.as_deref()
     }
@@ -230,7 +231,8 @@ impl std::error::Error for Failure {
 
 impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let lines: Vec<&str> = [self.left_standing(), self.next_step()].into_iter().flatten().collect();
+        let next = self.next_step().map(ToString::to_string);
+        let lines: Vec<&str> = [self.left_standing(), next.as_deref()].into_iter().flatten().collect();
         (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as _)
     }
 }
@@ -262,14 +264,14 @@ pub struct Finding {
     pub label: String,
     /// Byte offset and length in the file.
     pub span: SourceSpan,
-    /// How to put it right.
+    /// How to correct it.
     pub hint: String,
     /// The file.
     pub source: NamedSource<String>,
 }
 
 impl Finding {
-    /// A text of another length would move the place that is pointed at, so the source is changed in three pieces.
+    /// The source is changed in three pieces, because a text of another length would move the place.
     fn mapped(&self, change: &impl Fn(&str) -> String) -> Self {
         let text = self.source.inner();
         let start = text.floor_char_boundary(self.span.offset().min(text.len()));

@@ -1,36 +1,36 @@
-//! What the engine and the verbs have to tell, and who takes it.
+//! Progress events of the engine and the verbs, and the sinks that show them.
 
 use std::borrow::Cow;
 
-/// What the engine and the verbs have to tell.
+/// A progress event.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// What is waited for, as long as there is nothing to tell: shown on a terminal alone, and gone with what comes next.
+    /// What the command waits for. Only terminals show it, until the next event.
     Wait(String),
-    /// A line of talk.
+    /// A message.
     Say(String),
-    /// Something the user should know though nothing failed.
+    /// A warning: nothing failed, but the user should know.
     Warn(String),
-    /// Work on one thing began: its name, and what is being done.
+    /// Work on a topic began: what it does.
     Begin(Topic, String),
-    /// The same work goes on: what it waits for.
+    /// Work on the topic continues: what it waits for.
     Go(Topic, String),
-    /// The work is done: what stands now.
+    /// The work is done: the resulting state.
     Done(Topic, String),
-    /// The work failed; the error itself is told at the end.
+    /// The work failed; the error itself is shown at the end.
     Fail(Topic, String),
-    /// The work was left as it is, because of something else: why.
+    /// The work was skipped: why.
     Leave(Topic, String),
 }
 
 /// What a line is about: "instance", "record shop.example.com".
 pub type Topic = Cow<'static, str>;
 
-/// Receives events. One for terminals, one for files and CI, one for `--quiet`.
+/// Receives events. There is one for terminals, one for files and CI, one for `--quiet`.
 pub trait Sink: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
 
-    /// Somebody else is about to write to the terminal.
+    /// Clears the waiting line: another writer is about to use the terminal.
     fn make_way(&self) {}
 }

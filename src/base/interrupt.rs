@@ -1,4 +1,4 @@
-//! Ctrl-C: the first lets what is under way finish and starts nothing new; the second leaves at once.
+//! Ctrl-C: the first one lets running steps finish and starts none; the second one exits at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::error::{Exit, Failure, Result};
 use super::event::{Event, Sink};
 
-/// Whether the user wants to stop.
+/// Whether the user pressed Ctrl-C.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
@@ -17,7 +17,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens from now on.
+    /// Starts to listen for Ctrl-C.
     pub fn listen(sink: Arc<dyn Sink>) -> Self {
         let interrupt = Self::default();
         let handle = interrupt.clone();
@@ -29,19 +29,19 @@ impl Interrupt {
                 if handle.asked.swap(true, Ordering::SeqCst) {
                     std::process::exit(Exit::Interrupted as i32);
                 }
-                sink.event(Event::Warn("stopping after what is under way; Ctrl-C again leaves at once".into()));
+                sink.event(Event::Warn("stopping after the running steps; press Ctrl-C again to exit at once".into()));
                 handle.bell.notify_waiters();
             }
         });
         interrupt
     }
 
-    /// Whether it was asked for.
+    /// Whether Ctrl-C was pressed.
     pub fn asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Runs what has the terminal to itself, and so hears Ctrl-C itself: here it says nothing meanwhile.
+    /// Runs work that owns the terminal and handles Ctrl-C itself; meanwhile Ctrl-C is ignored here.
     pub async fn lend<T>(&self, work: impl Future<Output = T>) -> T {
         self.lent.store(true, Ordering::SeqCst);
         let done = work.await;
@@ -49,18 +49,12 @@ impl Interrupt {
         done
     }
 
-    /// An error once it was asked for.
-    ///
-    /// # Errors
-    /// That the user stopped it.
+    /// Fails once Ctrl-C was pressed.
     pub fn check(&self) -> Result<()> {
         if self.asked() { Err(stopped()) } else { Ok(()) }
     }
 
-    /// Runs what changes nothing, and drops it when asked to stop.
-    ///
-    /// # Errors
-    /// Its own, or that the user stopped it.
+    /// Runs work that changes nothing, and drops it on Ctrl-C.
     pub async fn or<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let bell = self.bell.notified();
         tokio::pin!(bell);
@@ -74,5 +68,7 @@ impl Interrupt {
 }
 
 fn stopped() -> Failure {
-    Failure::new(Exit::Interrupted, "stopped, as you asked").next("the same command goes on from here").cutting_short()
+    Failure::new(Exit::Interrupted, "stopped by Ctrl-C")
+        .next("run the same command again to continue from here")
+        .cutting_short()
 }

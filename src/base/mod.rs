@@ -1,12 +1,14 @@
-//! What every room needs. It knows of none.
+//! What every layer needs. It depends on no other layer.
 
 pub mod child;
+pub mod clock;
 pub mod digest;
 pub mod dirs;
 pub mod error;
 pub mod event;
-pub mod grace;
 pub mod interrupt;
 pub mod names;
+pub mod next;
+pub mod rotation_window;
 pub mod secret;
 pub mod uv;

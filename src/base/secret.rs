@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::base::digest::hex;
-use crate::base::error::{Exit, Failure, Result, command};
+use crate::base::error::{Exit, Failure, Result};
+use crate::base::next::Next;
 
-/// Fewer characters than this can be guessed; `--force` takes them all the same.
+/// A shorter token can be guessed; `--force` allows it.
 const SHORT: usize = 12;
-/// More than this does not fit well into a header.
+/// A longer token does not fit well into a header.
 const LONG: usize = 256;
 
-/// A secret's text. Its memory is overwritten when it is dropped, and it cannot be printed by mistake. What is given to the SDK,
-/// to the HTTP client or to the terminal is a copy of theirs.
+/// A secret's text. Its memory is overwritten when it is dropped, and it cannot be printed by mistake. The SDK, the HTTP client
+/// and the terminal hold copies of their own.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub struct Secret(Zeroizing<String>);
@@ -48,19 +49,16 @@ impl Serialize for Secret {
     }
 }
 
-/// A token of 32 random bytes, in characters that need no quoting anywhere.
-///
-/// # Errors
-/// When the system has no randomness.
+/// A token of 32 random bytes, in characters that need no quoting.
 pub fn generate() -> Result<Secret> {
     let bytes = Zeroizing::new(random::<32>()?);
     Ok(BASE64_URL_SAFE_NO_PAD.encode(*bytes).into())
 }
 
-/// Keeps the memory of this process, in which a token may be, out of core files and away from debuggers of other processes of
-/// this user. The SDK's own buffers are not overwritten, as [`Secret`]s are: this is what protects them.
+/// Protects the memory of this process, which may hold a token, from core dumps and from debuggers of the same user. The SDK's own
+/// buffers are not overwritten as [`Secret`]s are.
 pub fn keep_from_dumps() {
-    // Where a limit cannot be set, the process is no less useful. Its children may set their own.
+    // A process without the limit works as well. Its children may set their own.
     let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
     let _ = setrlimit(Resource::Core, limit);
     #[cfg(target_os = "linux")]
@@ -68,9 +66,6 @@ pub fn keep_from_dumps() {
 }
 
 /// Random bytes as hexadecimal text, for names that only have to be unique.
-///
-/// # Errors
-/// When the system has no randomness.
 pub fn random_hex(bytes: usize) -> Result<String> {
     Ok(hex(random::<32>()?.get(..bytes).unwrap_or_default()))
 }
@@ -78,34 +73,34 @@ pub fn random_hex(bytes: usize) -> Result<String> {
 fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
-        Failure::failed("this system gives no random numbers")
+        Failure::failed("cannot read random numbers from the system")
             .because(error.to_string())
             .next("run the same command again")
     })?;
     Ok(bytes)
 }
 
-/// Whether this can be a token: it goes through a header and an environment variable, and must not be guessed.
+/// Checks that this can be a token: it passes through a header and an environment variable, and cannot be guessed.
 ///
 /// # Errors
-/// What is wrong with it. The token itself is never part of the message.
+/// What is wrong with it, without the token itself.
 pub fn check(token: &str, force: bool) -> Result<()> {
-    let refuse = |what: &str, next: &str| Err(Failure::new(Exit::Usage, format!("the token {what}")).next(next));
-    let again = &format!("give another one, or have one made: {}", command("set-token --generate"));
+    let refuse = |what: &str, next: Next| Err(Failure::new(Exit::Usage, format!("the token {what}")).next(next));
+    let another = Next::from("choose another one, or generate one: ").run_bare("set-token --generate");
     if token.is_empty() {
-        return refuse("is empty", again);
+        return refuse("is empty", another);
     }
     if token.chars().any(char::is_whitespace) {
-        return refuse("holds white space", again);
+        return refuse("contains white space", another);
     }
     if !token.chars().all(|c| c.is_ascii_graphic()) {
-        return refuse("holds characters that are not plain ASCII", again);
+        return refuse("contains characters that are not plain ASCII", another);
     }
     if token.len() > LONG {
-        return refuse("is longer than 256 characters", again);
+        return refuse("is longer than 256 characters", another);
     }
     if token.len() < SHORT && !force {
-        return refuse("is shorter than 12 characters and could be guessed", "give a longer one, or add --force");
+        return refuse("is shorter than 12 characters and could be guessed", "use a longer one, or add --force".into());
     }
     Ok(())
 }
@@ -115,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_from_dumps_writes_no_core_and_is_not_dumpable() {
+    fn a_protected_process_writes_no_core_dump() {
         keep_from_dumps();
         assert_eq!(getrlimit(Resource::Core).current, Some(0));
         #[cfg(target_os = "linux")]
@@ -131,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_token() {
+    fn invalid_tokens_are_refused_even_with_force() {
         let long = "x".repeat(257);
         for token in
             ["", "has a space", "tab\tin it....", "new\nline......", "umläut-umläut", "control\u{7}......", &long]
@@ -141,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn short_ones_need_force() {
+    fn short_tokens_need_force() {
         assert!(check("elevenchars", false).is_err());
         assert!(check("elevenchars", true).is_ok());
         assert!(check("twelve-chars", false).is_ok());

@@ -1,6 +1,6 @@
 //! Finds uv, which installs Python packages for releases and for the sandbox.
 //!
-//! uv is taken from `PATH`; where it is not there or too old, the user's own pip puts a pinned one into the cache folder.
+//! uv comes from `PATH`. If it is missing or too old, the user's own pip installs a pinned one into the cache folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,11 +10,10 @@ use tokio::process::Command;
 use crate::base::error::{Failure, Result};
 use crate::base::{child, dirs};
 
-/// The version that is installed where there is none. An earlier one is not taken: how uv reads what could have packages built
-/// (`release/wheels.rs`) is known from this one on.
+/// The version to install, and the oldest one to accept: `release/wheels.rs` relies on how this version reads its settings.
 const PINNED: [u32; 3] = [0, 13, 9];
 
-/// A uv that answers.
+/// A uv that runs.
 #[derive(Clone, Debug)]
 pub struct Uv {
     program: PathBuf,
@@ -34,7 +33,7 @@ impl Uv {
         Ok(Self { program: cached.join("bin/uv") })
     }
 
-    /// What the uv that [`Uv::find`] would find says it is; nothing is installed.
+    /// The version of the uv that [`Uv::find`] would use; nothing is installed.
     pub async fn there() -> Option<String> {
         look(&cached().ok()?).await.map(|(_, version)| version)
     }
@@ -47,11 +46,11 @@ impl Uv {
     }
 }
 
-/// What to do where there is neither.
+/// What to do if there is neither uv nor pip.
 pub const ADVICE: &str =
     "install uv (pipx install uv, or see docs.astral.sh/uv), or Python's pip (Debian: apt install python3-pip)";
 
-/// Whether there is a pip that could install it.
+/// Whether there is a pip that could install uv.
 pub async fn pip() -> bool {
     said(&mut pip_command()).await.is_some()
 }
@@ -64,7 +63,7 @@ fn pinned() -> String {
     PINNED.map(|part| part.to_string()).join(".")
 }
 
-/// Runs pip without the folder that Python is started in, from which `-m pip` would import: a project's may hold a `pip`.
+/// Runs pip without the working folder on `sys.path`: a project could contain a module `pip`.
 const PIP: &str = "import sys; sys.path.remove(''); from runpy import run_module; \
                    run_module('pip', run_name='__main__', alter_sys=True)";
 
@@ -84,20 +83,20 @@ async fn look(cached: &Path) -> Option<(PathBuf, String)> {
     None
 }
 
-/// The output of the program for `--version`.
+/// The program's output for `--version`.
 async fn said(command: &mut Command) -> Option<String> {
     let output = command.arg("--version").stdin(Stdio::null()).kill_on_drop(true).output().await.ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Whether that is a uv of the pinned version or a later one, such as `uv 0.13.9 (x86_64-unknown-linux-gnu)`.
+/// Whether the output, such as `uv 0.13.9 (x86_64-unknown-linux-gnu)`, is of the pinned version or a later one.
 fn recent(version: &str) -> bool {
     let number = version.strip_prefix("uv ").and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
     let parts: Vec<u32> = number.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
     parts.as_slice() >= PINNED.as_slice()
 }
 
-/// What uv says of a failure. Versions that do not go together it explains in lines of a width of its own.
+/// uv's error message. uv wraps its explanation of a version conflict to a width of its own; this undoes it.
 pub fn words(said: &str) -> String {
     let said = said.trim().trim_start_matches("error: ").trim_start_matches('×').trim();
     if !said.starts_with("No solution found") {
@@ -118,15 +117,20 @@ async fn install(target: &Path) -> Result<()> {
         .output()
         .await
         .map_err(|error| {
-            Failure::failed("neither uv nor python3 is on this machine").because(error.to_string()).next(ADVICE)
+            Failure::failed("neither uv nor python3 is installed on this machine")
+                .because(error.to_string())
+                .next(ADVICE)
         })?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::failed(format!("uv {} or newer is not on this machine, and pip cannot install it", pinned()))
-        .because(said.trim().lines().last().unwrap_or("pip says nothing").to_owned())
-        .next(ADVICE))
+    Err(Failure::failed(format!(
+        "uv {} or newer is not installed on this machine, and pip cannot install it",
+        pinned()
+    ))
+    .because(said.trim().lines().last().unwrap_or("pip printed nothing").to_owned())
+    .next(ADVICE))
 }
 
 #[cfg(test)]
@@ -134,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uv_that_is_too_old_or_says_something_else_is_not_taken() {
+    fn an_old_uv_is_not_used() {
         for version in ["uv 0.13.9", "uv 0.13.10 (abc 2026-11-01)", "uv 0.14.0", "uv 1.0.0-rc1", "uv 0.13.9+1 (x)"] {
             assert!(recent(version), "{version}");
         }

@@ -1,5 +1,5 @@
-//! `completions` and `man`: what shells and `man` know of the command line, from the same definitions. They call nothing,
-//! and need neither a `deploy.yaml` nor credentials.
+//! `completions` and `man`, generated from the definitions of the command line. They make no call and need neither a
+//! `deploy.yaml` nor credentials.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::commands::cli::{Cli, Completions, Man};
 use crate::ui::Ui;
 
-/// What the program is called, also where it was started by another name.
+/// The program's name, even if it was started by another name.
 const PROGRAM: &str = "devopsctl";
 
 pub(super) fn completions(ui: &Ui, arguments: &Completions) -> Result<ExitCode> {
@@ -19,7 +19,7 @@ pub(super) fn completions(ui: &Ui, arguments: &Completions) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command line without the verbs that no help shows: scripts for bash and zsh would offer them.
+/// The command line without hidden verbs, which scripts for bash and zsh would offer.
 fn shown() -> Command {
     Cli::command().mut_subcommand("sandbox", |whole| {
         let verbs = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
@@ -28,15 +28,15 @@ fn shown() -> Command {
     })
 }
 
-/// One page for the whole, and one for each verb that is shown: `devopsctl.1`, `devopsctl-up.1`, `devopsctl-sandbox-start.1`.
+/// One page for the program and one for each visible verb: `devopsctl.1`, `devopsctl-up.1`, `devopsctl-sandbox-start.1`.
 pub(super) fn man(ui: &Ui, arguments: &Man) -> Result<ExitCode> {
     let folder = &arguments.folder;
     let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
     written.map_err(|error| {
-        Failure::new(Exit::Failed, format!("the man pages cannot be written to {}", folder.display()))
+        Failure::new(Exit::Failed, format!("cannot write the man pages to {}", folder.display()))
             .because(error.to_string())
-            .next("name a folder that you may write to")
+            .next("choose a folder that you can write to")
     })?;
-    ui.say(format!("the man pages are in {}", folder.display()));
+    ui.say(format!("wrote the man pages to {}", folder.display()));
     Ok(ExitCode::SUCCESS)
 }

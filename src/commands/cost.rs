@@ -1,5 +1,4 @@
-//! `cost`: what `deploy.yaml` comes to a month, part by part. It calls nothing and needs no credentials: whoever asks may
-//! not have decided yet.
+//! `cost`: estimates the cost of `deploy.yaml` per month, item by item. It makes no call and needs no credentials.
 
 use std::process::ExitCode;
 
@@ -20,7 +19,7 @@ pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
         true => aws::sandbox_region(&settings),
         false => aws::region(&settings).await.unwrap_or_else(|_| {
             let any = aws::sandbox_region(&settings);
-            ui.warn(format!("no region is named, so these are the prices of {any}; to name one: --region"));
+            ui.warn(format!("no region is set, so these are the prices of {any}; set one with --region"));
             any
         }),
     };
@@ -32,42 +31,42 @@ pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     lines(&deployment, &region, &cost).iter().for_each(|line| ui.result(line));
-    talk().into_iter().for_each(|line| ui.say(line));
+    notes().into_iter().for_each(|line| ui.say(line));
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the deployment will cost a month.
+/// The estimated cost per month.
 pub(super) fn of(deployment: &Deployment, region: &str) -> Cost {
     cost::of(region, &Standing::one(&deployment.instance.kind, deployment.instance.disk_gib))
 }
 
 fn lines(deployment: &Deployment, region: &str, cost: &Cost) -> Vec<String> {
-    let known = |money: Option<cost::Money>| money.map_or_else(|| "not known here".to_owned(), |sum| sum.to_string());
+    let known = |money: Option<cost::Money>| money.map_or_else(|| "unknown".to_owned(), |sum| sum.to_string());
     let row = |what: &str, money, of: String| [what.to_owned(), known(money), of];
     let instance = &deployment.instance;
     aligned(&[
         row("instance", cost.instance, format!("{} in {region}", instance.kind)),
         row("disk", cost.disk, format!("{} GiB of gp3", instance.disk_gib)),
         row("address", cost.address, "one public IPv4 address".to_owned()),
-        row("together", cost.month(), "a month of 730 hours".to_owned()),
+        row("total", cost.month(), "per month of 730 hours".to_owned()),
     ])
 }
 
-fn talk() -> [String; 3] {
+fn notes() -> [String; 3] {
     [
         format!("list prices in US dollars as of {}, without taxes: {}", cost::AS_OF, cost::SOURCE),
-        "what lies in the bucket comes to less than a cent; traffic to the internet is not in it".to_owned(),
-        "a new account may get some or all of it for nothing: https://aws.amazon.com/free".to_owned(),
+        "the bucket costs less than a cent; traffic to the internet is not included".to_owned(),
+        "a new account may get some or all of this for free: https://aws.amazon.com/free".to_owned(),
     ]
 }
 
-/// As `plan` and `up` say it before something is made that costs.
+/// The line that `plan` and `up` show before they create something that costs money.
 pub(super) fn line(session: &Session) -> String {
     format!("cost: {}", words(session, &of(&session.deployment, &session.aws.region)))
 }
 
-/// In the sandbox nothing costs anything, but it is there to see what an account would do.
+/// The sandbox costs nothing, but shows what an account would cost.
 pub(super) fn words(session: &Session, cost: &Cost) -> String {
-    let sandbox = if session.aws.flag().is_empty() { "" } else { "; in the sandbox nothing" };
+    let sandbox = if session.aws.flag().is_empty() { "" } else { "; nothing in the sandbox" };
     format!("{}{sandbox}", cost.words())
 }

@@ -1,14 +1,14 @@
-//! `list`: every deployment of the account and region, with or without a `deploy.yaml` of it: how old it is, how it is,
-//! where it is reached, what it costs; of those that may have been forgotten, what ends them.
+//! `list`: every deployment of the account and region, with its age, state, URL and cost. Orphaned deployments are shown with
+//! the command that deletes them.
 
 use std::process::ExitCode;
 
 use super::status::ago;
-use super::{connect, elsewhere, file, load, warn_of_open_doors};
+use super::{connect, file, load, warn_of_open_doors};
 use crate::aws::{Aws, identity};
-use crate::base::error::{Result, command};
+use crate::base::error::Result;
 use crate::base::interrupt::Interrupt;
-use crate::commands::cli::Globals;
+use crate::commands::cli::{Globals, place};
 use crate::commands::documents;
 use crate::engine::cost::{self, Cost};
 use crate::engine::deployments::{self, Deployment, State};
@@ -25,16 +25,16 @@ pub(super) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if list.rows.is_empty() {
-        let begin = command(&format!("up{}{}", aws.flag(), list.elsewhere));
-        ui.result(&format!("no deployment stands in account {}, {}; to begin: {begin}", list.account, aws.region));
+        let up = ui.run_bare(&format!("up{}", list.place));
+        ui.result(&format!("no deployments in account {}, {}; create one: {up}", list.account, aws.region));
         return Ok(ExitCode::SUCCESS);
     }
     list.lines().iter().for_each(|line| ui.result(line));
-    list.talk().into_iter().for_each(|line| ui.say(line));
+    list.summary().into_iter().for_each(|line| ui.say(line));
     Ok(ExitCode::SUCCESS)
 }
 
-/// A file that is here says which region is meant; without one it is found as always.
+/// The region of the `deploy.yaml`, if there is one.
 fn region(globals: &Globals) -> Result<Option<String>> {
     match file(globals) {
         Ok(file) if globals.region.is_none() => Ok(load(globals, &file)?.region),
@@ -42,12 +42,13 @@ fn region(globals: &Globals) -> Result<Option<String>> {
     }
 }
 
-/// What was found, and what to add to a command so that it goes to the same place.
+/// The deployments, and the options that a shown command needs to reach them.
 struct List {
+    ui: Ui,
     account: String,
     region: String,
-    flag: &'static str,
-    elsewhere: String,
+    sandbox: bool,
+    place: String,
     rows: Vec<Row>,
 }
 
@@ -58,7 +59,7 @@ struct Row {
 }
 
 impl List {
-    /// Everything is looked at at once; only the bucket's name takes the account's number.
+    /// Observes everything concurrently; only the bucket needs the account's id first.
     async fn look(globals: &Globals, ui: &Ui, aws: &Aws) -> Result<Self> {
         let bucket = async {
             let account = identity(aws).await?.account;
@@ -81,13 +82,14 @@ impl List {
             Result::Ok(Row { found, url, cost })
         };
         let rows = try_join_all(deployments::sort(&found).into_iter().map(row)).await?;
-        let elsewhere = elsewhere(Some(&aws.region), globals.profile.as_deref());
-        Ok(Self { account, region: aws.region.clone(), flag: aws.flag(), elsewhere, rows })
+        let place = format!("{}{}", aws.flag(), place(Some(&aws.region), globals.profile.as_deref()));
+        let sandbox = !aws.flag().is_empty();
+        Ok(Self { ui: ui.clone(), account, region: aws.region.clone(), sandbox, place, rows })
     }
 
-    /// The command that ends one.
+    /// The command that deletes a deployment.
     fn down(&self, name: &str) -> String {
-        command(&format!("down --name {name}{}{}", self.flag, self.elsewhere))
+        self.ui.run_bare(&format!("down --name {name}{}", self.place))
     }
 
     fn total(&self) -> Cost {
@@ -101,23 +103,23 @@ impl List {
         cost::of(&self.region, &sum)
     }
 
-    /// A line for each; below one that may be forgotten, what is left of it and what ends it.
+    /// A line for each deployment; below an orphaned one, its resources and the command that deletes them.
     fn lines(&self) -> Vec<String> {
         let cells: Vec<[String; 5]> = self.rows.iter().map(Row::cells).collect();
         let below = |row: &Row| {
             let (found, down) = (&row.found, self.down(&row.found.name));
-            found.state.forgotten().then(|| format!("  left: {}; to end it: {down}", found.stands.join(", ")))
+            found.state.forgotten().then(|| format!("  left: {}; delete it: {down}", found.stands.join(", ")))
         };
         let lines = aligned(&cells).into_iter().zip(&self.rows);
         lines.flat_map(|(line, row)| [Some(line), below(row)]).flatten().collect()
     }
 
-    fn talk(&self) -> Vec<String> {
-        let place = format!("in account {}, {}", self.account, self.region);
-        let nothing = if self.flag.is_empty() { "" } else { "; the sandbox itself costs nothing" };
-        let all = format!("all {place}: {}{nothing}", self.total().short());
+    fn summary(&self) -> Vec<String> {
+        let nothing = if self.sandbox { "; the sandbox itself costs nothing" } else { "" };
+        let total = format!("total in account {}, {}: {}{nothing}", self.account, self.region, self.total().short());
         let serves = self.rows.iter().any(|row| !row.found.state.forgotten());
-        [Some(all), serves.then(|| format!("to end one: {}", self.down("NAME")))].into_iter().flatten().collect()
+        let down = serves.then(|| format!("delete a deployment: {}", self.down("NAME")));
+        [Some(total), down].into_iter().flatten().collect()
     }
 
     fn document(&self) -> documents::List {
@@ -143,15 +145,15 @@ impl Row {
         ]
     }
 
-    /// Of what is left, what costs on.
+    /// The state, and of an orphaned deployment what still costs money.
     fn words(&self) -> String {
         let words = self.found.state.words();
         let costs = &self.found.costs;
         match self.found.state {
             State::Stopped | State::Remains => match (costs.disk_gib > 0, costs.addresses > 0) {
-                (true, true) => format!("{words}, disk and address cost on"),
-                (true, false) => format!("{words}, the disk costs on"),
-                (false, true) => format!("{words}, the address costs on"),
+                (true, true) => format!("{words}, disk and address still cost money"),
+                (true, false) => format!("{words}, the disk still costs money"),
+                (false, true) => format!("{words}, the address still costs money"),
                 (false, false) => words.to_owned(),
             },
             _ => words.to_owned(),

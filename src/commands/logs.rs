@@ -1,20 +1,20 @@
-//! `logs`: what the instance shows of its log, for as long as the command runs.
+//! `logs`: the agent uploads the requested log for as long as the command asks for it.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
-
 use super::Session;
 use crate::aws::retry::{LOOK_AGAIN, Retry, Unseen};
+use crate::aws::time::rfc3339;
 use crate::base::error::{Exit, Failure, Result};
+use crate::base::next::Next;
 use crate::commands::cli::Logs;
 use crate::commands::documents;
 use crate::resources::logs::{self, Line, Reader, Source, Window};
 
-/// Who has asked is shown more for a minute.
+/// Pause between two requests: the agent uploads for a minute after each.
 const RENEW: Duration = Duration::from_secs(30);
-/// The first time it is asked again where it has not answered.
+/// Pause before the first repetition of an unanswered request.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(session: &Session, arguments: &Logs) -> Result<ExitCode> {
@@ -27,9 +27,9 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
     let mut reader = Reader::default();
     let (mut first, mut asked) = (true, None::<Asked>);
     loop {
-        // Each time anew: another instance may have taken over.
+        // Observed each time: another instance may have replaced this one.
         let observed = session.running().await?;
-        let Some((instance, _)) = observed.serving() else { return Err(nothing(session)) };
+        let Some((instance, _)) = observed.serving() else { return Err(no_instance(session)) };
         let asked = match &mut asked {
             Some(asked) if asked.instance == instance.id => asked,
             another => another.insert(Asked::nothing(&instance.id)),
@@ -42,10 +42,10 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
                 (asked.answered, asked.mark) = (true, mark);
                 let (missed, lines) = reader.fresh(&window);
                 if missed {
-                    session.ui.warn("lines are missing here: they came faster than they can be shown");
+                    session.ui.warn("lines are missing here: the log grows faster than it can be shown");
                 }
                 let skip = if first { lines.len().saturating_sub(arguments.lines) } else { 0 };
-                lines.iter().skip(skip).for_each(|line| tell(session, source, line));
+                lines.iter().skip(skip).for_each(|line| print(session, source, line));
                 first = false;
                 if !arguments.follow {
                     return Ok(());
@@ -54,19 +54,19 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
             if asked.answered {
                 tokio::time::sleep(LOOK_AGAIN).await;
             } else if asked.unseen.wait(&instance.id, |words| session.ui.say(words)).await == Retry::Enough {
-                return Err(silent(session, &instance.id));
+                return Err(no_answer(&instance.id));
             }
         }
     }
 }
 
-/// What an instance was asked.
+/// The requests to an instance.
 struct Asked {
     instance: String,
-    /// It answers the one that it sees, which may be an earlier one.
+    /// The words of all requests: the agent answers the one that it sees, which may be an earlier one.
     words: Vec<String>,
     answered: bool,
-    /// Of the answer that was read last.
+    /// The mark of the answer that was read last.
     mark: Option<String>,
     unseen: Unseen,
 }
@@ -80,42 +80,30 @@ impl Asked {
         self.words.iter().any(|word| window.asked.contains(word))
     }
 
-    /// How long until it is asked again. A tag that was set at the same moment by another command may have hidden the first.
+    /// The pause before the next request. A concurrent command may have overwritten the tag of the first one.
     fn pause(&self) -> Duration {
         let times = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
         if self.answered { RENEW } else { RENEW.min(ASK_AGAIN.saturating_mul(times)) }
     }
 }
 
-fn tell(session: &Session, source: Source, Line(_, at, text): &Line) {
+fn print(session: &Session, source: Source, Line(_, at, text): &Line) {
     let text = if source == Source::Access { logs::access(text) } else { text.clone() };
     match (session.globals.json, source) {
-        (true, _) => session.ui.document(&documents::LogLine { v: documents::Version, at: time(*at), text }),
-        // What the other two print is shown as it is, with or without the time.
-        (false, Source::Access) => session.ui.result(&format!("{} {text}", time(at - at % 1_000_000))),
+        (true, _) => session.ui.document(&documents::LogLine { v: documents::Version, at: rfc3339(*at), text }),
+        // The app and the agent decide themselves whether a line has a time.
+        (false, Source::Access) => session.ui.result(&format!("{} {text}", rfc3339(at - at % 1_000_000))),
         (false, _) => session.ui.result(&text),
     }
 }
 
-/// RFC 3339, of microseconds since 1970.
-fn time(at: u64) -> String {
-    let moment = DateTime::from_nanos(i128::from(at) * 1000);
-    moment.ok().and_then(|moment| moment.fmt(DateTimeFormat::DateTime).ok()).unwrap_or_default()
+fn no_instance(session: &Session) -> Failure {
+    Failure::failed(format!("no instance of {} is running, so there is no log", session.name()))
+        .next(Next::from("deploy it: ").run("up"))
 }
 
-fn nothing(session: &Session) -> Failure {
-    Failure::failed(format!("nothing of {} runs, so there is no log", session.name()))
-        .next(format!("bring it up: {}", session.command("up")))
-}
-
-fn silent(session: &Session, instance: &str) -> Failure {
-    Failure::new(Exit::Unhealthy, format!("the instance {instance} does not show its log"))
-        .because(
-            "the instance is still starting, or is not healthy, or its agent or its role is of an earlier devopsctl",
-        )
-        .next(format!(
-            "see how it is: {}; and bring it up to date: {}",
-            session.command("status"),
-            session.command("up")
-        ))
+fn no_answer(instance: &str) -> Failure {
+    Failure::new(Exit::Unhealthy, format!("the instance {instance} does not upload its log"))
+        .because("the instance is starting or not healthy, or its agent or role is from an older devopsctl")
+        .next(Next::from("see its status: ").run("status").and("; then update it: ").run("up"))
 }

@@ -1,4 +1,4 @@
-//! One file a verb: gather, decide, do, say.
+//! One file per verb: read the input, decide, act, report.
 
 pub mod cli;
 mod completions;
@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::aws::{Aws, Settings};
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::interrupt::Interrupt;
+use crate::base::next::Next;
 use crate::base::secret::keep_from_dumps;
 use crate::commands::cli::{Cli, Globals, SandboxVerb, Verb};
 use crate::config::{self, Deployment};
@@ -41,21 +42,22 @@ use crate::resources::{instance, inventory, security_group};
 use crate::sandbox as local;
 use crate::ui::{self, Style, Ui};
 
-/// Runs the verb; an error is shown on stderr and becomes the exit code.
+/// Runs the verb. An error is printed on stderr and sets the exit code.
 pub fn main(cli: Cli) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let what = panic.payload_as_str().unwrap_or("no reason is known");
+        let what = panic.payload_as_str().unwrap_or("unknown reason");
         show(&Failure::bug(format!("{what} ({place})")));
         std::process::exit(Exit::Failed as i32);
     }));
-    let json = cli.globals.json;
+    let (json, invocation) = (cli.globals.json, cli.globals.invocation());
     match outcome(cli) {
         Ok(code) => code,
         Err(failure) => {
+            let failure = invocation.failure(failure);
             show(&failure);
             if json {
-                Ui::new(Style::default()).document(&documents::Error::from(&failure));
+                Ui::new(Style::default(), invocation).document(&documents::Error::from(&failure));
             }
             ExitCode::from(failure.exit() as u8)
         }
@@ -67,28 +69,29 @@ fn show(failure: &Failure) {
 }
 
 fn outcome(cli: Cli) -> Result<ExitCode> {
-    // The guard stands over one program and needs none of the rest.
+    // The supervisor of one program needs no runtime.
     if let Verb::Sandbox(SandboxVerb::Guard(arguments)) = cli.verb {
         return local::guard(&arguments).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1)));
     }
     if let Verb::Sandbox(SandboxVerb::Join(arguments)) = cli.verb {
         return local::join(&arguments).map(|()| ExitCode::SUCCESS);
     }
-    // The sandbox's processes hold tokens of its own apps alone, and its tests read /proc of them.
+    // The sandbox's processes contain only tokens of its own apps, and tests read their /proc.
     if !matches!(cli.verb, Verb::Sandbox(_)) {
         keep_from_dumps();
     }
     log_calls(cli.globals.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        Failure::failed("this machine gives no threads")
+        Failure::failed("cannot start threads on this machine")
             .because(error.to_string())
-            .next("end other programs, then try again")
+            .next("stop other programs, then run the same command again")
     })?;
     runtime.block_on(run(cli))
 }
 
 async fn run(cli: Cli) -> Result<ExitCode> {
-    let ui = Ui::new(Style { quiet: cli.globals.quiet, verbose: cli.globals.verbose });
+    let style = Style { quiet: cli.globals.quiet, verbose: cli.globals.verbose };
+    let ui = Ui::new(style, cli.globals.invocation());
     let ended = verb(cli.verb, cli.globals, ui.clone()).await;
     ui.make_way();
     ended
@@ -121,18 +124,18 @@ async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
     }
 }
 
-/// What a verb is for. What only looks changes nothing in AWS, not even what was left there by mistake; `logs` alone asks for the
-/// log by a tag.
+/// What a verb is for. A verb that looks changes nothing in AWS and cleans up nothing; only `logs` sets a tag, which asks the
+/// agent for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Look,
     Change,
 }
 
-/// What every verb that talks to AWS begins with.
+/// The context of every verb that calls AWS.
 struct Session {
     purpose: Purpose,
-    /// Whether it was said already what an ssh left.
+    /// Whether the warning about an open SSH port was already shown.
     warned: AtomicBool,
     globals: Globals,
     ui: Ui,
@@ -142,7 +145,7 @@ struct Session {
 }
 
 impl Session {
-    /// Reads `deploy.yaml`, then finds the AWS that it goes to: mistakes in the file come before any call.
+    /// Reads `deploy.yaml`, then connects to AWS: mistakes in the file are reported before any call.
     async fn open(globals: Globals, ui: Ui, purpose: Purpose) -> Result<Self> {
         let deployment = deployment(&globals)?;
         Self::with(globals, ui, purpose, deployment).await
@@ -156,22 +159,22 @@ impl Session {
         Ok(Self { purpose, warned: AtomicBool::new(false), globals, ui, deployment, aws, interrupt })
     }
 
-    /// Looks at all that stands, and tidies up as [`Session::tidy`] does.
+    /// Observes all resources, and cleans up as [`Session::tidy`] does.
     async fn observe(&self, ask: Ask<'_>) -> Result<Observed> {
         let observed = observe::observe(&self.aws, self.name(), ask).await?;
         self.tidy(observed.security_group.present(), &observed.instances).await;
         Ok(observed)
     }
 
-    /// The same, of what runs alone.
+    /// Observes only what serves the app, and cleans up as [`Session::tidy`] does.
     async fn running(&self) -> Result<Observed> {
         let observed = observe::running(&self.aws, self.name()).await?;
         self.tidy(observed.security_group.present(), &observed.instances).await;
         Ok(observed)
     }
 
-    /// Closes what an ssh left that was killed; a verb that only looks says once that it is there. What may not be closed is told,
-    /// and stops nothing.
+    /// Closes SSH ports that killed sessions left open; a verb that only looks warns once. A port that cannot be closed is a
+    /// warning.
     async fn tidy(&self, group: Option<&security_group::State>, instances: &[instance::State]) {
         let group = group.map(|group| (group.id.as_str(), group.doors.as_slice()));
         if self.purpose == Purpose::Look {
@@ -182,32 +185,30 @@ impl Session {
         }
         let (closed, failures) = ssh_doors::sweep(&self.aws, group, instances).await;
         for door in closed {
-            self.ui.say(format!(
-                "port 22 was open still for {}, of an ssh that was killed: it is closed now",
-                door.source
-            ));
+            self.ui
+                .say(format!("closed port 22 for {}, which an ssh session that was killed had left open", door.source));
         }
         for failure in failures {
             self.ui.warn(format!("{failure}: {}", failure.reasons().join(": ")));
         }
     }
 
-    /// The instance that serves, if it runs.
+    /// The serving instance, if it is running.
     fn serving<'a>(&self, observed: &'a Observed) -> Result<&'a instance::State> {
         instance::serving(&observed.instances, &observed.addresses)
             .filter(|instance| instance.phase == instance::Phase::Running)
             .ok_or_else(|| {
-                Failure::failed(format!("no instance of {} runs", self.name()))
-                    .next(format!("bring it up: {}", self.command("up")))
+                Failure::failed(format!("no instance of {} is running", self.name()))
+                    .next(Next::from("deploy it: ").run("up"))
             })
     }
 
-    /// Where an instance is reached.
+    /// The public address of an instance.
     fn ip_of(&self, instance: &instance::State, observed: &Observed) -> Result<Ipv4Addr> {
         inventory::ip(instance, &observed.addresses).ok_or_else(|| {
             Failure::failed(format!("{} has no public address", instance.id))
-                .because("the instance has none, and no Elastic IP leads to it")
-                .next(format!("mend it: {}", self.command("up")))
+                .because("the instance has none of its own, and no Elastic IP is associated with it")
+                .next(Next::from("repair it: ").run("up"))
         })
     }
 
@@ -219,8 +220,8 @@ impl Session {
         Shared {
             interrupt: self.interrupt.clone(),
             sink: self.ui.sink(),
-            up: self.command("up"),
-            status: self.command("status"),
+            up: self.ui.run("up"),
+            status: self.ui.run("status"),
             fresh: None,
         }
     }
@@ -231,32 +232,22 @@ impl Session {
             name: self.name(),
             timeout: self.deployment.health.timeout,
             sink: self.ui.sink_ref(),
-            up: self.command("up"),
-            status: self.command("status"),
+            up: self.ui.run("up"),
+            status: self.ui.run("status"),
         }
-    }
-
-    /// That the question was answered no. `verb` shows what it was about.
-    fn declined(&self, verb: &str) -> Failure {
-        Failure::new(Exit::Interrupted, "nothing was changed, as you asked")
-            .next(format!("look at it first: {}", self.command(verb)))
-    }
-
-    /// A command that goes to the same place, to be shown.
-    fn command(&self, verb: &str) -> String {
-        let mut command = crate::base::error::command(&format!("{verb}{}", self.aws.flag()));
-        if let Some(file) = &self.globals.file {
-            command.push_str(&format!(" --file {}", file.display()));
-        }
-        command + &elsewhere(self.globals.region.as_deref(), self.globals.profile.as_deref())
     }
 }
 
-/// The AWS that a command goes to. `region`: the deployment's, if it has one.
+/// The error when the user answered no. `verb` shows what the question was about.
+fn declined(verb: &str) -> Failure {
+    Failure::new(Exit::Interrupted, "you answered no; nothing was changed").next(Next::from("review it: ").run(verb))
+}
+
+/// Connects to the account or to the sandbox. `region`: the deployment's, if it has one.
 async fn connect(globals: &Globals, ui: &Ui, interrupt: &Interrupt, region: Option<&String>) -> Result<Aws> {
     let region = globals.region.as_ref().or(region).cloned();
     let settings = Settings { region, profile: globals.profile.clone() };
-    ui.wait(if globals.sandbox { "asking the sandbox" } else { "asking AWS" });
+    ui.wait(if globals.sandbox { "connecting to the sandbox" } else { "connecting to AWS" });
     if globals.sandbox {
         let talk = ui.clone();
         let options = local::Options { machines: globals.machine, ..local::Options::default() };
@@ -264,26 +255,19 @@ async fn connect(globals: &Globals, ui: &Ui, interrupt: &Interrupt, region: Opti
         return Ok(Aws::sandbox(&settings, handle));
     }
     if globals.machine.is_some() {
-        return Err(Failure::new(Exit::Usage, "--machine is for the local AWS only")
-            .next("add --sandbox, or leave --machine out"));
+        return Err(Failure::new(Exit::Usage, "--machine needs --sandbox").next("add --sandbox, or omit --machine"));
     }
     interrupt.or(Aws::account(&settings)).await
 }
 
-/// Says what an ssh left that was killed.
+/// Warns of SSH ports that killed sessions left open.
 fn warn_of_open_doors(ui: &Ui, doors: &[Door], instances: &[instance::State]) {
     for door in ssh_doors::left(doors, instances) {
         ui.warn(format!(
-            "port 22 is open still for {}, of an ssh that was killed: the next command that changes something closes it",
+            "port 22 is open for {}: an ssh session was killed; the next command that changes something closes it",
             door.source
         ));
     }
-}
-
-/// What sends a shown command to that region and profile.
-fn elsewhere(region: Option<&str>, profile: Option<&str>) -> String {
-    let flags = [("region", region), ("profile", profile)];
-    flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?))).collect()
 }
 
 fn deployment(globals: &Globals) -> Result<Deployment> {
@@ -295,12 +279,12 @@ fn load(globals: &Globals, file: &Path) -> Result<Deployment> {
     config::load(file, globals.file.is_some())
 }
 
-/// The file that says what is deployed.
+/// The path of the `deploy.yaml`.
 fn file(globals: &Globals) -> Result<PathBuf> {
     let here = std::env::current_dir().map_err(|error| {
-        Failure::new(Exit::Usage, "the working directory is gone")
+        Failure::new(Exit::Usage, "the working directory does not exist")
             .because(error.to_string())
-            .next("go to the project's folder")
+            .next("change to the project's folder")
     })?;
     config::find(globals.file.as_deref(), &here)
 }
@@ -313,7 +297,7 @@ fn console_width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
 }
 
-/// With `-v`, every call on stderr. `RUST_LOG` still has the last word.
+/// With `-v`, prints every call on stderr. `RUST_LOG` takes precedence.
 fn log_calls(verbose: bool) {
     use tracing_subscriber::EnvFilter;
     let level = if verbose { "devopsctl=debug" } else { "off" };

@@ -1,4 +1,4 @@
-//! `open`: the app's URL in the browser. Where there is none to open (no terminal, no display), the URL is printed.
+//! `open`: opens the app's URL in the browser. Without a terminal or a display, it only prints the URL.
 
 use std::io::IsTerminal;
 use std::process::{ExitCode, Stdio};
@@ -16,11 +16,11 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     session.ui.result(&url);
-    // A script wants the URL, not a window on somebody's screen.
+    // A script needs the URL, not a window.
     if std::io::stdout().is_terminal() {
         session.ui.say(match show(&url).await {
-            Ok(()) => "opened in the browser; the app asks for the token, which a browser does not send".to_owned(),
-            Err(why) => format!("no browser was opened: {why}"),
+            Ok(()) => "opened in the browser; the app requires the token, which a browser does not send".to_owned(),
+            Err(why) => format!("cannot open a browser: {why}"),
         });
     }
     Ok(ExitCode::SUCCESS)
@@ -32,12 +32,12 @@ async fn url(session: &Session) -> Result<String> {
     session.aws.url(ip, &session.deployment.network).await
 }
 
-/// Has the system's own opener show it. One that has not failed within a second is not waited for.
+/// Runs the system's own opener. After a second without failure it counts as started.
 async fn show(url: &str) -> Result<(), String> {
     if !display(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
         return Err("there is no display".to_owned());
     }
-    let mut why = "there is no program that opens one".to_owned();
+    let mut why = "there is no program to open one with".to_owned();
     for opener in open::commands(url) {
         let mut opener = child::on_screen(opener);
         opener.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
@@ -50,7 +50,7 @@ async fn show(url: &str) -> Result<(), String> {
     Err(why)
 }
 
-/// Whether there is a screen: on Linux, X11's or Wayland's, or Windows' around it.
+/// Whether there is a display: on Linux X11, Wayland or, under WSL, Windows.
 fn display(is_set: impl Fn(&str) -> bool) -> bool {
     let screens = ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"];
     !cfg!(target_os = "linux") || screens.into_iter().any(is_set)
@@ -60,7 +60,7 @@ fn display(is_set: impl Fn(&str) -> bool) -> bool {
 mod tests {
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_screen_is_one_of_x11_wayland_or_windows() {
+    fn a_display_is_x11_wayland_or_windows() {
         for name in ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"] {
             assert!(super::display(|asked| asked == name), "{name}");
         }

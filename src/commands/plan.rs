@@ -1,4 +1,4 @@
-//! `plan`: what `up` would do, and why; nothing is changed. `up` begins with the same look.
+//! `plan`: what `up` would change, and why. `up` begins with the same observation.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use crate::engine::observe::{Ask, Launch, Observed};
 use crate::engine::plan::{self, Plan};
 use crate::engine::spec::{Policies, Spec};
 use crate::engine::topology;
-use crate::release::edge::Build;
+use crate::release::proxy::Build;
 use crate::release::{self, Release};
 use crate::resources::release::{other_content, short, without_damaged};
 use crate::resources::{Action, Step, instance};
@@ -22,27 +22,27 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
     if session.globals.json {
         session.ui.document(&document(session, &plan));
     } else if plan.is_empty() {
-        session.ui.result(&looked.nothing_to_do());
+        session.ui.result(&looked.up_to_date());
     } else {
         lines(&plan).iter().for_each(|line| session.ui.result(line));
         if plan.costs() {
             session.ui.say(cost::line(session));
         }
         let up = if arguments.renew.refresh_image { "up --refresh-image" } else { "up" };
-        session.ui.say(format!("to do it: {}", session.command(up)));
+        session.ui.say(format!("apply it: {}", session.ui.run(up)));
     }
     Ok(if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Changes as u8) })
 }
 
-/// Whether it is looked what is in the bucket.
+/// Whether the bucket is observed.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Store {
     Always,
-    /// Not where an instance has to be launched: it need not wait for that, and the steps look for themselves.
+    /// Not before a launch, which need not wait for it: the steps observe the bucket themselves.
     UnlessLaunching,
 }
 
-/// What is to run, and what stands.
+/// The wanted release, and the observed resources.
 pub(super) struct Looked {
     pub image: String,
     pub release: Release,
@@ -52,10 +52,10 @@ pub(super) struct Looked {
     refresh: bool,
 }
 
-/// The release is built while AWS is looked at; neither changes anything there.
+/// Builds the release and observes AWS concurrently; neither changes anything in AWS.
 ///
 /// # Errors
-/// What is wrong with the app, what AWS says, and what bears our name and is not ours.
+/// A mistake in the app, an error of AWS, or a resource with a needed name that belongs to another owner.
 pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Result<Looked> {
     certifiable(&session.deployment.network)?;
     let machine = session.aws.machine(&session.deployment.instance);
@@ -70,7 +70,7 @@ pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Resul
     let look = session.observe(ask);
     let (release, mut observed) = tokio::try_join!(build, look)?;
     if release.resolved_anew {
-        session.ui.warn("the resolved requirements in the cache were damaged; they were resolved again");
+        session.ui.warn("the resolved requirements in the cache were damaged and were resolved again");
     }
     release.warnings.iter().for_each(|line| session.ui.warn(line));
     if release.fresh {
@@ -82,19 +82,19 @@ pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Resul
     looked.spec(session, true).check(&looked.observed)?;
     if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
         looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
-        // With what `policy --plan` allows, no release can be read.
+        // `policy --plan` does not allow to read a release.
         looked.doubt_store(session, store == Store::Always).await?;
     }
     Ok(looked)
 }
 
 impl Looked {
-    /// What the bucket holds damaged counts as not there, so that it is uploaded again.
+    /// Treats damaged objects in the bucket as absent, so that they are uploaded again.
     async fn doubt_store(&mut self, session: &Session, or_sound: bool) -> Result<()> {
         let Observed { store: Some(store), reports, account, .. } = &mut self.observed else { return Ok(()) };
         let id = &self.release.id;
         let other = if reports.iter().any(|(_, report)| report.blames_release(id)) {
-            Some("the instance found another sha256")
+            Some("its sha256 on the instance differs")
         } else if reports.iter().any(|(_, report)| report.healthy && report.release.as_ref() == Some(id)) {
             None // The instance checked it.
         } else {
@@ -104,7 +104,7 @@ impl Looked {
         let wrong = without_damaged(&mut store.releases, &self.release, other);
         wrong.into_iter().for_each(|wrong| session.ui.warn(wrong));
         if store.edge && reports.iter().any(|(_, report)| report.blames_caddy()) {
-            session.ui.warn("Caddy in the bucket is damaged and will be replaced: the instance found another sha384");
+            session.ui.warn("Caddy in the bucket is damaged and will be replaced: its sha384 on the instance differs");
             store.edge = false;
         }
         Ok(())
@@ -128,35 +128,32 @@ impl Looked {
         }
     }
 
-    /// What is said where nothing is to be done.
-    pub fn nothing_to_do(&self) -> String {
+    /// The message when there are no changes.
+    pub fn up_to_date(&self) -> String {
         let newest = self.observed.image.present().filter(|_| self.refresh);
-        let newest = newest.map(|id| format!(", and {id} is the newest image of {}", self.image)).unwrap_or_default();
-        format!("nothing to do: everything is as deploy.yaml says{newest}")
+        let newest = newest.map(|id| format!("; {id} is the newest image of {}", self.image)).unwrap_or_default();
+        format!("already up to date{newest}")
     }
 }
 
-/// Whether a certificate can be had for it.
+/// Checks that the certificate authority can reach the instance.
 ///
-/// # Errors
-/// That nobody who gives one could come in.
-pub(super) fn certifiable(network: &Network) -> Result<()> {
-    if network.shuts_out_public_authorities() { Err(no_way_for_the_authority()) } else { Ok(()) }
-}
-
-/// It validates from many places, and says of none where they are:
+/// Let's Encrypt validates from many addresses and does not publish them:
 /// <https://letsencrypt.org/docs/faq/#what-ip-addresses-does-let-s-encrypt-use-to-validate-my-web-server>
-fn no_way_for_the_authority() -> Failure {
-    Failure::new(Exit::Usage, "no certificate can be had: network.allow keeps Let's Encrypt out")
-        .because("it comes to ports 80 and 443 from addresses that it does not publish, now and at each renewal")
-        .standing("Nothing was called.")
+pub(super) fn certifiable(network: &Network) -> Result<()> {
+    if !network.shuts_out_public_authorities() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, "cannot issue a certificate: network.allow blocks Let's Encrypt")
+        .because("it connects to ports 80 and 443 from addresses that it does not publish, now and at each renewal")
+        .standing("No call was made.")
         .next(
-            "in deploy.yaml, under network: add 0.0.0.0/0 to allow (the app still asks for the token); or name an \
-               authority that is let in with acme_directory; or set https: off, and trust whoever is on the way",
-        )
+            "in deploy.yaml, under network: add 0.0.0.0/0 to allow (the app still requires the token); or set \
+             acme_directory to an authority that allow lets in; or set https: off, if you trust the network path",
+        ))
 }
 
-/// One line a step: its sign, what it is about, and why.
+/// One line per step: its sign, its resource, and why.
 pub(super) fn lines(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(line).collect()
 }
@@ -174,7 +171,7 @@ fn sign(action: Action) -> char {
     }
 }
 
-/// As `up` shows it before it begins: what is made in one line, what is changed with its reasons.
+/// The plan as `up` shows it: one line for all resources to create, one line with reasons for each other step.
 pub(super) fn summary(plan: &Plan) -> Vec<String> {
     let (made, rest): (Vec<&Step>, Vec<&Step>) = plan.steps.iter().partition(|step| step.action == Action::Create);
     let titles: Vec<String> = made.iter().map(|step| step.id.to_string()).collect();

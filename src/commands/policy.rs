@@ -1,5 +1,4 @@
-//! `policy`: prints what the command line may need to do, as an IAM policy. It calls nothing: whoever needs it most has
-//! no credentials yet, or only those of somebody who is to create it.
+//! `policy`: prints the IAM policy that devopsctl needs. It makes no call, because its user may not have credentials yet.
 
 use std::process::ExitCode;
 
@@ -17,8 +16,8 @@ pub(super) fn run(globals: &Globals, ui: &Ui, arguments: Policy) -> Result<ExitC
     let size = policy.to_string().len();
     if size > LARGEST_MANAGED_POLICY {
         ui.warn(format!(
-            "the policy has {size} characters, and a managed policy may have {LARGEST_MANAGED_POLICY}: make it an inline \
-             policy of a role, or leave --region out"
+            "the policy has {size} characters, and a managed policy can have {LARGEST_MANAGED_POLICY}: use it as an inline \
+             policy of a role, or omit --region"
         ));
     }
     ui.result(&format!("{policy:#}"));

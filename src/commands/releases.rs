@@ -1,4 +1,4 @@
-//! `releases`: what there is to go back to, the newest first.
+//! `releases`: the releases that `rollback` can use, the newest first.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +20,14 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
         let (v, name) = (documents::Version, session.name().to_owned());
         session.ui.document(&documents::Releases { v, name, releases });
     } else if found.releases.is_empty() {
-        session.ui.result(&format!("{} has no releases; to make one: {}", session.name(), session.command("up")));
+        session.ui.result(&format!("{} has no releases; create one: {}", session.name(), session.ui.run("up")));
     } else {
         found.lines().iter().for_each(|line| session.ui.result(line));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What there is, and where the instance stands.
+/// The releases, and the instance's history.
 pub(super) struct Found {
     pub observed: Observed,
     pub history: History,
@@ -35,19 +35,19 @@ pub(super) struct Found {
     pub releases: Vec<Release>,
 }
 
-/// A release with what is noted on it.
+/// A release with its metadata.
 pub(super) struct Release {
     pub stored: Stored,
     pub notes: Notes,
 }
 
 impl Found {
-    /// Looks at what runs, at the releases, and at the notes of all of them at once. One that has gone meanwhile is none.
+    /// Observes the instance, the releases and their metadata. A release that was deleted meanwhile is skipped.
     pub async fn look(session: &Session) -> Result<Self> {
         let (aws, name) = (&session.aws, session.name());
         let observed = session.running().await?;
         let stored = release::observe(aws, &observed.account, name).await?;
-        // To read the notes is to be allowed to read the app's code, which who only looks need not be.
+        // Reading the metadata needs the permission to read the app's code, which a verb that looks may lack.
         let withheld = AtomicBool::new(false);
         let look = stored.into_iter().map(async |stored| {
             let notes = match release::notes(aws, &observed.account, name, &stored.id).await {
@@ -61,17 +61,17 @@ impl Found {
         });
         let releases = try_join_all(look).await?.into_iter().flatten().collect();
         if withheld.into_inner() {
-            session.ui.warn("who made them, and of what, is not shown: s3:GetObject was refused");
+            session.ui.warn("the author and source of each release are not shown: s3:GetObject was denied");
         }
         Ok(Self { history: History::of(&observed), observed, releases })
     }
 
-    /// The one of that id.
+    /// The release with this id.
     pub fn release(&self, id: &str) -> Option<&Release> {
         self.releases.iter().find(|release| release.stored.id == id)
     }
 
-    /// A line for each: id, age, who, what, and what it is just now.
+    /// A line for each: id, age, author, source and role.
     pub fn lines(&self) -> Vec<String> {
         lines(&self.releases, &self.history)
     }

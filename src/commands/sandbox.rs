@@ -1,16 +1,16 @@
-//! `sandbox …`: the local AWS itself.
+//! `sandbox …`: manages the local AWS.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::base::error::{Exit, Result, command};
+use crate::base::error::{Exit, Result};
 use crate::commands::cli::{Globals, SandboxVerb};
 use crate::commands::documents::{self, LogFile};
 use crate::resources::policy::Scope;
 use crate::sandbox::{self, Machine};
 use crate::ui::Ui;
 
-/// How many lines of each log.
+/// How many lines of each log are shown.
 const LAST: usize = 30;
 
 pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result<ExitCode> {
@@ -30,7 +30,7 @@ pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result
             if globals.json {
                 ui.document(&documents::SandboxStop { v, stopped });
             }
-            ui.say(if stopped { "the sandbox has ended; what it held is gone" } else { "no sandbox runs" });
+            ui.say(if stopped { "stopped the sandbox and deleted its content" } else { "no sandbox is running" });
             Ok(ExitCode::SUCCESS)
         }
         SandboxVerb::Status => status(globals, ui).await,
@@ -39,7 +39,7 @@ pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result
             let scope = Scope { account: Some(sandbox::ACCOUNT.to_owned()), ..Scope::default() };
             sandbox::serve(arguments, &scope.policy().to_string()).await.map(|()| ExitCode::SUCCESS)
         }
-        // Dealt with before there is a runtime.
+        // Handled before the runtime is started.
         SandboxVerb::Guard(_) | SandboxVerb::Join(_) => Ok(ExitCode::SUCCESS),
     }
 }
@@ -52,14 +52,14 @@ async fn status(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
         return Ok(code);
     }
     let Some(status) = sandbox else {
-        ui.result("no sandbox runs");
-        ui.say(format!("to start one: {}; so does every verb with --sandbox", command("sandbox start")));
+        ui.result("no sandbox is running");
+        ui.say(format!("start one: {}, or run any verb with --sandbox", ui.run_bare("sandbox start")));
         return Ok(code);
     };
     ui.pair("endpoint", &status.endpoint);
     ui.pair("process", &status.pid.to_string());
     let left = indicatif::HumanDuration(std::time::Duration::from_secs(status.ends_in));
-    ui.pair("ends in", &format!("{left} unless it is used"));
+    ui.pair("stops in", &format!("{left} unless it is used"));
     for Machine { id, region, state, public_ip, folder } in status.instances {
         let ip = public_ip.map_or_else(|| "no public address".to_owned(), |ip| ip.to_string());
         ui.pair("instance", &format!("{id} in {region}: {state}, {ip}, {}", folder.display()));
@@ -67,7 +67,7 @@ async fn status(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The last lines of each file, under its name.
+/// Prints the last lines of each file, below its path.
 fn logs(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
     let last = |file: PathBuf| {
         let bytes = std::fs::read(&file).unwrap_or_default();

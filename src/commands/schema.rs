@@ -1,4 +1,4 @@
-//! `schema`: prints what an editor needs to complete and check `deploy.yaml`. It calls nothing.
+//! `schema`: prints the JSON Schema of `deploy.yaml`, for editors. It makes no call.
 
 use std::process::ExitCode;
 

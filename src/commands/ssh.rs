@@ -1,4 +1,4 @@
-//! `ssh`: a shell on the instance. Takes a lease, opens the door, has the system's own `ssh` do the rest, closes the door.
+//! `ssh`: a shell on the instance. Takes a lease, opens port 22 in the security group, runs the system's own `ssh`, closes the port.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -14,22 +14,23 @@ use super::{Purpose, Session};
 use crate::aws::Aws;
 use crate::aws::retry::{Retry, Unseen};
 use crate::base::child;
+use crate::base::clock::now;
 use crate::base::error::{Exit, Failure, Result};
-use crate::base::grace::now;
+use crate::base::next::Next;
 use crate::commands::cli::{Globals, Ssh};
 use crate::resources::reports::{self, Ssh as Said};
 use crate::resources::ssh::{self, Folder, Lease, Place};
 use crate::ui::Ui;
 
-/// A lease lasts for ten minutes: one renewal may fail, or two.
+/// A lease lasts ten minutes, so that two renewals may fail.
 const RENEW: Duration = Duration::from_secs(150);
 
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<ExitCode> {
-    // Before any call: nothing is opened for a session that could not be.
+    // Checked before any call: no port is opened for a session that cannot start.
     if globals.json {
-        return Err(Failure::new(Exit::Usage, "ssh has nothing to print as JSON")
-            .because("what the machine prints is passed on as it comes")
-            .next("leave --json out"));
+        return Err(Failure::new(Exit::Usage, "ssh has no JSON output")
+            .because("it passes on the output of the instance")
+            .next("omit --json"));
     }
     let program = program()?;
     let session = Session::open(globals, ui, Purpose::Change).await?;
@@ -45,7 +46,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<Exi
     let lease = Lease::new(&folder.id, source, &folder.public, now());
     let place = Place { name: session.name(), instance: &instance, group: &group };
     let mut end = End::listen()?;
-    session.ui.say(format!("port 22 of {instance} opens for {source}, until you leave"));
+    session.ui.say(format!("opening port 22 of {instance} for {source} until the session ends"));
     let visit = Visit { session: &session, place, lease: &lease, folder: &folder };
     let begun = tokio::select! {
         begun = session.interrupt.or(visit.begin()) => begun,
@@ -58,7 +59,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<Exi
     match (ssh::close(&session.aws, place, &lease).await, outcome) {
         (Ok(closed), outcome) => {
             session.ui.say(match closed {
-                true => "port 22 is closed again",
+                true => "closed port 22",
                 false => "port 22 stays open for another session from the same address",
             });
             outcome
@@ -74,26 +75,26 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<Exi
 /// The system's own `ssh`.
 fn program() -> Result<PathBuf> {
     child::program("ssh").ok_or_else(|| {
-        Failure::failed("there is no ssh on this machine")
-            .because("it is not on PATH")
-            .next("install OpenSSH, on Debian and Ubuntu: sudo apt install openssh-client")
+        Failure::failed("ssh is not installed on this machine")
+            .because("there is no ssh on PATH")
+            .next("install OpenSSH; on Debian and Ubuntu: sudo apt install openssh-client")
     })
 }
 
-/// The instance that serves, its security group, and where it is reached.
+/// The serving instance, its security group, and the host and port of its SSH server.
 async fn whereto(session: &Session) -> Result<(String, String, (String, String))> {
     let observed = session.running().await?;
     let instance = session.serving(&observed)?;
     let Some(group) = observed.security_group.present() else {
-        return Err(Failure::failed(format!("{} has no security group of ours", instance.id))
-            .because("it was removed by hand, so no port can be opened")
-            .next(format!("mend it: {}", session.command("up"))));
+        return Err(Failure::failed(format!("the security group of {} is missing", instance.id))
+            .because("it was removed by hand, so port 22 cannot be opened")
+            .next(Next::from("repair it: ").run("up")));
     };
     let ip = session.ip_of(instance, &observed)?;
     Ok((instance.id.clone(), group.id.clone(), session.aws.shell(ip).await?))
 }
 
-/// A session that is about to begin, or has begun.
+/// An SSH session.
 struct Visit<'a> {
     session: &'a Session,
     place: Place<'a>,
@@ -102,7 +103,7 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// Opens, and waits until the instance has taken the key. -> whom to log in as, and how the host is known
+    /// Opens the port and waits until the instance has accepted the key. Returns the login user and the host key.
     async fn begin(&self) -> Result<Said> {
         let (aws, Place { name, instance, .. }) = (&self.session.aws, self.place);
         ssh::open(aws, self.place, self.lease).await?;
@@ -120,20 +121,20 @@ impl Visit<'_> {
         }
     }
 
-    /// What a report says goes into a command line and a file: it must be what it is to be, and nothing more.
+    /// Validates the report, because its values become part of a command line and a file.
     async fn sound(&self, aws: &Aws, said: Said) -> Result<Said> {
         let key = ssh_key::PublicKey::from_openssh(&said.host_key).is_ok_and(|key| key.algorithm().is_ed25519());
         let user = said.user.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
             && said.user.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
         if !(key && user) || said.host_key.contains('\n') {
-            return Err(self.refused("what it says of itself cannot be read"));
+            return Err(self.refused("its report cannot be read"));
         }
-        // Who closed the door meanwhile could not see the lease yet.
+        // A concurrent command may have closed the port before it could see the lease.
         ssh::admit(aws, self.place, self.lease).await?;
         Ok(said)
     }
 
-    /// Has `ssh` connect, and renews the lease until it ends.
+    /// Runs `ssh`, and renews the lease until it ends.
     async fn talk(
         &self,
         program: &PathBuf,
@@ -144,7 +145,7 @@ impl Visit<'_> {
     ) -> Result<ExitCode> {
         let hosts = self.folder.know(self.place.instance, &said.host_key)?;
         let mut command = child::command(program);
-        // Without the user's own settings: they could send it another way, or take another host for the right one.
+        // The user's own settings are ignored: they could redirect the connection or accept another host key.
         command.args(["-F", "/dev/null", "-l", &said.user, "-p", &port, "-i"]).arg(self.folder.key());
         let settings =
             [format!("UserKnownHostsFile=\"{}\"", hosts.display()), format!("HostKeyAlias={}", self.place.instance)];
@@ -159,22 +160,22 @@ impl Visit<'_> {
         }
         command.arg(&host).arg("--").args(line).kill_on_drop(true);
         let failed = |error: std::io::Error| {
-            Failure::failed(format!("{} cannot be run", program.display()))
+            Failure::failed(format!("cannot run {}", program.display()))
                 .because(error.to_string())
-                .next("install OpenSSH anew, then run the same command again")
+                .next("reinstall OpenSSH, then run the same command again")
         };
         let mut child = command.spawn().map_err(failed)?;
         let status = self.session.interrupt.lend(self.wait(&mut child, end)).await.map_err(failed)?;
         if status.code() == Some(FAILED) {
             self.session.ui.say(
-                "if ssh could not connect: a firewall of this network or the subnet's network ACL may be in the way, or you \
-                 come from another address, which --from names",
+                "if ssh could not connect: a firewall of this network or the subnet's network ACL may block it, or your \
+                 address is another one, which you can pass with --from",
             );
         }
         Ok(code(status))
     }
 
-    /// Until it has ended. A signal is passed on: it sets the terminal right before it goes.
+    /// Waits for `ssh`. A signal is forwarded, so that `ssh` can restore the terminal.
     async fn wait(&self, child: &mut Child, end: &mut End) -> std::io::Result<ExitStatus> {
         let mut renewal = tokio::time::interval_at(tokio::time::Instant::now() + RENEW, RENEW);
         loop {
@@ -182,12 +183,12 @@ impl Visit<'_> {
                 status = child.wait() => return status,
                 _ = end.asked() => {
                     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
-                        // It may have ended by itself, which is what was wanted.
+                        // It may have ended already.
                         let _ = kill_process(pid, Signal::TERM);
                     }
                 }
                 _ = renewal.tick() => {
-                    // The terminal is the other program's now: nothing is said, and it is tried again.
+                    // ssh owns the terminal, so a failure is not shown; the next renewal tries again.
                     let _ = ssh::renew(&self.session.aws, self.place, self.lease).await;
                 }
             }
@@ -195,32 +196,28 @@ impl Visit<'_> {
     }
 
     fn refused(&self, why: &str) -> Failure {
-        let sandbox = !self.session.aws.flag().is_empty();
-        Failure::failed(format!("the instance {} allows no SSH", self.place.instance)).because(why).next(
-            match sandbox {
-                true => format!(
-                    "install OpenSSH's server here (on Debian: sudo apt install openssh-server), or have the machine be a \
-                     virtual one: {}, then {} --machine qemu",
-                    crate::base::error::command("sandbox stop"),
-                    self.session.command("up")
-                ),
-                false => format!("bring its agent up to date: {}", self.session.command("up")),
-            },
-        )
+        let next = match self.session.aws.flag() {
+            "" => Next::from("update its agent: ").run("up"),
+            _ => Next::from(
+                "install an OpenSSH server on this machine (on Debian: sudo apt install openssh-server), or use a virtual \
+                 machine: ",
+            )
+            .run_bare("sandbox stop")
+            .and(", then ")
+            .run("up --machine qemu"),
+        };
+        Failure::failed(format!("the instance {} does not accept SSH", self.place.instance)).because(why).next(next)
     }
 
     fn silent(&self) -> Failure {
-        Failure::new(Exit::Unhealthy, format!("the instance {} does not take the key", self.place.instance))
-            .because("the instance is still starting, or is not healthy, or its agent is of an earlier devopsctl")
-            .next(format!(
-                "see how it is: {}; and bring it up to date: {}",
-                self.session.command("status"),
-                self.session.command("up")
-            ))
+        Failure::new(Exit::Unhealthy, format!("the instance {} did not accept the key", self.place.instance))
+            .because("the instance is starting or not healthy, or its agent is from an older devopsctl")
+            .next(Next::from("see its status: ").run("status").and("; then update it: ").run("up"))
     }
 }
 
-/// The key is the one way in, and the host is the one that is known. A rule takes a second or two until it holds everywhere.
+/// Only the session's key is used, and only the known host key is accepted. A new rule of the security group takes a second or
+/// two to propagate, hence several attempts.
 const SETTINGS: [&str; 15] = [
     "StrictHostKeyChecking=yes",
     "GlobalKnownHostsFile=/dev/null",
@@ -239,17 +236,17 @@ const SETTINGS: [&str; 15] = [
     "ServerAliveCountMax=4",
 ];
 
-/// What `ssh` ends with where it failed itself; a command may end so, too.
+/// The exit code of `ssh` if it failed itself; a remote command can return it, too.
 const FAILED: i32 = 255;
 
-/// As a shell tells it.
+/// The exit code, as a shell returns it.
 fn code(status: ExitStatus) -> ExitCode {
     use std::os::unix::process::ExitStatusExt;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     ExitCode::from(u8::try_from(code).unwrap_or(Exit::Failed as u8))
 }
 
-/// Being asked to end from outside: by a signal to this process, and by a terminal that is gone. Neither may leave the port open.
+/// SIGTERM, and SIGHUP when the terminal is closed. Neither may leave the port open.
 struct End {
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
@@ -259,9 +256,7 @@ impl End {
     fn listen() -> Result<Self> {
         let listen = || Ok(Self { terminate: signal(SignalKind::terminate())?, hangup: signal(SignalKind::hangup())? });
         listen().map_err(|error: std::io::Error| {
-            Failure::failed("this system gives no signals")
-                .because(error.to_string())
-                .next("run the same command again")
+            Failure::failed("cannot listen for signals").because(error.to_string()).next("run the same command again")
         })
     }
 
@@ -274,6 +269,6 @@ impl End {
 }
 
 fn stopped(signal: Signal) -> Failure {
-    let by = if signal == Signal::HUP { "SIGHUP: the terminal is gone" } else { "SIGTERM" };
-    Failure::new(Exit::Interrupted, format!("stopped by {by}")).next("the same command begins anew")
+    let by = if signal == Signal::HUP { "SIGHUP: the terminal was closed" } else { "SIGTERM" };
+    Failure::new(Exit::Interrupted, format!("stopped by {by}")).next("run the same command again to start over")
 }

@@ -1,4 +1,4 @@
-//! `status`: what stands, what runs on it, is it healthy, where it is. Exit code 0 only if it is healthy.
+//! `status`: the resources, the running release, its health and its URL. The exit code is 0 only if the app is healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::Session;
 use crate::base::error::{Exit, Result};
-use crate::base::{grace, names};
+use crate::base::{clock, names};
 use crate::commands::documents;
 use crate::engine::cost::{self, Cost};
 use crate::engine::deployments;
@@ -42,7 +42,7 @@ pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     Ok(if view.healthy() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Unhealthy as u8) })
 }
 
-/// The image of an instance; whether there is a newer one, where its kind is still the one in the file.
+/// The image of the instance; also whether there is a newer build, if the image is still the one in the file.
 async fn image(session: &Session, current: Option<&State>) -> Option<Build> {
     let current = current.filter(|current| !current.image.is_empty())?;
     let machine = session.aws.machine(&session.deployment.instance);
@@ -52,14 +52,14 @@ async fn image(session: &Session, current: Option<&State>) -> Option<Build> {
     Some(instance::build(&session.aws, &current.image, same.then_some(machine.parameter.as_str())).await)
 }
 
-/// What stands costs. How large disks are is taken from the file: EC2 tells it of disks alone.
+/// The cost of the resources. Disk sizes come from the file, because EC2 reports them only with the volumes.
 fn cost(session: &Session, observed: &Observed) -> Cost {
     let disks = u32::try_from(observed.instances.len()).unwrap_or(u32::MAX);
     let disk_gib = session.deployment.instance.disk_gib.saturating_mul(disks);
     cost::of(&session.aws.region, &deployments::costs(&observed.instances, &observed.addresses, disk_gib))
 }
 
-/// What is noted on the releases that count. One that cannot be looked at is shown without: the status is not about that.
+/// The metadata of the running, wanted and previous release. If it cannot be read, the release is shown without it.
 async fn notes(session: &Session, observed: &Observed) -> BTreeMap<String, Notes> {
     let History { runs, wanted, previous } = History::of(observed);
     let ids: BTreeSet<String> = [runs, wanted, previous].into_iter().flatten().collect();
@@ -82,7 +82,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// What is wanted runs, with the newest token, and is served.
+    /// Whether the wanted release runs with the newest token and is served.
     fn healthy(&self) -> bool {
         self.runs() && self.report.is_some_and(|report| report.edge.is_none() || Need::Serving.met(report))
     }
@@ -100,11 +100,11 @@ impl View<'_> {
             && report.token >= self.observed.token.present().map(|token| token.version)
     }
 
-    /// Whether the instance runs, and should have reported again.
+    /// Whether the instance is running but its report is overdue.
     fn is_overdue(&self) -> bool {
         let running = self.current.filter(|instance| instance.phase == instance::Phase::Running);
         let overdue =
-            |instance: &State| self.report.is_some_and(|report| report.is_overdue(instance.launched, grace::now()));
+            |instance: &State| self.report.is_some_and(|report| report.is_overdue(instance.launched, clock::now()));
         running.is_some_and(overdue)
     }
 
@@ -114,7 +114,8 @@ impl View<'_> {
 
     async fn lines(&self, session: &Session, notes: &BTreeMap<String, Notes>) -> Vec<(&'static str, String)> {
         if self.observed.nothing() {
-            return vec![("nothing", format!("of {} stands; to change that: {}", self.name, session.command("up")))];
+            let up = session.ui.run("up");
+            return vec![("name", self.name.to_owned()), ("app", format!("not deployed; deploy it: {up}"))];
         }
         let mut lines = vec![("name", self.name.to_owned())];
         let none = || "none".to_owned();
@@ -123,7 +124,7 @@ impl View<'_> {
         lines.extend(self.https(session).await.map(|https| ("https", https)));
         lines.push(("release", self.release(notes)));
         lines.extend(self.before(session, notes).map(|before| ("before", before)));
-        lines.push(("token", self.token() + &self.grace().await));
+        lines.push(("token", self.token() + &self.previous_token().await));
         lines.push((
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
@@ -137,7 +138,7 @@ impl View<'_> {
             self.observed
                 .security_group
                 .present()
-                .map_or_else(none, |group| format!("{} lets in {}", group.id, ingress::list(&group.ingress))),
+                .map_or_else(none, |group| format!("{} allows {}", group.id, ingress::list(&group.ingress))),
         ));
         lines.extend(self.doors().map(|doors| ("ssh", doors)));
         let others = instance::alive(&self.observed.instances).filter(|state| self.current != Some(*state));
@@ -156,46 +157,46 @@ impl View<'_> {
 
     fn app(&self) -> String {
         let Some(report) = self.report else {
-            return "it has not reported yet".into();
+            return "no report yet".into();
         };
-        let said = ago(report.at);
+        let reported = format!("reported {}", ago(report.at));
         if self.is_overdue() {
             return format!(
-                "no longer reports: the agent has stopped, or cannot reach AWS (last report: {}, {said})",
+                "no recent report: the agent has stopped or cannot reach AWS (last report: {}, {reported})",
                 report.phase
             );
         }
         match (self.healthy(), report.healthy) {
-            (true, _) if report.threads.is_some() => format!("healthy, but no thread is free (said {said})"),
-            (true, _) => format!("healthy (said {said})"),
-            _ if self.runs() => format!("it runs, and is not served yet (said {said})"),
-            (false, true) => format!("what ran before serves on; on the way: {} (said {said})", report.phase),
-            (false, false) => format!("not healthy: {} (said {said})", report.phase),
+            (true, _) if report.threads.is_some() => format!("healthy, but no thread is free ({reported})"),
+            (true, _) => format!("healthy ({reported})"),
+            _ if self.runs() => format!("running, but not served yet ({reported})"),
+            (false, true) => format!("the previous version still serves; the new one: {} ({reported})", report.phase),
+            (false, false) => format!("not healthy: {} ({reported})", report.phase),
         }
     }
 
-    /// What is served of certificates; what is in the way of one; that there is none.
+    /// The certificate, or why there is none.
     async fn https(&self, session: &Session) -> Option<String> {
         if !session.deployment.network.https {
             let public = session.aws.flag().is_empty();
-            return public.then(|| "off: whoever is between a client and the app can read the token".to_owned());
+            return public.then(|| "off: anyone on the network path can read the token".to_owned());
         }
         let edge = self.edge()?;
         let error = edge.error.as_deref();
         let Some(certificate) = &edge.certificate else {
-            return Some(format!("no certificate yet: {}", error.unwrap_or("it is on its way")));
+            return Some(format!("no certificate yet: {}", error.unwrap_or("it has been requested")));
         };
-        let (names, until) = (certificate.names.join(", "), grace::words(certificate.until).await);
-        let renewal = error.map(|error| format!("; it could not be renewed: {error}")).unwrap_or_default();
+        let (names, until) = (certificate.names.join(", "), clock::until(certificate.until).await);
+        let renewal = error.map(|error| format!("; the renewal failed: {error}")).unwrap_or_default();
         Some(format!("for {names}, from {}, until {until}{renewal}", certificate.issuer))
     }
 
-    /// What the instance was launched from.
+    /// The image that the instance was launched from.
     fn image(&self, session: &Session) -> Option<String> {
         let image = self.image.as_ref()?;
         let id = image.name.as_ref().map_or_else(|| image.id.clone(), |name| format!("{name} ({})", image.id));
-        let age = image.age(grace::now()).map(|age| format!(", {age}")).unwrap_or_default();
-        let refresh = || format!("; there is a newer one, to take it: {}", session.command("up --refresh-image"));
+        let age = image.age(clock::now()).map(|age| format!(", {age}")).unwrap_or_default();
+        let refresh = || format!("; a newer build is available: {}", session.ui.run("up --refresh-image"));
         let newer = image.newer.as_ref().map(|_| refresh()).unwrap_or_default();
         Some(format!("{id}{age}{newer}"))
     }
@@ -205,41 +206,40 @@ impl View<'_> {
         let Updates { by, on, at, error, .. } = self.report?.updates.as_ref()?;
         let why = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         let Some(by) = by else {
-            // A machine that is a process has no system of its own.
-            return error.as_ref().map(|_| format!("nothing applies security updates{why}"));
+            // A machine that is a process has no operating system of its own.
+            return error.as_ref().map(|_| format!("security updates are not applied{why}"));
         };
         if !on {
-            let logs = session.command("logs --agent");
-            let next = error.as_ref().map_or("; the agent switches it on".to_owned(), |_| format!("; see {logs}"));
+            let logs = session.ui.run("logs --agent");
+            let next = error.as_ref().map_or("; the agent enables it".to_owned(), |_| format!("; see {logs}"));
             return Some(format!("{by} is off{why}{next}"));
         }
-        let last = at.map_or("it has not run yet".to_owned(), |at| format!("it ran {}", ago(at)));
+        let last = at.map_or("it has not run yet".to_owned(), |at| format!("last run {}", ago(at)));
         let failed = error.as_ref().map(|error| {
-            let look = session.command("ssh");
+            let ssh = session.ui.run("ssh");
             let unit = if by == "dnf" { "devopsctl-updates" } else { "apt-daily-upgrade" };
-            format!(", and failed: {error}; to see why: {look} -- sudo journalctl -u {unit}")
+            format!(", which failed: {error}; see why: {ssh} -- sudo journalctl -u {unit}")
         });
         Some(format!("{by} applies security updates; {last}{}", failed.unwrap_or_default()))
     }
 
-    /// What is done about a reboot that updates need. A new image needs none, and costs no request.
+    /// How to reboot, if updates need it. A new image needs no reboot and loses no request.
     fn reboot(&self, session: &Session) -> Option<String> {
         self.report?.updates.as_ref().filter(|updates| updates.reboot)?;
-        let reboot = session.command("ssh") + " -- sudo systemctl reboot";
+        let reboot = session.ui.run("ssh") + " -- sudo systemctl reboot";
         let newer = self.image.as_ref().is_some_and(|image| image.newer.is_some());
-        let other = format!("; or, without that: {}", session.command("up --refresh-image"));
+        let other = format!("; or without downtime: {}", session.ui.run("up --refresh-image"));
         let other = if newer { other } else { String::new() };
         Some(format!(
-            "some updates take effect only after a reboot, which nothing does by itself: {reboot} (the app is away for \
-             about a minute){other}"
+            "some updates need a reboot, which is never automatic: {reboot} (the app is unavailable for about a minute){other}"
         ))
     }
 
-    /// Who is connected by `devopsctl ssh`.
+    /// The open SSH ports.
     fn doors(&self) -> Option<String> {
         let group = self.observed.security_group.present().filter(|group| !group.doors.is_empty())?;
         let sources: Vec<String> = group.doors.iter().map(|door| door.source.to_string()).collect();
-        Some(format!("port 22 is open for {}, while somebody is connected", sources.join(", ")))
+        Some(format!("port 22 is open for {} during an ssh session", sources.join(", ")))
     }
 
     fn release(&self, notes: &BTreeMap<String, Notes>) -> String {
@@ -248,18 +248,18 @@ impl View<'_> {
             (Some(running), Some(wanted)) if running == wanted => told(running, notes.get(running)),
             (running, wanted) => {
                 let name = |id: Option<&str>| id.map_or_else(|| "none".to_owned(), |id| told(id, notes.get(id)));
-                format!("{} runs, {} is wanted", name(running), name(wanted))
+                format!("{} is running, {} is wanted", name(running), name(wanted))
             }
         }
     }
 
-    /// Where `rollback` goes.
+    /// The release that `rollback` would use.
     fn before(&self, session: &Session, notes: &BTreeMap<String, Notes>) -> Option<String> {
         let history = History::of(self.observed);
-        let (back, command) = (history.back()?, session.command("rollback"));
+        let (back, command) = (history.back()?, session.ui.run("rollback"));
         Some(match history.pending() {
-            true => format!("{} runs still; to take the new one back: {command}", short(back)),
-            false => format!("{}; to go back: {command}", told(back, notes.get(back))),
+            true => format!("{} is still running; withdraw the new one: {command}", short(back)),
+            false => format!("{}; roll back to it: {command}", told(back, notes.get(back))),
         })
     }
 
@@ -273,18 +273,18 @@ impl View<'_> {
         }
     }
 
-    /// Until when the token before it counts as well.
-    fn grace_until(&self) -> Option<i64> {
+    /// The end of the rotation window: until then the previous token is valid as well.
+    fn window_end(&self) -> Option<i64> {
         self.report.and_then(|report| report.grace_until)
     }
 
-    async fn grace(&self) -> String {
-        match self.grace_until() {
+    async fn previous_token(&self) -> String {
+        match self.window_end() {
             None => String::new(),
-            Some(until) if until > grace::now() => {
-                format!("; the app has the one before it too, until {}", grace::words(until).await)
+            Some(at) if at > clock::now() => {
+                format!("; the previous one is valid until {}", clock::until(at).await)
             }
-            Some(_) => "; the app has the one before it still, though its time is over".into(),
+            Some(_) => "; the app still has the previous one, although it has expired".into(),
         }
     }
 
@@ -321,7 +321,7 @@ impl View<'_> {
             token: documents::TokenState {
                 newest: observed.token.present().map(|token| token.version),
                 running: report.and_then(|report| report.token),
-                grace_until: self.grace_until(),
+                grace_until: self.window_end(),
             },
             report: report.cloned(),
             cost: (&self.cost).into(),
@@ -330,17 +330,17 @@ impl View<'_> {
     }
 }
 
-/// What becomes of requests while all threads of the app are taken. `THREAD_SECONDS` in `agent/worker.py` says how long they wait.
+/// What happens to requests while all threads are busy. `THREAD_SECONDS` in `agent/worker.py` is how long they wait.
 fn busy(threads: &Threads) -> String {
     format!(
-        "all {} are busy, since {}: a request waits 30 seconds for a free one, then it is answered with 503; \
-         shorten what keeps them (open connections, slow requests), or raise app.threads",
+        "all {} are busy since {}: a request waits 30 seconds for a free one, then gets a 503; shorten open connections and \
+         slow requests, or increase app.threads",
         threads.busy,
         ago(threads.since)
     )
 }
 
-/// A release, with its age, who uploaded it and what it was made from.
+/// A release with its age, author and source.
 pub(super) fn told(id: &str, notes: Option<&Notes>) -> String {
     let Some(notes) = notes else { return short(id).to_owned() };
     let origin = notes.origin();
@@ -348,7 +348,7 @@ pub(super) fn told(id: &str, notes: Option<&Notes>) -> String {
     format!("{} ({}{comma}{origin})", short(id), ago(notes.at))
 }
 
-/// How long ago that was.
+/// The time since then.
 pub(super) fn ago(at: i64) -> String {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or_default());
     let age = SystemTime::now().duration_since(then).unwrap_or_default();

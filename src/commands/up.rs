@@ -1,13 +1,14 @@
-//! `up`: observe → plan → execute → wait until the instance is healthy → ask it from outside.
+//! `up`: observe → plan → execute → wait until the instance is healthy → check it from outside.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::plan::{Looked, Store, look, summary};
-use super::{Session, cost};
+use super::{Session, cost, declined};
 use crate::aws::retry::{Backoff, Retry};
 use crate::base::error::{Failure, Result};
+use crate::base::next::Next;
 use crate::commands::cli::Up;
 use crate::commands::documents;
 use crate::engine::edge::Need;
@@ -26,13 +27,13 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let plan = looked.plan(session, !arguments.no_wait)?;
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;
-    let settled = looked.nothing_to_do();
+    let up_to_date = looked.up_to_date();
     let Looked { release, observed, .. } = looked;
     let start = plan.start(&observed);
     let context =
         Context::new(session.aws.clone(), &session.deployment, start, Some(release.clone()), session.shared());
     if !session.deployment.network.https && session.aws.flag().is_empty() {
-        session.ui.warn("network.https is off: whoever is between a client and the app can read the token");
+        session.ui.warn("network.https is off: anyone on the network path can read the token");
     }
     execute(&context, plan).await?;
     let (network, ip) =
@@ -41,8 +42,8 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let url = app.as_ref().map(|app| app.url.clone());
     if arguments.no_wait {
         session.ui.say(match changed {
-            true => "AWS has what it needs; the app comes up by itself".to_owned(),
-            false => format!("{settled}; the app was not asked"),
+            true => "all resources are created; not waiting for the app".to_owned(),
+            false => format!("{up_to_date}; the app was not checked"),
         });
         say_url(session, url.as_deref(), changed);
         return Ok(ExitCode::SUCCESS);
@@ -55,39 +56,39 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         session.interrupt.or(probe::sent_on(app, &clear)).await?;
     }
     if !changed {
-        session.ui.say(settled);
+        session.ui.say(up_to_date);
     }
     say_url(session, url.as_deref(), changed);
     Ok(ExitCode::SUCCESS)
 }
 
-/// It needed more than its share of the processor to boot; from now on that could cost, most of all where the app starts again
-/// and again. What fails here is mended by the next `up`.
+/// Switches the CPU credits to standard after the boot, which needs more than the baseline: unlimited credits would cost money,
+/// most of all for an app that restarts again and again. The next `up` repairs a failure.
 async fn settle_credits(session: &Session, context: &Context) {
     let wanted = Credits::wanted(session.deployment.instance.cpu_credits, true);
     let Some(credits) = wanted.filter(|credits| *credits == Credits::Standard) else { return };
     let known = context.known::<instance::Output>(&instance::ID);
     let Some(instance) = known.filter(|instance| instance.unlimited) else { return };
     match instance::set_credits(&session.aws, &instance.id, credits).await {
-        Ok(()) => tracing::debug!("the CPU credits of {} are standard from now on", instance.id),
+        Ok(()) => tracing::debug!("set the CPU credits of {} to standard", instance.id),
         Err(failure) => session.ui.warn(format!("{}: {}", failure.what(), failure.reasons().join(": "))),
     }
 }
 
-/// Shows what will be done; what cannot be taken back is asked about first.
+/// Shows the plan, and asks before something is replaced or deleted.
 fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
     summary(plan).into_iter().for_each(|line| session.ui.say(line));
     if plan.costs() {
         session.ui.say(cost::line(session));
     }
-    if arguments.yes || !plan.steps.iter().any(|step| step.action.is_destructive()) || ui::confirm("Go on?")? {
+    if arguments.yes || !plan.steps.iter().any(|step| step.action.is_destructive()) || ui::confirm("Continue?")? {
         return Ok(());
     }
-    Err(session.declined("plan"))
+    Err(declined("plan"))
 }
 
-/// The address at which the app answers. What was seen before something was changed may be somebody else's by now; and an
-/// instance that has lost an Elastic IP gets another address after a while.
+/// The app's address. An address that was observed before the changes may belong to another account by now; and an instance
+/// that lost its Elastic IP gets another address after a while.
 async fn address(
     session: &Session,
     context: &Context,
@@ -120,7 +121,7 @@ fn ip_of(instances: &[instance::State], id: &str) -> Option<Ipv4Addr> {
     instances.iter().find(|instance| instance.id == id).and_then(|instance| instance.ip)
 }
 
-/// The app at an address, if there is one.
+/// The app, if it has an address.
 pub(super) async fn app(session: &Session, ip: Option<Ipv4Addr>) -> Result<Option<App<'_>>> {
     match ip {
         Some(ip) => App::at(&session.aws, &session.deployment, ip).await.map(Some),
@@ -128,14 +129,14 @@ pub(super) async fn app(session: &Session, ip: Option<Ipv4Addr>) -> Result<Optio
     }
 }
 
-/// The instance says that it runs this release with the newest token, and it answers from outside.
+/// Waits until the instance reports this release with the newest token as healthy, then checks the app from outside.
 pub(super) async fn healthy(session: &Session, context: &Context, release: &str, app: Option<&App<'_>>) -> Result<()> {
     let (id, mut goal) = Goal::of(context, release, Need::Serving)?;
     let mut report = health::wait(&session.watch(), &id, &goal).await?;
     let (document, newest) = token::read(&session.aws, session.name()).await?.ok_or_else(|| {
-        Failure::failed("the token is gone").next(format!("set one: {}", session.command("set-token --generate")))
+        Failure::failed("the token was deleted").next(Next::from("set one: ").run("set-token --generate"))
     })?;
-    // Somebody changed the token meanwhile: the new one is what must answer.
+    // Another user set a token meanwhile: the app must accept that one.
     if newest > report.token.unwrap_or_default() {
         context.learn_of(&token::ID, token::Output { version: newest });
         execute(context, plan::rotated()).await?;
@@ -144,13 +145,13 @@ pub(super) async fn healthy(session: &Session, context: &Context, release: &str,
     }
     tracing::debug!(token = report.token, "healthy");
     let Some(app) = app else {
-        session.ui.warn("the instance has no public address, so it was not asked from outside");
+        session.ui.warn("the instance has no public address, so the app was not checked from outside");
         return Ok(());
     };
     match app.check(&document.current).await? {
         Seen::Yes => Ok(()),
         Seen::NotFromHere => {
-            session.ui.warn("network.allow does not let this machine in: the instance's own report is relied on");
+            session.ui.warn("network.allow blocks this machine, so the app was not checked from outside");
             Ok(())
         }
     }
@@ -165,6 +166,6 @@ fn say_url(session: &Session, url: Option<&str>, changed: bool) {
     let Some(url) = url else { return };
     let root = session.deployment.network.acme.root.as_ref();
     let root = root.map(|root| format!("--cacert {} ", root.file.display())).unwrap_or_default();
-    session.ui.say(format!("try it: curl {root}-H \"Authorization: Token $({})\" {url}", session.command("token")));
+    session.ui.say(format!("try it: curl {root}-H \"Authorization: Token $({})\" {url}", session.ui.run("token")));
     session.ui.result(url);
 }

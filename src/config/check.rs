@@ -1,4 +1,4 @@
-//! What a value of `deploy.yaml` may be: one pure function each, with a hint for the one who got it wrong.
+//! Validates the values of `deploy.yaml`: a pure function each, which returns a hint with the error.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -15,19 +15,19 @@ fn ensure(holds: bool, what: &str, hint: &str) -> Checked {
     if holds { Ok(()) } else { Err(Wrong::new(what, hint)) }
 }
 
-/// The deployment's name: it becomes part of names in EC2, IAM, SSM and S3, so it is what all of them take.
+/// The deployment's name, which becomes part of names in EC2, IAM, SSM and S3 and must be valid in all of them.
 pub fn name(name: &str) -> Checked {
     let mut chars = name.chars();
     let first = chars.next().is_some_and(|first| first.is_ascii_lowercase());
     let rest = chars.all(|next| next.is_ascii_lowercase() || next.is_ascii_digit() || next == '-');
     ensure(
         first && rest && name.len() <= 31,
-        "is not a name that AWS takes everywhere",
-        "begin with a small letter; then small letters, digits and hyphens, 31 in all at most",
+        "is not a valid name",
+        "start with a lowercase letter; use only lowercase letters, digits and hyphens, at most 31",
     )
 }
 
-/// A region's code, by its form alone; whether it exists only AWS knows.
+/// A region's code; only its form is checked.
 pub fn region(region: &str) -> Checked {
     let parts: Vec<&str> = region.split('-').collect();
     let words =
@@ -37,14 +37,14 @@ pub fn region(region: &str) -> Checked {
     ensure(holds, "is not a region", "write it as AWS does, for example eu-central-1 or us-east-1")
 }
 
-/// What gunicorn can load.
+/// A callable that gunicorn can load.
 pub fn wsgi(target: &str) -> Checked {
-    let hint = "write module:callable, for example app:app, or module:factory() for a function that makes the app";
+    let hint = "write module:callable, for example app:app, or module:factory() for a function that creates the app";
     let Some((module, callable)) = target.split_once(':') else {
         return Err(Wrong::new("names no callable", hint));
     };
     if module.ends_with(".py") {
-        return Err(Wrong::new("names a file, not a module", "leave .py out, for example app:app"));
+        return Err(Wrong::new("names a file, not a module", "omit .py, for example app:app"));
     }
     let callable = callable.strip_suffix("()").unwrap_or(callable);
     let holds = module.split('.').all(identifier) && callable.split('.').all(identifier);
@@ -59,7 +59,11 @@ fn identifier(word: &str) -> bool {
 
 /// The name of an environment variable.
 pub fn env_key(key: &str) -> Checked {
-    ensure(identifier(key), "is not the name of an environment variable", "use letters, digits and _; no digit first")
+    ensure(
+        identifier(key),
+        "is not a valid name for an environment variable",
+        "use letters, digits and _; do not start with a digit",
+    )
 }
 
 /// The path of a request.
@@ -68,11 +72,11 @@ pub fn url_path(path: &str) -> Checked {
     ensure(
         path.starts_with('/') && !path.starts_with("//") && plain,
         "is not a path",
-        "begin with /, for example /healthz",
+        "start with /, for example /healthz",
     )
 }
 
-/// An instance type, by its form alone.
+/// An instance type; only its form is checked.
 pub fn instance_type(kind: &str) -> Checked {
     let word =
         |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
@@ -84,10 +88,10 @@ pub fn instance_type(kind: &str) -> Checked {
 pub fn subnet(id: &str) -> Checked {
     let holds =
         id.strip_prefix("subnet-").is_some_and(|rest| rest.len() >= 8 && rest.chars().all(|c| c.is_ascii_hexdigit()));
-    ensure(holds, "is not a subnet's id", "it looks like subnet-0123456789abcdef0; leave it out to use the default VPC")
+    ensure(holds, "is not a subnet's id", "write it as subnet-0123456789abcdef0, or omit it to use the default VPC")
 }
 
-/// A host's name, in full, as DNS and certificates take it.
+/// A fully qualified domain name that is valid in DNS and in certificates.
 pub fn domain(name: &str) -> Checked {
     let label = |label: &str| {
         let plain = label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
@@ -97,67 +101,67 @@ pub fn domain(name: &str) -> Checked {
     let named = holds && name.parse::<IpAddr>().is_err();
     ensure(
         named,
-        "is not a host's full name",
-        "write it in small letters, for example app.example.com; leave it out to be reached by address",
+        "is not a fully qualified domain name",
+        "write it in lowercase, for example app.example.com; omit it to serve the app at its address",
     )
 }
 
-/// The ARN of a managed policy, of the account's own or of AWS.
+/// The ARN of a managed policy of the account or of AWS.
 pub fn managed_policy(arn: &str) -> Checked {
     static FORM: LazyLock<Regex> = LazyLock::new(|| Regex::new(table::BOUNDARY.pattern).expect("a regex"));
     ensure(
         FORM.is_match(arn),
         "is not the ARN of a managed policy",
-        "it looks like arn:aws:iam::123456789012:policy/name",
+        "write it as arn:aws:iam::123456789012:policy/name",
     )
 }
 
-/// Where a server answers over HTTPS.
+/// An HTTPS URL.
 pub fn https_url(url: &str) -> Checked {
     let plain = url.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\".contains(c));
     let holds = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) && plain;
     ensure(
         holds,
         "is not an https URL",
-        "write it as the authority does, for example https://ca.example.com/acme/directory",
+        "write it as the certificate authority does, for example https://ca.example.com/acme/directory",
     )
 }
 
-/// A block of addresses; host bits are dropped, as EC2 drops them.
+/// A block of addresses. Host bits are dropped, as EC2 does.
 pub fn cidr(text: &str) -> Result<IpNet, Wrong> {
     if let Ok(block) = text.parse::<IpNet>() {
         return Ok(block.trunc());
     }
     let hint = match text.parse::<IpAddr>() {
         Ok(address) => format!("to allow this one address write {}", IpNet::from(address)),
-        Err(_) => "write a block such as 203.0.113.0/24, or 0.0.0.0/0 for everybody".to_owned(),
+        Err(_) => "write a block such as 203.0.113.0/24, or 0.0.0.0/0 for everyone".to_owned(),
     };
     Err(Wrong::new("is not a CIDR block", hint))
 }
 
-/// A tag's key. Instance metadata shows tags, and allows fewer characters than EC2 does:
+/// A tag's key. The instance reads tags from its metadata service, which allows fewer characters than EC2:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html>
 pub fn tag_key(key: &str) -> Checked {
-    let hint = "use letters, digits and + - = . , _ : @ only, 127 at most";
+    let hint = "use only letters, digits and + - = . , _ : @, at most 127";
     let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || "+-=.,_:@".contains(c));
-    ensure(plain && (1..=127).contains(&key.len()), "cannot be shown by instance metadata", hint)?;
-    ensure(!matches!(key, "." | ".." | "_index"), "cannot be shown by instance metadata", "choose another key")?;
+    ensure(plain && (1..=127).contains(&key.len()), "is not valid in instance metadata", hint)?;
+    ensure(!matches!(key, "." | ".." | "_index"), "is not valid in instance metadata", "choose another key")?;
     ensure(
         !key.to_ascii_lowercase().starts_with("aws:"),
-        "begins with aws:, which is AWS's own",
+        "starts with aws:, which is reserved for AWS",
         "choose another key",
     )?;
-    ensure(!key.starts_with("devopsctl:"), "begins with devopsctl:, which is this tool's own", "choose another key")?;
-    ensure(key != "Name", "is set by this tool", "the Name tag is devopsctl-<name>; choose another key")
+    ensure(!key.starts_with("devopsctl:"), "starts with devopsctl:, which is reserved", "choose another key")?;
+    ensure(key != "Name", "is set by devopsctl", "the Name tag is devopsctl-<name>; choose another key")
 }
 
-/// A tag's value, as EC2 takes it.
+/// A tag's value, as EC2 allows it.
 pub fn tag_value(value: &str) -> Checked {
     let plain = value.chars().all(|c| c.is_alphanumeric() || " +-=._:/@".contains(c));
     ensure(
         plain && value.chars().count() <= 256,
-        "is not a value that a tag can have",
-        "use letters, digits, spaces and + - = . _ : / @ only, 256 at most",
+        "is not a valid value for a tag",
+        "use only letters, digits, spaces and + - = . _ : / @, at most 256",
     )
 }
 
@@ -167,10 +171,10 @@ mod tests {
 
     fn all<T>(check: impl Fn(&str) -> Result<T, Wrong>, good: &[&str], bad: &[&str]) {
         for text in good {
-            assert!(check(text).is_ok(), "{text:?} should be taken");
+            assert!(check(text).is_ok(), "{text:?} should be valid");
         }
         for text in bad {
-            assert!(check(text).is_err(), "{text:?} should be refused");
+            assert!(check(text).is_err(), "{text:?} should be invalid");
         }
     }
 

@@ -1,17 +1,17 @@
-//! The kinds of keys that `deploy.yaml` has. Each knows what the reader must know of it, and what an editor should: so
-//! a bound or a default stands in one place ([`super::table`]).
+//! The types of keys in `deploy.yaml`. The reader and the JSON Schema use the same definitions, so that a bound or a default is in
+//! one place ([`super::table`]).
 
 use serde_json::{Value, json};
 
 /// A key of `deploy.yaml`.
 pub trait Key: Sync {
-    /// As it is written in the file.
+    /// Its name in the file.
     fn name(&self) -> &'static str;
-    /// What it is for, in half a sentence.
+    /// What it is for, as a phrase.
     fn about(&self) -> &'static str;
-    /// What holds where it is left out, if that is one value.
+    /// Its default, if that is one value.
     fn default(&self) -> Option<Value>;
-    /// What its value may be, in the words of JSON Schema.
+    /// Its valid values, as JSON Schema.
     fn value(&self) -> Value;
     /// The keys below it.
     #[cfg(test)]
@@ -19,7 +19,7 @@ pub trait Key: Sync {
         &[]
     }
 
-    /// All of it, in the words of JSON Schema.
+    /// The key as JSON Schema.
     fn schema(&self) -> Value {
         let mut schema = self.value();
         schema["description"] = self.about().into();
@@ -41,13 +41,13 @@ macro_rules! named {
     };
 }
 
-/// Text of a form.
+/// Text with a pattern.
 pub struct Text {
     pub name: &'static str,
     pub about: &'static str,
     pub default: Option<&'static str>,
-    /// A regular expression that takes what the reader's check takes. It may take more: an editor must not complain of
-    /// what is right.
+    /// A regular expression that matches every value that the reader accepts. It may match more, but an editor must not reject
+    /// a valid value.
     pub pattern: &'static str,
 }
 
@@ -61,13 +61,13 @@ impl Key for Text {
     }
 }
 
-/// One of a few words.
+/// One of several words.
 pub struct Word {
     pub name: &'static str,
     pub about: &'static str,
     pub default: Option<&'static str>,
     pub words: &'static [&'static str],
-    /// Whether one of them is `off`, which YAML may read as false.
+    /// Whether one of them is `off`, which YAML may parse as false.
     pub switch: bool,
 }
 
@@ -85,7 +85,7 @@ impl Key for Word {
     }
 }
 
-/// A whole number within bounds, both included.
+/// A whole number within inclusive bounds.
 pub struct Number {
     pub name: &'static str,
     pub about: &'static str,
@@ -121,7 +121,7 @@ impl Key for Flag {
     }
 }
 
-/// A list of texts of a form.
+/// A list of texts with a pattern.
 pub struct List {
     pub name: &'static str,
     pub about: &'static str,
@@ -142,16 +142,16 @@ impl Key for List {
 /// A map whose keys the user chooses.
 pub struct Map {
     pub name: &'static str,
-    /// The keys that lead to it, and its own.
+    /// Its full path.
     pub path: &'static str,
     pub about: &'static str,
-    /// What a key looks like.
+    /// The pattern of the keys.
     pub names: &'static str,
-    /// The types that a value may have.
+    /// The types of the values.
     pub types: &'static [&'static str],
-    /// How long a text may be.
+    /// The maximum length of a text.
     pub longest: Option<u32>,
-    /// How many keys there may be, and why.
+    /// The maximum number of keys, and the reason.
     pub most: Option<(usize, &'static str)>,
 }
 
@@ -177,11 +177,11 @@ impl Key for Map {
 /// A map with known keys.
 pub struct Section {
     pub name: &'static str,
-    /// The keys that lead to it, and its own.
+    /// Its full path.
     pub path: &'static str,
     pub about: &'static str,
     pub keys: &'static [&'static dyn Key],
-    /// Those that must be there.
+    /// The required keys.
     pub needs: &'static [&'static str],
 }
 

@@ -1,4 +1,4 @@
-//! `deploy.yaml` → [`Deployment`]: validated, defaults filled, before any call to AWS.
+//! `deploy.yaml` → [`Deployment`]: validated and with defaults, before any call to AWS.
 
 mod check;
 mod keys;
@@ -18,20 +18,21 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::base::dirs::folder_of;
-use crate::base::error::{Exit, Failure, Result, command};
+use crate::base::error::{Exit, Failure, Result};
+use crate::base::next::Next;
 use reader::Reader;
 pub use schema::schema;
 
-/// The file that is looked for, upwards from the working directory.
+/// The name of the file, which is searched upwards from the working directory.
 pub const FILE: &str = "deploy.yaml";
 
-/// How many bytes a `deploy.yaml` may have.
+/// The maximum size of a `deploy.yaml`, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What the user wants, complete.
+/// The wanted deployment, complete.
 #[derive(Clone, Debug)]
 pub struct Deployment {
-    /// `name`: part of every name in AWS.
+    /// `name`: part of every resource name in AWS.
     pub name: String,
     /// `region`, if the file names one.
     pub region: Option<String>,
@@ -45,67 +46,67 @@ pub struct Deployment {
     pub network: Network,
     /// `health`
     pub health: Health,
-    /// `permissions_boundary`: the ARN of the policy that bounds the instance's role.
+    /// `permissions_boundary`: the ARN of the policy that limits the instance's role.
     pub permissions_boundary: Option<String>,
-    /// `tags`: put on everything that can carry tags, beside devopsctl's own.
+    /// `tags`: for every resource that can have tags, in addition to devopsctl's own.
     pub tags: BTreeMap<String, String>,
 }
 
-/// The code that is deployed and how it is run.
+/// The code, and how to run it.
 #[derive(Clone, Debug)]
 pub struct App {
     /// The folder with the code, absolute.
     pub path: PathBuf,
     /// What gunicorn loads: `module:callable` or `module:factory()`.
     pub wsgi: String,
-    /// The file in `path` that names the dependencies.
+    /// The file in `path` that lists the dependencies.
     pub requirements: Option<PathBuf>,
-    /// Files in `path` that are packed though they look like secrets.
+    /// Files in `path` to deploy although they look like secrets.
     pub include: Vec<PathBuf>,
-    /// Whether dependencies without a wheel are built, which runs their code on this machine.
+    /// Whether to build dependencies without a wheel, which runs their code on this machine.
     pub build_dependencies: bool,
     /// gunicorn's worker processes.
     pub workers: u32,
     /// Threads in each worker.
     pub threads: u32,
-    /// The app's environment, the token aside.
+    /// The app's environment, without the token.
     pub env: BTreeMap<String, String>,
 }
 
-/// The secret and how it is checked.
+/// The token, and how to check it.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// The environment variable in which the app finds it.
+    /// The environment variable that the app reads it from.
     pub env: String,
-    /// Whether an app that answers without the token is refused.
+    /// Whether to refuse an app that accepts requests without the token.
     pub enforce: bool,
-    /// The path that must not answer without the token.
+    /// The path to check that at.
     pub path: String,
 }
 
-/// The machine.
+/// The EC2 instance.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// EC2's name of the type.
+    /// The instance type.
     pub kind: String,
     /// The operating system.
     pub image: Image,
     /// The root disk, GiB.
     pub disk_gib: u32,
-    /// Whether a burstable type may use more than its share of the processor.
+    /// Whether a burstable type may exceed its baseline.
     pub cpu_credits: CpuCredits,
 }
 
-/// What a burstable instance does when its CPU credits are used up.
+/// The mode of a burstable instance when its CPU credits are used up.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CpuCredits {
-    /// It is unlimited until `up` has waited for the app, and standard from then on: T3 and T4g start without credits.
+    /// Unlimited until `up` has waited for the app, then standard: T3 and T4g start without credits.
     #[default]
     Auto,
-    /// It slows down.
+    /// The instance is throttled.
     Standard,
-    /// It goes on, and costs more.
+    /// The instance is not throttled, and costs more.
     Unlimited,
 }
 
@@ -123,7 +124,7 @@ impl CpuCredits {
     }
 }
 
-/// The operating systems that devopsctl knows to drive.
+/// The operating systems that devopsctl supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Image {
     /// Debian 13
@@ -147,7 +148,7 @@ impl Image {
         }
     }
 
-    /// The Python that comes with it.
+    /// Its version of Python.
     pub const fn python(self) -> &'static str {
         match self {
             Image::Debian13 => "3.13",
@@ -156,78 +157,78 @@ impl Image {
         }
     }
 
-    /// The name of the sandbox's image whose machines are processes, with the Python that this one has.
+    /// The name of the sandbox's image for instances that are processes, with the same Python.
     pub fn process(self) -> String {
         if self == Image::ALL[0] { "process".to_owned() } else { format!("process-{}", self.name()) }
     }
 }
 
-/// How the app is reached.
+/// How the app is served.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Whether the app is served over HTTPS; the sandbox knows no public authority, so there it may be otherwise.
+    /// Whether the app is served over HTTPS. In the sandbox it needs an own certificate authority.
     pub https: bool,
-    /// The public TCP port where it is not.
+    /// The public TCP port without HTTPS.
     pub port: u16,
-    /// The name it is reached by; the address itself if there is none.
+    /// The domain; without one the app is served at its address.
     pub domain: Option<String>,
-    /// Whether its record is kept in Route 53.
+    /// Whether devopsctl manages the domain's record in Route 53.
     pub route53: bool,
-    /// Who gives the certificate.
+    /// The certificate authority.
     pub acme: Acme,
-    /// What a client may do.
+    /// The limits for clients.
     pub limits: Limits,
-    /// Who may connect.
+    /// The client addresses to allow.
     pub allow: Vec<IpNet>,
     /// Whether the address is an Elastic IP, which outlives the instance.
     pub static_ip: bool,
-    /// Where the instance goes; the default VPC if not named.
+    /// The instance's subnet; without one EC2 chooses one of the default VPC.
     pub subnet: Option<String>,
 }
 
-/// Who gives the certificate.
+/// The certificate authority.
 #[derive(Clone, Debug, Default)]
 pub struct Acme {
-    /// The ACME directory's URL; Let's Encrypt's if not named.
+    /// The URL of the ACME directory; without one Let's Encrypt's.
     pub directory: Option<String>,
-    /// The certificates, in PEM, that both the directory's own and those it gives go back to, if they are not public.
+    /// The root certificates of a private authority, for its directory and the certificates that it issues.
     pub root: Option<Root>,
 }
 
-/// A private authority's certificates.
+/// The root certificates of a private authority.
 #[derive(Clone, Debug)]
 pub struct Root {
-    /// The file that they are in.
+    /// The file.
     pub file: PathBuf,
-    /// What it holds.
+    /// Its content, in PEM.
     pub pem: String,
 }
 
-/// What a client may do.
+/// The limits for clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How large the body of a request may be, MiB.
+    /// The maximum size of a request's body, in MiB.
     pub body_mb: u32,
-    /// How long a client may take to send the headers, seconds.
+    /// The time to send the headers, in seconds.
     pub header_seconds: u32,
-    /// How long a client may take to send the whole request, seconds.
+    /// The time to send the whole request, in seconds.
     pub body_seconds: u32,
-    /// How long a connection may be idle, seconds.
+    /// The time that a connection may be idle, in seconds.
     pub idle_seconds: u32,
 }
 
 impl Network {
-    /// Whether everybody may connect over IPv4.
+    /// Whether every IPv4 address may connect.
     pub fn open(&self) -> bool {
         self.allow.iter().any(|block| block.prefix_len() == 0 && block.network().is_ipv4())
     }
 
-    /// Whether a certificate is to come from Let's Encrypt, which could not come here to see whose address it is.
+    /// Whether `allow` blocks the certificate authority: Let's Encrypt must connect to validate.
     pub fn shuts_out_public_authorities(&self) -> bool {
         self.https && self.acme.directory.is_none() && !self.open()
     }
 
-    /// How the app is reached, in a word.
+    /// How the app is served, in a word.
     pub fn reached(&self) -> String {
         match (self.https, &self.domain) {
             (true, Some(domain)) => format!("https://{domain}"),
@@ -236,17 +237,17 @@ impl Network {
         }
     }
 
-    /// The name whose record is kept in Route 53.
+    /// The domain whose record devopsctl manages in Route 53.
     pub fn record(&self) -> Option<&str> {
         self.domain.as_deref().filter(|_| self.route53)
     }
 
-    /// The name that the app is reached by, or else the address.
+    /// The domain, else the address.
     pub fn host(&self, address: Ipv4Addr) -> String {
         self.domain.clone().unwrap_or_else(|| address.to_string())
     }
 
-    /// The port that serves the app.
+    /// The port of the app.
     pub fn front(&self) -> u16 {
         if self.https { 443 } else { self.port }
     }
@@ -255,48 +256,46 @@ impl Network {
 /// When the app counts as healthy.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// Must answer 2xx or 3xx with the token.
+    /// The path that must return 2xx or 3xx with the token.
     pub path: String,
-    /// How long a new version may take until it does, seconds.
+    /// How long a new version may take until it does, in seconds.
     pub timeout: u32,
 }
 
-/// Finds the file: as named, or [`FILE`] upwards from `from`, as git finds its folder.
+/// Finds the file: the named one, else [`FILE`] upwards from `from`, as git finds its folder.
 ///
 /// # Errors
-/// When there is none.
+/// There is none.
 pub fn find(named: Option<&Path>, from: &Path) -> Result<PathBuf> {
     if let Some(path) = named {
         return Ok(from.join(path));
     }
     let found = from.ancestors().map(|folder| folder.join(FILE)).find(|path| path.is_file());
+    let advice = " writes one for the app in this folder; or change to its folder, or pass it with --file";
     found.ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("there is no {FILE} here"))
+        Failure::new(Exit::Usage, format!("there is no {FILE}"))
             .because(format!("looked in {} and every folder above it", from.display()))
-            .next(format!(
-                "{} writes one for the app in this folder; or go to where it is, or name it with --file",
-                command("init")
-            ))
+            .next(Next::default().run_bare("init").and(advice))
     })
 }
 
-/// Reads and checks the whole file. `named`: the caller named it; one that was found must not be another user's.
+/// Reads and validates the file. `named`: whether the user named it; a file that was found must not belong to another user.
 ///
 /// # Errors
-/// Whose file it is, and everything that is wrong with it, at once, each with its place.
+/// The file belongs to another user, or its mistakes, all at once and each with its place.
 pub fn load(file: &Path, named: bool) -> Result<Deployment> {
     let opened = File::open(file).map_err(|error| unreadable(file, &error))?;
     if !named {
         owner::check(file, &opened)?;
     }
     let mut text = String::new();
-    // A longer file is a mistake, and would be read for minutes.
+    // A longer file is a mistake, and reading it would take minutes.
     let read = opened.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| unreadable(file, &error))?;
     if read as u64 > LARGEST {
         return Err(Failure::new(Exit::Usage, format!("{} is too large", shown(file).display()))
-            .because("a deploy.yaml has 1 MiB at most")
-            .standing("Nothing was called.")
-            .next("name a deploy.yaml with --file; `devopsctl init` writes one"));
+            .because("the maximum is 1 MiB")
+            .standing("No call was made.")
+            .next(Next::from("pass a deploy.yaml with --file; ").run_bare("init").and(" writes one")));
     }
     let shown = shown(file);
     parse(&text, &shown, folder_of(file))
@@ -305,26 +304,26 @@ pub fn load(file: &Path, named: bool) -> Result<Deployment> {
 fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Usage, format!("cannot read {}", shown(file).display()))
         .because(error.to_string())
-        .next("name the file with --file")
+        .next("pass the file with --file")
 }
 
-/// The path as a person would write it from where he stands.
+/// The path relative to the working directory, if it is below.
 fn shown(file: &Path) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
     file.strip_prefix(here).unwrap_or(file).to_owned()
 }
 
-/// A deployment of which nothing but its name is known: all else is as it is by default.
+/// A deployment with this name and defaults for everything else.
 ///
 /// # Errors
-/// When it is no deployment's name.
+/// The name is not valid.
 pub fn named(name: &str) -> Result<Deployment> {
     check_name(name)?;
-    // In quotes: `on` and `null` are names, too.
+    // In quotes, because `on` and `null` are valid names.
     parse(&format!("name: \"{name}\"\napp: {{path: .}}\n"), Path::new("--name"), Path::new("."))
 }
 
-/// Whether it is the ARN of a managed policy.
+/// Whether this is the ARN of a managed policy.
 pub fn is_managed_policy(arn: &str) -> bool {
     check::managed_policy(arn).is_ok()
 }
@@ -339,25 +338,30 @@ pub fn can_be_loaded(target: &str) -> bool {
     check::wsgi(target).is_ok()
 }
 
-/// Checks a deployment's name that does not come from the file.
+/// Validates a deployment's name that does not come from the file.
 ///
 /// # Errors
-/// That it is none, and what one may be.
+/// The name is not valid.
 pub fn check_name(name: &str) -> Result<()> {
     check::name(name).map_err(|wrong| Failure::new(Exit::Usage, format!("{name:?} {}", wrong.what)).next(wrong.hint))
 }
 
-/// Checks a text that is to become a `deploy.yaml` in that folder.
+/// Parses the text of a `deploy.yaml` in that folder.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All mistakes, each with its place.
 pub fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
     let mut reader = Reader::new(file, text);
     let deployment = match tree::parse(text) {
         Ok(tree) => sections::deployment(&mut reader, tree, folder),
         Err((what, span)) => {
             settings(text).for_each(|span| reader.hide(span));
-            reader.find(span, what, "here", "correct the YAML; text that begins with a sign is best put in quotes");
+            reader.find(
+                span,
+                what,
+                "here",
+                "correct the YAML; put text that starts with a special character in quotes",
+            );
             None
         }
     };
@@ -369,13 +373,13 @@ pub fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
                 1 => "one mistake".to_owned(),
                 many => format!("{many} mistakes"),
             };
-            Err(Failure::new(Exit::Usage, format!("{} has {count}; nothing was called", file.display()))
+            Err(Failure::new(Exit::Usage, format!("{} has {count}; no call was made", file.display()))
                 .findings(findings))
         }
     }
 }
 
-/// In a file that cannot be read, whatever looks like the value of an environment variable may be a secret.
+/// In a file that cannot be parsed, each value that could be an environment variable's may be a secret.
 fn settings(text: &str) -> impl Iterator<Item = miette::SourceSpan> {
     let mut offset = 0;
     text.split_inclusive('\n').filter_map(move |line| {

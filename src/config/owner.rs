@@ -1,7 +1,7 @@
-//! Whose file it is: a `deploy.yaml` that was found by searching counts only if it is not another user's.
+//! The owner of a `deploy.yaml`: a file that was found by searching must not belong to another user.
 //!
-//! The rule is git's for a repository's folder (`safe.directory`): the file, a link to it and the folder that they are in
-//! belong to the caller, to root, or to the user who called `sudo`.
+//! The rule is git's for a repository (`safe.directory`): the file, a link to it and their folder belong to the caller, to root,
+//! or to the user who called `sudo`.
 
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::base::dirs::folder_of;
 use crate::base::error::{Exit, Failure, Result};
 
-/// The users whose files count.
+/// The users whose files are trusted.
 struct Trusted {
     caller: u32,
     sudo: Option<u32>,
@@ -20,7 +20,7 @@ impl Trusted {
     fn now() -> Self {
         let caller = rustix::process::geteuid().as_raw();
         let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
-        // Only root can have been made so by sudo.
+        // Only root can come from sudo.
         Self { caller, sudo: sudo.filter(|_| caller == 0) }
     }
 
@@ -29,7 +29,7 @@ impl Trusted {
     }
 }
 
-/// Checks a file that was found by searching and is open as `opened`: what is checked is what is read.
+/// Checks a file that was found by searching and is open as `opened`, so that the checked file is the one that is read.
 ///
 /// # Errors
 /// It belongs to another user.
@@ -53,11 +53,11 @@ fn owned(trusted: &Trusted, file: &Path, path: &Path, metadata: &Metadata) -> Re
     let why = format!("{} belongs to {}, and you are {}", path.display(), user(metadata.uid()), user(trusted.caller));
     Err(Failure::new(Exit::Usage, format!("{} was found, but another user may have written it", file.display()))
         .because(why)
-        .standing("The file was not read; nothing was called.")
-        .next(format!("if you trust that user, name the file: --file {}", file.display())))
+        .standing("The file was not read, and no call was made.")
+        .next(format!("if you trust that user, pass the file: --file {}", file.display())))
 }
 
-/// A user by number and, where this machine knows it, by name.
+/// A user's id and, if this machine knows it, the name.
 fn user(uid: u32) -> String {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {

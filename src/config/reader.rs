@@ -1,4 +1,4 @@
-//! Takes the tree apart: typed values out, findings for everything that is not as it should be.
+//! Reads typed values from the tree, and collects a finding for each mistake.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ impl<'a> Reader<'a> {
         Self { file, text, findings: Vec::new(), hidden: Vec::new() }
     }
 
-    /// Notes a mistake at a place.
+    /// Adds a finding.
     pub fn find(
         &mut self,
         span: SourceSpan,
@@ -33,12 +33,12 @@ impl<'a> Reader<'a> {
         self.findings.push(Finding { what: what.into(), label: label.into(), span, hint: hint.into(), source });
     }
 
-    /// Keeps a place out of everything that is shown.
+    /// Hides a place in everything that is shown.
     pub fn hide(&mut self, span: SourceSpan) {
         self.hidden.push(span);
     }
 
-    /// All findings, in the order of the file, each with the file's text as it may be shown.
+    /// All findings in the order of the file, each with the file's text without hidden places.
     pub fn into_findings(mut self) -> Vec<Finding> {
         let mut text = self.text.as_bytes().to_vec();
         for span in &self.hidden {
@@ -54,12 +54,12 @@ impl<'a> Reader<'a> {
         self.findings
     }
 
-    /// What stands in the file at a place, as it was written.
+    /// The text of the file at a place.
     pub fn written(&self, span: SourceSpan) -> &'a str {
         self.text.get(span.offset()..span.offset() + span.len()).unwrap_or_default().trim()
     }
 
-    /// The entries of a map with known keys; an absent or empty one has none.
+    /// The entries of a map with known keys; none if it is absent or empty.
     pub fn section(&mut self, of: &keys::Section, node: Option<Node>) -> Section {
         Section { path: of.path, entries: self.entries(of.path, node), keys: of.keys }
     }
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         if let Some((most, why)) = of.most
             && let Some((key, _)) = entries.get(most)
         {
-            self.find(key.span, format!("`{}` holds more than {most}", of.path), "from here on", why);
+            self.find(key.span, format!("`{}` has more than {most} keys", of.path), "from here on", why);
         }
         entries.into_iter().map(found).collect()
     }
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value of a key that is text; `check` says what is wrong with it, and how to put it right.
+    /// A key's text; `check` returns what is wrong and how to correct it.
     pub fn text(
         &mut self,
         section: &mut Section,
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         self.text_of(found, check)
     }
 
-    /// The same, or the key's default.
+    /// A key's text, or its default.
     pub fn text_or_default(
         &mut self,
         section: &mut Section,
@@ -130,13 +130,13 @@ impl<'a> Reader<'a> {
                 found.node.span,
                 format!("`{}` must be text", found.path),
                 format!("this is {}", other.kind()),
-                "put it in quotes if it is meant as text",
+                "put it in quotes if it is text",
             ),
         }
         None
     }
 
-    /// The values of a list; `hint` says how to write one.
+    /// The values of a list; `hint` shows how to write one.
     pub fn list(&mut self, found: Option<Found>, hint: &str) -> Vec<Found> {
         let Some(Found { path, node }) = found else { return Vec::new() };
         match node.value {
@@ -189,23 +189,23 @@ impl<'a> Reader<'a> {
         key.default
     }
 
-    /// A key's word of a few.
+    /// A key's word, one of several.
     pub fn word(&mut self, section: &mut Section, key: &keys::Word) -> Option<String> {
         self.text(section, key, |word| match key.words.contains(&word) {
             true => Ok(()),
-            false => Err(Wrong::new("is not known", format!("write one of: {}", key.words.join(", ")))),
+            false => Err(Wrong::new("is not a known value", format!("write one of: {}", key.words.join(", ")))),
         })
     }
 
-    /// Notes what a check found.
+    /// Adds the finding of a check.
     pub fn wrong(&mut self, found: &Found, wrong: Wrong) {
         self.find(found.node.span, format!("`{}` {}", found.path, wrong.what), "here", wrong.hint);
     }
 }
 
-/// What a check of a value has to say.
+/// The error of a check.
 pub struct Wrong {
-    /// Goes on from the key's name: "is not a region".
+    /// Continues the key's name: "is not a region".
     pub what: String,
     pub hint: String,
 }
@@ -216,7 +216,7 @@ impl Wrong {
     }
 }
 
-/// A value with the path that leads to it.
+/// A value with its path.
 pub struct Found {
     pub path: String,
     pub node: Node,
@@ -230,7 +230,7 @@ pub struct Section {
 }
 
 impl Section {
-    /// Takes the value of a key. An empty value counts as absent.
+    /// Removes and returns the value of a key. An empty value counts as absent.
     pub fn take(&mut self, key: &dyn Key) -> Option<Found> {
         let name = key.name();
         let index = self.entries.iter().position(|(found, _)| found.name == name)?;
@@ -239,13 +239,13 @@ impl Section {
         (!matches!(node.value, Value::Null)).then_some(Found { path, node })
     }
 
-    /// Where the value of a key stands that was not taken yet, and what it is.
+    /// The value of a key that was not taken yet.
     pub fn given(&self, key: &dyn Key) -> Option<&Node> {
         let (_, node) = self.entries.iter().find(|(found, _)| found.name == key.name())?;
         (!matches!(node.value, Value::Null)).then_some(node)
     }
 
-    /// Every key that was not taken is a finding, with the nearest that is known.
+    /// Adds a finding for every key that was not taken, with the most similar known key.
     pub fn finish(self, reader: &mut Reader) {
         let known: Vec<&str> = self.keys.iter().map(|key| key.name()).collect();
         for (key, _) in &self.entries {
@@ -253,10 +253,10 @@ impl Section {
             let near = near.max_by(|(a, _), (b, _)| a.total_cmp(b)).filter(|(likeness, _)| *likeness > 0.8);
             let hint = match near {
                 Some((_, known)) => format!("did you mean `{known}`?"),
-                None => format!("known here: {}", known.join(", ")),
+                None => format!("known keys: {}", known.join(", ")),
             };
             let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
-            reader.find(key.span, format!("unknown key `{}`{place}", key.name), "not known", hint);
+            reader.find(key.span, format!("unknown key `{}`{place}", key.name), "unknown", hint);
         }
     }
 }

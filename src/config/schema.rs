@@ -1,12 +1,11 @@
-//! What an editor needs to complete and check a `deploy.yaml`, and a reader to see all of it: both made of the table that
-//! the file is read by.
+//! The JSON Schema of `deploy.yaml` and the README's table of keys, generated from the table that the reader uses.
 
 use serde_json::{Value, json};
 
 use super::keys::Key;
 use super::table::TOP;
 
-/// The JSON Schema of `deploy.yaml`. Draft 7, which editors know best.
+/// The JSON Schema of `deploy.yaml`. Editors support draft 7 best.
 pub fn schema() -> String {
     let mut schema = json!({"$schema": "http://json-schema.org/draft-07/schema#", "title": "deploy.yaml of devopsctl"});
     if let (Value::Object(whole), Value::Object(top)) = (&mut schema, TOP.schema()) {
@@ -15,11 +14,11 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
-/// The same in a table of Markdown: one row a key.
+/// A Markdown table with a row for each key.
 #[cfg(test)]
 fn rows() -> String {
     let rows = rows_below("", &TOP);
-    format!("| key | default | what it is |\n| --- | --- | --- |\n{rows}")
+    format!("| key | default | description |\n| --- | --- | --- |\n{rows}")
 }
 
 #[cfg(test)]
@@ -31,8 +30,7 @@ fn rows_below(path: &str, section: &dyn Key) -> String {
         }
         let code = |value: &Value| format!("`{value}`").replace('"', "");
         let needed = section.value()["required"].as_array().is_some_and(|needs| needs.contains(&key.name().into()));
-        let default =
-            if needed { "must be there".to_owned() } else { key.default().as_ref().map(code).unwrap_or_default() };
+        let default = if needed { "required".to_owned() } else { key.default().as_ref().map(code).unwrap_or_default() };
         let words: Vec<String> =
             value["enum"].as_array().into_iter().flatten().filter(|word| word.is_string()).map(code).collect();
         let range = match (&value["minimum"], words.len()) {
@@ -52,9 +50,9 @@ mod tests {
 
     use super::*;
 
-    /// Compares what a file of the repository holds between two marks; `INSTA_UPDATE=always` writes it, as it does snapshots.
+    /// Compares the text between two marks of a file; `INSTA_UPDATE=always` writes it, as it does snapshots.
     #[track_caller]
-    fn holds(file: &str, marks: (&str, &str), made: &str) {
+    fn assert_generated(file: &str, marks: (&str, &str), made: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let text = fs::read_to_string(&path).unwrap_or_default();
         let start = text.find(marks.0).map_or(0, |at| at + marks.0.len());
@@ -62,20 +60,17 @@ mod tests {
         if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
             fs::write(&path, format!("{}{made}{}", &text[..start], &text[end..])).unwrap();
         } else {
-            assert!(
-                text[start..end] == *made,
-                "{file} is not what the table of keys makes: INSTA_UPDATE=always cargo test --lib schema"
-            );
+            assert!(text[start..end] == *made, "{file} is stale: INSTA_UPDATE=always cargo test --lib schema");
         }
     }
 
     #[test]
-    fn editors_get_what_the_reader_knows() {
-        holds("docs/deploy.schema.json", ("", ""), &schema());
+    fn the_schema_is_generated() {
+        assert_generated("docs/deploy.schema.json", ("", ""), &schema());
     }
 
     #[test]
-    fn the_readme_shows_every_key() {
-        holds("README.md", ("<!-- keys -->\n", "<!-- /keys -->"), &rows());
+    fn the_readmes_table_is_generated() {
+        assert_generated("README.md", ("<!-- keys -->\n", "<!-- /keys -->"), &rows());
     }
 }

@@ -1,4 +1,4 @@
-//! Takes the tree apart, section by section, with every default filled in.
+//! Reads the tree section by section, and fills in the defaults.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
 use super::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, table};
 
-/// Walks the whole tree, whatever it finds, so that everything is said at once.
+/// Reads the whole tree despite mistakes, so that all of them are reported at once.
 pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Option<Deployment> {
     let whole = tree.span;
     let mut top = reader.section(&table::TOP, Some(tree));
@@ -45,7 +45,7 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
         reader.find(
             (0, 0).into(),
             "`app.path` is missing",
-            "nothing says what to deploy",
+            "this deployment has no code",
             "add\n  app:\n    path: app",
         );
     }
@@ -64,7 +64,7 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     Some(App { path: path?, wsgi, requirements, include, build_dependencies, workers, threads, env })
 }
 
-/// The folder with the code. It must lie in the project: what is outside is not in the user's repository.
+/// The folder with the code. It must be in the project, because code outside is not in the user's repository.
 fn app_folder(folder: &Path, path: &str) -> Result<PathBuf, Wrong> {
     let missing = || Wrong::new("is not a folder", "write the folder with the code, relative to this file");
     let project = fs::canonicalize(folder).map_err(|_| missing())?;
@@ -73,20 +73,20 @@ fn app_folder(folder: &Path, path: &str) -> Result<PathBuf, Wrong> {
         return Err(missing());
     }
     if !app.starts_with(&project) {
-        return Err(Wrong::new("leads out of the project", "the code must lie below the folder of this file"));
+        return Err(Wrong::new("is outside of the project", "the code must be below the folder of this file"));
     }
     Ok(app)
 }
 
-/// Whether a name stays in the folder that it is relative to.
+/// Checks that a name is inside of the folder that it is relative to.
 fn inside(name: &str) -> Result<(), Wrong> {
     match Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_))) {
         true => Ok(()),
-        false => Err(Wrong::new("leads out of the app's folder", "name a file in app.path")),
+        false => Err(Wrong::new("is outside of the app's folder", "name a file in app.path")),
     }
 }
 
-/// Whether each of them is there is found out when the app is packed.
+/// Whether the files exist is checked when the app is packed.
 fn include_list(reader: &mut Reader, found: Option<Found>) -> Vec<PathBuf> {
     let names = reader.list(found, "write\n  include:\n    - certs/server.key");
     names.into_iter().filter_map(|found| reader.text_of(Some(found), inside)).map(PathBuf::from).collect()
@@ -108,7 +108,7 @@ fn env_section(reader: &mut Reader, node: Option<Node>, token_env: &str) -> BTre
         if let Err(wrong) = check::env_key(&key.name) {
             reader.find(key.span, format!("`{}` {}", key.name, wrong.what), "here", wrong.hint);
         } else if key.name == token_env || key.name == format!("{token_env}_PREVIOUS") {
-            let hint = "take it out; the token is set with `devopsctl set-token` and never stands in a file";
+            let hint = "remove it; set the token with `devopsctl set-token`, never in a file";
             reader.hide(found.node.span);
             reader.find(key.span, format!("`app.env` sets `{}`, which holds the token", key.name), "here", hint);
         } else if let Some(value) = env_value(reader, &found) {
@@ -118,17 +118,17 @@ fn env_section(reader: &mut Reader, node: Option<Node>, token_env: &str) -> BTre
     env
 }
 
-/// Numbers are taken as they are written; what YAML might read otherwise than it looks wants quotes.
+/// Numbers are used as they are written. Values that YAML may parse as something else need quotes.
 fn env_value(reader: &mut Reader, found: &Found) -> Option<String> {
     match &found.node.value {
         Value::Text(text) if text.contains('\0') => {
-            reader.wrong(found, Wrong::new("holds a NUL", "no environment variable can"));
+            reader.wrong(found, Wrong::new("contains a NUL", "remove it; environment variables cannot contain one"));
             None
         }
         Value::Text(text) => Some(text.clone()),
         Value::Integer(_) | Value::Float => Some(reader.written(found.node.span).to_owned()),
         other => {
-            let hint = "put the value in quotes, so that it is plain what the app will see";
+            let hint = "put the value in quotes, so that it is clear what the app gets";
             reader.find(
                 found.node.span,
                 format!("`{}` must be text or a number", found.path),
@@ -164,7 +164,7 @@ fn instance_section(reader: &mut Reader, top: &mut Section) -> Instance {
 fn image_named(name: &str) -> Result<Image, Wrong> {
     let found = Image::ALL.into_iter().find(|image| image.name() == name);
     found.ok_or_else(|| {
-        Wrong::new("is not an image that devopsctl knows", format!("known: {}", Image::ALL.map(Image::name).join(", ")))
+        Wrong::new("is not a known image", format!("write one of: {}", Image::ALL.map(Image::name).join(", ")))
     })
 }
 
@@ -172,20 +172,20 @@ fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Net
     let mut section = sub(reader, top, &table::NETWORK);
     let place = |section: &Section, key: &dyn Key| section.given(key).map(|node| node.span);
     let https = match section.given(&table::HTTPS).map(|node| &node.value) {
-        Some(&Value::Bool(on)) => section.take(&table::HTTPS).is_some() && on, // As YAML understands `off`.
+        Some(&Value::Bool(on)) => section.take(&table::HTTPS).is_some() && on, // YAML parses `off` as false.
         _ => reader.word(&mut section, &table::HTTPS).is_none_or(|word| word == "auto"),
     };
     let port_given = place(&section, &table::PORT);
     let port = reader.number(&mut section, &table::PORT);
     if let Some(span) = port_given.filter(|_| https && port != table::PORT.default) {
         let hint =
-            "take it out: HTTPS is served on 443, and 80 leads there; or set `https: off` to serve plain HTTP on it";
+            "remove it: HTTPS uses port 443, and port 80 redirects to it; or set `https: off` to serve plain HTTP";
         reader.find(span, "`network.port` is for plain HTTP", "https is not off", hint);
     }
     let domain_given = place(&section, &table::DOMAIN);
     let domain = reader.text(&mut section, &table::DOMAIN, check::domain);
     if let Some(span) = domain_given.filter(|_| !https) {
-        let hint = "take it out, or take `https: off` out";
+        let hint = "remove it, or remove `https: off`";
         reader.find(span, "`network.domain` is for HTTPS", "https is off", hint);
     }
     let dns_given = place(&section, &table::DNS);
@@ -207,19 +207,19 @@ fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Net
     Network { https, port, domain, route53, acme, limits, allow, static_ip, subnet }
 }
 
-/// A record is for a name, and for an address that outlives the machine.
+/// A DNS record needs a domain, and an address that outlives the instance.
 fn contradicts_dns(reader: &mut Reader, span: miette::SourceSpan, (https, domain, static_ip): (bool, bool, bool)) {
     let (what, label, hint) = match (https, domain, static_ip) {
-        (false, ..) => ("`network.dns` is for HTTPS", "https is off", "take it out, or take `https: off` out"),
+        (false, ..) => ("`network.dns` is for HTTPS", "https is off", "remove it, or remove `https: off`"),
         (_, false, _) => (
             "`network.dns` needs `network.domain`",
-            "no name is given",
-            "add it, for example `domain: app.example.com`; or take `dns` out to be reached by address",
+            "there is no domain",
+            "add it, for example `domain: app.example.com`; or remove `dns` to serve the app at its address",
         ),
         (.., false) => (
-            "`network.dns` needs an address that stays",
+            "`network.dns` needs an Elastic IP",
             "static_ip is false",
-            "take `static_ip: false` out; or take `dns` out and make the record by hand",
+            "remove `static_ip: false`; or remove `dns` and create the record yourself",
         ),
         _ => return,
     };
@@ -238,15 +238,15 @@ fn limits_section(reader: &mut Reader, network: &mut Section) -> Limits {
     limits
 }
 
-/// Certificates of the user's own authority.
+/// The root certificates of a private authority.
 fn pem(folder: &Path, name: &str) -> Result<String, Wrong> {
     let hint = "name a file with certificates in PEM, relative to this one";
     let text = fs::read_to_string(folder.join(name)).map_err(|_| Wrong::new("cannot be read", hint))?;
     match text.contains("-----BEGIN CERTIFICATE-----") {
-        // A key in there has no business on the instance.
-        true if text.contains("PRIVATE KEY") => Err(Wrong::new("holds a private key", hint)),
+        // The file is copied to the instance, which must not get the authority's key.
+        true if text.contains("PRIVATE KEY") => Err(Wrong::new("contains a private key", hint)),
         true => Ok(text),
-        false => Err(Wrong::new("holds no certificate", hint)),
+        false => Err(Wrong::new("contains no certificate", hint)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What `deploy.yaml` may say, and how every mistake in it is shown.
+//! Valid files, and how mistakes are shown.
 
 use super::*;
 use std::fs;
@@ -43,7 +43,7 @@ fn two_lines_are_enough() {
 }
 
 #[test]
-fn https_is_served_unless_it_is_switched_off() {
+fn https_is_on_by_default() {
     let network = |text: &str| good(&format!("name: hello\napp: {{path: app}}\nnetwork: {{{text}}}\n")).network;
     let reached = |text: &str| (network(text).reached(), network(text).front());
     assert_eq!(reached(""), ("https".into(), 443));
@@ -58,7 +58,7 @@ fn https_is_served_unless_it_is_switched_off() {
 }
 
 #[test]
-fn what_contradicts_https_is_refused() {
+fn contradictions_to_https_are_refused() {
     insta::assert_snapshot!(bad(
         "name: hello\napp: {path: app}\nnetwork:\n  port: 8080\n  domain: localhost\n  acme_root: ca.pem\n  acme_directory: http://ca\n  limits: {body_mb: 0, boddy: 1}\n"
     ));
@@ -67,7 +67,7 @@ fn what_contradicts_https_is_refused() {
 }
 
 #[test]
-fn a_record_is_kept_for_a_name_and_an_address_that_stays() {
+fn a_dns_record_needs_a_domain_and_an_elastic_ip() {
     let network = |text: &str| good(&format!("name: hello\napp: {{path: app}}\nnetwork: {{{text}}}\n")).network;
     assert_eq!(network("domain: app.example.com, dns: route53").record(), Some("app.example.com"));
     assert_eq!(network("domain: app.example.com").record(), None);
@@ -82,14 +82,14 @@ fn a_record_is_kept_for_a_name_and_an_address_that_stays() {
 }
 
 #[test]
-fn the_token_is_asked_for_where_health_is_unless_named() {
+fn the_token_is_checked_at_the_health_path_by_default() {
     let text = "name: hello\napp: {path: app}\nhealth: {path: /healthz}\n";
     assert_eq!(good(text).token.path, "/healthz");
     assert_eq!(good(&format!("{text}token: {{path: /}}\n")).token.path, "/");
 }
 
 #[test]
-fn numbers_in_env_are_taken_as_written() {
+fn numbers_in_env_stay_as_written() {
     let deployment = good("name: hello\napp:\n  path: app\n  env: {A: 1.10, B: 007, C: 'true', D: ''}\n");
     let env: Vec<_> = deployment.app.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(env, ["A=1.10", "B=007", "C=true", "D="]);
@@ -131,13 +131,13 @@ fn a_token_in_the_file_is_not_shown() {
 }
 
 #[test]
-fn no_more_tags_than_aws_takes() {
+fn the_number_of_tags_is_limited() {
     let file = |tags: usize| {
         let lines: String = (0..tags).map(|number| format!("  key{number}: x\n")).collect();
         format!("name: hello\napp: {{path: app}}\ntags:\n{lines}")
     };
     let shown = bad(&file(31));
-    assert!(shown.contains("`tags` holds more than 30") && shown.contains("key30: x"), "{shown}");
+    assert!(shown.contains("`tags` has more than 30") && shown.contains("key30: x"), "{shown}");
     assert_eq!(good(&file(30)).tags.len(), 30);
 }
 
@@ -164,7 +164,7 @@ fn wrong_types() {
 }
 
 #[test]
-fn the_app_must_lie_in_the_project() {
+fn the_app_must_be_in_the_project() {
     insta::assert_snapshot!(bad("name: hello\napp: {path: ..}\n"));
 }
 
@@ -178,7 +178,7 @@ fn the_file_is_found_upwards() {
 }
 
 #[test]
-fn a_name_is_enough_for_what_only_removes() {
+fn a_name_is_enough_for_down() {
     for name in ["shop", "on", "null", "y", "a-1"] {
         let deployment = super::named(name).unwrap();
         assert_eq!((deployment.name.as_str(), deployment.region), (name, None));

@@ -1,7 +1,7 @@
-//! `deploy.yaml` as a tree of values that know their place.
+//! `deploy.yaml` as a tree of values with their places.
 //!
-//! Deserialising straight into structs would stop at the first mistake; a tree can be walked to the end, so that all
-//! mistakes are shown at once.
+//! Deserialising into structs would stop at the first mistake; a tree can be read to the end, so that all mistakes are reported at
+//! once.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use miette::SourceSpan;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Location, Spanned};
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub value: Value,
     pub span: SourceSpan,
 }
 
-/// What YAML knows, less what `deploy.yaml` never needs.
+/// The values of YAML that `deploy.yaml` needs.
 #[derive(Clone, Debug)]
 pub enum Value {
     Null,
     Bool(bool),
-    /// Whole numbers only as far as they fit; the text itself can be read at the span.
+    /// A whole number that fits; the text itself is at the span.
     Integer(i64),
     Float,
     Text(String),
@@ -29,7 +29,7 @@ pub enum Value {
     Map(Vec<(Key, Node)>),
 }
 
-/// A key and where it stands.
+/// A key and its place.
 #[derive(Clone, Debug)]
 pub struct Key {
     pub name: String,
@@ -37,7 +37,7 @@ pub struct Key {
 }
 
 impl Value {
-    /// The name of the type, as a person would say it.
+    /// The name of the type, in words.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Null => "nothing",
@@ -50,10 +50,10 @@ impl Value {
     }
 }
 
-/// Reads a whole file.
+/// Parses a file.
 ///
 /// # Errors
-/// What is wrong with the YAML itself, and where.
+/// The syntax error, and its place.
 pub fn parse(text: &str) -> Result<Node, (String, SourceSpan)> {
     if text.trim().is_empty() {
         return Ok(Node { value: Value::Null, span: (0, 0).into() });
@@ -64,18 +64,18 @@ pub fn parse(text: &str) -> Result<Node, (String, SourceSpan)> {
     })
 }
 
-/// The library's message less its own drawing of the place, which miette does.
+/// The library's message without its own rendering of the place, which miette does.
 fn headline(error: &serde_yaml::Error) -> String {
     let text = error.without_snippet().to_string();
     let line = text.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
     let line = line.rfind(" at line ").map_or(line, |end| line[..end].trim_end_matches(','));
-    // Advice to programmers.
+    // A hint for programmers.
     let line = line.find(", set DuplicateKeyPolicy").map_or(line, |end| &line[..end]);
     line.to_owned()
 }
 
-/// Some of the library's errors know their line and column only.
+/// Some of the library's errors have only a line and a column.
 fn spot(text: &str, location: Location) -> SourceSpan {
     if location.span().byte_offset().is_some() {
         return place(location);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::edge::Need;
 use crate::aws::Front;
-use crate::base::grace::now;
+use crate::base::clock::now;
 use crate::base::names;
 use crate::config;
 use crate::engine::cost;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::aws::retry::Unseen;
 use crate::aws::{Aws, identity};
+use crate::base::clock::now;
 use crate::base::error::{Exit, Failure, Result, command};
 use crate::base::event::{Event, Sink};
-use crate::base::grace::now;
 use crate::base::names;
 use crate::engine::edge::{Need, Patience};
 use crate::resources::context::{Context, Health};
@@ -363,7 +363,10 @@ mod tests {
             "administrator": keys, "account": "1", "machines": "process", "pythons": [], "control": "",
         });
         let aws = Aws::sandbox(&crate::aws::Settings::default(), serde_json::from_value(handle).unwrap());
-        let sink = crate::ui::Ui::new(crate::ui::Style { quiet: true, verbose: false });
+        let sink = crate::ui::Ui::new(
+            crate::ui::Style { quiet: true, verbose: false },
+            crate::ui::Invocation::new(String::new()),
+        );
         let (up, status) = (String::new(), String::new());
         let watch = Watch { aws: &aws, name: "hello", timeout: 30, sink: sink.sink_ref(), up, status };
         let why = |error: Option<&str>| {

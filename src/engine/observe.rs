@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use futures_util::future::try_join_all;
 
 use crate::aws::{Aws, Identity, identity};
+use crate::base::clock::now;
 use crate::base::error::Result;
-use crate::base::grace::now;
 use crate::base::names;
-use crate::release::edge::Build;
+use crate::release::proxy::Build;
 pub use crate::resources::observed::{Observed, Store};
 use crate::resources::{
     Lookup, address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group, token,

@@ -8,7 +8,7 @@ use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::config::Deployment;
 use crate::engine::observe::Observed;
-use crate::release::edge::Build;
+use crate::release::proxy::Build;
 use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
 use crate::resources::{Tags, address, bucket, instance, record, role};

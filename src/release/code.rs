@@ -1,33 +1,32 @@
-//! Python's source as lines that neither a comment nor a string can fool.
+//! Splits Python's source into logical lines, without comments and the content of strings.
 //!
-//! Not a parser: the two that there are for Rust are either not kept for others or weigh more than all the rest of this
-//! verb. What is asked of the source is whether a line at this depth assigns, defines, imports or decorates, and for that it
-//! is enough to know where a line ends and what of it is text. TOML's strings, comments and brackets are like Python's, so
-//! pyproject.toml is read with it, too.
+//! This is not a parser: the parsers for Rust are internal to other projects or too large. To find out whether a line assigns,
+//! defines, imports or decorates, its end and its strings are enough. TOML's strings, comments and brackets are like Python's, so
+//! pyproject.toml is read in the same way.
 
 use regex::Regex;
 
-/// A logical line: brackets and backslashes join what stands on several.
+/// A logical line: brackets and backslashes join several physical lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// Where it begins, from 1.
+    /// The number of its first physical line, from 1.
     pub number: usize,
-    /// How far it is set in.
+    /// Its indentation.
     pub indent: usize,
-    /// What is left without comments; each string is its index in `strings`, in quotes.
+    /// The code without comments; each string is replaced by its index in `strings`, in quotes.
     pub code: String,
-    /// What the strings say.
+    /// The content of the strings.
     pub strings: Vec<String>,
 }
 
 impl Line {
-    /// The string that stands in `code` as this index.
+    /// The string with this index in `code`.
     pub fn string(&self, index: &str) -> &str {
         index.parse::<usize>().ok().and_then(|index| self.strings.get(index)).map_or("", String::as_str)
     }
 }
 
-/// All lines that say something.
+/// All lines that are not blank.
 pub fn lines(text: &str) -> Vec<Line> {
     let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
     let mut reader = Reader { chars: text.chars().collect(), at: 0, number: 1 };
@@ -38,8 +37,7 @@ pub fn lines(text: &str) -> Vec<Line> {
     lines
 }
 
-/// Whether Python's source has this word in its code, or takes all that another module has: neither comments nor strings
-/// count.
+/// Whether the code contains this word, or imports everything of another module. Comments and strings do not count.
 pub fn mentions(source: &str, word: &str) -> bool {
     let other = |c: char| !c.is_alphanumeric() && c != '_';
     lines(source)
@@ -47,13 +45,12 @@ pub fn mentions(source: &str, word: &str) -> bool {
         .any(|line| line.code.split(other).any(|part| part == word) || line.code.trim_end().ends_with("import *"))
 }
 
-/// The code of Python's source that is not indented, a logical line each: without comments, and without what strings say.
+/// The logical lines that are not indented.
 pub fn top_level(source: &str) -> Vec<String> {
     lines(source).into_iter().filter(|line| line.indent == 0).map(|line| line.code).collect()
 }
 
-/// The outermost packages that a module of this source imports whenever it is loaded, each with its line: neither what is
-/// indented nor what is relative.
+/// The top-level packages that the module always imports, each with its line; without indented and relative imports.
 pub fn imports(source: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for line in lines(source).iter().filter(|line| line.indent == 0) {
@@ -74,7 +71,7 @@ pub fn root(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-/// A pattern of this source, which is right.
+/// A constant pattern.
 pub fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a regex")
 }
@@ -155,7 +152,7 @@ impl Reader {
                 self.at += if triple { 3 } else { 1 };
                 break;
             }
-            // A string that nobody has closed ends with its line: the rest of the file is read all the same.
+            // An unclosed string ends with its line, so that the rest of the file can be read.
             if next == '\n' && !triple {
                 break;
             }
@@ -176,7 +173,7 @@ impl Reader {
     }
 }
 
-/// What stands before a string and belongs to it, such as the `rb` of `rb"x"`.
+/// Removes and returns the prefix of a string, such as the `rb` of `rb"x"`.
 fn take_prefix(code: &mut String) -> String {
     let word = code.len() - code.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').len();
     let start = code.len() - word;
@@ -208,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_line_is() {
+    fn logical_lines_are_joined_and_split() {
         let text =
             "a = 1  # b = 2\n'''\nc = 3\n'''\nd = f(\n    'x', # e\n    r\"y\\\"\",\n)\nf = 1; g = 2\nh = \\\n  3\n";
         assert_eq!(code(text), ["a = 1", "\"0\"", "d = f( \"0\", \"1\", )", "f = 1", "g = 2", "h = 3"]);
@@ -218,32 +215,32 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_is_never_closed_ends_with_its_line() {
+    fn an_unclosed_string_ends_with_its_line() {
         assert_eq!(code("a = 'oops\nb = 1\n"), ["a = \"0\"", "b = 1"]);
     }
 
     #[test]
-    fn windows_line_ends_and_a_byte_order_mark() {
+    fn windows_line_ends_and_a_byte_order_mark_are_ignored() {
         assert_eq!(code("\u{feff}a = 1\r\nif a:\r\n\tb = 2\r\n"), ["a = 1", "if a:", "b = 2"]);
         assert_eq!(lines("a\n\tb")[1].indent, 8);
     }
 
     proptest! {
         #[test]
-        fn any_text_is_read_to_its_end(text in any::<String>()) {
+        fn any_text_is_read_to_the_end(text in any::<String>()) {
             let count = text.replace("\r\n", "\n").replace('\r', "\n").matches('\n').count() + 1;
             prop_assert!(lines(&text).iter().all(|line| (1..=count).contains(&line.number)));
         }
 
         #[test]
-        fn a_mess_of_quotes_is_read_to_its_end(text in "[a\"'\\\\#\n();frb ]{0,60}") {
+        fn any_sequence_of_quotes_is_read_to_the_end(text in "[a\"'\\\\#\n();frb ]{0,60}") {
             for line in lines(&text) {
                 prop_assert!(!line.code.contains('#') && !line.code.contains('\'') && !line.code.contains('\n'));
             }
         }
 
         #[test]
-        fn nothing_in_a_comment_or_a_string_is_code(words in "[a-z =().]{0,40}", quote in "\"|'|\"\"\"|'''") {
+        fn comments_and_strings_are_not_code(words in "[a-z =().]{0,40}", quote in "\"|'|\"\"\"|'''") {
             prop_assert_eq!(code(&format!("# {words}\n")), Vec::<String>::new());
             let found = lines(&format!("x = {quote}{words}{quote}\ny = 1\n"));
             prop_assert_eq!(&found[0].code, "x = \"0\"");
@@ -252,7 +249,7 @@ mod tests {
         }
 
         #[test]
-        fn what_stands_before_a_line_only_moves_it(before in "(# [a-z\"']*\n|\"\"\"[a-z'\n]*\"\"\"\n|\n){0,5}") {
+        fn text_before_a_line_only_moves_it(before in "(# [a-z\"']*\n|\"\"\"[a-z'\n]*\"\"\"\n|\n){0,5}") {
             let found = lines(&format!("{before}app = Flask(__name__)\n"));
             let last = found.last().unwrap();
             prop_assert_eq!(&last.code, "app = Flask(__name__)");

@@ -1,5 +1,5 @@
-//! What git ignores and the app needs all the same: files that are built, such as Django's `staticfiles` or a frontend. They stay
-//! out of the release, and where the app's own files or its settings name them, that is said.
+//! Files that git ignores but the app needs, such as Django's `staticfiles` or a built frontend. They are not part of the release;
+//! a warning is shown if the app's own files or its settings name them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use regex::Regex;
 use super::source::{self, File};
 use crate::base::error::Result;
 
-/// How many of them are looked for.
+/// How many of them are examined.
 const MOST: usize = 100;
-/// Files that say what an app reads.
+/// Files that may name the files that an app reads.
 const CODE: [&str; 8] = ["py", "html", "toml", "yaml", "yml", "json", "ini", "cfg"];
 
-/// What of `folder` git ignores though `files`, which are packed, or `env` name it: a line each.
+/// A warning for each file in `folder` that git ignores although `files`, which are packed, or `env` name it.
 ///
 /// # Errors
-/// What cannot be read.
+/// A file cannot be read.
 pub fn named(folder: &Path, files: &[File], env: &BTreeMap<String, String>) -> Result<Vec<String>> {
     let ignored = ignored(folder, files)?;
     if ignored.is_empty() {
@@ -29,7 +29,7 @@ pub fn named(folder: &Path, files: &[File], env: &BTreeMap<String, String>) -> R
     let line = |entry: &Entry| {
         let by = entry.named_by(&texts, env)?;
         Some(format!(
-            "{} is not deployed, because git ignores it, though {by} names it; to deploy it, write the line {} into {}",
+            "{} is not deployed because git ignores it, but {by} names it; to deploy it, add the line {} to {}",
             entry.shown(),
             entry.pattern(),
             place.display()
@@ -38,12 +38,12 @@ pub fn named(folder: &Path, files: &[File], env: &BTreeMap<String, String>) -> R
     Ok(ignored.iter().filter_map(line).collect())
 }
 
-/// A file that git ignores, or a folder of which it ignores everything.
+/// A file that git ignores, or a folder whose files it ignores.
 #[derive(Debug)]
 struct Entry {
     name: String,
     folder: bool,
-    /// Whether what git ignores is the folder itself.
+    /// Whether git ignores the folder itself.
     itself: bool,
 }
 
@@ -52,7 +52,7 @@ impl Entry {
         if self.folder { format!("{}/", self.name) } else { self.name.clone() }
     }
 
-    /// What takes it along.
+    /// The pattern that includes it.
     fn pattern(&self) -> String {
         match (self.folder, self.itself) {
             (true, true) => format!("!/{}/", self.name),
@@ -86,18 +86,18 @@ impl Entry {
     }
 }
 
-/// Whether the app itself writes such a file, as a rule: its database or its log here is nothing to deploy.
+/// Whether an app usually writes such a file itself, such as a database or a log, which is not deployed.
 fn is_written(name: &str) -> bool {
     let end = Path::new(name).extension().and_then(|end| end.to_str()).unwrap_or_default();
     matches!(end, "sqlite" | "sqlite3" | "db" | "log" | "pid")
 }
 
-/// The topmost of what git ignores.
+/// The topmost files and folders that git ignores.
 fn ignored(folder: &Path, files: &[File]) -> Result<Vec<Entry>> {
     let packed: HashSet<PathBuf> = files.iter().map(|file| folder.join(&file.name)).collect();
     let entered: HashSet<PathBuf> =
         source::candidates(folder, true)?.build().flatten().map(ignore::DirEntry::into_path).collect();
-    // Folders that hold more than what is ignored.
+    // Folders that contain more than ignored files.
     let above: HashSet<PathBuf> = entered.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect();
     let found = Arc::new(Mutex::new(Vec::new()));
     let seen = found.clone();
@@ -108,7 +108,7 @@ fn ignored(folder: &Path, files: &[File]) -> Result<Vec<Entry>> {
         if entry.depth() == 0 || above.contains(path) {
             return true;
         }
-        // A file that git does not ignore is left out for another reason.
+        // A file that git does not ignore is excluded for another reason.
         let other = packed.contains(path) || source::is_marked(path) || (entered.contains(path) && !path.is_dir());
         let name = path.strip_prefix(&root).ok().and_then(Path::to_str).filter(|name| !is_written(name));
         if let (false, Ok(mut seen), Some(name)) = (other, seen.lock(), name) {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_app_names_and_git_ignores_is_said_with_the_line_that_takes_it_along() {
+    fn an_ignored_file_that_the_app_names_is_reported_with_the_line_to_include_it() {
         let files = [
             (
                 ".gitignore",
@@ -171,9 +171,9 @@ mod tests {
                 line.starts_with(&format!("{name} is not deployed")) && line.contains(&format!(" {by} ")),
                 "{line}"
             );
-            assert!(line.contains(&format!(" {pattern} into {}", root.join(".devopsctlignore").display())), "{line}");
+            assert!(line.contains(&format!(" {pattern} to {}", root.join(".devopsctlignore").display())), "{line}");
         }
-        // The lines that it names do what it says.
+        // The suggested lines work.
         let patterns: String = expected.iter().map(|(_, _, pattern)| format!("{pattern}\n")).collect();
         fs::write(root.join(".devopsctlignore"), patterns).unwrap();
         assert_eq!(said(&root, &[("MODEL", "/srv/model.bin")]), [""; 0]);

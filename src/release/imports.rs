@@ -1,5 +1,5 @@
-//! What Python will import first, by the look of the source: good enough for the machine to compile it first, and nothing
-//! else depends on it.
+//! The modules that Python imports first, estimated from the source. The instance compiles them first; nothing else depends on the
+//! estimate.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -9,26 +9,26 @@ use regex::Regex;
 
 use super::code;
 
-/// Where Python looks, in its order.
+/// The folders on Python's path, in order.
 const FOLDERS: [&str; 3] = ["agent", "app", "site"];
 
-// At the beginning of a line of code: what stands further in is imported later, if at all.
+// Only at the start of a line: an indented import is executed later, if at all.
 static FROM: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^from +(\.*)([\w.]*) +import +(\([^)]*\)|[^\n#]*)").expect("a regex"));
 static IMPORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^import +([\w., ]+)").expect("a regex"));
 static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\w+").expect("a regex"));
 
-/// The archive's files of the modules `roots` and of all that they import, in about that order. `read` has no content for a
-/// path where the archive has no file.
+/// The archive's files of the modules `roots` and of the modules that they import, in about that order. `read` returns `None` for a
+/// path that is not in the archive.
 ///
 /// # Errors
-/// What `read` says.
+/// Those of `read`.
 pub fn reachable(roots: &[&str], read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io::Result<Vec<String>> {
     let (mut found, mut order) = (HashSet::new(), Vec::new());
     for root in roots {
         let mut queue = VecDeque::from([(*root).to_owned()]);
         while let Some(asked) = queue.pop_front() {
-            // A module's packages come before it.
+            // A module's packages are imported before it.
             for end in asked.match_indices('.').map(|(at, _)| at).chain([asked.len()]) {
                 let name = &asked[..end];
                 if !found.insert(name.to_owned()) {
@@ -48,7 +48,7 @@ pub fn reachable(roots: &[&str], read: impl Fn(&str) -> io::Result<Option<Vec<u8
     Ok(order)
 }
 
-/// A module's file and what is in it.
+/// A module's file and its text.
 fn locate(name: &str, read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io::Result<Option<(String, Vec<u8>)>> {
     let place = name.replace('.', "/");
     for folder in FOLDERS {
@@ -61,10 +61,10 @@ fn locate(name: &str, read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io:
     Ok(None)
 }
 
-/// The full names of what a module of that package imports; some of them are no modules.
+/// The full names that a module of that package imports; some of them are not modules.
 fn imported(text: &str, package: &str) -> Vec<String> {
     let mut names = Vec::new();
-    // A docstring may show code.
+    // A docstring may contain code.
     let text = &code::top_level(text).join("\n");
     for found in IMPORT.captures_iter(text) {
         names.extend(found[1].split(',').filter_map(|part| part.split_whitespace().next()).map(str::to_owned));

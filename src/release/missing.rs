@@ -1,6 +1,6 @@
-//! Modules that the app imports as it is loaded, and that are not there: known before anything is launched.
+//! Missing modules: the app imports them but nothing provides them. This is detected before anything is launched.
 //!
-//! Only what is sure to fail counts: imports that are not indented, in files that are loaded in any case.
+//! Only imports that are certain to fail count: not indented, in files that are certainly loaded.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use super::code;
 use super::{imports, source};
 use crate::base::error::{Exit, Failure, Result};
 
-/// The modules of Python's standard library, 3.9 to 3.13, whose names begin with a letter.
+/// The modules of Python's standard library, 3.9 to 3.13, whose names start with a letter.
 const STANDARD: &str = "\
     __future__ __main__ _thread abc aifc annotationlib antigravity argparse array ast asynchat asyncio asyncore \
     atexit audioop base64 bdb binascii binhex bisect builtins bz2 cProfile calendar cgi cgitb chunk cmath cmd code \
@@ -31,13 +31,13 @@ const STANDARD: &str = "\
     uuid venv warnings wave weakref webbrowser winreg winsound wsgiref xdrlib xml xmlrpc zipapp zipfile zipimport \
     zlib zoneinfo";
 
-/// By these an app has modules from another place, or under another name.
+/// Code that contains one of these may have modules in other places, or under other names.
 const ELSEWHERE: [&str; 5] = ["sys.path", "sys.modules", "addsitedir", "meta_path", "install_as_"];
 
-/// That every module is there. `module`: where the app lies; `site`: its dependencies, installed.
+/// Checks that every imported module exists. `module`: the app's module; `site`: the installed dependencies.
 ///
 /// # Errors
-/// That one is missing, and where it is imported.
+/// A module is missing.
 pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
     let mut code = HashMap::new();
     for file in files.iter().filter(|file| file.name.ends_with(".py")) {
@@ -48,7 +48,7 @@ pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
     let texts: Vec<(&str, String)> =
         loaded.iter().map(|path| (path.as_str(), String::from_utf8_lossy(&code[path]).into_owned())).collect();
     let installed = names(site);
-    // Where Python looks elsewhere, too, nothing is sure.
+    // If Python also searches other places, nothing is certain.
     let elsewhere = |text: &String| ELSEWHERE.iter().any(|word| text.contains(word));
     if texts.iter().any(|(_, text)| elsewhere(text)) || installed.iter().any(|name| adds_paths(site, name)) {
         return Ok(());
@@ -56,7 +56,7 @@ pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
     let is_of = |name: &str, file: &str| {
         file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
     };
-    // A file that git ignores is there and not deployed: that is said, with what takes it along.
+    // A file that git ignores exists but is not deployed, which has a warning of its own.
     let folder = files.first().and_then(|file| file.path.to_str()?.strip_suffix(&file.name)).map(Path::new);
     let is_there = |name: &str| {
         name.starts_with('_')
@@ -73,16 +73,16 @@ pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
         .because(format!(
             "{file}:{line} imports it; it is neither in the app's folder nor in its requirements nor in Python itself"
         ))
-        .next("add the package that has it to the app's requirements, or deploy its file with the app"))
+        .next("add the package that provides it to the app's requirements, or deploy its file with the app"))
 }
 
-/// What lies at the top of a folder.
+/// The names of the files and folders in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let found = fs::read_dir(folder).into_iter().flatten().flatten();
     found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Whether a file has Python look in further folders, or do what only it knows.
+/// Whether a `.pth` file adds folders to Python's path, or executes code.
 fn adds_paths(site: &Path, name: &str) -> bool {
     let hook = |text: String| text.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'));
     name.ends_with(".pth")
@@ -94,7 +94,7 @@ fn adds_paths(site: &Path, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What is missing of an app of these files, whose `site` has those.
+    /// The error for an app with these files and these dependencies.
     fn missing(app: &[(&str, &str)], site: &[(&str, &str)]) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         for (part, list) in [("app", app), ("site", site)] {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_is_missing_is_named_with_its_place() {
+    fn a_missing_module_is_reported_with_its_place() {
         let web = ("shop/web.py", "\n\nfrom redis.client import Redis\n");
         let said = missing(&[("app.py", "import os\nfrom shop import web\n"), web], &[]).unwrap();
         assert!(said.starts_with("the app imports redis,") && said.contains("shop/web.py:3"), "{said}");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_or_may_be_is_not_missing() {
+    fn a_module_that_may_exist_is_not_missing() {
         let app =
             "import os, json, own, six, _speedups\nimport google.cloud\nfrom yaml import load\nfrom . import own\n";
         let site = [("six.py", ""), ("google/cloud/storage.py", ""), ("yaml.cpython-313-x86_64-linux-gnu.so", "")];

@@ -1,13 +1,12 @@
-//! Builds a release: the app, its dependencies for the machine it will run on, the agent and a manifest, as one
-//! archive that is named by its hash. The instance installs nothing: what was tested is what runs.
+//! Builds a release: an archive of the app, its dependencies for the target, the agent and a manifest, named by its hash. The
+//! instance installs nothing, so it runs what was tested.
 //!
-//! Same inputs, same bytes, same id. What was built is kept in the cache under the hash of what went in, so that an
-//! unchanged app costs only the reading of its files.
+//! The build is reproducible. Releases are cached under the hash of their inputs, so that an unchanged app only needs its files to
+//! be read.
 
 mod agent;
 pub mod code;
 mod dependencies;
-pub mod edge;
 mod ignored;
 mod imports;
 mod local;
@@ -16,6 +15,7 @@ mod missing;
 mod origin;
 mod pack;
 mod portable;
+pub mod proxy;
 mod python;
 mod secrets;
 pub mod source;
@@ -35,40 +35,39 @@ use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::config::Deployment;
-use crate::release::edge::Build;
+use crate::release::proxy::Build;
 pub use dependencies::Requirements;
 
-/// A release, ready to be uploaded.
+/// A release that is ready to upload.
 #[derive(Clone, Debug)]
 pub struct Release {
     /// The archive's sha256.
     pub id: String,
-    /// Where the archive lies.
+    /// The path of the archive.
     pub archive: PathBuf,
-    /// Whether it was built just now.
+    /// Whether it was built now and not taken from the cache.
     pub fresh: bool,
-    /// Whether the requirements were resolved anew because the earlier result in the cache was damaged.
+    /// Whether the requirements were resolved again because the cached lock was damaged.
     pub resolved_anew: bool,
     /// The archive's size in bytes.
     pub size: u64,
-    /// What it was built for.
+    /// The build target.
     pub target: Target,
-    /// How it is reached, such as `https`: one that is reached in another way is not gone back to.
+    /// How it is served, such as `https`: a rollback to a release that is served in another way is refused.
     pub reached: String,
-    /// What stands before it.
-    pub edge: Build,
-    /// What it was made from, its commit; empty where it is not known.
+    /// The proxy.
+    pub proxy: Build,
+    /// The commit that it was built from; empty if that is unknown.
     pub what: String,
-    /// What a person should know of it: a line each.
+    /// Warnings for the user, a line each.
     pub warnings: Vec<String>,
 }
 
-/// Builds the release of a deployment, or takes it from the cache. `edge`: what stands before it there; `upgrade`:
-/// resolve unpinned requirements anew.
+/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements again.
 ///
 /// # Errors
-/// What is wrong with the app's folder or its requirements; nothing has been called in AWS then.
-pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrade: bool) -> Result<Release> {
+/// A mistake in the app's folder or its requirements. No call to AWS was made.
+pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgrade: bool) -> Result<Release> {
     let app = &deployment.app;
     let (files, requirements) = look(deployment)?;
     let mut warnings = ignored::named(&app.path, &files, &app.env)?;
@@ -76,22 +75,21 @@ pub async fn build(deployment: &Deployment, target: &Target, edge: Build, upgrad
         warnings.extend(ignored::named(folder, files, &BTreeMap::new())?);
     }
     let Built { id, archive, fresh, resolved_anew } =
-        archive(deployment, files.clone(), &requirements, target, edge, upgrade).await?;
-    // A release from the cache was warned of when it was built.
+        archive(deployment, files.clone(), &requirements, target, proxy, upgrade).await?;
+    // For a release from the cache, these warnings were shown when it was built.
     if fresh {
         let texts = source::texts(&files, &["py"]);
         warnings.extend(written::lines(texts.iter().map(|(name, text)| (&**name, &**text)), &app.env));
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, edge, what, warnings })
+    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, proxy, what, warnings })
 }
 
-/// What a release would be made from: the app's files, and what names its dependencies. Nothing is built.
+/// Reads the inputs of a release, without building it: the app's files and its requirements.
 ///
 /// # Errors
-/// What is wrong with the app's folder or its requirements, files that look like secrets, and a Python that the image does not
-/// have.
+/// A mistake in the app's folder or its requirements, files that look like secrets, or a Python that the image does not have.
 pub fn look(deployment: &Deployment) -> Result<(Vec<source::File>, Requirements)> {
     let app = &deployment.app;
     python::check(app, deployment.instance.image)?;
@@ -115,18 +113,18 @@ async fn archive(
     files: Vec<source::File>,
     requirements: &Requirements,
     target: &Target,
-    edge: Build,
+    proxy: Build,
     upgrade: bool,
 ) -> Result<Built> {
     let app = &deployment.app;
-    let manifest = manifest::render(deployment, edge);
+    let manifest = manifest::render(deployment, proxy);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;
     if upgrade {
         requirements.forget(target)?;
     }
     let inputs = inputs(&files, requirements, target, &manifest)?;
-    // What the requirements resolve to may not be known yet.
+    // The requirements may not be resolved yet.
     let known = || -> Result<PathBuf> {
         Ok(cache.join(format!("{}.id", sha256(format!("{inputs}{}", requirements.lock_state(target)?)))))
     };
@@ -146,10 +144,10 @@ async fn archive(
         let (archive, files) = (archive.clone(), files);
         tokio::task::spawn_blocking(move || pack::pack(&archive, &files, &site, &manifest, &module))
     };
-    let id = packing.await.map_err(|error| Failure::bug(format!("the release cannot be packed: {error}")))??;
+    let id = packing.await.map_err(|error| Failure::bug(format!("cannot pack the release: {error}")))??;
     let kept = cache.join(format!("{id}.tar.gz"));
     let keep = || {
-        // Synced before it gets its name, which promises its content.
+        // Synced before the rename, because the name promises the content.
         File::open(&archive)?.sync_all()?;
         fs::rename(&archive, &kept)?;
         dirs::write(&known, id.as_bytes())
@@ -158,7 +156,7 @@ async fn archive(
     Ok(Built { id, archive: kept, fresh: true, resolved_anew })
 }
 
-/// Hash of everything that can make a difference to the archive, but for what the requirements resolve to.
+/// The hash of all inputs except the resolved requirements.
 fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, manifest: &str) -> Result<String> {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -182,7 +180,7 @@ fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, 
     Ok(hex(&hash.finalize()))
 }
 
-/// What was built before. What is not what its name says (a crash or a full disk cut it short) is built anew.
+/// The cached release, unless its content does not match its name, as after a crash or on a full disk.
 async fn cached(cache: &Path, known: &Path) -> Option<Built> {
     let id = fs::read_to_string(known).ok().filter(|id| names::is_release(id))?;
     let archive = cache.join(format!("{id}.tar.gz"));
@@ -196,7 +194,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_cached_archive_that_is_not_what_its_name_says_is_not_taken() {
+    async fn a_damaged_archive_in_the_cache_is_not_used() {
         let cache = tempfile::tempdir().unwrap();
         let (known, id) = (cache.path().join("inputs.id"), sha256("archive"));
         let archive = cache.path().join(format!("{id}.tar.gz"));

@@ -1,18 +1,18 @@
 //! The commit that a release was made from, for the release history.
 //!
-//! No git is run: a repository's own configuration names programs that git starts. Its files are read as bounded plain text.
-//! Whether the folder was changed since cannot be known that way, so it is not said.
+//! git is not run, because a repository's configuration can name programs that git starts. Its files are read as plain text of
+//! limited size. So it is unknown whether the folder was changed since the commit.
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The largest file of a repository that is read. A list of packed refs is the largest.
+/// The maximum size of a file that is read; a list of packed refs is the largest one.
 const LARGEST: u64 = 8 * 1024 * 1024;
-/// The longest subject that is kept.
+/// The maximum length of a subject.
 const SUBJECT: usize = 72;
 
-/// The commit that an app's folder is at, and its subject where the reflog has it; empty if there is no repository or no commit.
+/// The commit of an app's folder, with its subject if the reflog has it; empty without a repository or a commit.
 pub fn describe(folder: &Path) -> String {
     let Some(repository) = folder.ancestors().find_map(repository) else { return String::new() };
     let Some(commit) = head(&repository) else { return String::new() };
@@ -20,7 +20,7 @@ pub fn describe(folder: &Path) -> String {
     format!("{} {subject}", &commit[..7]).trim_end().to_owned()
 }
 
-/// The folder that `.git` is, or that a worktree's `.git` file names.
+/// The folder `.git`, or the one that a worktree's `.git` file names.
 fn repository(folder: &Path) -> Option<PathBuf> {
     let git = folder.join(".git");
     if git.is_dir() {
@@ -49,20 +49,20 @@ fn head(repository: &Path) -> Option<String> {
     })
 }
 
-/// The name becomes a path.
+/// Validates the name of a ref, because it becomes a path.
 fn is_ref(name: &str) -> bool {
     let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\\']);
     name.starts_with("refs/") && name.split('/').all(plain)
 }
 
-/// A whole id: 40 digits for SHA-1, 64 for SHA-256.
+/// A complete id: 40 digits for SHA-1, 64 for SHA-256.
 fn commit(text: &str) -> Option<String> {
     let id = text.trim_end();
     let whole = matches!(id.len(), 40 | 64) && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     whole.then(|| id.to_owned())
 }
 
-/// What the reflog says of the commit, if the commit was made here.
+/// The commit's subject in the reflog, if the commit was created here.
 fn subject(repository: &Path, commit: &str) -> Option<String> {
     let log = text(&repository.join("logs/HEAD"))?;
     let (ids, message) = log.lines().last()?.split_once('\t')?;
@@ -71,7 +71,7 @@ fn subject(repository: &Path, commit: &str) -> Option<String> {
     Some(subject.chars().filter(|letter| !letter.is_control()).take(SUBJECT).collect())
 }
 
-/// A plain file's text. Anything else, such as a pipe that would be waited for, is not opened.
+/// The text of a regular file. Other files, such as a pipe that would block, are not opened.
 fn text(path: &Path) -> Option<String> {
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() > LARGEST {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_is_named_loose_packed_detached_and_in_a_worktree() {
+    fn a_commit_is_found_loose_packed_detached_and_in_a_worktree() {
         let folder = tempfile::tempdir().unwrap();
         let (root, app) = (folder.path().join("r"), folder.path().join("r/app"));
         fs::create_dir_all(&app).unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ref_is_no_path_out_of_the_repository() {
+    fn a_ref_cannot_leave_the_repository() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join(".git/refs")).unwrap();
         fs::write(folder.path().join("secret"), "a".repeat(40)).unwrap();
@@ -129,9 +129,9 @@ mod tests {
         }
     }
 
-    /// An app's folder laid out as a bare repository, as a clone can deliver it, with a filter and an fsmonitor.
+    /// The app's folder is a bare repository, which a clone can contain, with a filter and an fsmonitor.
     #[test]
-    fn a_repository_runs_nothing() {
+    fn a_repository_cannot_run_programs() {
         let folder = tempfile::tempdir().unwrap();
         let (root, ran) = (folder.path().join("app"), folder.path().join("ran"));
         fs::create_dir(&root).unwrap();

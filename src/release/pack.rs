@@ -1,4 +1,4 @@
-//! The archive: sorted, without times, owners and whatever else differs from one build to the next.
+//! The archive: sorted, and without times, owners and other data that differ between builds.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,18 +14,18 @@ use crate::base::digest::hex;
 use crate::base::dirs::unwritable;
 use crate::base::error::Result;
 
-/// What the server imports before it imports the app.
+/// The modules that the server imports before the app.
 const SERVER: [&str; 8] =
     ["gunicorn.app.wsgiapp", "gunicorn.glogging", "worker", "outgoing", "unavailable", "proof", "processes", "systemd"];
 
-/// Writes the archive and returns its sha256. `module` is where the app lies.
+/// Writes the archive and returns its sha256. `module`: the app's module.
 ///
 /// # Errors
-/// What cannot be read or written.
+/// A file cannot be read or written.
 pub fn pack(archive: &Path, app: &[source::File], site: &Path, manifest: &str, module: &str) -> Result<String> {
     let write = || -> io::Result<String> {
         let file = Hashing { inner: BufWriter::new(File::create(archive)?), hash: Sha256::new() };
-        // No name, no time in the gzip header.
+        // The gzip header has no name and no time.
         let gzip = GzBuilder::new().mtime(0).write(file, Compression::default());
         let mut tar = Builder::new(gzip);
         let mut entries: Vec<Entry> = Vec::new();
@@ -45,7 +45,7 @@ pub fn pack(archive: &Path, app: &[source::File], site: &Path, manifest: &str, m
     write().map_err(|error| unwritable(archive, &error))
 }
 
-/// One file of the archive.
+/// A file of the archive.
 struct Entry {
     name: String,
     executable: bool,
@@ -75,7 +75,7 @@ impl Entry {
     }
 }
 
-/// The files below a folder of dependencies, sorted.
+/// Collects the files of the dependencies, sorted.
 fn collect(entries: &mut Vec<Entry>, folder: &Path, prefix: &str) -> io::Result<()> {
     let mut found: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
     found.sort_by_key(fs::DirEntry::file_name);
@@ -93,7 +93,7 @@ fn collect(entries: &mut Vec<Entry>, folder: &Path, prefix: &str) -> io::Result<
     Ok(())
 }
 
-/// What the machine compiles before it starts the app: a line for each file, in the order in which it will be asked for.
+/// The files that the instance compiles before it starts the app, a line each, in the order of their imports.
 fn first(entries: &[Entry], module: &str) -> io::Result<String> {
     let files: HashMap<&str, &Entry> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
     let roots: Vec<&str> = SERVER.into_iter().chain([module]).collect();
@@ -101,7 +101,7 @@ fn first(entries: &[Entry], module: &str) -> io::Result<String> {
     Ok(paths.iter().map(|path| format!("{path}\n")).collect())
 }
 
-/// Files in which the installer writes down when, where from and for whom it worked.
+/// Files in which the installer records times, sources and users.
 fn local(path: &str) -> bool {
     let mut parts = path.rsplit('/');
     let (name, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

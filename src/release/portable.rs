@@ -1,5 +1,4 @@
-//! Sees to it that nothing in a release leads to the machine that it was built on: such a release serves whatever lies there,
-//! or does not start where that is missing.
+//! Checks that no file in a release refers to a path of the build machine: on the instance it would be missing, or another file.
 
 use std::fs;
 use std::io;
@@ -8,15 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::base::dirs::unwritable;
 use crate::base::error::{Exit, Failure, Result};
 
-/// How the files of editable packages are named: of setuptools, of hatchling, of poetry-core and maturin, of scikit-build.
+/// The prefixes of the files of editable packages: of setuptools, hatchling, poetry-core and maturin, and scikit-build.
 const EDITABLE: [&str; 3] = ["__editable__", "_editable_impl_", "_editable_skbc_"];
-/// Files in which a path counts.
+/// The types of files to check.
 const READ: [&str; 3] = ["py", "pth", "json"];
 
-/// Checks the installed packages in `site`, which were built in `work`, and takes out what their metadata says of paths.
+/// Checks the packages in `site`, which were built in `work`, and removes paths from their metadata.
 ///
 /// # Errors
-/// Which file leads here.
+/// A file refers to a path of this machine.
 pub fn check(site: &Path, work: &Path) -> Result<()> {
     let work = work.to_string_lossy();
     let mut found = None;
@@ -25,7 +24,7 @@ pub fn check(site: &Path, work: &Path) -> Result<()> {
         if name == "METADATA" {
             return without_paths(path);
         }
-        // It is not packed: pack.rs.
+        // pack.rs excludes `direct_url.json`.
         let kind = path.extension().unwrap_or_default().to_string_lossy();
         if found.is_some() || name == "direct_url.json" || !READ.contains(&&*kind) {
             return Ok(());
@@ -44,13 +43,13 @@ pub fn check(site: &Path, work: &Path) -> Result<()> {
 }
 
 fn refused(file: &Path) -> Failure {
-    Failure::new(Exit::Usage, format!("{} in the release would lead to a folder of this machine", file.display()))
-        .because("a package was built as editable, or wrote down where it was built")
-        .standing("Nothing was touched in AWS.")
-        .next("build that package as a plain wheel, or name its folder in the requirements, and run the same command again")
+    Failure::new(Exit::Usage, format!("{} in the release refers to a folder of this machine", file.display()))
+        .because("a package was built as editable, or contains the path that it was built in")
+        .standing("Nothing was changed in AWS.")
+        .next("build that package as a plain wheel, or list its folder in the requirements, then run the same command again")
 }
 
-/// Where a project named another by its path, its metadata says so.
+/// The metadata of a project contains the paths of other projects that it requires.
 fn without_paths(file: &Path) -> io::Result<()> {
     let text = String::from_utf8_lossy(&fs::read(file)?).into_owned();
     let without = |line: &str| match line.split_once(" @ file:") {
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_to_this_machine_is_refused() {
+    fn a_path_of_this_machine_is_refused() {
         for (name, text) in [
             ("__editable__.lib-1.pth", "import __editable___lib_1_finder"),
             ("__editable___lib_1_finder.py", "MAPPING = {}"),
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_names_packages_without_their_paths() {
+    fn paths_are_removed_from_metadata() {
         let text = "Name: lib\nRequires-Dist: a @ file:///cache/build-x/a ; extra == \"x\"\nRequires-Dist: b @ file:///b\n\nRead @ file:me\n";
         let without = "Name: lib\nRequires-Dist: a ; extra == \"x\"\nRequires-Dist: b\n\nRead @ file:me\n";
         assert_eq!(checked("lib-1.dist-info/METADATA", text).unwrap(), without);

@@ -1,4 +1,4 @@
-//! The Python that a project asks for. It is compared with the image's before anything is resolved.
+//! The Python that a project requires. It is compared with the image's before anything is resolved.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,26 +11,26 @@ use super::local::{PROJECT, at, toml_of};
 use crate::base::error::{Exit, Failure, Result};
 use crate::config::{App, FILE, Image};
 
-/// How many patches of a version are tried: which one an image has changes with its updates.
+/// How many patch versions are tried: the image's changes with its updates.
 const PATCHES: u32 = 40;
 
 static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(===|==|~=|!=|<=|>=|<|>|\^|~)?\s*v?(\d+(?:\.\d+)*)(\.\*)?[\w.+-]*$").expect("a regex")
 });
-/// A version in a `.python-version`, such as `3.13`, `3.13.1` and `cpython-3.13.1-linux`. Other implementations are none.
+/// A version in a `.python-version`, such as `3.13`, `3.13.1` and `cpython-3.13.1-linux`. Other implementations are ignored.
 static PINNED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(?:cpython[-@]|python)?(\d+\.\d+)(?:\.\d+)?(?:-.*)?$").expect("a regex"));
 
-/// What a file asks for.
-struct Wish {
+/// The requirement of a file.
+struct Requirement {
     file: PathBuf,
     written: String,
-    /// Alternatives, of which one is enough.
+    /// Alternatives: one of them must be met.
     specifiers: Vec<String>,
 }
 
-impl Wish {
-    /// Whether a Python such as 3.13 will do, at one of its patches.
+impl Requirement {
+    /// Whether a Python such as 3.13 meets it, with any patch version.
     fn is_met_by(&self, python: &str) -> bool {
         let minor: Vec<u32> = numbers(python);
         let patches = (0..PATCHES).map(|patch| [&minor[..], &[patch]].concat());
@@ -38,16 +38,16 @@ impl Wish {
     }
 }
 
-/// Checks that the image's Python is one that the project asks for.
+/// Checks that the image's Python meets the project's requirements.
 ///
 /// # Errors
-/// Which file asks for another one, and which image has it.
+/// A file requires another one.
 pub fn check(app: &App, image: Image) -> Result<()> {
-    let wishes = wishes(&app.path);
-    let Some(wish) = wishes.iter().find(|wish| !wish.is_met_by(image.python())) else { return Ok(()) };
-    let fits = |image: &Image| wishes.iter().all(|wish| wish.is_met_by(image.python()));
-    let file = wish.file.display();
-    let what = format!("{file} asks for Python {}, and {} has {}", wish.written, image.name(), image.python());
+    let all = requirements(&app.path);
+    let Some(unmet) = all.iter().find(|one| !one.is_met_by(image.python())) else { return Ok(()) };
+    let fits = |image: &Image| all.iter().all(|one| one.is_met_by(image.python()));
+    let file = unmet.file.display();
+    let what = format!("{file} requires Python {}, but {} has {}", unmet.written, image.name(), image.python());
     let next = match Image::ALL.iter().find(|image| fits(image)) {
         Some(other) => format!(
             "set `image: {}` under instance in {FILE}, which has Python {}; or change {file}",
@@ -59,11 +59,11 @@ pub fn check(app: &App, image: Image) -> Result<()> {
             format!("no image has such a Python ({}): change {file}", all.join(", "))
         }
     };
-    Err(Failure::new(Exit::Usage, what).standing("Nothing was touched in AWS.").next(next))
+    Err(Failure::new(Exit::Usage, what).standing("Nothing was changed in AWS.").next(next))
 }
 
-/// What the app's folder asks for, else the nearest one above it that is still of the project.
-fn wishes(app: &Path) -> Vec<Wish> {
+/// The requirements in the app's folder, else in the nearest folder above it that belongs to the project.
+fn requirements(app: &Path) -> Vec<Requirement> {
     let above = app.ancestors().position(|folder| folder.join(FILE).is_file()).unwrap_or_default();
     let folders = || app.ancestors().take(above + 1);
     let project = folders().find_map(|folder| requires(&folder.join(PROJECT)));
@@ -72,31 +72,31 @@ fn wishes(app: &Path) -> Vec<Wish> {
     project.into_iter().chain(pinned).collect()
 }
 
-fn requires(file: &Path) -> Option<Wish> {
+fn requires(file: &Path) -> Option<Requirement> {
     let table: Table = toml_of(file)?;
     let written = at(&table, &["project", "requires-python"])
         .or_else(|| at(&table, &["tool", "poetry", "dependencies", "python"]))
         .and_then(Value::as_str)?;
     let specifiers = written.split("||").map(|part| part.trim().to_owned()).collect();
-    Some(Wish { file: file.to_owned(), written: written.to_owned(), specifiers })
+    Some(Requirement { file: file.to_owned(), written: written.to_owned(), specifiers })
 }
 
-/// pyenv takes several, a line each; uv takes the first one.
-fn pinned(file: &Path) -> Option<Wish> {
+/// pyenv reads several versions, a line each; uv reads the first one.
+fn pinned(file: &Path) -> Option<Requirement> {
     let text = fs::read_to_string(file).ok()?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let lines: Vec<&str> = lines.collect();
     let specifier = |line: &&str| PINNED.captures(line).map(|found| format!("=={}.*", &found[1]));
     let specifiers: Vec<String> = lines.iter().filter_map(specifier).collect();
     let written = lines.join(", ");
-    (!specifiers.is_empty()).then(|| Wish { file: file.to_owned(), written, specifiers })
+    (!specifiers.is_empty()).then(|| Requirement { file: file.to_owned(), written, specifiers })
 }
 
 fn numbers(version: &str) -> Vec<u32> {
     version.split('.').map_while(|part| part.parse().ok()).collect()
 }
 
-/// Whether a version is in a set such as `>=3.9,<4`. What is not understood is left to uv.
+/// Whether a version is in a set such as `>=3.9,<4`. uv checks what is not understood here.
 fn allows(specifier: &str, version: &[u32]) -> bool {
     specifier.split(',').all(|clause| {
         let Some(found) = CLAUSE.captures(clause.trim()) else { return true };
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn specifiers_mean_what_they_mean_to_pip() {
+    fn specifiers_have_the_meaning_of_pip() {
         for (specifier, yes, no) in [
             (">=3.9", "3.9 3.12 3.13", "3.8"),
             (">=3.10,<4", "3.12 3.13", "3.9"),
@@ -149,26 +149,26 @@ mod tests {
             ("", "3.9", ""),
         ] {
             let specifiers = specifier.split("||").map(|part| part.trim().to_owned()).collect();
-            let wish = Wish { file: PathBuf::new(), written: String::new(), specifiers };
+            let requirement = Requirement { file: PathBuf::new(), written: String::new(), specifiers };
             for python in yes.split_whitespace() {
-                assert!(wish.is_met_by(python), "{python} for {specifier}");
+                assert!(requirement.is_met_by(python), "{python} for {specifier}");
             }
             for python in no.split_whitespace() {
-                assert!(!wish.is_met_by(python), "{python} for {specifier}");
+                assert!(!requirement.is_met_by(python), "{python} for {specifier}");
             }
         }
     }
 
     #[test]
-    fn the_nearest_file_of_the_project_counts_and_the_image_that_fits_is_named() {
+    fn the_nearest_file_of_the_project_counts_and_a_suitable_image_is_suggested() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         fs::create_dir_all(folder.path().join("p/app")).unwrap();
         let mut app = crate::config::named("app").unwrap().app;
         app.path = folder.path().join("p/app");
-        let said = |image| check(&app, image).err().map(|failure| failure.next_step().unwrap_or_default().to_owned());
+        let said = |image| check(&app, image).err().and_then(|failure| failure.next_step().map(ToString::to_string));
         write(".python-version", "2.7\n");
-        assert_eq!(said(Image::Debian13), None, "it is not of the project");
+        assert_eq!(said(Image::Debian13), None, "it does not belong to the project");
         write("p/deploy.yaml", "");
         write("p/.python-version", "# ours\ncpython-3.12.4\n");
         assert!(said(Image::Debian13).unwrap().contains("`image: ubuntu-24.04`"));

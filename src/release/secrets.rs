@@ -1,7 +1,7 @@
 //! Refuses to pack files that look like secrets.
 //!
-//! A file is judged by its name, by the name that a link to it hides, and where a name is not enough by its content. What
-//! `app.include` names is meant, and is packed.
+//! A file is judged by its name, by the name of a link's target, and where the name is not enough by its content. Files in
+//! `app.include` are packed in any case.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,20 +15,20 @@ use crate::config::FILE;
 
 /// How many files an error names.
 const SHOWN: usize = 5;
-/// A key or a service account is smaller; what is larger is judged by its name alone.
+/// A key or a service account is smaller; a larger file is judged by its name only.
 const LARGEST: u64 = 64 * 1024;
 
-/// Names of files that programs keep passwords in.
+/// Names of files with passwords.
 const PASSWORDS: [&str; 7] = [".netrc", "_netrc", ".pgpass", ".pypirc", ".git-credentials", ".envrc", ".htpasswd"];
-/// Folders in which everything counts as secret.
+/// Folders whose files are all secret.
 const FOLDERS: [&str; 5] = [".aws", ".docker", ".env.d", ".gnupg", ".ssh"];
-/// Endings of private keys and of stores of them.
+/// Extensions of private keys and key stores.
 const STORES: [&str; 6] = ["key", "p12", "pfx", "keystore", "jks", "ppk"];
-/// Last parts of the names of environments that are meant to be shared, such as `.env.example` and `example.env`.
+/// Parts of the names of templates, such as `.env.example` and `example.env`.
 const TEMPLATES: [&str; 4] = ["example", "sample", "template", "dist"];
-/// How a file begins that holds keys or certificates: with one, or with what OpenSSL writes before one.
+/// The start of a file with keys or certificates: a header, or the text that OpenSSL writes before one.
 const PEM: [&str; 2] = ["-----BEGIN ", "Bag Attributes"];
-/// How a private key of PuTTY begins.
+/// The start of a private key of PuTTY.
 const PUTTY: &str = "PuTTY-User-Key-File-";
 
 static SSH_KEY: LazyLock<Regex> =
@@ -38,17 +38,17 @@ static PRIVATE_KEY: LazyLock<Regex> =
 static NPM_LOGIN: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^\s*[^#;\s]*_(authToken|auth|password)\s*=").expect("a regex"));
 
-/// Checks that no file of the app looks like a secret, but those that `include` names.
+/// Checks that no file of the app looks like a secret, except those in `include`.
 ///
 /// # Errors
-/// Which ones do, and what `include` names that would not be packed.
+/// Some do, or `include` names a file that is not packed.
 pub fn check(folder: &Path, files: &[File], include: &[PathBuf]) -> Result<()> {
     let meant = |file: &File| include.iter().any(|name| name == Path::new(&file.name));
     if let Some(missing) = include.iter().find(|name| !files.iter().any(|file| Path::new(&file.name) == *name)) {
         return Err(Failure::new(Exit::Usage, format!("app.include names {}, which is not packed", missing.display()))
-            .because(format!("{} has no such file, or an ignore file leaves it out", folder.display()))
-            .standing("Nothing was touched in AWS.")
-            .next(format!("correct app.include in {FILE}, or take the name out")));
+            .because(format!("{} has no such file, or an ignore file excludes it", folder.display()))
+            .standing("Nothing was changed in AWS.")
+            .next(format!("correct app.include in {FILE}, or remove the name")));
     }
     let mut found = Vec::new();
     for file in files.iter().filter(|file| !meant(file)) {
@@ -65,23 +65,23 @@ fn refusal(folder: &Path, found: &[(&str, &str)]) -> Failure {
     let more = if more == 0 { String::new() } else { format!(", and {more} more") };
     let names = found.iter().take(SHOWN).map(|(name, _)| serde_json::Value::from(*name).to_string());
     let count = if found.len() == 1 { "a file".to_owned() } else { format!("{} files", found.len()) };
-    Failure::new(Exit::Usage, format!("the release would contain {count} that may hold secrets"))
+    Failure::new(Exit::Usage, format!("the release would include {count} that may contain secrets"))
         .because(format!("{}{more}", shown.join(", ")))
         .because("a release is stored in S3, and the app on the instance can read all of it")
-        .standing("Nothing was touched in AWS.")
+        .standing("Nothing was changed in AWS.")
         .next(format!(
-            "to leave a file out, name it in {}; to deploy it, name it in app.include of {FILE}: include: [{}]",
+            "to exclude a file, list it in {}; to deploy it, list it in app.include of {FILE}: include: [{}]",
             folder.join(".devopsctlignore").display(),
             names.collect::<Vec<_>>().join(", ")
         ))
 }
 
-/// The kind of secret that a file looks like.
+/// The kind of secret that a file seems to be.
 fn kind(folder: &Path, file: &File) -> Result<Option<&'static str>> {
     if let Some(kind) = by_name(Path::new(&file.name)) {
         return Ok(Some(kind));
     }
-    // A link packs what it leads to, which an ignore file may leave out under its own name.
+    // A link is packed with its target's content, which an ignore file may exclude under its own name.
     let target = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
     let target = target.strip_prefix(folder).unwrap_or(&target);
     if let Some(kind) = by_name(target) {
@@ -119,7 +119,7 @@ fn by_name(path: &Path) -> Option<&'static str> {
     (ssh || ends_with(path, &STORES)).then_some("private key")
 }
 
-/// Certificates and public keys end in `.pem`, too.
+/// Certificates and public keys also have the extension `.pem`.
 fn by_content(path: &Path, text: &str) -> Option<&'static str> {
     let public = text.contains("-----BEGIN ") && !text.contains("PRIVATE KEY");
     let begin = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_secrets_are_told_from_others() {
+    fn names_of_secrets_are_recognised() {
         for name in [
             ".env",
             ".env.production",
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn content_tells_where_a_name_does_not() {
+    fn content_of_secrets_is_recognised() {
         let key = "-----BEGIN RSA PRIVATE KEY-----\nx\n";
         let certificate = "-----BEGIN CERTIFICATE-----\nx\n";
         for (name, text) in [

@@ -1,4 +1,4 @@
-//! The app's own files: what git would take, less what never belongs on a server.
+//! The app's own files: those that git does not ignore, without those that never belong on a server.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use ignore::overrides::OverrideBuilder;
 
 use crate::base::error::{Exit, Failure, Result};
 
-/// Never packed: other people's, other machines', or secret.
+/// Never packed: repositories, environments, caches and secrets.
 const NEVER: [&str; 19] = [
     ".git",
     ".hg",
@@ -31,31 +31,31 @@ const NEVER: [&str; 19] = [
     ".env",
     ".DS_Store",
 ];
-/// A folder that holds one of these is a virtual environment, or a cache (<https://bford.info/cachedir/>), whatever its name is.
+/// A folder with one of these files is a virtual environment or a cache (<https://bford.info/cachedir/>), whatever its name.
 const MARKS: [&str; 2] = ["pyvenv.cfg", "CACHEDIR.TAG"];
 
-/// One file of the app.
+/// A file of the app.
 #[derive(Clone, Debug)]
 pub struct File {
     /// Its path in the app's folder, with forward slashes.
     pub name: String,
-    /// Where it lies.
+    /// Its full path.
     pub path: PathBuf,
-    /// Whether somebody may run it.
+    /// Whether it is executable.
     pub executable: bool,
 }
 
 impl File {
-    /// What is in it.
+    /// Its content.
     ///
     /// # Errors
-    /// That it cannot be read.
+    /// It cannot be read.
     pub fn read(&self) -> Result<Vec<u8>> {
         fs::read(&self.path).map_err(|error| unreadable(&self.path, &error.to_string()))
     }
 }
 
-/// Walks a folder as git would, wherever it lies, and leaves out what `.devopsctlignore` names.
+/// Walks a folder by git's rules, even outside of a repository, and excludes what `.devopsctlignore` lists.
 pub fn walk(folder: &Path) -> WalkBuilder {
     let mut walk = WalkBuilder::new(folder);
     walk.hidden(false).git_global(false).git_exclude(false).require_git(false);
@@ -63,7 +63,7 @@ pub fn walk(folder: &Path) -> WalkBuilder {
     walk
 }
 
-/// What may be of the app: all but what is never packed. `git`: without what git ignores.
+/// All files except those that are never packed. `git`: also except those that git ignores.
 pub(super) fn candidates(folder: &Path, git: bool) -> Result<WalkBuilder> {
     let mut never = OverrideBuilder::new(folder);
     for pattern in NEVER {
@@ -79,10 +79,10 @@ pub(super) fn is_marked(path: &Path) -> bool {
     MARKS.iter().any(|mark| path.join(mark).is_file())
 }
 
-/// How much of a file is source that a person wrote.
+/// The maximum size of handwritten source code.
 const LARGEST: u64 = 256 * 1024;
 
-/// The texts of those whose names end so, with their names. What is far too long for that, or cannot be read, is left out.
+/// The names and texts of the files with these extensions, without large and unreadable ones.
 pub fn texts(files: &[File], ends: &[&str]) -> Vec<(String, String)> {
     let text = |file: &&File| {
         let end = Path::new(&file.name).extension().unwrap_or_default().to_string_lossy();
@@ -92,10 +92,10 @@ pub fn texts(files: &[File], ends: &[&str]) -> Vec<(String, String)> {
     files.iter().filter(text).filter_map(read).collect()
 }
 
-/// All files below `folder`, sorted. `.gitignore` and `.devopsctlignore` are honoured.
+/// All files below `folder`, sorted, without those that `.gitignore` and `.devopsctlignore` exclude.
 ///
 /// # Errors
-/// What cannot be read, links that lead out, names that are no text.
+/// A file cannot be read, a link's target is outside or a folder, or a name is not text.
 pub fn collect(folder: &Path) -> Result<Vec<File>> {
     let mut files = Vec::new();
     for entry in candidates(folder, true)?.build() {
@@ -106,13 +106,13 @@ pub fn collect(folder: &Path) -> Result<Vec<File>> {
             continue;
         }
         if !target.starts_with(folder) {
-            return Err(Failure::new(Exit::Usage, format!("{} leads out of the app's folder", path.display()))
+            return Err(Failure::new(Exit::Usage, format!("{} links out of the app's folder", path.display()))
                 .because(format!("it is a link to {}", target.display()))
-                .next("copy what it points at into the folder, or name it in .devopsctlignore"));
+                .next("copy the link's target into the folder, or list the link in .devopsctlignore"));
         }
         if target.is_dir() {
             return Err(Failure::new(Exit::Usage, format!("{} is a link to a folder", path.display()))
-                .next("copy the folder, or name the link in .devopsctlignore"));
+                .next("copy the folder, or list the link in .devopsctlignore"));
         }
         files.push(file(folder, path)?);
     }
@@ -123,17 +123,17 @@ pub fn collect(folder: &Path) -> Result<Vec<File>> {
 fn file(folder: &Path, path: &Path) -> Result<File> {
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error.to_string()))?;
     if !metadata.is_file() {
-        return Err(unreadable(path, "it is no plain file"));
+        return Err(unreadable(path, "it is not a regular file"));
     }
     let name = path.strip_prefix(folder).ok().and_then(Path::to_str);
-    let name = name.ok_or_else(|| unreadable(path, "its name is no text"))?.to_owned();
+    let name = name.ok_or_else(|| unreadable(path, "its name is not valid UTF-8"))?.to_owned();
     Ok(File { name, path: path.to_owned(), executable: metadata.permissions().mode() & 0o111 != 0 })
 }
 
 fn unreadable(path: &Path, why: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("cannot take {} into the release", path.display()))
+    Failure::new(Exit::Usage, format!("cannot include {} in the release", path.display()))
         .because(why.to_owned())
-        .next("make it readable, or name it in .devopsctlignore")
+        .next("make it readable, or list it in .devopsctlignore")
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_git_ignores_and_what_is_secret_stays_behind() {
+    fn ignored_files_and_secrets_are_excluded() {
         let (_keep, root) = folder(&[
             ("app.py", ""),
             ("static/.well-known/x", ""),
@@ -181,11 +181,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn links_within_are_followed_and_links_out_refused() {
+    fn links_inside_are_followed_and_links_out_are_refused() {
         let (_keep, root) = folder(&[("a.txt", "a")]);
         std::os::unix::fs::symlink("a.txt", root.join("b.txt")).unwrap();
         assert_eq!(names(&root), ["a.txt", "b.txt"]);
         std::os::unix::fs::symlink("/etc/hostname", root.join("c.txt")).unwrap();
-        assert!(collect(&root).unwrap_err().what().contains("leads out"));
+        assert!(collect(&root).unwrap_err().what().contains("links out"));
     }
 }

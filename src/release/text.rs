@@ -1,21 +1,21 @@
-//! The encoding of requirements files, as pip reads it: Windows' PowerShell writes `pip freeze > requirements.txt` as UTF-16.
+//! The encoding of requirements files, by pip's rules: PowerShell writes `pip freeze > requirements.txt` as UTF-16.
 
 use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-/// As PEP 263 has it; pip looks for it in the first two lines.
+/// The declaration of PEP 263, which pip reads in the first two lines.
 static CODING: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\s*#.*coding[:=]\s*([-\w.]+)").expect("a regex"));
 
-/// The text in `bytes`, without its byte order mark.
+/// The text, without its byte order mark.
 ///
 /// # Errors
-/// Why it is no text.
+/// The content is not text.
 pub fn decode(bytes: &[u8]) -> Result<String, String> {
     if let Some(rest) = bytes.strip_prefix(b"\xef\xbb\xbf") {
         return utf8(rest);
     }
-    // UTF-32's mark begins as that of UTF-16 does.
+    // UTF-32's mark starts with UTF-16's, so it is checked first.
     if let Some(rest) = bytes.strip_prefix(b"\xff\xfe\0\0") {
         return utf32(rest, u32::from_le_bytes);
     }
@@ -44,13 +44,13 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
     let (units, rest) = bytes.as_chunks();
     let units: Vec<u16> = units.iter().copied().map(unit).collect();
     let text = String::from_utf16(&units).ok().filter(|_| rest.is_empty());
-    text.ok_or_else(|| "it begins as UTF-16, and is not".to_owned())
+    text.ok_or_else(|| "it starts as UTF-16, but is not valid".to_owned())
 }
 
 fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Result<String, String> {
     let (units, rest) = bytes.as_chunks();
     let text = units.iter().copied().map(|bytes| char::from_u32(unit(bytes))).collect::<Option<String>>();
-    text.filter(|_| rest.is_empty()).ok_or_else(|| "it begins as UTF-32, and is not".to_owned())
+    text.filter(|_| rest.is_empty()).ok_or_else(|| "it starts as UTF-32, but is not valid".to_owned())
 }
 
 #[cfg(test)]

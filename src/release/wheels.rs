@@ -1,9 +1,8 @@
-//! Keeps uv from running code of packages on this machine: dependencies come as wheels, unless `app.build_dependencies`
-//! says otherwise.
+//! Prevents uv from running code of packages on this machine: dependencies must be wheels, unless `app.build_dependencies` is set.
 //!
-//! uv gets `--no-build`. Requirements files and uv's settings can override that for single packages, and uv builds editable
-//! projects all the same. So all files that uv would read are searched for the options that do either, and what the requirements
-//! resolve to is searched for editable projects. A file that cannot be followed is refused: uv might follow it.
+//! uv gets `--no-build`. Requirements files and uv's settings can override that for single packages, and uv builds editable projects
+//! in any case. So every file that uv would read is searched for such options, and the lock for editable projects. A file that cannot
+//! be followed is refused, because uv might follow it.
 
 use std::env;
 use std::fs;
@@ -16,17 +15,17 @@ use super::text;
 use crate::base::error::{Exit, Failing, Failure, Result};
 use crate::config::{App, FILE};
 
-/// How many requirements files may include each other, and how deep.
+/// How many requirements files may include each other, and their maximum depth.
 const MOST: usize = 64;
 const DEEPEST: usize = 8;
-/// A requirements file is smaller, also with hashes.
+/// The maximum size of a requirements file, even with hashes.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// Variables that name more requirements files to uv.
+/// Environment variables with more requirements files for uv.
 const VARIABLES: [&str; 4] = ["UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_BUILD_CONSTRAINT"];
 
 static OPTION: LazyLock<Regex> = LazyLock::new(|| {
-    // uv takes several statements on a line: an include that is not the first is not followed, but refused.
+    // uv reads several statements on a line: an include that is not the first one is refused.
     let options = [
         r"--no-binary\b|--no-build-isolation\b|--only-binary\b.*:none:",
         r"(?:^|\s)(?:-e|--editable)(?:[=\s]|$)",
@@ -36,27 +35,27 @@ static OPTION: LazyLock<Regex> = LazyLock::new(|| {
 });
 static INCLUDE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(?:-r|-c|--requirement|--constraint)(?:[=\s](.*)|$)").expect("a regex"));
-/// A path that uv and this module read alike: no variables, URLs, escapes or white space.
+/// A path that uv and this module read in the same way: no variables, URLs, escapes or white space.
 static PLAIN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[\w./+@-]+$").expect("a regex"));
-/// A key of TOML is in one piece on one line.
+/// A key of TOML is on one line.
 static KEY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"(no[-_](?:binary|build[-_]isolation)[\w-]*)["']?[ \t]*="#).expect("a regex"));
 static NONE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(only[-_]binary)[^\n]*:none:").expect("a regex"));
 static ESCAPE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}))").expect("a regex"));
 
-/// The advice for a package that would have to be built.
-pub const ALLOW: &str = "if you trust its code, write `build_dependencies: true` under app in deploy.yaml";
+/// The advice for a package that needs a build.
+pub const ALLOW: &str = "if you trust its code, set `build_dependencies: true` under app in deploy.yaml";
 
-/// Checks all that uv would read for `file`. What other requirements files hold that it includes.
+/// Checks every file that uv would read for `file`. Returns the content of the included files.
 ///
 /// # Errors
-/// Which option would have a package built, and which file cannot be followed.
+/// An option would build a package, or a file cannot be followed.
 pub fn check(app: &App, file: &Path, text: &str) -> Result<Vec<u8>> {
     let mut followed = Followed::default();
     match file.extension().and_then(|end| end.to_str()) {
         Some("toml") => settings(file, text)?,
-        // A script has its settings in comments.
+        // A script has uv's settings in comments.
         Some("py") => settings(file, &text.replace('#', " "))?,
         _ => {}
     }
@@ -79,15 +78,15 @@ pub fn check(app: &App, file: &Path, text: &str) -> Result<Vec<u8>> {
     Ok(followed.content)
 }
 
-/// Checks what the requirements in `file` resolved to: a project that a dependency names may be editable.
+/// Checks the lock of the requirements in `file`: a dependency may refer to an editable project.
 ///
 /// # Errors
-/// Which one is.
+/// It does.
 pub fn check_resolved(file: &Path, lock: &str) -> Result<()> {
     match lock.lines().find_map(|line| line.strip_prefix("-e ")) {
         Some(project) => {
-            let what = format!("{} leads to {project}, an editable project, which uv would build", file.display());
-            Err(refused(what).next(format!("take it out of the requirements; or, {ALLOW}")))
+            let what = format!("{} refers to {project}, an editable project, which uv would build", file.display());
+            Err(refused(what).next(format!("remove it from the requirements; or, {ALLOW}")))
         }
         None => Ok(()),
     }
@@ -126,9 +125,9 @@ impl Followed {
         let unfollowed = |why: &str| {
             Failure::new(Exit::Usage, format!("cannot check the requirements that {} includes", by.display()))
                 .because(format!("{name}: {why}"))
-                .because("such a file can have packages built, which runs their code on this machine")
-                .standing("Nothing was touched in AWS.")
-                .next(format!("write what it holds into {}; or, {ALLOW}", by.display()))
+                .because("such a file can require builds of packages, which run their code on this machine")
+                .standing("Nothing was changed in AWS.")
+                .next(format!("copy its content into {}; or, {ALLOW}", by.display()))
         };
         if !PLAIN.is_match(name) {
             return Err(unfollowed("only a plain path to a file on this machine can be followed"));
@@ -141,18 +140,18 @@ impl Followed {
             return Err(unfollowed(&format!("more than {MOST} files, or more than {DEEPEST} that include each other")));
         }
         if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() || metadata.len() > LARGEST) {
-            return Err(unfollowed("it is no file, or larger than 16 MiB"));
+            return Err(unfollowed("it is not a file, or larger than 16 MiB"));
         }
         let bytes = fs::read(&path).map_err(|error| unfollowed(&error.to_string()))?;
         let text = text::decode(&bytes).map_err(|why| unfollowed(&why))?;
         self.seen.push(path);
         self.content.extend(text.as_bytes());
-        // As uv sees it: relative to where it is named, not to where a link leads.
+        // As in uv, paths are relative to the link's folder, not to its target's.
         self.lines(&folder.join(name), &text, depth)
     }
 }
 
-/// The files that uv may take its settings from, when it is run here.
+/// The files that uv may read its settings from.
 fn settings_files(here: &Path, app: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for folder in here.ancestors().chain(app.ancestors()) {
@@ -178,7 +177,7 @@ fn settings(file: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// A key may be written with escapes.
+/// Replaces escapes, which a key may contain.
 fn unescaped(line: &str) -> String {
     let letter = |found: &regex::Captures<'_>| {
         let digits = found.iter().skip(1).flatten().next().map_or("", |digits| digits.as_str());
@@ -189,15 +188,15 @@ fn unescaped(line: &str) -> String {
 
 fn asks(file: &Path, option: &str) -> Failure {
     let option = option.split(|c: char| c.is_whitespace() || c == '=').next().unwrap_or(option);
-    refused(format!("{} sets {option}, which has packages built on this machine", file.display()))
-        .next(format!("take {option} out; or, {ALLOW}"))
+    refused(format!("{} sets {option}, which builds packages on this machine", file.display()))
+        .next(format!("remove {option}; or, {ALLOW}"))
 }
 
-/// A package that would have to be built.
+/// The error for a package that needs a build.
 pub fn refused(what: String) -> Failing {
     Failure::new(Exit::Usage, what)
         .because(format!("a build runs the package's code as you, and {FILE} does not allow it"))
-        .standing("Nothing was touched in AWS.")
+        .standing("Nothing was changed in AWS.")
 }
 
 static NO_WHEEL: LazyLock<Regex> = LazyLock::new(|| {
@@ -208,7 +207,7 @@ static NO_WHEEL: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a regex")
 });
 
-/// The packages that uv says it would have to build; empty where it does not say which. None where it says something else.
+/// The packages that uv would have to build, from its error message; empty if it does not name them. `None` for another error.
 pub fn unbuilt(said: &str) -> Option<Vec<String>> {
     let mut names: Vec<String> = NO_WHEEL
         .captures_iter(said)
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_builds_is_found_however_it_is_written() {
+    fn every_form_of_an_option_that_builds_is_found() {
         for text in [
             "--no-binary x\n",
             "flask\r\n  --no-binary=:all:\r\n",
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_followed_is_refused() {
+    fn a_file_that_cannot_be_followed_is_refused() {
         for name in
             ["${HOME}/x.txt", "https://example.com/x.txt", "file:///x.txt", "missing.txt", "\\", "a b.txt", "", "."]
         {
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_build_are_found_however_they_are_written() {
+    fn every_form_of_a_setting_that_builds_is_found() {
         for text in [
             "[pip]\nno-binary = [\"x\"]\n",
             "[tool.uv]\nno-binary-package=[\"x\"]\n",
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn uv_says_what_it_would_build() {
+    fn uvs_messages_name_the_packages_to_build() {
         for said in [
             "hint: Wheels are required for `evil` because building from source is disabled for all packages",
             "error: Failed to build `evil @ file:///x`\n  cause: Building source distributions for `evil` is disabled",

@@ -1,5 +1,5 @@
-//! What an app seems to write beside its code: a SQLite file, a folder for uploads. On the instance its own folder is read-only,
-//! and nothing that it writes elsewhere there outlives the machine.
+//! Data that an app seems to write beside its code, such as a SQLite file or uploads. On the instance the app's folder is read-only,
+//! and files elsewhere are deleted with the instance.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,17 +9,17 @@ use regex::Regex;
 
 use super::code::regex;
 
-/// A database in a file whose path is relative, or joined to one: `sqlite:///app.db`, `"db.sqlite3"`.
+/// A database file with a relative path, or a path joined to one: `sqlite:///app.db`, `"db.sqlite3"`.
 static DATABASE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"sqlite(?:\+\w+)?:///(\w[^"'\s?]*)|["']((?:[\w.-]+/)*[\w.-]*\w\.(?:db|sqlite3?))["']"#));
-/// The settings of Flask, its extensions and Django that name a folder for what visitors upload, with what they name.
+/// The settings of Flask, its extensions and Django for the folder of uploads, with their values.
 static UPLOADS: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"\b(UPLOAD_FOLDER|UPLOADED_\w+_DEST|MEDIA_ROOT)\b["']?\]?\s*=\s*([^=\s].*)"#));
-/// What takes a value from the environment.
+/// Code that reads an environment variable.
 static FROM_OUTSIDE: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?:environ|getenv|env|config)\b[^"']*["'](\w+)["']"#));
 
-/// A line for each, for people. `texts`: the modules' names and sources; `env`: what deploy.yaml sets, which such a line may take
-/// in place of its default.
+/// A warning for each. `texts`: the modules' names and sources; `env`: the variables in deploy.yaml, which may replace a default in
+/// such a line.
 pub fn lines<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>, env: &BTreeMap<String, String>) -> Vec<String> {
     let (mut told, mut lines) = (BTreeSet::new(), Vec::new());
     for (file, text) in texts.into_iter().filter(|(file, _)| is_code(file)) {
@@ -28,8 +28,8 @@ pub fn lines<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>, env: &BTre
             let Some(what) = named(code).filter(|_| !is_set(code, env)) else { continue };
             if told.insert(what.clone()) {
                 lines.push(format!(
-                    "{file}:{} names {what}: on the instance the app cannot write into its own folder, and what it writes \
-                     elsewhere there goes with the machine; keep data in a database or a bucket outside of it",
+                    "{file}:{} uses {what}: on the instance the app cannot write to its own folder, and files elsewhere are \
+                     deleted with the instance; store data in an external database or a bucket",
                     number + 1
                 ));
             }
@@ -38,7 +38,7 @@ pub fn lines<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>, env: &BTre
     lines
 }
 
-/// Whether it is a module of the app itself.
+/// Whether the file is code of the app itself.
 fn is_code(file: &str) -> bool {
     let test = |part: &str| part == "tests" || part == "test" || part == "migrations";
     let name = file.rsplit('/').next().unwrap_or(file);
@@ -51,13 +51,13 @@ fn named(code: &str) -> Option<String> {
         return found.get(1).or(found.get(2)).map(|file| file.as_str().to_owned());
     }
     let found = UPLOADS.captures(code)?;
-    // An absolute path is none of the app's folder.
+    // An absolute path is outside of the app's folder.
     let value = found[2].trim_start_matches(['f', 'r', 'b']);
     let outside = value.starts_with("\"/") || value.starts_with("'/");
     (!outside).then(|| found[1].to_owned())
 }
 
-/// Whether deploy.yaml gives what the line would take otherwise.
+/// Whether deploy.yaml sets the variable that the line reads.
 fn is_set(code: &str, env: &BTreeMap<String, String>) -> bool {
     FROM_OUTSIDE.captures(code).is_some_and(|found| env.contains_key(&found[1]))
 }
@@ -71,12 +71,12 @@ mod tests {
         let lines = lines([("app.py", line)], &env);
         assert!(lines.len() < 2, "{lines:?}");
         let said = lines.into_iter().next()?;
-        let (what, _) = said.strip_prefix("app.py:1 names ")?.split_once(": on the instance")?;
+        let (what, _) = said.strip_prefix("app.py:1 uses ")?.split_once(": on the instance")?;
         Some(what.to_owned())
     }
 
     #[test]
-    fn databases_and_uploads_in_the_apps_folder_are_seen() {
+    fn databases_and_uploads_in_the_apps_folder_are_found() {
         for (line, what) in [
             ("app.config['SQLALCHEMY_DATABASE_URI'] = 'sqlite:///site'", "site"),
             ("engine = create_engine(\"sqlite+pysqlite:///data/app.db?timeout=5\")", "data/app.db"),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_elsewhere_or_comes_from_deploy_yaml_is_not() {
+    fn other_paths_and_variables_in_deploy_yaml_are_not() {
         for line in [
             "URI = 'sqlite:////var/lib/x.db'",
             "URI = 'sqlite:///:memory:'",
@@ -111,9 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn each_is_said_once() {
+    fn each_has_one_warning() {
         let texts = [("a.py", "x = 1\nconnect('a.db')\nconnect('a.db')\n"), ("b.py", "connect('a.db')")];
         let lines = lines(texts, &BTreeMap::new());
-        assert!(lines.len() == 1 && lines[0].starts_with("a.py:2 names a.db"), "{lines:?}");
+        assert!(lines.len() == 1 && lines[0].starts_with("a.py:2 uses a.db"), "{lines:?}");
     }
 }

@@ -8,7 +8,7 @@ use super::{Planned, Sight, bucket, release};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
-use crate::release::edge::{Build, Packed};
+use crate::release::proxy::{Build, Packed};
 use crate::resources::context::Context;
 
 /// What to do: put it there unless it is. Nobody may have looked yet, because a launch does not wait for it.

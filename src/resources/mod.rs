@@ -23,6 +23,7 @@ mod lookup;
 pub mod observed;
 pub mod outputs;
 pub mod policy;
+pub mod preflight;
 pub mod record;
 pub mod release;
 pub mod reports;

@@ -195,7 +195,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         ("what", &release.what),
         ("target", &release.target.to_string()),
         ("reached", &release.reached),
-        ("caddy", release.edge.sha384),
+        ("caddy", release.proxy.sha384),
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
     let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
@@ -320,7 +320,7 @@ mod tests {
             resolved_anew: false,
             warnings: Vec::new(),
             size: 1,
-            edge: crate::release::edge::Build::of(&target).unwrap(),
+            proxy: crate::release::proxy::Build::of(&target).unwrap(),
             target,
             reached: "https".into(),
             what: String::new(),

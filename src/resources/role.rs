@@ -256,7 +256,7 @@ fn percent_decoded(text: &str) -> String {
 mod tests {
     use super::change::FRESH;
     use super::*;
-    use crate::base::grace::now;
+    use crate::base::clock::now;
 
     fn written() -> Value {
         policy("aws", "123456789012", "eu-central-1", "hello", "devopsctl-123456789012-eu-central-1-an")

@@ -61,7 +61,7 @@ pub async fn serve(args: ServeArgs, policy: &str) -> Result<()> {
             tell(&Started::Failed {
                 what: failure.what().to_owned(),
                 reasons: failure.reasons().into_iter().map(str::to_owned).collect(),
-                next: failure.next_step().map(str::to_owned),
+                next: failure.next_step().map(ToString::to_string),
             });
             Err(failure)
         }

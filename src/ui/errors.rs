@@ -1,4 +1,4 @@
-//! How a [`Failure`] looks: the headline with its causes, then each finding at its place, then what to type next.
+//! Renders a [`Failure`]: the headline with its causes, the next step, then each finding at its place.
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use textwrap::{WordSeparator, WordSplitter};
@@ -6,10 +6,10 @@ use textwrap::{WordSeparator, WordSplitter};
 use super::printable;
 use crate::base::error::Failure;
 
-/// Renders for a terminal of this width.
+/// Renders a failure for a terminal of this width.
 pub fn render(failure: &Failure, width: usize, color: bool) -> String {
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    // An ARN, a path or a command stays in one piece: somebody may want to copy it.
+    // An ARN, a path or a command stays in one piece, so that it can be copied.
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(width.clamp(40, 120))
         .with_break_words(false)
@@ -18,7 +18,7 @@ pub fn render(failure: &Failure, width: usize, color: bool) -> String {
         .without_syntax_highlighting();
     let failure = &failure.mapped(&|text| printable::text(text).into_owned());
     let mut out = String::new();
-    // Writing to a String cannot fail, and an error about an error would help nobody.
+    // Writing to a String cannot fail.
     let _ = handler.render_report(&mut out, failure);
     for finding in failure.findings_in_file() {
         let _ = handler.render_report(&mut out, finding);
@@ -35,7 +35,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_error_prints_what_a_terminal_obeys(text in printable::tests::hostile()) {
+        fn no_error_prints_a_control_character(text in printable::tests::hostile()) {
             let failing = || Failure::new(Exit::Failed, &*text).because(&*text).because(&*text).standing(&*text);
             let finding = Finding {
                 what: text.clone(),

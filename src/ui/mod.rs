@@ -1,6 +1,7 @@
-//! Events → lines. stdout carries results, stderr carries talk; nothing else in the crate writes to either.
+//! Events → lines. Results go to stdout, messages to stderr; no other module writes to either.
 
 mod errors;
+mod invocation;
 mod printable;
 mod prompt;
 mod table;
@@ -13,28 +14,31 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::event::{Event, Sink};
+use crate::base::next::Next;
 pub use errors::render;
+pub use invocation::Invocation;
 pub use prompt::{ask, choose, confirm, new_token};
 pub use table::aligned;
 
-/// How much is told, and where to.
+/// How much is printed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
-    /// `-q`: nothing but results and errors.
+    /// `-q`: only results and errors.
     pub quiet: bool,
-    /// `-v`: every call; bars would be in its way.
+    /// `-v`: every call, and no progress bars.
     pub verbose: bool,
 }
 
-/// The two streams and the sink.
+/// The two streams, the sink, and how the program was called.
 #[derive(Clone)]
 pub struct Ui {
     sink: Arc<dyn Sink>,
+    invocation: Arc<Invocation>,
 }
 
 impl Ui {
-    /// Bars on a terminal, plain lines elsewhere.
-    pub fn new(style: Style) -> Self {
+    /// Progress bars on a terminal, plain lines elsewhere.
+    pub fn new(style: Style, invocation: Invocation) -> Self {
         let sink: Arc<dyn Sink> = if style.quiet {
             Arc::new(Quiet)
         } else if style.verbose || !std::io::stderr().is_terminal() {
@@ -42,10 +46,25 @@ impl Ui {
         } else {
             Arc::new(terminal::Terminal::new())
         };
-        Self { sink }
+        Self { sink, invocation: Arc::new(invocation) }
     }
 
-    /// The sink, for those who only send events.
+    /// A command that acts on the same deployment, as this user types it.
+    pub fn run(&self, line: &str) -> String {
+        self.invocation.run(line)
+    }
+
+    /// A command without the global options, as this user types it.
+    pub fn run_bare(&self, line: &str) -> String {
+        self.invocation.run_bare(line)
+    }
+
+    /// A next step, with its commands as this user types them.
+    pub fn next(&self, next: &Next) -> String {
+        self.invocation.next(next)
+    }
+
+    /// The sink, for code that only sends events.
     pub fn sink(&self) -> Arc<dyn Sink> {
         Arc::clone(&self.sink)
     }
@@ -55,32 +74,32 @@ impl Ui {
         &*self.sink
     }
 
-    /// Shows what is waited for, until there is something to tell.
+    /// Shows what the command waits for, until the next event.
     pub fn wait(&self, what: impl Into<String>) {
         self.sink.event(Event::Wait(what.into()));
     }
 
-    /// Before somebody else writes to the terminal, such as a question or another program.
+    /// Clears the waiting line before a question or another program writes to the terminal.
     pub fn make_way(&self) {
         self.sink.make_way();
     }
 
-    /// A line of talk.
+    /// A message.
     pub fn say(&self, line: impl Into<String>) {
         self.sink.event(Event::Say(line.into()));
     }
 
-    /// A line of warning.
+    /// A warning.
     pub fn warn(&self, line: impl Into<String>) {
         self.sink.event(Event::Warn(line.into()));
     }
 
-    /// A result of two columns, on stdout: what it is about, and how it is.
+    /// A result of two columns, on stdout: a label and its text.
     pub fn pair(&self, what: &str, how: &str) {
         self.entry(&format!("{what:<10} "), how);
     }
 
-    /// A result, on stdout, that on a narrow terminal goes on below where its text began.
+    /// A result, on stdout. On a narrow terminal, continuation lines are indented to where the text begins.
     pub fn entry(&self, first: &str, text: &str) {
         let line = format!("{first}{text}");
         match std::io::stdout().is_terminal() {
@@ -91,25 +110,25 @@ impl Ui {
 
     /// A result for `--json`: one of the documents of `commands`.
     pub fn document(&self, document: &impl Serialize) {
-        // They hold nothing that JSON has no way to write.
+        // A document contains nothing that JSON cannot represent.
         if let Ok(text) = serde_json::to_string(document) {
             self.result(&printable::json(&text));
         }
     }
 
-    /// A result, on stdout. A reader that has gone is not an error.
+    /// A result, on stdout. A closed pipe is not an error.
     pub fn result(&self, line: &str) {
         self.make_way();
         let _ = writeln!(std::io::stdout(), "{}", printable::text(line));
     }
 }
 
-/// stderr for lines that are made elsewhere, such as those of `-v`.
+/// stderr for lines of other crates, such as those of `-v`.
 pub fn stderr() -> impl Write {
     Cleaned(std::io::stderr())
 }
 
-/// Writes nothing that a terminal would obey. Each line comes in one piece.
+/// Removes control characters. Each line is written in one piece.
 struct Cleaned<W>(W);
 
 impl<W: Write> Write for Cleaned<W> {
@@ -123,7 +142,7 @@ impl<W: Write> Write for Cleaned<W> {
     }
 }
 
-/// Whether colour is wanted on stderr: <https://no-color.org>
+/// Whether stderr gets colour: <https://no-color.org>
 pub fn color() -> bool {
     std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -136,7 +155,7 @@ impl Sink for Quiet {
     fn event(&self, _: Event) {}
 }
 
-/// One line an event, for files and CI: what is done, and what is waited for.
+/// One line per event, for files and CI.
 struct Plain {
     verbose: bool,
 }

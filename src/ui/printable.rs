@@ -1,14 +1,14 @@
-//! Text from outside → text that a terminal only shows. Logs, reports, tags and AWS's messages hold what others wrote:
-//! an escape sequence there could rename the window, hide a line or turn a command around before it is copied.
+//! Removes control characters from text. Logs, reports, tags and AWS's messages are untrusted: an escape sequence in them could
+//! rename the window, hide a line or reverse a command before it is copied.
 //!
-//! Everything that `ui` prints passes here. Colours are added after it, by `ui` alone.
+//! Everything that `ui` prints passes through this module. Only `ui` adds colours, afterwards.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::base::event::Event;
 
-/// Stands for what must not be printed.
+/// Replaces an unprintable character.
 const REPLACEMENT: char = '\u{fffd}';
 
 /// Format characters (Unicode's category Cf) and the separators of lines and paragraphs, as of Unicode 16:
@@ -38,7 +38,7 @@ const FORMATS: [(char, char); 22] = [
     ('\u{e0020}', '\u{e007f}'),
 ];
 
-/// Whether a terminal would obey the character, or show nothing where there is something.
+/// Whether a terminal would interpret the character, or show nothing for it.
 pub(super) fn unprintable(character: char) -> bool {
     let within = |(first, last): &(char, char)| (*first..=*last).contains(&character);
     // `is_control` is C0, DEL and C1.
@@ -54,7 +54,7 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
 }
 
 impl Event {
-    /// The same with nothing in it that a terminal would obey. Every sink begins with it.
+    /// The same event without unprintable characters. Every sink calls it first.
     pub(super) fn printable(self) -> Self {
         let text = |what: String| text(&what).into_owned();
         match self {
@@ -70,7 +70,7 @@ impl Event {
     }
 }
 
-/// JSON with each such character written as an escape, which loses nothing: they stand in its strings alone.
+/// JSON with each such character as an escape. They occur only in its strings, so nothing is lost.
 pub(super) fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(unprintable) {
         return Cow::Borrowed(text);
@@ -95,7 +95,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Strings in which what must not be printed is frequent.
+    /// Strings with many unprintable characters.
     pub fn hostile() -> impl Strategy<Value = String> {
         let bad = FORMATS.iter().map(|(first, _)| *first).chain("\0\u{7}\u{1b}\r\u{7f}\u{85}\u{9b}\n\t".chars());
         let one = prop_oneof![any::<char>(), proptest::sample::select(bad.collect::<Vec<_>>())];
@@ -104,14 +104,14 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn no_text_gives_anything_that_a_terminal_obeys(input in hostile()) {
+        fn text_has_no_unprintable_character(input in hostile()) {
             let shown = text(&input);
             prop_assert!(!shown.contains(unprintable), "{shown:?}");
             prop_assert_eq!(shown.chars().count(), input.chars().count());
         }
 
         #[test]
-        fn json_says_the_same_in_escapes(input in hostile()) {
+        fn json_escapes_lose_nothing(input in hostile()) {
             let written = serde_json::to_string(&input).unwrap();
             let shown = json(&written);
             prop_assert!(!shown.contains(unprintable), "{shown:?}");
@@ -120,7 +120,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_written_by_people_stays() {
+    fn ordinary_text_is_unchanged() {
         let plain = "längst 日本語 🚀 é\tcolumn\nline";
         assert_eq!(text(plain), plain);
         assert_eq!(text("\u{1b}]0;pwned\u{7}"), "\u{fffd}]0;pwned\u{fffd}");

@@ -1,6 +1,6 @@
-//! Rows → lines whose columns stand below each other.
+//! Rows → aligned lines.
 
-/// One line a row; each column is as wide as its widest cell.
+/// One line per row; each column is as wide as its widest cell.
 pub fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: [usize; N] = std::array::from_fn(width);
@@ -16,7 +16,7 @@ mod tests {
     use super::aligned;
 
     #[test]
-    fn columns_are_as_wide_as_their_widest_cell_and_lines_end_where_text_does() {
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_have_no_trailing_space() {
         let rows = [["a", "längst", ""], ["bcd", "e", "f"]].map(|row| row.map(str::to_owned));
         assert_eq!(aligned(&rows), ["a    längst", "bcd  e       f"]);
         assert!(aligned::<2>(&[]).is_empty());

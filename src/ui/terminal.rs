@@ -1,4 +1,4 @@
-//! A terminal: one line a thing that is worked on, finished lines above them.
+//! Progress on a terminal: one line per running topic, finished lines above them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -44,7 +44,7 @@ impl Terminal {
     }
 
     fn print(&self, line: String) {
-        // A terminal that has gone away is noticed by the next write to it.
+        // The next write notices a closed terminal.
         let _ = self.lines.println(super::wrapped::line(&line, console::Term::stderr().size().1, 2));
     }
 }
@@ -52,7 +52,7 @@ impl Terminal {
 const TOPIC: &str = "{spinner:.cyan} {prefix}: {wide_msg} {elapsed:.dim}";
 const WAIT: &str = "{spinner:.cyan} {wide_msg}";
 
-/// A template that does not parse would show as no style at all, and a test would see it.
+/// A test checks that the templates parse.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }

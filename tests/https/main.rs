@@ -113,7 +113,7 @@ fn an_authority_that_is_away_is_waited_for_and_the_old_certificate_serves_on() {
         report["error"].is_string().then_some(report)
     });
     assert_eq!(failed["phase"], "serving");
-    project.run("status --sandbox").ok().says("it could not be renewed");
+    project.run("status --sandbox").ok().says("the renewal failed");
     assert_eq!(serial(&project, &url), before);
 }
 

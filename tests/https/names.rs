@@ -178,7 +178,7 @@ fn a_name_that_leads_nowhere_is_waited_for_and_then_has_a_certificate() {
     }
 
     names.run(&project, "status --sandbox").ok().says(&format!("https      for {NAME}, from Pebble Intermediate CA"));
-    names.run(&project, "up --sandbox").ok().says("nothing to do");
+    names.run(&project, "up --sandbox").ok().says("already up to date");
     assert_eq!(pebble.orders(), 1);
-    names.run(&project, "down --sandbox --yes").ok().says("nothing of hello is left");
+    names.run(&project, "down --sandbox --yes").ok().says("deleted hello");
 }

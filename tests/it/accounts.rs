@@ -95,7 +95,7 @@ fn a_deleted_profile_that_ec2_remembers_gives_way_to_the_one_that_was_made() {
     project.ok("up --sandbox --no-wait");
     let (attached, made) = aws(&project, async |aws| profiles(&aws).await);
     assert_eq!(attached, made);
-    assert!(project.ok("plan --sandbox").contains("nothing to do"));
+    assert!(project.ok("plan --sandbox").contains("already up to date"));
     project.ok("down --sandbox --yes");
 }
 

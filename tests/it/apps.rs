@@ -97,7 +97,11 @@ fn an_app_that_is_meant_to_be_public_is_when_it_says_so() {
     project.file("deploy.yaml", "name: hello\napp: {path: app}\ntoken: {enforce: false}\n");
     let url = project.up();
     assert_eq!(get(&url, None).body, "open");
-    let ran = project.run("set-token --sandbox --generate").ok().says("as the instance says").says("was not tried");
+    let ran = project
+        .run("set-token --sandbox --generate")
+        .ok()
+        .says("the instance reports that the app has")
+        .says("not checked from outside");
     assert!(!ran.stderr.contains("uses the new token") && !ran.stderr.contains("refused"), "{}", ran.shown());
 }
 
@@ -108,7 +112,7 @@ fn a_module_that_is_missing_from_the_requirements_is_found_before_anything_is_la
     let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
     project.file("app/app.py", &format!("import yaml\n{app}"));
     project.run("up --sandbox").code(2).says("the app imports yaml, and no requirement provides it").says("app.py:1");
-    project.run("list --sandbox").ok().says("no deployment stands");
+    project.run("list --sandbox").ok().says("no deployments in account");
 }
 
 /// Everybody gets in, whatever the token is.
@@ -202,12 +206,12 @@ def app(environ, start_response):
         .file("app/requirements.txt", "")
         .file("deploy.yaml", "name: hello\napp: {path: app, workers: 1, threads: 1}\ntoken: {enforce: false}\n");
     let url = project.up();
-    project.run("status --sandbox").ok().says("healthy (said");
+    project.run("status --sandbox").ok().says("healthy (reported");
     std::thread::scope(|scope| {
         let held = scope.spawn(|| get(&format!("{url}/hold"), None).status);
         let status = until(30, "the report of it", || {
             let status = project.ok("status --sandbox");
-            status.contains("healthy, but no thread is free (said").then_some(status)
+            status.contains("healthy, but no thread is free (reported").then_some(status)
         });
         assert!(status.contains("all 1 are busy, since "), "{status}");
         std::fs::write(project.machine().join("tmp/let-go"), "").unwrap();
@@ -223,9 +227,9 @@ def app(environ, start_response):
 fn secrets_in_the_apps_folder_are_not_deployed_unless_they_are_meant() {
     let project = Project::unbooted();
     let refused = |name: &str| {
-        project.run("plan --sandbox").code(2).says("may hold secrets").says(name);
-        project.run("up --sandbox").code(2).says("may hold secrets").says(name);
-        project.run("list --sandbox").ok().says("no deployment stands");
+        project.run("plan --sandbox").code(2).says("may contain secrets").says(name);
+        project.run("up --sandbox").code(2).says("may contain secrets").says(name);
+        project.run("list --sandbox").ok().says("no deployments in account");
     };
     for (name, text) in [
         ("app/.env.production", "KEY=1\n"),

@@ -18,7 +18,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// Those that speak to AWS: no other layer uses a type of the SDK.
-const SDK: [&str; 3] = ["aws", "resources", "commands"];
+const SDK: [&str; 2] = ["aws", "resources"];
 
 /// A kind of resource reads what stands of other kinds, and the list of kinds names them all: these files are one.
 const KINDS: &str = "resources";

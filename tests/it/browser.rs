@@ -51,5 +51,5 @@ fn the_app_is_opened_in_the_browser_or_its_url_is_printed() {
 #[test]
 fn what_does_not_run_cannot_be_opened() {
     let project = Project::example();
-    project.run("open --sandbox").code(1).says("no instance of hello runs").says("devopsctl up --sandbox");
+    project.run("open --sandbox").code(1).says("no instance of hello is running").says("devopsctl up --sandbox");
 }

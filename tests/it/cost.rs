@@ -14,7 +14,7 @@ fn what_it_will_cost_is_said_without_a_call() {
     assert_eq!((&json["type"], &json["disk_gib"]), (&json!("t3.micro"), &json!(8)));
     assert_eq!(json["cost"]["month"], json!(11.88));
     // No region is named anywhere.
-    project.run("cost").ok().says("no region is named, so these are the prices of us-east-1").says("$11.88");
+    project.run("cost").ok().says("no region is set, so these are the prices of us-east-1").says("$11.88");
     // deploy.yaml is what counts.
     let larger = "name: hello\nregion: us-west-2\napp: {path: app}\ninstance: {type: t4g.small, disk_gib: 20}\n";
     project.file("deploy.yaml", larger);

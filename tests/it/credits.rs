@@ -43,7 +43,7 @@ fn they_are_unlimited_until_the_app_is_healthy_and_standard_from_then_on() {
     project.run("plan --sandbox").code(3).says("its CPU credits are not standard");
     project.ok("up --sandbox");
     assert_eq!(mode(&project).as_deref(), Some("standard"));
-    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("plan --sandbox").ok().says("already up to date");
     project.ok("down --sandbox --yes");
     project.up();
     assert_eq!(mode(&project).as_deref(), Some("standard"));
@@ -68,7 +68,7 @@ fn an_instance_that_has_none_is_not_asked_about_them() {
     for kind in ["m5.large", "trn1.2xlarge"] {
         let project = unbooted(&format!("type: {kind}, cpu_credits: standard"));
         assert_eq!(mode(&project), None);
-        project.run("plan --sandbox").ok().says("nothing to do");
+        project.run("plan --sandbox").ok().says("already up to date");
         project.ok("down --sandbox --yes");
     }
 }

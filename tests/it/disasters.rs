@@ -6,7 +6,7 @@ use std::fs;
 use aws_sdk_ssm::types::ParameterType;
 use devopsctl::aws::Aws;
 
-use crate::gallery::account::{Account, instance};
+use crate::error_snapshots::account::{Account, instance};
 
 const ROLE: &str = "devopsctl-hello-us-east-1";
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
@@ -32,7 +32,7 @@ fn survived(account: &Account, harm: impl FnOnce(&Account)) {
     account.run("plan").ok();
     account.run("down --yes").ok();
     let left = account.run("status").code(4);
-    assert!(left.stdout.contains("nothing"), "{}", left.shown());
+    assert!(left.stdout.contains("not deployed"), "{}", left.shown());
 }
 
 /// The same, for `down` alone: nobody has mended anything before.
@@ -42,7 +42,7 @@ fn removed(account: &Account, harm: impl FnOnce(&Account)) {
     harm(account);
     account.run("down --yes").ok();
     let left = account.run("status").code(4);
-    assert!(left.stdout.contains("nothing"), "{}", left.shown());
+    assert!(left.stdout.contains("not deployed"), "{}", left.shown());
 }
 
 async fn terminated(aws: &Aws) {

@@ -211,7 +211,7 @@ fn every_block_of_commands_runs() {
     let url = reader.step(&workflow, "up", "Up");
     assert!(url.starts_with("### http://127.0.0.1:"), "{url}");
     let planned = reader.step(&workflow, "plan", "Plan");
-    assert!(planned.contains("nothing to do"), "{planned}");
+    assert!(planned.contains("already up to date"), "{planned}");
     let mut ran = 0;
     for block in blocks().iter().filter(|block| block.language == "sh" && block.excused().is_none()) {
         reader.types(&block.text, &block.place());
@@ -306,16 +306,16 @@ fn plain(printed: &str) -> String {
 #[test]
 fn every_message_that_troubleshooting_quotes_is_printed() {
     let text = fs::read_to_string(repository().join("docs/TROUBLESHOOTING.md")).unwrap();
-    let table = text.split("## What goes wrong most often\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let table = text.split("## Most common errors\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let quoted = regex::Regex::new(r"(?m)^\| \[`([^`]+)`\]\(#[\w-]+\) \| [^|]+ \| [^|]+ \|$").unwrap();
     let messages: Vec<&str> = quoted.captures_iter(table).map(|found| found.get(1).unwrap().as_str()).collect();
     let rows = table.lines().filter(|line| line.starts_with("| [")).count();
     assert!(messages.len() == rows && (10..=15).contains(&rows), "{rows} rows: {messages:?}");
-    let pictures = fs::read_dir(repository().join("tests/it/gallery/snapshots")).unwrap();
+    let pictures = fs::read_dir(repository().join("tests/it/error_snapshots/snapshots")).unwrap();
     let printed: Vec<String> =
         pictures.map(|entry| plain(&fs::read_to_string(entry.unwrap().path()).unwrap())).collect();
     for message in messages {
-        assert!(printed.iter().any(|picture| picture.contains(message)), "no picture shows {message:?}");
+        assert!(printed.iter().any(|picture| picture.contains(message)), "no snapshot shows {message:?}");
     }
 }
 

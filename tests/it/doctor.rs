@@ -18,7 +18,7 @@ fn account() -> Project {
 fn told(text: &str) -> String {
     let plain = [
         (r"\bvpc-[0-9a-f]+", "vpc-[id]"),
-        (r"(uv +)(uv \d.*|is not here; .*)", "${1}[version]"),
+        (r"(uv +)(uv \d.*|not installed; .*)", "${1}[version]"),
         (r"process as ami-\w+", "process as ami-[id]"),
     ];
     plain.iter().fold(text.to_owned(), |text, (pattern, word)| {
@@ -68,7 +68,7 @@ fn all_is_well_before_the_first_up_and_after_it_and_nothing_is_changed() {
     let json = json(&project.run("doctor --sandbox --json").ok());
     assert_eq!((json["ready"].as_bool(), amiss(&json)), (Some(true), vec![]));
     assert_eq!(check(&json, "addresses")["seen"], "this deployment has its Elastic IP");
-    assert_eq!(check(&json, "vCPUs")["seen"], "2 of 256 in use, this deployment's among them");
+    assert_eq!(check(&json, "vCPUs")["seen"], "2 of 256 in use, including this deployment");
     // Now there is a group to ask with, so the launch is asked, too.
     let seen = check(&json, "permissions");
     assert!(!seen["seen"].as_str().unwrap().contains("the launch"), "{seen}");
@@ -96,7 +96,7 @@ fn mistakes_in_deploy_yaml_are_told_as_elsewhere() {
     // What nobody could give a certificate for is told before `up` finds out.
     project.file("deploy.yaml", "name: hello\napp: {path: app}\nnetwork: {allow: [10.0.0.0/8]}\n");
     let ran = on_an_account(&project, "doctor --region eu-central-1").code(2);
-    ran.says("keeps Let's Encrypt out").says("1 thing stands in the way");
+    ran.says("blocks Let's Encrypt").says("1 check failed");
 }
 
 /// The command on "a real account": the usual settings, which name the sandbox.
@@ -118,9 +118,9 @@ fn an_app_that_is_not_as_deploy_yaml_says() {
     project.run("doctor --sandbox").code(1).says("no module app").says("next: correct app.wsgi");
     // A requirement may bring a module of that name; nobody knows before it is installed.
     project.file("app/requirements.txt", "flask==3.1.2\napp==1.0\n");
-    project.run("doctor --sandbox").ok().says("a requirement of that name may bring it");
+    project.run("doctor --sandbox").ok().says("a requirement of that name may provide it");
     project.file("app/app.py", "import flask\n\nserver = flask.Flask(__name__)  # not app\n");
-    project.run("doctor --sandbox").ok().says("app.py says nothing of app");
+    project.run("doctor --sandbox").ok().says("app.py does not mention app");
     std::fs::remove_file(project.folder().join("app/requirements.txt")).unwrap();
     project.run("doctor --sandbox").code(2).says("has no requirements").says("for example one line: flask");
 }
@@ -141,7 +141,7 @@ fn whoever_may_not_run_instances_is_told_by_name_what_is_missing() {
     });
     let json = json(&project.run("doctor --sandbox --json").ok());
     assert_eq!(amiss(&json), ["addresses", "type"]);
-    assert_eq!(check(&json, "type")["seen"], "not asked: ec2:DescribeInstanceTypeOfferings is not allowed to you");
+    assert_eq!(check(&json, "type")["seen"], "not checked: ec2:DescribeInstanceTypeOfferings is denied");
 }
 
 /// What an organisation may demand of every launch: `up` meets it, and `doctor` asks for the same.
@@ -160,7 +160,7 @@ fn a_launch_is_asked_for_with_all_that_it_will_have() {
         aws.iam.put_user_policy().user_name("devopsctl").policy_name("no").policy_document(deny).send().await.unwrap();
     });
     project.ok("up --sandbox --no-wait");
-    project.run("doctor --sandbox").ok().says("none refused");
+    project.run("doctor --sandbox").ok().says("none denied");
     project.ok("down --sandbox --yes");
 }
 
@@ -175,7 +175,7 @@ fn a_region_without_a_default_vpc_or_behind_a_block() {
     };
     block(InternetGatewayBlockMode::BlockIngress);
     let said = project.run("doctor --sandbox").code(1);
-    said.says("VPC Block Public Access is on (block-ingress)").says("1 thing stands in the way");
+    said.says("VPC Block Public Access (block-ingress) blocks").says("1 check failed");
     block(InternetGatewayBlockMode::Off);
     project.ok("doctor --sandbox");
     let subnet = aws(&project, async |aws| {
@@ -241,17 +241,17 @@ fn a_new_account_may_not_run_the_smallest_instance() {
     project.ok("up --sandbox --no-wait");
     // What runs already needs no more.
     allow_vcpus(&project, "&value=1");
-    project.run("doctor --sandbox").ok().says("2 of 1 in use, this deployment's among them");
+    project.run("doctor --sandbox").ok().says("2 of 1 in use, including this deployment");
     project.ok("up --sandbox --no-wait");
     // Another one in its place is launched before it goes.
     allow_vcpus(&project, "&value=3");
     settings(&project, "instance: {type: t3.small}");
     let json = json(&project.run("doctor --sandbox --json").code(1));
     let seen = check(&json, "vCPUs")["seen"].clone();
-    assert_eq!(seen, "2 of 3 are in use, and t3.small needs 2 beside the instance that it replaces");
+    assert_eq!(seen, "2 of 3 are in use, and t3.small needs 2 in addition to the instance that it replaces");
     project.run("up --sandbox --no-wait --yes").code(1).says("VcpuLimitExceeded");
     allow_vcpus(&project, "&value=4");
-    project.run("doctor --sandbox").ok().says("t3.small needs 2 beside the instance that it replaces");
+    project.run("doctor --sandbox").ok().says("t3.small needs 2 in addition to the instance that it replaces");
     project.ok("up --sandbox --no-wait --yes");
     project.ok("down --sandbox --yes");
 }
@@ -260,7 +260,7 @@ fn a_new_account_may_not_run_the_smallest_instance() {
 fn what_the_free_plan_has_is_told_before_a_launch_is_refused() {
     let project = account();
     control(&project, "plan?free=1&credits=87.5&until=2999-12-31T00:00:00Z");
-    project.run("doctor --sandbox").ok().says("free plan, until 2999-12-31, 87.50 USD of its credits are left");
+    project.run("doctor --sandbox").ok().says("free plan, until 2999-12-31, 87.50 USD of credits left");
     settings(&project, "instance: {type: m5.large}");
     let json = json(&project.run("doctor --sandbox --json").code(1));
     assert_eq!(amiss(&json), ["type"]);
@@ -303,7 +303,7 @@ fn the_plan_of_an_account_is_told_and_is_no_obstacle_where_it_is_not_known() {
     });
     let json = json(&project.run("doctor --sandbox --json").ok());
     let denied = check(&json, "plan");
-    assert_eq!(denied["seen"], "not known: freetier:GetAccountPlanState is not allowed to you");
+    assert_eq!(denied["seen"], "unknown: freetier:GetAccountPlanState is denied");
     assert_eq!((denied["state"].as_str(), denied["next"].as_str(), amiss(&json)), (Some("pass"), None, vec![]));
     // Then a type that the free plan does not have is a warning.
     settings(&project, "instance: {type: m5.large}");
@@ -331,7 +331,7 @@ fn vcpus_that_others_use_are_counted_in_their_family() {
     assert_eq!(seen["seen"], "4 of 5 are in use, and t3.micro needs 2");
     let next = seen["next"].as_str().unwrap();
     assert!(next.contains("--region us-east-1 --service-code ec2 --quota-code L-1216C47A --desired-value 8"), "{next}");
-    assert!(next.contains("end another instance") && next.contains("m6g.medium"), "{next}");
+    assert!(next.contains("terminate another instance") && next.contains("m6g.medium"), "{next}");
     // Those that are ended count no more.
     aws(&project, async |aws| _ = aws.ec2.terminate_instances().instance_ids(launched).send().await.unwrap());
     project.run("doctor --sandbox").ok().says("0 of 5 in use");
@@ -352,12 +352,12 @@ fn a_quota_that_cannot_be_asked_for_is_in_nobodys_way() {
     });
     let json = json(&project.run("doctor --sandbox --json").ok());
     assert_eq!(amiss(&json), ["vCPUs"]);
-    assert_eq!(check(&json, "vCPUs")["seen"], "not asked: servicequotas:GetServiceQuota is not allowed to you");
+    assert_eq!(check(&json, "vCPUs")["seen"], "not checked: servicequotas:GetServiceQuota is denied");
     aws(&project, async |aws| {
         aws.iam.delete_user_policy().user_name("devopsctl").policy_name("no").send().await.unwrap();
     });
     fault(&project, "refuse?action=GetServiceQuota&code=ServiceException&message=It+is+broken.&status=500");
-    project.run("doctor --sandbox").ok().says("the quota cannot be looked up").says("It is broken");
+    project.run("doctor --sandbox").ok().says("cannot read the quota").says("It is broken");
     // Of an account that never had another than everybody's, AWS may tell that alone; and of a service it may know none.
     allow_vcpus(&project, "");
     project.run("doctor --sandbox").ok().says("0 of 5 in use, and t3.micro needs 2");
@@ -446,7 +446,7 @@ fn an_app_is_loaded_by_the_python_that_its_author_works_with() {
         "import os\nif 'APP_SECRET_TOKEN' in os.environ:\n    print('reading', os.environ['GREETING'])\n    app = id\n";
     project.file("app/app.py", app).file("app/requirements.txt", "\n");
     let seen = check(&json(&project.run("doctor --sandbox --json").ok()), "app");
-    let why = "app:app does not load by the Python of .venv: KeyError: 'GREETING'";
+    let why = "app:app cannot be imported in .venv: KeyError: 'GREETING'";
     assert_eq!((&seen["state"], &seen["seen"]), (&"warn".into(), &why.into()));
     project.file("deploy.yaml", "name: hello\napp: {path: app, env: {GREETING: hello}}\n");
     let seen = check(&json(&project.run("doctor --sandbox --json").ok()), "app");

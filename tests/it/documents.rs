@@ -75,8 +75,8 @@ fn a_failure_is_a_document_too_beside_what_a_person_is_told() {
     assert!(findings.iter().any(|finding| finding.at == "name: hello\n".len()), "{findings:?}");
 
     let project = Project::alone().with_example();
-    let ran = project.run("open --sandbox --json").code(1).says("no instance of hello runs");
+    let ran = project.run("open --sandbox --json").code(1).says("no instance of hello is running");
     let shapes::Problem { exit, what, next, .. } = read::<shapes::Error>(&ran).error;
-    assert_eq!((exit, what.as_str()), (1, "no instance of hello runs"));
+    assert_eq!((exit, what.as_str()), (1, "no instance of hello is running"));
     assert!(next.unwrap().contains("devopsctl up --sandbox"));
 }

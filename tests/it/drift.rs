@@ -18,7 +18,7 @@ fn up() -> Project {
     project.file("deploy.yaml", &format!("{text}\ntags: {{team: web}}\n"));
     project.run("plan --sandbox").code(3).says("+ instance").says("there is none");
     project.ok("up --sandbox --no-wait");
-    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("plan --sandbox").ok().says("already up to date");
     project
 }
 
@@ -30,7 +30,7 @@ pub fn mended(project: &Project, reasons: &[&str]) {
         plan = plan.says(reason);
     }
     project.ok("up --sandbox --no-wait --yes");
-    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("plan --sandbox").ok().says("already up to date");
 }
 
 pub async fn id(aws: &Aws) -> String {
@@ -122,7 +122,7 @@ fn what_the_role_may_do_is_what_was_said_and_down_removes_what_was_added() {
         put.send().await.unwrap();
     });
     project.ok("down --sandbox --yes");
-    project.run("status --sandbox").code(4).says("nothing");
+    project.run("status --sandbox").code(4).says("not deployed");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn another_role_leaves_the_profile_and_down_removes_it_from_there_too() {
     mended(&project, &["the role is not in its profile"]);
     aws(&project, swap);
     project.ok("down --sandbox --yes");
-    project.run("status --sandbox").code(4).says("nothing");
+    project.run("status --sandbox").code(4).says("not deployed");
     aws(&project, async |aws| {
         assert!(aws.iam.get_role().role_name("theirs").send().await.is_ok(), "it was not ours to delete");
     });
@@ -267,5 +267,5 @@ fn a_plan_in_json_names_kinds_actions_reasons_and_needs() {
     assert_eq!(plan["steps"][0]["action"], "replace");
     assert_eq!(plan["steps"][4]["needs"], serde_json::json!(["instance", "new instance"]));
     // `up` asks before it takes something away; without a terminal nobody can say yes.
-    project.run("up --sandbox --no-wait").code(2).says("± instance").says("add --yes to say yes");
+    project.run("up --sandbox --no-wait").code(2).says("± instance").says("add --yes to answer yes");
 }

@@ -1,5 +1,5 @@
-//! When things go wrong: the same command goes on from there, and what is not ours is left alone. What is said is in the
-//! gallery.
+//! Failures: the same command continues afterwards, and resources of other owners are not changed. The texts are in
+//! `error_snapshots`.
 
 use devopsctl::base::names;
 
@@ -21,7 +21,7 @@ fn access_denied() {
         &project,
         "refuse?action=RunInstances&code=UnauthorizedOperation&status=403&message=You+are+not+authorized+to+perform+this+operation.",
     );
-    project.run("up --sandbox -q").code(5).says("let an administrator allow ec2:RunInstances to you");
+    project.run("up --sandbox -q").code(5).says("ask an administrator to allow ec2:RunInstances");
     // The same command goes on from there.
     project.up();
 }
@@ -56,7 +56,7 @@ fn a_resource_of_our_name_that_is_not_ours() {
         id
     });
     project.run("up --sandbox -q").code(1).says("is not ours").says("choose another name in deploy.yaml");
-    project.run("down --sandbox --yes").ok().says("not ours and is left alone");
+    project.run("down --sandbox --yes").ok().says("does not belong to this deployment and is not deleted");
     aws(&project, async |aws| {
         let found = aws.ec2.describe_security_groups().group_ids(&group).send().await.unwrap();
         assert_eq!(found.security_groups().len(), 1);

@@ -121,13 +121,13 @@ fn both_answer_for_the_time_and_then_one_by_itself_and_nobody_is_refused_before(
     load.phase.store(CHANGING, Ordering::SeqCst);
     let ran = set(&project, fresh, &format!("--grace {GRACE}s"));
     load.phase.store(BOTH, Ordering::SeqCst);
-    let ran = ran.says("the new token answers; the old one does too, until ").says("from now");
+    let ran = ran.says("the app accepts the new token, and the previous one until ").says("from now");
     assert!(!ran.shown().contains(&old) && !ran.shown().contains(fresh), "{}", ran.shown());
     let end = document(&project)["previous_until"].as_u64().unwrap();
     load.until.store(end, Ordering::SeqCst);
     let status = json(&project, "status --sandbox --json");
     assert_eq!((&status["token"]["grace_until"], &status["healthy"]), (&end.into(), &true.into()), "{status}");
-    let status = project.run("status --sandbox").ok().says("version 2; the app has the one before it too, until ");
+    let status = project.run("status --sandbox").ok().says("version 2; the previous one is valid until ");
     assert!(!status.shown().contains(&old) && !status.shown().contains(fresh));
     more_answers(&load);
     // No command from here on: it ends by itself.
@@ -157,36 +157,36 @@ fn a_period_is_ended_at_once_or_by_another_token_and_outlives_a_reboot() {
     project.run("set-token --sandbox --grace 0").ok().says("no token is set").says("nothing was changed");
     let url = project.up();
     let first = project.token();
-    project.run("set-token --sandbox --grace 0").ok().says("no other token counts").says("nothing was changed");
-    set(&project, &first, "--grace 1h").says("there is no old one to keep").says("nothing was changed");
+    project.run("set-token --sandbox --grace 0").ok().says("no previous token is valid").says("nothing was changed");
+    set(&project, &first, "--grace 1h").says("there is no previous one to keep").says("nothing was changed");
     let version = json(&project, "token --sandbox --json")["version"].clone();
 
     set(&project, "second-token", "--grace 1h").says("minutes from now");
     answers(&url, &[(&first, 200), ("second-token", 200)]);
     let end = document(&project)["previous_until"].clone();
     // The same again is the same period.
-    let again = set(&project, "second-token", "--grace 2h --json").says("the one before it counts until");
+    let again = set(&project, "second-token", "--grace 2h --json").says("the previous one is valid until");
     let again = json_of(&again);
     assert_eq!((&again["changed"], &again["grace_until"]), (&false.into(), &end));
     assert_eq!(json(&project, "token --sandbox --json")["version"], version.as_i64().unwrap() + 1);
 
     // Another one with a period of its own: only the one that counted until now is kept.
-    set(&project, "third-secret", "--grace 1h").says("the old one does too");
+    set(&project, "third-secret", "--grace 1h").says("the previous one until");
     answers(&url, &[(&first, 401), ("second-token", 200), ("third-secret", 200)]);
     reboot(&project);
     answers(&url, &[("second-token", 200), ("third-secret", 200)]);
     assert!(json(&project, "status --sandbox --json")["token"]["grace_until"].is_u64());
 
     // It is ended by the same token again, without a word on grace; and by a new one; and by `--grace 0` alone.
-    set(&project, "third-secret", "").says("the old one is refused");
+    set(&project, "third-secret", "").says("refuses the previous one");
     answers(&url, &[("second-token", 401), ("third-secret", 200)]);
     set(&project, "fourth-token", "--grace 1h");
-    set(&project, "fifth-secret", "").says("the new token answers, the old one is refused");
+    set(&project, "fifth-secret", "").says("the app accepts the new token and refuses the previous one");
     answers(&url, &[("third-secret", 401), ("fourth-token", 401), ("fifth-secret", 200)]);
     set(&project, "sixth-secret", "--grace 1h --no-wait")
-        .says("the old token counts until")
-        .says("the app was not asked");
-    let ended = project.run("set-token --sandbox --grace 0 --json").ok().says("the one before it is refused");
+        .says("the previous token stays valid until")
+        .says("the app was not checked");
+    let ended = project.run("set-token --sandbox --grace 0 --json").ok().says("refuses the previous one");
     let ended = json_of(&ended);
     assert_eq!((&ended["changed"], &ended["grace_until"]), (&true.into(), &Value::Null));
     answers(&url, &[("fifth-secret", 401), ("sixth-secret", 200)]);
@@ -246,8 +246,8 @@ fn an_app_that_does_not_honour_the_old_token_is_told_of() {
     let url = project.up();
     let old = project.token();
     set(&project, "the-fresh-token", "--grace 1h")
-        .says("the new token answers, the old one is refused")
-        .says("warning: the app does not honour APP_SECRET_TOKEN_PREVIOUS");
+        .says("the app accepts the new token and refuses the previous one")
+        .says("warning: the app ignores APP_SECRET_TOKEN_PREVIOUS");
     answers(&url, &[(&old, 401), ("the-fresh-token", 200)]);
 }
 
@@ -291,7 +291,7 @@ fn a_token_that_a_run_stored_and_told_nobody_of_does_not_take_the_place_of_the_o
         let put = aws.ssm.put_parameter().name("/devopsctl/hello/token").value(stored.to_string()).overwrite(true);
         put.send().await.unwrap();
     });
-    set(&project, "the-fresh-token", "--grace 1h").says("the old one does too, until");
+    set(&project, "the-fresh-token", "--grace 1h").says("the previous one until");
     answers(&url, &[(&first, 200), ("the-fresh-token", 200), ("nobody-knows-it", 401)]);
     // The very same command again, after it was killed: it tells, and begins no new time.
     let end = now() + 1800;
@@ -301,7 +301,7 @@ fn a_token_that_a_run_stored_and_told_nobody_of_does_not_take_the_place_of_the_o
         let put = aws.ssm.put_parameter().name("/devopsctl/hello/token").value(stored.to_string()).overwrite(true);
         put.send().await.unwrap();
     });
-    let ran = set(&project, "another-fresh-one", "--grace 1h --json").says("the old one does too, until");
+    let ran = set(&project, "another-fresh-one", "--grace 1h --json").says("the previous one until");
     assert_eq!(json_of(&ran)["grace_until"], end);
     answers(&url, &[(&first, 401), ("the-fresh-token", 200), ("another-fresh-one", 200)]);
 }

@@ -47,7 +47,7 @@ fn the_guard_that_is_proposed_lets_a_cors_preflight_pass() {
     let project = Project::empty();
     let open = "from flask import Flask\napp = Flask(__name__)\n\n@app.get('/')\ndef index():\n    return 'shop'\n";
     project.file("web.py", open).file("requirements.txt", "flask\n");
-    let said = project.run("init --name shop").ok().says("next: do what the warnings ask for; then: ").stderr;
+    let said = project.run("init --name shop").ok().says("next: resolve the warnings, then: ").stderr;
     let guard: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     project.file("web.py", &format!("{open}\n{}\n", guard.join("\n")));
     let url = project.up();
@@ -92,7 +92,7 @@ fn at_a_terminal_it_asks_only_what_it_cannot_see() {
     let cursor = |on: bool| shown.rfind(if on { "\x1b[?25h" } else { "\x1b[?25l" });
     assert!(cursor(true) > cursor(false), "the cursor stays hidden: {shown:?}");
     // One down; a name that is none; a better one.
-    let (prompts, answers) = ("Which app?|is the deployment called?|small letter", "\x1b[B|Shop|shop");
+    let (prompts, answers) = ("Which app?|Name of the deployment|lowercase letter", "\x1b[B|Shop|shop");
     let (code, shown) = at_a_terminal(&project, prompts, answers, "init 123");
     assert_eq!(code, 0, "{shown}");
     let text = written().unwrap();

@@ -47,13 +47,13 @@ fn a_set_token_and_a_down_that_are_killed_are_completed_by_the_next() {
     // What was stored counts, and comes into force by itself.
     let token = project.token();
     until(60, "the new token answers", || (get(&url, Some(&token)).status == 200).then_some(()));
-    project.run_with("set-token --sandbox --stdin", &token).ok().says("this is the token already");
-    project.run("up --sandbox").ok().says("nothing to do");
+    project.run_with("set-token --sandbox --stdin", &token).ok().says("this token is already set");
+    project.run("up --sandbox").ok().says("already up to date");
 
     kill_at(&project, "down --sandbox --yes", "waiting until it is gone");
-    project.run("down --sandbox --yes").ok().says("nothing of hello");
+    project.run("down --sandbox --yes").ok().says("hello has no resources");
     until(30, "no machine is left", || (machines(&project) == 0).then_some(()));
-    project.run("status --sandbox").code(4).says("nothing");
+    project.run("status --sandbox").code(4).says("not deployed");
 }
 
 /// On a process machine no systemd restarts it.
@@ -79,11 +79,11 @@ fn a_killed_agent_is_not_reported_as_healthy() {
         aws.ssm.put_parameter().name(name).value(report.to_string()).overwrite(true).send().await.unwrap();
         name.rsplit('/').next().unwrap().to_owned()
     });
-    project.run("status --sandbox").code(4).says("no longer reports: the agent has stopped");
+    project.run("status --sandbox").code(4).says("no recent report: the agent has stopped");
     project.run("up --sandbox").code(4).says("no longer reports").says("its last report is");
     assert_eq!(get(&url, Some(&project.token())).status, 200, "the app itself serves on");
 
     aws(&project, async |aws| aws.ec2.reboot_instances().instance_ids(instance).send().await.unwrap());
-    project.run("up --sandbox").ok().says("nothing to do");
+    project.run("up --sandbox").ok().says("already up to date");
     project.run("status --sandbox").ok().says("healthy");
 }

@@ -60,9 +60,9 @@ fn one_that_is_well_is_found_from_anywhere_and_goes_by_its_name() {
     assert!(!hello.to_string().contains(&token), "{hello}");
 
     elsewhere(&project, "down --sandbox --yes").code(2).says("there is no deploy.yaml here").says("--name");
-    elsewhere(&project, "down --sandbox --yes --name Hello").code(2).says("is not a name that AWS takes everywhere");
-    elsewhere(&project, "down --sandbox --yes --name other").ok().says("nothing of other stands");
-    elsewhere(&project, "down --sandbox --yes --name hello").ok().says("nothing of hello is left");
+    elsewhere(&project, "down --sandbox --yes --name Hello").code(2).says("is not a valid name");
+    elsewhere(&project, "down --sandbox --yes --name other").ok().says("other has no resources");
+    elsewhere(&project, "down --sandbox --yes --name hello").ok().says("deleted hello");
     snapshot!(project, elsewhere(&project, "list --sandbox").ok().shown());
 }
 
@@ -125,8 +125,8 @@ fn each_kind_that_is_left_alone_is_found() {
     let said = elsewhere(&project, "list --sandbox").ok().says("left: objects in the bucket");
     assert!(!said.shown().contains("not-to-be-shown"), "{}", said.shown());
     // Other regions have their own.
-    elsewhere(&project, "list --sandbox --region eu-north-1").ok().says("no deployment stands").says("eu-north-1");
+    elsewhere(&project, "list --sandbox --region eu-north-1").ok().says("no deployments in account").says("eu-north-1");
     // A file that is here says which region is meant.
     project.file("deploy.yaml", "name: hello\nregion: eu-west-1\napp: {path: app}\n");
-    project.run("list --sandbox").ok().says("no deployment stands in account 123456789012, eu-west-1");
+    project.run("list --sandbox").ok().says("no deployments in account 123456789012, eu-west-1");
 }

@@ -59,7 +59,11 @@ fn the_log_is_shown_to_who_looks_without_the_token() {
     install_emulator();
     let project = Project::example();
     project.file("app/app.py", TALKS);
-    project.run("logs --sandbox").code(1).says("nothing of hello runs, so there is no log").says("devopsctl up");
+    project
+        .run("logs --sandbox")
+        .code(1)
+        .says("no instance of hello is running, so there is no log")
+        .says("devopsctl up");
     let (url, token) = (project.up(), project.token());
     let visit = |path: &str| assert_eq!(get(&format!("{url}/{path}"), Some(&token)).status, 200);
     visit("first");
@@ -120,7 +124,7 @@ fn an_instance_that_can_not_show_its_log_is_not_waited_for_for_ever() {
     let ran = project.command("logs --sandbox").env(HASTE, "60").output().unwrap();
     Ran::new("logs --sandbox", &ran)
         .code(4)
-        .says("does not show its log")
+        .says("does not upload its log")
         .says("devopsctl status --sandbox")
         .says("devopsctl up --sandbox");
 }

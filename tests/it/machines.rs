@@ -49,6 +49,6 @@ fn a_sandbox_has_machines_of_one_kind() {
 #[test]
 fn it_is_for_the_sandbox_alone() {
     let project = Project::alone().with_example();
-    project.run("up --machine qemu --region us-east-1").code(2).says("--machine is for the local AWS only");
+    project.run("up --machine qemu --region us-east-1").code(2).says("--machine needs --sandbox");
     project.run("up --sandbox --machine docker").code(2).says("docker");
 }

@@ -18,8 +18,8 @@ mod docs;
 mod doctor;
 mod documents;
 mod drift;
+mod error_snapshots;
 mod errors;
-mod gallery;
 mod grace;
 #[allow(dead_code)]
 mod http;

@@ -99,7 +99,7 @@ fn packages_of_the_project_are_built_from_a_copy_and_every_change_of_them_is_dep
     project.file("web/app/requirements.txt", "-r more/own.txt\n./vendor/near\n-e ../lib # ours\n");
     project.file("web/app/more/own.txt", &format!("named @ file://{named} ; python_version > '3'\n"));
     assert_eq!(up(&project), "one one one one");
-    project.run("plan --sandbox").code(0).says("nothing to do");
+    project.run("plan --sandbox").code(0).says("already up to date");
     say(&project, "web/app/vendor/near", "near", "two");
     assert_eq!(up(&project), "two one one one");
     // What a package newly asks for comes along.

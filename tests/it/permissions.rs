@@ -45,7 +45,7 @@ fn the_policy_is_printed_without_any_aws() {
     assert!(project.ok("policy").contains("devopsctl-${aws:PrincipalAccount}-*"));
     // What the sandbox holds the command line to.
     assert!(project.ok("policy --sandbox").contains("arn:aws:s3:::devopsctl-123456789012-*"));
-    project.run("policy --account 1234").code(2).says("an account's number has 12 digits");
+    project.run("policy --account 1234").code(2).says("an account id has 12 digits");
     assert!(project.processes().is_empty());
 }
 
@@ -94,7 +94,7 @@ fn who_may_only_plan_sees_what_would_change_and_changes_nothing() {
         let put = aws.iam.put_user_policy().user_name(USER).policy_name(USER).policy_document(policy);
         put.send().await.unwrap();
     });
-    project.run("plan --sandbox").code(0).says("nothing to do");
+    project.run("plan --sandbox").code(0).says("already up to date");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\nnetwork: {{https: off, port: 8080}}\n"));
     project.run("plan --sandbox").code(3).says("~ ingress");

@@ -106,15 +106,10 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
     said.says(&format!("✓ record: app.example.com. A {}", address(&project)));
     assert_eq!(records(&project, "example.com"), [&both[0], &both[1], WWW]);
     let before = count(&project, "ChangeResourceRecordSets");
-    project.run("up --sandbox --no-wait").ok().says("nothing to do");
-    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("up --sandbox --no-wait").ok().says("already up to date");
+    project.run("plan --sandbox").ok().says("already up to date");
     assert_eq!(count(&project, "ChangeResourceRecordSets"), before);
-    project
-        .run("down --sandbox --yes")
-        .ok()
-        .says("record, address")
-        .says("✓ record: gone")
-        .says("nothing of hello is left");
+    project.run("down --sandbox --yes").ok().says("record, address").says("✓ record: gone").says("deleted hello");
     assert_eq!(records(&project, "example.com"), [WWW]);
     // And again: what was deleted can be made.
     project.ok("up --sandbox --no-wait");
@@ -154,7 +149,7 @@ fn a_record_of_somebody_elses_is_refused_before_anything_is_made() {
         for line in ["plan --sandbox", "up --sandbox --no-wait"] {
             project.run(line).code(1).says(words).says("It was left alone");
         }
-        project.run("down --sandbox --yes").ok().says("nothing of hello stands");
+        project.run("down --sandbox --yes").ok().says("hello has no resources");
         assert_eq!(records(&project, "example.com"), stands);
         aws(&project, async |aws| change(&aws, "example.com", ChangeAction::Delete, theirs).await);
     }
@@ -181,7 +176,7 @@ fn what_was_made_by_hand_and_is_right_stays_whose_it_is() {
     aws(&project, async |aws| change(&aws, "example.com", ChangeAction::Create, by_hand).await);
     set(&project, APP);
     project.ok("up --sandbox --no-wait");
-    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("plan --sandbox").ok().says("already up to date");
     let stands = [format!("app.example.com. A 300 {ip}"), WWW.to_owned()];
     assert_eq!(records(&project, "example.com"), stands);
     project.ok("down --sandbox --yes");
@@ -196,11 +191,11 @@ fn with_another_name_the_old_one_goes_and_without_one_both_do() {
     aws(&project, async |aws| zone(&aws, "example.net").await);
     set(&project, "domain: shop.example.net, dns: route53");
     project.run("plan --sandbox").code(3).says("- old record      app.example.com is no longer wanted");
-    project.run("up --sandbox --no-wait").code(2).says("add --yes to say yes");
+    project.run("up --sandbox --no-wait").code(2).says("add --yes to answer yes");
     project.ok("up --sandbox --no-wait --yes");
     assert_eq!(records(&project, "example.com"), [WWW]);
     assert_eq!(records(&project, "example.net"), led(&project, "shop.example.net"));
-    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("plan --sandbox").ok().says("already up to date");
     // A zone of a longer name: what is in the one above is not asked for any more.
     aws(&project, async |aws| zone(&aws, "shop.example.net").await);
     project.ok("up --sandbox --no-wait --yes");
@@ -211,7 +206,7 @@ fn with_another_name_the_old_one_goes_and_without_one_both_do() {
     project.ok("up --sandbox --no-wait --yes");
     assert_eq!(records(&project, "shop.example.net"), [""; 0]);
     let asked = count(&project, "ListHostedZonesByName");
-    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("plan --sandbox").ok().says("already up to date");
     assert_eq!(count(&project, "ListHostedZonesByName"), asked, "nobody needs to look for it any more");
     project.ok("down --sandbox --yes");
 }
@@ -260,7 +255,7 @@ fn two_deployments_do_not_share_a_name() {
     project.file("other.yaml", &text.replace("name: hello", "name: other"));
     let said = project.run("up --sandbox --no-wait --file other.yaml").code(1).says("another deployment's");
     said.says("hello in us-east-1");
-    project.run("down --sandbox --yes --file other.yaml").ok().says("nothing of other stands");
+    project.run("down --sandbox --yes --file other.yaml").ok().says("other has no resources");
     assert_eq!(records(&project, "example.com"), stands);
     project.ok("down --sandbox --yes");
 }

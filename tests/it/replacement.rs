@@ -59,9 +59,9 @@ fn a_newer_image_is_taken_when_it_is_asked_for() {
     let project = Project::example();
     let url = project.up();
     let (token, [(old, image)]) = (project.token(), images(&project).try_into().unwrap());
-    project.run("up --sandbox --yes --refresh-image").ok().says("is the newest image").says("nothing to do");
+    project.run("up --sandbox --yes --refresh-image").ok().says("is the newest image").says("already up to date");
     publish(&project);
-    project.run("plan --sandbox").ok().says("nothing to do");
+    project.run("plan --sandbox").ok().says("already up to date");
     let [(same, kept)] = images(&project).try_into().unwrap();
     assert_eq!((&same, &kept), (&old, &image), "a newer image alone replaces nothing");
     project.run("plan --sandbox --refresh-image").code(3).says(&image).says("up --refresh-image");
@@ -77,7 +77,7 @@ fn a_newer_image_is_taken_when_it_is_asked_for() {
     let [(new, newest)] = images(&project).try_into().unwrap();
     assert!(new != old && newest != image && launched.contains(&(new.clone(), newest)), "{launched:?}");
 
-    project.run("up --sandbox --yes --refresh-image").ok().says("is the newest image").says("nothing to do");
+    project.run("up --sandbox --yes --refresh-image").ok().says("is the newest image").says("already up to date");
     // What is the newest by then is taken next.
     publish(&project);
     project.run("up --sandbox --yes --refresh-image").ok().says("old instance: gone");
@@ -150,7 +150,7 @@ fn status_shows_the_image_what_applies_updates_and_a_pending_reboot() {
     updates("it is told that nothing applies updates", &|updates| {
         updates["error"] == "unattended-upgrades is not installed"
     });
-    project.run("status --sandbox").ok().says("nothing applies security updates: unattended-upgrades is not installed");
+    project.run("status --sandbox").ok().says("security updates are not applied: unattended-upgrades is not installed");
     put("usr/bin/unattended-upgrade", "");
     put("run/reboot-required", "");
     let both = updates("it is told what applies them, and of the reboot", &|updates| {

@@ -130,7 +130,12 @@ fn back_and_forward_again_and_nothing_else_changes() {
     git(&project, &["commit", "-q", "-m", "The first — grüezi"]);
     let url = project.up();
     let first = marked(&project, "runs");
-    project.run("rollback --sandbox").code(1).says("there is no release to go back to").says(short(&first)).says("up");
+    project
+        .run("rollback --sandbox")
+        .code(1)
+        .says("there is no release to roll back to")
+        .says(short(&first))
+        .says("up");
     assert!(!project.ok("status --sandbox").contains("before "));
 
     greet(&project, "Good day!");
@@ -143,7 +148,7 @@ fn back_and_forward_again_and_nothing_else_changes() {
         .run("status --sandbox")
         .ok()
         .says(&format!("before     {} (", short(&first)))
-        .says("The first — grüezi); to go back: ");
+        .says("The first — grüezi); roll back to it: ");
     // The token is another meanwhile.
     project.run_with("set-token --sandbox --stdin", "another-token").ok();
 
@@ -156,8 +161,8 @@ fn back_and_forward_again_and_nothing_else_changes() {
         .says("The first — grüezi")
         .says(&format!("told of release {} and token version 2", short(&first)))
         .says("app: healthy")
-        .says("tokens are not rolled back: version 2 stays")
-        .says("up --sandbox brings its code again");
+        .says("the token is not rolled back: version 2 stays valid")
+        .says("up --sandbox deploys its code again");
     assert_eq!(project.token(), "another-token");
     greets(&project, &url, "Hello!");
     // The folder has the other code still.
@@ -170,15 +175,18 @@ fn back_and_forward_again_and_nothing_else_changes() {
     );
     assert_eq!((&forward["token"], &forward["url"]), (&2.into(), &url.as_str().into()));
     greets(&project, &url, "Good day!");
-    project.run("plan --sandbox").code(0).says("nothing to do");
+    project.run("plan --sandbox").code(0).says("already up to date");
     let made = changes(&project, || {
-        project.run(&format!("rollback --sandbox {}", &second[..8])).ok().says("runs already; nothing was changed");
+        project
+            .run(&format!("rollback --sandbox {}", &second[..8]))
+            .ok()
+            .says("is already running; nothing was changed");
     });
     assert_eq!(made, [""; 0]);
 
     // One that is cut off goes on by name: without one it would go the other way.
     fault(&project, "refuse?action=GetParameter&code=ValidationException&message=no&status=400");
-    let go_on = format!("name it, to go on from here: devopsctl rollback {} --sandbox", short(&first));
+    let go_on = format!("name the release, to continue from here: devopsctl rollback {} --sandbox", short(&first));
     project.run("rollback --sandbox").code(1).says(&go_on);
     project.run(&format!("rollback {} --sandbox", short(&first))).ok();
     greets(&project, &url, "Hello!");
@@ -217,11 +225,11 @@ fn what_never_served_is_no_way_back_but_can_be_taken_back() {
     project
         .run("rollback --sandbox")
         .ok()
-        .says(&format!("{} is taken back; back to {}", short(&broken), short(&good)))
+        .says(&format!("withdrawing {}; rolling back to {}", short(&broken), short(&good)))
         .says("app: healthy");
     project.run("status --sandbox").ok();
     greets(&project, &url, "Hello!");
-    project.run("rollback --sandbox").code(1).says("there is no release to go back to").says(short(&broken));
+    project.run("rollback --sandbox").code(1).says("there is no release to roll back to").says(short(&broken));
     // Somebody who goes to what is broken hears why it does not come, and what ran serves on.
     project.run(&format!("rollback --sandbox {broken}")).code(4).says("Flusk").says("What ran before serves on");
     greets(&project, &url, "Hello!");
@@ -322,8 +330,8 @@ fn ten_stay_but_never_less_than_what_is_in_use() {
 #[test]
 fn a_release_that_is_not_there_or_does_not_fit_is_refused_with_what_there_is() {
     let project = Project::example();
-    project.run("rollback --sandbox").code(1).says("no instance stands");
-    project.run("releases --sandbox").ok().says("hello has no releases; to make one: ");
+    project.run("rollback --sandbox").code(1).says("there is no instance");
+    project.run("releases --sandbox").ok().says("hello has no releases; create one: ");
     project.up();
     let first = marked(&project, "runs");
     // As an image with another Python would have had it; and two that begin alike.
@@ -348,7 +356,10 @@ fn a_release_that_is_not_there_or_does_not_fit_is_refused_with_what_there_is() {
             .says("cannot run on this instance")
             .says("it was built for python3.2 vax")
             .says("Nothing was changed.");
-        project.run("rollback --sandbox beef2").code(1).says("it is reached by https, and the app by port 80");
+        project
+            .run("rollback --sandbox beef2")
+            .code(1)
+            .says("it is served by https, but the app is now served by port 80");
         project.run("rollback --sandbox beef").code(2).says("2 releases begin with beef").says("beef2beef2be");
         project.run("rollback --sandbox cafe0").code(2).says("there is no release cafe0").says(short(&first));
         project.run("rollback --sandbox bee").code(2).says("too short").says("at least 4 characters");
@@ -357,7 +368,7 @@ fn a_release_that_is_not_there_or_does_not_fit_is_refused_with_what_there_is() {
     let listed = project.ok("releases --sandbox");
     assert!(listed.contains("[31mred") && !listed.contains('\u{1b}'), "{listed:?}");
     deny(&project, "s3:GetObject");
-    project.run("rollback --sandbox").code(5).says("let an administrator allow s3:GetObject");
+    project.run("rollback --sandbox").code(5).says("ask an administrator to allow s3:GetObject");
     project.run("releases --sandbox").ok().says("warning: who made them").says(short(&first));
 }
 

@@ -47,7 +47,7 @@ fn only_whom_the_security_group_allows_gets_through() {
     let project = Project::example();
     let open = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{open}\nnetwork: {{allow: [203.0.113.0/24]}}\n"));
-    let up = project.run("up --sandbox").ok().says("network.allow does not let this machine in");
+    let up = project.run("up --sandbox").ok().says("network.allow blocks this machine");
     let url = up.stdout.trim_end();
     assert!(try_get(url, Some(&project.token())).is_err());
     project.ok("status --sandbox");

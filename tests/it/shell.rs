@@ -61,7 +61,7 @@ fn man_pages_are_written_for_every_verb_that_is_shown() {
     }
     // A file is in the way.
     project.file("taken", "");
-    project.run("man taken").code(1).says("the man pages cannot be written to taken");
+    project.run("man taken").code(1).says("cannot write the man pages to taken");
 }
 
 #[test]

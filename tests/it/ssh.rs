@@ -6,7 +6,7 @@ use std::process::Command;
 
 use aws_sdk_ec2::types::{InstanceMetadataEndpointState, IpPermission, IpRange, Tag};
 use devopsctl::aws::retry::HASTE;
-use devopsctl::base::grace::now;
+use devopsctl::base::clock::now;
 
 use crate::caller::{Connected, doors, leases};
 use crate::console::{aws, fault};
@@ -40,11 +40,15 @@ fn all_is_closed(project: &Project) {
 #[ignore = "slow"]
 fn port_22_is_open_for_as_long_as_somebody_is_connected() {
     let Some(project) = prepare() else { return };
-    project.run("ssh --sandbox").code(1).says("no instance of hello runs").says("bring it up: devopsctl up --sandbox");
+    project
+        .run("ssh --sandbox")
+        .code(1)
+        .says("no instance of hello is running")
+        .says("bring it up: devopsctl up --sandbox");
     let url = project.up();
     let ran = project.run("ssh --sandbox -- echo here; exit 7").code(7);
     assert_eq!(ran.stdout, "here\n");
-    ran.says("opens for 127.0.0.1/32, until you leave").says("port 22 is closed again");
+    ran.says("for 127.0.0.1/32 until the session ends").says("closed port 22");
     all_is_closed(&project);
     let ran = project.run_with("ssh --sandbox -q -- cat", "a file").ok();
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("a file", ""));
@@ -57,8 +61,8 @@ fn port_22_is_open_for_as_long_as_somebody_is_connected() {
     assert_eq!((doors(&project), leases(&project).len()), (open.clone(), 2));
     // Nobody else's command closes what is in use, nor would `up` call it a mistake.
     project.run("status --sandbox").ok().says("port 22 is open for 127.0.0.1/32");
-    project.run("plan --sandbox").ok().says("nothing to do");
-    project.run("up --sandbox").ok().says("nothing to do");
+    project.run("plan --sandbox").ok().says("already up to date");
+    project.run("up --sandbox").ok().says("already up to date");
     assert!(project.ok("list --sandbox --json").contains(&format!("\"{url}\"")));
     assert_eq!(doors(&project), open);
     // What is typed for the other side is not for this one.
@@ -81,8 +85,8 @@ fn who_is_killed_leaves_nothing_behind_the_next_command() {
     connected.signal("-KILL");
     assert_eq!((doors(&project).len(), leases(&project).len()), (1, 1));
     until(20, "it is gone", || project.processes().iter().all(|line| !line.contains("ssh --sandbox")).then_some(()));
-    project.run("status --sandbox").ok().says("warning: port 22 is open still for 127.0.0.1/32");
-    project.run("up --sandbox").ok().says("port 22 was open still for 127.0.0.1/32");
+    project.run("status --sandbox").ok().says("warning: port 22 is open for 127.0.0.1/32");
+    project.run("up --sandbox").ok().says("closed port 22 for 127.0.0.1/32");
     all_is_closed(&project);
     drop(connected);
     for signal in ["-TERM", "-HUP"] {
@@ -96,13 +100,13 @@ fn who_is_killed_leaves_nothing_behind_the_next_command() {
     let (over, ahead) = (now() - 1, now() + 300);
     for command in ["list --sandbox", "plan --sandbox", "logs --sandbox", "releases --sandbox"] {
         remains(&project, "aaaa", "203.0.113.7/32", over);
-        project.run(command).ok().says("warning: port 22 is open still for 203.0.113.7/32");
+        project.run(command).ok().says("warning: port 22 is open for 203.0.113.7/32");
         assert_eq!((doors(&project).len(), leases(&project).len()), (1, 1), "{command}");
     }
     for command in ["set-token --sandbox --generate", "up --sandbox"] {
         remains(&project, "aaaa", "203.0.113.7/32", over);
         remains(&project, "bbbb", "203.0.113.8/32", ahead);
-        project.run(command).ok().says("port 22 was open still for 203.0.113.7/32");
+        project.run(command).ok().says("closed port 22 for 203.0.113.7/32");
         let bears = format!("devopsctl:ssh:bbbb until {ahead}");
         assert_eq!(doors(&project), [("203.0.113.8/32".to_owned(), bears)], "{command}");
         assert_eq!(leases(&project), ["devopsctl:ssh:bbbb"], "{command}");
@@ -110,7 +114,11 @@ fn who_is_killed_leaves_nothing_behind_the_next_command() {
     // Who may not close it is told, and does what he came for.
     remains(&project, "aaaa", "203.0.113.7/32", over);
     fault(&project, "refuse?action=RevokeSecurityGroupIngress&code=UnauthorizedOperation&message=no&times=1");
-    project.run("up --sandbox").ok().says("warning: port 22 is still open for 203.0.113.7/32").says("nothing to do");
+    project
+        .run("up --sandbox")
+        .ok()
+        .says("warning: port 22 is still open for 203.0.113.7/32")
+        .says("already up to date");
     project.ok("down --sandbox --yes");
     assert_eq!(doors(&project), []);
 }
@@ -163,11 +171,11 @@ fn no_host_is_taken_for_another_and_nothing_stays_open_where_it_fails() {
         .says("port 22 cannot be opened for 127.0.0.1/32")
         .says("allow ec2:AuthorizeSecurityGroupIngress to you");
     all_is_closed(&project);
-    project.run("ssh --sandbox --json").code(2).says("ssh has nothing to print as JSON");
+    project.run("ssh --sandbox --json").code(2).says("ssh has no JSON output");
     project.run("ssh --sandbox --from 0.0.0.0/0").code(2).says("more than 65536 addresses");
     let mut nowhere = project.command("ssh --sandbox");
     let ran = nowhere.env("PATH", project.folder()).output().unwrap();
-    Ran::new("ssh --sandbox", &ran).code(1).says("there is no ssh on this machine").says("openssh-client");
+    Ran::new("ssh --sandbox", &ran).code(1).says("ssh is not installed on this machine").says("openssh-client");
     // An instance that hears nothing.
     aws(&project, async |aws| {
         let found = aws.ec2.describe_instances().send().await.unwrap();
@@ -176,6 +184,6 @@ fn no_host_is_taken_for_another_and_nothing_stays_open_where_it_fails() {
         deaf.http_endpoint(InstanceMetadataEndpointState::Disabled).send().await.unwrap();
     });
     let ran = project.command("ssh --sandbox").env(HASTE, "60").output().unwrap();
-    Ran::new("ssh --sandbox", &ran).code(4).says("does not take the key").says("devopsctl status --sandbox");
+    Ran::new("ssh --sandbox", &ran).code(4).says("did not accept the key").says("devopsctl status --sandbox");
     all_is_closed(&project);
 }

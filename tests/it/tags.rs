@@ -37,7 +37,7 @@ fn every_command_waits_for_more_than_two_minutes() {
     hasty(&project, "up --sandbox").says("app: waiting until AWS shows the instance what is new");
     hasty(&project, "rollback --sandbox --yes").says("app: waiting until AWS shows the instance what is new");
 
-    let waiting = "what it is asked, which can take minutes";
+    let waiting = "which can take minutes";
     hasty(&project, "logs --sandbox --agent").says(waiting).says("generation 1 serves");
     if with_sshd() {
         let ran = hasty(&project, "ssh --sandbox -- echo in").says(waiting);

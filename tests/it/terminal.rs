@@ -67,13 +67,13 @@ fn a_token_is_typed_twice_and_not_shown() {
     let url = project.up();
     let (code, shown) = at_a_terminal(
         &project,
-        "New token|The same again",
+        "New token|Repeat the token",
         "typed-by-a-person|typed-by-a-person",
         "set-token --sandbox",
     );
     assert_eq!(code, 0, "{shown}");
     assert!(!shown.contains("typed-by-a-person"), "{shown}");
-    assert!(shown.contains("the new token answers, the old one is refused"), "{shown}");
+    assert!(shown.contains("the app accepts the new token and refuses the previous one"), "{shown}");
     assert_eq!(get(&url, Some("typed-by-a-person")).status, 200);
 }
 
@@ -83,12 +83,12 @@ fn two_that_differ_are_asked_for_again() {
     install_emulator();
     let (code, shown) = at_a_terminal(
         &project,
-        "New token|The same again|New token|The same again",
+        "New token|Repeat the token|New token|Repeat the token",
         "typed-by-a-person|mistyped-by-a-person|typed-by-a-person|typed-by-a-person",
         "set-token --sandbox",
     );
     assert_eq!(code, 0, "{shown}");
-    assert!(shown.contains("These two were not the same."), "{shown}");
+    assert!(shown.contains("The two tokens differ."), "{shown}");
     assert_eq!(project.token(), "typed-by-a-person");
 }
 
@@ -96,12 +96,12 @@ fn two_that_differ_are_asked_for_again() {
 fn down_asks_and_a_no_changes_nothing() {
     let project = Project::example();
     project.up();
-    let (code, shown) = at_a_terminal(&project, "Remove it all?", "n", "down --sandbox");
+    let (code, shown) = at_a_terminal(&project, "Delete all of it?", "n", "down --sandbox");
     assert_eq!(code, 130, "{shown}");
     project.ok("status --sandbox");
-    let (code, shown) = at_a_terminal(&project, "Remove it all?", "y", "down --sandbox");
+    let (code, shown) = at_a_terminal(&project, "Delete all of it?", "y", "down --sandbox");
     assert_eq!(code, 0, "{shown}");
-    assert!(shown.contains("nothing of hello is left"), "{shown}");
+    assert!(shown.contains("deleted hello"), "{shown}");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn the_first_ctrl_c_finishes_what_is_under_way_and_says_what_stands() {
     }
     let said = said.join("\n");
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
-    assert!(said.contains("stopping after what is under way"), "{said}");
+    assert!(said.contains("stopping after the running steps"), "{said}");
     assert!(said.contains("Done in this run: security group"), "{said}");
     assert!(said.contains("the same command goes on from here"), "{said}");
     crate::console::fault(&project, "delays?pending=0.3");

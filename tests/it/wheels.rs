@@ -77,7 +77,7 @@ fn no_code_of_a_dependency_runs_unless_deploy_yaml_allows_it() {
     for (text, says) in [
         ("flask\nbuilder\n", "there is no wheel of builder"),
         (&direct, "there is no wheel of builder"),
-        (unnamed, "would have to be built"),
+        (unnamed, "needs a build"),
         ("flask\n-e ../lib\n", "sets -e"),
         ("--no-binary builder\nflask\nbuilder\n", "sets --no-binary"),
         ("-r more/bad.txt\nflask\nbuilder\n", "sets --no-binary"),

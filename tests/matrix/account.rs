@@ -13,7 +13,7 @@ use devopsctl::aws::{Aws, Settings, Target};
 use devopsctl::base::digest::sha256;
 use devopsctl::base::dirs;
 use devopsctl::base::uv::Uv;
-use devopsctl::release::edge::Build;
+use devopsctl::release::proxy::Build;
 use devopsctl::sandbox::{Handle, IDLE, OWNER};
 use serde_json::Value;
 use tempfile::TempDir;

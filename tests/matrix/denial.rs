@@ -12,7 +12,7 @@ use crate::{Cell, Part};
 
 /// What may be said to every call: why, the exit code, and words of the message.
 const COLUMNS: [(&str, Why, i32, &str); 2] = [
-    ("denied", Why::Denied, 5, "let an administrator allow"),
+    ("denied", Why::Denied, 5, "ask an administrator to allow"),
     ("expired", Why::Expired, 5, "the AWS credentials have expired"),
 ];
 

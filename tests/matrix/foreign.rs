@@ -150,7 +150,7 @@ async fn in_the_way(account: Arc<Account>, kind: Kind) -> Outcome {
     }
     let ran = account.run(down(NAME), None).await;
     ended_well(&ran, "down")?;
-    says(&ran.said, "is not ours and is left alone")?;
+    says(&ran.said, "does not belong to this deployment and is not deleted")?;
     same(&before, &census(&account.aws).await, "by down")
 }
 

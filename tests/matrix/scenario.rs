@@ -147,7 +147,7 @@ async fn keeps_the_one_made_up(account: &Account) -> Outcome {
     let held = held.parameter.and_then(|held| held.value).unwrap_or_default();
     let held: serde_json::Value = serde_json::from_str(&held).map_err(|error| error.to_string())?;
     let previous = held["previous"].as_str().map(str::len);
-    let left = held["previous_until"].as_i64().unwrap_or_default() - devopsctl::base::grace::now();
+    let left = held["previous_until"].as_i64().unwrap_or_default() - devopsctl::base::clock::now();
     if previous == Some(43) && (3000..=3600).contains(&left) {
         return Ok(());
     }

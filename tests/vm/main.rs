@@ -325,7 +325,7 @@ impl Story {
             });
             self.metadata(InstanceMetadataEndpointState::Enabled);
             until(300, "the new token", || (get(&self.url, Some(self.token())).status == 200).then_some(()));
-            until(300, "the old one is refused", || (get(&self.url, Some(old)).status == 401).then_some(()));
+            until(300, "refuses the previous one", || (get(&self.url, Some(old)).status == 401).then_some(()));
         });
     }
 

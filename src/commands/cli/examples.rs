@@ -1,4 +1,4 @@
-//! What `--help` of each verb ends with: one or two lines to copy, each of which a test has the parser take.
+//! The examples at the end of each verb's `--help`. A test parses each of them.
 
 pub(super) const INIT: &str = "\
 Examples:
@@ -9,16 +9,16 @@ pub(super) const UP: &str = "\
 Examples:
   devopsctl up --sandbox             without an AWS account
   devopsctl up --region eu-central-1
-  devopsctl up --refresh-image       a new instance of the newest image";
+  devopsctl up --refresh-image       replace the instance by one with the newest image";
 
 pub(super) const PLAN: &str = "\
 Example:
-  devopsctl plan  (exit code 3: there is something to do)";
+  devopsctl plan  (exit code 3: there are changes)";
 
 pub(super) const ROLLBACK: &str = "\
 Examples:
-  devopsctl rollback           to what ran before
-  devopsctl rollback 7458318d  to one that `releases` lists";
+  devopsctl rollback           to the previous release
+  devopsctl rollback 7458318d  to a release that `releases` lists";
 
 pub(super) const RELEASES: &str = "\
 Example:
@@ -70,7 +70,7 @@ Examples:
 pub(super) const DOWN: &str = "\
 Examples:
   devopsctl down
-  devopsctl down --name shop --region eu-central-1  one that `list` found, without its deploy.yaml";
+  devopsctl down --name shop --region eu-central-1  without its deploy.yaml";
 
 pub(super) const POLICY: &str = "\
 Example:

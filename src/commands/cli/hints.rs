@@ -1,11 +1,11 @@
-//! What other tools call it. clap suggests what is spelled alike; this is for what is meant alike.
+//! Suggestions for the verbs and options of other tools. clap itself suggests similar spellings.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use super::Cli;
 
-/// A word that some other tool has, and ours.
+/// Verbs of other tools, and ours.
 const VERBS: [(&[&str], &str); 15] = [
     (&["apply", "create", "deploy", "launch", "provision", "publish", "push", "run", "ship", "update"], "up"),
     (&["delete", "destroy", "kill", "purge", "remove", "rm", "teardown", "terminate", "undeploy"], "down"),
@@ -24,20 +24,20 @@ const VERBS: [(&[&str], &str); 15] = [
     (&["check", "diagnose", "preflight", "test", "validate", "verify"], "doctor"),
 ];
 
-/// A word for which there is no verb, and what to do instead.
+/// Verbs of other tools for which there is none here, and what to do instead.
 const OTHERWISE: [(&[&str], &str); 3] = [
     (
         &["reboot", "reload", "restart"],
-        "nothing here needs a restart: 'up' brings code and settings, 'set-token' a token",
+        "no restart is needed: 'up' deploys code and settings, 'set-token' sets the token",
     ),
     (&["config", "env", "set", "vars"], "settings are app.env in deploy.yaml: change them there, then 'up'"),
     (
         &["auth", "configure", "login"],
-        "credentials are the AWS CLI's: 'aws login', 'aws sso login' or 'aws configure'; or add '--sandbox'",
+        "sign in with the AWS CLI: 'aws login', 'aws sso login' or 'aws configure'; or add '--sandbox'",
     ),
 ];
 
-/// An option that some other tool has, and what to do here.
+/// Options of other tools, and what to do here.
 const OPTIONS: [(&[&str], &str); 6] = [
     (&["--auto-approve", "--force", "--no-confirm", "--assume-yes", "--non-interactive"], "that is '--yes' here"),
     (&["--check", "--diff", "--dry-run", "--dryrun", "--preview"], "'plan' shows what 'up' would do"),
@@ -47,12 +47,12 @@ const OPTIONS: [(&[&str], &str); 6] = [
     (&["--local", "--localstack", "--offline"], "that is '--sandbox' here"),
 ];
 
-/// The command line; help, version and mistakes are said, and end the program.
+/// Parses the command line. Help, version and usage errors are printed and end the program.
 pub fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| hinted(error).exit())
 }
 
-/// The error with a tip for who knows another tool's words.
+/// Adds a tip for the words of other tools.
 fn hinted(mut error: clap::Error) -> clap::Error {
     let (said, alike) = match error.kind() {
         ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_verb_that_is_suggested_is_there_and_no_word_for_it_is() {
+    fn each_suggested_verb_exists_and_no_word_is_a_verb() {
         let command = Cli::command();
         for (words, verb) in VERBS {
             assert!(command.find_subcommand(verb).is_some(), "{verb}");
@@ -101,17 +101,17 @@ mod tests {
         let all: Vec<&str> =
             VERBS.iter().chain(&OTHERWISE).chain(&OPTIONS).flat_map(|(words, _)| *words).copied().collect();
         for (place, word) in all.iter().enumerate() {
-            assert!(!all[..place].contains(word), "{word} is there twice");
+            assert!(!all[..place].contains(word), "{word} is listed twice");
         }
     }
 
     #[test]
-    fn who_knows_another_tools_words_is_told_ours() {
+    fn words_of_other_tools_get_a_tip() {
         for (line, tip) in [
             ("deploy", "tip: that is 'up' here: create or update everything"),
-            ("destroy", "tip: that is 'down' here: remove every trace"),
+            ("destroy", "tip: that is 'down' here: delete all resources"),
             ("secrets", "tip: that is 'set-token' here"),
-            ("restart", "tip: nothing here needs a restart"),
+            ("restart", "tip: no restart is needed"),
             ("up --dry-run", "tip: 'plan' shows what 'up' would do"),
             ("down --auto-approve", "tip: that is '--yes' here"),
             ("status --output json", "tip: that is '--json' here"),

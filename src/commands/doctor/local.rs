@@ -1,10 +1,11 @@
-//! What is on this machine: `deploy.yaml`, the app, uv.
+//! This machine: `deploy.yaml`, the app, uv.
 
 use std::path::Path;
 
 use super::Check;
-use super::load::Loaded;
-use crate::base::error::{Failure, Result, command};
+use super::import_check::Import;
+use crate::base::error::{Failure, Result};
+use crate::base::next::Next;
 use crate::base::uv::Uv;
 use crate::config::{self, Deployment};
 use crate::release;
@@ -13,11 +14,11 @@ use crate::release::code::mentions;
 const FILE: &str = "deploy.yaml";
 const APP: &str = "app";
 
-/// The file that says what is deployed. `fits`: whether it can be deployed where it would go.
+/// The `deploy.yaml`. `fits`: whether it can be deployed to the account or the sandbox.
 pub fn file(path: Option<&Path>, read: &Result<Deployment>, fits: &Result<()>) -> Check {
     match (path, read, fits) {
         (None, Err(failure), _) => Check {
-            next: Some(format!("{} writes one for the app in this folder", command("init"))),
+            next: Some(Next::default().run_bare("init").and(" writes one for the app in this folder")),
             ..Check::failed(FILE, &Failure::new(failure.exit(), failure.what()).next(""))
         },
         (_, Err(failure), _) | (_, _, Err(failure)) => Check::failed(FILE, failure),
@@ -28,11 +29,11 @@ pub fn file(path: Option<&Path>, read: &Result<Deployment>, fits: &Result<()>) -
     }
 }
 
-/// The app: what is seen of it, and how it loaded.
+/// The app: its files and the result of its import.
 ///
 /// # Errors
-/// What of it cannot be taken into a release.
-pub fn app(deployment: &Deployment, loaded: &Loaded) -> Result<Check> {
+/// A file that cannot be part of a release.
+pub fn app(deployment: &Deployment, import: &Import) -> Result<Check> {
     let (files, requirements) = release::look(deployment)?;
     let app = &deployment.app;
     let (module, callable) = app.wsgi.split_once(':').unwrap_or((&app.wsgi, ""));
@@ -43,15 +44,17 @@ pub fn app(deployment: &Deployment, loaded: &Loaded) -> Result<Check> {
         let package = module.split('.').next().unwrap_or(module);
         return Ok(missing(module, &paths[0], requirements.mentions(package)));
     };
-    // What is no text is no module, and Python says so better.
+    // A file that is not text is not a module; Python's own error for it is clearer.
     let text = file.read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    Ok(match loaded {
-        Loaded::NotTried => found(&app.wsgi, &file.name, callable, &text, &requirements.name()),
-        Loaded::By(python) => Check::pass(APP, format!("{} loads by {python}; {}", app.wsgi, requirements.name())),
-        Loaded::NotBy(python, why) => Check::warn(
+    Ok(match import {
+        Import::NotTried => found(&app.wsgi, &file.name, callable, &text, &requirements.name()),
+        Import::Worked(python) => {
+            Check::pass(APP, format!("{} can be imported by {python}; {}", app.wsgi, requirements.name()))
+        }
+        Import::Failed(environment, why) => Check::warn(
             APP,
-            format!("{} does not load by the Python of {python}: {why}", app.wsgi),
-            format!("correct it, or what is installed there; {} shows whether it loads", command("up --sandbox")),
+            format!("{} cannot be imported in {environment}: {why}", app.wsgi),
+            tested_by_up(Next::from("correct the app, or the packages in that environment; ")),
         ),
     })
 }
@@ -60,37 +63,42 @@ fn missing(module: &str, path: &str, required: bool) -> Check {
     if required {
         return Check::warn(
             APP,
-            format!("{module} is not in the app's folder; a requirement of that name may bring it"),
-            format!("{} shows whether it loads, without an account", command("up --sandbox")),
+            format!("{module} is not in the app's folder; a requirement of that name may provide it"),
+            tested_by_up(Next::default()),
         );
     }
     Check::fail(
         APP,
-        format!("no module {module}: there is no {path} in the app's folder, or an ignore file leaves it out"),
-        format!("correct app.wsgi in {}; {} shows what it could be", config::FILE, command("init")),
+        format!("no module {module}: {path} is not in the app's folder, or an ignore file excludes it"),
+        Next::from(format!("correct app.wsgi in {}; ", config::FILE)).run_bare("init").and(" shows a possible value"),
     )
 }
 
 fn found(wsgi: &str, file: &str, callable: &str, text: &str, requirements: &str) -> Check {
     if mentions(text, callable) {
-        return Check::pass(APP, format!("{wsgi} in {file}, {requirements}; not loaded: no virtual environment here"));
+        return Check::pass(
+            APP,
+            format!("{wsgi} in {file}, {requirements}; not imported: there is no virtual environment"),
+        );
     }
     Check::warn(
         APP,
-        format!("{file} says nothing of {callable}, which app.wsgi names"),
-        format!("correct app.wsgi in {}; {} shows whether it loads", config::FILE, command("up --sandbox")),
+        format!("{file} does not mention {callable}, which app.wsgi names"),
+        tested_by_up(Next::from(format!("correct app.wsgi in {}; ", config::FILE))),
     )
 }
 
-/// What installs the app's dependencies.
+fn tested_by_up(next: Next) -> Next {
+    next.run_bare("up --sandbox").and(" tests it without an account")
+}
+
+/// uv, which installs the app's dependencies.
 pub async fn uv() -> Check {
     const UV: &str = "uv";
     match Uv::there().await {
         Some(version) => Check::pass(UV, version),
-        None if crate::base::uv::pip().await => {
-            Check::pass(UV, "is not here; pip is, and puts it into the cache when it is needed")
-        }
-        None => Check::fail(UV, "neither uv nor Python's pip is here", crate::base::uv::ADVICE),
+        None if crate::base::uv::pip().await => Check::pass(UV, "not installed; pip will install it into the cache"),
+        None => Check::fail(UV, "neither uv nor Python's pip is installed", crate::base::uv::ADVICE),
     }
 }
 
@@ -100,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_callable_that_is_not_there_is_told_from_one_that_is() {
+    fn a_missing_callable_is_a_warning() {
         let text = "from flask import Flask\napp = Flask(__name__)  # not create_app\n";
         let state = |callable| found("app:app", "app.py", callable, text, "requirements.txt").state;
         assert_eq!(state("app"), State::Pass);
@@ -108,15 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn a_module_may_come_with_a_requirement() {
+    fn a_requirement_may_provide_the_module() {
         assert!(missing("shop.wsgi", "shop/wsgi.py", false).is_failed());
         assert_eq!(missing("shop.wsgi", "shop/wsgi.py", true).state, State::Warn);
     }
 
     #[test]
-    fn no_file_leads_to_init() {
+    fn without_a_file_init_is_suggested() {
         let none = Err(Failure::new(crate::base::error::Exit::Usage, "there is no deploy.yaml here").next("x"));
         let check = file(None, &none, &Ok(()));
-        assert!(check.is_failed() && check.next.unwrap().contains(" init"));
+        assert!(check.is_failed() && check.next.unwrap().to_string().contains(" init"));
     }
 }

@@ -1,58 +1,49 @@
-//! Would `up` work here? What was seen, judged: each thing passes, warns or fails, and what does not pass says what to type
-//! next. Nothing is changed anywhere.
+//! `doctor`: would `up` work here? Each check passes, warns or fails, with a next step unless it passes. Nothing is changed.
 //!
-//! - [`local`] the file, the app, uv: no call; [`load`] whether the app can be imported here
-//! - [`who`] credentials; [`account`] region, network, addresses and image; [`kind`] the instance type; [`quota`] vCPUs;
-//!   [`plan`] the account's plan
-//! - [`permissions`] what `up` does, asked for with EC2's `DryRun`, and what it reads, read
+//! - [`local`] the file, the app, uv: no call; [`import_check`] whether the app can be imported here
+//! - [`identity`] credentials; [`account`] region, network, addresses and image; [`instance_type`]; [`quota`] vCPUs; [`plan`] the
+//!   account's plan
+//! - [`permissions`] what `up` creates, asked with EC2's `DryRun`; what `up` reads, read
 //!
-//! Looking and judging are apart: a judgement is a pure function of what was seen.
+//! Observing and judging are separate: a judgement is a pure function of what was observed.
 
 pub mod account;
-pub mod kind;
-pub mod load;
+pub mod identity;
+pub mod import_check;
+pub mod instance_type;
 pub mod local;
 pub mod permissions;
 pub mod plan;
 pub mod quota;
 mod verb;
-pub mod who;
 
-use std::time::Duration;
-
-use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-
-use crate::aws::{ApiError, once};
-use crate::base::error::{Exit, Failure, Result, command};
+use crate::base::error::{Exit, Failure};
+use crate::base::next::Next;
 
 pub(super) use verb::run;
 
-/// How long anything is waited for that would be tried again and again: whoever asks wants to know now.
-const PATIENCE: Duration = Duration::from_secs(8);
-
-/// How a check ended.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// `up` can rely on it.
+    /// It does not prevent `up`.
     Pass,
-    /// `up` works, and something should be known; or it cannot be told.
+    /// `up` works, but the user should know something; or the check could not be made.
     Warn,
-    /// `up` would not work.
+    /// It prevents `up`.
     Fail(Exit),
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What.
+    /// The subject.
     pub what: &'static str,
-    /// How it ended.
+    /// The result.
     pub state: State,
-    /// What was seen, in a line.
+    /// What was found, in a line.
     pub seen: String,
-    /// What to type next; of all that does not pass.
-    pub next: Option<String>,
+    /// What to do next; `None` if it passes.
+    pub next: Option<Next>,
 }
 
 impl Check {
@@ -60,15 +51,15 @@ impl Check {
         Self { what, state: State::Pass, seen: seen.into(), next: None }
     }
 
-    fn warn(what: &'static str, seen: impl Into<String>, next: impl Into<String>) -> Self {
+    fn warn(what: &'static str, seen: impl Into<String>, next: impl Into<Next>) -> Self {
         Self { what, state: State::Warn, seen: seen.into(), next: Some(next.into()) }
     }
 
-    fn fail(what: &'static str, seen: impl Into<String>, next: impl Into<String>) -> Self {
+    fn fail(what: &'static str, seen: impl Into<String>, next: impl Into<Next>) -> Self {
         Self { what, state: State::Fail(Exit::Failed), seen: seen.into(), next: Some(next.into()) }
     }
 
-    /// What `up` would end with.
+    /// A failed check, with the failure of `up`.
     pub fn failed(what: &'static str, failure: &Failure) -> Self {
         let findings = failure.findings_in_file();
         let finding = findings.first();
@@ -77,44 +68,44 @@ impl Check {
         if let Some(first) = finding {
             seen = match findings.len() {
                 1 => vec![first.what.clone()],
-                many => vec![format!("{many} mistakes; the first"), first.what.clone()],
+                many => vec![format!("{many} mistakes; the first one"), first.what.clone()],
             };
         }
-        let next = failure.next_step().or(finding.map(|finding| finding.hint.as_str())).unwrap_or_default();
+        let hint = || finding.map(|finding| Next::from(&finding.hint)).unwrap_or_default();
+        let next = failure.next_step().cloned().unwrap_or_else(hint);
         Self {
             what,
             state: State::Fail(failure.exit()),
             seen: seen.join(": "),
-            // The rest of a long piece of advice is for whoever runs into it.
-            next: Some(next.lines().collect::<Vec<_>>().join(" ")),
+            next: Some(next.mapped(&|text: &str| text.replace('\n', " "))),
         }
     }
 
-    /// What only this verb looks at, and could not: `up` does without.
+    /// A check of something that only `doctor` looks at: without the permission to look, it is a warning.
     fn unseen(what: &'static str, failure: &Failure) -> Self {
         match failure.exit() {
             Exit::Denied => Self::warn(
                 what,
-                format!("not asked: {}", refused(failure)),
-                format!("{} prints what is needed to ask", command("policy")),
+                format!("not checked: {}", refused(failure)),
+                Next::default().run_bare("policy").and(" prints the permissions that are needed"),
             ),
             _ => Self::failed(what, failure),
         }
     }
 
-    /// The same, of what is never certain: whatever kept it from being seen, it is in nobody's way.
+    /// [`Check::unseen`], where a failure to look is only a warning in any case.
     fn unknown(what: &'static str, failure: &Failure) -> Self {
         Self { state: State::Warn, ..Self::unseen(what, failure) }
     }
 
-    /// Whether it is in the way.
+    /// Whether it prevents `up`.
     pub fn is_failed(&self) -> bool {
         matches!(self.state, State::Fail(_))
     }
 }
 
-/// How the verb ends: what fails by `deploy.yaml` alone is its matter, and without credentials, or with such as may not do
-/// it, everything else is in doubt.
+/// The exit code of the verb. Missing permissions take precedence, because they make every other result uncertain; if only
+/// `deploy.yaml` is wrong, it is a usage error.
 pub fn exit(checks: &[Check]) -> Option<Exit> {
     let failed = |check: &Check| match check.state {
         State::Fail(exit) => Some(exit),
@@ -129,39 +120,17 @@ pub fn exit(checks: &[Check]) -> Option<Exit> {
     }
 }
 
-/// `ec2:DescribeInstanceTypes is not allowed to you`
+/// `ec2:DescribeInstanceTypes is denied`
 fn refused(failure: &Failure) -> String {
     match action(failure) {
-        Some(action) => format!("{action} is not allowed to you"),
+        Some(action) => format!("{action} is denied"),
         None => failure.what().to_owned(),
     }
 }
 
-/// The call that was refused, as [`explain`](crate::aws::explain) tells it.
+/// The denied call, from the reason that [`explain`](crate::aws::explain) gives.
 fn action(failure: &Failure) -> Option<&str> {
     failure.reasons().first()?.split_once(" says ").map(|(action, _)| action)
-}
-
-/// Has what would be tried again for a minute answer soon. On the heap, here and below: dozens are asked at once.
-async fn soon<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, Box::pin(work)).await.unwrap_or_else(|_| {
-        Err(Failure::failed(silence())
-            .next("check the network (and the region's name), then run the same command again"))
-    })
-}
-
-/// Sends a call once, and waits for it no longer.
-async fn ask<T, E, F>(action: &'static str, send: impl Fn() -> F) -> Result<T, ApiError>
-where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
-    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-{
-    let late = |_| Err(ApiError::silent(action, silence()));
-    tokio::time::timeout(PATIENCE, Box::pin(once(action, send))).await.unwrap_or_else(late)
-}
-
-fn silence() -> String {
-    format!("no answer within {} seconds", PATIENCE.as_secs())
 }
 
 #[cfg(test)]
@@ -173,14 +142,17 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_says_why_and_what_next() {
+    fn a_failed_check_has_a_reason_and_a_next_step() {
         let check = failing(Exit::Failed);
-        assert_eq!((check.seen.as_str(), check.next.as_deref()), ("it is wrong: of this", Some("do   that")));
+        assert_eq!(
+            (check.seen.as_str(), check.next.clone().unwrap().to_string()),
+            ("it is wrong: of this", "do   that".to_owned())
+        );
         assert!(check.is_failed());
     }
 
     #[test]
-    fn the_exit_code_says_whose_matter_it_is() {
+    fn the_exit_code_is_of_the_most_important_failure() {
         let (pass, warn) = (Check::pass("x", ""), Check::warn("x", "", ""));
         assert_eq!(exit(&[pass.clone(), warn]), None);
         assert_eq!(exit(&[pass, failing(Exit::Usage)]), Some(Exit::Usage));
@@ -189,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn what_up_does_without_only_warns_when_it_may_not_be_asked() {
+    fn a_denied_look_that_up_does_not_need_is_a_warning() {
         let denied = Failure::new(Exit::Denied, "x").because("ec2:DescribeImages says AccessDenied: no").next("y");
         let check = Check::unseen("addresses", &denied);
         assert_eq!(check.state, State::Warn);
-        assert_eq!(check.seen, "not asked: ec2:DescribeImages is not allowed to you");
-        assert!(Check::unseen("addresses", &Failure::failed(silence()).next("y")).is_failed());
+        assert_eq!(check.seen, "not checked: ec2:DescribeImages is denied");
+        assert!(Check::unseen("addresses", &Failure::failed("no answer").next("y")).is_failed());
     }
 }

@@ -1,12 +1,13 @@
-//! The vCPU quota: how many vCPUs the account's On-Demand instances may have in a region while they run, together with all
-//! of like families. A new account's can be lower than what the smallest instance has.
+//! The vCPU quota: how many vCPUs all running On-Demand instances of similar families may have in a region. In a new account
+//! it can be too small for the smallest instance.
 
-use super::{Check, ask, soon};
+use super::Check;
 use crate::aws::{ApiError, Aws, explain};
 use crate::base::error::Result;
 use crate::resources::instance::{self, Running};
+use crate::resources::preflight;
 
-/// Quotas by their codes, with how the types begin that count for them.
+/// Each quota's code, and the families that count for it.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-on-demand-instances.html>
 const QUOTAS: [(&str, &[&str]); 10] = [
     (STANDARD, &["a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"]),
@@ -23,22 +24,21 @@ const QUOTAS: [(&str, &[&str]); 10] = [
 ];
 
 const STANDARD: &str = "L-1216C47A";
-const SERVICE: &str = "ec2";
 const VCPUS: &str = "vCPUs";
 
-/// What was seen.
+/// What was observed.
 pub struct Quota {
     code: &'static str,
-    /// None where AWS does not tell.
+    /// `None` if AWS does not tell.
     limit: Result<Option<i64>, ApiError>,
-    /// What runs in the region, of all families.
+    /// The running instances of all families in the region.
     running: Result<Vec<Running>>,
 }
 
-/// None for a family of which it is not known what it counts for.
-pub async fn look(aws: &Aws, kind: &str) -> Option<Quota> {
+/// `None` for a family whose quota is unknown.
+pub async fn observe(aws: &Aws, kind: &str) -> Option<Quota> {
     let code = code(kind)?;
-    let (limit, running) = tokio::join!(limit(aws, code), soon(instance::running(aws)));
+    let (limit, running) = tokio::join!(preflight::ec2_quota(aws, code), preflight::soon(instance::running(aws)));
     Some(Quota { code, limit, running })
 }
 
@@ -47,58 +47,35 @@ fn code(kind: &str) -> Option<&'static str> {
     QUOTAS.iter().find(|(_, families)| families.contains(&family)).map(|(code, _)| *code)
 }
 
-/// The account's own; of what was never changed AWS may know the default alone.
-async fn limit(aws: &Aws, code: &str) -> Result<Option<i64>, ApiError> {
-    const ABSENT: [&str; 1] = ["NoSuchResourceException"];
-    let applied = ask("servicequotas:GetServiceQuota", || {
-        aws.quotas.get_service_quota().service_code(SERVICE).quota_code(code).send()
-    });
-    let quota = match applied.await {
-        Ok(answer) => answer.quota,
-        Err(error) if error.is(&ABSENT) => {
-            let default = ask("servicequotas:GetAWSDefaultServiceQuota", || {
-                aws.quotas.get_aws_default_service_quota().service_code(SERVICE).quota_code(code).send()
-            });
-            match default.await {
-                Ok(answer) => answer.quota,
-                Err(error) if error.is(&ABSENT) => None,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(quota.filter(|quota| quota.error_reason.is_none()).and_then(|quota| quota.value).map(|value| value as i64))
-}
-
-/// The instance that is wanted.
+/// The wanted instance.
 pub struct Wanted<'a> {
     /// The deployment's name.
     pub name: &'a str,
     /// The type.
     pub kind: &'a str,
-    /// How many vCPUs that has.
+    /// Its number of vCPUs.
     pub vcpus: i64,
-    /// What only a new instance can change.
+    /// The hash of what only a new instance can change.
     pub spec: &'a str,
 }
 
 impl Quota {
-    /// None where AWS tells no limit.
+    /// `None` if the limit is unknown.
     pub fn judge(&self, region: &str, wanted: &Wanted) -> Option<Check> {
         let (limit, running) = match (&self.limit, &self.running) {
             (Ok(limit), Ok(running)) => ((*limit)?, running),
-            (Err(error), _) => return Some(Check::unknown(VCPUS, &explain("the quota cannot be looked up", error))),
+            (Err(error), _) => return Some(Check::unknown(VCPUS, &explain("cannot read the quota", error))),
             (_, Err(failure)) => return Some(Check::unknown(VCPUS, failure)),
         };
         let Wanted { name, kind, vcpus: needed, spec } = *wanted;
         let running: Vec<_> = running.iter().filter(|one| code(&one.kind) == Some(self.code)).collect();
         let used: i64 = running.iter().map(|one| one.vcpus).sum();
         if running.iter().any(|one| one.stays(name, spec)) {
-            return Some(Check::pass(VCPUS, format!("{used} of {limit} in use, this deployment's among them")));
+            return Some(Check::pass(VCPUS, format!("{used} of {limit} in use, including this deployment")));
         }
-        // It is launched first, and both run until it is healthy.
+        // A replacement is launched first, and both instances run until it is healthy.
         let (ours, others): (Vec<_>, Vec<_>) = running.into_iter().partition(|one| one.is_of(name));
-        let beside = if ours.is_empty() { "" } else { " beside the instance that it replaces" };
+        let beside = if ours.is_empty() { "" } else { " in addition to the instance that it replaces" };
         if used + needed <= limit {
             return Some(Check::pass(VCPUS, format!("{used} of {limit} in use, and {kind} needs {needed}{beside}")));
         }
@@ -109,18 +86,18 @@ impl Quota {
         ))
     }
 
-    /// What is asked for has room for an instance that replaces this one. `others`: whether something else runs.
+    /// The requested quota leaves room for a later replacement. `others`: whether other instances are running.
     fn ways_out(&self, region: &str, used: i64, limit: i64, needed: i64, others: bool) -> String {
         let mut ways = vec![format!(
-            "ask for more: aws service-quotas request-service-quota-increase --region {region} --service-code {SERVICE} \
+            "request more: aws service-quotas request-service-quota-increase --region {region} --service-code ec2 \
              --quota-code {} --desired-value {}",
             self.code,
             used + 2 * needed
         )];
         if others {
-            ways.push("end another instance".to_owned());
+            ways.push("terminate another instance".to_owned());
         }
-        // No T type that runs on Nitro has but one.
+        // Every T type on Nitro has at least two.
         let smaller = match limit - used {
             1 => Some("m6g.medium, which has 1"),
             2.. => Some("t3.micro, which has 2"),
@@ -152,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_counts_for_one_quota() {
+    fn each_family_counts_for_one_quota() {
         for kind in ["t3.micro", "m7i-flex.large", "im4gn.large", "is4gen.medium", "a1.medium", "z1d.large"] {
             assert_eq!(code(kind), Some(STANDARD), "{kind}");
         }
@@ -160,12 +137,12 @@ mod tests {
         let others = ["g5g.xlarge", "p5.48xlarge", "x2gd.medium", "f2.6xlarge", "inf2.xlarge", "trn1.2xlarge"];
         let others = others.into_iter().chain(["dl1.24xlarge", "hpc7g.4xlarge", "u-6tb1.56xlarge", "t4g.nano"]);
         assert_eq!(others.filter_map(code).collect::<std::collections::BTreeSet<_>>().len(), QUOTAS.len());
-        // Hosts of the account's own, and what is not known.
+        // Dedicated hosts, and unknown families.
         assert_eq!((code("mac2.metal"), code("q9.large")), (None, None));
     }
 
     #[test]
-    fn what_runs_and_what_is_needed_must_fit() {
+    fn running_and_wanted_instances_must_fit() {
         let fits = |limit, running: Vec<Running>| judged("t3.micro", 2, limit, running).state == State::Pass;
         assert!(!fits(1, vec![]));
         assert!(fits(2, vec![]));
@@ -176,26 +153,26 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_needs_no_more_and_what_is_replaced_stays_for_a_while() {
+    fn a_kept_instance_needs_no_more_and_a_replaced_one_runs_meanwhile() {
         let beside = |of, limit| judged("t3.micro", 2, limit, vec![running("t3.micro", 2, Some(of))]);
         assert_eq!(beside(("hello", "s1"), 1).state, State::Pass);
         assert_eq!(beside(("hello", "s0"), 4).state, State::Pass);
         let ours = beside(("hello", "s0"), 3);
         assert!(ours.is_failed() && ours.seen.contains("replaces"), "{}", ours.seen);
-        assert!(!ours.next.unwrap().contains("end another"));
+        assert!(!ours.next.unwrap().to_string().contains("terminate another"));
         let others = beside(("other", "s1"), 3);
         assert!(others.is_failed() && !others.seen.contains("replaces"), "{}", others.seen);
-        assert!(others.next.unwrap().contains("end another"));
+        assert!(others.next.unwrap().to_string().contains("terminate another"));
     }
 
     #[test]
-    fn a_way_out_is_told_that_leads_out() {
-        let next = |kind, vcpus, limit, running| judged(kind, vcpus, limit, running).next.unwrap();
+    fn only_solutions_that_work_are_suggested() {
+        let next = |kind, vcpus, limit, running| judged(kind, vcpus, limit, running).next.unwrap().to_string();
         let new = next("t3.micro", 2, 1, vec![]);
         assert!(new.contains("--quota-code L-1216C47A --desired-value 4"), "{new}");
-        assert!(new.contains("m6g.medium") && !new.contains("end another"), "{new}");
+        assert!(new.contains("m6g.medium") && !new.contains("terminate another"), "{new}");
         let full = next("t3.micro", 2, 4, vec![running("m5.xlarge", 4, None)]);
-        assert!(full.contains("--desired-value 8; or end another instance"), "{full}");
+        assert!(full.contains("--desired-value 8; or terminate another instance"), "{full}");
         assert!(!full.contains("smaller"), "{full}");
         assert!(next("m5.xlarge", 4, 3, vec![]).contains("t3.micro"));
         let graphics = next("g4dn.xlarge", 4, 3, vec![]);
@@ -203,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_does_not_tell_is_in_nobodys_way() {
+    fn an_unknown_limit_does_not_fail() {
         let judge = |limit| {
             let wanted = Wanted { name: "hello", kind: "t3.micro", vcpus: 2, spec: "s1" };
             Quota { code: STANDARD, limit, running: Ok(vec![]) }.judge("eu-west-1", &wanted)

@@ -1,22 +1,23 @@
-//! `doctor`: would `up` work here, and if not, why, and what next? Everything is looked at at once; nothing is changed.
+//! Runs the checks concurrently and prints them.
 
 use std::process::ExitCode;
 
 use crate::aws::{self, Aws, Settings};
-use crate::base::error::{Failure, Result, command};
+use crate::base::error::{Failure, Result};
 use crate::base::interrupt::Interrupt;
 use crate::commands::cli::Globals;
-use crate::commands::doctor::load::{Loaded, load};
-use crate::commands::doctor::{Check, State, account, exit, local, permissions, who};
-use crate::commands::{connect, documents, elsewhere, file, load as read_file, plan, show};
+use crate::commands::doctor::import_check::{Import, import};
+use crate::commands::doctor::{Check, State, account, exit, identity, local, permissions};
+use crate::commands::{connect, documents, file, load, plan, show};
 use crate::config::{self, Deployment};
+use crate::resources::preflight::Launch;
 use crate::ui::Ui;
 
 pub(in crate::commands) async fn run(globals: Globals, ui: Ui) -> Result<ExitCode> {
     let interrupt = Interrupt::listen(ui.sink());
-    ui.wait("looking at everything that up needs");
+    ui.wait("checking everything that up needs");
     let (path, read) = match file(&globals) {
-        Ok(path) => (Some(path.clone()), read_file(&globals, &path)),
+        Ok(path) => (Some(path.clone()), load(&globals, &path)),
         Err(failure) => (None, Err(failure)),
     };
     if let Err(failure) = &read
@@ -24,30 +25,31 @@ pub(in crate::commands) async fn run(globals: Globals, ui: Ui) -> Result<ExitCod
     {
         show(failure);
     }
-    let loading = async {
+    let importing = async {
         match &read {
-            Ok(deployment) => load(deployment).await,
-            Err(_) => Loaded::NotTried,
+            Ok(deployment) => import(deployment).await,
+            Err(_) => Import::NotTried,
         }
     };
-    let (uv, loaded, cloud) = tokio::join!(local::uv(), loading, cloud(&globals, &ui, &interrupt, read.as_ref().ok()));
+    let (uv, imported, cloud) =
+        tokio::join!(local::uv(), importing, cloud(&globals, &ui, &interrupt, read.as_ref().ok()));
     let (cloud, fits) = cloud?;
     let mut checks = vec![local::file(path.as_deref(), &read, &fits)];
     if let Ok(deployment) = &read {
-        checks.push(local::app(deployment, &loaded).unwrap_or_else(|failure| Check::failed("app", &failure)));
+        checks.push(local::app(deployment, &imported).unwrap_or_else(|failure| Check::failed("app", &failure)));
     }
     checks.push(uv);
     checks.extend(cloud);
     if globals.json {
-        ui.document(&document(&checks, read.as_ref().err()));
+        ui.document(&document(&ui, &checks, read.as_ref().err()));
     } else {
-        say(&globals, &ui, &checks);
+        print(&ui, &checks);
     }
     Ok(exit(&checks).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
 }
 
-/// What the account says, and whether the deployment can be there. Without a `deploy.yaml`, one is asked about that is as
-/// all are by default.
+/// The checks of the account, and whether the deployment fits there. Without a `deploy.yaml`, a deployment with all defaults
+/// is checked.
 async fn cloud(
     globals: &Globals,
     ui: &Ui,
@@ -63,20 +65,20 @@ async fn cloud(
         let settings = Settings { region: globals.region.clone().or(region.clone()), profile: globals.profile.clone() };
         if let Err(failure) = aws::region(&settings).await {
             checks.push(Check::failed("region", &failure));
-            // Any will do to learn who asks.
+            // Any region can identify the caller.
             globals.region = Some("us-east-1".to_owned());
         }
     }
     let aws = match connect(&globals, ui, interrupt, region.as_ref()).await {
         Ok(aws) => aws,
         Err(failure) => {
-            let Some(check) = who::without(&failure) else { return Err(failure) };
+            let Some(check) = identity::without(&failure) else { return Err(failure) };
             checks.insert(0, check);
             return Ok((checks, Ok(())));
         }
     };
     if !checks.is_empty() {
-        checks.insert(0, who::known(&aws).await);
+        checks.insert(0, identity::check(&aws).await);
         return Ok((checks, Ok(())));
     }
     deployment.network.https &= aws.has_authority(&deployment.network);
@@ -84,50 +86,47 @@ async fn cloud(
     Ok((interrupt.or(Box::pin(examined(&aws, &deployment))).await?, fits))
 }
 
-/// Two rounds: the second needs the account's number, the image and the network.
+/// Two rounds: the second one needs the account's id, the image and the network.
 async fn examined(aws: &Aws, deployment: &Deployment) -> Result<Vec<Check>> {
     let machine = aws.machine(&deployment.instance);
     let reads = async { Ok(permissions::read(aws, &deployment.name).await) };
-    let (seen, reads) = match tokio::try_join!(account::look(aws, deployment, &machine), reads) {
+    let (seen, reads) = match tokio::try_join!(account::observe(aws, deployment, &machine), reads) {
         Ok(both) => both,
-        Err(failure) => return Ok(vec![who::unknown(&failure)]),
+        Err(failure) => return Ok(vec![identity::unknown(&failure)]),
     };
     let mut checks = seen.judge(aws, deployment, &machine);
     if seen.answers() {
-        let launch = permissions::Launch {
+        let launch = Launch {
             image: seen.image.as_ref().ok(),
             credits: seen.credits(deployment),
             network: seen.has_network(),
             vpc: seen.vpc(),
+            group: reads.group.as_deref(),
+            key_pair: reads.key_pair,
         };
-        let asked = permissions::look(aws, deployment, seen.account(), reads, launch).await;
+        let asked = permissions::observe(aws, deployment, seen.account(), &launch, reads.answers).await;
         checks.extend(asked.judge());
     }
     Ok(checks)
 }
 
-fn say(globals: &Globals, ui: &Ui, checks: &[Check]) {
+fn print(ui: &Ui, checks: &[Check]) {
     let column = checks.iter().map(|check| check.what.chars().count()).max().unwrap_or_default();
     for check in checks {
         ui.entry(&format!("{} {:column$}  ", sign(check.state), check.what), &check.seen);
         if let Some(next) = &check.next {
-            ui.entry("  next: ", next);
+            ui.entry("  next: ", &ui.next(next));
         }
     }
     ui.result("");
-    ui.result(&sum(globals, checks));
+    ui.result(&summary(ui, checks));
 }
 
-fn sum(globals: &Globals, checks: &[Check]) -> String {
+fn summary(ui: &Ui, checks: &[Check]) -> String {
     match checks.iter().filter(|check| check.is_failed()).count() {
-        0 => {
-            let sandbox = if globals.sandbox { " --sandbox" } else { "" };
-            let file = globals.file.as_ref().map(|file| format!(" --file {}", file.display())).unwrap_or_default();
-            let place = elsewhere(globals.region.as_deref(), globals.profile.as_deref());
-            format!("ready: {}", command(&format!("up{sandbox}{file}{place}")))
-        }
-        1 => "1 thing stands in the way".to_owned(),
-        many => format!("{many} things stand in the way"),
+        0 => format!("ready: {}", ui.run("up")),
+        1 => "1 check failed".to_owned(),
+        many => format!("{many} checks failed"),
     }
 }
 
@@ -139,7 +138,7 @@ fn sign(state: State) -> char {
     }
 }
 
-fn document(checks: &[Check], failure: Option<&Failure>) -> documents::Doctor {
+fn document(ui: &Ui, checks: &[Check], failure: Option<&Failure>) -> documents::Doctor {
     let state = |check: &Check| match check.state {
         State::Pass => "pass",
         State::Warn => "warn",
@@ -149,7 +148,7 @@ fn document(checks: &[Check], failure: Option<&Failure>) -> documents::Doctor {
         what: check.what.to_owned(),
         state: state(check).to_owned(),
         seen: check.seen.clone(),
-        next: check.next.clone(),
+        next: check.next.as_ref().map(|next| ui.next(next)),
     };
     documents::Doctor {
         v: documents::Version,

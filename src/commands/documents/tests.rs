@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Does the same for the document of each verb.
+/// Calls a macro for the document of each verb.
 macro_rules! each_verb {
     ($do:ident) => {
         [
@@ -40,7 +40,7 @@ fn documentation(name: &str) -> String {
 
 /// After a change: INSTA_UPDATE=always cargo test documents
 #[test]
-fn the_schema_is_what_these_types_say() {
+fn the_schema_is_generated() {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     macro_rules! reference {
         ($verb:literal, $kind:ty) => {
@@ -62,9 +62,9 @@ fn the_schema_is_what_these_types_say() {
     assert!(fs::read_to_string(&file).unwrap_or_default() == text, "{file} is stale");
 }
 
-/// Every verb has its heading in JSON.md; below it stands a document of just that shape, with every field.
+/// JSON.md has a heading for every verb, with a document that has exactly its fields.
 #[test]
-fn what_is_shown_of_each_verb_is_such_a_document() {
+fn the_documents_in_json_md_are_valid() {
     fn check<T: DeserializeOwned + Serialize>(verb: &str, text: &str) {
         let shown: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{verb}: {error}"));
         let read: T = serde_json::from_value(shown.clone()).unwrap_or_else(|error| panic!("{verb}: {error}"));
@@ -85,9 +85,9 @@ fn what_is_shown_of_each_verb_is_such_a_document() {
     each_verb!(check);
 }
 
-/// Whoever adds a verb adds its document here.
+/// A new verb needs a document.
 #[test]
-fn no_verb_is_without_a_document() {
+fn every_verb_has_a_document() {
     use clap::CommandFactory;
 
     macro_rules! name {
@@ -96,7 +96,7 @@ fn no_verb_is_without_a_document() {
         };
     }
     let known = each_verb!(name);
-    // IAM's document, JSON Schema's, what a shell reads, and what the other side prints.
+    // An IAM policy, a JSON Schema, a shell script, and the instance's output.
     let others = ["policy", "schema", "completions", "ssh"];
     let command = crate::commands::cli::Cli::command();
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());

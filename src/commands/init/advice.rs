@@ -1,4 +1,4 @@
-//! What is written for the app that was chosen, and what is left for the person to do.
+//! The content of the `deploy.yaml` for the chosen app, and what is left for the user to do.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::{Candidate, Files, Form, Framework, Place, Sight, ancestors, is_impor
 use crate::config::{Image, can_be_loaded};
 use crate::release::written;
 
-/// What goes into `deploy.yaml`, and what has to be said about it.
+/// The content of the `deploy.yaml`, and the warnings.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// `name`
@@ -16,30 +16,30 @@ pub struct Plan {
     pub path: String,
     /// `app.wsgi`
     pub wsgi: String,
-    /// A module that has to be written first: its file, and its lines.
+    /// A module that the user must write first: its file, and its lines.
     pub module: Option<(String, [String; 2])>,
-    /// How the app says what it needs.
+    /// The app's requirements.
     pub requirements: Requirements,
     /// `token.env`
     pub token: Option<(String, Place)>,
-    /// `token.path`, where it is not `health.path`.
+    /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
     /// `health.path`
     pub health: Option<(String, Place)>,
     /// `instance.image`
     pub image: Image,
-    /// Which Python was asked for.
+    /// The Python that the project requires.
     pub python: Option<(String, Place)>,
-    /// What the person has to know or do, the most urgent first.
+    /// What the user must do or know, the most urgent first.
     pub warnings: Vec<String>,
-    /// Whether `up` can succeed before anything of that is done.
+    /// Whether `up` can succeed before the user does any of it.
     pub ready: bool,
 }
 
 impl Plan {
-    /// For one of the candidates.
+    /// The plan for one of the candidates.
     pub fn new(files: &Files, sight: &Sight, app: &Candidate, name: &str) -> Self {
-        // What has to be done first, apart from what is only worth knowing.
+        // What must be done before `up`, before what is only worth knowing.
         let (path, prefix, mut todo) = base(files, &app.root);
         let module = format!("{prefix}{}", app.module);
         let written = (!app.is_ready()).then(|| bridge(files, &path, app, &module));
@@ -68,7 +68,7 @@ impl Plan {
         let texts = files.below(&path);
         warnings.extend(written::lines(texts, &BTreeMap::new()));
         let health = sight.health.clone();
-        // An open health path is usual. What must not answer a stranger is the app itself, if it answers at `/` at all.
+        // An open health path is usual. The app itself must refuse requests without the token, if it has a route `/`.
         let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
         let token_path = apart.then(|| "/".to_owned());
         let token = sight.token.clone();
@@ -89,8 +89,8 @@ impl Plan {
     }
 }
 
-/// `app.path`, and what the module's name begins with from there. devopsctl takes the requirements from `app.path` only,
-/// so that is the folder above that has some, if the app can be imported from it.
+/// `app.path`, and the prefix of the module's name from there. Requirements are read only from `app.path`, so it is the nearest
+/// folder with requirements, if the app can be imported from it.
 fn base(files: &Files, root: &str) -> (String, String, Vec<String>) {
     let has = |folder: &&str| settings::requirements(files, folder) != Requirements::Missing;
     let Some(above) = ancestors(root).find(has).filter(|above| *above != root) else {
@@ -106,12 +106,12 @@ fn base(files: &Files, root: &str) -> (String, String, Vec<String>) {
         Requirements::Missing => return (root.to_owned(), String::new(), Vec::new()),
     };
     let warning = format!(
-        "the code is imported from {root}, and devopsctl takes the requirements from the same folder: {first}cp {file} {root}/"
+        "the code is imported from {root}, and devopsctl reads the requirements from the same folder: {first}cp {file} {root}/"
     );
     (root.to_owned(), String::new(), vec![warning])
 }
 
-/// Those of the folder, else of one above it: what they name is known all the same.
+/// The requirements of the folder, else of the nearest folder above it.
 fn nearest(files: &Files, folder: &str) -> Requirements {
     let mut found = ancestors(folder).map(|folder| settings::requirements(files, folder));
     found.find(|found| *found != Requirements::Missing).unwrap_or(Requirements::Missing)
@@ -121,15 +121,15 @@ fn why(app: &Candidate) -> String {
     let (framework, callable) = (app.framework.name(), &app.callable);
     match app.form {
         _ if app.framework.is_asgi() => format!(
-            "{framework} speaks ASGI, and devopsctl runs WSGI apps (gunicorn's threads): a2wsgi translates, without \
+            "{framework} is an ASGI framework, but devopsctl runs WSGI apps (gunicorn's threads): a2wsgi adapts it, without \
              WebSockets and lifespan events"
         ),
-        Form::Arguments => format!("{callable} has to be told something, and app.wsgi can only call it bare"),
-        _ => format!("{framework}'s own app has no name that gunicorn could load"),
+        Form::Arguments => format!("{callable} needs arguments, but app.wsgi calls it without any"),
+        _ => format!("{framework}'s default app has no name that gunicorn could load"),
     }
 }
 
-/// The module that makes of the app what gunicorn can load.
+/// The module that turns the app into one that gunicorn can load.
 fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, [String; 2]) {
     let names = ["wsgi.py", "serve.py", "devopsctl_wsgi.py"].map(|name| join(path, name));
     let file = names.iter().find(|name| !files.has(name)).unwrap_or(&names[2]).clone();
@@ -144,7 +144,7 @@ fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, 
             [format!("import a2wsgi, {module}"), format!("app = a2wsgi.ASGIMiddleware({made})")]
         }
         Form::Unnamed => [format!("import bottle, {module}"), format!("app = {made}")],
-        _ => [format!("import {module}"), format!("app = {made}  # in place of ...: what it has to be told")],
+        _ => [format!("import {module}"), format!("app = {made}  # replace ... by the arguments")],
     };
     (file, lines)
 }
@@ -154,38 +154,35 @@ fn about_requirements(path: &str, found: &Requirements, app: &Candidate) -> Vec<
     let needed: Vec<&str> = app.framework.package().into_iter().chain(bridge).collect();
     match found {
         Requirements::Missing if needed.is_empty() => {
-            vec![format!(
-                "nothing says what the app needs: write {}, empty if it needs nothing",
-                requirements_txt(path)
-            )]
+            vec![format!("the app has no requirements: write {}, empty if it needs none", requirements_txt(path))]
         }
         Requirements::Missing => {
             let lines = needed.join("\n    ");
-            vec![format!("nothing says what the app needs: write {}:\n    {lines}", requirements_txt(path))]
+            vec![format!("the app has no requirements: write {}:\n    {lines}", requirements_txt(path))]
         }
         Requirements::Convert(file, command) => {
             let then = bridge.map(|package| format!(", then add {package} to it")).unwrap_or_default();
-            vec![format!("devopsctl does not read {file}; make a requirements.txt of it{then}:\n    {command}")]
+            vec![format!("devopsctl does not read {file}; convert it to a requirements.txt{then}:\n    {command}")]
         }
         Requirements::Taken(file, packages) => {
             let missing = needed.into_iter().filter(|package| !packages.contains(*package));
-            missing.map(|package| format!("{file} does not name {package}: add a line {package}")).collect()
+            missing.map(|package| format!("{file} does not list {package}: add a line {package}")).collect()
         }
     }
 }
 
-/// A lock that does not count where pyproject.toml does.
+/// A lock file that is ignored because there is a pyproject.toml.
 fn about_lock(files: &Files, path: &str, found: &Requirements) -> Option<String> {
     let Requirements::Taken(file, _) = found else { return None };
     let (lock, command) = settings::unused_lock(files, path).filter(|_| file.ends_with("pyproject.toml"))?;
-    Some(format!("devopsctl takes {file}, not the versions in {lock}; to have those:\n    {command}"))
+    Some(format!("devopsctl uses {file}, not the versions in {lock}; to use those:\n    {command}"))
 }
 
 fn requirements_txt(path: &str) -> String {
     join(path, "requirements.txt")
 }
 
-/// The default image, or the first whose Python will do.
+/// The default image, or the first one with a suitable Python.
 fn image(asked: Option<&(String, Place)>) -> (Image, Option<String>) {
     let default = Image::Debian13;
     let Some((asked, place)) = asked else { return (default, None) };
@@ -194,7 +191,7 @@ fn image(asked: Option<&(String, Place)>) -> (Image, Option<String>) {
     }
     let known: Vec<String> =
         Image::ALL.into_iter().map(|image| format!("{} ({})", image.python(), image.name())).collect();
-    let warning = format!("{place} asks for Python {asked}, and the instance has {}", known.join(", "));
+    let warning = format!("{place} requires Python {asked}, but the instance can have {}", known.join(", "));
     (default, Some(warning))
 }
 
@@ -202,18 +199,18 @@ fn about_token(sight: &Sight, app: &Candidate) -> Option<String> {
     if sight.token.is_some() {
         return None;
     }
-    let open = "nothing in the source reads a token, and up refuses an app that answers everybody";
-    let public = "or, if it is meant to be public, set token.enforce: false";
+    let open = "the source reads no token, and up refuses an app without authentication";
+    let public = "or set token.enforce: false if it is meant to be public";
     Some(match app.framework {
-        Framework::Flask => format!("{open}; guard it ({public}):\n    {}", GUARD.join("\n    ")),
+        Framework::Flask => format!("{open}; add this ({public}):\n    {}", GUARD.join("\n    ")),
         _ => format!(
-            "{open}: let it answer 401 unless the header Authorization is `Token ` and the variable APP_SECRET_TOKEN, \
-             but let a CORS preflight pass (OPTIONS with Access-Control-Request-Method); {public}"
+            "{open}: return 401 unless the header Authorization is `Token ` and the variable APP_SECRET_TOKEN, but allow CORS \
+             preflight requests (OPTIONS with Access-Control-Request-Method); {public}"
         ),
     })
 }
 
-/// What guards a Flask app, every path of it. A CORS preflight only asks what may be sent.
+/// The token check for all paths of a Flask app. CORS preflight requests carry no token.
 const GUARD: [&str; 9] = [
     "import hmac, os",
     "from flask import request",
@@ -229,18 +226,18 @@ const GUARD: [&str; 9] = [
 fn about_health(sight: &Sight) -> Option<String> {
     let (path, place) = sight.routes.iter().next().filter(|_| sight.health.is_none())?;
     Some(format!(
-        "the app is healthy when / answers 2xx or 3xx, and no route / is seen (but {path}, {place}): name one under health.path"
+        "the app counts as healthy when / returns 2xx or 3xx, but it has no route / ({place} has {path}): set health.path"
     ))
 }
 
-/// The files that `up` would refuse to deploy, and the others.
+/// Warnings about environment files that `up` refuses to deploy, and about the others.
 fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
     let about = |file: &String| {
         let fate = match file.as_str() {
-            ".env" => "stays here: it is not deployed",
-            _ => "may hold secrets: ignore it, or up refuses to deploy it",
+            ".env" => "is not deployed",
+            _ => "may contain secrets: ignore it, or up refuses to deploy it",
         };
-        format!("{file} {fate}. What of it is no secret can go under app.env; secrets do not belong there")
+        format!("{file} {fate}. Copy settings that are not secret to app.env")
     };
     let (kept, refused): (Vec<&String>, Vec<&String>) = sight.env_files.iter().partition(|file| *file == ".env");
     (refused.into_iter().map(about).collect(), kept.into_iter().map(about).collect())
@@ -248,6 +245,6 @@ fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
 
 fn about_secrets(sight: &Sight) -> impl Iterator<Item = String> {
     sight.secrets.iter().map(|(name, place)| {
-        format!("{place}: {name} is written into the source, where everybody who has it can read it")
+        format!("{place}: {name} is a secret in the source code, which everyone with the code can read")
     })
 }

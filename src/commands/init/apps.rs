@@ -1,4 +1,4 @@
-//! Which web app a module holds: an object, a function that makes one, or one that has to be wrapped first.
+//! The web apps in a module: an object, a factory function, or an app that must be wrapped first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use regex::Regex;
 
 use crate::release::code::{Line, regex, root};
 
-/// What the app is made with.
+/// The app's framework.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Framework {
     /// <https://flask.palletsprojects.com>
@@ -18,9 +18,9 @@ pub enum Framework {
     Bottle,
     /// <https://falconframework.org>
     Falcon,
-    /// A function of WSGI's own form.
+    /// A plain WSGI function.
     Wsgi,
-    /// An ASGI app that is wrapped already.
+    /// An ASGI app that is already wrapped.
     Wrapped,
     /// <https://fastapi.tiangolo.com>
     FastApi,
@@ -30,7 +30,7 @@ pub enum Framework {
     Quart,
 }
 
-/// What makes an app, by its full name.
+/// The constructors of apps, by their full names.
 const MAKERS: [(&str, Framework); 12] = [
     ("flask.Flask", Framework::Flask),
     ("flask.app.Flask", Framework::Flask),
@@ -47,7 +47,7 @@ const MAKERS: [(&str, Framework); 12] = [
 ];
 
 impl Framework {
-    /// As its makers write it.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Framework::Flask => "Flask",
@@ -62,7 +62,7 @@ impl Framework {
         }
     }
 
-    /// The package that brings it.
+    /// Its package.
     pub fn package(self) -> Option<&'static str> {
         match self {
             Framework::Wsgi => None,
@@ -77,22 +77,22 @@ impl Framework {
         }
     }
 
-    /// Whether it speaks ASGI, which gunicorn's threads do not.
+    /// Whether it is an ASGI framework, which gunicorn's threads do not support.
     pub fn is_asgi(self) -> bool {
         matches!(self, Framework::FastApi | Framework::Starlette | Framework::Quart)
     }
 }
 
-/// How gunicorn comes by the app.
+/// How gunicorn gets the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     /// A callable of the module.
     Object,
-    /// A function of the module that makes it without being told anything.
+    /// A factory function without required arguments.
     Factory,
-    /// A function that has to be told something.
+    /// A factory function with required arguments.
     Arguments,
-    /// Bottle's own, which has no name.
+    /// Bottle's default app, which has no name.
     Unnamed,
 }
 
@@ -103,13 +103,13 @@ pub struct Seen {
     pub line: usize,
     /// The object or the function; empty if it has no name.
     pub name: String,
-    /// What it is made with.
+    /// Its framework.
     pub framework: Framework,
-    /// How it is had.
+    /// How gunicorn gets it.
     pub form: Form,
 }
 
-/// What one module says about apps.
+/// The apps in one module.
 #[derive(Clone, Debug, Default)]
 pub struct Module {
     /// The apps in it.
@@ -118,7 +118,7 @@ pub struct Module {
     pub calls: Vec<(usize, String, String)>,
     /// The variables that hold an app, at any depth.
     pub variables: BTreeSet<String>,
-    /// What its names stand for.
+    /// The full names of its imported names.
     pub imports: BTreeMap<String, String>,
 }
 
@@ -132,13 +132,13 @@ static PLAIN: LazyLock<Regex> = LazyLock::new(|| regex(r"^(if|elif|else|try|exce
 static HEADER: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^(if|elif|else|try|except|finally|with|for|while|match|case|class|def|async)\b"));
 
-/// Where a line stands.
+/// The block that a line is in.
 enum Block {
-    /// Run when the module is imported.
+    /// Executed when the module is imported.
     Plain,
-    /// A function of the module's: its factory, if it turns out to be one.
+    /// A function of the module, which may be a factory.
     Function(Function),
-    /// Run later, or not on a server.
+    /// Executed later, or not on a server.
     Other,
 }
 
@@ -146,11 +146,11 @@ struct Function {
     name: String,
     line: usize,
     needs: bool,
-    /// What it has made, by variable.
+    /// The apps that it creates, by variable.
     made: BTreeMap<String, Framework>,
 }
 
-/// Reads one module.
+/// Finds the apps in one module.
 pub fn read(lines: &[Line]) -> Module {
     let mut module = Module { imports: imports(lines), ..Module::default() };
     let mut blocks: Vec<(usize, Block)> = Vec::new();
@@ -233,7 +233,7 @@ impl Module {
     }
 }
 
-/// What a dotted name stands for, by the imports.
+/// The full name of a dotted name, by the imports.
 pub fn full(imports: &BTreeMap<String, String>, name: &str) -> String {
     let (first, rest) = name.split_once('.').map_or((name, ""), |(first, rest)| (first, rest));
     match imports.get(first) {
@@ -296,7 +296,7 @@ fn word(parameter: &str) -> &str {
     parameter.split(':').next().unwrap_or(parameter).trim()
 }
 
-/// Bottle without an object: the routes belong to an app of its own.
+/// Bottle without an app object: the routes belong to its default app.
 fn unnamed(lines: &[Line], imports: &BTreeMap<String, String>) -> Option<Seen> {
     let routes = ["bottle.route", "bottle.get", "bottle.post", "bottle.put", "bottle.delete"];
     let line = lines.iter().find(|line| {

@@ -1,5 +1,5 @@
-//! Looks at a folder and says how devopsctl would deploy the app in it. Pure: it is given the files and gives back what it
-//! has seen, each with its place; `verb.rs` reads and writes.
+//! Finds the app in a folder and how to deploy it. Pure: it maps the files to findings, each with its place; `verb.rs` reads and
+//! writes files.
 
 mod advice;
 mod apps;
@@ -22,7 +22,7 @@ use crate::config;
 use crate::release::code::{self, Line};
 use settings::join;
 
-/// The project's files, by their path in it, with forward slashes. Of files that say nothing here, only the name counts.
+/// The project's files by path, with forward slashes. Files that are not relevant have no text.
 #[derive(Clone, Debug, Default)]
 pub struct Files(BTreeMap<String, String>);
 
@@ -40,7 +40,7 @@ impl Files {
         self.0.get(name).map(String::as_str)
     }
 
-    /// What is in that folder, by its path in the project.
+    /// The files in a folder, by path.
     fn below(&self, folder: &str) -> impl Iterator<Item = (&str, &str)> {
         let inside = move |name: &str| {
             let rest = name.strip_prefix(folder);
@@ -56,7 +56,7 @@ impl Files {
     }
 }
 
-/// Where something was seen.
+/// A place in the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file's path in the project.
@@ -80,13 +80,13 @@ impl fmt::Display for Place {
 /// An app that could be deployed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Where it is made.
+    /// Where it is created.
     pub place: Place,
-    /// What it is made with.
+    /// Its framework.
     pub framework: Framework,
-    /// How it is had.
+    /// How gunicorn gets it.
     pub form: Form,
-    /// The folder that its module is imported from, in the project; empty for the project itself.
+    /// The folder that its module is imported from; empty for the project itself.
     pub root: String,
     /// The module's name from there.
     pub module: String,
@@ -95,12 +95,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Whether gunicorn can load it as it stands.
+    /// Whether gunicorn can load it without changes.
     pub fn is_ready(&self) -> bool {
         !self.framework.is_asgi() && matches!(self.form, Form::Object | Form::Factory)
     }
 
-    /// The likeliest first: what can be served as it stands, what lies further up, what has a usual name.
+    /// The most likely app first: loadable without changes, in a higher folder, with a usual name.
     fn order(&self) -> impl Ord + use<> {
         let file = self.place.file.trim_end_matches("__init__.py").trim_end_matches('/');
         let stem = file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py");
@@ -117,28 +117,28 @@ impl Candidate {
     }
 }
 
-/// What was seen.
+/// The findings.
 #[derive(Clone, Debug)]
 pub struct Sight {
-    /// The apps, the likeliest first.
+    /// The apps, the most likely one first.
     pub candidates: Vec<Candidate>,
-    /// Apps in files whose name no `import` takes.
+    /// Apps in files whose name cannot be imported.
     pub nameless: Vec<Place>,
     /// The variable that the token is read from.
     pub token: Option<(String, Place)>,
-    /// The path that answers when all is well.
+    /// The path of the health check.
     pub health: Option<(String, Place)>,
-    /// All paths that were seen.
+    /// All routes.
     pub routes: BTreeMap<String, Place>,
-    /// Secrets that are written into the source.
+    /// Secrets in the source code.
     pub secrets: Vec<(String, Place)>,
-    /// Files that usually hold some.
+    /// Files that usually contain secrets.
     pub env_files: Vec<String>,
     /// How many Python files were read.
     pub read: usize,
 }
 
-/// Looks at the files.
+/// Examines the files.
 pub fn look(files: &Files) -> Sight {
     let lines = files.modules();
     let modules: BTreeMap<&String, apps::Module> =
@@ -177,7 +177,7 @@ fn is_env_file(name: &str) -> bool {
     !example && (name == ".env" || name.starts_with(".env."))
 }
 
-/// All apps of all modules. Where a module calls another's factory, the object that it keeps stands for both.
+/// All apps of all modules. If a module calls the factory of another one, only the resulting object counts.
 fn everything<'a>(modules: &BTreeMap<&'a String, apps::Module>) -> Vec<(&'a str, apps::Seen)> {
     let mut found: Vec<(&str, apps::Seen)> = Vec::new();
     for (file, module) in modules {
@@ -188,7 +188,7 @@ fn everything<'a>(modules: &BTreeMap<&'a String, apps::Module>) -> Vec<(&'a str,
         for (line, name, called) in &module.calls {
             let full = apps::full(&module.imports, called);
             let function = full.rsplit('.').next().unwrap_or(&full);
-            // Its own, or one that it imports: a method of that name is neither.
+            // The module's own function or an imported one, but not a method of that name.
             let own = full == *called && !called.contains('.');
             let made = found.iter().find(|(place, app)| {
                 app.form != Form::Object && app.name == function && (!own || place == &file.as_str())
@@ -203,7 +203,7 @@ fn everything<'a>(modules: &BTreeMap<&'a String, apps::Module>) -> Vec<(&'a str,
     found
 }
 
-/// The folder that a file's module is imported from, and the module's name there; none if it can have no name.
+/// The folder that a file's module is imported from, and the module's name; `None` if the name is not valid.
 fn placed(files: &Files, file: &str, django: bool) -> Option<(String, String)> {
     let (mut folder, stem) =
         file.trim_end_matches(".py").rsplit_once('/').unwrap_or(("", file.trim_end_matches(".py")));
@@ -222,14 +222,14 @@ fn placed(files: &Files, file: &str, django: bool) -> Option<(String, String)> {
     config::can_be_loaded(&format!("{module}:app")).then(|| (folder.to_owned(), module))
 }
 
-/// A folder and all above it, up to the project's.
+/// A folder and all folders above it, up to the project.
 fn ancestors(folder: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(folder), |folder| {
         (!folder.is_empty()).then(|| folder.rsplit_once('/').map_or("", |(above, _)| above))
     })
 }
 
-/// Whether something below a folder imports what lies in it by its bare name: then Python has to start there.
+/// Whether a module below the folder imports another one by its bare name, so that the folder must be on Python's path.
 fn is_imported_from(files: &Files, root: &str) -> bool {
     let inside = |file: &str| root.is_empty() || file.starts_with(&format!("{root}/"));
     let own: BTreeSet<String> = files
@@ -243,7 +243,7 @@ fn is_imported_from(files: &Files, root: &str) -> bool {
     })
 }
 
-/// A deployment's name made of a folder's; empty if nothing of it can be one.
+/// A deployment's name derived from a folder's name; empty if that is not possible.
 pub fn name_of(folder: &str) -> String {
     let words: String =
         folder.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();

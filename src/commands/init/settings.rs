@@ -1,4 +1,4 @@
-//! What else the source and the files beside it say: the token, the routes, secrets, requirements, the Python version.
+//! Other findings in the project: the token, the routes, secrets, requirements, the Python version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use crate::release::code::{self, Line, regex};
 
 static READS: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"(?:\benviron ?\[ ?|\benviron\.get ?\( ?|\bgetenv ?\( ?)"(\d+)""#));
-// `name = `, `name: str = `, `x["name"] = ` or `"name": `, and what may stand between that and the value, such as `os.`.
+// `name = `, `name: str = `, `x["name"] = ` or `"name": `, followed by an optional prefix of the value, such as `os.`.
 static GIVEN: LazyLock<Regex> = LazyLock::new(|| {
     regex(r#"(?:\[ ?"(\d+)" ?\] ?=|"(\d+)" ?:|\b(\w+) ?(?:: ?[\w.\[\] |]+)?=) ?(?:\w+ ?\( ?)?(?:\w+\.)*$"#)
 });
@@ -20,7 +20,7 @@ static URL: LazyLock<Regex> = LazyLock::new(|| regex(r#"\bpath ?\( ?"(\d+)""#));
 static SECRET: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"^(?:\w+\.)*(?:config ?\[ ?"(\d+)" ?\]|(\w+)) ?= ?"(\d+)"$"#));
 
-/// Names that hold a secret, but another's or for another purpose: the token is what the app's own clients send.
+/// Parts of names of other secrets than the token that the app's own clients send.
 const OTHERS: [&str; 21] = [
     "AWS",
     "GITHUB",
@@ -45,7 +45,7 @@ const OTHERS: [&str; 21] = [
     "SECRETKEY",
 ];
 
-/// The variable that the app most likely has its token in, and where it is read.
+/// The environment variable that most likely holds the app's token, and where it is read.
 pub fn token(modules: &BTreeMap<String, Vec<Line>>) -> Option<(String, Place)> {
     let mut found: Option<(usize, String, Place)> = None;
     for (file, lines) in modules {
@@ -66,8 +66,8 @@ pub fn token(modules: &BTreeMap<String, Vec<Line>>) -> Option<(String, Place)> {
     found.map(|(_, name, place)| (name, place))
 }
 
-/// Whether what is read signs sessions or JWTs, by what stands before it in its line: the name that it is given to, and how
-/// that name is used; or the call that it is handed to.
+/// Whether the value signs sessions or JWTs, by the code before it in the line: the name that it is assigned to and the uses of
+/// that name, or the call that it is passed to.
 fn signs(line: &Line, before: &str, modules: &BTreeMap<String, Vec<Line>>) -> bool {
     let signing = |name: &str| {
         let upper = name.to_uppercase();
@@ -85,7 +85,7 @@ fn signs(line: &Line, before: &str, modules: &BTreeMap<String, Vec<Line>>) -> bo
         || uses(modules, name).any(|use_of_it| use_of_it.contains("jwt.") || signing_argument(use_of_it, name))
 }
 
-/// The lines that have this name as a word.
+/// The lines that contain this name as a word.
 fn uses<'a>(modules: &'a BTreeMap<String, Vec<Line>>, name: &'a str) -> impl Iterator<Item = &'a str> {
     let word = move |code: &str| code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == name);
     modules.values().flatten().map(|line| line.code.as_str()).filter(move |code| word(code))
@@ -96,7 +96,7 @@ fn signing_argument(code: &str, name: &str) -> bool {
     SIGNED_WITH.captures_iter(code).any(|found| &found[1] == name)
 }
 
-/// The less, the likelier.
+/// A rank: less is more likely.
 fn likeness(name: &str) -> Option<usize> {
     if name == "APP_SECRET_TOKEN" {
         return Some(0);
@@ -110,8 +110,7 @@ fn likeness(name: &str) -> Option<usize> {
     ["TOKEN", "API_KEY", "APIKEY", "SECRET"].iter().position(|part| upper.contains(part)).map(|rank| rank + 1)
 }
 
-/// The paths that the app answers at, as far as they are plain to see. Of a router that stands under another path only that
-/// path would be wrong: where there are prefixes, only the app's own routes count.
+/// The app's routes, as far as they are literals. If routers have prefixes, only the app's own routes count.
 pub fn routes(modules: &BTreeMap<String, Vec<Line>>, apps: &BTreeSet<String>) -> BTreeMap<String, Place> {
     let all = || modules.iter().flat_map(|(file, lines)| lines.iter().map(move |line| (file, line)));
     let prefixed = all().any(|(_, line)| line.code.contains("prefix") || line.code.contains("include("));
@@ -133,13 +132,13 @@ pub fn routes(modules: &BTreeMap<String, Vec<Line>>, apps: &BTreeSet<String>) ->
     routes
 }
 
-/// The best path to ask whether all is well.
+/// The best path for the health check.
 pub fn health(routes: &BTreeMap<String, Place>) -> Option<(String, Place)> {
     let likely = ["/healthz", "/healthz/", "/health", "/health/", "/ping", "/ping/", "/"];
     likely.into_iter().find_map(|path| routes.get(path).map(|place| (path.to_owned(), place.clone())))
 }
 
-/// Where a secret is written into the source. What it is, is not looked at.
+/// Secrets in the source code: their names and places, not their values.
 pub fn secrets(modules: &BTreeMap<String, Vec<Line>>) -> Vec<(String, Place)> {
     let mut found = Vec::new();
     for (file, lines) in modules {
@@ -160,21 +159,21 @@ pub fn secrets(modules: &BTreeMap<String, Vec<Line>>) -> Vec<(String, Place)> {
     found
 }
 
-/// Whether a text is what people are told, such as an error, or nothing.
+/// Whether a text is a message, such as an error, or empty.
 fn is_message(name: &str, text: &str) -> bool {
     let told = ["ERROR", "MESSAGE", "MSG", "INVALID", "MISSING", "EXPIRED", "REQUIRED", "HELP", "LABEL"];
     let sentence = text.contains(char::is_whitespace) && !name.ends_with("SECRET_KEY") && !name.ends_with("PASSWORD");
     text.is_empty() || sentence || told.iter().any(|part| name.contains(part))
 }
 
-/// How an app says what it needs.
+/// The app's requirements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requirements {
-    /// devopsctl takes this file: its path, and the packages that it names.
+    /// devopsctl reads this file: its path, and the packages that it lists.
     Taken(String, BTreeSet<String>),
-    /// It is in a form that devopsctl does not take; this command makes a requirements.txt of it.
+    /// devopsctl does not read this file; the command converts it to a requirements.txt.
     Convert(String, &'static str),
-    /// Nothing says it.
+    /// There are none.
     Missing,
 }
 
@@ -182,7 +181,7 @@ const UV: &str = "uv export --no-dev --no-hashes -o requirements.txt";
 const POETRY: &str = "poetry export --without-hashes -o requirements.txt";
 const PIPENV: &str = "pipenv requirements > requirements.txt";
 
-/// What says so in this folder.
+/// The requirements in a folder.
 pub fn requirements(files: &Files, folder: &str) -> Requirements {
     let at = |name: &str| join(folder, name);
     if files.has(&at("requirements.txt")) {
@@ -205,13 +204,13 @@ pub fn requirements(files: &Files, folder: &str) -> Requirements {
     }
 }
 
-/// A lock that lies beside what devopsctl takes, which does not look into it; and the command that makes it count.
+/// A lock file that devopsctl does not read, and the command that converts it.
 pub fn unused_lock(files: &Files, folder: &str) -> Option<(String, &'static str)> {
     let locks = [("uv.lock", UV), ("poetry.lock", POETRY)];
     locks.into_iter().map(|(name, command)| (join(folder, name), command)).find(|(name, _)| files.has(name))
 }
 
-/// A name in a folder, both relative to the project.
+/// The path of a name in a folder, relative to the project.
 pub fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
@@ -222,7 +221,7 @@ fn packages(files: &Files, file: &str, depth: usize) -> BTreeSet<String> {
         let line = line.split(" #").next().unwrap_or_default().trim().trim_start_matches('\u{feff}');
         let other = line.strip_prefix("-r").or_else(|| line.strip_prefix("--requirement"));
         match other {
-            // Files may name each other in a circle.
+            // Files may include each other in a cycle.
             Some(other) if depth < 4 => {
                 let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
                 named.extend(packages(files, &join(folder, other.trim_start_matches(['=', ' ']).trim()), depth + 1));
@@ -241,7 +240,7 @@ fn package(requirement: &str) -> String {
     name.to_lowercase().replace(['_', '.'], "-")
 }
 
-/// A setting of a table in TOML.
+/// A key in a table of TOML.
 fn in_table<'a>(lines: &'a [Line], table: &str, key: &str) -> Option<&'a Line> {
     let inside = lines.iter().skip_while(|line| line.code != table).skip(1);
     inside
@@ -249,7 +248,7 @@ fn in_table<'a>(lines: &'a [Line], table: &str, key: &str) -> Option<&'a Line> {
         .find(|line| line.code.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')))
 }
 
-/// Which Python is asked for, in the words of the file, and where.
+/// The Python that the project requires, as the file has it, and where.
 pub fn python(files: &Files, folder: &str) -> Option<(String, Place)> {
     for folder in [folder, ""] {
         let file = join(folder, "pyproject.toml");
@@ -268,14 +267,14 @@ pub fn python(files: &Files, folder: &str) -> Option<(String, Place)> {
     None
 }
 
-/// Whether a Python such as 3.13 is one that is asked for, by its first two numbers; what cannot be read asks for nothing.
+/// Whether a Python such as 3.13 meets the requirement, by its first two numbers. A requirement that cannot be parsed is met.
 pub fn satisfies(python: &str, asked: &str) -> bool {
     let Some(have) = version(python) else { return true };
     asked.split(',').map(str::trim).all(|part| {
         let start = part.find(|c: char| c.is_ascii_digit()).unwrap_or(part.len());
         let (sign, number) = part.split_at(start);
         let Some(want) = version(number) else { return true };
-        // `<3.13` and `<3.13.0` shut 3.13 out, `<3.13.2` does not.
+        // `<3.13` and `<3.13.0` exclude 3.13, `<3.13.2` does not.
         let patched = number.split('.').nth(2).is_some_and(|patch| patch.parse().unwrap_or(0_u32) > 0);
         let only_major = !number.contains('.') || number.split('.').nth(1) == Some("*");
         match sign.trim() {
@@ -302,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_python_will_do() {
+    fn python_requirements_are_compared_by_minor_version() {
         for asked in [">=3.9", ">=3.9,<4", "^3.11", "3.13", "3.13.2", "~=3.11", "==3.13.*", "3", "", "pypy", ">3.12"] {
             assert!(satisfies("3.13", asked), "{asked}");
         }
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn which_variable_holds_a_token() {
+    fn variables_are_ranked_by_their_names() {
         let order = ["APP_SECRET_TOKEN", "MY_TOKEN", "SHOP_API_KEY", "CLIENT_SECRET"];
         assert!(order.map(likeness).windows(2).all(|pair| pair[0] < pair[1]));
         for other in ["SECRET_KEY", "DJANGO_SECRET_KEY", "GITHUB_TOKEN", "AWS_SESSION_TOKEN", "PORT", "", "A TOKEN"] {
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_signs_sessions_or_jwts_is_not_the_token() {
+    fn a_signing_key_is_not_the_token() {
         for text in [
             "app = Starlette(secret_key=os.environ.get('SHOP_SECRET'))\n",
             "app.secret_key = os.environ.get('SHOP_SECRET', 'dev')\n",
@@ -348,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_are_told_is_no_secret() {
+    fn a_message_is_not_a_secret() {
         let names = |text: &str| secrets(&modules(text)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         for text in [
             "INVALID_TOKEN = 'token_invalid'\n",

@@ -1,4 +1,4 @@
-//! Small projects, and what is made of them.
+//! Small projects, and the `deploy.yaml` for them.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn files(list: &[(&str, &str)]) -> Files {
     files
 }
 
-/// What is written for the likeliest app. It loads, whatever it is.
+/// The plan for the most likely app. Its text is a valid `deploy.yaml`.
 fn plan(list: &[(&str, &str)]) -> Plan {
     let files = files(list);
     let sight = look(&files);
@@ -47,7 +47,7 @@ fn is(list: &[(&str, &str)], path: &str, wsgi: &str) -> Plan {
 }
 
 #[test]
-fn where_an_app_is() {
+fn apps_are_found() {
     let needs = ("requirements.txt", "flask\n");
     is(&[("app.py", FLASK), needs], "", "app:app");
     is(&[("main.py", "import flask as f\napplication: f.Flask = f.Flask('x')\n")], "", "main:application");
@@ -74,7 +74,7 @@ fn where_an_app_is() {
 }
 
 #[test]
-fn code_that_is_imported_from_its_own_folder_has_its_requirements_there() {
+fn code_on_its_own_python_path_needs_its_requirements_there() {
     let plan = is(
         &[
             ("requirements.txt", "flask"),
@@ -89,7 +89,7 @@ fn code_that_is_imported_from_its_own_folder_has_its_requirements_there() {
 }
 
 #[test]
-fn what_only_looks_like_an_app_is_none() {
+fn similar_code_is_not_an_app() {
     nothing(&[]);
     nothing(&[("app.py", "# from flask import Flask\n# app = Flask(__name__)\n")]);
     nothing(&[("app.py", "'''\nfrom flask import Flask\napp = Flask(__name__)\n'''\n")]);
@@ -102,20 +102,20 @@ fn what_only_looks_like_an_app_is_none() {
 }
 
 #[test]
-fn of_several_the_likeliest_is_first() {
+fn the_most_likely_app_is_first() {
     let sight = look(&files(&[("tools/admin.py", FLASK), ("other.py", FLASK), ("app.py", FLASK)]));
     let modules: Vec<&str> = sight.candidates.iter().map(|app| app.module.as_str()).collect();
     assert_eq!(modules, ["app", "other", "admin"]);
 }
 
 #[test]
-fn what_gunicorn_cannot_load_gets_a_module_of_two_lines() {
+fn an_app_that_gunicorn_cannot_load_gets_a_module_of_two_lines() {
     let fastapi = "from fastapi import FastAPI\napi = FastAPI()\n@api.get('/ping')\ndef ping():\n    return 1\n";
     let plan = is(&[("main.py", fastapi), ("requirements.txt", "fastapi")], "", "wsgi:app");
     let (file, lines) = plan.module.unwrap();
     assert_eq!(file, "wsgi.py");
     assert_eq!(lines, ["import a2wsgi, main", "app = a2wsgi.ASGIMiddleware(main.api)"]);
-    assert!(plan.warnings.iter().any(|warning| warning.contains("does not name a2wsgi")));
+    assert!(plan.warnings.iter().any(|warning| warning.contains("does not list a2wsgi")));
     assert_eq!(plan.health.unwrap().0, "/ping");
 
     let told = FACTORY.replace("config=None", "config");
@@ -130,16 +130,16 @@ fn what_gunicorn_cannot_load_gets_a_module_of_two_lines() {
 }
 
 #[test]
-fn what_the_app_needs() {
+fn missing_requirements_are_warned_of() {
     let said = |list: &[(&str, &str)]| {
         let mut list = list.to_vec();
         list.push(("app.py", FLASK));
         plan(&list).warnings.join("\n")
     };
     assert!(said(&[]).contains("write requirements.txt:\n    flask"));
-    assert!(said(&[("requirements.txt", "# flask\nrequests")]).contains("does not name flask"));
+    assert!(said(&[("requirements.txt", "# flask\nrequests")]).contains("does not list flask"));
     for text in ["Flask", "flask>=3 ; python_version > '3'", "flask[async]==3 # why", "-r more.txt"] {
-        assert!(!said(&[("requirements.txt", text), ("more.txt", "flask")]).contains("does not name"), "{text}");
+        assert!(!said(&[("requirements.txt", text), ("more.txt", "flask")]).contains("does not list"), "{text}");
     }
     let project = "[project]\nname = 'x'\ndependencies = [\n  'flask>=3', # yes\n]\n";
     assert!(!said(&[("pyproject.toml", project)]).contains("does not"));
@@ -149,7 +149,7 @@ fn what_the_app_needs() {
 }
 
 #[test]
-fn the_token_the_paths_and_the_secrets() {
+fn the_token_the_routes_and_secrets_are_found() {
     let text = "import os
 from flask import Flask
 app = Flask(__name__)
@@ -165,15 +165,15 @@ def healthz(): return ''
     assert_eq!(plan.health.clone().unwrap(), ("/healthz".to_owned(), Place::new("app.py", 8)));
     assert_eq!(plan.token_path.as_deref(), Some("/"));
     let said = plan.warnings.join("\n");
-    assert!(said.contains("app.py:4: SECRET_KEY") && said.contains(".env stays here"), "{said}");
-    assert!(said.contains(".env.production may hold secrets: ignore it, or up refuses"), "{said}");
+    assert!(said.contains("app.py:4: SECRET_KEY") && said.contains(".env is not deployed"), "{said}");
+    assert!(said.contains(".env.production may contain secrets: ignore it, or up refuses"), "{said}");
     assert!(!said.contains(".env.example") && !said.contains("not-for-your-eyes"), "{said}");
     assert!(!plan.yaml().contains("not-for-your-eyes"));
     assert!(super::tests::plan(&[("app.py", FLASK)]).warnings.join("\n").contains("@app.before_request"));
 }
 
 #[test]
-fn what_has_to_be_done_first_is_told_apart_from_what_is_worth_knowing() {
+fn only_what_must_be_done_first_makes_a_plan_not_ready() {
     let guarded =
         &format!("{FLASK}import os\nTOKEN = os.environ['SHOP_TOKEN']\n@app.get('/')\ndef index(): return ''\n");
     let needs = ("requirements.txt", "flask\n");
@@ -191,15 +191,15 @@ fn what_has_to_be_done_first_is_told_apart_from_what_is_worth_knowing() {
 }
 
 #[test]
-fn the_image_is_one_whose_python_will_do() {
+fn the_image_has_a_suitable_python() {
     let image = |asked: &str| plan(&[("app.py", FLASK), (".python-version", asked)]);
     assert_eq!(image("3.13\n").image, Image::Debian13);
     assert_eq!(image("3.12.4\n").image, Image::Ubuntu2404);
-    assert!(image("3.11\n").warnings.iter().any(|warning| warning.contains("asks for Python 3.11")));
+    assert!(image("3.11\n").warnings.iter().any(|warning| warning.contains("requires Python 3.11")));
 }
 
 #[test]
-fn a_name_is_made_of_the_folders() {
+fn the_name_is_derived_from_the_folder() {
     for (folder, name) in
         [("Shop", "shop"), ("my_shop.v2", "my-shop-v2"), ("2024-shop", "shop"), ("日本", ""), ("12", "")]
     {

@@ -1,4 +1,4 @@
-//! `init`: looks at a folder and writes a `deploy.yaml` for the app in it. It calls nothing and needs no credentials.
+//! `init`: finds the app in a folder and writes a `deploy.yaml` for it. It makes no call and needs no credentials.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use ignore::DirEntry;
 
-use crate::base::error::{Exit, Failure, Result, command};
+use crate::base::error::{Exit, Failure, Result};
+use crate::base::next::Next;
 use crate::commands::cli::{Globals, Init};
 use crate::commands::documents;
 use crate::commands::init::{self, Candidate, Files, Place, Plan, Requirements, Sight};
@@ -15,7 +16,7 @@ use crate::config;
 use crate::release::{source, text};
 use crate::ui::{self, Ui};
 
-/// What lies in these is not the app.
+/// Folders that do not contain the app.
 const NOT_THE_APP: [&str; 17] = [
     ".git",
     ".hg",
@@ -41,7 +42,7 @@ const LARGEST: u64 = 1024 * 1024;
 const DEEPEST: usize = 6;
 
 pub(in crate::commands) fn run(globals: &Globals, ui: &Ui, arguments: Init) -> Result<ExitCode> {
-    let (file, folder) = places(globals, &arguments)?;
+    let (file, folder) = paths(globals, &arguments)?;
     if fs::symlink_metadata(&file).is_ok() {
         return Err(exists(&file));
     }
@@ -56,26 +57,26 @@ pub(in crate::commands) fn run(globals: &Globals, ui: &Ui, arguments: Init) -> R
     let text = plan.yaml();
     config::parse(&text, &file, &folder)?;
     write(&file, &text)?;
-    let next = next(globals, &arguments.folder);
+    let next = next(ui, globals, &arguments.folder);
     if globals.json {
         ui.document(&document(file, &sight, app, plan, text, next));
         return Ok(ExitCode::SUCCESS);
     }
     found(app, &plan).into_iter().for_each(|line| ui.say(format!("✓ {line}")));
     if arguments.yes && sight.candidates.len() > 1 {
-        ui.say(format!("  taken of {}, as the likeliest; the others: {}", sight.candidates.len(), others(&sight)));
+        ui.say(format!("  the most likely of {} apps; the others: {}", sight.candidates.len(), others(&sight)));
     }
     plan.warnings.iter().for_each(|warning| ui.warn(warning.clone()));
-    ui.result(&format!("{} is written", file.display()));
+    ui.result(&format!("wrote {}", file.display()));
     ui.say(match plan.ready {
         true => format!("next: {next}"),
-        false => format!("next: do what the warnings ask for; then: {next}"),
+        false => format!("next: resolve the warnings, then: {next}"),
     });
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file that is written, and the folder that is looked at: paths in the file are relative to its folder.
-fn places(globals: &Globals, arguments: &Init) -> Result<(PathBuf, PathBuf)> {
+/// The file to write and the folder to examine. Paths in the file are relative to its folder, so it must be in that folder.
+fn paths(globals: &Globals, arguments: &Init) -> Result<(PathBuf, PathBuf)> {
     let folder_of = |file: &Path| file.parent().map(Path::to_owned).unwrap_or_default();
     let (file, folder) = match (&globals.file, &arguments.folder) {
         (Some(file), folder) => (file.clone(), folder.clone().unwrap_or_else(|| folder_of(file))),
@@ -85,46 +86,48 @@ fn places(globals: &Globals, arguments: &Init) -> Result<(PathBuf, PathBuf)> {
     let real = |folder: &Path| {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         fs::canonicalize(folder).map_err(|error| {
-            Failure::new(Exit::Usage, format!("{} is no folder that can be looked at", folder.display()))
+            Failure::new(Exit::Usage, format!("cannot open the folder {}", folder.display()))
                 .because(error.to_string())
-                .next("name the folder that the app is in")
+                .next("pass the app's folder")
         })
     };
     let (beside, looked_at) = (real(&folder_of(&file))?, real(&folder)?);
     if !looked_at.is_dir() {
-        return Err(Failure::new(Exit::Usage, format!("{} is not a folder", folder.display()))
-            .next("name the folder that the app is in"));
+        return Err(
+            Failure::new(Exit::Usage, format!("{} is not a folder", folder.display())).next("pass the app's folder")
+        );
     }
     if beside != looked_at {
-        return Err(Failure::new(Exit::Usage, format!("{} would not lie in {}", file.display(), folder.display()))
-            .because("what it names is looked for from where it lies")
-            .next("name a file in that folder with --file, or leave --file out"));
+        return Err(Failure::new(Exit::Usage, format!("{} is not in {}", file.display(), folder.display()))
+            .because("paths in the file are relative to its folder")
+            .next("pass a file in that folder with --file, or omit --file"));
     }
     Ok((file, looked_at))
 }
 
 fn exists(file: &Path) -> Failure {
-    Failure::new(Exit::Usage, format!("{} is there already, and is left as it is", file.display()))
-        .next(format!("change it by hand, or have another one written: {}", command("init --file another.yaml")))
+    Failure::new(Exit::Usage, format!("{} already exists and was not changed", file.display()))
+        .next(Next::from("edit it, or write another file: ").run_bare("init --file another.yaml"))
 }
 
-/// What git would take, as far as it can say something. Links are not followed: they may lead in circles, or out.
+/// The relevant files that git does not ignore. Links are not followed: they may be cyclic, or lead out of the folder.
 fn read(folder: &Path) -> Result<Files> {
     let mut files = Files::default();
     let walk = source::walk(folder)
         .max_depth(Some(DEEPEST))
         .filter_entry(|entry| entry.depth() == 0 || is_the_app(entry))
         .build();
-    // What cannot be read is no app that could be deployed: `up` says so.
+    // Unreadable files are skipped here; `up` reports them.
     for entry in walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file())) {
         if let Some(name) = entry.path().strip_prefix(folder).ok().and_then(Path::to_str) {
             let small = entry.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST);
-            let bytes = if small && speaks(name) { fs::read(entry.path()).unwrap_or_default() } else { Vec::new() };
+            let bytes =
+                if small && is_relevant(name) { fs::read(entry.path()).unwrap_or_default() } else { Vec::new() };
             let text = text::decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
             files.add(name, text);
         }
     }
-    // Mostly ignored by git, and only their names matter.
+    // Git usually ignores these files, and only their names matter.
     for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?.flatten() {
         if let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(".env"))
             && entry.path().is_file()
@@ -136,22 +139,22 @@ fn read(folder: &Path) -> Result<Files> {
 }
 
 fn unreadable(folder: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Usage, format!("cannot look into the folder {}", folder.display()))
+    Failure::new(Exit::Usage, format!("cannot read the folder {}", folder.display()))
         .because(error.to_string())
-        .next("make it readable, or name another folder")
+        .next("make it readable, or pass another folder")
 }
 
 fn is_the_app(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     if entry.file_type().is_some_and(|kind| kind.is_dir()) {
-        // An environment may have any name.
+        // A virtual environment may have any name.
         return !NOT_THE_APP.contains(&name.as_ref()) && !entry.path().join("pyvenv.cfg").exists();
     }
     !(name.starts_with("test_") || name.ends_with("_test.py") || name == "conftest.py" || name == "setup.py")
 }
 
-/// Whether what is in it matters.
-fn speaks(name: &str) -> bool {
+/// Whether the content of the file matters.
+fn is_relevant(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
     file.ends_with(".py") || file.ends_with(".txt") || file == "pyproject.toml" || file == ".python-version"
 }
@@ -163,24 +166,24 @@ fn chosen<'a>(sight: &'a Sight, folder: &Path, yes: bool) -> Result<&'a Candidat
         [likeliest, ..] if yes => Ok(likeliest),
         several => {
             let items: Vec<String> = several.iter().map(describe).collect();
-            let instead = "add --yes to take the first, or name the folder that has only one";
+            let instead = "add --yes to choose the first one, or pass a folder with only one app";
             several.get(ui::choose("Which app?", &items, instead)?).ok_or_else(|| no_app(sight, folder))
         }
     }
 }
 
 fn no_app(sight: &Sight, folder: &Path) -> Failure {
-    let failure = Failure::new(Exit::Usage, format!("no web app is seen in {}", folder.display()));
+    let failure = Failure::new(Exit::Usage, format!("no web app found in {}", folder.display()));
     match sight.nameless.first() {
         Some(place) => failure
-            .because(format!("there is one at {place}, in a file whose name Python cannot import"))
-            .next("rename it, and what its folders are called, to letters, digits and _: for example app.py"),
+            .because(format!("Python cannot import the file of the app at {place}, because of its name"))
+            .next("rename the file and its folders to letters, digits and _: for example app.py"),
         None => failure
             .because(format!(
-                "of {} Python files none makes a Flask, Django, Bottle, Falcon, FastAPI, Starlette or Quart app, or is plain WSGI",
+                "none of {} Python files creates a Flask, Django, Bottle, Falcon, FastAPI, Starlette or Quart app, or is plain WSGI",
                 sight.read
             ))
-            .next("name the folder that it is in, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., wsgi: module:callable}"),
+            .next("pass the app's folder, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., wsgi: module:callable}"),
     }
 }
 
@@ -193,15 +196,16 @@ fn name(named: Option<String>, folder: &Path, yes: bool) -> Result<String> {
     if !name.is_empty() {
         return Ok(name);
     }
-    let instead = "give it a name with --name, for example --name shop";
+    let instead = "set a name with --name, for example --name shop";
     if yes {
-        return Err(Failure::new(Exit::Usage, format!("no name can be made of the folder's, {shown:?}")).next(instead));
+        let what = format!("cannot derive a name from the folder's name, {shown:?}");
+        return Err(Failure::new(Exit::Usage, what).next(instead));
     }
-    let check = |text: &str| config::check_name(text).map_err(|wrong| wrong.next_step().unwrap_or_default().to_owned());
-    ui::ask("What is the deployment called?", check, instead)
+    let hint = |wrong: Failure| wrong.next_step().map(ToString::to_string).unwrap_or_default();
+    ui::ask("Name of the deployment", |text| config::check_name(text).map_err(hint), instead)
 }
 
-/// In one step, so that nothing that came meanwhile is overwritten.
+/// Creates the file atomically, so that a file that appeared meanwhile is not overwritten.
 fn write(file: &Path, text: &str) -> Result<()> {
     let opened = OpenOptions::new().write(true).create_new(true).open(file);
     opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|error| match error.kind() {
@@ -212,13 +216,11 @@ fn write(file: &Path, text: &str) -> Result<()> {
     })
 }
 
-/// The command that goes on from here.
-fn next(globals: &Globals, folder: &Option<PathBuf>) -> String {
-    match (&globals.file, folder) {
-        (Some(file), _) => command(&format!("up --sandbox --file {}", file.display())),
-        (None, Some(folder)) => command(&format!("up --sandbox --file {}", folder.join(config::FILE).display())),
-        (None, None) => command("up --sandbox"),
-    }
+/// The command that deploys the app to the sandbox.
+fn next(ui: &Ui, globals: &Globals, folder: &Option<PathBuf>) -> String {
+    let file = globals.file.clone().or_else(|| folder.as_ref().map(|folder| folder.join(config::FILE)));
+    let file = file.map(|file| format!(" --file {}", file.display())).unwrap_or_default();
+    ui.run_bare(&format!("up --sandbox{file}"))
 }
 
 fn describe(app: &Candidate) -> String {
@@ -230,7 +232,7 @@ fn others(sight: &Sight) -> String {
     sight.candidates.iter().skip(1).map(describe).collect::<Vec<_>>().join(", ")
 }
 
-/// One line each: what, and where.
+/// One line per finding, with its place.
 fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
     let mut lines = vec![format!("app: {}, {} → {}", app.framework.name(), app.place, plan.wsgi)];
     let at = |place: &Place| place.to_string();
@@ -244,7 +246,7 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
     }
     match &plan.health {
         Some((path, place)) => lines.push(format!("health: {path}, {}", at(place))),
-        None => lines.push("health: / (no route is plain to see)".to_owned()),
+        None => lines.push("health: / (no route found)".to_owned()),
     }
     if let Some((asked, place)) = &plan.python {
         lines.push(format!("python: {asked}, {} → {}", at(place), plan.image.name()));

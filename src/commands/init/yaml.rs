@@ -1,4 +1,4 @@
-//! The text of `deploy.yaml`: short, every section with a line that says what it is for.
+//! The text of `deploy.yaml`: short, with a line of explanation for each section.
 
 use super::advice::Plan;
 use super::settings::Requirements;
@@ -10,14 +10,14 @@ impl Plan {
         let sections =
             [self.name_section(), self.app(), self.token(), self.instance(), NETWORK.to_owned(), self.health()];
         format!(
-            "# What `devopsctl up` puts on AWS. What is commented out shows the default.\n\n{}",
+            "# The deployment that `devopsctl up` creates on AWS. Lines that are commented out show the defaults.\n\n{}",
             sections.join("\n")
         )
     }
 
     fn name_section(&self) -> String {
         format!(
-            "# Part of every name in AWS. Two names are two deployments that never touch each other.\nname: {}\n",
+            "# Part of every resource name in AWS. Deployments with different names are independent.\nname: {}\n",
             self.name
         )
     }
@@ -28,31 +28,33 @@ impl Plan {
             Requirements::Convert(_, command) => {
                 format!("  # It needs a requirements.txt: {command}\n")
             }
-            Requirements::Missing => "  # It needs a requirements.txt that names what the app imports.\n".to_owned(),
+            Requirements::Missing => {
+                "  # It needs a requirements.txt that lists the packages the app imports.\n".to_owned()
+            }
             Requirements::Taken(..) => String::new(),
         };
         let module = match &self.module {
             Some((file, lines)) => {
-                format!("  # {file} has to be written first:\n  #   {}\n  #   {}\n", lines[0], lines[1])
+                format!("  # Write {file} first:\n  #   {}\n  #   {}\n", lines[0], lines[1])
             }
             None => String::new(),
         };
         format!(
-            "# The code, and how it is run.\napp:\n{requirements}  path: {}\n{module}  wsgi: {}\n  # workers: 2\n  # threads: 4\n  \
-             # env: {{GREETING: Hello}}   # the app's settings; secrets do not belong here\n",
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  wsgi: {}\n  # workers: 2\n  # threads: 4\n  \
+             # env: {{GREETING: Hello}}   # the app's settings; no secrets\n",
             quoted(path),
             quoted(&self.wsgi)
         )
     }
 
     fn token(&self) -> String {
-        let comment = "# The secret that every call needs. `devopsctl set-token` changes it.\n";
+        let comment = "# The secret that every request needs. `devopsctl set-token` sets it.\n";
         let env = match &self.token {
             Some((name, _)) => format!("  env: {}\n", quoted(name)),
-            None => "  # env: APP_SECRET_TOKEN   # the environment variable in which the app finds it\n".to_owned(),
+            None => "  # env: APP_SECRET_TOKEN   # the environment variable that the app reads it from\n".to_owned(),
         };
-        let enforce = "  # enforce: true           # an app that answers without it is refused\n";
-        let path = self.token_path.as_ref().map(|path| format!("  path: {}   # where that is checked\n", quoted(path)));
+        let enforce = "  # enforce: true           # refuse an app that accepts requests without it\n";
+        let path = self.token_path.as_ref().map(|path| format!("  path: {}   # where to check that\n", quoted(path)));
         let body = format!("{env}{enforce}{}", path.unwrap_or_default());
         let section = if self.token.is_none() && self.token_path.is_none() { "# token:" } else { "token:" };
         match section {
@@ -63,7 +65,7 @@ impl Plan {
 
     fn instance(&self) -> String {
         let kind = "t3.micro";
-        let comment = "# The machine.\n";
+        let comment = "# The EC2 instance.\n";
         match self.image {
             Image::Debian13 => {
                 format!("{comment}# instance:\n#   type: {kind}\n#   image: debian-13   # or ubuntu-24.04, al2023\n")
@@ -73,7 +75,7 @@ impl Plan {
     }
 
     fn health(&self) -> String {
-        let comment = "# Answers 2xx or 3xx with the token when all is well.\n";
+        let comment = "# The health check: a request with the token must return 2xx or 3xx.\n";
         match &self.health {
             Some((path, _)) if path != "/" => format!("{comment}health:\n  path: {}\n", quoted(path)),
             _ => format!("{comment}# health:\n#   path: /\n"),
@@ -82,13 +84,13 @@ impl Plan {
 }
 
 const NETWORK: &str = "\
-# How it is reached: by HTTPS, at its address or by a name of your own.
+# The app is served over HTTPS, at its address or at your own domain.
 # network:
 #   domain: app.example.com
-#   allow: [0.0.0.0/0]   # who may connect
+#   allow: [0.0.0.0/0]   # the client addresses to allow
 ";
 
-/// Plain where YAML cannot take it for anything else.
+/// Without quotes where YAML reads it as a string in any case.
 fn quoted(text: &str) -> String {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "_./:()-".contains(c));
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || "/_.".contains(c)) && !text.ends_with(':');

@@ -5,8 +5,8 @@ use aws_sdk_ec2::types::Tag;
 use super::folder;
 use super::lease::{Door, Lease, Stale, stale, tag_of};
 use crate::aws::{ApiError, Aws, call, explain};
+use crate::base::clock::now;
 use crate::base::error::{Failure, Result};
-use crate::base::grace::now;
 use crate::resources::instance::{self, State};
 use crate::resources::{Tags, ingress, security_group, set_tags};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Change, Document, State, above, cannot_be_written, get, peek, put, read, write};
 use crate::aws::Aws;
 use crate::base::error::{Failure, Result};
-use crate::base::{grace, names};
+use crate::base::{clock, names};
 use crate::resources::context::Context;
 use crate::resources::{Action, Planned, Tags};
 
@@ -52,7 +52,7 @@ pub(super) async fn replace(
     grace: Duration,
 ) -> Result<i64> {
     let (aws, name, fresh) = (&context.aws, &context.name, context.fresh()?);
-    let until = grace::now().saturating_add(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
+    let until = clock::now().saturating_add(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
     let mut known = peek(aws, name).await?;
     let mut mine = None;
     for _ in 0..5 {
@@ -63,7 +63,7 @@ pub(super) async fn replace(
         }
         let untold = stands == Some(version) && version > floor && floor > 0;
         let document = match found {
-            Some(found) if untold && found.before(grace::now()).is_some() && *found.current != *fresh => {
+            Some(found) if untold && found.before(clock::now()).is_some() && *found.current != *fresh => {
                 Document { current: fresh.clone(), previous_until: Some(until), ..found }
             }
             found => Document::after(found, &fresh, until),

@@ -12,7 +12,7 @@ use crate::config::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, 
 use crate::engine::observe::Store;
 use crate::engine::spec::{Policies, Spec};
 use crate::engine::{plan, topology};
-use crate::release::edge::Build;
+use crate::release::proxy::Build;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
 use crate::resources::{

@@ -1,0 +1,164 @@
+//! The documents of the verbs that change a deployment, or show what they would change.
+
+#[cfg(test)]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Version;
+use crate::engine::cost::{self, Money};
+
+documents! {
+    /// `up`: the app's URL.
+    Up {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// The app's URL; `null` if the instance has no public address.
+        url: Option<String>,
+        /// Whether anything was changed.
+        changed: bool,
+    }
+
+    /// `plan`: what `up` would change.
+    Plan {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// Whether there are changes; then the exit code is 3.
+        changes: bool,
+        /// The steps, in a possible order.
+        steps: Vec<Step>,
+        /// The cost of deploy.yaml.
+        cost: Cost,
+    }
+
+    /// One step.
+    Step {
+        /// The resource, such as `security group`.
+        kind: String,
+        /// `create`, `update`, `replace` or `delete`.
+        action: String,
+        /// Why.
+        reasons: Vec<String>,
+        /// The resources that must be changed before.
+        needs: Vec<String>,
+    }
+
+    /// US dollars per month at list prices, without taxes, traffic and free tier; `null` if a price is unknown.
+    Cost {
+        /// The currency: USD.
+        currency: String,
+        /// The month of the prices.
+        as_of: String,
+        /// The total.
+        month: Option<f64>,
+        /// Instances.
+        instance: Option<f64>,
+        /// Disks.
+        disk: Option<f64>,
+        /// Public IPv4 addresses.
+        address: Option<f64>,
+    }
+
+    /// `rollback`: the release that is wanted now.
+    Rollback {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// The release that it rolled back to.
+        release: String,
+        /// The release that was wanted before.
+        from: Option<String>,
+        /// The version of the valid token.
+        token: Option<i64>,
+        /// The app's URL, if something was changed.
+        url: Option<String>,
+        /// Whether anything was changed.
+        changed: bool,
+    }
+
+    /// `releases`: the releases that `rollback` can use, the newest first.
+    Releases {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// The releases.
+        releases: Vec<Release>,
+    }
+
+    /// One release.
+    Release {
+        /// Its sha256.
+        id: String,
+        /// When it was uploaded, in seconds since 1970.
+        at: i64,
+        /// Its size in bytes.
+        size: i64,
+        /// Who uploaded it.
+        by: String,
+        /// What it was built from, such as a git commit.
+        what: String,
+        /// The Python and the processor that it was built for.
+        target: String,
+        /// Whether it is running.
+        runs: bool,
+        /// Whether it is wanted.
+        wanted: bool,
+        /// Whether it ran before.
+        previous: bool,
+    }
+
+    /// `set-token`: the valid tokens.
+    SetToken {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// The token's version; `null` if nothing was changed.
+        version: Option<i64>,
+        /// Whether anything was changed.
+        changed: bool,
+        /// When the previous token expires, in seconds since 1970.
+        grace_until: Option<i64>,
+    }
+
+    /// `token`: the only document with the secret.
+    Token {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// The token.
+        token: String,
+        /// Its version.
+        version: i64,
+    }
+
+    /// `down`: all resources are deleted.
+    Down {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// Whether there were any.
+        changed: bool,
+    }
+}
+
+impl From<&cost::Cost> for Cost {
+    fn from(of: &cost::Cost) -> Self {
+        let sum = |money: Option<Money>| money.map(Money::dollars);
+        Self {
+            currency: "USD".to_owned(),
+            as_of: cost::AS_OF.to_owned(),
+            month: sum(of.month()),
+            instance: sum(of.instance),
+            disk: sum(of.disk),
+            address: sum(of.address),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The document of `init`.
+
+use std::path::PathBuf;
+
+#[cfg(test)]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Version;
+
+documents! {
+    /// `init`: the findings, and the file that was written.
+    Init {
+        /// The version of the document.
+        v: Version,
+        /// The file.
+        written: PathBuf,
+        /// The deployment's name.
+        name: String,
+        /// The chosen app.
+        app: Candidate,
+        /// The app's folder relative to the file's; empty if it is the same.
+        path: String,
+        /// The WSGI app for gunicorn: `module:callable`.
+        wsgi: String,
+        /// All apps, the most likely one first.
+        candidates: Vec<Candidate>,
+        /// The app's requirements; `null` if there are none.
+        requirements: Option<Requirements>,
+        /// The environment variable that the app reads the token from.
+        token: Option<SeenAt>,
+        /// The path of the health check.
+        health: Option<SeenAt>,
+        /// The Python that the project requires.
+        python: Option<SeenAt>,
+        /// The image, as deploy.yaml names it.
+        image: String,
+        /// Warnings.
+        warnings: Vec<String>,
+        /// The content of the file.
+        text: String,
+        /// The next command.
+        next: String,
+    }
+
+    /// An app in the folder.
+    Candidate {
+        /// flask, django, bottle, falcon, wsgi, …
+        framework: String,
+        /// Its module.
+        module: String,
+        /// Its name in the module.
+        callable: String,
+        /// Whether gunicorn can load it without changes.
+        ready: bool,
+        /// Where it is created.
+        at: Place,
+    }
+
+    /// A line of the project.
+    Place {
+        /// The file, relative to the folder.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+    }
+
+    /// A finding, and its place.
+    SeenAt {
+        /// The finding.
+        value: String,
+        /// The file, relative to the folder.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+    }
+
+    /// The app's requirements.
+    Requirements {
+        /// The file.
+        file: String,
+        /// Whether devopsctl reads it.
+        taken: bool,
+        /// The command that converts it to a requirements.txt, if devopsctl does not read it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        command: Option<String>,
+    }
+}

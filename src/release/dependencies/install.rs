@@ -1,0 +1,219 @@
+//! Resolves and installs the requirements with uv.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::lock::{is_whole, packages_line, packages_of, sealed};
+use super::{Requirements, gunicorn};
+use crate::aws::Target;
+use crate::base::child;
+use crate::base::dirs::{self, unwritable};
+use crate::base::error::{Exit, Failure, Result};
+use crate::base::next::Next;
+use crate::base::uv::{self, Uv};
+use crate::release::local::Local;
+use crate::release::wheels;
+
+/// Installs the requirements into `work/site`. Returns whether the cached lock was damaged, so that they were resolved again.
+///
+/// # Errors
+/// A requirement does not resolve, or has no wheel for the target.
+pub async fn install(requirements: &Requirements, target: &Target, work: &Path) -> Result<bool> {
+    let install =
+        Install { uv: Uv::find().await?, requirements, target, site: work.join("site"), tree: work.join("tree") };
+    let file = requirements.local.stage(&install.tree, &requirements.file)?;
+    let mut damaged = false;
+    if requirements.hashed() {
+        install.run(install.pip_install().arg("--require-hashes").arg("-r").arg(&file)).await?;
+        if !gunicorn::is_installed(&install.site) {
+            install.run(install.pip_install().arg(gunicorn::pinned(target))).await?;
+        }
+    } else {
+        let file_of_lock = requirements.lock(target)?;
+        let known = fs::read_to_string(&file_of_lock).ok();
+        let whole = known.as_deref().filter(|text| is_whole(text));
+        damaged = known.is_some() && whole.is_none();
+        let packages = packages_line(&requirements.local.metadata()?);
+        let text = match whole {
+            Some(text) if packages_of(text) == packages => text.to_owned(),
+            // The requirements of a local package may have changed; all other versions are kept.
+            _ => install.resolve(&file, &file_of_lock, whole, &packages).await?,
+        };
+        let list = work.join("lock.txt");
+        fs::write(&list, Local::to_install(&text, &install.tree)).map_err(|error| unwritable(&list, &error))?;
+        install.run(install.pip_install().arg("--no-deps").arg("-r").arg(&list)).await?;
+    }
+    check_tags(&install.site, target)?;
+    Ok(damaged)
+}
+
+/// The calls of uv for a release.
+struct Install<'a> {
+    uv: Uv,
+    requirements: &'a Requirements,
+    target: &'a Target,
+    site: PathBuf,
+    /// The copy of the requirements and of the local packages.
+    tree: PathBuf,
+}
+
+impl Install<'_> {
+    /// Resolves the requirements into `lock`, and keeps the versions in `before` if possible.
+    async fn resolve(&self, file: &Path, lock: &Path, before: Option<&str>, packages: &str) -> Result<String> {
+        let Self { requirements, target, .. } = self;
+        let folder = lock.parent().unwrap_or(lock);
+        dirs::private(folder)?;
+        let draft = tempfile::NamedTempFile::new_in(folder).map_err(|error| unwritable(folder, &error))?;
+        let mut extra =
+            tempfile::Builder::new().suffix(".in").tempfile_in(folder).map_err(|error| unwritable(folder, &error))?;
+        // A bare name never overrides the app's own pin.
+        let wanted = if requirements.list_gunicorn() { "gunicorn" } else { gunicorn::pinned(target) };
+        std::io::Write::write_all(&mut extra, wanted.as_bytes()).map_err(|error| unwritable(folder, &error))?;
+        // uv keeps the versions in its output file.
+        let pins = before.unwrap_or_default().lines().filter(|line| !line.contains("file://"));
+        fs::write(draft.path(), pins.map(|line| format!("{line}\n")).collect::<String>())
+            .map_err(|error| unwritable(folder, &error))?;
+        let mut command = self.uv.command();
+        command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(draft.path());
+        aim(&mut command, requirements, target);
+        self.run(command.arg(file).arg(extra.path())).await?;
+        let text = fs::read_to_string(draft.path()).map_err(|error| unwritable(folder, &error))?;
+        if !requirements.builds {
+            wheels::check_resolved(&requirements.file, &self.as_here(&text))?;
+        }
+        gunicorn::check(&requirements.file, &text)?;
+        let text = requirements.local.resolved(&requirements.file, &text, &self.tree)?;
+        let text = sealed(&format!("{packages}{text}"));
+        dirs::write(lock, text.as_bytes()).map_err(|error| unwritable(lock, &error))?;
+        Ok(text)
+    }
+
+    fn pip_install(&self) -> Command {
+        let mut command = self.uv.command();
+        command.args(["pip", "install", "--quiet", "--link-mode", "copy", "--target"]).arg(&self.site);
+        aim(&mut command, self.requirements, self.target);
+        command
+    }
+
+    /// The text with the original paths instead of those of the copy.
+    fn as_here(&self, said: &str) -> String {
+        said.replace(&*self.tree.to_string_lossy(), "")
+    }
+
+    async fn run(&self, command: &mut Command) -> Result<()> {
+        let Self { requirements, target, .. } = self;
+        let output = command.output().await.map_err(|error| {
+            Failure::failed("cannot start uv")
+                .because(error.to_string())
+                .next("install uv, then run the same command again")
+        })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = self.as_here(&String::from_utf8_lossy(&output.stderr));
+        let file = requirements.name();
+        if let Some(packages) = wheels::unbuilt(&said).filter(|_| !requirements.builds) {
+            return Err(no_wheels(&packages, &file, target, &said));
+        }
+        if let Target::Host { version, image, .. } = target
+            && version != image
+        {
+            return Err(another_python(&file, version, image, &said));
+        }
+        let what = format!("cannot install the requirements in {file} for Python {}", target.python());
+        Err(Failure::new(Exit::Usage, what)
+            .because(uv::words(&said))
+            .standing("Nothing was changed in AWS.")
+            .next(format!("correct {}, then run the same command again", requirements.file.display())))
+    }
+}
+
+fn aim(command: &mut Command, requirements: &Requirements, target: &Target) {
+    match target {
+        Target::Image { python, platform } => command.args(["--python-version", python, "--python-platform", platform]),
+        Target::Host { python, .. } => command.arg("--python").arg(python),
+    };
+    if requirements.builds {
+        return;
+    }
+    command.arg("--no-build");
+    if let Target::Image { .. } = target {
+        // uv runs a Python to inspect it, and would use one from a `.venv`, which may be a program of the project.
+        match child::program("python3") {
+            Some(python) => command.arg("--python").arg(python),
+            None => command.arg("--system"),
+        };
+    }
+}
+
+/// The requirements may be valid for the image.
+fn another_python(file: &str, version: &str, image: &str, said: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("cannot install the requirements in {file} for this machine's Python {version}"))
+        .because(uv::words(said))
+        .because(format!("the instance's image has Python {image}, which is not installed on this machine"))
+        .standing("Nothing was changed in AWS.")
+        .next(
+            Next::from(format!("install Python {image} (for example: uv python install {image}), run "))
+                .run_bare("sandbox stop")
+                .and(", then run the same command again"),
+        )
+}
+
+fn no_wheels(packages: &[String], file: &str, target: &Target, said: &str) -> Failure {
+    let advice = wheels::ALLOW;
+    if packages.is_empty() {
+        return wheels::refused(format!("a project that {file} lists by its path needs a build"))
+            .because(uv::words(said))
+            .next(format!("write it as `name @ file:///path/to/name.whl`; or, {advice}"));
+    }
+    let (names, them) = (packages.join(", "), if packages.len() == 1 { "it" } else { "each" });
+    let refused = wheels::refused(format!("there is no wheel of {names} for Python {}", target.python()));
+    let refused = match target {
+        Target::Host { version, image, .. } if version != image => refused.because(format!(
+            "the instance's image has Python {image}, which is not installed on this machine and for which there may be a wheel"
+        )),
+        _ => refused,
+    };
+    refused
+        .because(uv::words(said))
+        .next(format!("in {file}, require a version of {them} that has wheels; or, {advice}"))
+}
+
+/// Checks the tags of the installed wheels: a source distribution with compiled code is built for this machine and not for the target.
+fn check_tags(site: &Path, target: &Target) -> Result<()> {
+    let Target::Image { python, platform } = target else { return Ok(()) };
+    let entries = fs::read_dir(site).map_err(|error| unwritable(site, &error))?;
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let Ok(wheel) = fs::read_to_string(path.join("WHEEL")) else { continue };
+        let tags: Vec<&str> = wheel.lines().filter_map(|line| line.strip_prefix("Tag: ")).collect();
+        if !tags.is_empty() && !tags.iter().any(|tag| is_portable(tag)) {
+            let package = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(Failure::new(Exit::Usage, format!("{package} has no wheel for Python {python} on {platform}"))
+                .because("it needs to be compiled, and code compiled on this machine may not run on the instance")
+                .standing("Nothing was changed in AWS.")
+                .next("pin a version that has wheels, or choose another instance.image"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a wheel with this tag is portable. A wheel that was built on this machine has a tag `linux_*` or `macosx_*`.
+fn is_portable(tag: &str) -> bool {
+    let platform = tag.rsplit('-').next().unwrap_or(tag);
+    platform == "any" || platform.contains("manylinux") || platform.contains("musllinux")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wheels_built_on_this_machine_are_not_portable() {
+        assert!(is_portable("py3-none-any"));
+        assert!(is_portable("cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64"));
+        assert!(!is_portable("cp311-cp311-linux_x86_64"));
+        assert!(!is_portable("cp313-cp313-macosx_14_0_arm64"));
+    }
+}

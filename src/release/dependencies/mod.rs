@@ -1,0 +1,145 @@
+//! The app's dependencies, resolved once and installed for the target by uv.
+
+mod gunicorn;
+mod install;
+mod lock;
+
+use std::fs;
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::local::Local;
+use super::{text, wheels};
+use crate::aws::Target;
+use crate::base::digest::hex;
+use crate::base::dirs::{self, unwritable};
+use crate::base::error::{Exit, Failure, Result};
+use crate::config::App;
+pub use install::install;
+
+/// The requirements file, and the files beside it that it may refer to.
+#[derive(Debug)]
+pub struct Requirements {
+    file: PathBuf,
+    text: String,
+    around: Vec<u8>,
+    /// Whether to build packages, which runs their code on this machine.
+    builds: bool,
+    /// The packages that they name by a path.
+    local: Local,
+}
+
+impl Requirements {
+    /// Finds the file: the one that `deploy.yaml` names, else requirements.txt, else pyproject.toml.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be used.
+    pub fn find(app: &App) -> Result<Self> {
+        let candidates = ["requirements.txt", "pyproject.toml"].map(PathBuf::from);
+        let named = app
+            .requirements
+            .iter()
+            .chain(candidates.iter())
+            .map(|name| app.path.join(name))
+            .find(|path| path.is_file());
+        let Some(file) = named else {
+            return Err(Failure::new(Exit::Usage, format!("{} has no requirements", app.path.display()))
+                .because("it contains neither a requirements.txt nor a pyproject.toml")
+                .next(
+                    "write a requirements.txt that lists the packages the app imports, for example one line: flask",
+                ));
+        };
+        let read = || -> std::io::Result<(String, Vec<u8>)> {
+            let text = text::decode(&fs::read(&file)?).map_err(std::io::Error::other)?;
+            let mut beside: Vec<PathBuf> =
+                fs::read_dir(&app.path)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            beside.retain(|path| {
+                path.is_file() && path.extension().is_some_and(|end| end == "txt" || end == "in" || end == "toml")
+            });
+            beside.sort();
+            let mut around = Vec::new();
+            for path in beside {
+                around.extend(fs::read(path)?);
+            }
+            Ok((text, around))
+        };
+        let (text, mut around) = read().map_err(|error| {
+            Failure::new(Exit::Usage, format!("cannot read {}", file.display()))
+                .because(error.to_string())
+                .next("make it a readable text file")
+        })?;
+        if !app.build_dependencies {
+            around.extend(wheels::check(app, &file, &text)?);
+        }
+        let local = Local::find(&file, &text)?;
+        gunicorn::check(&file, &text)?;
+        local.requirements().try_for_each(|(file, text)| gunicorn::check(file, text))?;
+        if app.build_dependencies {
+            let included = local.requirements().filter(|(included, _)| *included != file);
+            around.extend(included.flat_map(|(_, text)| text.bytes()));
+        }
+        Ok(Self { file, text, around, builds: app.build_dependencies, local })
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> String {
+        self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Whether they list this package; dashes, dots and underscores are equivalent.
+    pub fn mentions(&self, package: &str) -> bool {
+        let plain = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
+        let other = |c: char| !c.is_alphanumeric() && !"-_.".contains(c);
+        let code = self.text.lines().map(|line| line.split('#').next().unwrap_or_default());
+        code.flat_map(|line| line.split(other)).any(|word| plain(word) == plain(package))
+    }
+
+    fn hashed(&self) -> bool {
+        self.text.contains("--hash=")
+    }
+
+    /// The local packages.
+    pub fn local(&self) -> &Local {
+        &self.local
+    }
+
+    fn list_gunicorn(&self) -> bool {
+        gunicorn::is_listed(&self.text) || gunicorn::is_listed(&self.local.text())
+    }
+
+    /// A hash of the requirements and the target.
+    pub fn lock_key(&self, target: &Target) -> String {
+        let mut hash = Sha256::new();
+        // If builds are allowed, requirements resolve to other versions.
+        let builds = if self.builds { "builds" } else { "wheels" };
+        hash.update(format!("{target:?}\n{}\n{builds}\n", gunicorn::pinned(target)));
+        hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
+        hash.update(&self.around);
+        hex(&hash.finalize())
+    }
+
+    /// The cached lock; empty if there is none.
+    ///
+    /// # Errors
+    /// The cache cannot be found.
+    pub fn lock_state(&self, target: &Target) -> Result<String> {
+        Ok(fs::read_to_string(self.lock(target)?).ok().filter(|text| lock::is_whole(text)).unwrap_or_default())
+    }
+
+    /// Deletes the cached lock, so that unpinned requirements are resolved again.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub fn forget(&self, target: &Target) -> Result<()> {
+        let lock = self.lock(target)?;
+        match fs::remove_file(&lock) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable(&lock, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self, target: &Target) -> Result<PathBuf> {
+        Ok(dirs::cache()?.join("locks").join(format!("{}.txt", self.lock_key(target))))
+    }
+}
