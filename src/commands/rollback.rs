@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::Session;
 use super::releases::Found;
-use super::up::{app, healthy};
+use super::up::app;
 use crate::base::error::{Exit, Failing, Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::Rollback;
@@ -13,6 +13,7 @@ use crate::commands::documents;
 use crate::engine::execute::execute;
 use crate::engine::observe::Observed;
 use crate::engine::plan;
+use crate::engine::rollout;
 use crate::resources::context::Context;
 use crate::resources::instance::{self, Phase};
 use crate::resources::release::{Notes, short};
@@ -44,7 +45,7 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
         execute(&context, plan).await?;
         let app = app(session, address(&found.observed, instance)).await?;
         if !arguments.no_wait {
-            session.interrupt.or(healthy(session, &context, &to, app.as_ref())).await?;
+            session.interrupt.or(rollout::healthy(&session.watch(), &context, &to, app.as_ref())).await?;
         }
         Ok(app.map(|app| app.url))
     };

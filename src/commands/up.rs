@@ -6,20 +6,16 @@ use std::time::Duration;
 
 use super::plan::{Looked, Store, look, summary};
 use super::{Session, cost, declined};
-use crate::aws::retry::{Backoff, Retry};
-use crate::base::error::{Failure, Result};
-use crate::base::next::Next;
+use crate::base::error::Result;
 use crate::commands::cli::Up;
 use crate::commands::documents;
-use crate::engine::edge::Need;
 use crate::engine::execute::execute;
-use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
-use crate::engine::plan::{self, Plan};
-use crate::engine::probe::{self, App, Seen};
+use crate::engine::plan::Plan;
+use crate::engine::probe::{self, App};
+use crate::engine::rollout;
 use crate::resources::context::Context;
-use crate::resources::instance::Credits;
-use crate::resources::{address, instance, token};
+use crate::resources::{address, instance};
 use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
@@ -48,8 +44,8 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         say_url(session, url.as_deref(), changed);
         return Ok(ExitCode::SUCCESS);
     }
-    let healthy = session.interrupt.or(healthy(session, &context, &release.id, app.as_ref())).await;
-    settle_credits(session, &context).await;
+    let healthy = session.interrupt.or(rollout::healthy(&session.watch(), &context, &release.id, app.as_ref())).await;
+    rollout::settle_credits(&context, session.deployment.instance.cpu_credits).await;
     healthy?;
     if let Some((ip, app)) = ip.zip(app.as_ref()).filter(|_| network.https) {
         let clear = session.aws.clear_url(ip, network).await?;
@@ -60,19 +56,6 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     }
     say_url(session, url.as_deref(), changed);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Switches the CPU credits to standard after the boot, which needs more than the baseline: unlimited credits would cost money,
-/// most of all for an app that restarts again and again. The next `up` repairs a failure.
-async fn settle_credits(session: &Session, context: &Context) {
-    let wanted = Credits::wanted(session.deployment.instance.cpu_credits, true);
-    let Some(credits) = wanted.filter(|credits| *credits == Credits::Standard) else { return };
-    let known = context.known::<instance::Output>(&instance::ID);
-    let Some(instance) = known.filter(|instance| instance.unlimited) else { return };
-    match instance::set_credits(&session.aws, &instance.id, credits).await {
-        Ok(()) => tracing::debug!("set the CPU credits of {} to standard", instance.id),
-        Err(failure) => session.ui.warn(format!("{}: {}", failure.what(), failure.reasons().join(": "))),
-    }
 }
 
 /// Shows the plan, and asks before something is replaced or deleted.
@@ -99,20 +82,9 @@ async fn address(
     match (session.deployment.network.static_ip, changed) {
         (true, _) => Ok(context.known::<address::Output>(&address::ID).map(|address| address.ip)),
         (false, false) => Ok(ip_of(&observed.instances, &context.output::<instance::Output>(&instance::ID)?.id)),
-        (false, true) => session.interrupt.or(own_address(session, context, observed, wait)).await,
-    }
-}
-
-async fn own_address(session: &Session, context: &Context, before: &Observed, wait: bool) -> Result<Option<Ipv4Addr>> {
-    let id = context.output::<instance::Output>(&instance::ID)?.id;
-    let released = |ip: &Ipv4Addr| before.addresses.iter().any(|address| address.ip == *ip);
-    let patience = Duration::from_secs(if wait { 120 } else { 0 });
-    let mut backoff = Backoff::polling(patience, Duration::from_secs(3));
-    loop {
-        let found = instance::observe(&session.aws, session.name()).await?;
-        let ip = ip_of(&found, &id).filter(|ip| !released(ip));
-        if ip.is_some() || backoff.wait().await == Retry::Enough {
-            return Ok(ip);
+        (false, true) => {
+            let patience = Duration::from_secs(if wait { 120 } else { 0 });
+            session.interrupt.or(rollout::own_address(context, observed, patience)).await
         }
     }
 }
@@ -126,34 +98,6 @@ pub(super) async fn app(session: &Session, ip: Option<Ipv4Addr>) -> Result<Optio
     match ip {
         Some(ip) => App::at(&session.aws, &session.deployment, ip).await.map(Some),
         None => Ok(None),
-    }
-}
-
-/// Waits until the instance reports this release with the newest token as healthy, then checks the app from outside.
-pub(super) async fn healthy(session: &Session, context: &Context, release: &str, app: Option<&App<'_>>) -> Result<()> {
-    let (id, mut goal) = Goal::of(context, release, Need::Serving)?;
-    let mut report = health::wait(&session.watch(), &id, &goal).await?;
-    let (document, newest) = token::read(&session.aws, session.name()).await?.ok_or_else(|| {
-        Failure::failed("the token was deleted").next(Next::from("set one: ").run("set-token --generate"))
-    })?;
-    // Another user set a token meanwhile: the app must accept that one.
-    if newest > report.token.unwrap_or_default() {
-        context.learn_of(&token::ID, token::Output { version: newest });
-        execute(context, plan::rotated()).await?;
-        goal.token = context.output::<token::Output>(&token::ID)?.version;
-        report = health::wait(&session.watch(), &id, &goal).await?;
-    }
-    tracing::debug!(token = report.token, "healthy");
-    let Some(app) = app else {
-        session.ui.warn("the instance has no public address, so the app was not checked from outside");
-        return Ok(());
-    };
-    match app.check(&document.current).await? {
-        Seen::Yes => Ok(()),
-        Seen::NotFromHere => {
-            session.ui.warn("network.allow blocks this machine, so the app was not checked from outside");
-            Ok(())
-        }
     }
 }
 

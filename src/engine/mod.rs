@@ -8,5 +8,6 @@ pub mod health;
 pub mod observe;
 pub mod plan;
 pub mod probe;
+pub mod rollout;
 pub mod spec;
 pub mod topology;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::observe::Observed;
 use crate::base::error::Result;
+use crate::config::CpuCredits;
 use crate::resources::context::Start;
+use crate::resources::instance::Credits;
 use crate::resources::outputs::Outputs;
 use crate::resources::{
     Action, Change, Id, Kind, Planned, Sight, Step, Tags, Wanted, doorbell, instance, kinds, token,
@@ -69,6 +71,19 @@ pub fn rotated() -> Plan {
     let reasons = vec!["the token was changed meanwhile".to_owned()];
     let planned = Planned { action: Action::Update, reasons, change };
     Plan::of(vec![planned.step(doorbell::ID, Vec::new())], Outputs::default())
+}
+
+/// The instance is healthy, and has the CPU credits of its boot still; nothing where these are as they should be.
+pub fn settled(instance: Option<instance::Output>, wanted: CpuCredits) -> Option<Plan> {
+    let instance = instance.filter(|instance| instance.unlimited)?;
+    let credits = Credits::wanted(wanted, true).filter(|credits| *credits == Credits::Standard)?;
+    let (id, tags) = (instance.id.clone(), Tags::new());
+    let change = instance::Change::Update { id, start: false, metadata: false, credits: Some(credits), tags };
+    let reasons = vec!["it has booted".to_owned()];
+    let step = Planned { action: Action::Update, reasons, change }.step(instance::ID, Vec::new());
+    let mut outputs = Outputs::default();
+    outputs.set(instance::ID, instance);
+    Some(Plan::of(vec![step], outputs))
 }
 
 fn step<C: Into<Change>>(id: Id, planned: Option<Planned<C>>) -> Option<Step> {

@@ -419,7 +419,10 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             }
             let tagged = set_tags(&context.aws, &[&id], &tags).await;
             tagged.map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
-            Ok(format!("{id} is put right"))
+            Ok(match credits {
+                Some(credits) => format!("{id} has {} CPU credits", credits.name()),
+                None => format!("{id} is put right"),
+            })
         }
         Change::Terminate { id } => terminate(context, &id).await,
     }
