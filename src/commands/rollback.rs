@@ -36,8 +36,8 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     } else {
         String::new()
     };
-    let told = super::status::told(&to, found.release(&to).map(|release| &release.notes));
-    session.ui.say(format!("{why}rolling back to {told}"));
+    let described = super::status::described(&to, found.release(&to).map(|release| &release.notes));
+    session.ui.say(format!("{why}rolling back to {described}"));
     let context = Arc::new(Context::new(
         session.aws.clone(),
         &session.deployment,

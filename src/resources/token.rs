@@ -7,7 +7,8 @@ use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, T
 use super::{Action, Planned, Tags, missing, ours};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
-use crate::base::error::{Failure, Result, command};
+use crate::base::error::{Failure, Result};
+use crate::base::next::Next;
 use crate::base::{names, secret};
 use crate::resources::context::Context;
 use crate::resources::{Foreign, Lookup};
@@ -117,7 +118,7 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
 pub fn unreadable(name: &str) -> Failure {
     let parameter = names::token_parameter(name);
     Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
-        .next(format!("set the token anew: {}", command("set-token")))
+        .next(Next::from("set the token again: ").run("set-token"))
 }
 
 /// Writes a new document and returns its version.
@@ -239,7 +240,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             };
             let version = made.map_err(|error| cannot_be_written(&error))?;
             context.set_token(version.unwrap_or_default());
-            Ok(format!("one was made up; to see it: {}{}", command("token"), context.aws.flag()))
+            Ok(format!("generated; view it with {}", context.health.token))
         }
         Change::Raise { floor, tags } => {
             let version = raise(context, floor).await?;
