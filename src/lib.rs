@@ -1,16 +1,16 @@
-//! `devopsctl` puts a small Python web app on the user's own AWS account.
+//! `devopsctl` deploys a small Python web app to the user's own AWS account.
 //!
-//! It has nine layers. Each uses only those above it in this list; `tests/it/architecture.rs` refuses anything else:
+//! There are nine layers. Each uses only layers above it in this list, which `tests/it/architecture.rs` checks:
 //!
-//! - [`base`] what every layer needs: errors, events, names in AWS, secrets, folders, the programs that are started
+//! - [`base`] what every layer needs: errors, events, names in AWS, secrets, folders, child processes
 //! - [`config`] `deploy.yaml` → [`config::Deployment`]
-//! - [`sandbox`] a local AWS with real machines, started by the binary itself
-//! - [`aws`] clients, retries, images, what an error code means to a person; the sandbox is one endpoint more
+//! - [`sandbox`] a local AWS with real instances, which the program starts itself
+//! - [`aws`] clients, retries, images, explanations of errors; the sandbox is another endpoint
 //! - [`release`] the app, its dependencies and the agent as one content-addressed archive
-//! - [`resources`] one file a kind: observe, diff (pure), apply, delete; and the policy that allows all of it
-//! - [`engine`] plan (pure), execute (the only mutator), wait until it is healthy
-//! - [`ui`] turns events and errors into lines; it knows of `base` alone
-//! - [`commands`] what can be typed, and one file a verb: gather, decide, do, say
+//! - [`resources`] one file per kind: observe, diff (pure), apply, delete; and the IAM policy for all of it
+//! - [`engine`] plan (pure), execute (the only mutator), wait until the app is healthy
+//! - [`ui`] events and errors → lines; depends only on `base`
+//! - [`commands`] the command line, and one file per verb: read the input, decide, act, report
 
 pub mod aws;
 pub mod base;

@@ -131,9 +131,6 @@ impl ApiError {
 }
 
 /// Sends an idempotent call, and retries throttled and transient errors.
-///
-/// # Errors
-/// The last answer.
 pub async fn call<T, E, F>(action: &'static str, send: impl Fn() -> F) -> Result<T, ApiError>
 where
     E: Error + ProvideErrorMetadata + 'static,
@@ -153,9 +150,6 @@ where
 }
 
 /// Sends a call that is not idempotent. Only throttled calls, which AWS did not execute, are retried.
-///
-/// # Errors
-/// The last answer.
 pub async fn once<T, E, F>(action: &'static str, send: impl Fn() -> F) -> Result<T, ApiError>
 where
     E: Error + ProvideErrorMetadata + 'static,

@@ -15,9 +15,6 @@ const SERVICES: [&str; 11] =
 
 /// Checks every custom endpoint: `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, and `endpoint_url` in the profile and in its
 /// `services` section.
-///
-/// # Errors
-/// The first that is neither HTTPS nor on loopback.
 pub(super) fn check(config: &SdkConfig) -> Result<()> {
     let named = SERVICES.into_iter().filter_map(|service| of_service(config, service));
     match config.endpoint_url().map(str::to_owned).into_iter().chain(named).find(|endpoint| !is_private(endpoint)) {

@@ -52,9 +52,6 @@ impl FreeTier {
     }
 
     /// Sends the call once. The caller bounds the time.
-    ///
-    /// # Errors
-    /// What the service or the network answers.
     pub async fn plan(&self) -> Result<AccountPlan, ApiError> {
         let sent = self.send().await.map_err(|error| ApiError::silent(ACTION, innermost(&*error)));
         let (status, ahead, body) = sent?;

@@ -16,19 +16,13 @@ pub struct Identity {
 }
 
 /// Asks STS for the account and the caller, which needs no permission.
-///
-/// # Errors
-/// What STS answers.
 pub async fn identity(aws: &Aws) -> Result<Identity> {
     let answer = call("sts:GetCallerIdentity", || aws.sts.get_caller_identity().send()).await;
-    told(answer.map_err(|error| explain("AWS does not know these credentials", &error))?)
+    read(answer.map_err(|error| explain("AWS does not know these credentials", &error))?)
 }
 
 /// Reads STS's answer.
-///
-/// # Errors
-/// It names no account.
-pub fn told(answer: GetCallerIdentityOutput) -> Result<Identity> {
+pub fn read(answer: GetCallerIdentityOutput) -> Result<Identity> {
     let arn = answer.arn.as_deref().unwrap_or_default();
     let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
     let by = arn.rsplit(['/', ':']).next().unwrap_or_default().to_owned();

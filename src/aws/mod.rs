@@ -30,7 +30,7 @@ use crate::sandbox;
 pub use call::{ApiError, Fault, call, once};
 pub use explain::explain;
 pub use free_tier::{AccountPlan, FreeTier, has_plans};
-pub use identity::{Identity, identity, told};
+pub use identity::{Identity, identity, read as read_identity};
 pub use images::{Machine, Target};
 
 /// The clients for one account and region.
@@ -137,18 +137,12 @@ impl Aws {
     }
 
     /// The URL of the app at a public address.
-    ///
-    /// # Errors
-    /// The sandbox does not answer.
     pub async fn url(&self, address: Ipv4Addr, network: &Network) -> Result<String> {
         let (port, host) = (network.front(), network.host(address));
         self.front(address, Front { port, host: network.https.then_some(host) }).await
     }
 
     /// [`Aws::url`] without the deployment's settings.
-    ///
-    /// # Errors
-    /// The sandbox does not answer.
     pub async fn front(&self, address: Ipv4Addr, front: Front) -> Result<String> {
         let Front { port, host } = front;
         match (&self.sandbox, host) {
@@ -160,9 +154,6 @@ impl Aws {
     }
 
     /// [`Aws::url`], if there is an address.
-    ///
-    /// # Errors
-    /// The sandbox does not answer.
     pub async fn url_of(&self, address: Option<Ipv4Addr>, network: &Network) -> Result<Option<String>> {
         match address {
             Some(address) => self.url(address, network).await.map(Some),
@@ -171,9 +162,6 @@ impl Aws {
     }
 
     /// The HTTP URL that redirects to [`Aws::url`] when the app is served over HTTPS.
-    ///
-    /// # Errors
-    /// The sandbox does not answer.
     pub async fn clear_url(&self, address: Ipv4Addr, network: &Network) -> Result<String> {
         match &self.sandbox {
             Some(handle) => handle.url(address, 80, None).await,
@@ -182,9 +170,6 @@ impl Aws {
     }
 
     /// The host and port of an instance's SSH server.
-    ///
-    /// # Errors
-    /// The sandbox does not answer.
     pub async fn shell(&self, address: Ipv4Addr) -> Result<(String, String)> {
         let Some(handle) = &self.sandbox else { return Ok((address.to_string(), "22".to_owned())) };
         let place = handle.place(address, 22).await?;
@@ -192,9 +177,6 @@ impl Aws {
     }
 
     /// This machine's address as an instance sees it.
-    ///
-    /// # Errors
-    /// AWS's service for it does not answer.
     pub async fn own_address(&self) -> Result<Ipv4Addr> {
         if self.sandbox.is_some() { Ok(Ipv4Addr::LOCALHOST) } else { address::own().await }
     }
@@ -210,9 +192,6 @@ impl Aws {
     }
 
     /// Checks that such an instance can boot.
-    ///
-    /// # Errors
-    /// The sandbox's virtual machine does not support it.
     pub fn can_boot(&self, instance: &crate::config::Instance) -> Result<()> {
         match self.sandbox.as_ref().map(|handle| handle.machines) {
             Some(sandbox::Machines::Qemu) => images::fits_a_virtual_machine(instance),
@@ -244,9 +223,6 @@ fn timeouts() -> TimeoutConfig {
 }
 
 /// The region from the settings. The only call, if no setting has one, is to instance metadata.
-///
-/// # Errors
-/// There is no region.
 pub async fn region(settings: &Settings) -> Result<String> {
     region_by(settings, quick_metadata()).await
 }

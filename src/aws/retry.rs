@@ -117,9 +117,6 @@ impl Backoff {
 }
 
 /// Retries while the error `passes` and the backoff has time left.
-///
-/// # Errors
-/// The last one.
 pub async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
     mut backoff: Backoff,
     passes: impl Fn(&ApiError) -> bool,

@@ -13,17 +13,11 @@ use crate::base::error::{Failure, Result};
 const FULL: [io::ErrorKind; 2] = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
 
 /// `$XDG_CACHE_HOME/devopsctl`: the emulator's virtual environment, built releases, uv. It contains programs that are run.
-///
-/// # Errors
-/// As [`private`], if it exists.
 pub fn cache() -> Result<PathBuf> {
     existing(base()?.cache_dir().join("devopsctl"))
 }
 
 /// `$XDG_STATE_HOME/devopsctl`: the sandbox, private keys.
-///
-/// # Errors
-/// As [`private`], if it exists.
 pub fn state() -> Result<PathBuf> {
     let base = base()?;
     // macOS has no state folder; the data folder is the closest one.
@@ -43,9 +37,6 @@ fn existing(path: PathBuf) -> Result<PathBuf> {
 /// Creates the folder and missing folders above it, readable only by this user.
 ///
 /// A link in its place, or a folder of another user, is refused: other users could read its content.
-///
-/// # Errors
-/// The folder cannot be created or is refused.
 pub fn private(path: &Path) -> Result<()> {
     let make = || -> io::Result<()> {
         if let Err(error) = fs::DirBuilder::new().recursive(true).mode(0o700).create(path)

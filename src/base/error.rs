@@ -13,11 +13,6 @@ use super::next::Next;
 /// Shorthand for everything that can end in a [`Failure`].
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// A command of this program, without the options of the running one.
-pub fn command(line: &str) -> String {
-    Next::default().run_bare(line).to_string()
-}
-
 /// The last error in the chain of causes, which is usually the clearest.
 pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut last = error;

@@ -8,9 +8,6 @@ const LONGEST: u64 = 7 * 24 * 3600;
 const UNITS: [(char, u64); 4] = [('d', 24 * 3600), ('h', 3600), ('m', 60), ('s', 1)];
 
 /// Parses `10m`, `90s`, `1h30m`, `7d` or `0`.
-///
-/// # Errors
-/// A message for clap.
 pub fn parse(text: &str) -> Result<Duration, String> {
     const FORM: &str = "write it as 90s, 10m, 1h or 1h30m; 0 for none";
     if text == "0" {

@@ -21,9 +21,6 @@ pub struct Uv {
 
 impl Uv {
     /// Finds uv, or installs it with pip.
-    ///
-    /// # Errors
-    /// When there is neither uv nor a pip that can install it.
     pub async fn find() -> Result<Self> {
         let cached = cached()?;
         if let Some((program, _)) = look(&cached).await {

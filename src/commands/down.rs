@@ -22,9 +22,9 @@ pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<S
         Some(name) => Session::with(globals, ui, Purpose::Change, config::named(name)?).await,
         None => {
             let next = || {
-                Next::from("change to the project's folder, pass the file with --file, or pass a name that ")
+                Next::from("change to the project's folder, pass the file with --file, or pass the name with --name (")
                     .run_bare("list")
-                    .and(" shows with --name")
+                    .and(" shows all names)")
             };
             let file = file(&globals).map_err(|failure| failure.instead(next()))?;
             let deployment = load(&globals, &file)?;

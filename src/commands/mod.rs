@@ -222,6 +222,7 @@ impl Session {
             sink: self.ui.sink(),
             up: self.ui.run("up"),
             status: self.ui.run("status"),
+            token: self.ui.run("token"),
             fresh: None,
         }
     }

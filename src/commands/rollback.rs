@@ -37,8 +37,8 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     } else {
         String::new()
     };
-    let told = super::status::told(&to, found.release(&to).map(|release| &release.notes));
-    session.ui.say(format!("{why}rolling back to {told}"));
+    let described = super::status::described(&to, found.release(&to).map(|release| &release.notes));
+    session.ui.say(format!("{why}rolling back to {described}"));
     let start = plan.start(&found.observed);
     let context = Context::new(session.aws.clone(), &session.deployment, start, None, session.shared());
     let work = async {

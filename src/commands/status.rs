@@ -245,9 +245,9 @@ impl View<'_> {
     fn release(&self, notes: &BTreeMap<String, Notes>) -> String {
         let running = self.report.and_then(|report| report.release.as_deref());
         match (running, self.tag(names::TAG_RELEASE)) {
-            (Some(running), Some(wanted)) if running == wanted => told(running, notes.get(running)),
+            (Some(running), Some(wanted)) if running == wanted => described(running, notes.get(running)),
             (running, wanted) => {
-                let name = |id: Option<&str>| id.map_or_else(|| "none".to_owned(), |id| told(id, notes.get(id)));
+                let name = |id: Option<&str>| id.map_or_else(|| "none".to_owned(), |id| described(id, notes.get(id)));
                 format!("{} is running, {} is wanted", name(running), name(wanted))
             }
         }
@@ -259,7 +259,7 @@ impl View<'_> {
         let (back, command) = (history.back()?, session.ui.run("rollback"));
         Some(match history.pending() {
             true => format!("{} is still running; withdraw the new one: {command}", short(back)),
-            false => format!("{}; roll back to it: {command}", told(back, notes.get(back))),
+            false => format!("{}; roll back to it: {command}", described(back, notes.get(back))),
         })
     }
 
@@ -341,7 +341,7 @@ fn busy(threads: &Threads) -> String {
 }
 
 /// A release with its age, author and source.
-pub(super) fn told(id: &str, notes: Option<&Notes>) -> String {
+pub(super) fn described(id: &str, notes: Option<&Notes>) -> String {
     let Some(notes) = notes else { return short(id).to_owned() };
     let origin = notes.origin();
     let comma = if origin.is_empty() { "" } else { ", " };

@@ -263,9 +263,6 @@ pub struct Health {
 }
 
 /// Finds the file: the named one, else [`FILE`] upwards from `from`, as git finds its folder.
-///
-/// # Errors
-/// There is none.
 pub fn find(named: Option<&Path>, from: &Path) -> Result<PathBuf> {
     if let Some(path) = named {
         return Ok(from.join(path));
@@ -314,9 +311,6 @@ fn shown(file: &Path) -> PathBuf {
 }
 
 /// A deployment with this name and defaults for everything else.
-///
-/// # Errors
-/// The name is not valid.
 pub fn named(name: &str) -> Result<Deployment> {
     check_name(name)?;
     // In quotes, because `on` and `null` are valid names.
@@ -339,17 +333,11 @@ pub fn can_be_loaded(target: &str) -> bool {
 }
 
 /// Validates a deployment's name that does not come from the file.
-///
-/// # Errors
-/// The name is not valid.
 pub fn check_name(name: &str) -> Result<()> {
     check::name(name).map_err(|wrong| Failure::new(Exit::Usage, format!("{name:?} {}", wrong.what)).next(wrong.hint))
 }
 
 /// Parses the text of a `deploy.yaml` in that folder.
-///
-/// # Errors
-/// All mistakes, each with its place.
 pub fn parse(text: &str, file: &Path, folder: &Path) -> Result<Deployment> {
     let mut reader = Reader::new(file, text);
     let deployment = match tree::parse(text) {

@@ -30,9 +30,6 @@ impl Trusted {
 }
 
 /// Checks a file that was found by searching and is open as `opened`, so that the checked file is the one that is read.
-///
-/// # Errors
-/// It belongs to another user.
 pub fn check(file: &Path, opened: &File) -> Result<()> {
     let look = || -> std::io::Result<_> {
         let folder = fs::canonicalize(folder_of(file))?;

@@ -102,16 +102,20 @@ pub static TOKEN: Section = Section {
 
 pub static TOKEN_ENV: Text = Text {
     name: "env",
-    about: "environment variable that the app reads it from",
+    about: "environment variable that the app reads the token from",
     default: Some("APP_SECRET_TOKEN"),
     pattern: VARIABLE,
 };
 
 pub static ENFORCE: Flag =
-    Flag { name: "enforce", about: "refuse an app that accepts requests without it", default: true };
+    Flag { name: "enforce", about: "refuse an app that accepts requests without the token", default: true };
 
-pub static TOKEN_PATH: Text =
-    Text { name: "path", about: "path to check that at; default: health.path", default: None, pattern: REQUEST };
+pub static TOKEN_PATH: Text = Text {
+    name: "path",
+    about: "path where the token is checked; default: health.path",
+    default: None,
+    pattern: REQUEST,
+};
 
 pub static INSTANCE: Section = Section {
     name: "instance",
@@ -242,8 +246,13 @@ pub static HEALTH_PATH: Text = Text {
     pattern: REQUEST,
 };
 
-pub static TIMEOUT: Number =
-    Number { name: "timeout", about: "seconds a new version may take until it does", least: 1, most: 600, default: 30 };
+pub static TIMEOUT: Number = Number {
+    name: "timeout",
+    about: "seconds a new version may take to become healthy",
+    least: 1,
+    most: 600,
+    default: 30,
+};
 
 pub static BOUNDARY: Text = Text {
     name: "permissions_boundary",

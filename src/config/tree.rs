@@ -51,9 +51,6 @@ impl Value {
 }
 
 /// Parses a file.
-///
-/// # Errors
-/// The syntax error, and its place.
 pub fn parse(text: &str) -> Result<Node, (String, SourceSpan)> {
     if text.trim().is_empty() {
         return Ok(Node { value: Value::Null, span: (0, 0).into() });

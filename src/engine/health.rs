@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use crate::aws::retry::Unseen;
 use crate::aws::{Aws, identity};
 use crate::base::clock::now;
-use crate::base::error::{Exit, Failure, Result, command};
+use crate::base::error::{Exit, Failure, Result};
 use crate::base::event::{Event, Sink};
 use crate::base::names;
+use crate::base::next::Next;
 use crate::engine::edge::{Need, Patience};
 use crate::resources::context::{Context, Health};
 use crate::resources::instance::{self, Phase};
@@ -183,7 +184,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
 /// As [`wait`].
 pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Result<String> {
     let (id, goal) = Goal::of(context, &gate.release, Need::Ready)?;
-    let Health { timeout, up, status } = context.health.clone();
+    let Health { timeout, up, status, .. } = context.health.clone();
     let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up, status };
     context
         .or_interrupt(wait(&watch, &id, &goal))
@@ -261,8 +262,8 @@ fn stuck(watch: &Watch, id: &str, phase: &str, error: Option<String>, patience: 
         .because(error.unwrap_or_else(unknown))
         .standing("Everything in AWS was made; nothing was taken back.")
         .next(match watch.aws.flag() {
-            "" => format!("see what the machine printed: aws ec2 get-console-output --latest --output text --instance-id {id} --region {}", watch.aws.region),
-            _ => format!("see what the machine printed: {}", command("sandbox logs")),
+            "" => format!("see what the machine printed: aws ec2 get-console-output --latest --output text --instance-id {id} --region {}", watch.aws.region).into(),
+            _ => Next::from("see what the machine printed: ").run_bare("sandbox logs"),
         })
 }
 
@@ -284,8 +285,9 @@ fn unreported(watch: &Watch, id: &str, at: i64) -> Failure {
             "" => format!(
                 "reboot it: aws ec2 reboot-instances --instance-ids {id} --region {}; then, in a minute: {}",
                 watch.aws.region, watch.up
-            ),
-            _ => format!("begin anew: {}, then {}", command("down --sandbox"), watch.up),
+            )
+            .into(),
+            _ => Next::from("begin anew: ").run("down").and(", then ").run("up"),
         })
 }
 

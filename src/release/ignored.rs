@@ -16,9 +16,6 @@ const MOST: usize = 100;
 const CODE: [&str; 8] = ["py", "html", "toml", "yaml", "yml", "json", "ini", "cfg"];
 
 /// A warning for each file in `folder` that git ignores although `files`, which are packed, or `env` name it.
-///
-/// # Errors
-/// A file cannot be read.
 pub fn named(folder: &Path, files: &[File], env: &BTreeMap<String, String>) -> Result<Vec<String>> {
     let ignored = ignored(folder, files)?;
     if ignored.is_empty() {

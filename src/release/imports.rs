@@ -20,9 +20,6 @@ static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\w+").expect("a reg
 
 /// The archive's files of the modules `roots` and of the modules that they import, in about that order. `read` returns `None` for a
 /// path that is not in the archive.
-///
-/// # Errors
-/// Those of `read`.
 pub fn reachable(roots: &[&str], read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io::Result<Vec<String>> {
     let (mut found, mut order) = (HashSet::new(), Vec::new());
     for root in roots {

@@ -35,9 +35,6 @@ const STANDARD: &str = "\
 const ELSEWHERE: [&str; 5] = ["sys.path", "sys.modules", "addsitedir", "meta_path", "install_as_"];
 
 /// Checks that every imported module exists. `module`: the app's module; `site`: the installed dependencies.
-///
-/// # Errors
-/// A module is missing.
 pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
     let mut code = HashMap::new();
     for file in files.iter().filter(|file| file.name.ends_with(".py")) {

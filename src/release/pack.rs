@@ -19,9 +19,6 @@ const SERVER: [&str; 8] =
     ["gunicorn.app.wsgiapp", "gunicorn.glogging", "worker", "outgoing", "unavailable", "proof", "processes", "systemd"];
 
 /// Writes the archive and returns its sha256. `module`: the app's module.
-///
-/// # Errors
-/// A file cannot be read or written.
 pub fn pack(archive: &Path, app: &[source::File], site: &Path, manifest: &str, module: &str) -> Result<String> {
     let write = || -> io::Result<String> {
         let file = Hashing { inner: BufWriter::new(File::create(archive)?), hash: Sha256::new() };

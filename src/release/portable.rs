@@ -13,9 +13,6 @@ const EDITABLE: [&str; 3] = ["__editable__", "_editable_impl_", "_editable_skbc_
 const READ: [&str; 3] = ["py", "pth", "json"];
 
 /// Checks the packages in `site`, which were built in `work`, and removes paths from their metadata.
-///
-/// # Errors
-/// A file refers to a path of this machine.
 pub fn check(site: &Path, work: &Path) -> Result<()> {
     let work = work.to_string_lossy();
     let mut found = None;

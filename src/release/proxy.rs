@@ -33,9 +33,6 @@ pub struct Build {
 
 impl Build {
     /// The build for a target.
-    ///
-    /// # Errors
-    /// There is none for this machine, on which the sandbox's instances are processes.
     pub fn of(target: &Target) -> Result<Self> {
         let (sha384, platform) = match target.machine() {
             ("linux", "x86_64") => (

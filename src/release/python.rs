@@ -39,9 +39,6 @@ impl Requirement {
 }
 
 /// Checks that the image's Python meets the project's requirements.
-///
-/// # Errors
-/// A file requires another one.
 pub fn check(app: &App, image: Image) -> Result<()> {
     let all = requirements(&app.path);
     let Some(unmet) = all.iter().find(|one| !one.is_met_by(image.python())) else { return Ok(()) };

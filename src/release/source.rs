@@ -47,9 +47,6 @@ pub struct File {
 
 impl File {
     /// Its content.
-    ///
-    /// # Errors
-    /// It cannot be read.
     pub fn read(&self) -> Result<Vec<u8>> {
         fs::read(&self.path).map_err(|error| unreadable(&self.path, &error.to_string()))
     }

@@ -8,9 +8,6 @@ use regex::bytes::Regex;
 static CODING: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\s*#.*coding[:=]\s*([-\w.]+)").expect("a regex"));
 
 /// The text, without its byte order mark.
-///
-/// # Errors
-/// The content is not text.
 pub fn decode(bytes: &[u8]) -> Result<String, String> {
     if let Some(rest) = bytes.strip_prefix(b"\xef\xbb\xbf") {
         return utf8(rest);

@@ -79,9 +79,6 @@ pub fn check(app: &App, file: &Path, text: &str) -> Result<Vec<u8>> {
 }
 
 /// Checks the lock of the requirements in `file`: a dependency may refer to an editable project.
-///
-/// # Errors
-/// It does.
 pub fn check_resolved(file: &Path, lock: &str) -> Result<()> {
     match lock.lines().find_map(|line| line.strip_prefix("-e ")) {
         Some(project) => {

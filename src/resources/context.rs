@@ -78,6 +78,8 @@ pub struct Health {
     pub up: String,
     /// The command that shows what runs.
     pub status: String,
+    /// The command that prints the token.
+    pub token: String,
 }
 
 /// What was found out before a run begins, as far as its steps need it.
@@ -111,7 +113,12 @@ impl Context {
             instance_type: deployment.instance.kind.clone(),
             disk_gib: deployment.instance.disk_gib,
             credits: start.burstable.then(|| Credits::at_launch(deployment.instance.cpu_credits)),
-            health: Health { timeout: deployment.health.timeout, up: shared.up, status: shared.status },
+            health: Health {
+                timeout: deployment.health.timeout,
+                up: shared.up,
+                status: shared.status,
+                token: shared.token,
+            },
             image_id: start.image,
             image: Mutex::default(),
             release,
@@ -262,6 +269,8 @@ pub struct Shared {
     pub up: String,
     /// The command that shows what runs.
     pub status: String,
+    /// The command that prints the token.
+    pub token: String,
     /// The token that is to be set. It is no part of the plan, which can be printed.
     pub fresh: Option<Secret>,
 }

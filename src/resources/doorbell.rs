@@ -8,7 +8,8 @@ use super::step::{Resource, only};
 use super::{Action, Observed, Planned, Sight, Tags, history, instance, set_tags, token};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, explain};
-use crate::base::error::{Failure, Result, command};
+use crate::base::error::{Failure, Result};
+use crate::base::next::Next;
 use crate::base::{names, secret};
 use crate::resources::context::Context;
 
@@ -166,7 +167,7 @@ async fn newest(aws: &Aws, name: &str) -> Result<i64> {
             None if backoff.wait().await == Retry::Again => {}
             None => {
                 return Err(Failure::failed(format!("the token of {name} is gone"))
-                    .next(format!("set one: {}", command("set-token --generate"))));
+                    .next(Next::from("set one: ").run("set-token --generate")));
             }
         }
     }

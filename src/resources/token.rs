@@ -10,7 +10,8 @@ use super::step::{Resource, Step};
 use super::{Action, Planned, Sight, Tags, missing, ours};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
-use crate::base::error::{Failure, Result, command};
+use crate::base::error::{Failure, Result};
+use crate::base::next::Next;
 use crate::base::{names, secret};
 use crate::resources::context::Context;
 use crate::resources::{Lookup, NameConflict};
@@ -162,7 +163,7 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
 pub fn unreadable(name: &str) -> Failure {
     let parameter = names::token_parameter(name);
     Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
-        .next(format!("set the token anew: {}", command("set-token")))
+        .next(Next::from("set the token again: ").run("set-token"))
 }
 
 /// Writes a new document and returns its version.
@@ -279,7 +280,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             };
             let version = made.map_err(|error| cannot_be_written(&error))?;
             context.learn(Output { version: version.unwrap_or_default() });
-            Ok(format!("one was made up; to see it: {}{}", command("token"), context.aws.flag()))
+            Ok(format!("generated; view it with {}", context.health.token))
         }
         Change::Raise { floor, tags } => {
             let version = raise(context, floor).await?;

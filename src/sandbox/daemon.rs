@@ -10,7 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::info;
 
-use crate::base::error::{Failure, Result, command};
+use crate::base::error::{Failure, Result};
+use crate::base::next::Next;
 
 use super::emulator::Emulator;
 use super::front::{self, Front, Log};
@@ -50,7 +51,7 @@ pub async fn serve(args: ServeArgs, policy: &str) -> Result<()> {
             Ok(()) => begin(&folder, &args, policy).await.map(|running| (held, running)),
             Err(failure) => Err(failure),
         },
-        None => Err(Failure::failed("a sandbox already runs").next(command("sandbox status"))),
+        None => Err(Failure::failed("a sandbox already runs").next(Next::default().run_bare("sandbox status"))),
     };
     match begun {
         Ok((_held, (running, ready))) => {

@@ -37,7 +37,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::hex;
-use crate::base::error::{Failure, Result, command};
+use crate::base::error::{Failure, Result};
+use crate::base::next::Next;
 
 pub use daemon::serve;
 pub use guard::guard;
@@ -225,8 +226,8 @@ impl Handle {
 }
 
 /// What helps when it does not do what it should.
-fn anew() -> String {
-    format!("have it start anew (what it holds goes): {}, then run the same command again", command("sandbox stop"))
+fn anew() -> Next {
+    Next::from("delete it and start a new one: ").run_bare("sandbox stop").and(", then run the same command again")
 }
 
 /// Text that nobody can guess.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::child;
-use crate::base::error::{Failing, Failure, Result, command};
+use crate::base::error::{Failing, Failure, Result};
+use crate::base::next::Next;
 
 use super::leash::own_program;
 use super::python::Python;
@@ -92,6 +93,11 @@ pub async fn ensure(options: &Options, say: &dyn Fn(&str)) -> Result<Handle> {
     })
 }
 
+/// What to do about an option that the running sandbox does not have.
+fn stop_first(option: &str) -> Next {
+    Next::from(format!("omit {option}, or delete the running sandbox first: ")).run_bare("sandbox stop")
+}
+
 /// The running one, if it is of this version and where it was asked for.
 fn usable(folder: &Folder, options: &Options) -> Result<Option<Handle>> {
     let Some(handle) = folder.running()?.filter(|handle| handle.version == env!("CARGO_PKG_VERSION")) else {
@@ -100,12 +106,12 @@ fn usable(folder: &Folder, options: &Options) -> Result<Option<Handle>> {
     if let Some(machines) = options.machines.filter(|machines| *machines != handle.machines) {
         let (runs, asked) = (handle.machines.name(), machines.name());
         return Err(Failure::failed(format!("the sandbox that runs has --machine {runs}, not {asked}"))
-            .next(format!("leave --machine out, or first run: {} (what it holds goes)", command("sandbox stop"))));
+            .next(stop_first("--machine")));
     }
     match options.port {
         Some(port) if !handle.endpoint.ends_with(&format!(":{port}")) => {
             Err(Failure::failed(format!("the sandbox already runs at {}, not on port {port}", handle.endpoint))
-                .next(format!("leave --port out, or first run: {} (what it holds goes)", command("sandbox stop"))))
+                .next(stop_first("--port")))
         }
         _ => Ok(Some(handle)),
     }

@@ -19,9 +19,6 @@ pub fn confirm(question: &str) -> Result<bool> {
 }
 
 /// Asks twice for a token, without echo.
-///
-/// # Errors
-/// As [`confirm`].
 pub fn new_token() -> Result<String> {
     if !terminal() {
         return Err(Failure::new(Exit::Usage, "there is no terminal to type the token on")
@@ -35,9 +32,6 @@ pub fn new_token() -> Result<String> {
 }
 
 /// Asks to choose one of several; the first is the default. `instead`: the next step without a terminal.
-///
-/// # Errors
-/// As [`confirm`].
 pub fn choose(question: &str, items: &[String], instead: &str) -> Result<usize> {
     if !terminal() {
         return Err(no_terminal(question).because(items.join("\n")).next(instead));
@@ -47,9 +41,6 @@ pub fn choose(question: &str, items: &[String], instead: &str) -> Result<usize> 
 }
 
 /// Asks for a line that passes `check`. `instead`: the next step without a terminal.
-///
-/// # Errors
-/// As [`confirm`].
 pub fn ask(question: &str, check: impl Fn(&str) -> Result<(), String>, instead: &str) -> Result<String> {
     if !terminal() {
         return Err(no_terminal(question).next(instead));

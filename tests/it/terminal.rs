@@ -125,7 +125,7 @@ fn the_first_ctrl_c_finishes_what_is_under_way_and_says_what_stands() {
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
     assert!(said.contains("stopping after the running steps"), "{said}");
     assert!(said.contains("Done in this run: security group"), "{said}");
-    assert!(said.contains("the same command goes on from here"), "{said}");
+    assert!(said.contains("run the same command again"), "{said}");
     crate::console::fault(&project, "delays?pending=0.3");
     let url = project.up();
     assert_eq!(get(&url, Some(&project.token())).status, 200);

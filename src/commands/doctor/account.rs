@@ -34,9 +34,6 @@ pub struct Seen {
 }
 
 /// Observes everything concurrently. A failure to identify the caller ends it at once.
-///
-/// # Errors
-/// AWS does not know the caller.
 pub async fn observe(aws: &Aws, deployment: &Deployment, machine: &Machine) -> Result<Seen> {
     let image = preflight::soon(async {
         let id = instance::newest(aws, &machine.parameter).await?;

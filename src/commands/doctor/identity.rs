@@ -24,9 +24,6 @@ struct Expiry {
 }
 
 /// Asks AWS for the caller.
-///
-/// # Errors
-/// AWS does not know the caller.
 pub async fn observe(aws: &Aws) -> Result<Caller> {
     let (caller, expiry) = tokio::join!(preflight::caller(aws), expiry(aws.until));
     let (identity, not_enabled) = caller?;

@@ -30,9 +30,6 @@ pub fn file(path: Option<&Path>, read: &Result<Deployment>, fits: &Result<()>) -
 }
 
 /// The app: its files and the result of its import.
-///
-/// # Errors
-/// A file that cannot be part of a release.
 pub fn app(deployment: &Deployment, import: &Import) -> Result<Check> {
     let (files, requirements) = release::look(deployment)?;
     let app = &deployment.app;

@@ -17,9 +17,6 @@ use crate::release::local::Local;
 use crate::release::wheels;
 
 /// Installs the requirements into `work/site`. Returns whether the cached lock was damaged, so that they were resolved again.
-///
-/// # Errors
-/// A requirement does not resolve, or has no wheel for the target.
 pub async fn install(requirements: &Requirements, target: &Target, work: &Path) -> Result<bool> {
     let install =
         Install { uv: Uv::find().await?, requirements, target, site: work.join("site"), tree: work.join("tree") };

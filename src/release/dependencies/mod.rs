@@ -120,17 +120,11 @@ impl Requirements {
     }
 
     /// The cached lock; empty if there is none.
-    ///
-    /// # Errors
-    /// The cache cannot be found.
     pub fn lock_state(&self, target: &Target) -> Result<String> {
         Ok(fs::read_to_string(self.lock(target)?).ok().filter(|text| lock::is_whole(text)).unwrap_or_default())
     }
 
     /// Deletes the cached lock, so that unpinned requirements are resolved again.
-    ///
-    /// # Errors
-    /// The cache cannot be written.
     pub fn forget(&self, target: &Target) -> Result<()> {
         let lock = self.lock(target)?;
         match fs::remove_file(&lock) {

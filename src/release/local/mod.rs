@@ -45,9 +45,6 @@ pub struct Local {
 
 impl Local {
     /// Finds all packages that the requirements in `file`, with the content `text`, name by a path.
-    ///
-    /// # Errors
-    /// A package cannot be read.
     pub fn find(file: &Path, text: &str) -> Result<Self> {
         let folder = file.parent().unwrap_or(Path::new("/"));
         let mut local = Self { main: folder.to_owned(), ..Self::default() };
@@ -81,17 +78,11 @@ impl Local {
     }
 
     /// The content of all packages, for a hash; empty if there are none.
-    ///
-    /// # Errors
-    /// A file cannot be read.
     pub fn content(&self) -> Result<Vec<u8>> {
         self.state(|_| true)
     }
 
     /// The content of the files that may contain the requirements of a package.
-    ///
-    /// # Errors
-    /// A file cannot be read.
     pub fn metadata(&self) -> Result<Vec<u8>> {
         let asks = |end: &str| matches!(end, "toml" | "cfg" | "txt" | "in");
         self.state(|file| {

@@ -21,9 +21,6 @@ static ADDRESS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"file:[^\s"';,\]
 
 impl Local {
     /// Copies everything below `root`. Returns the requirements file for uv.
-    ///
-    /// # Errors
-    /// A file cannot be read or written.
     pub fn stage(&self, root: &Path, file: &Path) -> Result<PathBuf> {
         let write = |path: &Path, bytes: &[u8]| -> Result<()> {
             let place = below(root, path);
@@ -104,9 +101,6 @@ impl Local {
     }
 
     /// uv's lock of the staged requirements, with the original paths.
-    ///
-    /// # Errors
-    /// uv found a local package that was not staged.
     pub fn resolved(&self, file: &Path, lock: &str, root: &Path) -> Result<String> {
         let here = env::current_dir().unwrap_or_default();
         let mut resolved = String::new();

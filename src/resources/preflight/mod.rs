@@ -10,7 +10,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::LocationType;
 use aws_sdk_sts::config::{Config, Region};
 
-use crate::aws::{AccountPlan, ApiError, Aws, Identity, explain, has_plans, once, told};
+use crate::aws::{AccountPlan, ApiError, Aws, Identity, explain, has_plans, once, read_identity};
 use crate::base::error::{Failure, Result};
 use crate::resources::route::{self, Way};
 use crate::resources::{filter, instance};
@@ -47,15 +47,12 @@ pub const UNKNOWN_CREDENTIALS: [&str; 4] =
 
 /// The caller; also the region's error, if only another region knows the caller: a region that is not enabled knows no
 /// credentials, so a region that is always enabled is asked as well.
-///
-/// # Errors
-/// AWS does not know the caller.
 pub async fn caller(aws: &Aws) -> Result<(Identity, Option<ApiError>)> {
     const ACTION: &str = "sts:GetCallerIdentity";
     const ALWAYS_ENABLED: &str = "us-east-1";
     const UNKNOWN: &str = "AWS does not know these credentials";
     let error = match ask(ACTION, || aws.sts.get_caller_identity().send()).await {
-        Ok(answer) => return Ok((told(answer)?, None)),
+        Ok(answer) => return Ok((read_identity(answer)?, None)),
         Err(error) if error.is(&UNKNOWN_CREDENTIALS) => error,
         Err(error) => return Err(explain(UNKNOWN, &error)),
     };
@@ -64,7 +61,7 @@ pub async fn caller(aws: &Aws) -> Result<(Identity, Option<ApiError>)> {
         aws.sts.get_caller_identity().customize().config_override(config).send()
     };
     match ask(ACTION, elsewhere).await {
-        Ok(answer) => Ok((told(answer)?, Some(error))),
+        Ok(answer) => Ok((read_identity(answer)?, Some(error))),
         Err(_) => Err(explain(UNKNOWN, &error)),
     }
 }
@@ -101,9 +98,6 @@ pub async fn subnets(aws: &Aws, named: Option<&str>) -> (Result<Vec<Subnet>, Api
 }
 
 /// The mode of VPC Block Public Access, such as `off` and `block-ingress`.
-///
-/// # Errors
-/// What EC2 answers.
 pub async fn block_public_access(aws: &Aws) -> Result<String, ApiError> {
     let request = || aws.ec2.describe_vpc_block_public_access_options().send();
     let options = ask("ec2:DescribeVpcBlockPublicAccessOptions", request).await?.vpc_block_public_access_options;
@@ -112,9 +106,6 @@ pub async fn block_public_access(aws: &Aws) -> Result<String, ApiError> {
 }
 
 /// How many Elastic IPs the region allows; `None` if AWS does not tell.
-///
-/// # Errors
-/// What EC2 answers.
 pub async fn elastic_ip_limit(aws: &Aws) -> Result<Option<usize>, ApiError> {
     let answer = ask("ec2:DescribeAccountAttributes", || aws.ec2.describe_account_attributes().send()).await?;
     let attributes = answer.account_attributes.unwrap_or_default();
@@ -134,9 +125,6 @@ pub struct InstanceType {
 }
 
 /// Asks for an instance type as `up` does, for its zones, and for the types of the free plan.
-///
-/// # Errors
-/// What EC2 answers.
 pub async fn instance_type(aws: &Aws, name: &str) -> Result<InstanceType, ApiError> {
     let types = ask("ec2:DescribeInstanceTypes", || instance::request_kind(aws, name).send());
     let offerings = ask("ec2:DescribeInstanceTypeOfferings", || {
@@ -154,9 +142,6 @@ pub async fn instance_type(aws: &Aws, name: &str) -> Result<InstanceType, ApiErr
 }
 
 /// The account's value of an EC2 quota, else AWS's default; `None` if AWS tells neither.
-///
-/// # Errors
-/// What Service Quotas answers.
 pub async fn ec2_quota(aws: &Aws, code: &str) -> Result<Option<i64>, ApiError> {
     const ABSENT: [&str; 1] = ["NoSuchResourceException"];
     const SERVICE: &str = "ec2";

@@ -1,4 +1,4 @@
-//! An account whose instances are entries alone, as whoever has real credentials sees it: nobody waits for an app here.
+//! An account for tests whose instances are entries in the emulator and do not boot, used with real AWS settings.
 
 use std::cell::Cell;
 use std::fs;
@@ -13,7 +13,7 @@ use super::typed;
 use crate::console::{aws, control, file};
 use crate::project::{Project, Ran};
 
-/// It ends with its project.
+/// The account, which ends with its project.
 pub struct Account {
     pub project: Project,
     deploy: String,
@@ -22,7 +22,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account in which nothing stands, in which AWS does everything at once.
+    /// An empty account in which AWS has no delays.
     pub fn start() -> Self {
         let project = Project::unbooted();
         let deploy = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap() + "\nregion: us-east-1\n";
@@ -31,19 +31,19 @@ impl Account {
         account
     }
 
-    /// Writes `deploy.yaml` with these lines more.
+    /// Writes `deploy.yaml` with additional lines.
     pub fn deploy(&self, more: &str) {
         self.project.file("deploy.yaml", &format!("{}{more}\n", self.deploy));
     }
 
-    /// Nothing stands, and all is as on the first day.
+    /// Deletes everything in the account.
     pub fn reset(&self) {
         control(&self.project, "reset");
         control(&self.project, "delays?all=0");
         self.deploy("");
     }
 
-    /// The example stands, and nothing else. It is brought up once; after that the account begins again from there.
+    /// Resets the account to the deployed example. It is deployed once, and restored afterwards.
     #[track_caller]
     pub fn stand(&self) {
         let (keys, kept) = (self.project.state().join("devopsctl/keys"), self.project.folder().with_file_name("kept"));
@@ -54,7 +54,7 @@ impl Account {
             control(&self.project, "again?name=up");
             control(&self.project, "delays?all=0");
             self.deploy("");
-            // They may be gone, or never have been made.
+            // The folder may not exist.
             let _ = fs::remove_dir_all(&keys);
             copy(&kept, &keys);
         } else {
@@ -76,7 +76,7 @@ impl Account {
         command.envs(variables.map(|(name, key)| (name, handle[key].as_str().unwrap().to_owned())));
     }
 
-    /// A command line, ready to be run.
+    /// A command with the account's credentials.
     pub fn typed(&self, line: &str) -> Command {
         let mut command = typed(&self.project, line);
         self.sign(&mut command);
@@ -84,19 +84,19 @@ impl Account {
         command
     }
 
-    /// Runs a command line. How a user would type it is shown: what keeps it from waiting and asking is not of interest.
+    /// Runs a command. It is shown without the options that keep it from waiting and asking.
     pub fn run(&self, line: &str) -> Ran {
         let shown = line.replace(" --no-wait", "").replace(" --yes", "");
         Ran::new(&shown, &self.typed(line).output().unwrap())
     }
 
-    /// Runs a command line and keeps what it says.
+    /// Runs a command and stores its error.
     #[track_caller]
     pub fn shown(&self, name: &str, line: &str, code: i32) {
         super::keep(&self.project, name, self.run(line).code(code));
     }
 
-    /// From now on, whoever uses the command line may not do this to that, as an administrator could say it.
+    /// Denies an action on a resource to the command line's user.
     pub fn deny(&self, action: &str, resource: &str) {
         let statement = json!({"Effect": "Deny", "Action": action, "Resource": resource});
         let document = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
@@ -106,25 +106,25 @@ impl Account {
         });
     }
 
-    /// He may again.
+    /// Removes the denial.
     pub fn allow(&self) {
         self.console(async |aws| {
             aws.iam.delete_user_policy().user_name("devopsctl").policy_name("deny").send().await.unwrap();
         });
     }
 
-    /// Every call that has been answered, a line each.
+    /// The log of all calls, a line each.
     pub fn log(&self) -> String {
         fs::read_to_string(self.project.state().join("devopsctl/sandbox/front.log")).unwrap()
     }
 
-    /// What an administrator does in the console.
+    /// Calls AWS as an administrator.
     pub fn console<T>(&self, work: impl AsyncFnOnce(Aws) -> T) -> T {
         aws(&self.project, work)
     }
 }
 
-/// The only instance that lives.
+/// The only instance that is not terminated.
 pub async fn instance(aws: &Aws) -> String {
     let found = aws.ec2.describe_instances().send().await.unwrap();
     let mut all = found.reservations().iter().flat_map(|reservation| reservation.instances());

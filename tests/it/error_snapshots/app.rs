@@ -1,16 +1,16 @@
-//! Apps that are not taken into service: real ones, on the machines of a sandbox.
+//! Apps that fail their checks, on the instances of a sandbox.
 
 use std::fs;
 
 use super::shown;
 use crate::project::Project;
 
-/// A project whose `app/app.py` is this.
+/// A project with this `app/app.py`.
 fn with_app(source: &str) -> Project {
     crate::project::install_emulator();
     let project = Project::example();
     let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
-    // One worker: two may both say why, or only the one that was faster.
+    // One worker, because the output of two varies.
     project.file("deploy.yaml", &text.replace("  path: app\n", "  path: app\n  workers: 1\n"));
     project.file("app/app.py", source);
     project
@@ -23,7 +23,7 @@ fn one_that_raises_at_import() {
     );
     shown(&project, "an_app_that_raises_at_import", "up --sandbox", 4);
     project.run("status --sandbox").code(4).says("LookupError: DATABASE_URL is not set");
-    // Asked to try once more, it does, and says the same again.
+    // Another `up` tries again, with the same error.
     project.run("up --sandbox -q").code(4).says("DATABASE_URL");
 }
 
@@ -53,7 +53,7 @@ fn one_that_answers_without_the_token() {
     shown(&project, "an_app_that_answers_without_the_token", "up --sandbox", 4);
 }
 
-/// What the instance finds in order may be otherwise for who comes from outside.
+/// The check on the instance may pass and the one from outside fail.
 #[test]
 #[ignore = "slow"]
 fn one_that_is_another_from_outside() {

@@ -3,7 +3,7 @@
 use super::account::Account;
 use crate::console::fault;
 
-/// The name, the call that is refused, the code, the words, the status; how the command ends.
+/// The name, the failing call, its code, message and status; the exit code of the command.
 type Code = (&'static str, &'static str, &'static str, &'static str, u16, i32);
 
 const ORGANIZATION: &str =

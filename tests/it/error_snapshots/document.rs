@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use super::SNAPSHOTS;
 use super::sections::{COMMON, SECTIONS, names};
+use super::{PROGRESS, SNAPSHOTS};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/TROUBLESHOOTING.md");
 
@@ -80,7 +80,8 @@ fn printed(text: &str) -> Printed {
         }
     }
     assert!(!headline.is_empty() && !next.is_empty() && !code.is_empty(), "{text}");
-    Printed { headline: headline.join(" "), next: next.join(" "), code: code.to_owned() }
+    let next = next.join(" ").replace(PROGRESS, "").trim().to_owned();
+    Printed { headline: headline.join(" "), next, code: code.to_owned() }
 }
 
 /// Text in a cell of a table.

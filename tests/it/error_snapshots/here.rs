@@ -1,4 +1,4 @@
-//! What is wrong here, before anything is called: the command line, `deploy.yaml`, the app's folder, this machine.
+//! Mistakes that are detected before any call: the command line, `deploy.yaml`, the app's folder, this machine.
 
 use std::fs;
 use std::io::Write;
@@ -47,7 +47,7 @@ fn the_command_line() {
     ] {
         let mut child = typed(&project, "set-token --stdin");
         let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // A command that refuses before it reads is no fault of the pipe.
+        // The command may fail before it reads its input.
         let _ = child.stdin.take().unwrap().write_all(token.as_bytes());
         keep(&project, name, Ran::new("set-token --stdin", &child.wait_with_output().unwrap()).code(2));
     }
@@ -72,7 +72,7 @@ fn deploy_yaml() {
         command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
     };
     shown_after(&project, "allow_keeps_the_authority_out", "up", 2, key);
-    // Whoever has removed the folder that he is in.
+    // The working directory was removed.
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" up", env!("CARGO_BIN_EXE_devopsctl")]);
     project.settle(&mut shell);
@@ -95,7 +95,7 @@ fn init() {
     shown(&project, "init_of_a_file_elsewhere", "init one --yes --file deploy.yaml", 2);
     project.file("one/deploy.yaml", "mine\n");
     shown(&project, "init_overwrites_nothing", "init one --yes", 2);
-    // No file can have so long a name.
+    // The name is too long for a file.
     project.file("two/app.py", APP);
     let line = format!("init two --yes --file two/{}.yaml", "x".repeat(300));
     let ran = Ran::new(&line, &typed(&project, &line).output().unwrap()).code(1);
@@ -105,7 +105,7 @@ fn init() {
     shown(&project, "man_pages_that_cannot_be_written", "man taken", 1);
 }
 
-/// A file that was found by searching may be planted, or be something else of that name.
+/// A file that was found by searching may belong to another user or program.
 #[test]
 fn a_file_that_is_not_read() {
     let project = Project::alone().with_example();
@@ -118,12 +118,12 @@ fn a_file_that_is_not_read() {
         eprintln!("skipped: only root can give a file to another user");
         return;
     }
-    // No machine has a user of this number.
+    // No machine has a user with this id.
     chown(&file, Some(4_000_000), None).unwrap();
     shown(&project, "a_deploy_yaml_of_another_user", "up", 2);
 }
 
-/// What goes into the release is looked at before anything in AWS is touched; `plan` shows it as well.
+/// The inputs of the release are checked before any call that changes AWS; `plan` checks them as well.
 #[test]
 #[ignore = "slow"]
 fn the_apps_folder() {
@@ -133,7 +133,7 @@ fn the_apps_folder() {
     let up = |name: &str, code: i32| {
         shown_after(&project, name, "up", code, |command| {
             command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
-            // Nothing answers there, and nobody should be asked.
+            // No call should be made, and this endpoint does not answer.
             command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
         });
     };
@@ -198,7 +198,7 @@ fn the_apps_folder() {
     fs::remove_file(app.join("pyproject.toml")).unwrap();
     fs::remove_file(app.join("requirements.txt")).unwrap();
     up("no_requirements", 2);
-    // A uv that finds only what it has to compile.
+    // A fake uv that only finds packages to compile.
     let fake = "#!/bin/sh\n[ \"$1\" = --version ] && echo uv 9.9.9\nwhile [ $# -gt 0 ]; do case $1 in --target) t=$2;; --output-file) o=$2;; esac; shift; done\n\
                 [ -z \"$o\" ] || echo slow==1.0 >\"$o\"\n[ -z \"$t\" ] || mkdir -p \"$t/slow-1.0.dist-info\"\n\
                 [ -z \"$t\" ] || echo 'Tag: cp313-cp313-linux_x86_64' >\"$t/slow-1.0.dist-info/WHEEL\"\n";
@@ -216,7 +216,7 @@ fn the_apps_folder() {
     project.file("app/requirements.txt", "slow==1.0\n");
     faked("a_requirement_without_a_wheel", fake);
     let whole = fake.replace("linux_x86_64", "manylinux_2_17_x86_64");
-    // One that takes a package for editable; and one that has found a package in a way of its own.
+    // A fake uv that installs a package as editable; and one that finds an unknown local package.
     faked("a_package_that_leads_here", &format!("{whole}[ -z \"$t\" ] || echo /home/you/lib/src >\"$t/lib.pth\"\n"));
     project.file("app/requirements.txt", "slow==1.1\n");
     faked("a_local_package_that_was_not_seen", &fake.replace("echo slow==1.0", "echo 'lib @ file:///home/you/lib'"));

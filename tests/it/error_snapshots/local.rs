@@ -1,4 +1,4 @@
-//! What keeps the local AWS from starting, or uv and Python from being found.
+//! Errors of the local AWS, and of finding uv and Python.
 
 use std::fs;
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ fn this_machine_lacks_something() {
     shown_after(&project, "no_python", "sandbox start", 1, |command| {
         command.env("PATH", &folder);
     });
-    // A python3 that is there, and can do nothing.
+    // A python3 that always fails.
     project.file("bin/python3", "#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n");
     executable(&folder.join("bin/python3"));
     project.file("old/python3", "#!/bin/sh\necho /usr/bin/python3\necho 3.6\n");
@@ -31,7 +31,7 @@ fn this_machine_lacks_something() {
     shown_after(&project, "no_image_for_qemu", "sandbox start --machine qemu", 1, |command| {
         command.env("PATH", folder.join("qemu")).env("XDG_CACHE_HOME", &cache);
     });
-    // A file where a folder has to be made.
+    // A file in place of a folder.
     project.file("taken", "");
     shown_after(&project, "a_folder_that_cannot_be_made", "sandbox start", 1, |command| {
         command.env("XDG_STATE_HOME", folder.join("taken"));
@@ -40,7 +40,7 @@ fn this_machine_lacks_something() {
         command
             .env("XDG_STATE_HOME", "/tmp/devopsctl-has-no-use-for-a-folder-with-so-long-a-path-that-no-socket-fits-in");
     });
-    // What is needed only to build a release, or to install the emulator.
+    // Programs that are needed to build a release, or to install the emulator.
     let example = Project::alone().with_example();
     let text = fs::read_to_string(example.folder().join("deploy.yaml")).unwrap();
     example.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
@@ -85,9 +85,9 @@ fn executable(path: &std::path::Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A folder where a file has to be.
+/// Creates a folder in place of a file.
 fn in_the_way(path: &std::path::Path) {
-    // It may not be there, which is as well.
+    // The file may not exist.
     let _ = fs::remove_file(path);
     fs::create_dir_all(path).unwrap();
 }

@@ -16,6 +16,8 @@ use std::process::{Command, Stdio};
 
 use crate::project::{Project, Ran, filters};
 
+/// Replaces the list of the steps that were done, which varies.
+const PROGRESS: &str = "Done in this run: […]. The same command goes on from here.";
 /// The folder of the snapshots.
 const SNAPSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/error_snapshots/snapshots");
 
@@ -53,10 +55,7 @@ fn snapshot(project: &Project, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     let more = [
         // The progress of the other steps varies.
-        (
-            r"(?s)Done in this run: .*?goes\s+on\s+from\s+here\.",
-            "Done in this run: […]. The same command goes on from here.",
-        ),
+        (r"(?s)Done in this run: .*?goes\s+on\s+from\s+here\.", PROGRESS),
         (r"hello/releases/[0-9a-f]+\.tar\.gz", "hello/releases/[release].tar.gz"),
         (r"hostedzone/[A-Z0-9]+", "hostedzone/[zone]"),
         (r"locks/[0-9a-f]+\.txt", "locks/[key].txt"),

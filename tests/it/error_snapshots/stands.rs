@@ -1,4 +1,4 @@
-//! What stands in the account, or does not, and is in the way.
+//! Resources that exist or are missing, and cause an error.
 
 use std::fs;
 use std::process::Child;
@@ -108,7 +108,7 @@ fn launches_that_are_accepted_and_die() {
         ("a_launch_that_dies_of_something", "Server.InternalError", "Internal+error+on+launch"),
     ] {
         account.reset();
-        // It takes a moment to die.
+        // The launch fails after a moment.
         fault(&account.project, "delays?pending=0.3");
         fault(&account.project, &format!("doom?code={code}&message={words}"));
         account.shown(name, "up --no-wait", 1);
@@ -123,10 +123,10 @@ fn releases_that_cannot_run() {
     report(&account, &id, true, Value::Null);
     let all: Value = serde_json::from_str(&account.run("releases --json").ok().stdout).unwrap();
     let first = all["releases"][0]["id"].as_str().unwrap().to_owned();
-    // Of those of one second nobody knows which came first.
+    // Releases of the same second have no order.
     let at = all["releases"][0]["at"].as_u64().unwrap();
     until(5, "another second", || (UNIX_EPOCH.elapsed().unwrap().as_secs() > at).then_some(()));
-    // As an image with another Python would have had it; and two that begin alike.
+    // A release for another Python; and two with the same first characters.
     for (id, target) in [("beef1".repeat(13), "python3.2 vax"), ("beef2".repeat(13), "")] {
         let (from, to) =
             (format!("{BUCKET}/hello/releases/{first}.tar.gz"), format!("hello/releases/{}.tar.gz", &id[..64]));
@@ -182,7 +182,7 @@ fn names_in_route_53() {
     keep(&account.project, "a_name_with_two_zones", blurred(&ran, &second));
 }
 
-/// Without the zone's id, which is as long as it likes.
+/// The output without the zone's id, whose length varies.
 fn blurred(ran: &Ran, zone: &str) -> Ran {
     ran.with(|text| text.replace(zone.trim_start_matches("/hostedzone/"), "Z0123456789ABC"))
 }
@@ -197,17 +197,17 @@ fn files_on_this_machine() {
     fs::write(keys.join("hello"), "no key").unwrap();
     account.shown("a_key_that_is_none", "up --no-wait", 1);
     fs::remove_file(keys.join("hello")).unwrap();
-    // Nothing can be deleted that is a folder.
+    // A folder cannot be deleted as a file.
     account.stand();
     fs::remove_file(keys.join("hello")).unwrap();
     fs::create_dir(keys.join("hello")).unwrap();
     account.shown("a_key_that_cannot_be_deleted", "down --yes", 1);
-    // A cache that is empty but for releases, and nothing to fill it from.
+    // A cache that contains only releases, and no package index.
     account.reset();
     fs::remove_dir(keys.join("hello")).unwrap();
     let cache = account.project.folder().join("cache");
     let packages = fs::canonicalize(devopsctl::base::dirs::cache().unwrap().join("..")).unwrap().join("uv");
-    // With the first one it is found out what the requirements resolve to.
+    // The first one resolves the requirements.
     for _ in 0..2 {
         let mut plan = account.typed("plan");
         let built = plan.env("XDG_CACHE_HOME", &cache).env("UV_CACHE_DIR", &packages).output().unwrap();
@@ -217,7 +217,7 @@ fn files_on_this_machine() {
     let up = up.env("XDG_CACHE_HOME", &cache).env("UV_CACHE_DIR", cache.join("uv")).env("UV_OFFLINE", "1");
     let ran = Ran::new("up", &up.output().unwrap()).code(1);
     keep(&account.project, "caddy_cannot_be_had", ran);
-    // What a requirement resolved to is a file; here it cannot be deleted.
+    // The lock is a folder here, which cannot be deleted as a file.
     for lock in fs::read_dir(cache.join("devopsctl/locks")).unwrap() {
         let lock = lock.unwrap().path();
         fs::remove_file(&lock).unwrap();
@@ -228,7 +228,7 @@ fn files_on_this_machine() {
     keep(&account.project, "a_cache_that_cannot_be_used", ran);
 }
 
-/// A command that waits until something comes of it; `work` is done when there is an instance.
+/// Runs a command, does `work` while it waits for the instance, and stores its error.
 #[track_caller]
 fn meanwhile(account: &Account, name: &str, line: &str, code: i32, work: impl FnOnce(&Child, String)) {
     let calls = || account.log().matches("\"GetParameter\"").count();
@@ -240,7 +240,7 @@ fn meanwhile(account: &Account, name: &str, line: &str, code: i32, work: impl Fn
             found.iam_instance_profile_associations().first().and_then(|one| one.instance_id.clone())
         })
     });
-    // It has done what there was to do, and asks how the instance is.
+    // All steps are done, and the command reads the report.
     until(60, "the report is asked for again and again", || (calls() > before + 5).then_some(()));
     work(&child, found);
     keep(&account.project, name, Ran::new(line, &child.wait_with_output().unwrap()).code(code));
@@ -277,7 +277,7 @@ fn while_up_waits() {
         account.console(async |aws| aws.ec2.terminate_instances().instance_ids(id).send().await.unwrap());
     });
     account.reset();
-    // What another up, or a rollback, does while this one waits.
+    // Another up, or a rollback, changes the release meanwhile.
     meanwhile(&account, "another_release_meanwhile", "up", 4, |_, id| {
         account.console(async |aws| {
             until_told(&aws, &id).await;
@@ -306,12 +306,12 @@ fn while_up_waits() {
     });
 }
 
-/// Says for an instance what its agent would: that the app serves, but for the edge; or that it does not.
+/// Writes an agent's report: the app is healthy or has failed; `edge` is the state of the proxy.
 fn report(account: &Account, id: &str, healthy: bool, edge: Value) {
     report_until(account, id, healthy, edge, None);
 }
 
-/// The same, with a time at which there should have been another report.
+/// [`report`], with the time of the next report.
 fn report_until(account: &Account, id: &str, healthy: bool, mut edge: Value, next_at: Option<i64>) {
     account.console(async |aws| {
         let (release, again) = until_told(&aws, id).await;
@@ -333,7 +333,7 @@ fn report_until(account: &Account, id: &str, healthy: bool, mut edge: Value, nex
     });
 }
 
-/// Which release the instance is to run, and `devopsctl:try`.
+/// The wanted release, and `devopsctl:try`.
 async fn until_told(aws: &Aws, id: &str) -> (String, Option<String>) {
     let found = aws.ec2.describe_instances().instance_ids(id).send().await.unwrap();
     let tags: Vec<Tag> = found.reservations()[0].instances()[0].tags().to_vec();
