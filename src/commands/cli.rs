@@ -353,9 +353,9 @@ pub enum SandboxVerb {
     /// What leads a virtual machine to its metadata service
     #[command(hide = true)]
     Join(sandbox::JoinArgs),
-    /// What stands guard over each program that the sandbox starts
+    /// Supervise a program that the sandbox starts
     #[command(hide = true)]
-    Guard(sandbox::GuardArgs),
+    Supervise(sandbox::SuperviseArgs),
 }
 
 #[cfg(test)]

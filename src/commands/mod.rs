@@ -67,9 +67,9 @@ fn show(failure: &Failure) {
 }
 
 fn outcome(cli: Cli) -> Result<ExitCode> {
-    // The guard stands over one program and needs none of the rest.
-    if let Verb::Sandbox(SandboxVerb::Guard(arguments)) = cli.verb {
-        return local::guard(&arguments).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1)));
+    // The supervisor needs nothing of what follows.
+    if let Verb::Sandbox(SandboxVerb::Supervise(arguments)) = cli.verb {
+        return local::supervise(&arguments).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1)));
     }
     if let Verb::Sandbox(SandboxVerb::Join(arguments)) = cli.verb {
         return local::join(&arguments).map(|()| ExitCode::SUCCESS);

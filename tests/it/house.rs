@@ -1,8 +1,10 @@
 //! The rooms of `src/lib.rs`: each knows only those above it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::fs;
+use std::path::Path;
+
+use crate::files::rust_code;
 
 /// Each room and what it may know of. What is only compiled for tests may know of anything.
 const ROOMS: [(&str, &[&str]); 9] = [
@@ -19,18 +21,6 @@ const ROOMS: [(&str, &[&str]); 9] = [
 
 /// The crates that speak to AWS: no type of theirs is known elsewhere.
 const SDK: &str = "aws_sdk_";
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
-}
-
-/// A file's code without its comments and what follows `#[cfg(test)]`.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
-}
 
 /// The first names of the paths that begin with `crate::`, those in braces among them.
 fn known(code: &str) -> Vec<String> {
@@ -77,11 +67,10 @@ fn no_room_knows_of_one_below_it() {
     assert_eq!(entries, rooms.keys().copied().collect::<Vec<_>>(), "what lies in src/ is not what the list has");
     let mut wrong = Vec::new();
     for (room, may) in rooms {
-        let files: Vec<_> =
-            sources(&src.join(room)).into_iter().filter(|path| path.extension() == Some("rs".as_ref())).collect();
+        let files = rust_code(&format!("src/{room}"));
         assert!(!files.is_empty());
-        for path in files.iter().filter(|path| !path.ends_with("tests.rs")) {
-            let arrows = known(&code(path)).into_iter().filter(|name| name != room && !may.contains(&name.as_str()));
+        for (path, code) in files {
+            let arrows = known(&code).into_iter().filter(|name| name != room && !may.contains(&name.as_str()));
             wrong.extend(arrows.map(|name| format!("{}: {name}", path.strip_prefix(&src).unwrap().display())));
         }
     }
@@ -90,10 +79,8 @@ fn no_room_knows_of_one_below_it() {
 
 #[test]
 fn the_types_of_the_sdk_stay_where_aws_is_spoken_to() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let elsewhere =
-        ["base", "config", "sandbox", "release", "engine", "ui"].map(|room| sources(&src.join(room))).concat();
-    let wrong: Vec<_> =
-        elsewhere.iter().filter(|path| path.extension() == Some("rs".as_ref()) && code(path).contains(SDK)).collect();
+        ["base", "config", "sandbox", "release", "engine", "ui"].map(|room| rust_code(&format!("src/{room}"))).concat();
+    let wrong: Vec<_> = elsewhere.iter().filter(|(_, code)| code.contains(SDK)).map(|(path, _)| path).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }

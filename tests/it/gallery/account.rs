@@ -51,7 +51,7 @@ impl Account {
             assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
         };
         if self.kept.replace(true) {
-            control(&self.project, "again?name=up");
+            control(&self.project, "restore?name=up");
             control(&self.project, "delays?all=0");
             self.deploy("");
             // They may be gone, or never have been made.
@@ -60,7 +60,7 @@ impl Account {
         } else {
             self.reset();
             self.run("up --no-wait").ok();
-            control(&self.project, "keep?name=up");
+            control(&self.project, "save?name=up");
             copy(&keys, &kept);
         }
     }
@@ -115,7 +115,7 @@ impl Account {
 
     /// Every call that has been answered, a line each.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.project.state().join("devopsctl/sandbox/front.log")).unwrap()
+        fs::read_to_string(self.project.state().join("devopsctl/sandbox/api.log")).unwrap()
     }
 
     /// What an administrator does in the console.

@@ -1,12 +1,10 @@
 //! That no error is missing: each headline in the source is in a picture, or is named here with why it is not.
 
-use std::fs;
-use std::path::Path;
-
 use regex::Regex;
 
 use super::document::picture;
 use super::list::names;
+use crate::files::rust_code;
 
 /// Headlines of which there is no picture, and why.
 const UNSEEN: [(&str, &str); 62] = [
@@ -88,18 +86,10 @@ const BEFORE: &str = "a call before it, or beside it, needs the same permission"
 const STORY: &str = "it is in a story of its own";
 const TERMINAL: &str = "it is asked on a terminal, and printed among its questions";
 
-/// The source without its tests and comments, file by file.
-fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let walk = ignore::WalkBuilder::new(&root).build().map(Result::unwrap);
-    let files = walk.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "rs"));
-    let read = |entry: ignore::DirEntry| {
-        let text = fs::read_to_string(entry.path()).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap().lines().filter(|line| !line.trim().starts_with("//"));
-        let name = entry.path().strip_prefix(&root).unwrap().display().to_string();
-        (name, code.collect::<Vec<_>>().join("\n"))
-    };
-    files.map(read).filter(|(name, _)| !name.ends_with("tests.rs") && name != "base/error.rs").collect()
+/// The source without tests and comments, except for the definition of the error itself.
+fn sources() -> impl Iterator<Item = (String, String)> {
+    let files = rust_code("src").into_iter().map(|(path, code)| (path.display().to_string(), code));
+    files.filter(|(name, _)| !name.ends_with("src/base/error.rs"))
 }
 
 /// The text between a call's bracket, which is the first thing here, and its end.
