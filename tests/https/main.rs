@@ -64,7 +64,7 @@ fn the_certificate_of_an_address_survives_a_replacement() {
         (list.key_count() == Some(1)).then_some(())
     });
     let read = aws(&project, async |aws| aws.s3.get_object().bucket(bucket).key(kept).send().await);
-    assert_eq!(read.unwrap_err().code(), Some("AccessDenied"), "whoever may do everything may not read the key");
+    assert_eq!(read.unwrap_err().code(), Some("AccessDenied"), "even an administrator cannot read the key");
     let more = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap() + "instance: {disk_gib: 9}\n";
     project.file("deploy.yaml", &more);
     project.run("up --sandbox --yes").ok().says("new instance: i-");

@@ -32,7 +32,7 @@ impl Call {
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let signed = request.header("authorization").unwrap_or_default();
         let scope = signed.split_once("Credential=").map_or("", |(_, scope)| scope);
-        let service = scope.split('/').nth(3).unwrap_or("nobody").to_owned();
+        let service = scope.split('/').nth(3).unwrap_or("unsigned").to_owned();
         let name = match request.header("x-amz-target") {
             Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
             None if service == "s3" => s3(method, target),

@@ -21,18 +21,18 @@ const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 type Test = fn(Arc<Account>) -> BoxFuture<'static, Outcome>;
 
 const TESTS: [(&str, &str, Test); 12] = [
-    ("security group", "somebody's", |account| Box::pin(in_the_way(account, Kind::Group))),
-    ("key pair", "somebody's", |account| Box::pin(in_the_way(account, Kind::Key))),
-    ("role", "somebody's", |account| Box::pin(in_the_way(account, Kind::Role))),
-    ("instance profile", "somebody's", |account| Box::pin(in_the_way(account, Kind::Profile))),
-    ("parameter", "somebody's", |account| Box::pin(in_the_way(account, Kind::Parameter))),
+    ("security group", "foreign", |account| Box::pin(in_the_way(account, Kind::Group))),
+    ("key pair", "foreign", |account| Box::pin(in_the_way(account, Kind::Key))),
+    ("role", "foreign", |account| Box::pin(in_the_way(account, Kind::Role))),
+    ("instance profile", "foreign", |account| Box::pin(in_the_way(account, Kind::Profile))),
+    ("parameter", "foreign", |account| Box::pin(in_the_way(account, Kind::Parameter))),
     ("security group", "tag taken away", |account| Box::pin(untagged(account, Kind::Group))),
     ("key pair", "tag taken away", |account| Box::pin(untagged(account, Kind::Key))),
     ("parameter", "tag taken away", |account| Box::pin(untagged(account, Kind::Parameter))),
-    ("instance", "somebody's", |account| Box::pin(beside(account, Kind::Instance))),
-    ("address", "somebody's", |account| Box::pin(beside(account, Kind::Address))),
-    ("objects in the bucket", "somebody's", |account| Box::pin(bucket_in_use(account))),
-    ("another deployment", "somebody's", |account| Box::pin(two_deployments(account))),
+    ("instance", "foreign", |account| Box::pin(beside(account, Kind::Instance))),
+    ("address", "foreign", |account| Box::pin(beside(account, Kind::Address))),
+    ("objects in the bucket", "foreign", |account| Box::pin(bucket_in_use(account))),
+    ("another deployment", "foreign", |account| Box::pin(two_deployments(account))),
 ];
 
 /// The cells. All of them always run.
@@ -71,7 +71,7 @@ impl Kind {
         let (ec2, iam, ssm) = (&account.aws.ec2, &account.aws.iam, &account.aws.ssm);
         match self {
             Kind::Group => {
-                let made = ec2.create_security_group().group_name(COMMON).description("of somebody else").send().await;
+                let made = ec2.create_security_group().group_name(COMMON).description("of another owner").send().await;
                 made.map(drop).unwrap();
             }
             Kind::Key => ec2.create_key_pair().key_name(COMMON).send().await.map(drop).unwrap(),
@@ -83,7 +83,7 @@ impl Kind {
                 iam.create_instance_profile().instance_profile_name(ROLE).send().await.map(drop).unwrap();
             }
             Kind::Parameter => {
-                let put = ssm.put_parameter().name(TOKEN).r#type(ParameterType::String).value("somebody's");
+                let put = ssm.put_parameter().name(TOKEN).r#type(ParameterType::String).value("foreign");
                 put.send().await.map(drop).unwrap();
             }
             Kind::Instance => {
@@ -144,7 +144,7 @@ async fn in_the_way(account: Arc<Account>, kind: Kind) -> Outcome {
     says(&ran.said, "is not ours")?;
     same(&before, &inventory(&account.aws).await, "by up")?;
     if kind == Kind::Parameter {
-        let ran = account.run(set_token(NAME, "a-token-for-nobody"), None).await;
+        let ran = account.run(set_token(NAME, "an-unused-token"), None).await;
         ended(&ran, "set-token", 1)?;
         same(&before, &inventory(&account.aws).await, "by set-token")?;
     }
@@ -196,7 +196,7 @@ async fn bucket_in_use(account: Arc<Account>) -> Outcome {
     let s3 = &account.aws.s3;
     s3.create_bucket().bucket(BUCKET).send().await.unwrap();
     for key in ["hello2/releases/1.tar.gz", "hell", "notes.txt"] {
-        s3.put_object().bucket(BUCKET).key(key).body(b"somebody's".to_vec().into()).send().await.unwrap();
+        s3.put_object().bucket(BUCKET).key(key).body(b"foreign".to_vec().into()).send().await.unwrap();
     }
     let before = inventory(&account.aws).await;
     ended_well(&account.run(up(NAME), None).await, "up")?;

@@ -130,9 +130,9 @@ def test_a_launch_cannot_use_resources_of_others(ec2, launch, make_group):
     assert "security-group/sg-" in forbidden(launch, groups=[make_group([])])
     # The default group of the VPC, which a launch without a group uses.
     forbidden(launch, NetworkInterfaces=[])
-    ec2.import_key_pair(KeyName="somebody", PublicKeyMaterial=KEY)
-    assert "key-pair/" in forbidden(launch, KeyName="somebody")
-    ec2.delete_key_pair(KeyName="somebody")
+    ec2.import_key_pair(KeyName="foreign", PublicKeyMaterial=KEY)
+    assert "key-pair/" in forbidden(launch, KeyName="foreign")
+    ec2.delete_key_pair(KeyName="foreign")
 
 
 def test_calls_outside_the_policy_are_refused(cli, ec2, launch):

@@ -47,7 +47,7 @@ def test_a_bucket_policy_can_deny_everyone(s3):
 
 def test_buckets_of_other_accounts_are_refused(cli, s3):
     mine = cli("s3", "us-east-1")
-    for bucket in ("devopsctl-999999999999-us-east-1-an", "somebody"):
+    for bucket in ("devopsctl-999999999999-us-east-1-an", "foreign-bucket"):
         assert refused(mine.create_bucket, Bucket=bucket)[0] == "AccessDenied"
         assert refused(mine.put_object, Bucket=bucket, Key="a", Body=b"x")[0] == "AccessDenied"
     bucket = "devopsctl-123456789012-us-east-1-an"
@@ -69,9 +69,9 @@ def test_buckets_of_other_accounts_are_refused(cli, s3):
     assert refused(mine.list_buckets)[0] == "AccessDenied"
     assert [one["Key"] for one in mine.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}]})["Deleted"]]
     mine.delete_bucket(Bucket=bucket)
-    s3.create_bucket(Bucket="somebody", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    s3.put_object(Bucket="somebody", Key="a", Body=b"x")
-    kept = mine.delete_objects(Bucket="somebody", Delete={"Objects": [{"Key": "a"}]})
+    s3.create_bucket(Bucket="foreign-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket="foreign-bucket", Key="a", Body=b"x")
+    kept = mine.delete_objects(Bucket="foreign-bucket", Delete={"Objects": [{"Key": "a"}]})
     assert [(one["Key"], one["Code"]) for one in kept["Errors"]] == [("a", "AccessDenied")]
 
 

@@ -48,7 +48,7 @@ fn a_resource_with_our_name_and_without_our_tag() {
     let group = aws(&project, async |aws| {
         let name = names::common("hello");
         let made =
-            aws.ec2.create_security_group().group_name(name).description("of somebody else").send().await.unwrap();
+            aws.ec2.create_security_group().group_name(name).description("of another owner").send().await.unwrap();
         let id = made.group_id.unwrap();
         // Lists do not contain a new resource yet.
         while aws.ec2.describe_security_groups().group_ids(&id).send().await.is_err() {}

@@ -8,7 +8,7 @@ use devopsctl::aws::retry::HASTE;
 use regex::Regex;
 use serde_json::json;
 
-use crate::console::{aws, calls, control, far_away, slow_line};
+use crate::console::{add_latency, aws, calls, control, limit_uploads};
 use crate::project::{Project, until};
 
 /// An `up` with blocked uploads: its instance is launched, and its release is missing.
@@ -26,7 +26,7 @@ impl<'a> Held<'a> {
 
     /// With clocks that run faster by a factor.
     fn up_in(project: &'a Project, haste: u32) -> Self {
-        slow_line(project, 1);
+        limit_uploads(project, 1);
         let mut command = project.command("up --sandbox");
         command.env(HASTE, haste.to_string());
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -89,7 +89,7 @@ fn launched(project: &Project) -> (String, String) {
 #[test]
 fn a_launch_needs_two_round_trips() {
     let project = Project::unbooted();
-    far_away(&project, 2000);
+    add_latency(&project, 2000);
     project.run("plan --sandbox").code(3);
     let calls = calls(&project);
     // When a call was sent and answered, in milliseconds.
@@ -117,10 +117,10 @@ fn a_launch_does_not_wait_for_the_upload() {
     let (instance, release) = launched(&project);
     let error = format!("s3:GetObject of hello/releases/{release}.tar.gz was refused: NoSuchKey: no");
     up.report_failure(&instance, &release, &error);
-    slow_line(&project, 1_000_000);
+    limit_uploads(&project, 1_000_000);
     let line = up.until(" MiB uploaded");
     assert!(Regex::new(r"^  edge: [0-9.]+ MiB of [0-9.]+ MiB uploaded$").unwrap().is_match(&line), "{line}");
-    slow_line(&project, 0);
+    limit_uploads(&project, 0);
     up.until("✓ edge");
     up.until("app: trying again");
     // From now on the reports are current.
@@ -147,7 +147,7 @@ fn a_stalled_upload_is_retried_once() {
     });
     assert_eq!(listed, 0, "what it says of the bucket is so");
     // With a fast connection, the same command continues.
-    slow_line(&project, 0);
+    limit_uploads(&project, 0);
     project.ok("up --sandbox --no-wait");
     project.ok("down --sandbox --yes");
 }
@@ -159,7 +159,7 @@ fn a_failed_upload_names_the_launched_instance() {
     let mut up = Held::up(&project);
     up.until("is launched, waiting until it runs");
     control(&project, "refuse?action=PutObject&code=AccessDenied&message=Access+Denied&status=403&times=2");
-    slow_line(&project, 0);
+    limit_uploads(&project, 0);
     let (said, code) = up.end();
     let (instance, _) = launched(&project);
     assert_eq!(code, Some(5), "{said}");

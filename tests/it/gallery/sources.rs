@@ -50,7 +50,7 @@ const UNSEEN: [(&str, &str); 62] = [
     ("the {what} is not known", NEVER),
     ("there is no release to upload", NEVER),
     ("the emulator does not answer {call}", NEVER),
-    ("the sandbox's status is unreadable", NEVER),
+    ("cannot read the status of the sandbox", NEVER),
     ("{asked} answers {} and not 308, the way to HTTPS", NEVER),
     ("{} has no public address", NEVER),
     // What has the same permission as a call before it.

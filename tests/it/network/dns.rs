@@ -211,7 +211,7 @@ fn a_changed_domain_removes_the_old_record() {
     assert_eq!(records(&project, "shop.example.net"), [""; 0]);
     let asked = count(&project, "ListHostedZonesByName");
     project.run("plan --sandbox").ok().says("nothing to do");
-    assert_eq!(count(&project, "ListHostedZonesByName"), asked, "nobody needs to look for it any more");
+    assert_eq!(count(&project, "ListHostedZonesByName"), asked, "the known zone is not searched again");
     project.ok("down --sandbox --yes");
 }
 

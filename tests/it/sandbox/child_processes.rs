@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use crate::project::{Project, install_emulator};
 
 /// A value that no child process may see.
-const PLANTED: &str = "planted-for-nobody-to-see";
+const PLANTED: &str = "planted-secret";
 
 #[test]
 #[cfg(target_os = "linux")]
@@ -29,7 +29,7 @@ fn the_sandbox_gets_no_variables_of_the_callers_shell() {
             seen += 1;
         }
     }
-    assert!(seen >= 3, "the sandbox, a guard and the emulator: {seen}");
+    assert!(seen >= 3, "the sandbox, a supervisor and the emulator: {seen}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn an_idle_sandbox_ends_and_the_next_command_reports_it() {
     let started = project.command("sandbox start").env(IDLE, "1").output().unwrap();
     assert!(started.status.success(), "{started:?}");
     until(30, "the sandbox ends", || project.processes().is_empty().then_some(()));
-    project.run("status --sandbox").code(4).says("the last sandbox ended after 1 idle seconds; what it held is gone");
+    project.run("status --sandbox").code(4).says("the last sandbox ended after 1 idle seconds; its contents are gone");
 }
 
 #[test]
@@ -158,12 +158,12 @@ fn a_truncated_handle_of_a_running_sandbox_can_be_recovered() {
     let text = file(&project);
     fs::write(&path, &text[..text.len() / 2]).unwrap();
     // A read-only command does not touch the sandbox.
-    project.run("sandbox status").code(1).says("sandbox.json of the running sandbox cannot be read");
+    project.run("sandbox status").code(1).says("cannot read sandbox.json of the running sandbox");
     assert!(!project.processes().is_empty() && path.exists());
     project
         .run("sandbox start --machine off")
         .ok()
-        .says("sandbox.json of the running sandbox cannot be read: it is started anew");
+        .says("cannot read sandbox.json of the running sandbox: it is restarted");
     assert_ne!(file(&project), text);
 }
 
@@ -187,14 +187,14 @@ fn nothing_outside_its_folders_changes_on_the_host() {
     let script = r#"
         set -eu
         PATH=$PATH:/usr/sbin:/sbin
-        world=$STATE/../w
-        mkdir -p "$STATE" "$world"
+        host=$STATE/../w
+        mkdir -p "$STATE" "$host"
         mount --make-rprivate /
-        mount --rbind / "$world"
-        for folder in "$STATE" "$CACHE"; do mount --bind "$folder" "$world$folder"; done
-        mount -o remount,bind,ro "$world"
-        if touch "$world/etc/devopsctl-test" 2>/dev/null; then echo "the host can still be written to"; exit 99; fi
-        exec chroot "$world" sh -c 'cd "$FOLDER" && "$BINARY" up --sandbox && "$BINARY" set-token --sandbox --generate && "$BINARY" down --sandbox --yes && "$BINARY" sandbox stop'
+        mount --rbind / "$host"
+        for folder in "$STATE" "$CACHE"; do mount --bind "$folder" "$host$folder"; done
+        mount -o remount,bind,ro "$host"
+        if touch "$host/etc/devopsctl-test" 2>/dev/null; then echo "the host can still be written to"; exit 99; fi
+        exec chroot "$host" sh -c 'cd "$FOLDER" && "$BINARY" up --sandbox && "$BINARY" set-token --sandbox --generate && "$BINARY" down --sandbox --yes && "$BINARY" sandbox stop'
     "#;
     with_mounts(script);
 }

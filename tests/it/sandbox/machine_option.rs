@@ -28,7 +28,7 @@ fn a_virtual_machine_needs_qemu_and_an_image() {
     let cache = project.folder().join("cache");
     run_with(&project, &programs, line)
         .code(1)
-        .says("there is no image for a virtual machine to boot")
+        .says("there is no image for virtual machines")
         .says(&format!("sudo env XDG_CACHE_HOME={} tests/vm/build-image", cache.display()));
     // Nothing was started or downloaded.
     assert!(!cache.exists());

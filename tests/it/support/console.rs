@@ -52,26 +52,26 @@ pub fn fault(project: &Project, call: &str) {
 
 /// Makes a control call of the emulator, and returns its response.
 pub fn control(project: &Project, call: &str) -> String {
-    front(project, &format!("emulator/{call}"))
+    get_control(project, &format!("emulator/{call}"))
 }
 
 /// Adds latency to each call of a command.
-pub fn far_away(project: &Project, milliseconds: u32) {
-    front(project, &format!("latency/{milliseconds}"));
+pub fn add_latency(project: &Project, milliseconds: u32) {
+    get_control(project, &format!("latency/{milliseconds}"));
 }
 
 /// Limits uploads to S3 to so many bytes per second. 0: no limit.
-pub fn slow_line(project: &Project, speed: u32) {
-    front(project, &format!("line/{speed}"));
+pub fn limit_uploads(project: &Project, bytes: u32) {
+    get_control(project, &format!("upload-rate/{bytes}"));
 }
 
-fn front(project: &Project, call: &str) -> String {
+fn get_control(project: &Project, path: &str) -> String {
     let handle: Value = serde_json::from_str(&file(project)).unwrap();
-    let url = format!("{}/_devopsctl/{call}", handle["endpoint"].as_str().unwrap());
+    let url = format!("{}/_devopsctl/{path}", handle["endpoint"].as_str().unwrap());
     runtime().block_on(async {
         let secret = handle["control"].as_str().unwrap();
         let answer = super::http::client().get(url).header("x-devopsctl-sandbox", secret).send().await.unwrap();
-        assert!(answer.status().is_success(), "{call}: {}", answer.status());
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
         answer.text().await.unwrap()
     })
 }

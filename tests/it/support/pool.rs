@@ -60,7 +60,7 @@ pub fn empty(state: &Path, command: &Command) -> Option<Machines> {
         runtime().block_on(answer).is_ok_and(|answer| answer.status().is_success())
     };
     let log = fs::OpenOptions::new().write(true).truncate(true).open(folder.join("api.log"));
-    let emptied = log.is_ok() && tell("latency/0") && tell("line/0") && tell("emulator/reset");
+    let emptied = log.is_ok() && tell("latency/0") && tell("upload-rate/0") && tell("emulator/reset");
     (emptied && gone(&folder.join("machines"))).then_some(machines)
 }
 

@@ -62,8 +62,8 @@ impl SshSession {
     /// Asserts that the machine echoes a line.
     #[track_caller]
     pub fn talks(&mut self) {
-        writeln!(self.say.as_mut().unwrap(), "is somebody there?").unwrap();
-        assert_eq!(self.hear.next().unwrap().unwrap(), "is somebody there?");
+        writeln!(self.say.as_mut().unwrap(), "ping").unwrap();
+        assert_eq!(self.hear.next().unwrap().unwrap(), "ping");
     }
 
     /// Sends the command a signal, such as `-TERM`.

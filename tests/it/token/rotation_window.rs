@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::rotation::{Connection, Exchange};
-use crate::console::{aws, far_away};
+use crate::console::{add_latency, aws};
 use crate::http::{get, runtime};
 use crate::project::{Project, until};
 
@@ -258,7 +258,7 @@ fn of_two_concurrent_changes_the_last_keeps_the_previous_token() {
     let url = project.up();
     let first = project.token();
     // Slow enough that both read before either writes.
-    far_away(&project, 400);
+    add_latency(&project, 400);
     std::thread::scope(|scope| {
         let both = ["token-of-alice", "token-of-bob"].map(|token| {
             let project = &project;
@@ -268,7 +268,7 @@ fn of_two_concurrent_changes_the_last_keeps_the_previous_token() {
             one.join().unwrap();
         }
     });
-    far_away(&project, 0);
+    add_latency(&project, 0);
     let stands = document(&project);
     let (current, previous) = (stands["current"].as_str().unwrap(), stands["previous"].as_str().unwrap());
     assert_ne!(current, previous);

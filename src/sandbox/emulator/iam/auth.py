@@ -31,7 +31,7 @@ from s3 import buckets
 
 # The command line's IAM user.
 USER = "devopsctl"
-LOG = "auth.log"
+LOG = "iam.log"
 # The key of a form's bytes in the WSGI environment.
 FORM = "devopsctl.form"
 # The variable with a folder where tests collect the logs of all sandboxes.
