@@ -1,6 +1,6 @@
-"""A very simple web application that speaks only to those who hold its token.
+"""A very simple web application that answers only requests with its token.
 
-Try it by itself, with any token you like:
+Run it without devopsctl, with any token:
 
     APP_SECRET_TOKEN=SomeSecretToken python app.py
     curl -H "Authorization: Token SomeSecretToken" http://localhost:8000/
@@ -13,14 +13,14 @@ from flask import Flask, jsonify, request
 
 
 def accepted_headers():
-    """The `Authorization` headers that open the door, as the bytes that a client sends.
+    """The accepted `Authorization` headers, as the bytes that a client sends.
 
-    Without a token nobody could be kept out, so without one the application does not start.
+    The application does not start without a token, because it could not refuse any request.
     """
     token = os.environ.get("APP_SECRET_TOKEN")
     if not token:
         raise RuntimeError("APP_SECRET_TOKEN is not set or empty: set it to the token that clients have to send")
-    # While a token is being changed, the one before it may stay good for a time.
+    # During a rotation the previous token can stay valid for a while.
     previous = os.environ.get("APP_SECRET_TOKEN_PREVIOUS")
     return [b"Token " + os.fsencode(each) for each in (token, previous) if each]
 
@@ -31,9 +31,9 @@ app = Flask(__name__, static_folder=None)
 
 @app.before_request
 def require_token():
-    """Runs before every request, even one for a page that does not exist: strangers learn nothing."""
+    """Runs before every request, also for unknown pages, so clients without the token learn nothing."""
     sent = request.headers.get("Authorization", "").encode("latin-1")
-    # Compared so that the time it takes does not tell how close a guess was.
+    # Compared in constant time, so that the duration reveals nothing about the token.
     if any(hmac.compare_digest(sent, accepted) for accepted in ACCEPTED):
         return None
     answer = jsonify(error="unauthorized", hint="send the header 'Authorization: Token <your token>'")

@@ -1,4 +1,4 @@
-"""Who is let in, who is not, and when the application refuses to start."""
+"""Which requests are accepted, and when the application refuses to start."""
 
 import importlib
 import sys
@@ -11,7 +11,7 @@ RIGHT = {"Authorization": f"Token {TOKEN}"}
 
 @pytest.fixture
 def start(monkeypatch):
-    """Starts the application anew, with only these variables set, and returns a client for it."""
+    """Starts the application with only these variables, and returns a client."""
 
     def start(**variables):
         for name in ("APP_SECRET_TOKEN", "APP_SECRET_TOKEN_PREVIOUS"):
@@ -29,7 +29,7 @@ def client(start):
     return start(APP_SECRET_TOKEN=TOKEN)
 
 
-def test_the_right_token_is_let_in(client):
+def test_the_right_token_is_accepted(client):
     answer = client.get("/", headers=RIGHT)
     assert answer.status_code == 200
     assert answer.text.startswith("Hello!")
@@ -45,13 +45,13 @@ def test_the_right_token_is_let_in(client):
         pytest.param("Token SomeOtherToken", id="wrong token"),
         pytest.param("Token ", id="empty token"),
         pytest.param("Token", id="no token"),
-        pytest.param(f"Token {TOKEN[:-1]}", id="token cut short"),
+        pytest.param(f"Token {TOKEN[:-1]}", id="truncated token"),
         pytest.param(f"Token {TOKEN} ", id="trailing space"),
         pytest.param(f"Token  {TOKEN}", id="two spaces"),
         pytest.param("Token Sóme€Token".encode().decode("latin-1"), id="non-ASCII token"),
     ],
 )
-def test_anything_else_is_not(client, header):
+def test_other_headers_are_refused(client, header):
     answer = client.get("/", headers={} if header is None else {"Authorization": header})
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Token"
@@ -60,29 +60,29 @@ def test_anything_else_is_not(client, header):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "DELETE"])
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/static/app.py"])
-def test_every_method_and_path_is_guarded(client, method, path):
+def test_every_method_and_path_needs_the_token(client, method, path):
     assert client.open(path, method=method).status_code == 401
 
 
-def test_only_a_holder_learns_what_is_not_there(client):
+def test_unknown_pages_and_methods_need_the_token(client):
     assert client.get("/nowhere", headers=RIGHT).status_code == 404
     assert client.post("/", headers=RIGHT).status_code == 405
 
 
-def test_the_previous_token_is_let_in_while_it_is_set(start):
+def test_the_previous_token_is_accepted_while_it_is_set(start):
     client = start(APP_SECRET_TOKEN="new-token", APP_SECRET_TOKEN_PREVIOUS=TOKEN)
     assert client.get("/", headers=RIGHT).status_code == 200
     assert client.get("/", headers={"Authorization": "Token new-token"}).status_code == 200
     assert client.get("/", headers={"Authorization": "Token "}).status_code == 401
 
 
-def test_an_empty_previous_token_lets_nobody_in(start):
+def test_an_empty_previous_token_is_refused(start):
     client = start(APP_SECRET_TOKEN="new-token", APP_SECRET_TOKEN_PREVIOUS="")
     assert client.get("/", headers=RIGHT).status_code == 401
     assert client.get("/", headers={"Authorization": "Token "}).status_code == 401
 
 
-def test_a_token_may_hold_any_character(start):
+def test_a_token_can_contain_any_character(start):
     client = start(APP_SECRET_TOKEN="Sóme€Token")
     as_sent = "Token Sóme€Token".encode().decode("latin-1")
     assert client.get("/", headers={"Authorization": as_sent}).status_code == 200

@@ -1,4 +1,4 @@
-// One line a check; the last line is `N passed, N failed`.
+// Prints one line per check, then `N passed, N failed`.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ async function check(what, look) {
     console.log(wrong ? `FAILED ${what}: ${wrong}` : `ok ${what}`);
 }
 
-// Mermaid cleans labels with the browser's own means.
+// Mermaid sanitizes labels with the browser's DOM.
 const { window } = new JSDOM("");
 globalThis.window = window;
 globalThis.document = window.document;
@@ -38,13 +38,13 @@ const anchors = new Set(
     ),
 );
 const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map((found) => found[1]);
-await check("every link within leads somewhere", () =>
+await check("every internal link has a target", () =>
     links
         .filter((link) => !link.startsWith("https://"))
         .filter((link) => (link.startsWith("#") ? !anchors.has(link.slice(1)) : !existsSync(join(folder, link))))
         .join(", "),
 );
-await check("every link out leads to AWS", () =>
+await check("every external link leads to AWS", () =>
     links.filter((link) => link.startsWith("http") && !/^https:\/\/(docs\.)?aws\.amazon\.com\//.test(link)).join(", "),
 );
 
@@ -55,17 +55,17 @@ const words = prose
     .filter((word) => /[\p{L}\p{N}]/u.test(word)).length;
 await check(`two to four thousand words (${words})`, () => (words < 2000 || words > 4000) && `there are ${words}`);
 
-// A quota in a table is a number with a unit; the page that states it stands in the same row.
-await check("every row with a quota names its source", () => {
+// A quota in a table is a number with a unit. Its source must be in the same row.
+await check("every row with a quota has its source", () => {
     const quota = /\d[\d,.]* ?(s|min|MB|KB|bytes|Gbps|records|(GETs|writes|reads|requests|concurrent)\b)/;
-    const tables = prose.split("<!-- cost -->")[0].split("## What the drawing leaves open")[0];
+    const tables = prose.split("<!-- cost -->")[0].split("## Open questions")[0];
     return tables
         .split("\n")
         .filter((line) => line.startsWith("| ") && quota.test(line) && !line.includes("](https://"))
         .join(" / ");
 });
 
-await check("the bill is what cost.py makes of it", () => {
+await check("the cost table is the output of cost.py", () => {
     const made = execFileSync("python3", ["-B", join(folder, "cost.py")], { encoding: "utf8" }).trim();
     const shown = text.split("<!-- cost -->\n")[1].split("\n\n")[0];
     return made !== shown && "run cost.py and put its table below <!-- cost -->";

@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""The monthly bill at three scales, as the table in README.md has it: assumptions and prices on top, arithmetic below.
+"""Computes the monthly cost at three scales, as the table in README.md: first assumptions and prices, then the arithmetic.
 
-Prices are in US dollars: CloudFront for viewers in South America, everything else us-east-1. README.md says which of them
-were read again in November 2026.
+Prices are in US dollars: CloudFront for viewers in South America, everything else in us-east-1. README.md lists the prices that were
+checked in November 2026.
 """
 
 SCALES = {"10 thousand": 10_000, "10 million": 10_000_000, "1 billion": 1_000_000_000}
 
-# What a request is like.
+# Assumptions about a request.
 API_SHARE = 0.2  # The others are static files.
-STATIC_HITS = 0.95  # Answered by CloudFront without asking S3.
-STATIC_GB, API_GB = 50e-6, 5e-6  # 50 KB and 5 KB of answer.
+STATIC_HITS = 0.95  # Served by CloudFront without S3.
+STATIC_GB, API_GB = 50e-6, 5e-6  # Responses of 50 KB and 5 KB.
 LAMBDA_GB_SECONDS = 0.25 * 0.05  # 256 MB for 50 ms.
 READ_UNITS = 0.5  # One item up to 4 KB, eventually consistent.
 WRITE_UNITS = 0.2  # One call in five writes an item up to 1 KB.
-LOG_GB = 1e-6  # 1 KB of logs for each API call.
+LOG_GB = 1e-6  # 1 KB of logs per API call.
 STORED_GB = {"S3": 1, "DynamoDB": 10}
 
 CLOUDFRONT_FREE_GB, CLOUDFRONT_FREE_REQUESTS = 1024, 10_000_000
@@ -29,7 +29,7 @@ ROUTE53_ZONE = 0.50
 
 
 def tiered(amount, tiers):
-    """The price of an amount of which each tier takes its part."""
+    """The price of an amount with tiered prices."""
     total = 0.0
     for size, price in tiers:
         part = min(amount, size)
@@ -38,7 +38,7 @@ def tiered(amount, tiers):
 
 
 def bill(requests):
-    """What each service asks for in a month."""
+    """The monthly cost of each service."""
     api, static = requests * API_SHARE, requests * (1 - API_SHARE)
     out = static * STATIC_GB + api * API_GB
     return {
@@ -55,7 +55,7 @@ def bill(requests):
 
 
 def table():
-    """The table, as Markdown."""
+    """The table in Markdown."""
     bills = [bill(requests) for requests in SCALES.values()]
     lines = ["| service | " + " | ".join(SCALES) + " |", "| --- |" + " ---: |" * len(SCALES)]
     lines += [f"| {name} | " + " | ".join(f"{each[name]:,.2f}" for each in bills) + " |" for name in bills[0]]

@@ -172,7 +172,7 @@ impl Aws {
     /// The host and port of an instance's SSH server.
     pub async fn shell(&self, address: Ipv4Addr) -> Result<(String, String)> {
         let Some(handle) = &self.sandbox else { return Ok((address.to_string(), "22".to_owned())) };
-        let place = handle.place(address, 22).await?;
+        let place = handle.local_address(address, 22).await?;
         Ok(place.rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap_or_default())
     }
 

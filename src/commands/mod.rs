@@ -70,8 +70,8 @@ fn show(failure: &Failure) {
 
 fn outcome(cli: Cli) -> Result<ExitCode> {
     // The supervisor of one program needs no runtime.
-    if let Verb::Sandbox(SandboxVerb::Guard(arguments)) = cli.verb {
-        return local::guard(&arguments).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1)));
+    if let Verb::Sandbox(SandboxVerb::Supervise(arguments)) = cli.verb {
+        return local::supervise(&arguments).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1)));
     }
     if let Verb::Sandbox(SandboxVerb::Join(arguments)) = cli.verb {
         return local::join(&arguments).map(|()| ExitCode::SUCCESS);

@@ -40,7 +40,7 @@ pub(super) async fn run(verb: SandboxVerb, globals: &Globals, ui: &Ui) -> Result
             sandbox::serve(arguments, &scope.policy().to_string()).await.map(|()| ExitCode::SUCCESS)
         }
         // Handled before the runtime is started.
-        SandboxVerb::Guard(_) | SandboxVerb::Join(_) => Ok(ExitCode::SUCCESS),
+        SandboxVerb::Supervise(_) | SandboxVerb::Join(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -1,8 +1,8 @@
-//! moto, the emulator of AWS behind the front: its installation, its process, and how it is spoken to.
+//! moto, the emulator of AWS behind the API: its installation, its process and its client.
 //!
-//! It is pinned with all it needs, installed once into the cache folder, and listens on a Unix socket in a private folder,
-//! and its own paths need a secret, so the front is not the only protection. Where moto is more lenient than AWS, rules in `emulator/*.py` add what AWS
-//! does: they run inside moto, where the state is that they judge by.
+//! - It is pinned with all of its dependencies, and installed once into the cache folder.
+//! - It listens on a Unix socket in a private folder, and its control paths need a secret, so the API is not the only protection.
+//! - Where moto is more lenient than AWS, the rules in `emulator/` make it as strict. They run inside moto, which has the state.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -23,67 +23,69 @@ use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
 use crate::base::uv::Uv;
 
-use super::leash::Leash;
-use super::start::again;
-use super::state::{Folder, remove_tree};
+use super::client::log_advice;
+use super::state_dir::{StateDir, remove_tree};
+use super::supervised_child::SupervisedChild;
 
-/// What is installed, to the byte.
+/// The pinned packages with their hashes.
 const REQUIREMENTS: &str = include_str!("emulator/requirements.txt");
-/// The lowest Python that moto runs on. Where the host has an older one, uv finds or fetches another.
+/// The Python that moto needs. If the host has an older one, uv finds or downloads another.
 const PYTHON: &str = ">=3.10";
-/// The header of the sandbox's own calls.
+/// The header of control calls.
 const SECRET: &str = "x-devopsctl-emulator";
-/// How long a start may take before it counts as failed, on a slow and busy machine.
+/// Time limit of a start, for a slow and busy machine.
 const START: Duration = Duration::from_secs(60);
 
 macro_rules! program {
     ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("emulator/", $name)))),*] };
 }
 
-/// The program that is moto with our rules.
+/// The files of the emulator's program: moto with the rules. Every file of `emulator/` must be listed here.
 const PROGRAM: &[(&str, &str)] = program![
     "__main__.py",
-    "addresses.py",
-    "admission.py",
-    "authority.py",
-    "buckets.py",
-    "clock.py",
-    "control.py",
-    "credits.py",
-    "demands.py",
-    "demands_ec2.py",
-    "faults.py",
-    "groups.py",
-    "hooks.py",
+    "account/plans.py",
+    "account/quotas.py",
+    "control/accounts.py",
+    "control/aws_state.py",
+    "control/calls.py",
+    "core/admission.py",
+    "core/clock.py",
+    "core/delays.py",
+    "core/errors.py",
+    "core/faults.py",
+    "core/hooks.py",
+    "ec2/block_public_access.py",
+    "ec2/cpu_credits.py",
+    "ec2/elastic_ips.py",
+    "ec2/instance_profiles.py",
+    "ec2/instance_types.py",
+    "ec2/instances.py",
+    "ec2/key_pairs.py",
+    "ec2/launches.py",
+    "ec2/metadata_tags.py",
+    "ec2/security_groups.py",
+    "ec2/vpcs.py",
+    "iam/actions.py",
+    "iam/auth.py",
+    "iam/ec2_actions.py",
+    "iam/policies.py",
+    "iam/roles.py",
     "images.json",
-    "instance_types.py",
-    "instances.py",
-    "key_pairs.py",
-    "launches.py",
-    "metadata_tags.py",
-    "parameters.py",
-    "plans.py",
-    "policies.py",
-    "profiles.py",
-    "public_access.py",
-    "quotas.py",
-    "refusal.py",
-    "roles.py",
+    "route53/zones.py",
     "rules.py",
-    "settings.py",
-    "subnets.py",
-    "zones.py",
+    "s3/buckets.py",
+    "ssm/parameters.py",
 ];
 
-/// Installs the emulator unless it is there. Returns the Python that runs it.
+/// Installs the emulator if necessary. Returns the Python that runs it.
 ///
 /// # Errors
-/// When uv cannot be had, or the packages cannot.
+/// When uv or the packages cannot be downloaded.
 pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
     let cache = dirs::cache()?;
     let name = format!("emulator-{}", key());
     let python = cache.join(&name).join("bin/python");
-    if is_whole(&cache.join(&name)) {
+    if is_complete(&cache.join(&name)) {
         return Ok(python);
     }
     say("preparing the local AWS (first time: downloads moto, about a minute)");
@@ -92,7 +94,7 @@ pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
     let aside =
         tempfile::Builder::new().prefix(".emulator-").tempdir_in(&cache).map_err(|error| unwritable(&cache, &error))?;
     let venv = aside.path().join("venv");
-    // Relocatable, because it is built aside and moved: a half-built one is never used.
+    // It is built in another folder and then moved, so it must be relocatable. An incomplete one is never used.
     let mut make = uv.command();
     make.args(["venv", "--quiet", "--relocatable", "--python", PYTHON]).arg(&venv);
     run(make).await?;
@@ -105,29 +107,29 @@ pub async fn install(say: &dyn Fn(&str)) -> Result<PathBuf> {
         .arg(&list);
     run(fill).await?;
     fs::write(venv.join(COUNT), files(&venv).to_string()).map_err(|error| unwritable(&cache, &error))?;
-    let place = cache.join(&name);
-    if !is_whole(&place) {
-        // Damaged, or its Python was removed from the machine since; most often there is none.
-        remove_tree(&place).map_err(|error| unwritable(&cache, &error))?;
+    let target = cache.join(&name);
+    if !is_complete(&target) {
+        // It is damaged, or its Python was removed since. Most often there is none.
+        remove_tree(&target).map_err(|error| unwritable(&cache, &error))?;
     }
-    match fs::rename(&venv, &place) {
-        // Another process was quicker, with the same outcome.
-        Err(error) if !is_whole(&place) => Err(unwritable(&cache, &error)),
+    match fs::rename(&venv, &target) {
+        // Another process was faster, with the same result.
+        Err(error) if !is_complete(&target) => Err(unwritable(&cache, &error)),
         _ => Ok(python),
     }
 }
 
-/// The file of an environment that says how many files it was installed with.
+/// The file with the number of files of a complete installation.
 const COUNT: &str = "devopsctl-files";
 
-/// Whether an environment has its Python and all files that it was installed with: a cleaner of caches, or a `rm` that was
-/// interrupted, leaves some. Files that Python adds later do no harm.
-fn is_whole(venv: &Path) -> bool {
+/// Whether an environment has its Python and all installed files. A cleaner of caches can remove some. Files that Python adds
+/// later do not matter.
+fn is_complete(venv: &Path) -> bool {
     let count = fs::read_to_string(venv.join(COUNT)).ok().and_then(|text| text.parse::<usize>().ok());
     venv.join("bin/python").exists() && count.is_some_and(|count| files(venv) >= count)
 }
 
-/// How many files with content are in a folder and below: a crash leaves empty ones.
+/// The number of files in a folder, without empty ones, which a crash can leave.
 fn files(folder: &Path) -> usize {
     let walk = ignore::WalkBuilder::new(folder).standard_filters(false).build();
     let full = |entry: &ignore::DirEntry| {
@@ -138,7 +140,7 @@ fn files(folder: &Path) -> usize {
     walk.filter_map(std::result::Result::ok).filter(full).count()
 }
 
-/// Tells one set of packages from another, and an environment with a count from one without, which may be in use.
+/// The cache key of an installation.
 fn key() -> String {
     digest::short(format!("{PYTHON}\n{REQUIREMENTS}\n{COUNT}"))
 }
@@ -154,43 +156,50 @@ async fn run(mut command: tokio::process::Command) -> Result<()> {
         .next("its packages come from PyPI the first time: check the network, then run the same command again"))
 }
 
+/// Writes a file, and creates its folder.
+fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    fs::write(path, text)
+}
+
 /// A running emulator.
 pub struct Emulator {
-    /// How it is spoken to.
+    /// Its client.
     pub client: Client,
-    /// Its process.
-    pub leash: Leash,
+    /// Its supervised process.
+    pub process: SupervisedChild,
 }
 
 impl Emulator {
-    /// Starts it and waits until it answers. `policy` is what its user may do that is the command line.
+    /// Starts it and waits until it answers. `policy` is that of the command line's user.
     ///
     /// # Errors
-    /// When it ends or does not answer in time.
-    pub async fn start(folder: &Folder, python: &Path, policy: &str) -> Result<Self> {
+    /// When it ends, or does not answer in time.
+    pub async fn start(folder: &StateDir, python: &Path, policy: &str) -> Result<Self> {
         let program = folder.emulator();
         let log = folder.log("emulator");
-        let failed = |why: String| Failure::failed("the emulator (moto) does not start").because(why).next(again(&log));
+        let failed =
+            |why: String| Failure::failed("the emulator (moto) does not start").because(why).next(log_advice(&log));
         let secret = super::secret();
         let put = || -> std::io::Result<()> {
             fs::create_dir_all(&program)?;
-            // The last emulator's log is of no more use.
+            // Clear the log of the last emulator.
             fs::write(&log, "")?;
             fs::write(program.join("policy.json"), policy)?;
-            // The emulator reads it and removes it.
+            // The emulator reads and removes it.
             let mut private = OpenOptions::new();
             private.create(true).truncate(true).write(true).mode(0o600);
             private.open(program.join("secret"))?.write_all(secret.as_bytes())?;
-            PROGRAM.iter().try_for_each(|(name, text)| fs::write(program.join(name), text))
+            PROGRAM.iter().try_for_each(|(name, text)| write_file(&program.join(name), text))
         };
         put().map_err(|error| failed(error.to_string()))?;
-        let mut leash = Leash::start(&log, |command| {
+        let mut process = SupervisedChild::start(&log, |command| {
             command.arg(python).arg("-I").arg(&program).arg(folder.socket()).current_dir(folder.path());
         })?;
         let client = Client { socket: folder.socket(), secret };
         let deadline = Instant::now() + START;
         while UnixStream::connect(&client.socket).await.is_err() {
-            if let Some(status) = leash.ended() {
+            if let Some(status) = process.ended() {
                 return Err(failed(format!("it ended at once ({status})")));
             }
             if Instant::now() > deadline {
@@ -198,23 +207,23 @@ impl Emulator {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Ok(Self { client, leash })
+        Ok(Self { client, process })
     }
 }
 
-/// Speaks to the emulator, one connection a call: nothing can go stale between two.
+/// Client of the emulator. Each call has its own connection, so none can be stale.
 #[derive(Clone)]
 pub struct Client {
     socket: PathBuf,
-    /// What opens the emulator's own paths. No other call carries it.
+    /// The secret of the control paths. Other calls do not contain it.
     secret: String,
 }
 
 impl Client {
-    /// Passes a call on as it is: method, path, query and headers to the byte, the body as a stream.
+    /// Forwards a call unchanged: method, path, query and headers byte for byte, the body as a stream.
     ///
     /// # Errors
-    /// When the emulator does not answer, in words for a log.
+    /// When the emulator does not answer; a text for the log.
     pub async fn pass(&self, request: Request<Body>) -> Result<Response<Incoming>, String> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| error.to_string())?;
         let (mut sender, connection) =
@@ -223,10 +232,10 @@ impl Client {
         sender.send_request(request).await.map_err(|error| error.to_string())
     }
 
-    /// One of the sandbox's own calls (see `emulator/control.py`). `None`: what was asked for is not there.
+    /// A control call (see `emulator/control/calls.py`). `None`: the requested resource does not exist.
     pub async fn ask(&self, call: &str) -> Result<Option<Bytes>> {
         let trouble = |why: String| {
-            Failure::failed(format!("the emulator does not answer {call}")).because(why).next(super::anew())
+            Failure::failed(format!("the emulator does not answer {call}")).because(why).next(super::restart_advice())
         };
         let request = Request::builder()
             .method(Method::GET)
@@ -246,7 +255,7 @@ impl Client {
         }
     }
 
-    /// The same, with an answer in JSON that must be there.
+    /// The same, with a JSON response that must exist.
     pub async fn ask_json<T: DeserializeOwned>(&self, call: &str) -> Result<T> {
         let body = self.ask(call).await?.ok_or_else(|| Failure::bug(format!("the emulator has no {call}")))?;
         serde_json::from_slice(&body).map_err(|error| Failure::bug(format!("the emulator's {call}: {error}")))
@@ -258,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_environment_that_lacks_files_is_not_taken() {
+    fn an_incomplete_environment_is_not_used() {
         let venv = tempfile::tempdir().unwrap();
         let venv = venv.path();
         for folder in ["bin", "lib/moto"] {
@@ -267,13 +276,13 @@ mod tests {
         let module = venv.join("lib/moto/core.py");
         fs::write(venv.join("bin/python"), "x").unwrap();
         fs::write(&module, "x").unwrap();
-        assert!(!is_whole(venv), "it was never finished");
+        assert!(!is_complete(venv), "the installation was not finished");
         fs::write(venv.join(COUNT), files(venv).to_string()).unwrap();
-        assert!(is_whole(venv));
+        assert!(is_complete(venv));
         fs::write(&module, "").unwrap();
-        assert!(!is_whole(venv), "a file was cut short");
+        assert!(!is_complete(venv), "a file is truncated");
         fs::remove_file(&module).unwrap();
         fs::write(venv.join("lib/core.pyc"), "x").unwrap();
-        assert!(!is_whole(venv), "a file is gone");
+        assert!(!is_complete(venv), "a file is missing");
     }
 }

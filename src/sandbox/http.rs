@@ -1,6 +1,6 @@
-//! HTTP/1.1, as every listener of the sandbox speaks it: with limits on how long a client may leave a request unfinished.
+//! The HTTP server of every listener of the sandbox, with a time limit for unfinished requests.
 //!
-//! Only HTTP/1.1, because the emulator speaks nothing else: a request is never translated, so it cannot change its meaning.
+//! HTTP/1.1 only, as the emulator speaks nothing else: no request is translated, so none can change its meaning.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,9 +18,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Sleep, sleep};
 
-/// How long a client may take for the head of a request, and how long a connection may stay unused.
+/// Time limit for the head of a request, and for an idle connection.
 const HEAD: Duration = Duration::from_secs(30);
-/// How long a client may pause within a body.
+/// Longest pause within a body.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Answers requests for as long as it is polled.
@@ -40,35 +40,35 @@ where
         tokio::spawn(async move {
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEAD);
-            // Errors of a connection concern its client alone.
+            // An error of a connection concerns its client only.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-/// The answer to a request that is refused: it tells nothing, not even why.
+/// The response to a refused request. It gives no reason.
 pub fn refused() -> Response {
     StatusCode::FORBIDDEN.into_response()
 }
 
-/// Whether a browser sends the request for a page. AWS's clients send none of these headers.
+/// Whether a browser sent the request. AWS clients send none of these headers.
 pub fn by_browser(headers: &HeaderMap) -> bool {
-    let telling =
+    let browser_header =
         |name: &str| matches!(name, "origin" | "access-control-request-method") || name.starts_with("sec-fetch-");
-    headers.keys().any(|name| telling(name.as_str()))
+    headers.keys().any(|name| browser_header(name.as_str()))
 }
 
-/// Whether two secrets are the same, in a time that does not depend on where they differ.
+/// Compares two secrets in constant time.
 pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
     let differs = one.iter().zip(other).fold(0, |differs, (one, other)| std::hint::black_box(differs | (one ^ other)));
     one.len() == other.len() && differs == 0
 }
 
-/// A body that fails where its client pauses for too long.
+/// A body that fails when the client pauses for too long.
 struct Paused {
     body: Body,
     pause: Duration,
-    /// Since it was asked for more than there was: a slow reader is not the client.
+    /// Set while a read waits for the client, so a slow reader does not count.
     until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -132,10 +132,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_read_slowly_does_not_pause() {
+    async fn a_slow_reader_is_not_a_pause_of_the_client() {
         use futures_util::StreamExt;
 
-        // Each part is there a moment after it was asked for.
+        // Each part is ready a moment after it was requested.
         let parts = futures_util::stream::unfold(0, async |count| {
             tokio::task::yield_now().await;
             (count < 3).then_some((Ok::<_, Infallible>(Bytes::from("part")), count + 1))
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_the_same_only_as_a_whole() {
+    fn secrets_are_compared_as_a_whole() {
         assert!(same_secret(b"abc", b"abc"));
         for other in ["", "ab", "abd", "abcd"] {
             assert!(!same_secret(b"abc", other.as_bytes()));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_gives_itself_away() {
+    fn requests_of_a_browser_are_recognized() {
         let by =
             |name: &'static str| by_browser(&HeaderMap::from_iter([(name.parse().unwrap(), "x".parse().unwrap())]));
         assert!(by("origin") && by("sec-fetch-site") && by("sec-fetch-mode") && by("access-control-request-method"));

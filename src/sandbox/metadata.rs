@@ -1,11 +1,11 @@
-//! The instance metadata service (IMDSv2), one for each machine on a port of its own.
+//! The instance metadata service (IMDSv2), one per machine.
 //!
-//! A machine that is a process reaches it on loopback, where others can connect as well: its address has a secret path,
-//! and a request with another path, another host or a browser's headers is refused. A virtual machine reaches it by a Unix
-//! socket in its private folder.
+//! A process machine reaches it on a loopback port, where other users can connect too. So its URL has a secret path, and a
+//! request with another path, another host or a browser's headers is refused. A virtual machine reaches it through a Unix socket
+//! in its private folder.
 //!
-//! It answers from the world's view, so a changed tag is seen at once and polling costs nothing. Credentials are real ones
-//! of the role in the associated instance profile; before the association there are none.
+//! It answers from [`AwsState`], so a changed tag is visible at once and polling costs no call. Credentials are those of the role
+//! in the associated instance profile. Without an association there are none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,71 +22,76 @@ use axum::serve::Listener;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
+use super::aws_state::{AwsState, Instance};
 use super::http::{self, by_browser, same_secret};
 use super::secret;
-use super::world::{Instance, World};
 
-/// How long credentials are handed out; they live for six hours, and AWS renews them well before their end.
-const FRESH: Duration = Duration::from_secs(3600);
-/// The address of the only network interface.
+/// The age after which credentials are renewed. They are valid for six hours, and AWS renews them well before their end.
+const RENEWAL: Duration = Duration::from_secs(3600);
+/// The MAC address of the only network interface.
 pub const MAC: &str = "02:00:00:00:00:01";
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const LONGEST_TTL: u64 = 21_600;
 
-/// The service of one machine. It ends when this is dropped.
+/// The service of one machine. Dropping it ends the service.
 pub struct Metadata {
-    /// What stands for `http://169.254.169.254`; empty where the service has a socket.
+    /// Replaces `http://169.254.169.254`; empty if the service has a socket.
     endpoint: String,
     task: JoinHandle<()>,
 }
 
-/// Where on loopback a service is, and the secret that its paths begin with.
-struct Place {
+/// The loopback address of a service, and the secret prefix of its paths.
+struct Location {
     address: SocketAddr,
     secret: String,
 }
 
 struct Service {
-    world: Arc<World>,
+    aws_state: Arc<AwsState>,
     instance: String,
-    /// `None`: it has a socket in a private folder.
-    place: Option<Place>,
+    /// `None`: the service has a socket in a private folder.
+    location: Option<Location>,
     tokens: Mutex<HashMap<String, Instant>>,
-    /// By the association they were made for.
+    /// The association, the time and the response.
     credentials: tokio::sync::Mutex<Option<(String, Instant, Bytes)>>,
 }
 
 impl Metadata {
-    /// Begins to serve on loopback.
+    /// Starts a service on loopback.
     ///
     /// # Errors
     /// When no port is free.
-    pub async fn on_loopback(world: Arc<World>, instance: &str) -> std::io::Result<Self> {
+    pub async fn on_loopback(aws_state: Arc<AwsState>, instance: &str) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let place = Place { address: listener.local_addr()?, secret: secret() };
-        let endpoint = format!("http://{}/{}", place.address, place.secret);
-        Ok(Self { endpoint, task: serve(world, instance, Some(place), listener) })
+        let location = Location { address: listener.local_addr()?, secret: secret() };
+        let endpoint = format!("http://{}/{}", location.address, location.secret);
+        Ok(Self { endpoint, task: serve(aws_state, instance, Some(location), listener) })
     }
 
-    /// Begins to serve on a Unix socket, which lies in a private folder.
+    /// Starts a service on a Unix socket in a private folder.
     ///
     /// # Errors
-    /// When the socket cannot be made.
-    pub fn on_socket(world: Arc<World>, instance: &str, socket: &Path) -> std::io::Result<Self> {
+    /// When the socket cannot be created.
+    pub fn on_socket(aws_state: Arc<AwsState>, instance: &str, socket: &Path) -> std::io::Result<Self> {
         let listener = UnixListener::bind(socket)?;
-        Ok(Self { endpoint: String::new(), task: serve(world, instance, None, listener) })
+        Ok(Self { endpoint: String::new(), task: serve(aws_state, instance, None, listener) })
     }
 
-    /// What stands for `http://169.254.169.254`: a secret, as whoever knows it gets the role's credentials.
+    /// Replaces `http://169.254.169.254`. It is a secret, because it gives access to the role's credentials.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 }
 
-fn serve(world: Arc<World>, instance: &str, place: Option<Place>, listener: impl Listener) -> JoinHandle<()> {
+fn serve(
+    aws_state: Arc<AwsState>,
+    instance: &str,
+    location: Option<Location>,
+    listener: impl Listener,
+) -> JoinHandle<()> {
     let instance = instance.to_owned();
-    let service = Service { world, instance, place, tokens: Mutex::default(), credentials: Default::default() };
+    let service = Service { aws_state, instance, location, tokens: Mutex::default(), credentials: Default::default() };
     let service = Arc::new(service);
     tokio::spawn(http::serve(listener, move |request| answer(service.clone(), request)))
 }
@@ -99,12 +104,12 @@ impl Drop for Metadata {
 
 async fn answer(service: Arc<Service>, request: Request) -> Response {
     let (request, _) = request.into_parts();
-    let path = match &service.place {
-        Some(place) => place.path(&request),
+    let path = match &service.location {
+        Some(location) => location.path(&request),
         None => Some(request.uri.path()),
     };
     let Some(path) = path else { return http::refused() };
-    let Ok(view) = service.world.now().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let Ok(view) = service.aws_state.current().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let Some(instance) = view.instance(&service.instance) else { return StatusCode::NOT_FOUND.into_response() };
     if !instance.metadata.enabled {
         return StatusCode::FORBIDDEN.into_response();
@@ -113,7 +118,7 @@ async fn answer(service: Arc<Service>, request: Request) -> Response {
     if path == "/latest/api/token" {
         return token(&service, &request.method, header(TTL_HEADER));
     }
-    if !service.knows(header(TOKEN_HEADER)) {
+    if !service.accepts(header(TOKEN_HEADER)) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     if request.method != Method::GET {
@@ -125,15 +130,15 @@ async fn answer(service: Arc<Service>, request: Request) -> Response {
     }
 }
 
-impl Place {
-    /// The path of a request behind the secret, if the machine itself makes the request.
+impl Location {
+    /// The path of a request without the secret, if the machine itself sent the request.
     fn path<'a>(&self, request: &'a Parts) -> Option<&'a str> {
         let mut hosts = request.headers.get_all(header::HOST).iter();
         let host = hosts.next()?.as_bytes() == self.address.to_string().as_bytes() && hosts.next().is_none();
         let (secret, path) = request.uri.path().strip_prefix('/')?.split_at_checked(self.secret.len())?;
-        let told = same_secret(secret.as_bytes(), self.secret.as_bytes());
+        let authorized = same_secret(secret.as_bytes(), self.secret.as_bytes());
         let direct = request.uri.authority().is_none() && !by_browser(&request.headers);
-        (told && host && direct && path.starts_with('/')).then_some(path)
+        (authorized && host && direct && path.starts_with('/')).then_some(path)
     }
 }
 
@@ -153,7 +158,7 @@ fn token(service: &Service, method: &Method, ttl: Option<&str>) -> Response {
 }
 
 impl Service {
-    fn knows(&self, token: Option<&str>) -> bool {
+    fn accepts(&self, token: Option<&str>) -> bool {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         token.and_then(|token| tokens.get(token)).is_some_and(|until| *until > Instant::now())
     }
@@ -164,7 +169,7 @@ impl Service {
         let role = profile.and_then(|profile| profile.role.as_deref());
         match path {
             "user-data" if instance.user_data => {
-                self.world.emulator().ask(&format!("user-data?instance={}", self.instance)).await.ok()?
+                self.aws_state.emulator().ask(&format!("user-data?instance={}", self.instance)).await.ok()?
             }
             path => match path.strip_prefix("meta-data/iam/security-credentials/") {
                 Some(name) if Some(name) == role => self.credentials(&profile?.association).await,
@@ -173,30 +178,29 @@ impl Service {
         }
     }
 
-    /// The role's credentials, the same ones until they are renewed.
+    /// The role's credentials, cached until they are renewed.
     async fn credentials(&self, association: &str) -> Option<Bytes> {
         let mut kept = self.credentials.lock().await;
         if let Some((made_for, made, body)) = kept.as_ref()
             && made_for == association
-            && made.elapsed() < FRESH
+            && made.elapsed() < RENEWAL
         {
             return Some(body.clone());
         }
-        let body = self.world.emulator().ask(&format!("credentials?instance={}", self.instance)).await.ok()??;
+        let body = self.aws_state.emulator().ask(&format!("credentials?instance={}", self.instance)).await.ok()??;
         *kept = Some((association.to_owned(), Instant::now(), body.clone()));
         Some(body)
     }
 }
 
-/// What is below `/latest/`, or below the date of a version: all dates mean the same here.
+/// The path below `/latest/` or below a version's date. All versions are the same here.
 fn without_version(path: &str) -> Option<&str> {
     let (version, path) = path.strip_prefix('/')?.split_once('/')?;
     let dated = version.len() == 10 && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     (dated || version == "latest").then_some(path)
 }
 
-/// What stands below a version, by path. The user-data and credentials do not: they are in nobody's hands before they are
-/// asked for.
+/// The texts of the service by path, except user-data and credentials, which are read on request.
 fn facts(instance: &Instance) -> BTreeMap<String, String> {
     let fact = |path: &str, text: &dyn ToString| (format!("meta-data/{path}"), text.to_string());
     let mut facts = BTreeMap::from([
@@ -233,7 +237,7 @@ fn facts(instance: &Instance) -> BTreeMap<String, String> {
     facts
 }
 
-/// What stands at a path, or what there is below it: a line each, with a `/` behind what leads further.
+/// The text at a path, or the list of the names below it: one per line, folders with a final `/`.
 fn find(facts: &BTreeMap<String, String>, path: &str) -> Option<String> {
     if let Some(text) = facts.get(path) {
         return Some(text.clone());
@@ -246,7 +250,7 @@ fn find(facts: &BTreeMap<String, String>, path: &str) -> Option<String> {
     let names: BTreeSet<&str> =
         below.map(|rest| rest.find('/').map_or(rest, |slash| rest.get(..=slash).unwrap_or(rest))).collect();
     let keys = names.iter().filter_map(|name| name.split_once('=').map(|(number, _)| format!("{number}/")));
-    // A key is listed as 0=NAME, and is at 0/.
+    // A key is listed as 0=NAME, but its path is 0/.
     let hidden: BTreeSet<String> = keys.collect();
     let lines: Vec<&str> = names.into_iter().filter(|name| !hidden.contains(*name)).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
@@ -272,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_lead_to_texts_and_folders_to_lists() {
+    fn a_path_has_a_text_or_a_list() {
         let facts = BTreeMap::from(
             [
                 ("instance-id", "i-1"),
@@ -297,12 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn only_who_knows_the_secret_and_names_the_address_is_answered() {
-        let place = Place { address: ([127, 0, 0, 1], 4000).into(), secret: "5ec4e7".to_owned() };
+    fn a_request_needs_the_secret_and_the_right_host() {
+        let location = Location { address: ([127, 0, 0, 1], 4000).into(), secret: "5ec4e7".to_owned() };
         let path = |uri: &str, headers: &[(&str, &str)]| {
             let request =
                 headers.iter().fold(Request::builder().uri(uri), |all, (name, value)| all.header(*name, *value));
-            place.path(&request.body(()).unwrap().into_parts().0).map(str::to_owned)
+            location.path(&request.body(()).unwrap().into_parts().0).map(str::to_owned)
         };
         let host = ("host", "127.0.0.1:4000");
         assert_eq!(path("/5ec4e7/latest/api/token", &[host]).as_deref(), Some("/latest/api/token"));

@@ -1,34 +1,37 @@
-//! The sandbox: a local AWS that the binary starts by itself.
+//! The sandbox: a local AWS that this binary starts.
 //!
-//! One detached process of this same binary, all on loopback, unprivileged, private to the user:
+//! One detached process of the same binary. It listens on loopback only, needs no privileges, and belongs to one user:
 //!
 //! ```text
-//! command line ─► front ─► emulator (moto on a Unix socket, stricter by emulator/*.py)
-//!                   │          ▲
-//!                   │        world: a view of it, renewed after each change
-//!                   │          ▲
-//!                   └─► machines (boot what runs) ─► metadata (IMDS, one a machine)
-//! browser ─► gateway (a port a public address, if its security groups let it in) ─► the machine's socket
+//! command line ─► api ─► emulator (moto on a Unix socket; emulator/ makes it as strict as AWS)
+//!                  │         ▲
+//!                  │     aws_state: a snapshot of the instances, renewed after each change
+//!                  │         ▲
+//!                  └─► machine (boots running instances) ─► metadata (IMDS, one service per machine)
+//! browser ─► internet_gateway (one local port per public address and port, if a security group allows it) ─► machine
 //! ```
 //!
-//! Every program that it starts is under a [`guard`](mod@guard), so nothing is left over however the sandbox ends.
+//! Invariants:
+//!
+//! - Every program that the sandbox starts runs under a [`supervisor`]. No process survives the sandbox, however it ends.
+//! - The command line and the agent do not know about the sandbox. For them it is an AWS endpoint.
 
-mod daemon;
+mod api;
+mod aws_state;
+mod client;
 mod emulator;
-mod front;
-mod gateway;
-mod guard;
 mod http;
-mod idle;
-mod leash;
+mod idle_timer;
+mod internet_gateway;
 mod machine;
 mod metadata;
 #[cfg(target_os = "linux")]
-mod process;
+mod process_tree;
 mod python;
-mod start;
-mod state;
-mod world;
+mod server;
+mod state_dir;
+mod supervised_child;
+mod supervisor;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -40,62 +43,62 @@ use crate::base::digest::hex;
 use crate::base::error::{Failure, Result};
 use crate::base::next::Next;
 
-pub use daemon::serve;
-pub use guard::guard;
+pub use client::{Options, ended, ensure, find, log_files, status, stop};
 pub use machine::{forward, join};
-pub use start::{Options, ended, ensure, find, log_files, status, stop};
-pub use state::Ended;
+pub use server::serve;
+pub use state_dir::Ended;
+pub use supervisor::supervise;
 
-/// Says on which process's life the sandbox depends: when that is gone, so is the sandbox.
+/// Environment variable with a process id. The sandbox ends when that process is gone.
 pub const OWNER: &str = "DEVOPSCTL_SANDBOX_OWNER";
-/// After how many idle seconds the sandbox ends, instead of after 30 minutes.
+/// Environment variable with the idle time in seconds after which the sandbox ends, instead of 30 minutes.
 pub const IDLE: &str = "DEVOPSCTL_SANDBOX_IDLE";
 
-/// The number of the only account that there is in it.
+/// The only account in the sandbox.
 pub const ACCOUNT: &str = "123456789012";
 
-/// What `devopsctl sandbox serve` is told by the command that starts it.
+/// Arguments of `devopsctl sandbox serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
-    /// The port of the AWS endpoint; any free one if it is not named.
+    /// The port of the AWS endpoint; any free port by default.
     #[arg(long)]
     pub port: Option<u16>,
-    /// Seconds without use after which it ends.
+    /// Idle seconds after which the sandbox ends.
     #[arg(long)]
     pub idle: u64,
     /// The Python that runs the emulator.
     #[arg(long)]
     pub emulator: PathBuf,
-    /// The Python that stands for the one on a machine.
+    /// The Python interpreter of process machines.
     #[arg(long)]
     pub python: PathBuf,
     /// Its version, such as 3.11.
     #[arg(long, value_parser = python::version)]
     pub python_version: (u32, u32),
-    /// Other ones, which stand for those of images with their version, such as 3.13=/usr/bin/python3.13.
+    /// Python interpreters for images with another version, such as 3.13=/usr/bin/python3.13.
     #[arg(long, value_parser = python::given)]
     pub other_python: Vec<python::Python>,
-    /// What an instance is.
+    /// How instances run.
     #[arg(long, value_enum, default_value_t = Machines::Process)]
     pub machines: Machines,
 }
 
-/// What `devopsctl sandbox join` is told.
+/// Arguments of `devopsctl sandbox join`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct JoinArgs {
     /// The server's Unix socket.
     pub server: PathBuf,
 }
 
-/// What `devopsctl sandbox guard` is told.
+/// Arguments of `devopsctl sandbox supervise`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct GuardArgs {
+pub struct SuperviseArgs {
     /// The program and its arguments.
     #[arg(trailing_var_arg = true, required = true)]
     pub command: Vec<String>,
 }
 
-/// What an instance is in the sandbox.
+/// How the sandbox runs an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Machines {
@@ -104,13 +107,13 @@ pub enum Machines {
     Process,
     /// A virtual machine that boots a genuine Debian
     Qemu,
-    /// Only an entry: nothing boots, as tests of the calls want it
+    /// Nothing boots; for tests that need API calls only
     #[value(hide = true)]
     Off,
 }
 
 impl Machines {
-    /// The value that stands for it on a command line.
+    /// The value of `--machine`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -121,27 +124,27 @@ impl Machines {
     }
 }
 
-/// How the running sandbox is reached. Holds its secrets, so the file that keeps it is private.
+/// How to reach the running sandbox. It contains secrets, so its file is private.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Handle {
-    /// Which devopsctl started it.
+    /// The version of the devopsctl that started it.
     pub version: String,
     /// Its process.
     pub pid: u32,
     /// The AWS endpoint.
     pub endpoint: String,
-    /// The keys of the IAM user that is the command line: he may do what `devopsctl policy` prints.
+    /// The keys of the command line's IAM user. Its policy is what `devopsctl policy` prints.
     #[serde(flatten)]
     pub user: Keys,
-    /// Those of a user who may do everything, to act past the command line.
+    /// The keys of an administrator, for tests that bypass the command line.
     pub administrator: Keys,
-    /// The account's number.
+    /// The account id.
     pub account: String,
-    /// What its machines are.
+    /// How its instances run.
     pub machines: Machines,
-    /// The Pythons on those that are processes. The first is that of an image whose version is not among them.
+    /// The interpreters of process machines. The first is the default for images without one of their own version.
     pub pythons: Vec<python::Python>,
-    /// What opens the control paths.
+    /// The secret of the control paths.
     control: String,
 }
 
@@ -154,7 +157,7 @@ pub struct Keys {
     pub secret_key: String,
 }
 
-/// How the running sandbox is.
+/// The state of the running sandbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
@@ -162,7 +165,7 @@ pub struct Status {
     pub endpoint: String,
     /// Its process.
     pub pid: u32,
-    /// Seconds until it ends if nobody uses it.
+    /// Seconds until the idle timer ends it.
     pub ends_in: u64,
     /// The instances that are not terminated.
     pub instances: Vec<Machine>,
@@ -174,66 +177,68 @@ pub struct Status {
 pub struct Machine {
     /// Its id.
     pub id: String,
-    /// Where it is.
+    /// Its region.
     pub region: String,
     /// pending, running, …
     pub state: String,
     /// Its public address, if it has one.
     pub public_ip: Option<Ipv4Addr>,
-    /// The folder that stands for its disk.
+    /// The folder that is its disk.
     pub folder: PathBuf,
 }
 
 impl Handle {
-    /// The same sandbox, for somebody who may do everything there.
+    /// The same sandbox with the administrator's keys.
     #[must_use]
     pub fn as_administrator(self) -> Self {
         Self { user: self.administrator.clone(), ..self }
     }
 
-    /// Where a machine's port can be reached from this machine, such as `http://127.0.0.1:18080`.
+    /// The local URL of a machine's port, such as `http://127.0.0.1:18080`.
     ///
     /// # Errors
     /// When the sandbox does not answer.
     pub async fn url(&self, address: Ipv4Addr, port: u16, secure: Option<String>) -> Result<String> {
-        let local = self.place(address, port).await?;
+        let local = self.local_address(address, port).await?;
         Ok(match secure {
             Some(host) => format!("https://{host}:{}", local.rsplit(':').next().unwrap_or_default()),
             None => format!("http://{local}"),
         })
     }
 
-    /// Where on loopback that is, with its port.
+    /// The local address and port of a machine's port.
     ///
     /// # Errors
     /// When the sandbox does not answer.
-    pub async fn place(&self, address: Ipv4Addr, port: u16) -> Result<String> {
+    pub async fn local_address(&self, address: Ipv4Addr, port: u16) -> Result<String> {
         self.control("GET", &format!("url/{address}/{port}")).await
     }
 
-    /// Calls a control path of the front.
+    /// Calls a control path of the API.
     async fn control(&self, method: &str, call: &str) -> Result<String> {
-        let trouble = |why: String| Failure::failed("the sandbox does not answer").because(why).next(anew());
+        let trouble = |why: String| Failure::failed("the sandbox does not answer").because(why).next(restart_advice());
         let plain = |error: reqwest::Error| trouble(crate::base::error::innermost(&error));
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| trouble(error.to_string()))?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().map_err(plain)?;
-        let url = format!("{}{}{call}", self.endpoint, front::CONTROL);
-        let response = client.request(method, url).header(front::SECRET, &self.control).send().await.map_err(plain)?;
+        let url = format!("{}{}{call}", self.endpoint, api::CONTROL);
+        let response = client.request(method, url).header(api::SECRET, &self.control).send().await.map_err(plain)?;
         let status = response.status();
         let body = response.text().await.map_err(plain)?;
         if status.is_success() { Ok(body) } else { Err(trouble(body)) }
     }
 }
 
-/// What helps when it does not do what it should.
-fn anew() -> Next {
-    Next::from("delete it and start a new one: ").run_bare("sandbox stop").and(", then run the same command again")
+/// The next step when the sandbox does not work.
+fn restart_advice() -> Next {
+    Next::from("restart the sandbox (it loses its contents): ")
+        .run_bare("sandbox stop")
+        .and(", then run the same command again")
 }
 
-/// Text that nobody can guess.
+/// A random secret.
 fn secret() -> String {
     let mut bytes = [0_u8; 24];
-    // Without the system's randomness nothing secret can be made; the process ids below it are no substitute.
+    // There is no secret without the system's random numbers.
     getrandom::fill(&mut bytes).unwrap_or_else(|_| std::process::abort());
     hex(&bytes)
 }

@@ -1,5 +1,5 @@
-//! The host's own Pythons, which stand for those on the machines' images: for each image one of its version, where this machine
-//! has one on `PATH`, of uv or of pyenv, else the `python3` on `PATH`.
+//! The host's Python interpreters for process machines. Each image gets one of its own version, if the host has it (on `PATH`,
+//! from uv or from pyenv), else the `python3` on `PATH`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::base::child;
 use crate::base::error::{Failure, Result};
 use crate::config::Image;
 
-/// The oldest Python that any supported image has, so the agent is written for it.
+/// The oldest Python of all supported images. The agent supports it.
 const OLDEST: (u32, u32) = (3, 9);
 
-/// A Python interpreter: the real file, not a shim or a virtual environment.
+/// A Python interpreter: the real executable, not a shim or a virtual environment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Python {
     /// Its executable.
@@ -30,11 +30,8 @@ impl Python {
     /// When there is none, or it is older than 3.9.
     pub async fn find() -> Result<Self> {
         let advice = "install Python 3.9 or newer (Debian: apt install python3; macOS: brew install python)";
-        let missing = |why: String| {
-            Failure::failed("the sandbox needs python3, which stands for the one on a machine")
-                .because(why)
-                .next(advice)
-        };
+        let missing =
+            |why: String| Failure::failed("the sandbox needs python3 for its machines").because(why).next(advice);
         let asked = ask(Path::new("python3")).await;
         let said = asked.map_err(|error| missing(format!("python3 cannot be started: {error}")))?;
         let found = parse(&said).ok_or_else(|| missing("the python3 on PATH does not answer".to_owned()))?;
@@ -45,7 +42,7 @@ impl Python {
         Ok(found)
     }
 
-    /// Those of the images' other versions that are here.
+    /// Interpreters for the other versions of the images, as far as the host has them.
     pub async fn others(&self) -> Vec<Self> {
         let mut others: Vec<Self> = Vec::new();
         for wanted in Image::ALL.map(|image| version(image.python()).unwrap_or(OLDEST)) {
@@ -64,7 +61,7 @@ impl Python {
     }
 }
 
-/// What an interpreter says of itself. In a virtual environment the base is what a machine would have: no packages but its own.
+/// Asks an interpreter for its path and version. In a virtual environment this is the base, which has no installed packages.
 async fn ask(python: &Path) -> std::io::Result<String> {
     let program = "import sys; print(getattr(sys, '_base_executable', None) or sys.executable); \
                    print(*sys.version_info[:2], sep='.')";
@@ -72,7 +69,7 @@ async fn ask(python: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where a Python of that version may be: on `PATH`, and where uv and pyenv put theirs.
+/// Possible places of an interpreter: `PATH`, and the folders of uv and pyenv.
 fn candidates((major, minor): (u32, u32)) -> Vec<PathBuf> {
     let name = format!("python{major}.{minor}");
     let home = std::env::home_dir().unwrap_or_default();
@@ -96,28 +93,28 @@ fn candidates((major, minor): (u32, u32)) -> Vec<PathBuf> {
     all
 }
 
-/// The Python of that version, else the first one.
+/// The interpreter of that version, else the first one.
 pub(super) fn for_version<'a>(pythons: &'a [Python], wanted: &str) -> &'a Python {
     let wanted = version(wanted).ok();
     pythons.iter().find(|python| Some(python.version) == wanted).unwrap_or(&pythons[0])
 }
 
-/// The Python on a machine of the image of that name, as emulator/images.json has it.
+/// The interpreter for an image, by its name in emulator/images.json.
 pub(super) fn of_image<'a>(pythons: &'a [Python], name: &str) -> &'a Python {
     let of = |image: &Image| name.starts_with(&format!("devopsctl-{}-", image.process()));
-    // The default's name is the beginning of all others.
+    // The name of the default image is a prefix of all others.
     let image = Image::ALL.into_iter().rev().find(of).unwrap_or(Image::ALL[0]);
     for_version(pythons, image.python())
 }
 
-/// A version and a path such as `3.13=/usr/bin/python3.13`.
+/// Parses a version and a path such as `3.13=/usr/bin/python3.13`.
 pub(super) fn given(text: &str) -> Result<Python, String> {
-    let (number, path) = text.split_once('=').ok_or_else(|| format!("{text} is no version and path"))?;
+    let (number, path) = text.split_once('=').ok_or_else(|| format!("{text} is not a version and a path"))?;
     Ok(Python { path: path.into(), version: version(number)? })
 }
 
 impl super::ServeArgs {
-    /// The Pythons for machines that are processes, the default first.
+    /// The interpreters for process machines, the default first.
     pub(super) fn pythons(&self) -> Vec<Python> {
         let first = Python { path: self.python.clone(), version: self.python_version };
         std::iter::once(first).chain(self.other_python.iter().cloned()).collect()
@@ -125,7 +122,7 @@ impl super::ServeArgs {
 }
 
 impl super::Handle {
-    /// The Python that stands for one of that version.
+    /// The interpreter for that version.
     pub fn python_for(&self, wanted: &str) -> &Python {
         for_version(&self.pythons, wanted)
     }
@@ -137,10 +134,10 @@ fn parse(said: &str) -> Option<Python> {
     Some(Python { path: path.into(), version: version(lines.next()?).ok()? })
 }
 
-/// A version such as 3.11.
+/// Parses a version such as 3.11.
 pub(super) fn version(text: &str) -> Result<(u32, u32), String> {
     let numbers = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    numbers.ok_or_else(|| format!("{text} is no version of Python"))
+    numbers.ok_or_else(|| format!("{text} is not a version of Python"))
 }
 
 #[cfg(test)]
@@ -148,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_gets_its_version_where_it_is_here() {
+    fn an_image_gets_its_version_if_the_host_has_it() {
         let python = |minor| Python { path: format!("/usr/bin/python3.{minor}").into(), version: (3, minor) };
         let pythons = [python(11), given("3.12=/usr/bin/python3.12").unwrap(), python(9)];
         let version = |name| of_image(&pythons, name).version;

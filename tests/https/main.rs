@@ -1,24 +1,10 @@
-//! HTTPS for an address and for a name: the real binary, a machine that is a process, and Pebble as the authority.
+//! HTTPS for an address and for a domain: the real binary, a process machine, and Pebble as the certificate authority.
 //! `cargo test --test https` (Debian's packages pebble, openssl, curl).
 
-#[path = "../it/console.rs"]
-#[allow(dead_code)]
-mod console;
-#[path = "../it/http.rs"]
-#[allow(dead_code)]
-mod http;
 mod names;
 mod pebble;
-#[path = "../it/pool.rs"]
-mod pool;
-#[path = "../it/project.rs"]
-#[allow(dead_code, unused_macros)]
-mod project;
-#[path = "../it/times.rs"]
-mod times;
-#[path = "../it/visitor.rs"]
-#[allow(dead_code)]
-mod visitor;
+#[path = "../it/support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -31,9 +17,10 @@ use serde_json::Value;
 
 use console::aws;
 use http::trust;
-use pebble::{Pebble, curl, leashed, own_certificate, release, serial, settings};
+use load_clients::LoadClients;
+use pebble::{Pebble, curl, own_certificate, release, serial, settings, supervised};
 use project::{Project, Ran, until};
-use visitor::Visitors;
+use support::{console, http, load_clients, project};
 
 const YEAR: u64 = 365 * 86400;
 
@@ -41,7 +28,7 @@ fn status(project: &Project) -> Value {
     serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap()
 }
 
-/// An authority whose certificates last so many seconds, and a project that takes them from there.
+/// A certificate authority with this validity in seconds, and a project that uses it.
 fn begin(validity: u64) -> (Pebble, Project) {
     let (pebble, project) = (Pebble::start(validity), Project::example());
     pebble.serve(&project);
@@ -49,7 +36,7 @@ fn begin(validity: u64) -> (Pebble, Project) {
 }
 
 #[test]
-fn an_address_gets_a_certificate_and_keeps_it_when_the_machine_is_another() {
+fn the_certificate_of_an_address_survives_a_replacement() {
     let (pebble, project) = begin(YEAR);
     let url = project.up();
     let token = project.token();
@@ -60,10 +47,10 @@ fn an_address_gets_a_certificate_and_keeps_it_when_the_machine_is_another() {
     let address = url.strip_prefix("https://").unwrap().split(':').next().unwrap();
     said.says(&format!("https      for {address}, from Pebble Intermediate CA"));
 
-    // Who asks in clear is sent on, with the token or without, and told nothing.
+    // HTTP is redirected, with or without the token, and without a body.
     let clear = format!("http://{address}:18080/some?where=1");
     assert_eq!(curl(&project, &clear, &["--header", &header]), (308, format!("https://{address}/some?where=1")));
-    // Another server's name is not ours, and old versions of TLS are not spoken.
+    // Another server name and old versions of TLS are refused.
     assert_eq!(curl(&project, &url, &["--header", "Host: somebody.example"]).0, 421);
     let old = Command::new("curl").args(["-s", "--noproxy", "*", "-k", "--tls-max", "1.1", &url]).status().unwrap();
     assert_eq!(old.code(), Some(35));
@@ -77,7 +64,7 @@ fn an_address_gets_a_certificate_and_keeps_it_when_the_machine_is_another() {
         (list.key_count() == Some(1)).then_some(())
     });
     let read = aws(&project, async |aws| aws.s3.get_object().bucket(bucket).key(kept).send().await);
-    assert_eq!(read.unwrap_err().code(), Some("AccessDenied"), "whoever may do everything may not read the key");
+    assert_eq!(read.unwrap_err().code(), Some("AccessDenied"), "even an administrator cannot read the key");
     let more = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap() + "instance: {disk_gib: 9}\n";
     project.file("deploy.yaml", &more);
     project.run("up --sandbox --yes").ok().says("new instance: i-");
@@ -91,19 +78,19 @@ fn an_address_gets_a_certificate_and_keeps_it_when_the_machine_is_another() {
 }
 
 #[test]
-fn a_certificate_is_renewed_in_time_and_nobody_notices() {
+fn a_certificate_is_renewed_without_a_failed_request() {
     let (pebble, project) = begin(60);
     let url = project.up();
     let (token, before) = (project.token(), serial(&project, &url));
     trust(&fs::read(pebble.root()).unwrap());
-    let visitors = Visitors::unhurried(2, &url, &token, &[200], Duration::from_millis(20));
+    let clients = LoadClients::with_pause(2, &url, &token, &[200], Duration::from_millis(20));
     until(90, "another certificate is served", || (serial(&project, &url) != before).then_some(()));
-    println!("{} answered, all of them", visitors.end(50));
+    println!("{} answered, all of them", clients.end(50));
     assert!(pebble.orders() >= 2);
 }
 
 #[test]
-fn an_authority_that_is_away_is_waited_for_and_the_old_certificate_serves_on() {
+fn during_an_outage_of_the_authority_the_old_certificate_serves() {
     let (pebble, project) = begin(60);
     let url = project.up();
     let before = serial(&project, &url);
@@ -117,17 +104,17 @@ fn an_authority_that_is_away_is_waited_for_and_the_old_certificate_serves_on() {
     assert_eq!(serial(&project, &url), before);
 }
 
-/// An authority that is not well.
-struct Unwell(Child);
+/// A certificate authority with a fault.
+struct FaultyAuthority(Child);
 
-impl Unwell {
+impl FaultyAuthority {
     fn start(project: &Project, how: &str) -> Self {
         let folder = project.state();
         fs::create_dir_all(&folder).unwrap();
         own_certificate(&folder);
         fs::copy(folder.join("own.pem"), project.folder().join("ca.pem")).unwrap();
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/https/authority.py");
-        let mut command = leashed("python3");
+        let mut command = supervised("python3");
         command.arg(program).arg(folder.join("own.pem")).arg(folder.join("own.key")).arg(how);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut port = String::new();
@@ -137,7 +124,7 @@ impl Unwell {
     }
 }
 
-impl Drop for Unwell {
+impl Drop for FaultyAuthority {
     fn drop(&mut self) {
         release(&mut self.0);
     }
@@ -146,7 +133,7 @@ impl Drop for Unwell {
 #[track_caller]
 fn fails_with(how: &str, words: &str) {
     let project = Project::example();
-    let unwell = Unwell::start(&project, how);
+    let unwell = FaultyAuthority::start(&project, how);
     let ran: Ran = project.run("up --sandbox").code(4);
     let ran = ran.says("there is no certificate for the app").says(words).says("is not served in clear");
     ran.says("devopsctl up --sandbox");
@@ -155,7 +142,7 @@ fn fails_with(how: &str, words: &str) {
     let (code, told) = curl(&project, &clear, &["--header", &format!("Authorization: Token {}", project.token())]);
     assert_eq!((code, told), (308, format!("https://{address}/")));
 
-    // With one that is well the same command goes on from there.
+    // With a working authority the same command continues.
     drop(unwell);
     let pebble = Pebble::start(YEAR);
     pebble.serve(&project);
@@ -164,7 +151,7 @@ fn fails_with(how: &str, words: &str) {
 }
 
 #[test]
-fn after_a_failure_up_has_the_instance_try_at_once() {
+fn after_a_failure_up_makes_the_instance_retry() {
     let (pebble, project) = begin(YEAR);
     pebble.leave();
     project.run("up --sandbox --no-wait").ok();
@@ -176,16 +163,16 @@ fn after_a_failure_up_has_the_instance_try_at_once() {
 }
 
 #[test]
-fn an_authority_that_refuses_is_quoted_at_once() {
+fn a_permanent_error_of_the_authority_is_quoted_at_once() {
     fails_with("refuse", "rateLimited");
 }
 
 #[test]
-fn an_authority_in_trouble_is_given_a_second_chance_and_then_quoted() {
+fn a_transient_error_of_the_authority_is_quoted_after_a_retry() {
     fails_with("error", "authority is being mended");
 }
 
 #[test]
-fn an_authority_that_never_answers_holds_nobody_up_for_ever() {
+fn an_authority_that_never_responds_times_out() {
     fails_with("slow", "Client.Timeout");
 }

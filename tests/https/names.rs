@@ -1,8 +1,8 @@
-//! A certificate for a name, on a machine where that name leads nowhere until somebody makes its record.
+//! A certificate for a domain that does not resolve until the test creates its record.
 //!
-//! The command line, the sandbox that it starts, and the agent in it ask the machine's own resolver. So each command runs in
-//! a mount namespace of its own, in which `/etc/hosts` is a file of the test's; it is edited in place, so all of them see
-//! it. The authority asks a DNS server of the test's.
+//! The command line, its sandbox and the agent use the machine's resolver. So each command runs in its own mount namespace with
+//! a test's `/etc/hosts`, which is edited in place so that all of them see it. The certificate authority uses the test's DNS
+//! server.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -12,18 +12,18 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::http::runtime;
-use crate::pebble::{Pebble, curl, free_port, leashed, release, settings};
+use crate::pebble::{Pebble, curl, free_port, release, settings, supervised};
 use crate::project::{Project, Ran, install_emulator, until};
 
 const NAME: &str = "app.devopsctl.test";
 const YEAR: u64 = 365 * 86400;
 
-/// What names lead to: for this machine, and for the authority. Both end with the test.
+/// Name resolution for this machine and for the certificate authority. Both end with the test.
 struct Names {
     folder: TempDir,
     server: Child,
     manage: u16,
-    /// Where the authority asks.
+    /// The port of the DNS server.
     dns: u16,
 }
 
@@ -32,10 +32,10 @@ impl Names {
         let folder = tempfile::Builder::new().prefix("nm").tempdir_in("/tmp").unwrap();
         let (dns, manage) = (free_port(), free_port());
         let log = File::create(folder.path().join("log")).unwrap();
-        let mut command = leashed("pebble-challtestsrv");
+        let mut command = supervised("pebble-challtestsrv");
         command.arg("-dns01").arg(format!("127.0.0.1:{dns}"));
         command.arg("-management").arg(format!("127.0.0.1:{manage}"));
-        // It answers DNS alone, and of nothing but what it is told.
+        // It answers DNS queries only, and only for configured names.
         for other in ["-http01", "-https01", "-tlsalpn01", "-defaultIPv4", "-defaultIPv6"] {
             command.args([other, ""]);
         }
@@ -51,13 +51,13 @@ impl Names {
         self.folder.path().join("hosts")
     }
 
-    /// What the name leads to on this machine, beside what leads somewhere there by itself.
+    /// Sets the domain's address on this machine.
     fn here(&self, address: Option<&str>) {
         let line = address.map(|address| format!("{address} {NAME}\n")).unwrap_or_default();
         fs::write(self.hosts(), fs::read_to_string("/etc/hosts").unwrap_or_default() + "\n" + &line).unwrap();
     }
 
-    /// Makes the record, for the authority first: it looks when the instance has seen it.
+    /// Creates the record, first for the certificate authority, which checks after the instance sees it.
     fn make_record(&self, address: &str) {
         assert!(self.ask("add-a", &json!({"host": NAME, "addresses": [address]})));
         self.here(Some(address));
@@ -69,7 +69,7 @@ impl Names {
         runtime().block_on(request.send()).is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// A command line where the names lead there. Whoever is not root becomes it in there, which a mount takes.
+    /// A command with this name resolution. A mount needs root, so other users become root in a user namespace.
     fn command(&self, project: &Project, line: &str) -> Command {
         let inner = project.command(line);
         let mut command = Command::new("unshare");
@@ -93,7 +93,7 @@ impl Drop for Names {
     }
 }
 
-/// An `up` that goes on while the test looks at what it says.
+/// A running `up` whose output the test reads.
 struct Running {
     child: Child,
     said: PathBuf,
@@ -107,7 +107,7 @@ impl Running {
         Self { child: command.spawn().unwrap(), said }
     }
 
-    /// The line with these words, once it is said.
+    /// Waits for a line with this text.
     #[track_caller]
     fn line(&mut self, words: &str) -> String {
         until(180, words, || {
@@ -118,7 +118,7 @@ impl Running {
         })
     }
 
-    /// Its result.
+    /// Waits for success, and returns its result.
     #[track_caller]
     fn ends_well(mut self) -> String {
         let ended = until(180, "it goes on by itself", || self.child.try_wait().unwrap());
@@ -136,9 +136,9 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_name_that_leads_nowhere_is_waited_for_and_then_has_a_certificate() {
+fn a_domain_gets_its_certificate_when_it_resolves() {
     install_emulator();
-    // The sandbox and its machine must ask the name server of this test.
+    // The sandbox and its machine must use the test's name resolution.
     let (names, project) = (Names::start(), Project::alone().with_example());
     let pebble = Pebble::asking(YEAR, Some(names.dns));
     project.file("ca.pem", &fs::read_to_string(pebble.root()).unwrap());
@@ -148,14 +148,14 @@ fn a_name_that_leads_nowhere_is_waited_for_and_then_has_a_certificate() {
     let told = up.line("leads nowhere yet");
     let (_, address) = told.split_once(&format!("it needs the record: {NAME}. A ")).expect(&told);
     assert_eq!(pebble.orders(), 0, "an authority that counts failures is not asked in vain");
-    // Another address than the right one is told, and waited for as well.
+    // A wrong address is reported, and `up` continues to wait.
     names.here(Some("192.0.2.7"));
     up.line(&format!("{NAME} leads to 192.0.2.7; it needs the record: {NAME}. A {address}"));
     names.make_record(address);
     let url = up.ends_well();
     assert_eq!((url.as_str(), pebble.orders()), (format!("https://{NAME}:18443").as_str(), 1));
 
-    // An independent client, which verifies the name.
+    // An independent client that verifies the domain.
     let header = format!("Authorization: Token {}", project.token());
     let way = format!("{NAME}:18443:{address}");
     let get = |words: &[&str]| curl(&project, &url, &[&["--resolve", &way], words].concat());
@@ -163,14 +163,14 @@ fn a_name_that_leads_nowhere_is_waited_for_and_then_has_a_certificate() {
     assert_eq!(code, 200);
     assert!(answer.to_lowercase().contains("strict-transport-security: max-age=31536000"), "{answer}");
     assert_eq!(get(&[]).0, 401);
-    // By any other name it is not ours: not to a client that verifies, nor to one that does not.
+    // Other names are refused, also for a client that verifies nothing.
     assert_eq!(get(&["--header", "Host: other.devopsctl.test"]).0, 421);
     let (other, way) = ("https://other.devopsctl.test:18443", format!("other.devopsctl.test:18443:{address}"));
     assert_eq!(curl(&project, other, &["--resolve", &way, "--insecure"]).0, 421);
     let mut verifies = Command::new("curl");
     verifies.args(["--silent", "--noproxy", "*", "--resolve", &way, "--cacert"]).arg(project.folder().join("ca.pem"));
     assert_eq!(verifies.arg(other).status().unwrap().code(), Some(60));
-    // Who asks in clear is sent on to the name, whatever he has asked for.
+    // HTTP is redirected to the domain for every host.
     for host in [NAME, address] {
         let clear =
             curl(&project, &format!("http://{address}:18080/some?where=1"), &["--header", &format!("Host: {host}")]);

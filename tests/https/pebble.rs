@@ -1,5 +1,5 @@
-//! Pebble, Let's Encrypt's own test authority, as far as it is like the real one: it validates by http-01 and tls-alpn-01,
-//! and refuses some nonces for no reason, as it always does.
+//! Pebble, Let's Encrypt's test certificate authority. Like the real one it validates by http-01 and tls-alpn-01. It also rejects
+//! some nonces at random.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::http::runtime;
 use crate::project::{Project, until};
 
-/// An authority with a folder of its own; it ends with the test.
+/// A certificate authority in its own folder. It ends with the test.
 pub struct Pebble {
     folder: TempDir,
     process: Child,
@@ -22,12 +22,12 @@ pub struct Pebble {
 }
 
 impl Pebble {
-    /// Starts one whose certificates last so long.
+    /// Starts one with this validity of certificates.
     pub fn start(validity_seconds: u64) -> Self {
         Self::asking(validity_seconds, None)
     }
 
-    /// One that asks the DNS server on that port where names lead.
+    /// Starts one that uses the DNS server on that port.
     pub fn asking(validity_seconds: u64, dns: Option<u16>) -> Self {
         let folder = tempfile::Builder::new().prefix("pb").tempdir_in("/tmp").unwrap();
         own_certificate(folder.path());
@@ -37,19 +37,19 @@ impl Pebble {
             "managementListenAddress": format!("127.0.0.1:{manage}"),
             "certificate": folder.path().join("own.pem"),
             "privateKey": folder.path().join("own.key"),
-            // Where the sandbox has the ports 80 and 443 of each public address.
+            // The sandbox's ports for 80 and 443 of each public address.
             "httpPort": 18080,
             "tlsPort": 18443,
             "certificateValidityPeriod": validity_seconds,
         }});
         fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
-        let mut command = leashed("pebble");
+        let mut command = supervised("pebble");
         command.arg("-config").arg(folder.path().join("config.json"));
         if let Some(port) = dns {
             command.arg("-dnsserver").arg(format!("127.0.0.1:{port}"));
         }
-        // It would wait some seconds, at random, before each validation.
+        // Without it, Pebble waits for some random seconds before each validation.
         command.env("PEBBLE_VA_NOSLEEP", "1");
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let process = command.spawn().expect("pebble is missing: apt install pebble");
@@ -64,23 +64,22 @@ impl Pebble {
         pebble
     }
 
-    /// Whoever asks is hung up on.
+    /// Drops all connections.
     pub fn leave(&self) {
         self.gate.open.send_replace(false);
     }
 
-    /// It answers again.
+    /// Accepts connections again.
     pub fn come_back(&self) {
         self.gate.open.send_replace(true);
     }
 
-    /// What everything that it gives goes back to, and its own certificate.
+    /// The root certificate of issued certificates, and its own certificate.
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("root.pem")
     }
 
-    /// How many certificates were ordered. Not how often somebody asked: one request in twenty is sent away, to come again with
-    /// another nonce.
+    /// The number of orders. The number of requests is higher, because some nonces are rejected.
     pub fn orders(&self) -> usize {
         self.log().matches("Added order ").count()
     }
@@ -89,12 +88,12 @@ impl Pebble {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Where it is found, by whoever knows this machine by that address.
+    /// The URL of its directory, for clients that reach this machine at that host.
     pub fn directory(&self, host: &str) -> String {
         format!("https://{host}:{}/dir", self.gate.port)
     }
 
-    /// Has the project take its certificates from here.
+    /// Configures the project to use it.
     pub fn serve(&self, project: &Project) {
         project.file("ca.pem", &fs::read_to_string(self.root()).unwrap());
         project.file("deploy.yaml", &settings(&self.directory("127.0.0.1"), ""));
@@ -110,20 +109,20 @@ impl Drop for Pebble {
     }
 }
 
-/// A program that ends when its standard input does, and so with the test, however that ends.
-pub fn leashed(program: &str) -> Command {
+/// A program under a supervisor, which ends with the test, however the test ends.
+pub fn supervised(program: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devopsctl"));
-    command.args(["sandbox", "guard", "--", program]).stdin(Stdio::piped());
+    command.args(["sandbox", "supervise", "--", program]).stdin(Stdio::piped());
     command
 }
 
-/// Ends one.
+/// Ends a supervised program.
 pub fn release(process: &mut Child) {
     drop(process.stdin.take());
     let _ = process.wait();
 }
 
-/// The way to it, which can be shut: started anew it would be another authority, as it keeps nothing.
+/// A proxy to it that can be closed: a restarted Pebble would be another authority, because it stores nothing.
 struct Gate {
     port: u16,
     open: watch::Sender<bool>,
@@ -152,12 +151,12 @@ impl Gate {
     }
 }
 
-/// A deployment that has this authority, and more that is said of its network.
+/// A `deploy.yaml` with this certificate authority and more network settings.
 pub fn settings(directory: &str, more: &str) -> String {
     format!("name: hello\napp: {{path: app}}\nnetwork: {{{more}acme_directory: '{directory}', acme_root: ca.pem}}\n")
 }
 
-/// A certificate for this machine, and its key, in files of a folder.
+/// Creates a certificate for this machine and its key in a folder.
 pub fn own_certificate(folder: &Path) {
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
@@ -167,7 +166,7 @@ pub fn own_certificate(folder: &Path) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-/// What an independent client gets that verifies everything: the status, and the body.
+/// The status and the body for an independent client that verifies everything.
 #[track_caller]
 pub fn curl(project: &Project, url: &str, words: &[&str]) -> (u16, String) {
     let mut command = Command::new("curl");
@@ -181,7 +180,7 @@ pub fn curl(project: &Project, url: &str, words: &[&str]) -> (u16, String) {
     (code.parse().unwrap(), if to.is_empty() { body.to_owned() } else { to.to_owned() })
 }
 
-/// The serial number of what is served, to a client that names no server and verifies with Python's own means.
+/// The serial number of the served certificate, for a client without SNI.
 pub fn serial(project: &Project, url: &str) -> String {
     let program = "
 import socket, ssl, sys
@@ -199,7 +198,7 @@ with socket.create_connection((host, int(port)), 10) as way, context.wrap_socket
     said.trim().to_owned()
 }
 
-/// A port that nobody listens on.
+/// A free port.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

@@ -1,5 +1,5 @@
-//! What README and docs show is so: every block of commands is run as it stands, or stands in [`NOT_RUN`] with the reason; every
-//! command in a sentence is one that can be typed; every file that is named is there.
+//! The README and the documents are correct: every block of commands is run, or listed in [`NOT_RUN`] with the reason; every
+//! command in a sentence is valid; every file that they name exists.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::project::{Project, filters, install_emulator};
 
-/// What is not run: in which file, how it begins, and why.
+/// The blocks that are not run: file, first words, reason.
 const NOT_RUN: [(&str, &str, &str); 8] = [
     ("README.md", "cargo test", "it is what runs this"),
     (
@@ -29,7 +29,7 @@ const NOT_RUN: [(&str, &str, &str); 8] = [
     ("docs/SECURITY.md", "aws iam create-policy", "it takes an account and AWS's own command line"),
 ];
 
-/// The file that a document names because it is missing.
+/// A file that a document names because it is missing.
 const NOT_HERE: &str = "part-2/diagram.png";
 
 /// A fenced block of a document.
@@ -45,7 +45,7 @@ impl Block {
         format!("{}:{}", self.file, self.line)
     }
 
-    /// Why it is not run.
+    /// The index of the reason why it is not run.
     fn excused(&self) -> Option<usize> {
         NOT_RUN.iter().position(|(file, begins, _)| *file == self.file && self.text.starts_with(begins))
     }
@@ -55,7 +55,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every document, by its name in the repository.
+/// Every document with its path in the repository.
 fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for folder in ["", "docs", "part-2"] {
@@ -101,8 +101,8 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// A reader at his own shell: a home of his own, the repository's example around him and an app of his own in `shop`, and what
-/// is built as `devopsctl` and behind `cargo run`.
+/// A reader's shell: a home folder, the example of the repository, another app in `shop`, and the binary as `devopsctl` and
+/// behind `cargo run`.
 struct Reader {
     project: Project,
 }
@@ -118,7 +118,7 @@ impl Reader {
         reader.program("bin/devopsctl", &format!("exec '{binary}' \"$@\""));
         let run = "while [ $# -gt 0 ] && [ \"$1\" != -- ]; do shift; done; shift || exit 64; export CARGO=cargo";
         reader.program("bin/cargo", &format!("{run}; exec '{binary}' \"$@\""));
-        // As a job in CI has it, where it is the account's AWS.
+        // For a job in CI, where the sandbox replaces the account.
         reader.program("ci/devopsctl", &format!("exec '{binary}' \"$@\" --sandbox"));
         reader
     }
@@ -139,7 +139,7 @@ impl Reader {
         let mut shell = Command::new("bash");
         self.project.settle(&mut shell);
         let path = format!("{}:{}", self.home().join(programs).display(), env::var("PATH").unwrap_or_default());
-        // What was downloaded once is downloaded once.
+        // The shared cache saves downloads.
         let cache = env::var("XDG_CACHE_HOME").unwrap_or_else(|_| format!("{}/.cache", env::var("HOME").unwrap()));
         shell.env("PATH", path).env("HOME", self.home()).env("XDG_CACHE_HOME", cache);
         shell.args(["-e", "-c", script]).stdin(Stdio::null());
@@ -151,7 +151,7 @@ impl Reader {
         said(self.shell("bin", script).output().unwrap(), place)
     }
 
-    /// What a step of a workflow puts into the summary.
+    /// The summary that a step of a workflow writes.
     #[track_caller]
     fn step(&self, workflow: &Value, job: &str, name: &str) -> String {
         let steps = workflow["jobs"][job]["steps"].as_array().unwrap();
@@ -173,7 +173,7 @@ fn said(output: Output, what: &str) -> String {
 }
 
 #[test]
-fn every_block_says_what_it_is_and_every_reason_is_needed() {
+fn every_block_has_a_language_and_every_exception_is_needed() {
     let mut needed = BTreeSet::new();
     for block in blocks() {
         let place = block.place();
@@ -199,13 +199,13 @@ fn every_block_says_what_it_is_and_every_reason_is_needed() {
     assert!(idle.is_empty(), "no such block: {idle:?}");
 }
 
-/// In the order in which a reader meets them, in one project and one sandbox; before them, what the example for CI does.
+/// In reading order, in one project and one sandbox, after the example for CI.
 #[test]
 fn every_block_of_commands_runs() {
     let reader = Reader::new();
     let workflow = fs::read_to_string(repository().join("examples/github-actions.yml")).unwrap();
     let workflow: Value = serde_yaml::from_str(&workflow).unwrap();
-    // Something to do is no failure.
+    // A plan with changes is no failure.
     let planned = reader.step(&workflow, "plan", "Plan");
     assert!(planned.contains("+ security group"), "{planned}");
     let url = reader.step(&workflow, "up", "Up");
@@ -221,7 +221,7 @@ fn every_block_of_commands_runs() {
     assert!(reader.home().join(".local/share/bash-completion/completions/devopsctl").is_file());
 }
 
-/// Without what differs from run to run: ids, how often it was waited for what, the order of steps that run at once.
+/// Removes what differs between runs: ids, waits, and the order of concurrent steps.
 fn settled(project: &Project, text: &str) -> Vec<String> {
     let mut text = text.to_owned();
     for (pattern, word) in filters(project) {
@@ -232,7 +232,7 @@ fn settled(project: &Project, text: &str) -> Vec<String> {
     lines
 }
 
-/// Each command of a session with what is shown below it.
+/// The commands of a session with their output.
 fn steps(session: &str) -> Vec<(String, String)> {
     let mut steps: Vec<(String, String)> = Vec::new();
     for line in session.lines() {
@@ -249,13 +249,13 @@ fn steps(session: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_session_is_what_a_reader_gets() {
+fn every_session_shows_the_real_output() {
     let blocks = blocks();
     let sessions = blocks.iter().filter(|block| block.language == "console" && block.excused().is_none());
     let mut commands = 0;
     for session in sessions {
         let reader = Reader::new();
-        // The port is whichever is free; from the first URL on, the commands name it.
+        // Any free port is used; after the first URL the commands contain it.
         let mut address = String::new();
         for (command, shown) in steps(&session.text) {
             commands += 1;
@@ -273,7 +273,7 @@ fn every_session_is_what_a_reader_gets() {
 }
 
 #[test]
-fn both_commands_for_a_newcomer_are_in_it() {
+fn the_readme_contains_the_first_two_commands() {
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     for command in ["\ncargo run -- up --sandbox\n", "\ncargo test\n"] {
         assert!(readme.contains(command), "{command}");
@@ -281,7 +281,7 @@ fn both_commands_for_a_newcomer_are_in_it() {
 }
 
 #[test]
-fn every_command_in_a_sentence_can_be_typed() {
+fn every_command_in_a_sentence_is_valid() {
     let quoted = regex::Regex::new(r"`devopsctl ([^`]+)`").unwrap();
     let mut seen = 0;
     for (file, text) in documents() {
@@ -297,14 +297,14 @@ fn every_command_in_a_sentence_can_be_typed() {
     assert!(seen >= 20, "{seen}");
 }
 
-/// What is printed, without the frame around it and the ends of its lines.
+/// The message without its frame and line breaks.
 fn plain(printed: &str) -> String {
     let frame = |c: char| "×│├╰─▶".contains(c);
     printed.replace(frame, " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn every_message_that_troubleshooting_quotes_is_printed() {
+fn every_quoted_message_exists() {
     let text = fs::read_to_string(repository().join("docs/TROUBLESHOOTING.md")).unwrap();
     let table = text.split("## Most common errors\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let quoted = regex::Regex::new(r"(?m)^\| \[`([^`]+)`\]\(#[\w-]+\) \| [^|]+ \| [^|]+ \|$").unwrap();
@@ -320,7 +320,7 @@ fn every_message_that_troubleshooting_quotes_is_printed() {
 }
 
 #[test]
-fn every_file_that_is_named_is_there() {
+fn every_named_file_exists() {
     let quoted =
         regex::Regex::new(r"`((?:src|agent|app|benches|docs|examples|part-2|tests|\.ci|\.github)/[\w./@-]+)`").unwrap();
     let linked = regex::Regex::new(r"\]\(([^):#]+)(?:#[^)]*)?\)").unwrap();

@@ -1,52 +1,29 @@
-//! Black box: the real binary against a real sandbox, with real gunicorn over real HTTP.
+//! End-to-end tests: the real binary, a real sandbox, and real gunicorn over real HTTP.
 //!
-//! One binary for all stories, because each links the AWS SDKs anew. Every test has a project and a sandbox of its own
-//! (see [`project`]), and leaves nothing behind, also when it fails.
+//! All of them are one test binary, because each binary links the AWS SDKs again. Every test has its own project and sandbox
+//! ([`project`]) and leaves nothing behind, also when it fails.
+//!
+//! - `app/` what is deployed: apps, `init`, dependencies, builds, the cache
+//! - `deploy/` `up`, `down` and `rollback`, on accounts and in situations of all kinds
+//! - `token/` `set-token`
+//! - `network/` DNS and SSH
+//! - `commands/` the other commands, and what all of them share: help, JSON, the terminal, permissions
+//! - `sandbox/` the sandbox itself
+//! - `error_snapshots/` every error message
+//! - `support/` what the tests share
+//!
+//! Beside them, `docs.rs` checks the documents, `architecture.rs` the layers of the source, and `python_suites.rs` runs pytest.
 
-mod accounts;
-mod apps;
+mod app;
 mod architecture;
-mod browser;
-mod cache;
-mod caller;
-mod children;
-mod console;
-mod cost;
-mod credits;
-mod disasters;
+mod commands;
+mod deploy;
 mod docs;
-mod doctor;
-mod documents;
-mod drift;
 mod error_snapshots;
-mod errors;
-mod grace;
-#[allow(dead_code)]
-mod http;
-mod init;
-mod killed;
-mod launch;
-mod list;
-mod logs;
-mod looking;
-mod machines;
-mod owner;
-mod packages;
-mod permissions;
-mod pool;
-mod project;
-mod python;
-mod records;
-mod regions;
-mod replacement;
-mod rollback;
-mod rotation;
+mod network;
+mod python_suites;
 mod sandbox;
-mod shell;
-mod ssh;
-mod story;
-mod tags;
-mod terminal;
-mod times;
-mod visitor;
-mod wheels;
+mod support;
+mod token;
+
+use support::{console, files, http, load_clients, project, pseudo_terminal, ssh_session, times};

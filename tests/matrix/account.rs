@@ -1,5 +1,5 @@
-//! An AWS account for one cell after the other: an emulator that is emptied between them, the proxy before it, and the
-//! real binary that takes both for AWS.
+//! An AWS account for one cell after the other: an emulator that is emptied between cells, the proxy in front of it, and the
+//! real binary, for which both are AWS.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -20,21 +20,21 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use crate::proxy::{Calls, Proxy, Trap};
+use crate::proxy::{Calls, Injection, Proxy};
 use crate::scenario::{Outcome, ended_well, up};
 
-/// The deployment that most cells are about.
+/// The deployment of most cells.
 pub const NAME: &str = "hello";
 /// The region.
 pub const REGION: &str = "us-east-1";
-/// The zone in which the deployments' names are.
+/// The zone of the deployments' domains.
 pub const ZONE: &str = "example.com";
-/// After this long a command hangs.
+/// A command that takes longer hangs.
 const HANGS: Duration = Duration::from_secs(180);
 
 /// One account.
 pub struct Account {
-    /// AWS past command and proxy, for an administrator.
+    /// Direct access to AWS as an administrator.
     pub aws: Aws,
     root: TempDir,
     cache: Arc<Cache>,
@@ -43,35 +43,35 @@ pub struct Account {
     http: reqwest::Client,
 }
 
-/// What a command did.
+/// The result of a command.
 pub struct Ran {
     /// Its exit code. `None`: it was killed.
     pub code: Option<i32>,
-    /// What it said, on both streams.
+    /// Its output on both streams.
     pub said: String,
-    /// What it called; of several commands that ran at once, what all of them called.
+    /// Its calls; for concurrent commands the calls of all.
     pub calls: Calls,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
 }
 
-/// A command line and what it reads.
+/// A command and its input.
 #[derive(Clone, Copy)]
 pub struct Line<'a> {
     pub words: &'a str,
     pub input: &'a str,
-    /// The project's folder in the account's.
+    /// The project's folder within the account's.
     pub project: &'a str,
 }
 
-/// The commands' own cache, in which something small has Caddy's place: no machine boots here that would run it, and its 18 MB
-/// would be hashed, sent and passed on in every cell, for half of the processor's time.
+/// The cache of the commands. A small file replaces Caddy, which no machine runs here: its 18 MB would be hashed and uploaded in
+/// every cell, for half of the processor time.
 pub struct Cache {
     root: TempDir,
 }
 
 impl Cache {
-    /// With uv, and the wheels that this machine has already.
+    /// Creates it with uv and this machine's wheels.
     pub async fn new() -> Self {
         Uv::find().await.unwrap();
         let root = tempfile::tempdir().unwrap();
@@ -96,9 +96,9 @@ impl Cache {
 }
 
 impl Account {
-    /// An emulator of its own, whose instances never boot and whose AWS does everything at once.
+    /// Starts an emulator where nothing boots and nothing is delayed.
     pub async fn start(cache: Arc<Cache>) -> Self {
-        // Short, because a Unix socket's path may not be long.
+        // A short path, because the path of a Unix socket is limited.
         let root = tempfile::Builder::new().prefix("dm").tempdir_in("/tmp").unwrap();
         let mut start = command(&root, "s");
         start.args(["sandbox", "start", "--machine", "off"]).env(IDLE, "3600").env("DEVOPSCTL_SANDBOX_DELAYS", "0");
@@ -115,7 +115,7 @@ impl Account {
         Self { aws, proxy: Proxy::start(endpoint).await, root, cache, handle, http }
     }
 
-    /// Nothing stands, and nothing is known here either.
+    /// Empties the account and the local state.
     pub async fn reset(&self) {
         self.control("emulator/reset").await;
         self.clear();
@@ -123,32 +123,32 @@ impl Account {
         zone.send().await.unwrap();
     }
 
-    /// The deployment stands as `up` leaves it. That is done once; later cells begin again from there.
+    /// Sets the account to the state after `up`. It is saved once and restored for later cells.
     pub async fn stand(&self) -> Outcome {
         let (own, kept) = (self.root.path().join("c"), self.root.path().join("kept"));
         if kept.exists() {
-            self.control("emulator/again?name=up").await;
+            self.control("emulator/restore?name=up").await;
             self.clear();
             copy(&kept, &own);
             return Ok(());
         }
         self.reset().await;
         ended_well(&self.run(up(NAME), None).await, "up before it")?;
-        self.control("emulator/keep?name=up").await;
+        self.control("emulator/save?name=up").await;
         copy(&own, &kept);
         Ok(())
     }
 
-    /// Nothing is known here, and the project is as at first.
+    /// Clears the local state, and restores the project.
     fn clear(&self) {
         for folder in ["c", NAME, "other"] {
-            // It may not be there, which is what is wanted.
+            // It may not exist.
             let _ = fs::remove_dir_all(self.root.path().join(folder));
         }
         self.project(NAME, "t3.micro");
     }
 
-    /// Asks the sandbox itself.
+    /// Makes a control call of the sandbox.
     pub async fn control(&self, call: &str) {
         let url = format!("{}/_devopsctl/{call}", self.handle["endpoint"].as_str().unwrap());
         let secret = self.handle["control"].as_str().unwrap();
@@ -156,7 +156,7 @@ impl Account {
         assert!(answer.status().is_success(), "{call}: {}", answer.status());
     }
 
-    /// The example as it stands in the repository, under this name, also in DNS, and on this type of instance.
+    /// Writes the example of the repository with this name, domain and instance type.
     pub fn project(&self, name: &str, kind: &str) {
         let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("app"), self.root.path().join(name));
         fs::create_dir_all(to.join("app")).unwrap();
@@ -168,16 +168,16 @@ impl Account {
         fs::write(to.join("deploy.yaml"), text).unwrap();
     }
 
-    /// Runs one command line to its end.
-    pub async fn run(&self, line: Line<'_>, trap: Option<Trap>) -> Ran {
-        let mut ran = self.run_all(&[line], trap).await;
+    /// Runs one command.
+    pub async fn run(&self, line: Line<'_>, injection: Option<Injection>) -> Ran {
+        let mut ran = self.run_all(&[line], injection).await;
         ran.remove(0)
     }
 
-    /// Runs them all at once. What they called is with the first.
-    pub async fn run_all(&self, lines: &[Line<'_>], trap: Option<Trap>) -> Vec<Ran> {
+    /// Runs commands concurrently. The first result has the calls of all.
+    pub async fn run_all(&self, lines: &[Line<'_>], injection: Option<Injection>) -> Vec<Ran> {
         let began = Instant::now();
-        let children = self.proxy.begin(trap, || lines.iter().map(|line| self.spawn(line)).collect());
+        let children = self.proxy.begin(injection, || lines.iter().map(|line| self.spawn(line)).collect());
         let ended =
             futures_util::future::join_all(children.into_iter().zip(lines).map(|(child, line)| finish(child, line)));
         let outputs = ended.await;
@@ -210,18 +210,18 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let mut stop = command(&self.root, "s").into_std();
-        // Without it, it ends with this process; its folder goes in any case.
+        // If it fails, the sandbox ends with this process. Its folder is removed in any case.
         let _ = stop.args(["sandbox", "stop"]).output();
     }
 }
 
-/// A folder with all that is in it.
+/// Copies a folder.
 fn copy(from: &Path, to: &Path) {
     let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
     assert!(copied.success(), "{} cannot be copied", from.display());
 }
 
-/// The binary, without the settings of whoever runs the tests.
+/// The binary without the variables of the user's environment.
 fn command(root: &TempDir, state: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devopsctl"));
     let foreign: BTreeMap<_, _> = env::vars_os().collect();
@@ -240,7 +240,7 @@ fn command(root: &TempDir, state: &str) -> Command {
 }
 
 async fn finish(mut child: Child, line: &Line<'_>) -> Output {
-    // A command that is killed before it reads is no fault of the pipe.
+    // A command can be killed before it reads its input.
     let _ = child.stdin.take().unwrap().write_all(line.input.as_bytes()).await;
     match tokio::time::timeout(HANGS, child.wait_with_output()).await {
         Ok(output) => output.unwrap(),

@@ -1,4 +1,4 @@
-//! What a request is in AWS's words: service and action, read from the request alone.
+//! The service and the action of a request, read from the request only.
 
 use devopsctl::base::digest::sha256;
 
@@ -7,15 +7,15 @@ use crate::wire::Message;
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Such as `ec2:RunInstances`; for S3, whose requests bear no name, `s3:PUT bucket?policy`.
+    /// Such as `ec2:RunInstances`. S3 requests have no name: `s3:PUT bucket?policy`.
     pub action: String,
-    /// Whether its answer has a head alone.
+    /// Whether its response has no body.
     pub head_only: bool,
-    /// Tells a call that is sent again from another of the same action: path, and what the body's SHA-256 is.
+    /// Distinguishes a retry from another call of the same action: the path and the body's SHA-256.
     pub content: String,
 }
 
-/// How a service writes its errors.
+/// The format of a service's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Ec2,
@@ -25,14 +25,14 @@ pub enum Dialect {
 }
 
 impl Call {
-    /// Reads it.
+    /// Reads a request.
     pub fn of(request: &Message) -> Self {
         let line = request.first_line();
         let mut words = line.split(' ');
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let signed = request.header("authorization").unwrap_or_default();
         let scope = signed.split_once("Credential=").map_or("", |(_, scope)| scope);
-        let service = scope.split('/').nth(3).unwrap_or("nobody").to_owned();
+        let service = scope.split('/').nth(3).unwrap_or("unsigned").to_owned();
         let name = match request.header("x-amz-target") {
             Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
             None if service == "s3" => s3(method, target),
@@ -47,13 +47,13 @@ impl Call {
         Self { action: format!("{service}:{name}"), head_only, content }
     }
 
-    /// Whether AWS is otherwise after it.
+    /// Whether it changes anything in AWS.
     pub fn changes(&self) -> bool {
         let (_, name) = self.action.split_once(':').unwrap_or_default();
         !["Describe", "Get", "List", "GET ", "HEAD "].iter().any(|verb| name.starts_with(verb))
     }
 
-    /// How its service writes errors.
+    /// The format of its service's errors.
     pub fn dialect(&self) -> Dialect {
         match self.action.split(':').next() {
             Some("ec2") => Dialect::Ec2,
@@ -64,7 +64,7 @@ impl Call {
     }
 }
 
-/// By method and path.
+/// The action by method and path.
 fn route53(method: &str, target: &str) -> String {
     let name = match (method, target) {
         ("GET", target) if target.contains("/hostedzonesbyname") => "ListHostedZonesByName",
@@ -75,12 +75,12 @@ fn route53(method: &str, target: &str) -> String {
     name.to_owned()
 }
 
-/// Method, whether it is about a bucket or an object, and the sub-resource.
+/// The method, bucket or object, and the subresource.
 fn s3(method: &str, target: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let object = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
     let first = query.split(['&', '=']).next().unwrap_or_default();
     let what = if object { "object" } else { "bucket" };
-    // `x-id` is the SDK's own note on the request.
+    // The SDK adds `x-id`, which has no meaning.
     if first.is_empty() || first == "x-id" { format!("{method} {what}") } else { format!("{method} {what}?{first}") }
 }

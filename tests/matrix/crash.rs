@@ -1,17 +1,17 @@
-//! Killed at every call that changes something: before AWS hears of it, when AWS has acted and the command has not heard,
-//! and just after. The same command again must succeed and leave exactly one of everything; `down` must leave nothing.
+//! Kills the command at every call that changes something: before AWS receives it, after AWS has acted but before the response,
+//! and just after. The same command again must succeed and leave exactly one of each resource; `down` must leave nothing.
 
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::proxy::{Calls, Evil, Point, Trap};
+use crate::proxy::{Calls, Fault, Injection, Point};
 use crate::scenario::{Outcome, Scenario, ended_well, goes_away, is_settled};
 use crate::{Cell, Part};
 
-const COLUMNS: [(&str, Evil); 3] =
-    [("before", Evil::KillBefore), ("during", Evil::KillDuring), ("after", Evil::KillAfter)];
+const COLUMNS: [(&str, Fault); 3] =
+    [("before", Fault::KillBefore), ("during", Fault::KillDuring), ("after", Fault::KillAfter)];
 
-/// What of it runs always.
+/// The cells that always run.
 const FEW: [(Scenario, &str); 8] = [
     (Scenario::Up, "ec2:RunInstances"),
     (Scenario::Up, "ssm:PutParameter"),
@@ -23,20 +23,20 @@ const FEW: [(Scenario, &str); 8] = [
     (Scenario::Down, "s3:DELETE bucket"),
 ];
 
-/// The cells of one command, which makes these calls when it is left alone.
+/// The cells of one command, which makes these calls without a fault.
 pub fn cells(scenario: Scenario, calls: &Calls, part: Part) -> Vec<Cell> {
     let points = chosen(scenario, calls.changes(), &FEW, part);
-    let cells = points.into_iter().flat_map(|point| COLUMNS.map(|(column, evil)| (point.clone(), column, evil)));
-    let cells = cells.map(|(point, column, evil)| Cell {
+    let cells = points.into_iter().flat_map(|point| COLUMNS.map(|(column, fault)| (point.clone(), column, fault)));
+    let cells = cells.map(|(point, column, fault)| Cell {
         table: format!("killed: {}", scenario.title()),
         row: point.to_string(),
         column,
-        work: Box::new(move |account| Box::pin(cell(account, scenario, Trap { point, evil }))),
+        work: Box::new(move |account| Box::pin(cell(account, scenario, Injection { point, fault }))),
     });
     cells.collect()
 }
 
-/// The points that run: all, or the named few. A name that no call bears any more stays in the table, to be found wrong.
+/// The selected points: all, or the named few. A name without a call stays in the table and fails.
 pub fn chosen(scenario: Scenario, points: Vec<Point>, few: &[(Scenario, &str)], part: Part) -> Vec<Point> {
     if part == Part::All {
         return points;
@@ -45,8 +45,8 @@ pub fn chosen(scenario: Scenario, points: Vec<Point>, few: &[(Scenario, &str)], 
     named.map(|(_, action)| Point { action: (*action).to_owned(), nth: 1 }).collect()
 }
 
-async fn cell(account: Arc<Account>, scenario: Scenario, trap: Trap) -> Outcome {
-    let killed = scenario.sprung(&account, &trap).await?;
+async fn cell(account: Arc<Account>, scenario: Scenario, injection: Injection) -> Outcome {
+    let killed = scenario.triggered(&account, &injection).await?;
     if let Some(code) = killed.code {
         return Err(format!("it was not killed but ended with {code}:\n{}", killed.said));
     }

@@ -1,5 +1,5 @@
-//! What is not ours: of our name without our tag, or another deployment's. It is named where it is in the way, and it
-//! never changes.
+//! Resources of others: with our name and without our tag, or of another deployment. They are named if they conflict, and they
+//! never change.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::Cell;
 use crate::account::{Account, NAME};
-use crate::census::{Census, Wanted, census};
+use crate::inventory::{Inventory, Wanted, inventory};
 use crate::scenario::{Outcome, Scenario, down, ended, ended_well, goes_away, is_settled, set_token, up};
 
 const COMMON: &str = "devopsctl-hello";
@@ -21,21 +21,21 @@ const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 type Test = fn(Arc<Account>) -> BoxFuture<'static, Outcome>;
 
 const TESTS: [(&str, &str, Test); 12] = [
-    ("security group", "somebody's", |account| Box::pin(in_the_way(account, Kind::Group))),
-    ("key pair", "somebody's", |account| Box::pin(in_the_way(account, Kind::Key))),
-    ("role", "somebody's", |account| Box::pin(in_the_way(account, Kind::Role))),
-    ("instance profile", "somebody's", |account| Box::pin(in_the_way(account, Kind::Profile))),
-    ("parameter", "somebody's", |account| Box::pin(in_the_way(account, Kind::Parameter))),
+    ("security group", "foreign", |account| Box::pin(in_the_way(account, Kind::Group))),
+    ("key pair", "foreign", |account| Box::pin(in_the_way(account, Kind::Key))),
+    ("role", "foreign", |account| Box::pin(in_the_way(account, Kind::Role))),
+    ("instance profile", "foreign", |account| Box::pin(in_the_way(account, Kind::Profile))),
+    ("parameter", "foreign", |account| Box::pin(in_the_way(account, Kind::Parameter))),
     ("security group", "tag taken away", |account| Box::pin(untagged(account, Kind::Group))),
     ("key pair", "tag taken away", |account| Box::pin(untagged(account, Kind::Key))),
     ("parameter", "tag taken away", |account| Box::pin(untagged(account, Kind::Parameter))),
-    ("instance", "somebody's", |account| Box::pin(beside(account, Kind::Instance))),
-    ("address", "somebody's", |account| Box::pin(beside(account, Kind::Address))),
-    ("objects in the bucket", "somebody's", |account| Box::pin(bucket_in_use(account))),
-    ("another deployment", "somebody's", |account| Box::pin(two_deployments(account))),
+    ("instance", "foreign", |account| Box::pin(beside(account, Kind::Instance))),
+    ("address", "foreign", |account| Box::pin(beside(account, Kind::Address))),
+    ("objects in the bucket", "foreign", |account| Box::pin(bucket_in_use(account))),
+    ("another deployment", "foreign", |account| Box::pin(two_deployments(account))),
 ];
 
-/// The cells: all of them, always.
+/// The cells. All of them always run.
 pub fn cells() -> Vec<Cell> {
     let cells = TESTS.iter().map(|(row, column, test)| Cell {
         table: "not ours".to_owned(),
@@ -66,12 +66,12 @@ impl Kind {
         }
     }
 
-    /// Makes one of our name, as somebody would who knows nothing of us.
+    /// Creates a resource with our name and without our tag.
     async fn make(self, account: &Account) {
         let (ec2, iam, ssm) = (&account.aws.ec2, &account.aws.iam, &account.aws.ssm);
         match self {
             Kind::Group => {
-                let made = ec2.create_security_group().group_name(COMMON).description("of somebody else").send().await;
+                let made = ec2.create_security_group().group_name(COMMON).description("of another owner").send().await;
                 made.map(drop).unwrap();
             }
             Kind::Key => ec2.create_key_pair().key_name(COMMON).send().await.map(drop).unwrap(),
@@ -83,7 +83,7 @@ impl Kind {
                 iam.create_instance_profile().instance_profile_name(ROLE).send().await.map(drop).unwrap();
             }
             Kind::Parameter => {
-                let put = ssm.put_parameter().name(TOKEN).r#type(ParameterType::String).value("somebody's");
+                let put = ssm.put_parameter().name(TOKEN).r#type(ParameterType::String).value("foreign");
                 put.send().await.map(drop).unwrap();
             }
             Kind::Instance => {
@@ -99,8 +99,8 @@ impl Kind {
         }
     }
 
-    /// Takes our tag away from what stands.
-    async fn untag(self, account: &Account, stands: &Census) {
+    /// Removes our tag from an existing resource.
+    async fn untag(self, account: &Account, stands: &Inventory) {
         let ours = Tag::builder().key("devopsctl:name").build();
         let id = match self {
             Kind::Group => stands.groups[0].id.clone(),
@@ -118,102 +118,102 @@ impl Kind {
     }
 }
 
-/// The `Name` that ours has, and no tag of ours.
+/// The `Name` of our resources without our tag.
 fn named(kind: ResourceType) -> TagSpecification {
     TagSpecification::builder().resource_type(kind).tags(Tag::builder().key("Name").value(COMMON).build()).build()
 }
 
-fn same(before: &Census, after: &Census, when: &str) -> Outcome {
+fn same(before: &Inventory, after: &Inventory, when: &str) -> Outcome {
     if before == after { Ok(()) } else { Err(format!("{when}\n{before:?}\nbecame\n{after:?}")) }
 }
 
 fn says(said: &str, words: &str) -> Outcome {
-    // What is shown is wrapped to the width of a terminal.
+    // The output is wrapped to the width of a terminal.
     let plain = |text: &str| text.split_whitespace().filter(|word| *word != "│").collect::<String>();
     if plain(said).contains(&plain(words)) { Ok(()) } else { Err(format!("{words:?} is missing in:\n{said}")) }
 }
 
-/// It bears a name that only one can bear.
+/// The resource has a unique name.
 async fn in_the_way(account: Arc<Account>, kind: Kind) -> Outcome {
     account.reset().await;
     kind.make(&account).await;
-    let before = census(&account.aws).await;
+    let before = inventory(&account.aws).await;
     let ran = account.run(up(NAME), None).await;
     ended(&ran, "up", 1)?;
     says(&ran.said, kind.name())?;
     says(&ran.said, "is not ours")?;
-    same(&before, &census(&account.aws).await, "by up")?;
+    same(&before, &inventory(&account.aws).await, "by up")?;
     if kind == Kind::Parameter {
-        let ran = account.run(set_token(NAME, "a-token-for-nobody"), None).await;
+        let ran = account.run(set_token(NAME, "an-unused-token"), None).await;
         ended(&ran, "set-token", 1)?;
-        same(&before, &census(&account.aws).await, "by set-token")?;
+        same(&before, &inventory(&account.aws).await, "by set-token")?;
     }
     let ran = account.run(down(NAME), None).await;
     ended_well(&ran, "down")?;
     says(&ran.said, "does not belong to this deployment and is not deleted")?;
-    same(&before, &census(&account.aws).await, "by down")
+    same(&before, &inventory(&account.aws).await, "by down")
 }
 
-/// Somebody has taken it over: from then on it is his.
+/// The resource was taken over by another owner.
 async fn untagged(account: Arc<Account>, kind: Kind) -> Outcome {
     Scenario::Down.prepare(&account).await?;
-    let stands = census(&account.aws).await;
+    let stands = inventory(&account.aws).await;
     kind.untag(&account, &stands).await;
-    let before = census(&account.aws).await;
+    let before = inventory(&account.aws).await;
     let ran = account.run(up(NAME), None).await;
     ended(&ran, "up", 1)?;
     says(&ran.said, kind.name())?;
     says(&ran.said, "is not ours")?;
-    same(&before, &census(&account.aws).await, "by up")?;
+    same(&before, &inventory(&account.aws).await, "by up")?;
     ended_well(&account.run(down(NAME), None).await, "down")?;
-    let mut left = Census::default();
+    let mut left = Inventory::default();
     match kind {
         Kind::Group => left.groups = before.groups,
         Kind::Key => left.key_pairs = before.key_pairs,
         _ => left.parameters = before.parameters,
     }
-    same(&left, &census(&account.aws).await, "what should be left, after down")
+    same(&left, &inventory(&account.aws).await, "what should be left, after down")
 }
 
-/// It only looks like ours: `up` makes its own beside it.
+/// The resource only looks like ours, and `up` creates its own.
 async fn beside(account: Arc<Account>, kind: Kind) -> Outcome {
     account.reset().await;
     kind.make(&account).await;
-    let before = census(&account.aws).await;
+    let before = inventory(&account.aws).await;
     ended_well(&account.run(up(NAME), None).await, "up")?;
-    let mut stands = census(&account.aws).await;
+    let mut stands = inventory(&account.aws).await;
     stands.instances.retain(|instance| !before.instances.contains(instance));
     stands.addresses.retain(|address| !before.addresses.contains(address));
     stands.holds(&[Wanted { name: NAME, kind: "t3.micro", token: None }])?;
     is_settled(&account).await?;
     ended_well(&account.run(down(NAME), None).await, "down")?;
-    same(&before, &census(&account.aws).await, "by up and down")
+    same(&before, &inventory(&account.aws).await, "by up and down")
 }
 
-/// The bucket serves all of an account's region: what others have in it stays, and so does it.
+/// The bucket is shared in the account's region: objects of others and the bucket itself stay.
 async fn bucket_in_use(account: Arc<Account>) -> Outcome {
     account.reset().await;
     let s3 = &account.aws.s3;
     s3.create_bucket().bucket(BUCKET).send().await.unwrap();
     for key in ["hello2/releases/1.tar.gz", "hell", "notes.txt"] {
-        s3.put_object().bucket(BUCKET).key(key).body(b"somebody's".to_vec().into()).send().await.unwrap();
+        s3.put_object().bucket(BUCKET).key(key).body(b"foreign".to_vec().into()).send().await.unwrap();
     }
-    let before = census(&account.aws).await;
+    let before = inventory(&account.aws).await;
     ended_well(&account.run(up(NAME), None).await, "up")?;
     ended_well(&account.run(down(NAME), None).await, "down")?;
-    let after = census(&account.aws).await;
-    // Another deployment is there, so what all share stays.
+    let after = inventory(&account.aws).await;
+    // Another deployment exists, so shared resources stay.
     let own = |key: &&String| !key.starts_with("_tools/");
-    let objects = |census: &Census| -> Option<Vec<String>> {
-        census.buckets.first().map(|bucket| bucket.objects.iter().filter(own).cloned().collect())
+    let objects = |inventory: &Inventory| -> Option<Vec<String>> {
+        inventory.buckets.first().map(|bucket| bucket.objects.iter().filter(own).cloned().collect())
     };
     if objects(&before) != objects(&after) {
         return Err(format!("{:?} became {:?}", before.buckets, after.buckets));
     }
-    Census { buckets: Vec::new(), ..after }.is_empty()
+    Inventory { buckets: Vec::new(), ..after }.is_empty()
 }
 
-/// Two in one account, brought up at once: neither sees the other.
+/// Two deployments in one account, created concurrently, are independent.
 async fn two_deployments(account: Arc<Account>) -> Outcome {
     account.reset().await;
     account.project("other", "t3.micro");
@@ -221,11 +221,11 @@ async fn two_deployments(account: Arc<Account>) -> Outcome {
         ended_well(&ran, "up beside another's")?;
     }
     let [hello, other] = [NAME, "other"].map(|name| Wanted { name, kind: "t3.micro", token: None });
-    let both = census(&account.aws).await;
+    let both = inventory(&account.aws).await;
     both.holds(&[hello, other.clone()])?;
     is_settled(&account).await?;
     ended_well(&account.run(down(NAME), None).await, "down")?;
-    let left = census(&account.aws).await;
+    let left = inventory(&account.aws).await;
     left.holds(&[other])?;
     let theirs = both.parameters.iter().filter(|parameter| left.parameters.contains(parameter)).count();
     if theirs != 1 {

@@ -1,28 +1,27 @@
-//! The command, broken on purpose: killed at every call, failed at every call, raced against itself, led to things that
-//! are not its own. The real binary against the sandbox's AWS, through a proxy that does the evil.
+//! Fault injection: the command is killed at every call, gets an error at every call, runs concurrently with itself, and meets
+//! resources of others. It is the real binary against the sandbox's AWS, through a proxy that injects the faults.
 //!
-//! `cargo test` runs the named few of each matrix; `cargo test --test matrix -- --include-ignored` runs every point. Words
-//! behind `--` choose cells by their name, such as `-- AllocateAddress`. Every cell is named in a table, which is shown when its
-//! last cell has run.
+//! `cargo test` runs the named few of each matrix; `cargo test --test matrix -- --include-ignored` runs every point. Words after
+//! `--` select cells by name, such as `-- AllocateAddress`. Every cell is in a table, which is printed after its last cell.
 //!
-//! Emulators are started once and emptied between cells; several work the cells off at the same time. No cell is judged by
-//! time, so all of it leaves the processor to whatever else runs.
+//! Several emulators run cells concurrently; they are started once and emptied between cells. No cell depends on time, so the
+//! tests run with low priority.
 
 mod account;
+mod aws_errors;
 mod call;
-mod census;
 mod crash;
-mod denial;
-mod fault;
 mod foreign;
-mod ground;
+mod inventory;
+mod permanent_errors;
 mod proxy;
 mod races;
-mod refusal;
+mod reset;
 mod scenario;
 mod table;
-#[path = "../it/times.rs"]
+#[path = "../it/support/times.rs"]
 mod times;
+mod transient_errors;
 mod wire;
 
 use std::collections::VecDeque;
@@ -38,25 +37,25 @@ use proxy::Calls;
 use scenario::Outcome;
 use table::{Done, Tables};
 
-/// How many emulators work: one more than processors, because a command waits now and then.
+/// The number of emulators: one more than processors, because commands sometimes wait.
 const ACCOUNTS: usize = 3;
 
 /// One cell of a matrix.
 pub struct Cell {
-    /// The table that it stands in.
+    /// Its table.
     pub table: String,
-    /// Where in it: the point.
+    /// Its row: the point.
     pub row: String,
-    /// The evil.
+    /// Its column: the fault.
     pub column: &'static str,
-    /// What it does.
+    /// Its test.
     pub work: Work,
 }
 
-/// What a cell does with an account that is its own meanwhile.
+/// The test of a cell, with an account for it alone.
 pub type Work = Box<dyn FnOnce(Arc<Account>) -> BoxFuture<'static, Outcome> + Send>;
 
-/// Which part of each matrix runs.
+/// The part of each matrix that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The named few.
@@ -67,20 +66,20 @@ pub enum Part {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    // What asks the usual harness for something else than to run the tests finds none here.
+    // Options of the standard harness that run no tests.
     if words.iter().any(|word| word == "--list" || word == "--ignored") {
         return ExitCode::SUCCESS;
     }
     let part = if words.iter().any(|word| word == "--include-ignored") { Part::All } else { Part::Few };
     let words = words.into_iter().filter(|word| !word.starts_with('-')).collect();
-    // For the threads and processes that this one starts from here on. It may always have less.
+    // For all threads and processes from here on. Lowering the priority always succeeds.
     let _ = rustix::process::nice(10);
     tokio::runtime::Runtime::new().unwrap().block_on(run(part, words))
 }
 
 async fn run(part: Part, words: Vec<String>) -> ExitCode {
     let began = Instant::now();
-    // The first installs what is missing and builds the release, so that the others find both.
+    // The first account installs missing packages and builds the release for the others.
     let cache = Arc::new(Cache::new().await);
     let first = Arc::new(Account::start(cache.clone()).await);
     let cells = match cells(&first, part, &words).await {
@@ -99,7 +98,7 @@ async fn run(part: Part, words: Vec<String>) -> ExitCode {
     for account in accounts {
         tokio::spawn(work_off(account, queue.clone(), told.clone()));
     }
-    // The workers hold the others; when they are through, all is told.
+    // The workers have the other senders. The channel closes after the last worker.
     drop(told);
     while let Some(done) = done.recv().await {
         if let Some(table) = tables.add(done) {
@@ -111,18 +110,18 @@ async fn run(part: Part, words: Vec<String>) -> ExitCode {
     if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All cells that are asked for.
+/// The selected cells.
 async fn cells(account: &Account, part: Part, words: &[String]) -> Result<Vec<Cell>, String> {
-    let mut cells = ground::cells();
+    let mut cells = reset::cells();
     for scenario in scenario::ALL {
-        // The named few need no list of all calls; the first run also builds the release, once for all accounts.
+        // The named few need no list of all calls. The first run also builds the release for all accounts.
         let calls = match part == Part::All || scenario == scenario::Scenario::Up {
             true => scenario.calls(account).await.map_err(|why| format!("{}: {why}", scenario.title()))?,
             false => Calls::default(),
         };
         cells.extend(crash::cells(scenario, &calls, part));
-        cells.extend(fault::cells(scenario, &calls, part));
-        cells.extend(denial::cells(scenario, &calls, part));
+        cells.extend(transient_errors::cells(scenario, &calls, part));
+        cells.extend(permanent_errors::cells(scenario, &calls, part));
     }
     cells.extend(races::cells(part));
     cells.extend(foreign::cells());
@@ -133,7 +132,7 @@ async fn cells(account: &Account, part: Part, words: &[String]) -> Result<Vec<Ce
     Ok(cells)
 }
 
-/// Takes cell after cell until none is left. The account ends before its worker does.
+/// Runs cells until none is left. The account ends before its worker.
 async fn work_off(
     account: Arc<Account>,
     queue: Arc<Mutex<VecDeque<(usize, Cell)>>>,
@@ -143,11 +142,11 @@ async fn work_off(
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some((number, Cell { table, row, column, work })) = next else { break };
         let began = Instant::now();
-        // A task of its own, so that what panics in it is one wrong cell.
+        // In its own task, so that a panic fails only this cell.
         let outcome = tokio::spawn(work(account.clone())).await.unwrap_or_else(|error| Err(error.to_string()));
         let took = began.elapsed();
         times::note(&format!("{table}: {row}, {column}"), took);
-        // Who listens does so until all workers are through.
+        // The receiver lives until all workers have ended.
         let _ = told.send(Done { number, table, row, column, outcome, took });
     }
     drop(account);

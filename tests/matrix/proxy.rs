@@ -1,7 +1,7 @@
-//! Stands between the command and AWS, notes every call, and does one evil at one call: kills the command, breaks the
-//! connection, answers in AWS's place.
+//! A proxy between the command and AWS. It records every call and injects a fault at one of them: it kills the command, breaks
+//! the connection, or responds in place of AWS.
 //!
-//! Steps run at once, so a call is told by its action and by how many of that action came before it in the run.
+//! Steps run concurrently, so a call is identified by its action and its number among the calls of that action.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,13 +16,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Child;
 use tokio::sync::watch;
 
+use crate::aws_errors::Why;
 use crate::call::Call;
-use crate::refusal::Why;
 use crate::wire::{Message, Reader};
 
-/// How long all that is under way may take to end.
+/// Time limit for the calls under way at the end of a run.
 const QUIET: Duration = Duration::from_secs(20);
-/// A step that was under way may look this often before it notices that another step has failed.
+/// How often a running step may poll before it notices that another step has failed.
 const POLLS: usize = 5;
 /// A slow answer's delay.
 const SLOW: Duration = Duration::from_millis(300);
@@ -42,39 +42,39 @@ impl fmt::Display for Point {
     }
 }
 
-/// What is done.
+/// What the proxy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evil {
-    /// The command is killed before AWS hears of the call.
+pub enum Fault {
+    /// Kill the command before AWS receives the call.
     KillBefore,
-    /// AWS has acted, and the command is killed before it hears of that.
+    /// Kill the command after AWS has acted, before the response.
     KillDuring,
-    /// The command is killed as soon as the answer is on its way to it.
+    /// Kill the command as soon as the response is sent.
     KillAfter,
-    /// The call and those of its action after it are refused, this many in all, and AWS does not hear of them.
+    /// Refuse the call and the next ones of its action, this many in all. AWS does not receive them.
     Refuse(Why, usize),
-    /// It is refused after a while.
+    /// Refuse the call after a delay.
     RefuseSlowly(Why),
-    /// The connection is reset; AWS has heard nothing.
+    /// Reset the connection before AWS receives the call.
     ResetBefore,
-    /// The connection is reset; AWS has acted.
+    /// Reset the connection after AWS has acted.
     ResetAfter,
-    /// AWS has acted, and half of the answer arrives.
+    /// Send half of the response after AWS has acted.
     Truncate,
 }
 
-/// An evil and its place.
+/// A fault and its point.
 #[derive(Clone, Debug)]
-pub struct Trap {
+pub struct Injection {
     pub point: Point,
-    pub evil: Evil,
+    pub fault: Fault,
 }
 
-/// What the proxy knows of the run.
+/// The state of a run.
 #[derive(Default)]
 struct Run {
     number: u64,
-    trap: Option<Trap>,
+    injection: Option<Injection>,
     victim: Option<Pid>,
     killed: bool,
     counts: BTreeMap<String, usize>,
@@ -94,15 +94,15 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// What a run called.
+/// The calls of a run.
 #[derive(Default)]
 pub struct Calls {
     all: Vec<(Point, Call)>,
-    trap: Option<Point>,
+    injection: Option<Point>,
 }
 
 impl Proxy {
-    /// Listens on a free port and passes on to `upstream`.
+    /// Listens on a free port and forwards to `upstream`.
     pub async fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -111,37 +111,37 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let shared = serving.clone();
-                // A connection that breaks is what this is all about: there is nobody to tell.
+                // Broken connections are expected.
                 tokio::spawn(async move { drop(serve(&shared, client).await) });
             }
         });
         Self { address, shared }
     }
 
-    /// A new run begins; connections of the last one are no more served. Whom a trap kills is the first that `start`
-    /// starts, and it is known before any call of it is looked at.
-    pub fn begin(&self, trap: Option<Trap>, start: impl FnOnce() -> Vec<Child>) -> Vec<Child> {
+    /// Starts a new run; connections of the last one are no longer served. A kill fault kills the first process that `start` starts,
+    /// which is known before its first call.
+    pub fn begin(&self, injection: Option<Injection>, start: impl FnOnce() -> Vec<Child>) -> Vec<Child> {
         let mut run = self.shared.run();
         let number = run.number + 1;
         let children = start();
         let victim = children[0].id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        *run = Run { number, trap, victim, ..Run::default() };
+        *run = Run { number, injection, victim, ..Run::default() };
         children
     }
 
-    /// The run is over: what is under way ends. What was called.
+    /// Ends the run, waits for the calls under way, and returns the calls.
     pub async fn end(&self) -> Calls {
         let mut under_way = self.shared.under_way.subscribe();
         let quiet = tokio::time::timeout(QUIET, under_way.wait_for(|calls| *calls == 0)).await;
         assert!(quiet.is_ok(), "calls are still under way {QUIET:?} after the command ended");
         let mut run = self.shared.run();
         run.killed = true;
-        Calls { all: std::mem::take(&mut run.calls), trap: run.trap.take().map(|trap| trap.point) }
+        Calls { all: std::mem::take(&mut run.calls), injection: run.injection.take().map(|injection| injection.point) }
     }
 }
 
 impl Calls {
-    /// Every call, in the order in which they came.
+    /// Every call in order.
     pub fn points(&self) -> Vec<Point> {
         self.all.iter().map(|(point, _)| point.clone()).collect()
     }
@@ -151,26 +151,26 @@ impl Calls {
         self.all.iter().filter(|(_, call)| call.changes()).map(|(point, _)| point.clone()).collect()
     }
 
-    /// Whether the call came at which something was to happen.
-    pub fn sprung(&self) -> bool {
-        self.trap.as_ref().is_none_or(|trap| self.all.iter().any(|(point, _)| point == trap))
+    /// Whether the fault was injected.
+    pub fn triggered(&self) -> bool {
+        self.injection.as_ref().is_none_or(|injection| self.all.iter().any(|(point, _)| point == injection))
     }
 
-    /// How often the call was sent that met the trap, from then on.
+    /// How often the faulty call was sent, from the fault on.
     pub fn sent(&self) -> usize {
-        let calls = self.since_the_trap();
+        let calls = self.since_the_fault();
         calls.iter().filter(|call| Some(*call) == calls.first()).count()
     }
 
-    /// A call that the command sent again and again after the trap, as only a command that waits does, and how often.
+    /// A call that the command polled after the fault, and how often.
     pub fn polled(&self) -> Option<(&str, usize)> {
-        let calls = self.since_the_trap();
+        let calls = self.since_the_fault();
         let times = |call: &Call| calls.iter().filter(|other| **other == call).count();
         calls.iter().map(|call| (call.action.as_str(), times(call))).find(|(_, times)| *times > POLLS)
     }
 
-    fn since_the_trap(&self) -> Vec<&Call> {
-        let met = self.all.iter().skip_while(|(point, _)| Some(point) != self.trap.as_ref());
+    fn since_the_fault(&self) -> Vec<&Call> {
+        let met = self.all.iter().skip_while(|(point, _)| Some(point) != self.injection.as_ref());
         met.map(|(_, call)| call).collect()
     }
 }
@@ -180,8 +180,8 @@ impl Shared {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a call. `None`: who sent it is dead, or of another run. Else what is to be done at it.
-    fn note(&self, number: u64, call: &Call) -> Option<Option<Evil>> {
+    /// Records a call. `None`: its sender is killed or belongs to another run. Else the fault for this call.
+    fn note(&self, number: u64, call: &Call) -> Option<Option<Fault>> {
         let mut run = self.run();
         if run.number != number || run.killed {
             return None;
@@ -190,26 +190,26 @@ impl Shared {
         *count += 1;
         let nth = *count;
         run.calls.push((Point { action: call.action.clone(), nth }, call.clone()));
-        let trap = run.trap.clone().filter(|trap| trap.point.action == call.action);
-        let evil = trap.and_then(|trap| {
-            let times = if let Evil::Refuse(_, times) = trap.evil { times } else { 1 };
-            (trap.point.nth..trap.point.nth.saturating_add(times)).contains(&nth).then_some(trap.evil)
+        let injection = run.injection.clone().filter(|injection| injection.point.action == call.action);
+        let fault = injection.and_then(|injection| {
+            let times = if let Fault::Refuse(_, times) = injection.fault { times } else { 1 };
+            (injection.point.nth..injection.point.nth.saturating_add(times)).contains(&nth).then_some(injection.fault)
         });
-        run.killed = matches!(evil, Some(Evil::KillBefore));
-        Some(evil)
+        run.killed = matches!(fault, Some(Fault::KillBefore));
+        Some(fault)
     }
 
-    /// Kills the command. What it has sent and nobody has read yet is not carried out.
+    /// Kills the command. Requests that are not read yet are dropped.
     fn kill(&self) {
         let mut run = self.run();
         run.killed = true;
         let victim = run.victim.expect("the command is known before it can call");
-        // One that has ended since its last answer was delivered is found out by its exit code.
+        // If the command has ended already, its exit code shows it.
         let _ = kill_process(victim, Signal::KILL);
     }
 }
 
-/// Counts a call as long as it is under way.
+/// Counts a call while it is under way.
 struct UnderWay<'a>(&'a watch::Sender<usize>);
 
 impl<'a> UnderWay<'a> {
@@ -239,27 +239,27 @@ async fn serve(shared: &Shared, client: TcpStream) -> std::io::Result<()> {
         from_client.body(&mut request).await?;
         let call = Call::of(&request);
         let _under_way = UnderWay::new(&shared.under_way);
-        let Some(evil) = shared.note(number, &call) else { return Ok(()) };
-        if let Some(answer) = instead(shared, evil, &call).await {
+        let Some(fault) = shared.note(number, &call) else { return Ok(()) };
+        if let Some(answer) = injected(shared, fault, &call).await {
             match answer {
-                Instead::Answer(bytes) => to_client.write_all(&bytes).await?,
-                Instead::Reset => return reset(to_client),
-                Instead::Nothing => return Ok(()),
+                Injected::Answer(bytes) => to_client.write_all(&bytes).await?,
+                Injected::Reset => return reset(to_client),
+                Injected::Nothing => return Ok(()),
             }
             continue;
         }
         let answer = pass(shared.upstream, &mut upstream, &request).await?;
-        match evil {
-            Some(Evil::KillDuring) => {
+        match fault {
+            Some(Fault::KillDuring) => {
                 shared.kill();
                 return Ok(());
             }
-            Some(Evil::ResetAfter) => return reset(to_client),
-            Some(Evil::Truncate) => {
+            Some(Fault::ResetAfter) => return reset(to_client),
+            Some(Fault::Truncate) => {
                 to_client.write_all(&answer.half()).await?;
                 return to_client.shutdown().await;
             }
-            Some(Evil::KillAfter) => {
+            Some(Fault::KillAfter) => {
                 to_client.write_all(&answer.bytes()).await?;
                 shared.kill();
                 return Ok(());
@@ -270,30 +270,30 @@ async fn serve(shared: &Shared, client: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What happens instead of the call.
-enum Instead {
+/// The injected result of a call.
+enum Injected {
     Answer(Vec<u8>),
     Reset,
     Nothing,
 }
 
-async fn instead(shared: &Shared, evil: Option<Evil>, call: &Call) -> Option<Instead> {
-    match evil? {
-        Evil::KillBefore => {
+async fn injected(shared: &Shared, fault: Option<Fault>, call: &Call) -> Option<Injected> {
+    match fault? {
+        Fault::KillBefore => {
             shared.kill();
-            Some(Instead::Nothing)
+            Some(Injected::Nothing)
         }
-        Evil::Refuse(why, _) => Some(Instead::Answer(why.answer(call))),
-        Evil::RefuseSlowly(why) => {
+        Fault::Refuse(why, _) => Some(Injected::Answer(why.answer(call))),
+        Fault::RefuseSlowly(why) => {
             tokio::time::sleep(SLOW).await;
-            Some(Instead::Answer(why.answer(call)))
+            Some(Injected::Answer(why.answer(call)))
         }
-        Evil::ResetBefore => Some(Instead::Reset),
+        Fault::ResetBefore => Some(Injected::Reset),
         _ => None,
     }
 }
 
-/// Passes a request on to the byte; the connection is kept, as the client keeps its own.
+/// Forwards a request byte by byte. The connection is kept as long as the client's.
 async fn pass(
     to: SocketAddr,
     upstream: &mut Option<(Reader<tokio::net::tcp::OwnedReadHalf>, OwnedWriteHalf)>,
@@ -315,11 +315,11 @@ async fn pass(
     Ok(answer)
 }
 
-/// Lets go of the connection so that the other side sees a reset.
+/// Closes the connection with a reset.
 fn reset(to_client: OwnedWriteHalf) -> std::io::Result<()> {
-    // Without lingering, closing it throws away what is unsent and says RST.
+    // With a linger time of zero, close discards unsent data and sends RST.
     to_client.as_ref().set_zero_linger()?;
-    // Not even an orderly end is said first.
+    // Without a FIN before it.
     to_client.forget();
     Ok(())
 }

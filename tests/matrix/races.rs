@@ -1,11 +1,11 @@
-//! Commands at once: what stands afterwards is what some order of them could have given, and nothing is doubled.
+//! Concurrent commands: the result is that of some sequential order, and no resource is duplicated.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use crate::account::{Account, Line, NAME, Ran};
-use crate::census::{Census, Wanted, census};
+use crate::inventory::{Inventory, Wanted, inventory};
 use crate::scenario::{
     Outcome, Scenario, down, ended_well, goes_away, has_the_newest_image, is_settled, refresh, set_token, up,
 };
@@ -13,7 +13,7 @@ use crate::{Cell, Part};
 
 type Race = fn(Arc<Account>, bool) -> BoxFuture<'static, Outcome>;
 
-/// All of them; each is run several times, because no two runs meet in the same way.
+/// The races. Each runs several times, because the timing differs.
 const RACES: [(&str, Race); 10] = [
     ("two up from nothing", |account, slow| Box::pin(two_up(account, slow, Scenario::Up))),
     ("two up that replace", |account, slow| Box::pin(two_up(account, slow, Scenario::Replace))),
@@ -26,13 +26,13 @@ const RACES: [(&str, Race); 10] = [
     ("set-token and up that replaces", |account, slow| Box::pin(set_token_and_up(account, slow, Scenario::Replace))),
     ("ten set-token", |account, slow| Box::pin(ten_set_token(account, slow))),
 ];
-/// Whether AWS takes its time over everything, as it really does, or does all at once.
+/// With AWS's delays, or without any delay.
 const ROUNDS: [(&str, bool); 6] =
     [("1st", false), ("2nd", false), ("3rd", false), ("1st, slow", true), ("2nd, slow", true), ("3rd, slow", true)];
 const SLOW: &str =
     "emulator/delays?unknown=0.1&pending=0.2&shutting-down=0.2&interface=0.2&tags=1&profile=0.4&bucket=0.4";
 
-/// The cells: every race, the first round or all.
+/// The cells: every race, for the first round or all rounds.
 pub fn cells(part: Part) -> Vec<Cell> {
     let rounds = if part == Part::All { &ROUNDS[..] } else { &ROUNDS[..1] };
     let cells = RACES.iter().flat_map(|(row, race)| {
@@ -54,8 +54,8 @@ async fn begin(account: &Account, from: Scenario, slow: bool) -> Outcome {
     Ok(())
 }
 
-/// One may end with an error, because the other has changed things under it: in words, and with the code for that. What is
-/// gone has lost its tags, so to somebody who may only change what bears them AWS says that he may not.
+/// One command may fail because of the other, with a message and its exit code. A deleted resource has lost its tags, so AWS may
+/// answer that the call is not allowed.
 fn ended_in_words(ran: &Ran, which: &str) -> Outcome {
     if matches!(ran.code, Some(1 | 5)) && ran.said.contains("help:") && !ran.said.contains("devopsctl itself failed") {
         return Ok(());
@@ -63,20 +63,20 @@ fn ended_in_words(ran: &Ran, which: &str) -> Outcome {
     ended_well(ran, which)
 }
 
-/// The deployment as it is to be after it.
+/// The expected deployment afterwards.
 fn wanted(from: Scenario, token: Option<&str>) -> Wanted<'_> {
     let kind = if from == Scenario::Replace { "t3.small" } else { "t3.micro" };
     Wanted { name: NAME, kind, token }
 }
 
-fn holds(stands: &Census, wanted: &Wanted<'_>, when: &str) -> Outcome {
+fn holds(stands: &Inventory, wanted: &Wanted<'_>, when: &str) -> Outcome {
     stands.holds(std::slice::from_ref(wanted)).map_err(|why| format!("{when}: {why}"))
 }
 
-/// After one more `up` all is right, and `down` leaves nothing.
+/// Asserts that one more `up` repairs everything, and that `down` leaves nothing.
 async fn comes_right(account: &Account, wanted: &Wanted<'_>) -> Outcome {
     ended_well(&account.run(up(NAME), None).await, "up after it")?;
-    holds(&census(&account.aws).await, wanted, "after one more up")?;
+    holds(&inventory(&account.aws).await, wanted, "after one more up")?;
     is_settled(account).await?;
     goes_away(account).await
 }
@@ -87,20 +87,20 @@ async fn two_up(account: Arc<Account>, slow: bool, from: Scenario) -> Outcome {
     for one in &ran {
         ended_in_words(one, "up beside up")?;
     }
-    let stands = census(&account.aws).await;
+    let stands = inventory(&account.aws).await;
     let wanted = wanted(from, None);
     if from == Scenario::Refresh {
         has_the_newest_image(&account).await?;
     }
     comes_right(&account, &wanted).await?;
-    // Looked at last, so that what is wrong for good is told rather than what one more `up` mends.
+    // Checked last, so that permanent errors are reported first.
     if ran.iter().all(|one| one.code == Some(0)) {
         holds(&stands, &wanted, "when both had returned")?;
     }
     Ok(())
 }
 
-/// Whichever comes first, the newest image stays.
+/// In either order the newest image stays.
 async fn refresh_and_up(account: Arc<Account>, slow: bool) -> Outcome {
     begin(&account, Scenario::Refresh, slow).await?;
     for one in account.run_all(&[refresh(NAME), up(NAME)], None).await {
@@ -111,13 +111,13 @@ async fn refresh_and_up(account: Arc<Account>, slow: bool) -> Outcome {
     comes_right(&account, &wanted(Scenario::Refresh, None)).await
 }
 
-/// What AWS still holds of what was deleted is waited out.
+/// Waits for pending deletions in AWS.
 async fn up_after_down(account: Arc<Account>, slow: bool) -> Outcome {
     begin(&account, Scenario::Down, slow).await?;
     ended_well(&account.run(down(NAME), None).await, "down")?;
     ended_well(&account.run(up(NAME), None).await, "up after down")?;
     let wanted = wanted(Scenario::Up, None);
-    holds(&census(&account.aws).await, &wanted, "when it had returned")?;
+    holds(&inventory(&account.aws).await, &wanted, "when it had returned")?;
     comes_right(&account, &wanted).await
 }
 
@@ -127,7 +127,7 @@ async fn up_and_down(account: Arc<Account>, slow: bool, from: Scenario) -> Outco
         ended_in_words(&one, "up beside down")?;
     }
     comes_right(&account, &wanted(Scenario::Up, None)).await?;
-    // And the other way round: whatever the two left, down takes away.
+    // The other way round: `down` removes whatever is left.
     begin(&account, from, slow).await?;
     for one in account.run_all(&[up(NAME), down(NAME)], None).await {
         ended_in_words(&one, "up beside down")?;
@@ -135,14 +135,14 @@ async fn up_and_down(account: Arc<Account>, slow: bool, from: Scenario) -> Outco
     goes_away(&account).await
 }
 
-/// In either order it is the token that was set, and the instance was told its version.
+/// In either order the token is the set one, and the instance's tag has its version.
 async fn set_token_and_up(account: Arc<Account>, slow: bool, from: Scenario) -> Outcome {
     const TOKEN: &str = "a-token-set-beside-up";
     begin(&account, from, slow).await?;
     for one in account.run_all(&[set_token(NAME, TOKEN), up(NAME)], None).await {
         ended_well(&one, "set-token beside up")?;
     }
-    let stands = census(&account.aws).await;
+    let stands = inventory(&account.aws).await;
     let wanted = wanted(from, Some(TOKEN));
     comes_right(&account, &wanted).await?;
     holds(&stands, &wanted, "when both had returned")
@@ -155,7 +155,7 @@ async fn ten_set_token(account: Arc<Account>, slow: bool) -> Outcome {
     for one in account.run_all(&lines, None).await {
         ended_well(&one, "set-token beside nine others")?;
     }
-    let stands = census(&account.aws).await;
+    let stands = inventory(&account.aws).await;
     let value = stands.parameters.first().map(|parameter| parameter.value.clone()).unwrap_or_default();
     let Some(token) = tokens.iter().find(|token| value.contains(&format!("\"{token}\""))) else {
         return Err(format!("the token is none of the ten: {value}"));

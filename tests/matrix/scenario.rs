@@ -1,28 +1,28 @@
-//! The commands under test: how an account stands before each, the command itself, and what must stand after it.
+//! The commands under test: the account before each, the command itself, and the expected result.
 
 use aws_sdk_ec2::types::Filter;
 
 use crate::account::{Account, Line, NAME, REGION, Ran};
-use crate::census::{Wanted, census};
-use crate::proxy::{Calls, Trap};
+use crate::inventory::{Wanted, inventory};
+use crate::proxy::{Calls, Injection};
 
-/// What a cell ends with: nothing, or what went wrong.
+/// The result of a cell: nothing, or what is wrong.
 pub type Outcome = Result<(), String>;
 
-/// A command in its place.
+/// A command in its situation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// `up` from nothing.
     Up,
-    /// `up` for another type of instance.
+    /// `up` with another instance type.
     Replace,
-    /// `up --refresh-image`, where there is a newer image.
+    /// `up --refresh-image` with a newer image.
     Refresh,
-    /// `set-token` for what runs.
+    /// `set-token` for a running deployment.
     SetToken,
-    /// The same, with some time for the old token.
+    /// The same with a rotation window.
     Grace,
-    /// `down` of what runs.
+    /// `down` of a running deployment.
     Down,
 }
 
@@ -31,7 +31,7 @@ pub const ALL: [Scenario; 6] =
     [Scenario::Up, Scenario::SetToken, Scenario::Grace, Scenario::Replace, Scenario::Refresh, Scenario::Down];
 /// The public parameter with the newest image's id.
 const IMAGE: &str = "/aws/service/debian/release/13/latest/amd64";
-/// The token that is set.
+/// The new token.
 const TOKEN: &str = "a-token-for-the-matrix";
 
 /// `up`, in the folder of a project.
@@ -55,7 +55,7 @@ pub fn set_token<'a>(project: &'a str, token: &'a str) -> Line<'a> {
 }
 
 impl Scenario {
-    /// What stands above its table.
+    /// The title of its table.
     pub fn title(self) -> &'static str {
         match self {
             Scenario::Up => "up",
@@ -78,7 +78,7 @@ impl Scenario {
         }
     }
 
-    /// Makes the account as it is before.
+    /// Prepares the account.
     pub async fn prepare(self, account: &Account) -> Outcome {
         match self {
             Scenario::Up => account.reset().await,
@@ -88,32 +88,32 @@ impl Scenario {
             account.project(NAME, "t3.small");
         }
         if self == Scenario::Refresh {
-            account.control(&format!("emulator/publish?region={REGION}")).await;
+            account.control(&format!("emulator/publish-image?region={REGION}")).await;
         }
         Ok(())
     }
 
     /// Runs it.
-    pub async fn run(self, account: &Account, trap: Option<Trap>) -> Ran {
-        account.run(self.line(), trap).await
+    pub async fn run(self, account: &Account, injection: Option<Injection>) -> Ran {
+        account.run(self.line(), injection).await
     }
 
-    /// Prepares, and runs it into a trap. Steps that run at once do not always make the same calls, so a call that did
-    /// not come is waited for in another run.
-    pub async fn sprung(self, account: &Account, trap: &Trap) -> Result<Ran, String> {
+    /// Prepares the account and runs the command with a fault. Concurrent steps do not always make the same calls, so a fault that
+    /// was not injected is tried in another run.
+    pub async fn triggered(self, account: &Account, injection: &Injection) -> Result<Ran, String> {
         for _ in 0..3 {
             self.prepare(account).await?;
-            let ran = self.run(account, Some(trap.clone())).await;
-            if ran.calls.sprung() {
+            let ran = self.run(account, Some(injection.clone())).await;
+            if ran.calls.triggered() {
                 return Ok(ran);
             }
         }
         Err("the call did not come in three runs".to_owned())
     }
 
-    /// Looks at what it left.
+    /// Checks the result.
     pub async fn check(self, account: &Account) -> Outcome {
-        let stands = census(&account.aws).await;
+        let stands = inventory(&account.aws).await;
         let kind = if self == Scenario::Replace { "t3.small" } else { "t3.micro" };
         let token = matches!(self, Scenario::SetToken | Scenario::Grace).then_some(TOKEN);
         match self {
@@ -130,7 +130,7 @@ impl Scenario {
         }
     }
 
-    /// What it calls when nothing goes wrong.
+    /// Its calls without a fault.
     pub async fn calls(self, account: &Account) -> Result<Calls, String> {
         self.prepare(account).await?;
         let ran = self.run(account, None).await;
@@ -140,7 +140,7 @@ impl Scenario {
     }
 }
 
-/// The token that `up` made counts beside the one that was set, for most of an hour yet.
+/// Asserts that the generated token still counts beside the new one.
 async fn keeps_the_one_made_up(account: &Account) -> Outcome {
     let name = format!("/devopsctl/{NAME}/token");
     let held = account.aws.ssm.get_parameter().name(name).with_decryption(true).send().await.unwrap();
@@ -154,7 +154,7 @@ async fn keeps_the_one_made_up(account: &Account) -> Outcome {
     Err(format!("the token before has {previous:?} characters and counts {left} seconds"))
 }
 
-/// The instance is of the newest image.
+/// Asserts that the instance has the newest image.
 pub async fn has_the_newest_image(account: &Account) -> Outcome {
     let found = account.aws.ssm.get_parameters().names(IMAGE).send().await.unwrap();
     let newest = found.parameters().first().and_then(|parameter| parameter.value()).unwrap_or_default().to_owned();
@@ -165,12 +165,12 @@ pub async fn has_the_newest_image(account: &Account) -> Outcome {
     if count == 1 { Ok(()) } else { Err(format!("{count} instances are of the newest image {newest}")) }
 }
 
-/// The command ended with 0.
+/// Asserts exit code 0.
 pub fn ended_well(ran: &Ran, which: &str) -> Outcome {
     ended(ran, which, 0)
 }
 
-/// The command ended with this code, and not as programs end that break down.
+/// Asserts the exit code, and that there was no panic.
 pub fn ended(ran: &Ran, which: &str, code: i32) -> Outcome {
     let broken = ran.said.contains("devopsctl itself failed");
     if ran.code == Some(code) && !broken {
@@ -180,13 +180,13 @@ pub fn ended(ran: &Ran, which: &str, code: i32) -> Outcome {
     Err(format!("{which}: {how} after {:.1?} instead of {code}:\n{}", ran.took, ran.said.trim_end()))
 }
 
-/// All of it is gone after `down`.
+/// Asserts that `down` leaves nothing.
 pub async fn goes_away(account: &Account) -> Outcome {
     ended_well(&account.run(down(NAME), None).await, "down")?;
-    census(&account.aws).await.is_empty()
+    inventory(&account.aws).await.is_empty()
 }
 
-/// One more `up` has nothing to do.
+/// Asserts that one more `up` has nothing to do.
 pub async fn is_settled(account: &Account) -> Outcome {
     let ran = account.run(up(NAME), None).await;
     ended_well(&ran, "up once more")?;

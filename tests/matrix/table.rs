@@ -1,4 +1,4 @@
-//! The tables: a row a point, a column an evil. What went wrong stands below in full, and again at the very end.
+//! The tables: one row per point, one column per fault. Failures are printed below in full, and again at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::Cell;
 use crate::scenario::Outcome;
 
-/// A cell that has run.
+/// A finished cell.
 pub struct Done {
-    /// Its place among all.
+    /// Its number.
     pub number: usize,
     pub table: String,
     pub row: String,
@@ -19,22 +19,22 @@ pub struct Done {
 }
 
 impl Done {
-    /// What went wrong in it, in full. Nothing where all is well.
+    /// The full failure; empty on success.
     fn wrong(&self) -> String {
         let Err(why) = &self.outcome else { return String::new() };
         format!("WRONG {}: {}, {}\n    {}\n", self.table, self.row, self.column, why.replace('\n', "\n    "))
     }
 }
 
-/// The tables as they fill.
+/// The tables with the finished cells.
 pub struct Tables {
-    /// How many cells of each have not run.
+    /// The number of remaining cells per table.
     left: BTreeMap<String, usize>,
     done: Vec<Done>,
 }
 
 impl Tables {
-    /// Empty ones for these cells.
+    /// Empty tables for these cells.
     pub fn of(cells: &[Cell]) -> Self {
         let mut left = BTreeMap::new();
         for cell in cells {
@@ -43,7 +43,7 @@ impl Tables {
         Self { left, done: Vec::new() }
     }
 
-    /// Takes a cell. If it was its table's last: the table.
+    /// Adds a cell. Returns the table after its last cell.
     pub fn add(&mut self, done: Done) -> Option<String> {
         let table = done.table.clone();
         self.done.push(done);
@@ -52,7 +52,7 @@ impl Tables {
         (*left == 0).then(|| self.show(&table))
     }
 
-    /// How many cells have run, and how many of them went wrong.
+    /// The number of finished cells and of failures.
     pub fn count(&self) -> (usize, usize) {
         (self.done.len(), self.done.iter().filter(|done| done.outcome.is_err()).count())
     }
@@ -63,13 +63,13 @@ impl Tables {
         format!("\n== {table}\n{}{}", one(&cells), cells.iter().map(|cell| cell.wrong()).collect::<String>())
     }
 
-    /// What went wrong in all tables, in full.
+    /// All failures in full.
     pub fn wrong(&self) -> String {
         self.done.iter().map(Done::wrong).collect()
     }
 }
 
-/// One table: what a cell holds is `ok` with its seconds, or `WRONG`.
+/// One table. A cell is `ok` with its duration, or `WRONG`.
 fn one(cells: &[&Done]) -> String {
     let rows = distinct(cells, |cell| &cell.row);
     let columns = distinct(cells, |cell| &cell.column);
@@ -95,7 +95,7 @@ fn one(cells: &[&Done]) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The different values, in the order in which they come.
+/// The distinct values in order.
 fn distinct<'a, C, T: PartialEq>(cells: &'a [C], of: impl Fn(&'a C) -> &'a T) -> Vec<&'a T> {
     let mut found: Vec<&T> = Vec::new();
     for cell in cells {

@@ -1,16 +1,15 @@
-//! HTTP as bytes: one message after the other, exactly as it came. A parser that built the message anew would also build
-//! a new `Host`, and every signature would be wrong.
+//! HTTP messages as bytes, unchanged. A parser that rebuilds a message would change `Host`, and every signature would be wrong.
 
 use std::io::{Error, ErrorKind, Result};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A request or an answer, to the byte.
+/// A request or a response, byte for byte.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The head with its empty line.
+    /// The head with its final empty line.
     pub head: Vec<u8>,
-    /// The body as it was framed.
+    /// The body with its framing.
     pub body: Vec<u8>,
 }
 
@@ -29,12 +28,12 @@ impl Message {
         })
     }
 
-    /// Everything, as it goes over the wire.
+    /// All bytes.
     pub fn bytes(&self) -> Vec<u8> {
         [&self.head[..], &self.body].concat()
     }
 
-    /// What arrives of it when the connection breaks in the middle: half the body, or half the head if there is no more.
+    /// Half of the body, or half of the head if there is no body.
     pub fn half(&self) -> Vec<u8> {
         if self.body.is_empty() {
             return self.head[..self.head.len() / 2].to_vec();
@@ -54,12 +53,12 @@ pub struct Reader<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    /// Nothing is read yet.
+    /// A reader at the start of a connection.
     pub fn new(from: R) -> Self {
         Self { from, rest: Vec::new() }
     }
 
-    /// A request's or an answer's head, without its body. `None`: the other side has nothing more to say.
+    /// Reads the head of a message. `None`: the other side has closed the connection.
     pub async fn head(&mut self) -> Result<Option<Message>> {
         loop {
             if let Some(end) = position(&self.rest, b"\r\n\r\n") {
@@ -71,7 +70,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// The body that belongs to this head. Neither AWS nor its clients send one that only the connection's end bounds.
+    /// Reads the body for this head. Neither AWS nor its clients end a body by closing the connection.
     pub async fn body(&mut self, message: &mut Message) -> Result<()> {
         if message.chunked() {
             return self.chunks(message).await;
@@ -82,7 +81,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(())
     }
 
-    /// An answer to this request; what only says "go on" is left out.
+    /// Reads the response to a request, without interim responses.
     pub async fn answer(&mut self, method: &str) -> Result<Message> {
         loop {
             let mut answer = self.head().await?.ok_or(ErrorKind::UnexpectedEof)?;

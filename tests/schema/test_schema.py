@@ -1,6 +1,6 @@
-"""An editor that goes by docs/deploy.schema.json says of a deploy.yaml what devopsctl says of it.
+"""docs/deploy.schema.json accepts the same deploy.yaml as devopsctl.
 
-It may miss a mistake that only the reader can see (a folder that is not there), but never complains of what is right.
+The schema can miss errors that only the parser can find, such as a missing folder. It never rejects a valid file.
 """
 
 import json
@@ -76,7 +76,7 @@ WRONG = {
 
 
 def read(file):
-    """What the reader says: whether it takes the file. `cost` reads it, and calls nothing."""
+    """Whether the parser accepts the file. `cost` reads it and makes no calls."""
     command = [DEVOPSCTL, "cost", "--region", "us-east-1", "--file", str(file)]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode in (0, 2), ran.stderr
@@ -84,7 +84,7 @@ def read(file):
 
 
 def complaints(schema, *files):
-    """What a checker of JSON schemas says, by file."""
+    """The errors of a JSON schema validator by file."""
     command = [sys.executable, "-m", "check_jsonschema", "--output-format", "json", *schema, *map(str, files)]
     ran = subprocess.run(command, capture_output=True, text=True)
     said = json.loads(ran.stdout)
@@ -107,7 +107,7 @@ def written(folder, texts):
 
 
 def uncommented(text):
-    """With what is commented out put in: it is commented so that this can be done by hand."""
+    """The text with its commented keys. They are commented in a way that a user can enable them."""
     return re.sub(r"(?m)^(\s*)# ( *\w+:(?: |$).*)$", r"\1\2", text.replace("#   - ", "# - "))
 
 
@@ -117,20 +117,20 @@ def keys(schema, above=""):
         yield from below
 
 
-def test_what_is_right_is_taken_by_both(tmp_path):
+def test_both_accept_valid_files(tmp_path):
     files = written(tmp_path, GOOD)
     assert {name for name, file in files.items() if not read(file)} == set()
     assert complaints(["--schemafile", SCHEMA], *files.values()) == {}
 
 
-def test_what_is_wrong_is_taken_by_neither(tmp_path):
+def test_both_reject_invalid_files(tmp_path):
     files = written(tmp_path, WRONG)
     assert {name for name, file in files.items() if read(file)} == set()
     found = complaints(["--schemafile", SCHEMA], *files.values())
     assert {name for name, file in files.items() if file not in found} == set()
 
 
-def test_the_example_is_right_and_shows_every_key(tmp_path):
+def test_the_example_is_valid_and_contains_every_key(tmp_path):
     text = (REPOSITORY / "deploy.yaml").read_text()
     files = written(tmp_path, {"as it is": text, "with all": uncommented(text)})
     assert all(map(read, files.values()))
@@ -152,7 +152,7 @@ def test_the_example_is_right_and_shows_every_key(tmp_path):
     ],
     ids=["flask", "django", "factory"],
 )  # fmt: skip
-def test_what_init_writes_is_right(tmp_path, files):
+def test_the_output_of_init_is_valid(tmp_path, files):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -163,12 +163,12 @@ def test_what_init_writes_is_right(tmp_path, files):
     assert complaints(["--schemafile", SCHEMA], file) == {}
 
 
-def test_the_schema_is_one_and_is_what_the_verb_prints():
+def test_the_schema_is_valid_and_equals_the_commands_output():
     assert complaints(["--check-metaschema"], SCHEMA) == {}
     assert subprocess.run([DEVOPSCTL, "schema"], check=True, capture_output=True).stdout == SCHEMA.read_bytes()
 
 
-def test_the_workflows_are_what_github_takes():
+def test_the_workflows_are_valid_for_github():
     files = [*REPOSITORY.glob(".github/workflows/*.yml"), *REPOSITORY.glob("examples/**/*.yml")]
     assert len(files) >= 2
     assert complaints(["--builtin-schema", "vendor.github-workflows"], *files) == {}

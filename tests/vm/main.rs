@@ -4,31 +4,13 @@
 //!
 //! A boot takes minutes without KVM, so there is one machine and one story; each chapter prints its time.
 
-#[path = "../it/caller.rs"]
-#[allow(dead_code)]
-mod caller;
-#[path = "../it/console.rs"]
-#[allow(dead_code)]
-mod console;
-#[path = "../it/http.rs"]
-#[allow(dead_code)]
-mod http;
 mod lab;
 #[path = "../https/pebble.rs"]
 #[allow(dead_code)]
 mod pebble;
-#[path = "../it/pool.rs"]
-#[allow(dead_code)]
-mod pool;
-#[path = "../it/project.rs"]
-#[allow(dead_code, unused_macros)]
-mod project;
 mod shell;
-#[path = "../it/times.rs"]
-mod times;
-#[path = "../it/visitor.rs"]
-#[allow(dead_code)]
-mod visitor;
+#[path = "../it/support/mod.rs"]
+mod support;
 
 use std::process::Command;
 use std::time::Duration;
@@ -39,9 +21,10 @@ use serde_json::Value;
 use console::{aws, fault};
 use http::{get, trust, try_get};
 use lab::{Machine, chapter, code, error, glance, holding, source_of, status, until};
+use load_clients::LoadClients;
 use pebble::{Pebble, curl};
 use project::Project;
-use visitor::Visitors;
+use support::{console, http, load_clients, project, ssh_session};
 
 /// A value in the app's settings: not secret, so it lies on the disk, and whoever searches that must find it.
 const MARK: &str = "a-mark-that-can-be-found";
@@ -102,7 +85,7 @@ impl Story {
             machine.sh("systemd-run --quiet --on-active=1 sh -c 'sync; reboot -f'");
             until(600, "it boots again", || machine.boot_id().filter(|id| Some(id) != before.as_ref()));
         });
-        fault(&project, "forgive?action=GetObject");
+        fault(&project, "accept?action=GetObject");
         let url = chapter("S3 is back, and all is well", || project.up());
         machine.open_shell();
         let tokens = vec![project.token()];
@@ -114,8 +97,8 @@ impl Story {
     }
 
     /// Some who ask, ten times a second each: more would leave an emulated machine no time for anything else.
-    fn visitors(&self, count: u32, token: &str, right: &'static [u16]) -> Visitors {
-        Visitors::unhurried(count, &self.url, token, right, Duration::from_millis(100))
+    fn visitors(&self, count: u32, token: &str, right: &'static [u16]) -> LoadClients {
+        LoadClients::with_pause(count, &self.url, token, right, Duration::from_millis(100))
     }
 
     #[track_caller]
@@ -402,7 +385,7 @@ impl Story {
             self.is_healthy();
             let after = status(&self.project);
             assert_eq!((&before["release"], &before["token"]), (&after["release"], &after["token"]));
-            fault(&self.project, "forgive?action=GetObject");
+            fault(&self.project, "accept?action=GetObject");
             self.machine.open_shell();
             self.machine.wait_for_shell();
             assert_ne!(self.machine.boot_id(), boot);

@@ -226,5 +226,5 @@ pub enum SandboxVerb {
     Join(sandbox::JoinArgs),
     /// Supervise a program of the sandbox.
     #[command(hide = true)]
-    Guard(sandbox::GuardArgs),
+    Supervise(sandbox::SuperviseArgs),
 }

@@ -1,50 +1,47 @@
-"""All rules: where moto is more lenient than AWS, or does not have what AWS has.
+"""All rules: where moto is more lenient than AWS, or lacks a feature of AWS.
 
-Each is in the module of what it is about; most take hold when the module is imported.
+Each rule is in the module of its resource. Most rules are installed by the import of their module.
 """
 
-import addresses  # noqa: F401
-import authority
-import buckets
-import clock
-import faults
-import groups  # noqa: F401
-import hooks
-import instances
-import key_pairs  # noqa: F401
-import launches
-import metadata_tags  # noqa: F401
-import parameters
-import plans
-import profiles
-import public_access  # noqa: F401
-import quotas
-import roles
-import settings
-import subnets
-import zones  # noqa: F401
+from account import plans, quotas
+from core import clock, delays, faults, hooks
+from ec2 import (
+    block_public_access,  # noqa: F401
+    elastic_ips,  # noqa: F401
+    instance_profiles,
+    instances,
+    key_pairs,  # noqa: F401
+    launches,
+    metadata_tags,  # noqa: F401
+    security_groups,  # noqa: F401
+    vpcs,
+)
+from iam import auth, roles
+from route53 import zones  # noqa: F401
+from s3 import buckets
+from ssm import parameters
 
 
 def install():
-    """Has moto follow them from now on."""
-    settings.from_environment()
+    """Installs all rules in moto."""
+    delays.from_environment()
     hooks.install()
-    # The last one is the outermost: a caller is authenticated before any other rule looks at the call.
-    for module in (buckets, instances, launches, parameters, profiles, roles, subnets, authority):
+    # The last module is the outermost: the caller is authenticated before any other rule sees the call.
+    for module in (buckets, instances, launches, parameters, instance_profiles, roles, vpcs, auth):
         module.install()
 
 
 def forget():
-    """Has the rules forget what they have seen."""
-    for module in (buckets, clock, faults, hooks, launches, plans, profiles, quotas, roles, settings):
+    """Clears the state of the rules."""
+    for module in (buckets, clock, delays, faults, hooks, instance_profiles, launches, plans, quotas, roles):
         module.forget()
 
 
-def memory():
-    """What the rules have seen and go by when all has come to rest: the client tokens."""
-    return launches.seen()
+def saved_state():
+    """The state of the rules when no change is pending: the client tokens."""
+    return launches.client_tokens()
 
 
-def remember(seen):
-    """Has them go by that."""
-    launches.seen().update(seen)
+def restore_state(saved):
+    """Restores that state."""
+    launches.client_tokens().update(saved)

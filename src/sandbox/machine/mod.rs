@@ -1,8 +1,8 @@
-//! Boots what runs: each running instance is a folder that stands for its disk and a program under guard.
+//! Boots the running instances. Each one is a folder, which is its disk, and a supervised program.
 //!
-//! What that program is depends on how the sandbox was started: the user-data itself, as a process of this machine
-//! ([`process`]), or a virtual machine that boots a genuine Debian ([`qemu`]). Either way no path leads from the command
-//! line to a machine but AWS: it is given the address of the AWS endpoint, as by DNS, and of its metadata service.
+//! The program is the user-data as a process of this machine ([`process`]), or a virtual machine that boots a real Debian
+//! ([`qemu`]). The command line reaches a machine through AWS only. A machine gets the address of the AWS endpoint, in place of
+//! DNS, and that of its metadata service.
 
 mod process;
 mod qemu;
@@ -24,49 +24,49 @@ use tracing::{info, warn};
 use crate::base::error::{Failure, Result};
 
 use super::Machines as Kind;
-use super::leash::Leash;
+use super::aws_state::{AwsState, Instance, View};
 use super::metadata::Metadata;
 use super::python::{self, Python};
-use super::state::{Folder, remove_tree};
-use super::world::{Instance, View, World};
+use super::state_dir::{StateDir, remove_tree};
+use super::supervised_child::SupervisedChild;
 
 pub use qemu::{Image, forward, join};
 
-/// How long a virtual machine may take to shut down before its power is cut.
+/// Time that a virtual machine has to shut down before it is killed.
 const SHUTDOWN: Duration = Duration::from_secs(120);
 
 struct Machine {
     boots: u32,
-    leash: Leash,
+    process: SupervisedChild,
     folder: PathBuf,
-    // Held: the service ends with the machine.
+    // Dropped with the machine, which ends the service.
     _metadata: Metadata,
 }
 
 impl Machine {
-    /// Asks it to shut down, and waits until it has.
+    /// Shuts the machine down and waits for its end.
     async fn stop(mut self) {
-        if qmp::tell(&self.folder, "system_powerdown").await.is_ok() {
-            let _ = tokio::time::timeout(SHUTDOWN, self.leash.wait()).await;
-            return self.leash.end().await;
+        if qmp::execute(&self.folder, "system_powerdown").await.is_ok() {
+            let _ = tokio::time::timeout(SHUTDOWN, self.process.wait()).await;
+            return self.process.end().await;
         }
-        self.leash.stop().await;
+        self.process.stop().await;
     }
 }
 
-/// What machines are made of.
+/// What machines boot.
 pub enum Parts {
-    /// The Pythons on machines that are processes.
+    /// The interpreters of process machines.
     Process(Vec<Python>),
-    /// What a virtual machine boots.
+    /// The image of virtual machines.
     Qemu(Image),
 }
 
 impl Parts {
-    /// What machines of that kind are made of; nothing, where an instance is only an entry.
+    /// What machines of this kind boot. `None`: nothing boots.
     ///
     /// # Errors
-    /// When this machine cannot run them; says what is missing.
+    /// When this machine lacks a requirement.
     pub fn find(kind: Kind, pythons: Vec<Python>) -> Result<Option<Self>> {
         match kind {
             Kind::Process => Ok(Some(Self::Process(pythons))),
@@ -78,8 +78,8 @@ impl Parts {
 
 /// All machines of the sandbox.
 pub struct Machines {
-    folder: Folder,
-    world: Arc<World>,
+    folder: StateDir,
+    aws_state: Arc<AwsState>,
     /// The AWS endpoint.
     endpoint: String,
     parts: Parts,
@@ -87,54 +87,54 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// None yet.
-    pub fn new(folder: Folder, world: Arc<World>, endpoint: String, parts: Parts) -> Self {
-        Self { folder, world, endpoint, parts, up: HashMap::new() }
+    /// No machine is running yet.
+    pub fn new(folder: StateDir, aws_state: Arc<AwsState>, endpoint: String, parts: Parts) -> Self {
+        Self { folder, aws_state, endpoint, parts, up: HashMap::new() }
     }
 
-    /// Boots and ends machines as the world goes, for as long as the sandbox lives.
+    /// Boots and ends machines after each change, until the sandbox ends.
     pub async fn follow(&mut self) -> Infallible {
         loop {
-            match self.world.now().await {
-                Ok(view) => self.settle(&view).await,
-                // An emulator that is gone ends the sandbox elsewhere.
+            match self.aws_state.current().await {
+                Ok(view) => self.reconcile(&view).await,
+                // If the emulator has ended, the server ends the sandbox.
                 Err(failure) => warn!("{failure}: {}", failure.reasons().join(": ")),
             }
-            self.world.changed().await;
+            self.aws_state.changed().await;
         }
     }
 
-    /// Ends all of them, at once.
+    /// Ends all machines concurrently.
     pub async fn end(&mut self) {
-        let mut ends: JoinSet<()> = self.up.drain().map(|(_, machine)| machine.leash.end()).collect();
+        let mut ends: JoinSet<()> = self.up.drain().map(|(_, machine)| machine.process.end()).collect();
         while ends.join_next().await.is_some() {}
     }
 
-    async fn settle(&mut self, view: &View) {
+    async fn reconcile(&mut self, view: &View) {
         let mut ends = JoinSet::new();
         let ids: Vec<String> = self.up.keys().cloned().collect();
         for id in ids {
             let instance = view.instance(&id);
-            let stays = instance.is_some_and(|instance| {
-                instance.runs() && self.up.get(&id).is_some_and(|machine| machine.boots == instance.boots)
+            let unchanged = instance.is_some_and(|instance| {
+                instance.is_running() && self.up.get(&id).is_some_and(|machine| machine.boots == instance.boots)
             });
-            let Some(machine) = (if stays { None } else { self.up.remove(&id) }) else { continue };
-            info!(id, "the machine goes down");
-            // Its folder goes only with the instance: a stopped one keeps its disk.
+            let Some(machine) = (if unchanged { None } else { self.up.remove(&id) }) else { continue };
+            info!(id, "the machine ends");
+            // The folder is removed with the instance only: a stopped instance keeps its disk.
             if instance.is_some_and(|instance| !matches!(instance.state.as_str(), "shutting-down" | "terminated")) {
                 ends.spawn(machine.stop());
                 continue;
             }
             let folder = self.folder.machine(&id);
             ends.spawn(async move {
-                machine.leash.end().await;
+                machine.process.end().await;
                 if let Err(error) = remove_tree(&folder) {
-                    warn!("{} stays: {error}", folder.display());
+                    warn!("cannot remove {}: {error}", folder.display());
                 }
             });
         }
         while ends.join_next().await.is_some() {}
-        for instance in view.instances.iter().filter(|instance| instance.runs() && instance.user_data) {
+        for instance in view.instances.iter().filter(|instance| instance.is_running() && instance.user_data) {
             if self.up.contains_key(&instance.id) {
                 continue;
             }
@@ -149,27 +149,28 @@ impl Machines {
     async fn boot(&self, instance: &Instance) -> Result<Machine> {
         let id = &instance.id;
         let failed = |error: io::Error| {
-            Failure::failed(format!("{id} does not boot")).because(error.to_string()).next(super::anew())
+            Failure::failed(format!("{id} does not boot")).because(error.to_string()).next(super::restart_advice())
         };
         let folder = self.folder.machine(id);
-        let (metadata, leash) = match &self.parts {
+        let (metadata, process) = match &self.parts {
             Parts::Process(pythons) => {
                 let python = &python::of_image(pythons, &instance.image_name).path;
-                let metadata = Metadata::on_loopback(self.world.clone(), id).await.map_err(failed)?;
-                let user_data = self.world.emulator().ask(&format!("user-data?instance={id}")).await?;
-                let user_data = user_data.ok_or_else(|| failed(io::Error::other("the emulator does not know it")))?;
-                process::lay_out(&folder, python, &user_data).map_err(failed)?;
-                let leash = process::boot(&folder, metadata.endpoint(), &self.endpoint)?;
-                (metadata, leash)
+                let metadata = Metadata::on_loopback(self.aws_state.clone(), id).await.map_err(failed)?;
+                let user_data = self.aws_state.emulator().ask(&format!("user-data?instance={id}")).await?;
+                let user_data =
+                    user_data.ok_or_else(|| failed(io::Error::other("the emulator has no user-data of it")))?;
+                process::prepare(&folder, python, &user_data).map_err(failed)?;
+                let process = process::boot(&folder, metadata.endpoint(), &self.endpoint)?;
+                (metadata, process)
             }
             Parts::Qemu(image) => {
-                image.lay_out(&folder).await.map_err(failed)?;
+                image.prepare(&folder).await.map_err(failed)?;
                 let socket = folder.join(qemu::METADATA_SOCKET);
-                let metadata = Metadata::on_socket(self.world.clone(), id, &socket).map_err(failed)?;
+                let metadata = Metadata::on_socket(self.aws_state.clone(), id, &socket).map_err(failed)?;
                 (metadata, image.boot(&folder, instance, &self.endpoint)?)
             }
         };
-        Ok(Machine { boots: instance.boots, leash, folder, _metadata: metadata })
+        Ok(Machine { boots: instance.boots, process, folder, _metadata: metadata })
     }
 }
 
@@ -177,10 +178,10 @@ impl Machines {
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
-/// Connects to a TCP port of the machine whose folder this is.
+/// Connects to a TCP port of the machine in this folder.
 ///
 /// # Errors
-/// When nothing answers there.
+/// When nothing listens there.
 pub async fn connect(folder: &Path, port: u16) -> io::Result<Pin<Box<dyn Connection>>> {
     if qmp::socket(folder).exists() {
         return Ok(Box::pin(TcpStream::connect(forward(folder, port).await?).await?));

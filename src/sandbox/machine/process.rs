@@ -1,10 +1,10 @@
-//! A machine that is a process: the user-data, as it was launched.
+//! A process machine: it runs the user-data as a process.
 //!
-//! It is given a clean environment that names its metadata service and the AWS endpoint, as DNS and a link-local address do
-//! on EC2, and nothing else. Nothing outside the folder changes, whoever runs the sandbox.
-//!
-//! cloud-init runs user-data at the first boot only, and units that it installs run at each. A process machine has no
-//! units, so it runs the user-data at each boot.
+//! - It gets a clean environment with the addresses of its metadata service and of the AWS endpoint, in place of EC2's link-local
+//!   address and DNS.
+//! - It changes nothing outside its folder.
+//! - cloud-init runs user-data at the first boot only, and the units that it installs run at each boot. A process machine has no
+//!   units, so it runs the user-data at each boot.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,25 +13,25 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
-use super::{Leash, Result, remove_tree};
+use super::{Result, SupervisedChild, remove_tree};
 
-/// What a machine finds on `PATH` behind its own `bin`, as on any of the images.
+/// `PATH` after the machine's own `bin`, as on every image.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The folders of a machine. As on tmpfs, `run` and `tmp` are empty after each boot.
+/// The folders of a machine. `run` and `tmp` are empty after each boot, as on tmpfs.
 const FOLDERS: [&str; 8] = ["bin", "net", "opt", "run", "tmp", "root", "var/lib", "var/log"];
 const EMPTIED: [&str; 3] = ["net", "run", "tmp"];
 const PROGRAM: &str = "var/lib/user-data";
 
-/// How gzip's files begin: cloud-init unpacks user-data that is one.
+/// The magic number of gzip. cloud-init unpacks such user-data.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Where the agent listens for a TCP port.
+/// The agent's socket for a TCP port.
 pub fn socket(folder: &Path, port: u16) -> PathBuf {
     folder.join(format!("net/{port}.sock"))
 }
 
-/// Makes the machine's folder as it is before it boots.
-pub fn lay_out(root: &Path, python: &Path, user_data: &[u8]) -> io::Result<()> {
+/// Prepares the machine's folder for a boot.
+pub fn prepare(root: &Path, python: &Path, user_data: &[u8]) -> io::Result<()> {
     for name in EMPTIED {
         remove_tree(&root.join(name))?;
     }
@@ -51,10 +51,10 @@ pub fn lay_out(root: &Path, python: &Path, user_data: &[u8]) -> io::Result<()> {
     fs::set_permissions(program, fs::Permissions::from_mode(0o700))
 }
 
-/// Starts it.
-pub fn boot(root: &Path, metadata: &str, endpoint: &str) -> Result<Leash> {
+/// Starts the machine.
+pub fn boot(root: &Path, metadata: &str, endpoint: &str) -> Result<SupervisedChild> {
     let path = format!("{}:{PATH}", root.join("bin").display());
-    Leash::start(&root.join("var/log/console.log"), |command| {
+    SupervisedChild::start(&root.join("var/log/console.log"), |command| {
         command.arg(root.join(PROGRAM)).current_dir(root).env_clear().env("PATH", path).env("LANG", "C.UTF-8");
         command.env("HOME", root.join("root")).env("TMPDIR", root.join("tmp"));
         command.env("DEVOPSCTL_ROOT", root).env("DEVOPSCTL_RUNNER", "process");
@@ -68,15 +68,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reboot_empties_what_is_in_memory_and_keeps_the_disk() {
+    fn a_reboot_clears_tmpfs_and_keeps_the_disk() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         let program = root.join(PROGRAM);
-        lay_out(root, Path::new("/usr/bin/python3"), b"#!/bin/sh\n\xff").unwrap();
+        prepare(root, Path::new("/usr/bin/python3"), b"#!/bin/sh\n\xff").unwrap();
         assert_eq!(fs::read(&program).unwrap(), b"#!/bin/sh\n\xff");
         fs::write(root.join("run/token"), "x").unwrap();
         fs::write(root.join("opt/release"), "x").unwrap();
-        lay_out(root, Path::new("/usr/bin/python3"), b"#!/bin/sh\n").unwrap();
+        prepare(root, Path::new("/usr/bin/python3"), b"#!/bin/sh\n").unwrap();
         assert!(!root.join("run/token").exists());
         assert!(root.join("opt/release").exists());
         assert_eq!(fs::read_link(root.join("bin/python3")).unwrap(), Path::new("/usr/bin/python3"));

@@ -1,8 +1,8 @@
-//! A machine that is one: QEMU boots a genuine Debian with its own kernel, systemd and cloud-init, which takes it for EC2.
+//! A virtual machine: QEMU boots a real Debian with its own kernel, systemd and cloud-init, which detects EC2.
 //!
-//! User-data, tags and credentials come to it from the metadata service at 169.254.169.254 and from nowhere else. The AWS
-//! endpoint is named on the kernel's command line, where AWS has DNS. The disk is an overlay over the image, so a new
-//! instance costs nothing; a stopped one keeps it.
+//! - User-data, tags and credentials come from the metadata service at 169.254.169.254 only.
+//! - The kernel command line has the AWS endpoint, in place of DNS.
+//! - The disk is an overlay over the image, so a new instance needs no copy. A stopped instance keeps its disk.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,38 +12,38 @@ use std::process::Stdio;
 use std::{fs, thread};
 
 use super::super::metadata::MAC;
-use super::super::{JoinArgs, anew};
-use super::{Instance, Leash, Result, qmp, remove_tree};
+use super::super::{JoinArgs, restart_advice};
+use super::{Instance, Result, SupervisedChild, qmp, remove_tree};
 use crate::base::error::Failure;
 use crate::base::{child, digest, dirs};
 
 const QEMU: &str = "qemu-system-x86_64";
-/// Makes the image, and so names it.
+/// Builds the image. Its hash is part of the image's name.
 const RECIPE: &str = include_str!("../../../tests/vm/build-image");
-/// As much as a t3.micro has.
+/// The memory of a t3.micro.
 const MEMORY_MIB: u32 = 1024;
-/// The link-local network of the machine: this host, as it sees it, and its metadata service, as every instance does.
+/// The link-local network of the machine, with this host and the metadata service.
 const NETWORK: &str = "net=169.254.169.0/24,host=169.254.169.2,dns=169.254.169.3,dhcpstart=169.254.169.15";
 const HOST: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 2);
 const METADATA: &str = "169.254.169.254:80";
-/// Where the metadata service of a machine listens, within its folder: nobody else can open that.
+/// The socket of the metadata service, in the machine's private folder.
 pub const METADATA_SOCKET: &str = "net/imds.sock";
 
-/// What a virtual machine boots.
+/// The image of a virtual machine.
 pub struct Image {
     folder: PathBuf,
 }
 
 impl Image {
-    /// The image in the user's cache, and QEMU on `PATH`.
+    /// Finds the image in the user's cache, and QEMU on `PATH`.
     ///
     /// # Errors
-    /// When one of them is missing: how to get it.
+    /// When one of them is missing.
     pub fn find() -> Result<Self> {
         let missing: Vec<&str> =
             [QEMU, "qemu-img"].into_iter().filter(|program| child::program(program).is_none()).collect();
         if !missing.is_empty() {
-            return Err(Failure::failed("no virtual machine can be started here")
+            return Err(Failure::failed("cannot start a virtual machine on this system")
                 .because(format!("not on PATH: {}", missing.join(", ")))
                 .next("install QEMU, on Debian: sudo apt install qemu-system-x86 qemu-utils; or leave --machine out"));
         }
@@ -51,17 +51,17 @@ impl Image {
         let folder = cache.join("vm").join(format!("debian-13-{}", digest::short(RECIPE)));
         if !folder.join("disk.qcow2").is_file() {
             let user = cache.parent().unwrap_or(&cache).display();
-            return Err(Failure::failed("there is no image for a virtual machine to boot")
+            return Err(Failure::failed("there is no image for virtual machines")
                 .because(format!("{} does not exist", folder.display()))
                 .next(format!(
-                    "in devopsctl's source: sudo env XDG_CACHE_HOME={user} tests/vm/build-image; or leave --machine out"
+                    "in the source of devopsctl: sudo env XDG_CACHE_HOME={user} tests/vm/build-image; or leave --machine out"
                 )));
         }
         Ok(Self { folder })
     }
 
-    /// Makes the machine's folder as it is before it boots: its disk, if it is new.
-    pub async fn lay_out(&self, folder: &Path) -> io::Result<()> {
+    /// Prepares the machine's folder for a boot, and creates the disk of a new machine.
+    pub async fn prepare(&self, folder: &Path) -> io::Result<()> {
         remove_tree(&folder.join("net"))?;
         for name in ["net", "var/log"] {
             fs::create_dir_all(folder.join(name))?;
@@ -78,22 +78,21 @@ impl Image {
         Err(io::Error::other(String::from_utf8_lossy(&made.stderr).trim().to_owned()))
     }
 
-    /// Starts it. Its console is written to `var/log/console.log`; QEMU's own words to `qemu.log` beside it.
-    pub fn boot(&self, folder: &Path, instance: &Instance, endpoint: &str) -> Result<Leash> {
+    /// Starts the machine. `var/log/console.log` has its console, `var/log/qemu.log` the output of QEMU.
+    pub fn boot(&self, folder: &Path, instance: &Instance, endpoint: &str) -> Result<SupervisedChild> {
         let endpoint = endpoint.replace("127.0.0.1", &HOST.to_string());
-        // An emulated processor has none of the holes that are stopped at the price of speed, and is slow to clear all memory
-        // that the kernel gives out.
+        // An emulated processor needs no mitigations, and it is slow to clear all memory that the kernel allocates.
         let kernel = format!(
             "root=LABEL=root console=ttyS0 mitigations=off init_on_alloc=0 systemd.setenv=AWS_ENDPOINT_URL={endpoint}"
         );
-        // This program's own file, also after a newer one was built in its place. It runs in the machine's folder.
+        // The file of this program, also after a newer build has replaced it. It runs in the machine's folder.
         let join = format!("/proc/{}/exe sandbox join {METADATA_SOCKET}", std::process::id());
         let network = format!("user,id=n0,{NETWORK},guestfwd=tcp:{METADATA}-cmd:{join}");
-        // cloud-init and others know EC2 by these. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html>
+        // cloud-init and other programs detect EC2 by these. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html>
         let uuid = uuid(&instance.id);
         let bios =
             format!("type=1,manufacturer=Amazon EC2,product={},serial={uuid},uuid={uuid}", instance.instance_type);
-        Leash::start(&folder.join("var/log/qemu.log"), |command| {
+        SupervisedChild::start(&folder.join("var/log/qemu.log"), |command| {
             command.arg(QEMU).current_dir(folder).args(["-no-user-config", "-nodefaults", "-display", "none"]);
             command.args(["-machine", "q35", "-smp", "2", "-m", &MEMORY_MIB.to_string()]).args(acceleration());
             command.arg("-kernel").arg(self.folder.join("vmlinuz")).arg("-initrd").arg(self.folder.join("initrd.img"));
@@ -113,7 +112,7 @@ impl Image {
     }
 }
 
-/// KVM where the processor can virtualise (a virtual machine may have /dev/kvm and yet fail), else emulation.
+/// KVM if the processor supports it, else emulation. A virtual machine can have a /dev/kvm that does not work.
 fn acceleration() -> &'static [&'static str] {
     let able = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
         let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
@@ -123,13 +122,12 @@ fn acceleration() -> &'static [&'static str] {
     if kvm {
         &["-accel", "kvm", "-cpu", "host"]
     } else {
-        // Not `max`: programs then take wide vectors (AVX2) for the fast way, which is the slow one where each of their
-        // instructions is emulated. sha256 takes 2.6 times as long.
+        // Not `max`: programs would use AVX2, which is slow under emulation. sha256 takes 2.6 times as long.
         &["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem,+rdrand"]
     }
 }
 
-/// A system UUID that begins as EC2's do; the rest is the instance's own id.
+/// A system UUID with EC2's prefix and the instance id.
 fn uuid(instance: &str) -> String {
     let digits: String =
         instance.chars().filter(char::is_ascii_hexdigit).chain("0".repeat(29).chars()).take(29).collect();
@@ -138,42 +136,42 @@ fn uuid(instance: &str) -> String {
     format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }
 
-/// Where a TCP port of the virtual machine whose folder this is can be reached on loopback. The way is opened when it is
-/// first asked for, and kept for as long as the machine is on.
+/// The local address of a TCP port of the virtual machine in this folder. The forward is created at the first call and stays
+/// until the machine ends.
 ///
 /// # Errors
-/// When no virtual machine runs there, or QEMU refuses.
+/// When no virtual machine is running there, or QEMU refuses.
 pub async fn forward(folder: &Path, port: u16) -> io::Result<SocketAddr> {
     let known = folder.join(format!("net/{port}.port"));
     if let Some(local) = fs::read_to_string(&known).ok().and_then(|text| text.parse::<SocketAddr>().ok()) {
         return Ok(local);
     }
-    // Free a moment ago: whoever takes it meanwhile makes QEMU refuse, and the caller try again.
+    // If another process takes this free port, QEMU refuses and the caller tries again.
     let local = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    qmp::say(folder, &format!("hostfwd_add n0 tcp:{}:{}-:{port}", local.ip(), local.port())).await?;
+    qmp::monitor(folder, &format!("hostfwd_add n0 tcp:{}:{}-:{port}", local.ip(), local.port())).await?;
     fs::write(&known, local.to_string())?;
     Ok(local)
 }
 
-/// Joins standard input and output to a server on this host: QEMU starts one for each connection to the metadata service.
+/// Connects standard input and output to a server on this host. QEMU starts one per connection to the metadata service.
 ///
 /// # Errors
 /// When the server does not answer.
 pub fn join(arguments: &JoinArgs) -> Result<()> {
     let failed = |error: io::Error| {
-        Failure::failed("the metadata service does not answer").because(error.to_string()).next(anew())
+        Failure::failed("the metadata service does not answer").because(error.to_string()).next(restart_advice())
     };
     let mut server = UnixStream::connect(&arguments.server).map_err(failed)?;
     let mut requests = server.try_clone().map_err(failed)?;
     thread::spawn(move || {
-        // Ends with the process: a caller that has said all still waits for its answer.
+        // The thread ends with the process: a client that has sent all still waits for the response.
         let _ = copy(&mut io::stdin(), &mut requests);
         let _ = requests.shutdown(std::net::Shutdown::Write);
     });
     copy(&mut server, &mut io::stdout()).map_err(failed)
 }
 
-/// What was read is passed on at once: standard output would keep it until a line ends.
+/// Copies and flushes each chunk: standard output would buffer it until the end of the line.
 fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
     let mut buffer = [0; 16384];
     loop {
@@ -190,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instance_looks_like_one_of_ec2s() {
+    fn the_uuid_has_ec2s_prefix() {
         assert_eq!(uuid("i-0123456789abcdef0"), "ec201234-5678-9abc-def0-000000000000");
     }
 }

@@ -51,7 +51,7 @@ impl Account {
             assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
         };
         if self.kept.replace(true) {
-            control(&self.project, "again?name=up");
+            control(&self.project, "restore?name=up");
             control(&self.project, "delays?all=0");
             self.deploy("");
             // The folder may not exist.
@@ -60,7 +60,7 @@ impl Account {
         } else {
             self.reset();
             self.run("up --no-wait").ok();
-            control(&self.project, "keep?name=up");
+            control(&self.project, "save?name=up");
             copy(&keys, &kept);
         }
     }
@@ -115,7 +115,7 @@ impl Account {
 
     /// The log of all calls, a line each.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.project.state().join("devopsctl/sandbox/front.log")).unwrap()
+        fs::read_to_string(self.project.state().join("devopsctl/sandbox/api.log")).unwrap()
     }
 
     /// Calls AWS as an administrator.

@@ -159,7 +159,7 @@ fn each_has_its_own_words() {
             &format!("refuse?action={action}&code={code}&message={message}&status={status}&times=99"),
         );
         account.shown(name, if ends { "down --yes" } else { "up --no-wait" }, exit);
-        fault(&account.project, &format!("forgive?action={action}"));
+        fault(&account.project, &format!("accept?action={action}"));
     }
 }
 

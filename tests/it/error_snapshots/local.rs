@@ -103,9 +103,9 @@ fn the_local_aws_does_not_start_or_answer() {
     in_the_way(&folder.join("sandbox.log"));
     shown(&project, "the_local_aws_does_not_start", "sandbox start", 1);
     fs::remove_dir(folder.join("sandbox.log")).unwrap();
-    in_the_way(&folder.join("front.log"));
+    in_the_way(&folder.join("api.log"));
     shown(&project, "a_state_folder_that_cannot_be_used", "sandbox start", 1);
-    fs::remove_dir(folder.join("front.log")).unwrap();
+    fs::remove_dir(folder.join("api.log")).unwrap();
     in_the_way(&folder.join("emulator.log"));
     shown(&project, "the_emulator_does_not_start", "sandbox start", 1);
     fs::remove_dir(folder.join("emulator.log")).unwrap();
@@ -120,7 +120,7 @@ fn the_local_aws_does_not_start_or_answer() {
         "{}",
         said.shown()
     );
-    shown(&project, "a_command_that_is_not_there", "sandbox guard -- /nowhere/program", 1);
+    shown(&project, "a_command_that_is_not_there", "sandbox supervise -- /nowhere/program", 1);
     shown(&project, "a_metadata_service_that_is_not_there", "sandbox join net/imds.sock", 1);
     let file = folder.join("sandbox.json");
     let text = fs::read_to_string(&file).unwrap();

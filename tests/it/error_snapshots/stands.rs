@@ -89,9 +89,9 @@ fn what_is_somebody_elses() {
         let join = aws.iam.add_role_to_instance_profile().instance_profile_name("theirs").role_name("theirs");
         join.send().await.unwrap();
     });
-    fault(&account.project, "attach?profile=theirs");
+    fault(&account.project, "attach-profile?profile=theirs");
     account.shown("a_profile_that_is_not_ours", "up --no-wait", 1);
-    fault(&account.project, "attach");
+    fault(&account.project, "attach-profile");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn launches_that_are_accepted_and_die() {
         account.reset();
         // The launch fails after a moment.
         fault(&account.project, "delays?pending=0.3");
-        fault(&account.project, &format!("doom?code={code}&message={words}"));
+        fault(&account.project, &format!("fail-launch?code={code}&message={words}"));
         account.shown(name, "up --no-wait", 1);
     }
 }

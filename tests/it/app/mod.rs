@@ -1,0 +1,7 @@
+//! What is deployed: apps, dependencies, builds, and the cache.
+
+mod behaviour;
+mod builds;
+mod cache;
+mod init;
+mod local_packages;

@@ -1,0 +1,4 @@
+//! DNS records and SSH.
+
+mod dns;
+pub mod ssh;

@@ -1,0 +1,5 @@
+//! The sandbox itself.
+
+mod child_processes;
+mod lifecycle;
+mod machine_option;

@@ -1,0 +1,341 @@
+//! The resources of an account, read from AWS directly, independent of the command and the proxy.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::Tag as Ec2Tag;
+use devopsctl::aws::Aws;
+use serde_json::Value;
+
+type Tags = BTreeMap<String, String>;
+
+/// All resources except those of a new account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    pub instances: Vec<Instance>,
+    pub addresses: Vec<Address>,
+    pub groups: Vec<Group>,
+    pub key_pairs: Vec<(String, Tags)>,
+    pub roles: Vec<(String, Vec<String>)>,
+    pub profiles: Vec<(String, Vec<String>)>,
+    pub parameters: Vec<Parameter>,
+    pub buckets: Vec<Bucket>,
+    /// The zone's records without the default ones: name, type, values.
+    pub records: Vec<(String, String, Vec<String>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub id: String,
+    pub state: String,
+    pub kind: String,
+    pub tags: Tags,
+    /// The names of the associated instance profiles.
+    pub profiles: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub id: String,
+    pub ip: String,
+    pub instance: Option<String>,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub id: String,
+    pub name: String,
+    pub ingress: Vec<String>,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    pub name: String,
+    pub version: i64,
+    pub value: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    pub name: String,
+    pub policy: bool,
+    pub closed: bool,
+    pub objects: Vec<String>,
+}
+
+/// Reads all resources.
+pub async fn inventory(aws: &Aws) -> Inventory {
+    let (instances, addresses, groups, key_pairs) =
+        tokio::join!(instances(aws), addresses(aws), groups(aws), key_pairs(aws));
+    let (roles, profiles, parameters, buckets, records) =
+        tokio::join!(roles(aws), profiles(aws), parameters(aws), buckets(aws), records(aws));
+    Inventory { instances, addresses, groups, key_pairs, roles, profiles, parameters, buckets, records }
+}
+
+async fn instances(aws: &Aws) -> Vec<Instance> {
+    let alive = ["pending", "running", "shutting-down", "stopping", "stopped"].map(str::to_owned).to_vec();
+    let alive = Filter::builder().name("instance-state-name").set_values(Some(alive)).build();
+    let found = aws.ec2.describe_instances().filters(alive).send();
+    let associated = aws.ec2.describe_iam_instance_profile_associations().send();
+    let (found, associated) =
+        tokio::try_join!(async { found.await.map_err(drop) }, async { associated.await.map_err(drop) }).unwrap();
+    let profiles = |id: &str| {
+        let all = associated.iam_instance_profile_associations().iter();
+        let mine = all.filter(|one| one.instance_id() == Some(id));
+        mine.map(|one| last(one.iam_instance_profile().and_then(|profile| profile.arn()))).collect()
+    };
+    let all = found.reservations().iter().flat_map(|reservation| reservation.instances());
+    all.map(|instance| {
+        let id = instance.instance_id().unwrap_or_default().to_owned();
+        Instance {
+            state: instance.state().and_then(|state| state.name()).map(ToString::to_string).unwrap_or_default(),
+            kind: instance.instance_type().map(ToString::to_string).unwrap_or_default(),
+            tags: tags(instance.tags()),
+            profiles: profiles(&id),
+            id,
+        }
+    })
+    .collect()
+}
+
+async fn addresses(aws: &Aws) -> Vec<Address> {
+    let found = aws.ec2.describe_addresses().send().await.unwrap();
+    let all = found.addresses().iter().map(|address| Address {
+        id: address.allocation_id().unwrap_or_default().to_owned(),
+        ip: address.public_ip().unwrap_or_default().to_owned(),
+        instance: address.instance_id().filter(|id| !id.is_empty()).map(str::to_owned),
+        tags: tags(address.tags()),
+    });
+    all.collect()
+}
+
+async fn groups(aws: &Aws) -> Vec<Group> {
+    let found = aws.ec2.describe_security_groups().send().await.unwrap();
+    let all = found.security_groups().iter().filter(|group| group.group_name() != Some("default"));
+    all.map(|group| {
+        let rules = group.ip_permissions().iter().flat_map(|rule| {
+            let ports = format!(
+                "{} {}-{}",
+                rule.ip_protocol().unwrap_or_default(),
+                rule.from_port().unwrap_or(-1),
+                rule.to_port().unwrap_or(-1)
+            );
+            let v4 = rule.ip_ranges().iter().filter_map(|range| range.cidr_ip());
+            let v6 = rule.ipv6_ranges().iter().filter_map(|range| range.cidr_ipv6());
+            let groups = rule.user_id_group_pairs().iter().filter_map(|pair| pair.group_id());
+            v4.chain(v6).chain(groups).map(move |from| format!("{ports} from {from}")).collect::<Vec<_>>()
+        });
+        Group {
+            id: group.group_id().unwrap_or_default().to_owned(),
+            name: group.group_name().unwrap_or_default().to_owned(),
+            ingress: rules.collect(),
+            tags: tags(group.tags()),
+        }
+    })
+    .collect()
+}
+
+async fn key_pairs(aws: &Aws) -> Vec<(String, Tags)> {
+    let found = aws.ec2.describe_key_pairs().send().await.unwrap();
+    found.key_pairs().iter().map(|key| (key.key_name().unwrap_or_default().to_owned(), tags(key.tags()))).collect()
+}
+
+async fn roles(aws: &Aws) -> Vec<(String, Vec<String>)> {
+    let mut all = Vec::new();
+    for role in aws.iam.list_roles().send().await.unwrap().roles() {
+        let policies = aws.iam.list_role_policies().role_name(role.role_name()).send().await.unwrap();
+        all.push((role.role_name().to_owned(), policies.policy_names().to_vec()));
+    }
+    all
+}
+
+async fn profiles(aws: &Aws) -> Vec<(String, Vec<String>)> {
+    let found = aws.iam.list_instance_profiles().send().await.unwrap();
+    let all = found.instance_profiles().iter().map(|profile| {
+        let roles = profile.roles().iter().map(|role| role.role_name().to_owned());
+        (profile.instance_profile_name().to_owned(), roles.collect())
+    });
+    all.collect()
+}
+
+async fn parameters(aws: &Aws) -> Vec<Parameter> {
+    let found = aws.ssm.get_parameters_by_path().path("/devopsctl").recursive(true).with_decryption(true);
+    let found = found.send().await.unwrap();
+    let all = found.parameters().iter().map(|parameter| Parameter {
+        name: parameter.name().unwrap_or_default().to_owned(),
+        version: parameter.version(),
+        value: parameter.value().unwrap_or_default().to_owned(),
+    });
+    all.collect()
+}
+
+async fn buckets(aws: &Aws) -> Vec<Bucket> {
+    let mut all = Vec::new();
+    for bucket in aws.s3.list_buckets().send().await.unwrap().buckets() {
+        let name = bucket.name().unwrap_or_default();
+        let objects = aws.s3.list_objects_v2().bucket(name).send().await.unwrap();
+        let policy = aws.s3.get_bucket_policy().bucket(name).send().await;
+        let block = aws.s3.get_public_access_block().bucket(name).send().await;
+        let closed = block.ok().and_then(|block| block.public_access_block_configuration).is_some_and(|block| {
+            [
+                block.block_public_acls,
+                block.ignore_public_acls,
+                block.block_public_policy,
+                block.restrict_public_buckets,
+            ] == [Some(true); 4]
+        });
+        all.push(Bucket {
+            name: name.to_owned(),
+            policy: policy.is_ok_and(|policy| policy.policy.is_some_and(|text| text.contains("aws:SecureTransport"))),
+            closed,
+            objects: objects.contents().iter().filter_map(|object| object.key().map(str::to_owned)).collect(),
+        });
+    }
+    all
+}
+
+async fn records(aws: &Aws) -> Vec<(String, String, Vec<String>)> {
+    let zones = aws.route53.list_hosted_zones().send().await.unwrap();
+    let Some(zone) = zones.hosted_zones().first() else { return Vec::new() };
+    let list = aws.route53.list_resource_record_sets().hosted_zone_id(zone.id());
+    let found = list.send().await.unwrap();
+    let own = found.resource_record_sets().iter().filter(|set| !["NS", "SOA"].contains(&set.r#type().as_str()));
+    own.map(|set| {
+        let values = set.resource_records().iter().map(|record| record.value().to_owned()).collect();
+        (set.name().trim_end_matches('.').to_owned(), set.r#type().as_str().to_owned(), values)
+    })
+    .collect()
+}
+
+fn tags(tags: &[Ec2Tag]) -> Tags {
+    tags.iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned()))).collect()
+}
+
+fn last(arn: Option<&str>) -> String {
+    arn.and_then(|arn| arn.rsplit('/').next()).unwrap_or_default().to_owned()
+}
+
+/// The expected state of one deployment.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    pub name: &'a str,
+    pub kind: &'a str,
+    /// The token, unless it was generated.
+    pub token: Option<&'a str>,
+}
+
+impl Inventory {
+    /// Asserts exactly one of each resource per deployment, all connected, and nothing else.
+    pub fn holds(&self, all: &[Wanted<'_>]) -> Result<(), String> {
+        let mut wrong = Wrong(Vec::new());
+        for (what, count) in [
+            ("instances", self.instances.len()),
+            ("addresses", self.addresses.len()),
+            ("security groups", self.groups.len()),
+            ("key pairs", self.key_pairs.len()),
+            ("roles", self.roles.len()),
+            ("instance profiles", self.profiles.len()),
+            ("parameters", self.parameters.len()),
+            ("records and marks, by two,", self.records.len().div_ceil(2)),
+        ] {
+            wrong.unless(count == all.len(), || format!("{count} {what} for {} deployments", all.len()));
+        }
+        wrong.unless(self.buckets.len() == usize::from(!all.is_empty()), || format!("buckets: {:?}", self.buckets));
+        for wanted in all {
+            self.holds_one(wanted, &mut wrong);
+        }
+        wrong.told()
+    }
+
+    /// Asserts that no resource is left.
+    pub fn is_empty(&self) -> Result<(), String> {
+        if *self == Self::default() { Ok(()) } else { Err(format!("left over: {self:?}")) }
+    }
+
+    fn holds_one(&self, wanted: &Wanted<'_>, wrong: &mut Wrong) {
+        let common = format!("devopsctl-{}", wanted.name);
+        let role = format!("{common}-{}", crate::account::REGION);
+        let ours = |tags: &Tags| tags.get("devopsctl:name").map(String::as_str) == Some(wanted.name);
+        let rules = ["tcp 443-443 from 0.0.0.0/0", "tcp 80-80 from 0.0.0.0/0", "udp 443-443 from 0.0.0.0/0"];
+        let group = self.groups.iter().find(|group| group.name == common && ours(&group.tags));
+        let mut ingress = group.map(|group| group.ingress.clone()).unwrap_or_default();
+        ingress.sort();
+        wrong.unless(ingress == rules, || format!("security group: {:?}", self.groups));
+        let key = self.key_pairs.iter().any(|(name, tags)| *name == common && ours(tags));
+        wrong.unless(key, || format!("key pair: {:?}", self.key_pairs));
+        wrong.unless(self.roles.contains(&(role.clone(), vec![role.clone()])), || format!("role: {:?}", self.roles));
+        let profile = (role.clone(), vec![role.clone()]);
+        wrong.unless(self.profiles.contains(&profile), || format!("instance profile: {:?}", self.profiles));
+        let version = self.token(wanted, wrong);
+        let release = self.release(wanted, wrong);
+        let Some(instance) = self.instances.iter().find(|instance| ours(&instance.tags)) else {
+            return wrong.0.push("no instance".into());
+        };
+        let tag = |key: &str| instance.tags.get(key).cloned().unwrap_or_default();
+        wrong.unless(instance.state == "running" && instance.kind == wanted.kind, || format!("instance: {instance:?}"));
+        wrong.unless(tag("devopsctl:token") == version, || {
+            format!("tag devopsctl:token is {:?}, the parameter's version {version:?}", tag("devopsctl:token"))
+        });
+        wrong.unless(tag("devopsctl:release") == release, || {
+            format!("tag devopsctl:release is {:?}, the bucket has {release:?}", tag("devopsctl:release"))
+        });
+        wrong.unless(!tag("devopsctl:address").is_empty(), || "the instance is not told its address".to_owned());
+        wrong.unless(tag("Name") == common && !tag("devopsctl:spec").is_empty(), || {
+            format!("tags: {:?}", instance.tags)
+        });
+        wrong.unless(instance.profiles == [role], || format!("associated: {:?}", instance.profiles));
+        let address = self.addresses.iter().find(|address| ours(&address.tags));
+        let leads = address.is_some_and(|address| address.instance.as_ref() == Some(&instance.id));
+        wrong.unless(leads, || format!("address: {:?}", self.addresses));
+        let domain = format!("{}.{}", wanted.name, crate::account::ZONE);
+        let ip = address.map(|address| address.ip.clone()).unwrap_or_default();
+        let mark = format!("\"devopsctl: {} in {}, for {ip}\"", wanted.name, crate::account::REGION);
+        let holds = |name: String, kind: &str, value: String| self.records.contains(&(name, kind.into(), vec![value]));
+        let both = holds(domain.clone(), "A", ip) && holds(format!("_devopsctl.{domain}"), "TXT", mark);
+        wrong.unless(both, || format!("records: {:?} for {:?}", self.records, self.addresses));
+    }
+
+    /// Checks the token. Returns the version of its parameter.
+    fn token(&self, wanted: &Wanted<'_>, wrong: &mut Wrong) -> String {
+        let name = format!("/devopsctl/{}/token", wanted.name);
+        let Some(parameter) = self.parameters.iter().find(|parameter| parameter.name == name) else {
+            wrong.0.push("no token".into());
+            return String::new();
+        };
+        let document: Value = serde_json::from_str(&parameter.value).unwrap_or_default();
+        let current = document["current"].as_str();
+        let right = current.is_some_and(|current| wanted.token.is_none_or(|token| token == current));
+        wrong.unless(right, || format!("the token is {current:?}, not {:?}", wanted.token));
+        parameter.version.to_string()
+    }
+
+    /// Checks the bucket and the release in it. Returns the release.
+    fn release(&self, wanted: &Wanted<'_>, wrong: &mut Wrong) -> String {
+        let Some(bucket) = self.buckets.first() else { return String::new() };
+        wrong.unless(bucket.policy && bucket.closed, || format!("the bucket is open: {bucket:?}"));
+        let prefix = format!("{}/releases/", wanted.name);
+        let mut ids = bucket.objects.iter().filter_map(|key| key.strip_prefix(&prefix)?.strip_suffix(".tar.gz"));
+        let (id, more) = (ids.next().unwrap_or_default().to_owned(), ids.next());
+        wrong.unless(more.is_none() && !id.is_empty(), || format!("releases: {:?}", bucket.objects));
+        let edge = bucket.objects.iter().filter(|key| key.starts_with("_tools/caddy-")).count();
+        wrong.unless(edge == 1, || format!("tools: {:?}", bucket.objects));
+        id
+    }
+}
+
+/// All differences from the expected state.
+struct Wrong(Vec<String>);
+
+impl Wrong {
+    fn unless(&mut self, right: bool, what: impl FnOnce() -> String) {
+        if !right {
+            self.0.push(what());
+        }
+    }
+
+    fn told(self) -> Result<(), String> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0.join("; ")) }
+    }
+}

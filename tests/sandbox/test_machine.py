@@ -1,0 +1,237 @@
+"""A machine boots from its user-data, its security groups limit access, and it leaves nothing behind."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from conftest import associated, until
+
+# Serves its environment, its metadata and its credentials. It also starts a daemon that outlives it.
+USER_DATA = b"""#!/usr/bin/env python3
+# \xc3\xa4\xc3\xb6 stays as it is
+import http.server, json, os, pathlib, socketserver, subprocess, sys, urllib.error, urllib.request
+
+root = pathlib.Path(os.environ["DEVOPSCTL_ROOT"])
+imds = os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 60; done"], start_new_session=True)
+
+
+def ask(path, method="GET", **headers):
+    request = urllib.request.Request(imds + path, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.0"
+
+    def do_GET(self):
+        if self.path == "/environment":
+            body = json.dumps(dict(os.environ)).encode()
+        elif self.path == "/bytes":
+            body = (root / "var/lib/user-data").read_bytes()
+        else:
+            headers = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+            token = ask("/latest/api/token", "PUT", **headers)[1]
+            naked = ask(self.path)[0]
+            status, text = ask(self.path, **{"X-aws-ec2-metadata-token": token})
+            body = json.dumps([naked, status, text]).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self):
+        return "local"
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+Server(str(root / "net/80.sock"), Handler).serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(sandbox):
+    ec2, iam, ssm = sandbox.client("ec2"), sandbox.client("iam"), sandbox.client("ssm")
+    image = ssm.get_parameters(Names=["/aws/service/devopsctl/process/latest/x86_64"])["Parameters"][0]["Value"]
+    group = ec2.create_security_group(GroupName="machine", Description="machine")["GroupId"]
+    # The next call does not find a new resource.
+    ec2.get_waiter("security_group_exists").wait(GroupIds=[group], WaiterConfig={"Delay": 1})
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}],
+    }
+    iam.create_role(RoleName="machine", AssumeRolePolicyDocument=json.dumps(trust))
+    iam.create_instance_profile(InstanceProfileName="machine")
+    iam.add_role_to_instance_profile(InstanceProfileName="machine", RoleName="machine")
+    launched = ec2.run_instances(
+        ImageId=image,
+        InstanceType="t3.micro",
+        MinCount=1,
+        MaxCount=1,
+        UserData=USER_DATA,
+        NetworkInterfaces=[{"DeviceIndex": 0, "AssociatePublicIpAddress": True, "Groups": [group]}],
+        MetadataOptions={"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "colour", "Value": "red"}]}],
+    )
+    instance = launched["Instances"][0]["InstanceId"]
+    ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
+    address = describe(ec2, instance)["PublicIpAddress"]
+    yield {"id": instance, "group": group, "address": address}
+    ec2.terminate_instances(InstanceIds=[instance])
+
+
+def describe(ec2, instance):
+    return ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+
+
+def fetch(sandbox, address, path):
+    """The machine's response, or None if there is none."""
+    local = sandbox.control(f"url/{address}/80")
+    try:
+        with urllib.request.urlopen(f"http://{local}{path}", timeout=60) as response:
+            return response.read()
+    except (urllib.error.URLError, ConnectionError):
+        return None
+
+
+def metadata_answer(service, path, headers):
+    """The response of the metadata service to a request for a session token."""
+    connection = http.client.HTTPConnection(service.netloc, timeout=60)
+    try:
+        connection.request("PUT", f"{path}/latest/api/token", headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def processes_of(folder):
+    """The processes that have the machine's folder in their environment."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if f"DEVOPSCTL_ROOT={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(process.name)
+        except OSError:
+            pass
+    return found
+
+
+def test_the_life_of_a_machine(sandbox, machine, ec2):
+    address = machine["address"]
+    folder = sandbox.machine(machine["id"])
+    until(lambda: (folder / "net/80.sock").exists())
+    # No access is allowed yet.
+    assert fetch(sandbox, address, "/bytes") is None
+    ec2.authorize_security_group_ingress(
+        GroupId=machine["group"], IpProtocol="tcp", FromPort=443, ToPort=443, CidrIp="0.0.0.0/0"
+    )
+    assert fetch(sandbox, address, "/bytes") is None
+    ec2.authorize_security_group_ingress(
+        GroupId=machine["group"], IpProtocol="tcp", FromPort=80, ToPort=80, CidrIp="203.0.113.0/24"
+    )
+    assert fetch(sandbox, address, "/bytes") is None
+    ec2.authorize_security_group_ingress(
+        GroupId=machine["group"], IpProtocol="tcp", FromPort=80, ToPort=80, CidrIp="0.0.0.0/0"
+    )
+    until(lambda: fetch(sandbox, address, "/bytes"))
+
+    # The user-data is what was passed.
+    assert fetch(sandbox, address, "/bytes") == USER_DATA
+
+    # The environment is what the machine is to have, and nothing of ours.
+    environment = json.loads(fetch(sandbox, address, "/environment"))
+    assert environment["PATH"].split(":")[0] == f"{folder}/bin"
+    assert set(environment) <= {
+        "PATH", "LANG", "HOME", "TMPDIR", "DEVOPSCTL_ROOT", "DEVOPSCTL_RUNNER",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL",
+        "LC_CTYPE", "PWD", "SHLVL", "_",
+    }  # fmt: skip
+
+    # The metadata service refuses clients that do not know its path, and browsers.
+    metadata_service = urlsplit(environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"])
+    assert len(metadata_service.path) > 40
+    ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    assert metadata_answer(metadata_service, metadata_service.path, ttl)[0] == 200
+    for path, headers in (
+        ("", ttl),
+        ("/" + "0" * 48, ttl),
+        ("/" + metadata_service.path, ttl),
+        (metadata_service.path, {**ttl, "Host": "evil.example"}),
+        (metadata_service.path, {**ttl, "Host": f"localhost:{metadata_service.port}"}),
+        (metadata_service.path, {**ttl, "Origin": "http://evil.example"}),
+        (metadata_service.path, {**ttl, "Sec-Fetch-Site": "cross-site"}),
+    ):
+        assert metadata_answer(metadata_service, path, headers) == (403, b"")
+
+    # Metadata answers those who have a session token, and follows a changed tag.
+    def metadata(path):
+        return json.loads(fetch(sandbox, address, path))
+
+    assert metadata("/latest/meta-data/instance-id") == [401, 200, machine["id"]]
+    assert metadata("/latest/meta-data/public-ipv4") == [401, 200, address]
+    assert metadata("/latest/meta-data/tags/instance/") == [401, 200, "colour"]
+    assert metadata("/latest/meta-data/tags/instance/colour") == [401, 200, "red"]
+    assert metadata("/latest/meta-data/tags/instance/none")[1] == 404
+    ec2.create_tags(Resources=[machine["id"]], Tags=[{"Key": "colour", "Value": "blue"}])
+    until(lambda: metadata("/latest/meta-data/tags/instance/colour")[2] == "blue")
+    document = json.loads(metadata("/latest/dynamic/instance-identity/document")[2])
+    assert (document["instanceId"], document["region"]) == (machine["id"], "eu-west-1")
+
+    # Credentials come with the association, not before.
+    credentials = "/latest/meta-data/iam/security-credentials/"
+    assert metadata(credentials)[1] == 404
+    until(lambda: associated(ec2, machine["id"], "machine"))
+    assert metadata(credentials)[2] == "machine"
+    keys = json.loads(metadata(credentials + "machine")[2])
+    caller = boto3.client(
+        "sts",
+        region_name="eu-west-1",
+        endpoint_url=sandbox.endpoint,
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["Token"],
+    ).get_caller_identity()
+    assert caller["Arn"].endswith(f":assumed-role/machine/{machine['id']}")
+    assert json.loads(metadata(credentials + "machine")[2]) == keys
+
+    # An associated Elastic IP leads to the machine too.
+    elastic = ec2.allocate_address(Domain="vpc")
+    assert fetch(sandbox, elastic["PublicIp"], "/bytes") is None
+    ec2.associate_address(AllocationId=elastic["AllocationId"], InstanceId=machine["id"])
+    assert fetch(sandbox, elastic["PublicIp"], "/bytes") == USER_DATA
+    association = ec2.describe_addresses(AllocationIds=[elastic["AllocationId"]])["Addresses"][0]["AssociationId"]
+    ec2.disassociate_address(AssociationId=association)
+    ec2.release_address(AllocationId=elastic["AllocationId"])
+
+    # A reboot clears tmpfs and runs the program again.
+    before = set(processes_of(folder))
+    assert len(before) >= 2
+    ec2.reboot_instances(InstanceIds=[machine["id"]])
+    until(lambda: processes_of(folder) and not before & set(processes_of(folder)))
+    address = describe(ec2, machine["id"])["PublicIpAddress"]
+    until(lambda: fetch(sandbox, address, "/bytes"))
+
+    # A stop ends the program and keeps the disk.
+    ec2.stop_instances(InstanceIds=[machine["id"]])
+    until(lambda: not processes_of(folder))
+    assert folder.exists()
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=[machine["id"]], WaiterConfig={"Delay": 1})
+    ec2.start_instances(InstanceIds=[machine["id"]])
+    until(lambda: processes_of(folder))
+
+    # Nothing is left of a terminated machine, not even a process that ignores SIGTERM.
+    ec2.terminate_instances(InstanceIds=[machine["id"]])
+    until(lambda: not folder.exists())
+    assert not processes_of(folder)
