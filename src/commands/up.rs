@@ -11,12 +11,12 @@ use crate::aws::retry::{Backoff, Retry};
 use crate::base::error::{Failure, Result};
 use crate::commands::cli::Up;
 use crate::commands::documents;
-use crate::engine::edge::Need;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
 use crate::engine::plan::{self, Plan};
 use crate::engine::probe::{self, App, Seen};
+use crate::engine::proxy::Need;
 use crate::resources::context::Context;
 use crate::resources::instance::Credits;
 use crate::resources::{instance, token};
@@ -148,7 +148,7 @@ pub(super) async fn healthy(
         token: version,
         again: context.again(),
         alone: false,
-        edge: Need::Serving,
+        proxy: Need::Serving,
         since: context.since(),
     };
     let mut report = health::wait(&session.watch(), &id, &goal).await?;

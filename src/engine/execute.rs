@@ -11,7 +11,7 @@ use crate::base::error::{Failure, Result};
 use crate::base::event::Event;
 use crate::resources::context::Context;
 use crate::resources::{
-    Action, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair, record, release,
+    Action, address, association, attachment, bucket, edge, ingress, instance, key_pair, orders, record, release,
     reports, role, security_group, token,
 };
 
@@ -104,7 +104,7 @@ async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Record(change) => record::apply(context, change).await,
         Change::Association(change) => association::apply(context, change).await,
         Change::Ready(ready) => health::ready(context, ready.release).await,
-        Change::Doorbell(change) => doorbell::apply(context, change).await,
+        Change::Orders(change) => orders::apply(context, change).await,
         Change::Reports(change) => reports::apply(context, change).await,
     }
 }

@@ -2,10 +2,10 @@
 
 pub mod cost;
 pub mod deployments;
-pub mod edge;
 pub mod execute;
 pub mod health;
 pub mod history;
 pub mod observe;
 pub mod plan;
 pub mod probe;
+pub mod proxy;

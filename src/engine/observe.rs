@@ -223,7 +223,7 @@ impl Observed {
 
     /// The highest version of the token that an instance that lives has been told, or says to have.
     pub fn known_token(&self) -> i64 {
-        let told = |state: &instance::State| state.tags.get(names::TAG_TOKEN).and_then(|version| version.parse().ok());
+        let told = |state: &instance::State| state.orders().token;
         let has = |state: &instance::State| self.report_of(&state.id).and_then(|report| report.token);
         instance::alive(&self.instances).flat_map(|state| [told(state), has(state)]).flatten().max().unwrap_or_default()
     }

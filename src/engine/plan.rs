@@ -11,9 +11,11 @@ use super::observe::Observed;
 use crate::base::error::Result;
 use crate::base::event::Topic;
 use crate::base::names;
+use crate::resources::orders::Orders;
+use crate::resources::reports::{Phase, ProxyPhase};
 use crate::resources::{
-    Action, Planned, Tags, address, association, attachment, bucket, doorbell, edge, ingress, instance, key_pair,
-    record, release, reports, role, security_group, token,
+    Action, Planned, Tags, address, association, attachment, bucket, edge, ingress, instance, key_pair, orders, record,
+    release, reports, role, security_group, token,
 };
 
 /// After so many seconds a new instance that is not healthy does not become so any more. An `up` waits for ten minutes.
@@ -50,8 +52,8 @@ pub enum Kind {
     Instance,
     /// Instance ↔ instance profile
     Attachment,
-    /// The tags that the agent watches
-    Doorbell,
+    /// What the instance is asked to do
+    Orders,
     /// A new instance must be healthy before the address leads to it
     Ready,
     /// Elastic IP ↔ instance
@@ -80,7 +82,7 @@ impl Kind {
             Kind::Record => "record",
             Kind::Instance => "instance",
             Kind::Attachment => "profile",
-            Kind::Doorbell => "agent",
+            Kind::Orders => "orders",
             Kind::Ready => "new instance",
             Kind::Association => "association",
             Kind::Leftovers => "old instance",
@@ -102,21 +104,15 @@ impl Kind {
             Kind::Release | Kind::Edge => &[Kind::Bucket],
             Kind::Instance => &[Kind::SecurityGroup, Kind::KeyPair, Kind::Token],
             Kind::Attachment => &[Kind::Detachment, Kind::Role, Kind::Instance],
-            Kind::Doorbell => &[Kind::Token, Kind::Release, Kind::Instance],
-            Kind::Ready => &[
-                Kind::Role,
-                Kind::Release,
-                Kind::Edge,
-                Kind::Instance,
-                Kind::Attachment,
-                Kind::Doorbell,
-                Kind::Ingress,
-            ],
+            Kind::Orders => &[Kind::Token, Kind::Release, Kind::Instance],
+            Kind::Ready => {
+                &[Kind::Role, Kind::Release, Kind::Edge, Kind::Instance, Kind::Attachment, Kind::Orders, Kind::Ingress]
+            }
             // Once the address leads to it, the instance asks where the name leads; and that it leads nowhere is remembered
             // by those who were asked, for a quarter of an hour:
             // https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/SOA-NSrecords.html
             Kind::Association => &[Kind::Address, Kind::Record, Kind::Instance, Kind::Ingress, Kind::Ready],
-            Kind::Leftovers => &[Kind::Attachment, Kind::Doorbell, Kind::Ready, Kind::Association],
+            Kind::Leftovers => &[Kind::Attachment, Kind::Orders, Kind::Ready, Kind::Association],
             Kind::Reports => &[],
         }
     }
@@ -149,7 +145,7 @@ pub enum Change {
     Address(address::Change),
     Record(record::Change),
     Association(association::Change),
-    Doorbell(doorbell::Change),
+    Orders(orders::Change),
     Ready(Ready),
     Reports(reports::Change),
 }
@@ -194,17 +190,14 @@ pub struct Plan {
 pub fn up(want: &Wanted, have: &Observed) -> Result<Plan> {
     let (group, key_pair) = (have.security_group.looked()?, have.key_pair.looked()?);
     let (role, token) = (have.role.looked()?, have.token.looked()?);
-    let (tags, mut instance_tags) = (want.tags(), want.instance_tags());
+    let (tags, instance_tags) = (want.tags(), want.instance_tags());
     let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
     let origin = want.origin(have);
     let hopeless = |state: &instance::State| is_hopeless(have, state);
     let found = instance::pick(instance_tags.get(names::TAG_SPEC), origin, leads, hopeless, &have.instances);
-    let before = history::before(have, want.release);
-    // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
-    let address = want.kept_address(have).map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string()));
-    instance_tags.extend(address);
+    let orders = Orders { token: token.map(|token| token.version), ..want.orders(have) };
     let credits = want.credits(have, found);
-    let machine = instance::diff(&instance_tags, origin, before.clone(), credits, found, &have.instances);
+    let machine = instance::diff(&instance_tags, origin, &orders, credits, found, &have.instances);
     // A new instance has nothing attached yet, whatever the old one has.
     let current = found.filter(|_| machine.as_ref().is_none_or(|planned| planned.action == Action::Update));
     let id = current.map(|instance| instance.id.as_str());
@@ -218,8 +211,8 @@ pub fn up(want: &Wanted, have: &Observed) -> Result<Plan> {
     plan.store(want, have);
     plan.add(Kind::Instance, machine, Change::Instance);
     let again = gave_up(want.release, have, current);
-    let bell = doorbell::diff(want.release, before, token, current, again);
-    plan.add(Kind::Doorbell, bell, Change::Doorbell);
+    let told = current.map(instance::State::orders);
+    plan.add(Kind::Orders, orders::diff(&orders, told.as_ref(), again), Change::Orders);
     let leftovers = instance::leftovers(id, &have.instances);
     if leftovers.is_some() && want.wait {
         let reasons = vec!["what is there serves until it is healthy".to_owned()];
@@ -242,7 +235,7 @@ pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Result<Pl
     let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
     let stored = if let token::Rotation::Stored(version) = how { Some(version) } else { None };
     plan.add(Kind::Token, token::rotation(tags, token, have.known_token(), how), Change::Token);
-    plan.add(Kind::Doorbell, doorbell::rotation(stored, current, &have.instances), Change::Doorbell);
+    plan.add(Kind::Orders, orders::rotation(stored, current, &have.instances), Change::Orders);
     plan.connect(Kind::needs_up);
     Ok(plan)
 }
@@ -255,9 +248,15 @@ pub fn rollback(have: &Observed, to: &str) -> Result<Plan> {
     let token = have.token.looked()?;
     let current = have.serving().map(|(instance, _)| instance);
     let mut plan = Plan { instance: current.map(|instance| instance.id.clone()), ..Plan::default() };
+    let orders = Orders {
+        release: Some(to.to_owned()),
+        previous: history::before(have, to),
+        token: token.map(|token| token.version),
+        ..Orders::default()
+    };
     let again = gave_up(to, have, current);
-    let bell = current.and_then(|current| doorbell::diff(to, history::before(have, to), token, Some(current), again));
-    plan.add(Kind::Doorbell, bell, Change::Doorbell);
+    let planned = current.and_then(|current| orders::diff(&orders, Some(&current.orders()), again));
+    plan.add(Kind::Orders, planned, Change::Orders);
     plan.connect(Kind::needs_up);
     Ok(plan)
 }
@@ -265,9 +264,9 @@ pub fn rollback(have: &Observed, to: &str) -> Result<Plan> {
 /// The token was changed while everything else was done: the instance is told.
 pub fn rotated(instance: &str) -> Plan {
     let mut plan = Plan { instance: Some(instance.to_owned()), ..Plan::default() };
-    let change = doorbell::Change { release: None, previous: None, again: false, others: Vec::new() };
+    let change = orders::Change::token(Vec::new());
     let reasons = vec!["the token was changed meanwhile".to_owned()];
-    plan.add(Kind::Doorbell, Some(Planned { action: Action::Update, reasons, change }), Change::Doorbell);
+    plan.add(Kind::Orders, Some(Planned { action: Action::Update, reasons, change }), Change::Orders);
     plan
 }
 
@@ -275,7 +274,7 @@ pub fn rotated(instance: &str) -> Plan {
 fn is_hopeless(have: &Observed, state: &instance::State) -> bool {
     match have.report_of(&state.id) {
         Some(report) if report.healthy => false,
-        Some(report) if report.phase == "failed" => true,
+        Some(report) if report.phase == Phase::Failed => true,
         _ => have.at - state.launched > HOPELESS,
     }
 }
@@ -283,9 +282,9 @@ fn is_hopeless(have: &Observed, state: &instance::State) -> bool {
 /// Whether the agent tried just what is wanted now, and gave up; or waits long before it asks for a certificate again.
 fn gave_up(release: &str, have: &Observed, current: Option<&instance::State>) -> bool {
     let report = current.and_then(|instance| have.report_of(&instance.id));
-    report.filter(|report| report.wanted.release.as_deref() == Some(release)).is_some_and(|report| {
-        let edge = report.edge.as_ref().filter(|edge| edge.phase == "certificate");
-        report.phase == "failed" || edge.is_some_and(|edge| edge.error.is_some())
+    report.filter(|report| report.orders.release.as_deref() == Some(release)).is_some_and(|report| {
+        let proxy = report.proxy.as_ref().filter(|proxy| proxy.phase == ProxyPhase::Certificate);
+        report.phase == Phase::Failed || proxy.is_some_and(|proxy| proxy.error.is_some())
     })
 }
 

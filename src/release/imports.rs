@@ -9,8 +9,8 @@ use regex::Regex;
 
 use super::code;
 
-/// Where Python looks, in its order.
-const FOLDERS: [&str; 3] = ["agent", "app", "site"];
+/// Where the app's Python looks, in its order.
+const FOLDERS: [&str; 2] = ["app", "site"];
 
 // At the beginning of a line of code: what stands further in is imported later, if at all.
 static FROM: LazyLock<Regex> =
@@ -115,7 +115,7 @@ if True:
             ("site/data", ""),
         ]);
         let plain = [
-            "agent/two.py",
+            "app/two.py",
             "site/two.py",
             "site/one/__init__.py",
             "site/one/deep.py",
@@ -135,11 +135,11 @@ if True:
         assert_eq!(found[0], "app/own/__init__.py");
         found.sort();
         let asked = [
-            "agent/two.py",
             "app/own/__init__.py",
             "app/own/eight/__init__.py",
             "app/own/eight/nine.py",
             "app/own/seven.py",
+            "app/two.py",
             "site/one/__init__.py",
             "site/one/deep.py",
             "site/spaced/out/deep.py",

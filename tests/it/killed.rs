@@ -43,7 +43,7 @@ fn an_up_that_is_killed_is_completed_by_the_next() {
 fn a_set_token_and_a_down_that_are_killed_are_completed_by_the_next() {
     let project = Project::example();
     let url = project.up();
-    kill_at(&project, "set-token --sandbox --generate", "✓ agent: told of");
+    kill_at(&project, "set-token --sandbox --generate", "✓ orders: token version");
     // What was stored counts, and comes into force by itself.
     let token = project.token();
     until(60, "the new token answers", || (get(&url, Some(&token)).status == 200).then_some(()));

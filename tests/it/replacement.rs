@@ -96,7 +96,7 @@ fn a_refresh_whose_app_fails_is_taken_back_by_the_next_up() {
     publish(&project);
     project.file("app/app.py", "raise RuntimeError('not on this image')\n");
     let refused = project.run("up --sandbox --yes --refresh-image").code(4);
-    refused.says("not on this image").says("The old instance serves on");
+    refused.says("not on this image").says("The old instance keeps serving");
     assert_eq!(get(&url, Some(&token)).status, 200);
     assert_eq!(images(&project).len(), 2);
     project.file("app/app.py", &app);
@@ -174,7 +174,7 @@ fn one_that_never_gets_healthy_takes_nothing_over_and_can_be_taken_back() {
     let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
     with_disk(&project, 9);
     project.file("app/app.py", "raise RuntimeError('not today')\n");
-    project.run("up --sandbox --yes").code(4).says("not today").says("The old instance serves on");
+    project.run("up --sandbox --yes").code(4).says("not today").says("The old instance keeps serving");
     assert_eq!(get(&url, Some(&token)).status, 200);
     assert_eq!(machines(&project).len(), 2);
 

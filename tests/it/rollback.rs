@@ -66,7 +66,7 @@ fn a_release_that_is_a_path_is_no_release() {
     project.run("rollback --sandbox --yes ../../planted").code(2);
     let state = fs::read_to_string(machine.join("var/lib/devopsctl/state.json")).unwrap_or_default();
     assert!(!state.contains("planted"), "{state}");
-    project.run("plan --sandbox").code(3).says("agent");
+    project.run("plan --sandbox").code(3).says("orders");
     project.up();
     greets(&project, &url, "Hello!");
     project.run("plan --sandbox").code(0);
@@ -154,7 +154,7 @@ fn back_and_forward_again_and_nothing_else_changes() {
         .says(&format!("back to {} (", short(&first)))
         .says("devopsctl: ")
         .says("The first — grüezi")
-        .says(&format!("told of release {} and token version 2", short(&first)))
+        .says(&format!("release {}, token version 2", short(&first)))
         .says("app: healthy")
         .says("tokens are not rolled back: version 2 stays")
         .says("up --sandbox brings its code again");
@@ -223,7 +223,11 @@ fn what_never_served_is_no_way_back_but_can_be_taken_back() {
     greets(&project, &url, "Hello!");
     project.run("rollback --sandbox").code(1).says("there is no release to go back to").says(short(&broken));
     // Somebody who goes to what is broken hears why it does not come, and what ran serves on.
-    project.run(&format!("rollback --sandbox {broken}")).code(4).says("Flusk").says("What ran before serves on");
+    project
+        .run(&format!("rollback --sandbox {broken}"))
+        .code(4)
+        .says("Flusk")
+        .says("The previous version keeps serving");
     greets(&project, &url, "Hello!");
 
     // The next good one is after the last good one, not after the broken one between.

@@ -53,9 +53,9 @@ fn assert_complete(world: World, before: &dyn std::fmt::Debug) {
     let alive: Vec<_> = instance::alive(&world.seen.instances).collect();
     assert_eq!(alive.len(), 1, "{alive:?}");
     let token = world.seen.token.present().unwrap().version;
-    assert!(token >= 1 && alive[0].tags.get(names::TAG_TOKEN) == Some(&token.to_string()), "{alive:?}");
+    assert!(token >= 1 && alive[0].orders().token == Some(token), "{alive:?}");
     assert!(world.served.contains(&alive[0].id), "the instance has no credentials, after\n{before:?}");
-    assert_ne!(alive[0].tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("broken"), "after\n{before:?}");
+    assert_ne!(alive[0].orders().previous.as_deref(), Some(BROKEN), "after\n{before:?}");
 }
 
 #[test]
@@ -244,14 +244,14 @@ fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
         let now = world.seen.token.present().unwrap().version;
         assert!(now > version && now > known);
         for state in instance::alive(&world.seen.instances) {
-            assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&now.to_string()), "{world:?}");
+            assert_eq!(state.orders().token, Some(now), "{world:?}");
         }
         assert_eq!(rotation(&Tags::new(), &world.seen, token::Rotation::Stored(now)).steps, []);
         world.run(rotation(&Tags::new(), &world.seen, token::Rotation::EndGrace));
         let ended = world.seen.token.present().unwrap().version;
         assert!(ended > now);
         for state in instance::alive(&world.seen.instances) {
-            assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&ended.to_string()), "{world:?}");
+            assert_eq!(state.orders().token, Some(ended), "{world:?}");
         }
     });
 }
@@ -263,15 +263,15 @@ fn what_served_is_what_is_gone_back_to_and_says_so_once() {
     for broken in [false, true] {
         for most in 0..4 {
             let mut world = World::complete();
-            let wanted_before = if broken { "broken" } else { BEFORE };
-            world.current().tags.insert(names::TAG_RELEASE.into(), wanted_before.into());
+            let wanted_before = if broken { BROKEN } else { BEFORE };
+            world.current().tell(to_run(wanted_before));
             says(&mut world, BEFORE);
             world.store.releases = vec![stored(BEFORE)];
             let mut world = world.looked();
             world.run_some(up(&wanted(&deployment), &world.seen), most, &mut |ready| ready - 1);
             let mut world = world.looked();
             world.run(up(&wanted(&deployment), &world.seen));
-            assert_eq!(world.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(BEFORE));
+            assert_eq!(world.current().orders().previous.as_deref(), Some(BEFORE));
             assert_complete(world, &"another release");
         }
     }
@@ -280,19 +280,19 @@ fn what_served_is_what_is_gone_back_to_and_says_so_once() {
 #[test]
 fn a_rollback_changes_two_tags_and_a_second_one_goes_forward_again() {
     let mut world = World::complete();
-    world.current().tags.insert(names::TAG_PREVIOUS.into(), BEFORE.into());
+    world.current().tell(Orders { previous: Some(BEFORE.into()), ..Orders::default() });
     world.store.releases.push(stored(BEFORE));
     says(&mut world, RELEASE);
     let mut world = world.looked();
     for (from, to) in [(RELEASE, BEFORE), (BEFORE, RELEASE), (RELEASE, BEFORE)] {
         assert_eq!(history::History::of(&world.seen).back(), Some(to));
         let plan = rollback(&world.seen, to);
-        assert_eq!(plan.steps.iter().map(|step| step.kind).collect::<Vec<_>>(), [Kind::Doorbell]);
+        assert_eq!(plan.steps.iter().map(|step| step.kind).collect::<Vec<_>>(), [Kind::Orders]);
         let unchanged = (world.seen.clone(), world.store.clone());
         world.run(plan);
         let tags = world.current().tags.clone();
-        assert_eq!(tags.get(names::TAG_RELEASE).map(String::as_str), Some(to));
-        assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(from));
+        let orders = Orders::of(&tags);
+        assert_eq!((orders.release.as_deref(), orders.previous.as_deref()), (Some(to), Some(from)));
         let (mut before, store) = unchanged;
         before.instances[0].tags = tags;
         assert_eq!((format!("{before:?}"), store), (format!("{:?}", world.seen), world.store.clone()));
@@ -301,18 +301,19 @@ fn a_rollback_changes_two_tags_and_a_second_one_goes_forward_again() {
     }
 }
 
+const OLDER: &str = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd";
+
 #[test]
 fn a_replacement_knows_what_its_predecessor_would_have_gone_back_to() {
     let deployment = deployment();
-    for (runs, previous) in [(RELEASE, "older"), (BEFORE, BEFORE)] {
+    for (runs, previous) in [(RELEASE, OLDER), (BEFORE, BEFORE)] {
         let mut world = World::complete();
-        world.current().tags.insert(names::TAG_RELEASE.into(), runs.into());
-        world.current().tags.insert(names::TAG_PREVIOUS.into(), "older".into());
+        world.current().tell(Orders { previous: Some(OLDER.into()), ..to_run(runs) });
         says(&mut world, runs);
         world.current().tags.insert(names::TAG_SPEC.into(), "another".into());
         let mut world = world.looked();
         world.run(up(&wanted(&deployment), &world.seen));
-        assert_eq!(world.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(previous));
+        assert_eq!(world.current().orders().previous.as_deref(), Some(previous));
         assert!(up(&wanted(&deployment), &world.looked().seen).is_empty());
     }
 }
@@ -339,16 +340,12 @@ fn nothing_that_is_not_asked_for_is_replaced_or_deleted() {
 #[test]
 fn what_was_given_up_is_tried_again() {
     let (deployment, mut world) = (deployment(), World::complete());
-    let report = reports::Report {
-        phase: "failed".into(),
-        wanted: reports::Wanted { release: Some(RELEASE.into()), ..Default::default() },
-        ..Default::default()
-    };
+    let report = reports::Report { phase: reports::Phase::Failed, orders: to_run(RELEASE), ..Default::default() };
     let id = world.current().id.clone();
     world.seen.reports = vec![(id, report)];
     let plan = up(&wanted(&deployment), &world.seen);
     assert_eq!(plan.steps.len(), 1);
-    assert!(matches!(&plan.steps[0].change, Change::Doorbell(doorbell::Change { again: true, .. })));
+    assert!(matches!(&plan.steps[0].change, Change::Orders(orders::Change { retry: true, .. })));
 }
 
 /// Its machine may never boot, so that nothing is ever reported.
@@ -372,7 +369,7 @@ fn a_replacement_takes_over_when_it_is_healthy_and_only_then_the_old_one_goes() 
     world.current().tags.insert(names::TAG_SPEC.into(), "another".into());
     let plan = up(&wanted(&deployment), &world.seen);
     let kinds: Vec<Kind> = plan.steps.iter().map(|step| step.kind).collect();
-    let expected = [Kind::Instance, Kind::Attachment, Kind::Doorbell, Kind::Ready, Kind::Association, Kind::Leftovers];
+    let expected = [Kind::Instance, Kind::Attachment, Kind::Orders, Kind::Ready, Kind::Association, Kind::Leftovers];
     assert_eq!(kinds, expected);
     let needs = |kind| &plan.steps.iter().find(|step| step.kind == kind).unwrap().needs;
     assert!(needs(Kind::Association).contains(&Kind::Ready));

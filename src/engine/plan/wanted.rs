@@ -7,11 +7,13 @@ use ipnet::IpNet;
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::config::Deployment;
+use crate::engine::history;
 use crate::engine::observe::Observed;
 use crate::release::edge::Build;
 use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
 use crate::resources::instance::{Credits, Origin};
+use crate::resources::orders::Orders;
 use crate::resources::{Tags, address, bucket, instance, record, role};
 
 /// What is wanted: the deployment, made concrete.
@@ -74,8 +76,18 @@ impl Wanted<'_> {
     pub(super) fn instance_tags(&self) -> Tags {
         let mut tags = self.named_tags();
         tags.insert(names::TAG_SPEC.into(), self.spec());
-        tags.insert(names::TAG_RELEASE.into(), self.release.to_owned());
         tags
+    }
+
+    /// What the instance is to be asked for, the token's version apart. `address`: a machine that takes over from another
+    /// knows it beforehand, and has its certificate when the address moves to it.
+    pub(super) fn orders(&self, have: &Observed) -> Orders {
+        Orders {
+            release: Some(self.release.to_owned()),
+            previous: history::before(have, self.release),
+            address: self.kept_address(have).map(|address| address.ip),
+            ..Orders::default()
+        }
     }
 
     /// Of which name there is a record, too; where there is none any more, that is said in place of what was.

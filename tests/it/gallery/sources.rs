@@ -24,14 +24,14 @@ const UNSEEN: [(&str, &str); 62] = [
     ("{} cannot be run", MACHINE),
     ("it cannot be found out which address you come from", MACHINE),
     // What takes minutes.
-    ("no certificate was asked for within {} minutes", MINUTES),
-    ("the edge (Caddy) does not serve the app", MINUTES),
-    ("the instance {id} has said nothing for {minutes} minutes", MINUTES),
+    ("no certificate was requested within {} minutes", MINUTES),
+    ("the proxy (Caddy) does not serve the app", MINUTES),
+    ("the instance {id} has not reported for {minutes} minutes", MINUTES),
     ("the instance {id} is stuck for {minutes} minutes: {}", MINUTES),
     ("the instance {id} does not get to run", MINUTES),
     ("{} is still shutting down after ten minutes", MINUTES),
     ("the security group {id} is still in use", MINUTES),
-    ("the instance's report comes back again and again", MINUTES),
+    ("the instance's report reappears after each deletion", MINUTES),
     ("{url} cannot be reached from here", MINUTES),
     ("the sandbox does not end", MINUTES),
     // What another one does at the very moment.
@@ -56,7 +56,7 @@ const UNSEEN: [(&str, &str); 62] = [
     ("{asked} answers {} and not 308, the way to HTTPS", NEVER),
     ("{} has no public address", NEVER),
     // What has the same permission as a call before it.
-    ("the token's version cannot be read", BEFORE),
+    ("cannot read the token's version", BEFORE),
     ("cannot look at the instance {id}", BEFORE),
     ("cannot look for the edge in the bucket", BEFORE),
     // What stories of their own provoke: tests/it/ssh.rs, tests/it/launch.rs, and what `doctor` tells in lines of its own, tests/it/doctor.rs.

@@ -63,7 +63,7 @@ pub fn ways() -> [Ways; 7] {
             |world| world.seen.token.present_mut().unwrap().version = 7,
             |world| {
                 // Deleted and made anew while the instance knows a higher version.
-                drop(world.current().tags.insert(names::TAG_TOKEN.into(), "9".into()));
+                world.current().tell(Orders { token: Some(9), ..Orders::default() });
             },
         ],
         vec![whole, |world| world.store = Store::default(), |world| world.store.releases.clear(), |world| {
@@ -80,18 +80,17 @@ pub fn ways() -> [Ways; 7] {
             },
             |world| world.current().metadata = false,
             |world| drop(world.current().tags.insert(names::TAG_SPEC.into(), "another".into())),
-            |world| drop(world.current().tags.remove(names::TAG_RELEASE)),
+            |world| world.current().forget(|orders| orders.release = None),
             // Another release is to run and runs, or is to run and does not.
             |world| {
-                world.current().tags.insert(names::TAG_RELEASE.into(), BEFORE.into());
+                world.current().tell(to_run(BEFORE));
                 says(world, BEFORE);
             },
             |world| {
-                world.current().tags.insert(names::TAG_RELEASE.into(), "broken".into());
-                world.current().tags.insert(names::TAG_PREVIOUS.into(), BEFORE.into());
+                world.current().tell(Orders { previous: Some(BEFORE.into()), ..to_run(BROKEN) });
                 says(world, BEFORE);
             },
-            |world| drop(world.current().tags.remove(names::TAG_TOKEN)),
+            |world| world.current().forget(|orders| orders.token = None),
             |world| drop(world.current().tags.remove("team")),
             |world| {
                 let mut second = world.current().clone();
