@@ -1,7 +1,9 @@
-"""The agent: keeps the machine at what its tags ask for.
+"""The agent keeps the instance at what its orders say.
 
-A loop that never waits for anybody: it hears what has happened, looks at its generations, lets `decide` say what to do,
-begins it, and tells. What takes time (the network, compiling) is done in threads, which put their result in the inbox.
+Its main loop never blocks: it takes results from the inbox, checks the generations, asks `decide` for the next steps, starts
+them and reports. Slow work (the network, compiling) runs in threads, which put their result into the inbox.
+
+Agents of other releases and boot programs start this file by its path: see `src/release/agent.rs`.
 """
 
 import os
@@ -12,73 +14,66 @@ import sys
 import time
 
 import bytecode
-import decide
-import renewal
-import tasks
-from bootstrap import BadRelease
-from decide import State, Wanted
-from edge import Edge
-from fleet import Fleet
-from logs import Logs
-from places import Places, read_json, write_json
-from processes import no_core_dumps, not_dumpable
-from report import Reporter
-from ssh import PREFIX, Ssh
-from supervisor import Supervisor
-from validate import in_words, match, number
+from boot import self_update
+from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
+from boot.bootstrap import BadRelease
+from boot.validate import in_words, match
+from logs.publisher import Logs
+from orders import decide, tasks
+from orders.decide import State
+from orders.orders import read_orders
+from orders.report import Phase, Report, error_code, publish
+from orders.reporter import Reporter
+from processes.generations import Generations
+from processes.supervisor import Supervisor
+from proxy.proxy import Proxy
+from ssh.keys import Ssh
+from system.kernel import no_core_dumps, not_dumpable
+from system.paths import Paths, read_json, write_json
 
-from aws import Aws, AwsError, Metadata, backoff, since_boot
-
-# The tags that say what is to run, in the order of `Wanted`: the form of their value, and what it is to a person.
-FORMS = {
-    "release": ("release", "the id of a release (64 hexadecimal digits)"),
-    "token": ("number", "a version's number"),
-    "try": ("attempt", "a word"),
-}
-HEARD = (*FORMS, "logs", "address")  # The tags that are read, beside those of `ssh.py`.
-PATIENCE = 1.0  # A phase on the way is reported when it has lasted this long.
-TAG_SECONDS = 1  # Between two looks at the tags.
-ADDRESS_SECONDS = 60  # What a start waits, after a boot, for an address that is on its way.
-STOP_SECONDS = 10  # What requests may take to end when the machine stops.
-REST_SECONDS = 30  # All of a release is compiled once it has served for this long: many are replaced earlier.
+PATIENCE = 1.0  # An intermediate phase is reported once it has lasted this long.
+TAG_SECONDS = 1  # Between two reads of the tags.
+ADDRESS_SECONDS = 60  # How long a start after a boot waits for the address.
+STOP_SECONDS = 10  # How long requests may take to finish when the machine stops.
+REST_SECONDS = 30  # The whole release is compiled once it has served for this long: many are replaced earlier.
 
 
 class Agent:
-    """`clock` is the module `time`, or what stands for it in a test."""
+    """`clock` is the module `time`, or a test's replacement for it."""
 
-    def __init__(self, places, aws, runner, clock=time):
-        self.places, self.aws, self.metadata, self.runner, self.clock = places, aws, aws.metadata, runner, clock
+    def __init__(self, paths, aws, runner, clock=time):
+        self.paths, self.aws, self.metadata, self.runner, self.clock = paths, aws, aws.metadata, runner, clock
         self.inbox = queue.SimpleQueue()
         self.supervisor = Supervisor(clock)
-        kept = read_json(places.state, {})
+        kept = read_json(paths.state, {})
         self.kept = {key: kept[key] for key in ("agent", "healthy", "previous") if match("release", kept.get(key))}
-        self.refused = {}  # Tags whose value is not of its form: why.
-        self.state = State(ready=tasks.on_disk(places), healthy=self.kept.get("healthy"))
-        self.fleet = Fleet(places, runner, self.state, clock)
-        self.renewal = renewal.Renewal(self)
-        self.edged = None, None  # Of which release that was read, and what it says.
-        self.edge = Edge(places, aws, runner.edge, self.name, self.wanted_edge, clock)
-        self.logs = Logs(aws, runner, self.log_key, self.fleet.mask_lines, clock)
+        self.refused = {}  # By tag: why its value does not count.
+        self.state = State(ready=tasks.on_disk(paths), healthy=self.kept.get("healthy"))
+        self.generations = Generations(paths, runner, self.state, clock)
+        self.self_update = self_update.SelfUpdate(self)
+        self.proxy_settings = None, None  # A release, and the settings that its manifest has.
+        self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
+        self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
         self.ssh = Ssh(runner.sshd, clock)
-        self.completed = set()  # Releases that are compiled to the end, or about to be.
+        self.completed = set()  # Releases that are compiled completely, or are being compiled.
         self.said, self.said_at = None, 0.0
-        self.addresses = {"static": None, "own": None}  # As the manifest's `edge` names them.
-        self.looked = False  # Whether that is what the tags and the metadata service say, and not only the beginning.
+        self.addresses = {"static": None, "own": None}  # By the names that the manifest's `edge` uses.
+        self.looked = False  # Whether the tags were read yet.
         self.begun = clock.monotonic()
         self.leaving = False
 
     def run(self):
-        self.fleet.adopt()
+        self.generations.adopt()
         self.reporter = Reporter(self.send_report, self.clock)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
-        self.supervisor.start("the sender of reports", self.reporter.run)
-        self.supervisor.start("the reader of tags", self.watch_tags)
-        self.supervisor.start("the keeper of the proxy", self.edge.run)
-        self.supervisor.start("the sender of logs", self.logs.run)
-        self.supervisor.start("the keeper of updates", self.runner.updates.run)
+        self.supervisor.start("reports", self.reporter.run)
+        self.supervisor.start("tags", self.watch_tags)
+        self.supervisor.start("proxy", self.proxy.run)
+        self.supervisor.start("logs", self.logs.run)
+        self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
-        self.guarded(self.act)  # The token can be asked for before there are any tags.
+        self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
             if self.guarded(self.turn):
@@ -87,41 +82,41 @@ class Agent:
                 failures += 1
                 self.clock.sleep(backoff(failures, 0.1, 5))
         if not self.runner.outlived:
-            self.fleet.end(STOP_SECONDS)
-            self.runner.edge.stop()
+            self.generations.end(STOP_SECONDS)
+            self.runner.proxy.stop()
 
     def turn(self):
         self.hear()
         self.act()
 
     def guarded(self, work):
-        """Whether it ended well. An agent that ends over what it did not expect would most likely do so again."""
+        """Whether the work succeeded. An agent that exited on an unexpected error would most likely do so again."""
         try:
             work()
-        except Exception as problem:  # noqa: BLE001 (what served goes on, and the report says what is wrong)
-            self.supervisor.note("the main loop", f"{type(problem).__name__}: {problem}")
-            self.supervisor.attempt("the report", self.tell)
+        except Exception as problem:  # noqa: BLE001 (the app keeps serving, and the report has the error)
+            self.supervisor.note("main loop", f"{type(problem).__name__}: {problem}")
+            self.supervisor.attempt("report", self.tell)
             return False
         return True
 
     def act(self):
-        # First, so that nothing that fails below keeps requests from what serves; and again when that may have changed.
+        # First, so that no failure below keeps requests from the app; and again after the steps, which may change it.
         self.admit()
-        self.fleet.look()
+        self.generations.look()
         self.keep()
         self.settle()
-        self.state.heard(self.clock.time())
+        self.state.tick(self.clock.time())
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
         self.tell()
-        self.renewal.consider()
+        self.self_update.consider()
         self.runner.tidy()
 
     def admit(self):
-        """Lets requests through to the app where it takes them; else the proxy, and here the agent, answer that it does not."""
-        admits = self.fleet.admits()
-        self.runner.edge.admit(admits)
+        """Lets requests through while a generation accepts them; otherwise the proxy and the agent answer with 503."""
+        admits = self.generations.admits()
+        self.runner.proxy.admit(admits)
         if not admits:
             self.runner.turn_away()
 
@@ -131,11 +126,11 @@ class Agent:
     def leave(self):
         self.leaving = True
 
-    # What happens
+    # Events
 
     def hear(self):
-        """Takes in what has happened; waits for it, but not longer than processes may go unseen."""
-        seconds = self.fleet.pause()
+        """Handles the messages of the inbox. Waits for one, but no longer than the generations may go unchecked."""
+        seconds = self.generations.pause()
         try:
             while True:
                 handle, *args = self.inbox.get(timeout=seconds)
@@ -145,45 +140,26 @@ class Agent:
             pass
 
     def watch_tags(self):
-        """For ever. The metadata service may be away for a while: then nothing new is wanted."""
+        """Runs forever. While the metadata service does not answer, the orders stay as they are."""
         while True:
             try:
                 self.read_tags()
-            except Exception as problem:  # noqa: BLE001 (an agent that hears nothing any more must not live on)
-                print(f"agent: can't read the tags: {in_words(problem)}", flush=True)
+            except Exception as problem:  # noqa: BLE001 (an agent that reads no tags any more is useless)
+                print(f"agent: cannot read the tags: {in_words(problem)}", flush=True)
             self.clock.sleep(TAG_SECONDS)
 
     def read_tags(self):
-        """A tag that can't be read, or means nothing, costs that tag alone."""
-        known, refused = {}, {}
-        for name in self.metadata.tag_names():
-            if name in HEARD or (name.startswith(PREFIX) and match("lease", name[len(PREFIX) :])):
-                try:
-                    known[name] = self.metadata.tag(name)
-                except ValueError:
-                    refused[name] = f"the tag devopsctl:{name} is no text"
-        values = {name: self.understood(name, known.get(name), refused) for name in FORMS}
-        self.refused = refused
-        wanted, own = Wanted(*values.values()), self.addresses["own"]
-        if wanted != self.state.wanted or not self.looked:
+        orders, self.refused = read_orders(self.metadata)
+        own = self.addresses["own"]
+        if orders.answered() != self.state.orders.answered() or not self.looked:
             own = self.metadata.get("meta-data/public-ipv4")
-        # Before that which they are for.
-        self.addresses, self.looked = {"static": known.get("address"), "own": own}, True
-        self.inbox.put((decide.want, self.state, wanted))
-        asking = {name[len(PREFIX) :]: value for name, value in known.items() if name.startswith(PREFIX) and value}
-        self.supervisor.attempt("a request for a log", self.logs.heard, known.get("logs"))
-        self.supervisor.attempt("a request for SSH", self.ssh.heard, asking)
+        # Set before the orders that need them.
+        self.addresses, self.looked = {"static": orders.address, "own": own}, True
+        self.inbox.put((decide.take_orders, self.state, orders))
+        self.supervisor.attempt("log request", self.logs.heard, orders.log)
+        self.supervisor.attempt("SSH request", self.ssh.heard, orders.leases)
 
-    def understood(self, name, value, refused):
-        """What a tag says; None where it says nothing, or nothing that can be meant."""
-        form, what = FORMS[name]
-        if value and not match(form, value):
-            refused[name] = f"the tag devopsctl:{name} is not {what}: {ascii(value)[:80]}"
-        elif value:
-            return number(value) if form == "number" else value
-        return None
-
-    # What is done about it
+    # Steps
 
     def begin(self, step):
         kind, *args = step
@@ -191,30 +167,30 @@ class Agent:
             try:
                 address, waits = self.address(args[0].release)
                 if not waits:
-                    self.fleet.start(*args, self.state.token, address)
+                    self.generations.start(*args, self.state.token, address)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
-                self.state.ready &= tasks.on_disk(self.places)  # What has gone from there is fetched again.
+                self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
                 self.failed(step, problem)
         elif kind == "abort":
-            self.fleet.abort()
+            self.generations.abort()
         else:
             self.state.under_way.add(step)
             self.in_thread(self.do, step, *args)
 
     def address(self, release):
-        """The address at which clients reach this release, if it is known; whether a start waits for it."""
-        edge = self.places.manifest(release).get("edge")
-        address = edge and self.edge.address(self.addresses.get(edge["address"]))
-        # After a reboot what was healthy last may start before the first look at the tags.
+        """(address, wait): the address at which clients reach this release, if it is known; whether a start waits for it."""
+        edge = self.paths.manifest(release).get("edge")
+        address = edge and self.proxy.address(self.addresses.get(edge["address"]))
+        # After a reboot, the last healthy release may start before the tags are read.
         needed = edge and not edge["domain"] and (edge["address"] == "static" or not self.looked)
         return address, needed and not address and self.clock.monotonic() < self.begun + ADDRESS_SECONDS
 
     def do(self, step, *args):
-        """In a thread: a step's work, then its result into the inbox."""
+        """In a thread: does a step, and puts the result into the inbox."""
         try:
             result = getattr(self, "do_" + step[0])(*args)
             self.inbox.put((self.done, step, result))
-        except Exception as problem:  # noqa: BLE001 (a thread must not end without a word)
+        except Exception as problem:  # noqa: BLE001 (every step must end with a result)
             self.inbox.put((self.failed, step, problem))
 
     def do_token(self):
@@ -224,7 +200,7 @@ class Agent:
         def wanted():
             return release in decide.candidates(self.state)
 
-        tasks.prepare(self.aws, self.name(), release, self.places, wanted, self.clock)
+        tasks.prepare(self.aws, self.name(), release, self.paths, wanted, self.clock)
 
     def done(self, step, result):
         self.state.under_way.discard(step)
@@ -235,24 +211,26 @@ class Agent:
             self.state.ready.add(step[1])
 
     def got_token(self, token):
-        """Never one older than what is known or serves already: nobody may bring a revoked token back."""
-        known = max(self.state.token.version if self.state.token else 0, self.fleet.newest_token)
-        bell = self.state.wanted.token or 0
+        """Refuses a version older than the newest one known or served: a revoked token must not return."""
+        known = max(self.state.token.version if self.state.token else 0, self.generations.newest_token)
+        ordered = self.state.orders.token or 0
         if token.version < known:
-            error = f"SSM has version {token.version} of the token, older than version {known}, which is known here"
+            error = (
+                f"SSM has version {token.version} of the token, older than version {known}, which this instance knows"
+            )
             decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=1, most=60)
             return
         self.state.token = token
-        self.fleet.hide(filter(None, (token.current, token.previous)))
-        if token.version < bell:
-            error = f"SSM has version {token.version} of the token, the tag devopsctl:token names {bell}"
+        self.generations.hide(filter(None, (token.current, token.previous)))
+        if token.version < ordered:
+            error = f"SSM has version {token.version} of the token, the tag devopsctl:token names {ordered}"
             decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=0.3, most=30)
         else:
             self.state.failures.pop(decide.TOKEN, None)
 
     def failed(self, step, problem):
         self.state.under_way.discard(step)
-        error = decide.one_line(self.fleet.mask(in_words(problem)))
+        error = decide.one_line(self.generations.mask(in_words(problem)))
         print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
         if step == decide.TOKEN:
@@ -261,96 +239,95 @@ class Agent:
         else:
             least, most = 15, 300
         permanent = isinstance(problem, BadRelease)
-        decide.failed(self.state, step, error, "", self.clock.monotonic(), least, most, permanent)
+        code = error_code(problem)
+        decide.failed(self.state, step, error, "", self.clock.monotonic(), least, most, permanent, code)
 
     def settle(self):
-        """Does the work that would delay a start, once nothing starts or retires: the last of it is compiling the whole release."""
-        serving = self.fleet.alone()
-        if serving and self.edge.settled():
+        """Once nothing starts or retires, does the work that would delay a start. Compiling the whole release comes last."""
+        serving = self.generations.alone()
+        if serving and self.proxy.settled():
             self.runner.settle(serving)
             due = self.clock.monotonic() >= serving.since + REST_SECONDS
             if due and serving.target.release not in self.completed:
                 self.completed.add(serving.target.release)
-                self.in_thread(bytecode.rest, self.places.release(serving.target.release))
+                self.in_thread(bytecode.rest, self.paths.release(serving.target.release))
 
     def keep(self):
-        """What must survive a reboot, and what need not stay."""
+        """Stores what must survive a reboot, and removes old releases."""
         release, before = self.state.healthy, self.kept.get("healthy")
         if release == before:
             return
         self.kept = {"agent": release, **self.kept, "healthy": release, "previous": before}
         self.store()
-        keep = {*self.kept.values(), self.state.wanted.release, *self.fleet.releases()}
-        self.state.ready -= tasks.prune(self.places, keep)
-        self.in_thread(tasks.sweep, self.places)
+        keep = {*self.kept.values(), self.state.orders.release, *self.generations.releases()}
+        self.state.ready -= tasks.prune(self.paths, keep)
+        self.in_thread(tasks.sweep, self.paths)
 
     def clear(self):
-        """What the agent before left in the middle, or the power."""
+        """Removes what an earlier agent, or a power failure, left unfinished."""
         try:
-            stayed = tasks.disown(self.places)
+            stayed = tasks.disown(self.paths)
         except OSError as problem:
             stayed = {"the folder of releases": problem}
         for name, problem in stayed.items():
-            print(f"agent: can't clear up {ascii(name)[:100]}: {in_words(problem)}", flush=True)
-        self.in_thread(tasks.sweep, self.places)
+            print(f"agent: cannot remove {ascii(name)[:100]}: {in_words(problem)}", flush=True)
+        self.in_thread(tasks.sweep, self.paths)
 
     def store(self):
         try:
-            write_json(self.places.state, self.kept)
+            write_json(self.paths.state, self.kept)
         except OSError as problem:
-            print(f"agent: can't write down what must survive a reboot: {in_words(problem)}", flush=True)
+            print(f"agent: cannot write the state that must survive a reboot: {in_words(problem)}", flush=True)
 
-    def wanted_edge(self):
-        """What the release that serves says of the network; before one does, what the one says that is to. And which try."""
-        release = self.state.serving.release if self.state.serving else self.state.wanted.release
-        if release and release != self.edged[0]:
+    def proxy_orders(self):
+        """The release that serves, or else the one that is to; its settings for the proxy; what the tags say for it."""
+        release = self.state.serving.release if self.state.serving else self.state.orders.release
+        if release and release != self.proxy_settings[0]:
             try:
-                self.edged = release, self.places.manifest(release).get("edge")
+                self.proxy_settings = release, self.paths.manifest(release).get("edge")
             except (OSError, ValueError):
-                pass  # It is not here yet.
-        return (*self.edged, self.state.wanted.attempt)
+                pass  # The release is not fetched yet.
+        return (*self.proxy_settings, self.state.orders.attempt, self.addresses["static"])
 
-    # What is said about it
+    # Reporting
 
     def tell(self):
-        phase, error, tail = decide.describe(self.state, self.clock.time())
+        progress = decide.describe(self.state, self.clock.time())
         ended = self.supervisor.said()
         if "release" in self.refused:
-            phase, error = "failed", self.refused["release"]
-        error = error or next(iter(self.refused.values()), None) or ended
-        if error and "disk is full" not in error and self.places.are_full():
+            progress = decide.Progress(Phase.FAILED, self.refused["release"], None, progress.tail)
+        error = progress.error or next(iter(self.refused.values()), None) or ended
+        if error and "disk is full" not in error and self.paths.are_full():
             error = f"the disk is full: {error}"
-        wanted, serving, token = self.state.wanted, self.state.serving, self.state.token
+        serving, token, proxy = self.state.serving, self.state.token, self.proxy.said
         both = serving and serving.grace and token and token.version == serving.token
-        report = {
-            "v": 1,
-            "wanted": {"release": wanted.release, "token": wanted.token, "try": wanted.attempt},
-            "release": serving and serving.release,
-            "token": serving and serving.token,
-            "grace_until": int(token.previous_until) if both else None,
-            "phase": phase,
-            "healthy": serving is not None,
-            "error": error and self.fleet.mask(self.places.shorten(error)),
-            "threads": self.fleet.busy_threads(),
-            "edge": self.masked(self.edge.said),
-            "ssh": self.masked(self.ssh.said),
-            "updates": self.masked(self.runner.updates.said),
-            "agent": ended and self.fleet.mask(decide.one_line(ended)),
-            "log_tail": self.fleet.mask(self.places.shorten(tail)),
-        }
+        report = Report(
+            self.state.orders,
+            progress.phase,
+            error and self.generations.mask(self.paths.shorten(error)),
+            progress.code,
+            release=serving and serving.release,
+            token=serving and serving.token,
+            grace_until=int(token.previous_until) if both else None,
+            threads=self.generations.busy_threads(),
+            proxy=proxy and proxy._replace(error=proxy.error and self.generations.mask(proxy.error)),
+            ssh=self.masked(self.ssh.said),
+            updates=self.masked(self.runner.updates.said),
+            agent=ended and self.generations.mask(decide.one_line(ended)),
+            log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
+        ).document()
         now = self.clock.monotonic()
         if report != self.said:
             self.said, self.said_at = report, now
-        if phase in ("healthy", "failed") or now - self.said_at >= PATIENCE:
+        if progress.phase in (Phase.HEALTHY, Phase.FAILED) or now - self.said_at >= PATIENCE:
             self.reporter.say(report)
 
     def masked(self, said):
-        """A part of the report, its error without secrets."""
-        return said and {**said, "error": said.get("error") and self.fleet.mask(said["error"])}
+        """A part of the report, without secrets in its error."""
+        return said and {**said, "error": said.get("error") and self.generations.mask(said["error"])}
 
     def send_report(self, text):
-        place = f"/devopsctl/{self.name()}/report/{self.metadata.identity()['instanceId']}"
-        self.aws.ssm("PutParameter", Name=place, Value=text, Type="String", Overwrite=True)
+        publish(self.aws, self.name(), text)
 
     def log_key(self, source):
         return f"{self.name()}/logs/{self.metadata.identity()['instanceId']}/{source}.json"
@@ -362,7 +339,7 @@ class Agent:
         return name
 
 
-# What the boot program, which may be an older one, knows of the metadata service already: as `Metadata` takes it.
+# What the boot program, which may be older, already knows of the metadata service: the arguments of `Metadata`.
 known = ()
 
 
@@ -371,21 +348,21 @@ def make():
     no_core_dumps()
     os.umask(0o022)
     root = os.environ.get("DEVOPSCTL_ROOT", "")
-    places = Places(root)
-    places.prepare()
+    paths = Paths(root)
+    paths.prepare()
     if os.environ.get("DEVOPSCTL_RUNNER") == "process":
-        from runner_process import ProcessRunner as Runner
+        from processes.runner_process import ProcessRunner as Runner
     else:
-        from runner_systemd import SystemdRunner as Runner
-    return Agent(places, Aws(Metadata(*known)), Runner(places))
+        from processes.runner_systemd import SystemdRunner as Runner
+    return Agent(paths, Aws(Metadata(*known)), Runner(paths))
 
 
 def main():
     agent = make()
-    if "--check" in sys.argv:  # By the agent before this one: may it hand over?
+    if "--check" in sys.argv:  # The earlier agent asks whether it can hand over.
         agent.metadata.get("meta-data/instance-id")
         return
-    os.chdir(agent.places.root or "/")
+    os.chdir(agent.paths.root or "/")
     agent.run()
 
 

@@ -1,8 +1,10 @@
-"""Byte-code for a release, made once on the machine: first for what the way to the first answer needs (unless it came with
-the release), later for all of it.
+"""Compiles a release to byte-code, once on each machine: first the files that the first answer needs (unless the release came
+with their byte-code), later all of it.
 
-As a program it compiles one part of several: `bytecode.py first|rest FOLDER PART PARTS`. Not compileall, which takes as
-long to make its processes as to compile an app's dependencies. What is no Python, or another one's, is passed over.
+As a program it compiles one part of several: `bytecode.py first|rest FOLDER PART PARTS`. compileall is no alternative: it takes as
+long to create its processes as to compile an app's dependencies. Files that do not compile are skipped.
+
+Agents of other releases and boot programs start this file by its path: see `src/release/agent.rs`.
 """
 
 import contextlib
@@ -12,21 +14,21 @@ import os
 import subprocess
 import sys
 
-# Held by the compilers of what a release's first generation needs; its workers wait for that (worker.py), while all the
-# rest of it already starts. Nobody outlives his lock.
+# The compilers of the first generation's files hold this lock. The workers of that generation wait for it
+# (workers/gunicorn.conf.py), while gunicorn itself already starts. The lock ends with the compilers.
 LOCK = "/.compiling"
 
 
 def begin(folder):
-    """Starts to compile what a generation imports on its way to the first answer."""
-    # If it is under way already, or nothing can be written there, then whoever imports compiles for himself.
+    """Starts to compile the files that a generation imports before its first answer."""
+    # If they are being compiled already, or the folder is not writable, each import compiles for itself.
     with contextlib.suppress(OSError):
         if complete(folder) or not missing(first(folder)):
             return
         with open(folder + LOCK, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             print(f"agent: compiles {os.path.basename(folder)[:12]}", flush=True)
-            # Less urgent than the agent, which has to start what will need it.
+            # Less urgent than the agent, which starts the processes that need the byte-code.
             compilers("first", folder, 10, pass_fds=[lock.fileno()])
 
 
@@ -40,29 +42,29 @@ def under_way(folder):
 
 
 def rest(folder):
-    """All of it, so that no later generation has to compile anything. It leaves the machine to others."""
+    """Compiles all of a release at the lowest priority, so that no later generation compiles anything."""
     if not complete(folder):
-        with contextlib.suppress(OSError):  # It is tried again by the next agent.
+        with contextlib.suppress(OSError):  # The next agent tries again.
             ends = [compiler.wait() for compiler in compilers("rest", folder, 19)]
             if not any(ends):
                 mark(folder)
 
 
 def compilers(what, folder, niceness, **how):
-    """One for each core. The release brings the program: our own may be gone, with the release that we came with."""
+    """Starts one compiler for each core. It is the release's own program: this agent's release may be gone."""
     count = os.cpu_count() or 1
     command = ["nice", f"-n{niceness}", sys.executable, "-S", folder + "/agent/bytecode.py", what, folder]
     return [subprocess.Popen([*command, str(part), str(count)], **how) for part in range(count)]
 
 
 def first(folder):
-    """What is imported on the way to the first answer, in about that order."""
+    """The files that are imported before the first answer, in about that order."""
     with open(folder + "/first.txt") as file:
         return [os.path.join(folder, name) for name in file.read().splitlines()]
 
 
 def missing(paths):
-    """Those that have no byte-code: no file of a release ever changes."""
+    """The files without byte-code. No file of a release ever changes."""
     return [path for path in paths if not os.path.exists(importlib.util.cache_from_source(path))]
 
 
@@ -83,7 +85,7 @@ def mark(folder):
 
 
 def compile_part(what, folder, part, parts):
-    import py_compile  # Of all programs that read this file, only the compilers need it, and it brings much with it.
+    import py_compile  # Only the compilers need it, and it imports a lot.
 
     paths = first(folder) if what == "first" else sorted(files(folder))
     for path in missing(paths[int(part) :: int(parts)]):

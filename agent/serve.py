@@ -1,7 +1,9 @@
-"""What runs as a generation: sees to it that an app can't have the instance's credentials, and becomes gunicorn.
+"""Runs one generation: checks that the app cannot get the instance's credentials, and becomes gunicorn.
 
-`IPAddressDeny=` in the unit is to keep it from them, but does nothing, silently, on a kernel without BPF. So what the app
-could do is tried, as its user, in its own unit, before anything of it or of its dependencies is read.
+`IPAddressDeny=` in the unit denies them, but silently has no effect on a kernel without BPF. So this program tries to reach
+them, as the app's user in the app's unit, before it loads any file of the app or its dependencies.
+
+Agents of other releases start this file by its path: see `src/release/agent.rs`.
 """
 
 import gc
@@ -12,14 +14,14 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 METADATA = (socket.AF_INET, "169.254.169.254"), (socket.AF_INET6, "fd00:ec2::254")
-SECONDS = 0.5  # Enough for a service that answers within milliseconds.
+SECONDS = 0.5  # The service answers within milliseconds.
 
 
 def reachable(family, address, port=80):
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as way:
             way.connect((address, port))
-            way.send(b"")  # A filter refuses it at once; connections it lets wait.
+            way.send(b"")  # A filter refuses this at once; it lets connections wait.
         socket.create_connection((address, port), SECONDS).close()
     except OSError:
         return False
@@ -35,37 +37,38 @@ def refuse(why):
 
 
 def become_gunicorn():
-    # Not before: a dependency could bring a `sitecustomize`.
+    # Not earlier: a dependency could contain a `sitecustomize`.
     sys.path[0] = os.environ["PYTHONPATH"] = os.path.join(os.environ["DEVOPSCTL_RELEASE"], "site")
-    gc.disable()  # Of what is imported from here on, nothing is garbage; gunicorn.conf.py goes on.
+    gc.disable()  # Nothing that is imported from here on is garbage; gunicorn.conf.py enables it again.
     try:
         from gunicorn.app.wsgiapp import run
     except ModuleNotFoundError as missing:
         if missing.name != "pkg_resources":
             raise
-        # gunicorn 20.1 imports it for worker classes named `egg:`, which ours is not; setuptools 82 has it no more.
+        # gunicorn 20.1 imports it for worker classes named `egg:`, which ours is not; setuptools 82 removed it.
         sys.modules["pkg_resources"] = type(sys)("pkg_resources")
         from gunicorn.app.wsgiapp import run
 
-        del sys.modules["pkg_resources"]  # For the app, it is missing.
+        del sys.modules["pkg_resources"]  # The app must not find it.
     from gunicorn.errors import HaltServer
 
-    sys.argv = ["gunicorn", "-c", os.path.join(HERE, "gunicorn.conf.py")]
+    sys.argv = ["gunicorn", "-c", os.path.join(HERE, "workers/gunicorn.conf.py")]
     try:
         sys.exit(run())
-    except HaltServer as end:  # Of a worker that could not start, while gunicorn ends anyway.
+    except HaltServer as end:  # From a worker that could not start, while gunicorn is ending.
         sys.exit(end.exit_status)
 
 
 if __name__ == "__main__":
-    # The sandbox's process machines have no metadata service at that address, and what they run on may have one.
+    # The sandbox's process machines have no metadata service at that address, but their host may have one.
     if os.environ.get("DEVOPSCTL_RUNNER") == "process":
+        sys.path[0] = HERE + "/workers"  # Not as a package: the app may have one of the name `workers`.
         import landlock
 
-        # What its unit lets an app write to on EC2: temporary files, devices, and what it says of itself.
+        # The folders that the unit lets an app write to on EC2: temporary files, devices, the generation's verdict.
         own = [os.environ.get(name, "/tmp") for name in ("TMPDIR", "HOME")]
         folders = [*own, "/tmp", "/var/tmp", "/dev", os.path.dirname(os.environ["DEVOPSCTL_VERDICT"])]
-        # A test's machine may lie in /tmp itself.
+        # A test's machine may be inside /tmp.
         release = os.path.realpath(os.environ["DEVOPSCTL_RELEASE"])
         landlock.write_only_in([each for each in folders if not release.startswith(os.path.realpath(each) + "/")])
     else:
@@ -75,6 +78,6 @@ if __name__ == "__main__":
                     f"it could reach the instance's credentials at {address}, because this kernel does not support "
                     "systemd's IPAddressDeny= (BPF)"
                 )
-    if "LISTEN_FDS" not in os.environ:  # gunicorn would take a port of its own, which nobody asks.
-        refuse("it was given no socket to listen at, because app.socket could not be opened")
+    if "LISTEN_FDS" not in os.environ:  # gunicorn would open a port of its own.
+        refuse("it got no listening socket, because app.socket could not be opened")
     become_gunicorn()

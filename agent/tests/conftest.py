@@ -18,7 +18,7 @@ from fake_aws import FakeAws  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402  # noqa: E402
 from machine import Machine, until  # noqa: E402
 
-# A busy machine is slow, which says nothing about what is tested.
+# A busy machine is slow, which must not fail a test.
 settings.register_profile("agent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("agent")
 
@@ -41,7 +41,7 @@ def machine(aws):
 
 
 def show(machine):
-    """Prints the end of its logs, which pytest shows with a failure only."""
+    """Prints the end of its logs. pytest shows it only with a failure."""
     for log in ("console", "app"):
         path = machine.root / f"var/log/{log}.log"
         if path.exists():
@@ -49,8 +49,8 @@ def show(machine):
 
 
 class Shared:
-    """One machine for several tests. Each test leaves an app that serves, with any release and any token. After a test that
-    leaves anything else, the next test gets a new machine."""
+    """One machine for several tests. Each test should leave an app that serves, with any release and token. Otherwise the next
+    test gets a new machine."""
 
     def __init__(self, begin):
         self.begin, self.machine = begin, None
@@ -71,7 +71,7 @@ class Shared:
         return self.machine
 
     def serves(self):
-        """Whether it runs the release that is wanted with the newest token, and nothing else, and reports so."""
+        """Whether it runs and reports only the ordered release with the newest token."""
         machine, aws = self.machine, self.machine.aws
 
         def as_asked():
@@ -95,7 +95,7 @@ class Shared:
 
 @pytest.fixture(scope="module")
 def shared(request):
-    """The module says how its machine begins: `begin(aws, machine)`."""
+    """A machine that the test module starts with `begin(aws, machine)`."""
     shared = Shared(request.module.begin)
     yield shared
     shared.end()

@@ -1,4 +1,4 @@
-"""A tiny AWS on loopback: the metadata service, S3 and SSM, as far as a machine meets them.
+"""A small AWS on loopback: the parts of the metadata service, S3 and SSM that a machine uses.
 
 Every signed call is verified with botocore, and everything that happens is kept for the test to look at.
 """
@@ -27,13 +27,13 @@ class FakeAws:
         self.role = True
         self.public = None  # Its public address.
         self.objects, self.parameters = {}, {}
-        self.notes = {}  # Of objects: their metadata.
+        self.notes = {}  # The metadata of objects.
         self.reports = []  # (time, parsed report)
         self.calls = []  # (service or "imds", what)
-        self.faults = {}  # what -> (status, body) or a callable; answered instead
+        self.faults = {}  # what -> the response to send instead: (status, body) or a callable
         self.skew = 0  # Seconds by which this AWS's clock is ahead.
         self.keys = dict(KEYS)
-        self.lasting = 3600  # Seconds for which the keys are good, when they are asked for.
+        self.lasting = 3600  # Seconds until the keys expire, from each request on.
         self.change = threading.Condition()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"aws": self}))
         self.server.daemon_threads = True
@@ -45,7 +45,7 @@ class FakeAws:
         self.server.server_close()
 
     def put_release(self, archive, **notes):
-        """As the CLI does it: the id is the archive's sha256."""
+        """Like the command line: the id is the archive's sha256."""
         release = hashlib.sha256(archive).hexdigest()
         key = f"{self.name}/releases/{release}.tar.gz"
         self.objects[key], self.notes[key] = archive, notes
@@ -73,7 +73,7 @@ class FakeAws:
         return version
 
     def wait_report(self, condition, seconds=30):
-        """The first report, also of those that were written already, that meets a condition."""
+        """The first report that meets a condition, also among those that exist already."""
         with self.change:
             found = self.change.wait_for(lambda: [each for _, each, _ in self.reports if condition(each)], seconds)
         assert found, f"no such report within {seconds} s; the last ones: {[each for _, each, _ in self.reports[-3:]]}"
@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         return sent.endswith(f"Signature={signer.signature(text, request)}")
 
     def late(self):
-        """Whether its clock and ours are too far apart, as AWS sees it."""
+        """Whether the clocks differ by more than AWS accepts."""
         then = calendar.timegm(time.strptime(self.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
         return abs(time.time() + self.aws.skew - then) > 300
 

@@ -1,4 +1,4 @@
-"""A machine as the sandbox boots it: a folder that stands for `/`, the user-data as its program, nothing else."""
+"""A machine like the sandbox's: a folder in place of `/`, and the user-data as its only program."""
 
 import contextlib
 import functools
@@ -22,24 +22,23 @@ import time
 
 AGENT = pathlib.Path(__file__).resolve().parent.parent
 APP = AGENT.parent / "app"
-CLIENT_PAUSE = 0.004  # Seconds between two requests of a client, so that clients leave the app the processor.
+USER_DATA = ("boot/validate", "boot/aws", "orders/orders", "orders/report", "boot/bootstrap")
+CLIENT_PAUSE = 0.004  # Seconds between two requests of a client, so that the app gets the processor.
 
 
 def user_data():
-    """As the CLI makes it: the modules as one program, in the one that installs it."""
-    parts = [(AGENT / name).read_text() for name in ("validate.py", "aws.py", "bootstrap.py")]
-    lines = [
-        line for line in "".join(parts).splitlines() if not line.startswith(("from aws import", "from validate import"))
-    ]
-    return (AGENT / "install.sh").read_text().replace("@PROGRAM@", "\n".join(lines))
+    """Like the command line's: the modules as one program, inside the script that installs it."""
+    parts = [(AGENT / f"{name}.py").read_text() for name in USER_DATA]
+    lines = [line for line in "".join(parts).splitlines() if not line.startswith(("from boot.", "from orders."))]
+    return (AGENT / "boot/install.sh").read_text().replace("@PROGRAM@", "\n".join(lines))
 
 
 @functools.lru_cache(None)
 def site(gunicorn, flask, *more):
-    """One version of gunicorn, with `flask` all that app/ needs, and more packages, as files: name -> content."""
+    """The files of one version of gunicorn, of app/'s requirements with `flask`, and of more packages: name -> content."""
     with tempfile.TemporaryDirectory() as folder:
         what = [f"gunicorn{gunicorn}", *(["-r", str(APP / "requirements.txt")] if flask else []), *more]
-        uv = os.environ.get("UV") or "uv"  # As `uv run` says where it is.
+        uv = os.environ.get("UV") or "uv"  # `uv run` sets its path.
         subprocess.run([uv, "pip", "install", "-q", "--python", sys.executable, "--target", folder, *what], check=True)
         shutil.rmtree(folder + "/bin", ignore_errors=True)
         return {
@@ -51,14 +50,14 @@ def site(gunicorn, flask, *more):
 
 @functools.lru_cache(None)
 def byte_code(name, source):
-    """What Python takes without a look at the source's time, which differs from machine to machine (PEP 552)."""
+    """Byte-code that Python uses without checking the source's time, which differs between machines (PEP 552)."""
     code = compile(source, name, "exec", dont_inherit=True)
     unchecked = (1).to_bytes(4, "little") + importlib.util.source_hash(source)
     return importlib.util.MAGIC_NUMBER + unchecked + marshal.dumps(code)
 
 
 def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, packages=(), **manifest):
-    """An archive. `app`: source of app.py, else app/ as it stands, with Flask; `agent`: files that are different in it;
+    """An archive. `app`: source of app.py, by default that of app/, with Flask; `agent`: files to replace in it;
     `packages`: what else it brings;
     `compiled`: it brings byte-code along, so that no machine spends time on that. What the command line makes brings none.
     """
@@ -97,7 +96,7 @@ def pack(files):
 
 
 def agent_file(name, **settings):
-    """A file of the agent with other values of its constants, such as the seconds that it waits."""
+    """A file of the agent with other values of its constants, such as seconds to wait."""
     text = (AGENT / name).read_text()
     for constant, value in settings.items():
         text, found = re.subn(rf"(?m)^{constant} = \S+", f"{constant} = {value}", text)
@@ -107,12 +106,12 @@ def agent_file(name, **settings):
 
 @functools.lru_cache(None)
 def agent_files():
-    """The agent, which here looks at its tags and reports more often: a test waits for that again and again."""
-    files = {path.name: path.read_text() for path in AGENT.iterdir() if path.is_file()}
+    """The agent, reading tags and reporting more often, because tests wait for both."""
+    paths = [path for path in AGENT.rglob("*.*") if not {"tests", "__pycache__"} & set(path.parts[len(AGENT.parts) :])]
     return {
-        **files,
+        **{str(path.relative_to(AGENT)): path.read_text() for path in paths},
         "agent.py": agent_file("agent.py", TAG_SECONDS=0.2),
-        "report.py": agent_file("report.py", PAUSE=0.2),
+        "orders/reporter.py": agent_file("orders/reporter.py", PAUSE=0.2),
     }
 
 
@@ -156,7 +155,7 @@ class Machine:
         return self
 
     def stop(self):
-        """As a reboot does: the program may end what runs."""
+        """Like a reboot: the program may end the processes."""
         self.program.send_signal(signal.SIGTERM)
         return self.program.wait(20)
 
@@ -171,7 +170,7 @@ class Machine:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def strays(self):
-        """What an app has started that has left its group: it still has this machine's settings."""
+        """The processes of an app that left its process group: they still have this machine's environment."""
         for process in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if f"TMPDIR={self.root}/tmp".encode() in (process / "environ").read_bytes().split(b"\0"):
@@ -190,11 +189,11 @@ class Machine:
         return next(each["pid"] for each in self.running() if each["role"] == role)
 
     def connect(self, timeout=15, socket="app.sock"):
-        """To the app itself; by way of `80.sock` through the edge."""
+        """A connection to the app itself; with `80.sock`, through the proxy."""
         return UnixConnection(self.root / "net" / socket, timeout)
 
     def get(self, token=None, path="/", timeout=15, socket="app.sock"):
-        """(status, text) of one request on a connection of its own."""
+        """(status, text) of one request on a new connection."""
         connection = self.connect(timeout, socket)
         try:
             connection.request("GET", path, headers={"Authorization": f"Token {token}"} if token else {})
@@ -214,14 +213,14 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         here = os.open(os.path.dirname(self.unix_path), os.O_RDONLY)
         try:
-            # By way of /proc, as the path may be too long for a socket.
+            # Through /proc, because the path may be too long for a socket.
             self.sock.connect(f"/proc/self/fd/{here}/{os.path.basename(self.unix_path)}")
         finally:
             os.close(here)
 
 
 def until(condition, seconds=20, what="it"):
-    """Waits until a condition holds; its value."""
+    """Waits until a condition holds -> its value."""
     end = time.monotonic() + seconds
     while True:
         value = condition()

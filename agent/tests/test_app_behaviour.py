@@ -1,4 +1,4 @@
-"""What apps do, and what then happens; docs/APP-BEHAVIOUR.md has it as a table."""
+"""How the agent handles what apps do; docs/APP-BEHAVIOUR.md has the table."""
 
 import http.client
 import os
@@ -18,7 +18,7 @@ def app(environ, start_response):
     return [b"ok"]
 """
 
-# Everything here is deaf to SIGTERM: the worker, a fork, a daemon of one's own, a program that was started.
+# All of these ignore SIGTERM: the worker, a fork, a daemon, a started program.
 CLINGING = """
 import os, signal, subprocess, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -43,7 +43,7 @@ note(subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True).pid)
 
 
 class Asking(threading.Thread):
-    """One request, on its way."""
+    """One request that is under way."""
 
     def __init__(self, machine, path, token=TOKEN):
         super().__init__()
@@ -65,11 +65,11 @@ def rotate(aws, name):
     aws.wait_report(healthy(name, version), 90)
 
 
-def test_nothing_is_left_of_an_app_that_clings_and_what_it_has_begun_is_finished(aws, machine):
-    """Longer than a generation may go on listening: what the app has forked does not hold the port."""
+def test_an_app_that_ignores_its_end_is_killed_after_its_requests(aws, machine):
+    """Longer than a generation may keep listening: the app's forks do not hold the socket."""
     pids = machine.root / "tmp/pids"
-    fleet = agent_file("fleet.py", DEAF_SECONDS=3)
-    archive = release(app=CLINGING + GUARD, agent={"fleet.py": fleet}, env={"PIDS": str(pids)})
+    generations = agent_file("processes/generations.py", DEAF_SECONDS=3)
+    archive = release(app=CLINGING + GUARD, agent={"processes/generations.py": generations}, env={"PIDS": str(pids)})
     name, _ = bring_up(aws, machine, archive)
     old = {int(line) for line in pids.read_text().split()}
     assert len(old) == 8 and all(map(alive, old))
@@ -84,13 +84,13 @@ def test_nothing_is_left_of_an_app_that_clings_and_what_it_has_begun_is_finished
     assert machine.get("second-token")[0] == 200
 
 
-def test_a_slow_start_is_waited_for(aws, machine):
+def test_a_slow_start_succeeds(aws, machine):
     archive = release(app="import os, time\ntime.sleep(4)\n" + GUARD, health={"path": "/", "timeout": 20})
     bring_up(aws, machine, archive)
     assert machine.get(TOKEN)[0] == 200
 
 
-def test_connections_are_closed_politely(aws, machine):
+def test_connections_are_closed_with_a_header(aws, machine):
     name, _ = bring_up(aws, machine, release(app="import os, time\n" + GUARD))
     idle = machine.connect()
     idle.request("GET", "/", headers={"Authorization": f"Token {TOKEN}"})
@@ -107,9 +107,9 @@ def test_connections_are_closed_politely(aws, machine):
     silent.close()
 
 
-def test_a_request_that_takes_longer_than_the_graceful_time_is_cut_off(aws, machine):
-    conf = agent_file("gunicorn.conf.py", graceful_timeout=2)
-    name, _ = bring_up(aws, machine, release(app="import os, time\n" + GUARD, agent={"gunicorn.conf.py": conf}))
+def test_a_request_beyond_the_graceful_timeout_is_cut_off(aws, machine):
+    conf = agent_file("workers/gunicorn.conf.py", graceful_timeout=2)
+    name, _ = bring_up(aws, machine, release(app="import os, time\n" + GUARD, agent={"workers/gunicorn.conf.py": conf}))
     old = machine.pid()
     asking = Asking(machine, "/1000")
     until(lambda: machine.get(TOKEN)[0] == 200)
@@ -120,7 +120,7 @@ def test_a_request_that_takes_longer_than_the_graceful_time_is_cut_off(aws, mach
     until(lambda: [each["role"] for each in machine.running()] == ["serving"])
 
 
-# Its requests say when a thread has taken them; "/hold" takes one until it is let go.
+# Its requests report when a thread handles them; "/hold" blocks one until it is released.
 HOLDING = """
 import os, time
 
@@ -137,11 +137,11 @@ def app(environ, start_response):
 """
 
 
-def test_without_a_free_thread_a_request_waits_for_some_time_and_is_answered(aws, machine):
+def test_without_a_free_thread_a_request_waits_and_then_gets_503(aws, machine):
     let_go = machine.root / "tmp/let-go"
     agent = {
-        "worker.py": agent_file("worker.py", THREAD_SECONDS=4),
-        "fleet.py": agent_file("fleet.py", FULL_SECONDS=1),
+        "workers/worker.py": agent_file("workers/worker.py", THREAD_SECONDS=4),
+        "processes/generations.py": agent_file("processes/generations.py", FULL_SECONDS=1),
     }
     archive = release(app=HOLDING, agent=agent, env={"LET_GO": str(let_go)}, threads=2)
     bring_up(aws, machine, archive)
@@ -164,7 +164,7 @@ def test_without_a_free_thread_a_request_waits_for_some_time_and_is_answered(aws
     assert (answer.status, answer.headers["Retry-After"], answer.headers["Connection"]) == (503, "5", "close")
     assert answer.read().startswith(b"The app is too busy")
     assert "/refused" not in machine.app_log()
-    # One that has waited for less is answered by the app, and what a thread has begun is not limited.
+    # A request that waited for less is answered by the app, and the time of a thread is not limited.
     waiting = Asking(machine, "/")
     aws.reports.clear()
     let_go.touch()
@@ -175,7 +175,7 @@ def test_without_a_free_thread_a_request_waits_for_some_time_and_is_answered(aws
     aws.wait_report(lambda report: report["threads"] is None)
 
 
-# As Starlette's ServerErrorMiddleware does: it answers, and raises all the same, for the server to log it.
+# Like Starlette's ServerErrorMiddleware: it answers, and also raises, for the server to log it.
 ASGI = """
 import os
 from a2wsgi import ASGIMiddleware
@@ -219,7 +219,7 @@ def app(environ, start_response):
         pytest.param(WSGI.replace("except ValueError", "except KeyError"), (), ["raises"], id="gunicorn's"),
     ],
 )
-def test_what_a_request_raises_is_in_the_log_once(aws, machine, source, packages, paths):
+def test_an_exception_of_a_request_is_logged_once(aws, machine, source, packages, paths):
     bring_up(aws, machine, release(app=source, packages=packages))
     for path in paths:
         before = machine.app_log().count("\nValueError: ")
@@ -230,7 +230,7 @@ def test_what_a_request_raises_is_in_the_log_once(aws, machine, source, packages
         assert machine.app_log().count("\nValueError: ") == before + 1, machine.app_log()
 
 
-def test_what_the_health_request_raises_behind_a_bridge_is_in_the_report(aws, machine):
+def test_an_exception_behind_a_bridge_is_in_the_report(aws, machine):
     for number, path in enumerate(("/answers", "/raises")):
         health = {"path": path, "timeout": 30}
         name = aws.put_release(release(app=ASGI, packages=("a2wsgi==1.10.10",), health=health))

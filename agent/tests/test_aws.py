@@ -1,4 +1,4 @@
-"""The agent's calls: each has a deadline of its own, keys that are fresh, and does without a right clock."""
+"""The agent's calls: each has a deadline and valid credentials, and works with a wrong clock."""
 
 import json
 import os
@@ -7,16 +7,16 @@ import socketserver
 import threading
 import types
 
-import bytecode
 import pytest
-import tasks
 from fake_aws import KEYS
 
-import aws as ours
+import bytecode
+from boot import aws as ours
+from orders import tasks
 
 
 class Clock:
-    """As `time`, with a steady clock that is ours and a calendar that is off."""
+    """Like `time`, with a simulated monotonic clock and a wrong calendar."""
 
     def __init__(self):
         import time
@@ -55,7 +55,7 @@ def asked_for_keys(aws):
 
 @pytest.mark.parametrize("off", [0, -10 * 365 * 86400, 10 * 365 * 86400], ids=["right", "slow", "fast"])
 @pytest.mark.parametrize("lasting", [21600, 299, -5], ids=["long", "nearly over", "over"])
-def test_keys_are_asked_for_once_a_minute_whatever_the_clock_says(aws, machine_aws, clock, off, lasting):
+def test_credentials_are_read_once_a_minute_whatever_the_clock_says(aws, machine_aws, clock, off, lasting):
     clock.off, aws.lasting = off, lasting
     for _ in range(120):
         assert machine_aws.credentials()["AccessKeyId"] == KEYS["AccessKeyId"]
@@ -63,7 +63,7 @@ def test_keys_are_asked_for_once_a_minute_whatever_the_clock_says(aws, machine_a
     assert asked_for_keys(aws) == 2
 
 
-def test_new_keys_are_used_as_soon_as_the_old_ones_may_end(aws, machine_aws, clock):
+def test_new_credentials_are_used_before_the_old_ones_expire(aws, machine_aws, clock):
     aws.put_token("a-token")
     assert tasks.read_token(machine_aws, aws.name).version == 1
     aws.keys["AccessKeyId"] = "ASIANEW"
@@ -72,7 +72,7 @@ def test_new_keys_are_used_as_soon_as_the_old_ones_may_end(aws, machine_aws, clo
     assert machine_aws.held["AccessKeyId"] == "ASIANEW"
 
 
-def test_keys_that_are_held_are_used_while_the_metadata_service_is_away(aws, machine_aws, clock):
+def test_held_credentials_are_used_while_the_metadata_service_is_down(aws, machine_aws, clock):
     aws.put_token("a-token")
     tasks.read_token(machine_aws, aws.name)
     aws.faults["imds"] = 500, ""
@@ -81,7 +81,7 @@ def test_keys_that_are_held_are_used_while_the_metadata_service_is_away(aws, mac
 
 
 @pytest.mark.parametrize("off", [-7200, 7200])
-def test_a_wrong_clock_is_named_once_and_then_made_up_for(aws, machine_aws, clock, off, tmp_path):
+def test_a_wrong_clock_is_reported_once_and_then_corrected_for(aws, machine_aws, clock, off, tmp_path):
     clock.off = off
     aws.put_token("a-token")
     aws.objects["shop/x"] = b"x"
@@ -90,7 +90,7 @@ def test_a_wrong_clock_is_named_once_and_then_made_up_for(aws, machine_aws, cloc
     assert tasks.read_token(machine_aws, aws.name).version == 1
     with open(tmp_path / "x", "wb") as file:
         machine_aws.download("shop/x", file)
-    # Somebody puts it right: what made up for it would now be wrong.
+    # The clock is corrected: the compensation would now be wrong.
     clock.off = 0
     with pytest.raises(ours.AwsError, match="InvalidSignatureException"):
         tasks.read_token(machine_aws, aws.name)
@@ -98,7 +98,7 @@ def test_a_wrong_clock_is_named_once_and_then_made_up_for(aws, machine_aws, cloc
 
 
 class Trickle(socketserver.BaseRequestHandler):
-    """Answers for ever, a byte at a time, each of them in time."""
+    """Answers forever, byte by byte, each in time."""
 
     start = b""
 
@@ -115,7 +115,7 @@ class Trickle(socketserver.BaseRequestHandler):
 @pytest.mark.parametrize(
     "start", [b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\n\r\n", b""], ids=["header", "body", "status"]
 )
-def test_a_peer_that_trickles_is_given_up(start):
+def test_a_slow_peer_times_out(start):
     handler = type("Handler", (Trickle,), {"start": start})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads, server.over = True, threading.Event()
@@ -140,26 +140,26 @@ def test_a_peer_that_trickles_is_given_up(start):
         ("InternalError", 500, True),
     ],
 )
-def test_a_denial_may_pass_while_the_role_is_new(monkeypatch, code, status, passes):
+def test_a_denial_is_temporary_while_the_role_is_new(monkeypatch, code, status, passes):
     monkeypatch.setattr(ours, "since_boot", lambda: 10)
     assert ours.AwsError(code, "", status).may_pass() == passes
     monkeypatch.setattr(ours, "since_boot", lambda: 301)
     assert ours.AwsError(code, "", status).may_pass() == (status >= 500 or "Throttling" in code)
 
 
-def test_a_peer_that_says_nothing_is_given_up():
+def test_a_silent_peer_times_out():
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ours.AwsError) as caught:
         ours.send("GET", f"http://127.0.0.1:{server.getsockname()[1]}/", {}, seconds=0.3)
     assert caught.value.code == "Network"
 
 
-def test_a_metadata_service_that_hands_out_no_session_is_an_error_like_any_other(monkeypatch):
+def test_a_metadata_service_without_a_session_is_an_error(monkeypatch):
     monkeypatch.setattr(ours, "send", lambda *args, **kwargs: (503, {}, b"<html>\nBusy\n</html>"))
     with pytest.raises(ours.AwsError, match="answers 503"):
         ours.Metadata().get("meta-data/instance-id")
 
 
-def test_waiting_doubles_with_jitter_and_has_an_end():
+def test_the_backoff_doubles_with_jitter_up_to_a_limit():
     for attempt in range(40):
         waits = {ours.backoff(attempt, 0.5, 30) for _ in range(20)}
         most = min(30, 0.5 * 2**attempt)
@@ -167,8 +167,8 @@ def test_waiting_doubles_with_jitter_and_has_an_end():
 
 
 def prepared(machine_aws, aws, clock, release, tmp_path, wanted=lambda: True):
-    places = types.SimpleNamespace(releases=str(tmp_path))
-    tasks.prepare(machine_aws, aws.name, release, places, wanted, clock)
+    paths = types.SimpleNamespace(releases=str(tmp_path))
+    tasks.prepare(machine_aws, aws.name, release, paths, wanted, clock)
     return tmp_path / release
 
 
@@ -179,12 +179,12 @@ def quick(monkeypatch, clock):
     return clock
 
 
-def test_what_is_uploaded_is_signed_and_encrypted_where_it_lies(aws, machine_aws):
+def test_an_upload_is_signed_and_encrypted_at_rest(aws, machine_aws):
     machine_aws.upload("shop/certificates.json", b'{"a": "b"}', "application/json")
     assert aws.objects["shop/certificates.json"] == b'{"a": "b"}'
 
 
-def test_a_download_that_breaks_off_is_begun_again(aws, machine_aws, quick, tmp_path):
+def test_an_interrupted_download_is_retried(aws, machine_aws, quick, tmp_path):
     from machine import pack
 
     content = os.urandom(200_000)
@@ -210,7 +210,7 @@ def test_a_download_that_breaks_off_is_begun_again(aws, machine_aws, quick, tmp_
     assert quick.now >= 0.5 * (1 + 2 + 4) / 2, "each wait is longer than the one before"
 
 
-def test_a_download_that_never_works_is_given_up_with_a_reason_and_leaves_nothing(aws, machine_aws, quick, tmp_path):
+def test_a_failing_download_ends_with_a_reason_and_leaves_nothing(aws, machine_aws, quick, tmp_path):
     aws.faults["s3"] = 503, "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
     with pytest.raises(ours.AwsError, match="SlowDown: Reduce your request rate"):
         prepared(machine_aws, aws, quick, "0" * 64, tmp_path)
@@ -218,15 +218,15 @@ def test_a_download_that_never_works_is_given_up_with_a_reason_and_leaves_nothin
     assert not os.listdir(tmp_path)
 
 
-def test_what_nobody_wants_any_more_is_not_tried_again(aws, machine_aws, quick, tmp_path):
+def test_a_download_that_is_no_longer_wanted_is_not_retried(aws, machine_aws, quick, tmp_path):
     aws.faults["s3"] = 503, ""
     with pytest.raises(ours.AwsError):
         prepared(machine_aws, aws, quick, "0" * 64, tmp_path, lambda: False)
     assert [service for service, _ in aws.calls].count("s3") == 1
 
 
-def test_a_parameter_that_somebody_else_has_written_is_named_and_not_shown(aws, machine_aws):
+def test_a_foreign_parameter_is_named_and_not_shown(aws, machine_aws):
     aws.put_parameter(f"/devopsctl/{aws.name}/token", json.dumps({"current": ["the-secret"]}))
-    with pytest.raises(ours.AwsError, match="is not as devopsctl writes it") as caught:
+    with pytest.raises(ours.AwsError, match="does not have the form that devopsctl writes") as caught:
         tasks.read_token(machine_aws, aws.name)
     assert "the-secret" not in str(caught.value)

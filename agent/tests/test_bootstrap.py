@@ -1,4 +1,4 @@
-"""The boot program: what it takes from S3, and where it refuses to do anything."""
+"""The boot program: what it accepts from S3, and where it refuses to run."""
 
 import errno
 import gzip
@@ -11,17 +11,17 @@ import sys
 import tarfile
 import threading
 
-import bootstrap
 import pytest
 from machine import AGENT, pack, user_data
 
-from aws import AwsError
+from boot import bootstrap
+from boot.aws import AwsError
 
 RELEASE = "a" * 64
 
 
 class Bucket:
-    """As much of `Aws` as `fetch` and `fetch_tool` need."""
+    """The part of `Aws` that `fetch` and `fetch_tool` use."""
 
     def __init__(self, content):
         self.content, self.asked = content, 0
@@ -57,7 +57,7 @@ def archive(*members):
     return buffer.getvalue()
 
 
-def test_a_release_is_there_wholly_and_once(tmp_path):
+def test_a_release_is_fetched_atomically_and_once(tmp_path):
     packed = pack({"app/app.py": b"x = 1\n", "manifest.json": b"{}"})
     folder = fetched(packed, tmp_path)
     assert sorted(os.listdir(tmp_path)) == [os.path.basename(folder)]
@@ -67,13 +67,13 @@ def test_a_release_is_there_wholly_and_once(tmp_path):
     assert bucket.asked == 0
 
 
-def test_what_is_said_of_a_release_is_heard_before_it_is_here(tmp_path):
+def test_the_headers_of_a_release_come_before_its_content(tmp_path):
     packed, heard = pack({"app/app.py": b"x = 1\n"}), []
     bootstrap.fetch(Bucket(packed), "shop", hashlib.sha256(packed).hexdigest(), str(tmp_path), heard.append)
     assert heard == [{"x-amz-meta-what": "this"}]
 
 
-def test_a_tool_is_fetched_once_however_many_want_it(tmp_path):
+def test_a_tool_is_fetched_once_by_concurrent_callers(tmp_path):
     content = os.urandom(1 << 20)
     sha384, bucket = hashlib.sha384(content).hexdigest(), Bucket(gzip.compress(content))
     threads = [threading.Thread(target=bootstrap.fetch_tool, args=(bucket, sha384, str(tmp_path))) for _ in range(5)]
@@ -91,7 +91,7 @@ def test_a_tool_is_fetched_once_however_many_want_it(tmp_path):
     [
         pytest.param(gzip.compress(b"another"), "another sha384", id="another"),
         pytest.param(gzip.compress(b"the tool")[:-12], "another sha384", id="torn"),
-        pytest.param(b"no gzip", "can't be unpacked", id="no archive"),
+        pytest.param(b"no gzip", "cannot be unpacked", id="no archive"),
     ],
 )
 def test_another_tool_is_refused(tmp_path, packed, why):
@@ -126,7 +126,7 @@ FILE, LINK, HARD, DEVICE, FIFO = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTY
         pytest.param([("a", FILE, b"x"), ("a", FILE, b"y")], id="a file twice"),
     ],
 )
-def test_what_is_no_plain_release_is_refused(tmp_path, members):
+def test_a_release_with_other_members_is_refused(tmp_path, members):
     releases = tmp_path / "a/b/releases"
     with pytest.raises(bootstrap.BadRelease):
         fetched(archive(*members), releases)
@@ -135,13 +135,13 @@ def test_what_is_no_plain_release_is_refused(tmp_path, members):
     assert not os.listdir(releases), "neither whole nor in part"
 
 
-def test_what_is_no_archive_is_refused(tmp_path):
-    with pytest.raises(bootstrap.BadRelease, match="can't be unpacked"):
+def test_a_file_that_is_no_archive_is_refused(tmp_path):
+    with pytest.raises(bootstrap.BadRelease, match="cannot be unpacked"):
         fetched(b"not an archive", tmp_path)
     assert not os.listdir(tmp_path)
 
 
-def test_what_a_killed_program_has_left_is_begun_again(tmp_path):
+def test_a_partial_download_of_a_killed_program_is_discarded(tmp_path):
     packed = pack({"app/app.py": b"x = 1\n"})
     release = hashlib.sha256(packed).hexdigest()
     (tmp_path / f"{release}.tar.gz").write_bytes(b"half")
@@ -153,7 +153,7 @@ def test_what_a_killed_program_has_left_is_begun_again(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_gives_out_while_unpacking_keeps_nothing(tmp_path, monkeypatch, number):
+def test_a_disk_error_while_unpacking_leaves_nothing(tmp_path, monkeypatch, number):
     copy = bootstrap.shutil.copyfileobj
 
     def gives_out(source, file):
@@ -170,15 +170,15 @@ def test_a_disk_that_gives_out_while_unpacking_keeps_nothing(tmp_path, monkeypat
 
 
 @pytest.mark.skipif(os.path.exists("/run/cloud-init/cloud-id-aws"), reason="this is an EC2 instance")
-def test_it_installs_itself_on_no_machine_that_is_not_an_instance(tmp_path):
-    """Without the process machine's settings."""
+def test_it_installs_itself_on_ec2_instances_only(tmp_path):
+    """Without the environment of a process machine."""
     program = tmp_path / "user-data"
     program.write_text(user_data())
     ran = subprocess.run(
         ["sh", str(program)], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60
     )
     assert ran.returncode != 0
-    assert "nothing was done here" in ran.stderr
+    assert "It changed nothing here" in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_it_installs_itself_on_no_machine_that_is_not_an_instance(tmp_path):
     [("aws", True), ("aws-gov", True), ("aws-china", True), ("azure", False), ("awsome", False), ("", False)],
 )
 def test_it_installs_itself_in_every_partition_and_in_no_other_cloud(tmp_path, cloud, installs):
-    """cloud-init writes down which cloud it is in, with another name for GovCloud and for China."""
+    """cloud-init writes the name of its cloud, with other names for GovCloud and China."""
     (tmp_path / "cloud-id").write_text(cloud + "\n")
-    check, mkdir, _ = (AGENT / "install.sh").read_text().partition('mkdir -p "$root/opt/devopsctl"')
+    check, mkdir, _ = (AGENT / "boot/install.sh").read_text().partition('mkdir -p "$root/opt/devopsctl"')
     assert mkdir
     check = check.replace("/run/cloud-init/cloud-id", f"{tmp_path}/cloud-id").replace(
         "/etc/systemd/system", str(tmp_path)
@@ -197,15 +197,15 @@ def test_it_installs_itself_in_every_partition_and_in_no_other_cloud(tmp_path, c
     assert (ran.returncode == 0, ran.stdout) == (installs, "installs\n" if installs else "")
 
 
-def test_an_agent_of_another_time_is_begun_as_it_was(tmp_path):
-    """After a rollback, or where the instance is older than the release: all that they share is `agent.main()`."""
+def test_an_agent_of_another_release_is_started_by_its_entry_point(tmp_path):
+    """After a rollback, or if the instance is older than the release: only `agent.main()` is known of it."""
     agent = tmp_path / "opt/devopsctl/releases" / RELEASE / "agent/agent.py"
     agent.parent.mkdir(parents=True)
     agent.write_text("def main():\n    print('another')\n")
     state = tmp_path / "var/lib/devopsctl/state.json"
     state.parent.mkdir(parents=True)
     state.write_text(json.dumps({"agent": RELEASE}))
-    given = {"DEVOPSCTL_ROOT": str(tmp_path)}
-    command = [sys.executable, "-S", AGENT / "bootstrap.py"]
+    given = {"DEVOPSCTL_ROOT": str(tmp_path), "PYTHONPATH": str(AGENT)}
+    command = [sys.executable, "-S", AGENT / "boot/bootstrap.py"]
     ran = subprocess.run(command, env=given, capture_output=True, check=True, text=True)
     assert ran.stdout == "another\n"

@@ -1,12 +1,13 @@
-"""What is compiled when."""
+"""When each file is compiled."""
 
 import fcntl
 import importlib.util
 import os
 
-import bytecode
 import pytest
 from machine import AGENT
+
+import bytecode
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def release(tmp_path):
 
 
 def wait(release):
-    """As a worker does before it imports the app."""
+    """Waits like a worker before it imports the app."""
     with open(release + bytecode.LOCK) as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
 
@@ -28,7 +29,7 @@ def put(release, name, text):
         file.write(text)
 
 
-def test_what_the_first_generation_imports_is_compiled_before_the_rest(release):
+def test_the_imports_of_the_first_generation_are_compiled_first(release):
     put(release, "first.txt", "site/flask/__init__.py\napp/app.py\nsite/flask/broken.py\n")
     for name in ("site/flask/__init__.py", "site/flask/testing.py", "app/app.py"):
         put(release, name, "x = 1\n")
@@ -44,18 +45,18 @@ def test_what_the_first_generation_imports_is_compiled_before_the_rest(release):
     assert bytecode.complete(release)
 
 
-def test_nobody_waits_for_a_compiler_that_has_died(release):
+def test_a_compiler_that_died_blocks_nothing(release):
     put(release, "first.txt", "app/app.py\n")
     put(release, "app/app.py", "x = 1\n")
     with open(release + bytecode.LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert bytecode.under_way(release)
-        bytecode.begin(release)  # Somebody is at it: no second one begins.
+        bytecode.begin(release)  # It is under way: no second one starts.
         assert compiled(release) == set()
     assert not bytecode.under_way(release)
 
 
-def test_byte_code_that_can_not_be_written_is_not_taken_for_complete(release):
+def test_unwritable_byte_code_does_not_count_as_complete(release):
     put(release, "app/app.py", "x = 1\n")
     put(release, "app/__pycache__", "in the way")
     bytecode.rest(release)
@@ -63,7 +64,7 @@ def test_byte_code_that_can_not_be_written_is_not_taken_for_complete(release):
 
 
 def compiled(folder):
-    """The modules that have byte-code, without the part of the release that they lie in."""
+    """The names of the modules that have byte-code."""
     found = {
         path[len(folder) + 1 :].partition("/")[2]
         for path in bytecode.files(folder)

@@ -1,20 +1,20 @@
-"""Whatever happens, in whatever order: in the end the machine is what its last tags ask for, or says why it is not.
+"""After any sequence of events, the machine follows its last orders, or reports why not.
 
-Here the whole agent runs, in a world without time (see world.py): any sequence of changed tags, of generations that die, of
-agents that are killed in the middle of what they do, of S3, SSM and the metadata service failing, and of releases that
-can't be fetched, do not start or hang. What must hold at every moment is in `World.check`.
+The whole agent runs in a simulation without real time (see simulation.py): with any sequence of changed tags, of generations that
+die, of agents that are killed at any point, of failures of S3, SSM and the metadata service, and of releases that cannot be
+fetched, do not start or hang. `Simulation.check` has the invariants.
 """
 
 import random
 import shutil
 
-import tasks
-from decide import Target
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from world import BAD, FULL, GOOD, READ_ONLY, RELEASES, world
+from simulation import BAD, FULL, GOOD, READ_ONLY, RELEASES, simulated
 
 from agent import REST_SECONDS
+from orders import tasks
+from orders.decide import Target
 
 BAD_NAMES = {release.name: release for release in BAD}
 
@@ -28,7 +28,7 @@ events = st.one_of(
     event("release", st.sampled_from(GOOD)),
     event("release", st.sampled_from(BAD)),
     event("token", st.sampled_from([0, 0, 8, 90]), st.booleans()),
-    event("forged bell", st.integers(1, 99)),
+    event("forged token tag", st.integers(1, 99)),
     event("try", st.integers(0, 3)),
     event("kill", st.sampled_from(["serving", "starting"])),
     event("crash", st.integers(0, 12)),
@@ -42,48 +42,48 @@ events = st.one_of(
 )
 
 
-def happens(world, what, *values):
+def happens(simulation, what, *values):
     if what == "release":
-        world.want(release=values[0].name)
+        simulation.want(release=values[0].name)
     elif what == "token":
-        world.new_token(*values)
-    elif what == "forged bell":
-        world.want(token=str(values[0]))
+        simulation.new_token(*values)
+    elif what == "forged token tag":
+        simulation.want(token=str(values[0]))
     elif what == "try":
-        world.want(**{"try": str(values[0])})
+        simulation.want(**{"try": str(values[0])})
     elif what == "kill":
-        world.kill(*values)
+        simulation.kill(*values)
     elif what == "crash":
-        world.crash_in = values[0]
+        simulation.crash_in = values[0]
     elif what == "power failure":
-        world.power_failure()
+        simulation.power_failure()
     elif what == "trouble":
-        world.aws.troubles[values[0]] = values[1]
+        simulation.aws.troubles[values[0]] = values[1]
     elif what == "an old token":
-        world.aws.stale = values[0]
-        world.want(token="99")
+        simulation.aws.stale = values[0]
+        simulation.want(token="99")
     elif what == "pace":
-        world.pace = values
+        simulation.pace = values
     elif what == "calendar":
-        world.clock.ahead += values[0]
+        simulation.clock.ahead += values[0]
     else:
         for _ in range(values[0]):
-            world.turn()
-    world.turn()
+            simulation.turn()
+    simulation.turn()
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(events, min_size=12, max_size=25), st.integers(0, 2**32))
-def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_reason(history, seed):
+def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(history, seed):
     random.seed(seed)
-    with world() as it:
+    with simulated() as it:
         for what, *values in history:
             happens(it, what, *values)
         it.crash_in, it.aws.troubles, it.aws.stale = None, dict.fromkeys(it.aws.troubles, 0), 0
         if it.aws.versions:
             it.ring()
         it.want(**{"try": "the-last-one"})
-        it.clock.ahead += 1e6  # Grace periods are over; the last one of them must not end just as we look.
+        it.clock.ahead += 1e6  # All grace periods are over, so that none ends during the check.
         it.run(100, 0.5)
         ended_as_asked(it)
         it.run(1500, 10)
@@ -95,7 +95,7 @@ def ended_as_asked(it):
     said, wanted, token = it.reporter.last, it.aws.tags.get("release"), len(it.aws.versions)
     serving = it.agent.state.serving
     note(f"{RELEASES[wanted].kind if wanted else None} {said}")
-    assert not any(each.served for each in it.agent.fleet.old), "what served before is gone"
+    assert not any(each.served for each in it.agent.generations.old), "what served before is gone"
     if not wanted:
         assert said["phase"] == "booting" and said["error"]
     elif wanted in BAD_NAMES and (token or BAD_NAMES[wanted].fetch):
@@ -117,11 +117,11 @@ def up(it, release=GOOD[0], **token):
     return it
 
 
-def test_wherever_an_agent_is_killed_the_next_one_goes_on():
-    """At each point of a new token's and of a new release's way; then what served last is what a broken one falls back to."""
+def test_the_next_agent_goes_on_wherever_one_is_killed():
+    """At each point of a rotation and of a deployment; afterwards the last healthy release serves if a new one is broken."""
     crashed, point = True, 0
     while crashed:
-        with world() as it:
+        with simulated() as it:
             up(it)
             it.stride, it.crash_in = 0.5, point
             it.new_token()
@@ -137,7 +137,7 @@ def test_wherever_an_agent_is_killed_the_next_one_goes_on():
 
 
 def until(it, condition):
-    """Soon: no retry has to be waited for."""
+    """Soon: without waiting for a retry."""
     end = it.clock.now + 12
     while not condition():
         assert it.clock.now < end, it.reporter.last
@@ -145,7 +145,7 @@ def until(it, condition):
 
 
 def test_a_grace_period_ends_by_itself():
-    with world() as it:
+    with simulated() as it:
         up(it)
         it.new_token(grace=60)
         it.run(30, 0.2)
@@ -158,9 +158,9 @@ def test_a_grace_period_ends_by_itself():
         assert it.aws.tags == tags
 
 
-def test_a_release_that_could_not_be_fetched_for_want_of_space_says_so_and_the_old_one_serves():
+def test_without_space_for_a_release_the_old_one_serves_and_the_report_says_why():
     for release, trouble in (("full", FULL), ("read-only", READ_ONLY)):
-        with world() as it:
+        with simulated() as it:
             up(it)
             it.want(release=next(each.name for each in BAD if each.kind == release))
             it.run(10, 0.2)
@@ -169,12 +169,12 @@ def test_a_release_that_could_not_be_fetched_for_want_of_space_says_so_and_the_o
             assert (said["release"], said["healthy"]) == (GOOD[0].name, True)
 
 
-def test_where_the_disk_is_full_that_is_said_before_what_came_of_it(monkeypatch):
-    """A program that can not write may only hang."""
+def test_a_full_disk_is_reported_before_its_consequences(monkeypatch):
+    """A program that cannot write may just hang."""
     hangs = next(each for each in BAD if each.kind == "hangs")
-    with world() as it:
+    with simulated() as it:
         up(it)
-        monkeypatch.setattr(it.places, "are_full", lambda: True)
+        monkeypatch.setattr(it.paths, "are_full", lambda: True)
         it.want(release=hangs.name)
         it.run(200, 1)
         said = it.reporter.last
@@ -187,8 +187,8 @@ def test_where_the_disk_is_full_that_is_said_before_what_came_of_it(monkeypatch)
 
 
 def test_a_crash_loop_slows_down():
-    """What dies soon after it has become healthy, again and again, is not started each second for ever."""
-    with world() as it:
+    """A generation that dies soon after it became healthy is not restarted each second."""
+    with simulated() as it:
         up(it)
         before = it.runner.starts
         for _ in range(3000):
@@ -197,8 +197,8 @@ def test_a_crash_loop_slows_down():
         assert it.runner.starts - before < 20
 
 
-def test_a_calendar_that_is_put_right_delays_nothing():
-    with world() as it:
+def test_a_corrected_calendar_delays_nothing():
+    with simulated() as it:
         it.clock.ahead += 36000
         it.want(release=GOOD[0].name)
         it.run(5, 0.2)
@@ -208,8 +208,8 @@ def test_a_calendar_that_is_put_right_delays_nothing():
         assert it.reporter.last["phase"] == "healthy"
 
 
-def test_a_token_that_stays_behind_its_bell_is_asked_for_less_and_less_often():
-    with world() as it:
+def test_a_token_older_than_ordered_is_read_less_and_less_often():
+    with simulated() as it:
         up(it)
         before = it.aws.asked
         it.want(token="7")
@@ -218,28 +218,28 @@ def test_a_token_that_stays_behind_its_bell_is_asked_for_less_and_less_often():
         assert "the tag devopsctl:token names 7" in it.reporter.last["error"]
 
 
-def test_what_has_gone_from_the_disk_is_fetched_again():
-    with world() as it:
+def test_a_release_that_is_gone_from_the_disk_is_fetched_again():
+    with simulated() as it:
         up(it)
         up(it, GOOD[1])
-        shutil.rmtree(it.places.release(GOOD[0].name))
+        shutil.rmtree(it.paths.release(GOOD[0].name))
         it.want(release=GOOD[0].name)
         it.run(60, 0.5)
         assert it.reporter.last["phase"] == "healthy"
 
 
-def test_all_of_a_release_is_compiled_once_it_has_served_for_a_while_and_not_before():
-    with world() as it:
-        for release in GOOD[:2]:  # The first one is replaced too early.
+def test_a_whole_release_is_compiled_only_after_it_has_served():
+    with simulated() as it:
+        for release in GOOD[:2]:  # The first one is replaced too early to be compiled.
             up(it, release)
             it.run(REST_SECONDS - 12, 0.5)
-            assert tasks.on_disk(it.places) == set()
+            assert tasks.on_disk(it.paths) == set()
         it.run(12, 0.5)
-        assert tasks.on_disk(it.places) == {GOOD[1].name}
+        assert tasks.on_disk(it.paths) == {GOOD[1].name}
 
 
-def test_a_changed_tag_tries_again_at_once():
-    with world() as it:
+def test_changed_orders_retry_at_once():
+    with simulated() as it:
         up(it)
         it.want(release=BAD[0].name)
         it.run(2000, 5)
@@ -254,9 +254,9 @@ def test_a_changed_tag_tries_again_at_once():
         assert it.runner.starts == starts + 1
 
 
-def test_a_token_that_was_taken_back_never_serves_again():
-    """SSM shows an old parameter again; the agent is another one by now, and nothing runs that it could learn from."""
-    with world() as it:
+def test_a_revoked_token_never_serves_again():
+    """SSM shows an old version again to a new agent, while no generation runs."""
+    with simulated() as it:
         up(it)
         it.new_token()
         it.run(10, 0.2)

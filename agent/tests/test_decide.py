@@ -1,16 +1,19 @@
-"""The agent's mind: pure, so that every history can be played through."""
+"""The agent's decisions: pure, so any history can be tested."""
 
-import decide
-from decide import ABORT, TOKEN, State, Target, Token, Wanted, describe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from orders import decide
+from orders.decide import ABORT, TOKEN, State, Target, Token, describe
+from orders.orders import Orders
+from orders.report import Phase
 
 GOOD, OTHER, BROKEN, TORN = "good", "other", "broken", "torn"
 RELEASES = (GOOD, OTHER, BROKEN, TORN)
 
 
-class World:
-    """What the agent's hands would do: a clock, releases of which some are broken, tokens."""
+class Simulation:
+    """Carries out the steps: with a clock, tokens, and releases of which some are broken."""
 
     def __init__(self):
         self.state, self.now = State(), 0.0
@@ -18,7 +21,7 @@ class World:
         self.served = []
 
     def step(self):
-        """One turn of the agent, and whatever it began comes to its end."""
+        """One turn of the agent, with all its steps completed."""
         self.now += 1
         for step in decide.decide(self.state, self.now, self.now):
             kind, *args = step
@@ -72,78 +75,80 @@ events = st.one_of(
 
 
 def play(history):
-    world = World()
+    simulation = Simulation()
     for what, value in history:
-        wanted = world.state.wanted
+        wanted = simulation.state.orders
         if what == "release":
-            decide.want(world.state, Wanted(value, wanted.token, wanted.attempt))
+            decide.take_orders(simulation.state, Orders(value, wanted.token, wanted.attempt))
         elif what == "token":
-            world.ssm += 1
-            decide.want(world.state, Wanted(wanted.release, world.ssm, wanted.attempt))
+            simulation.ssm += 1
+            decide.take_orders(simulation.state, Orders(wanted.release, simulation.ssm, wanted.attempt))
         elif what == "try":
-            decide.want(world.state, Wanted(wanted.release, wanted.token, value))
+            decide.take_orders(simulation.state, Orders(wanted.release, wanted.token, value))
         elif what == "crash":
-            world.crash()
+            simulation.crash()
         else:
             for _ in range(value):
-                world.step()
-    return world
+                simulation.step()
+    return simulation
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(events, max_size=30))
-def test_any_history_ends_where_the_last_tags_say_or_in_what_was_healthy_with_a_reason(history):
-    world = play(history)
+def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(history):
+    simulation = play(history)
     for _ in range(1000):
-        world.step()
-    state = world.state
-    phase, error, _ = describe(state, world.now)
-    wanted = state.wanted.release
+        simulation.step()
+    state = simulation.state
+    phase, error, *_ = describe(state, simulation.now)
+    wanted = state.orders.release
     if not wanted:
         assert phase == "booting" and error
-    elif not world.ssm:
+    elif not simulation.ssm:
         assert state.serving is None and phase != "healthy"
     elif wanted in (GOOD, OTHER):
         assert (phase, error) == ("healthy", None)
-        assert state.serving == Target(wanted, world.ssm)
+        assert state.serving == Target(wanted, simulation.ssm)
     else:
         assert (phase, error) == ("failed", "another sha256" if wanted == TORN else "ImportError")
         healthy = [release for what, release in history if what == "release" and release in (GOOD, OTHER)]
         if state.serving or state.healthy:
             assert state.healthy in healthy
-            assert state.serving == Target(state.healthy, world.ssm), "what was healthy serves, with the newest token"
+            assert state.serving == Target(state.healthy, simulation.ssm), (
+                "the healthy release serves, with the newest token"
+            )
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(events, max_size=40))
-def test_a_token_that_was_taken_back_never_comes_again(history):
+def test_a_revoked_token_never_returns(history):
     served = play(history).served
     assert served == sorted(served)
 
 
-def test_a_clock_that_is_put_back_does_not_begin_a_grace_period_again():
-    state = State(Wanted(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 1000), Target(GOOD, 2, True))
-    state.heard(1001)
+def test_a_clock_set_back_does_not_restart_a_grace_period():
+    state = State(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 1000), Target(GOOD, 2, True))
+    state.tick(1001)
     assert decide.decide(state, 1001, 0) == [("start", Target(GOOD, 2, False))]
     state.serving = Target(GOOD, 2, False)
-    state.heard(1001 - 86400)
+    state.tick(1001 - 86400)
     assert decide.decide(state, 1001 - 86400, 0) == []
-    assert describe(state, 1001 - 86400)[0] == "healthy"
+    assert describe(state, 1001 - 86400).phase is Phase.HEALTHY
     state.token = Token(3, "newer", "new", 2000)
-    state.heard(1500)
+    state.tick(1500)
     assert decide.decide(state, 1500, 0) == [("start", Target(GOOD, 3, True))]
 
 
 def test_the_grace_period_ends_with_a_generation_of_its_own():
-    state = State(Wanted(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 100))
+    state = State(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 100))
     assert decide.decide(state, 50, 50) == [("start", Target(GOOD, 2, True))]
     state.serving = Target(GOOD, 2, True)
     assert decide.decide(state, 99, 99) == []
     assert decide.decide(state, 100, 100) == [("start", Target(GOOD, 2, False))]
 
 
-def test_what_is_newer_ends_what_is_starting():
-    state = State(Wanted(OTHER, 2), {GOOD, OTHER}, GOOD, Token(2, "new"), starting=Target(GOOD, 2))
+def test_newer_orders_end_a_starting_generation():
+    state = State(Orders(OTHER, 2), {GOOD, OTHER}, GOOD, Token(2, "new"), starting=Target(GOOD, 2))
     assert decide.decide(state, 0, 0) == [ABORT]
 
 

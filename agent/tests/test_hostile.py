@@ -1,4 +1,4 @@
-"""What the app, the proxy and whoever writes tags can put where the agent reads: it costs that value, and nothing else."""
+"""Hostile input of the app, of the proxy and in tags: it costs that value, and nothing else."""
 
 import base64
 import json
@@ -9,28 +9,19 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import bootstrap
-import certificates
-import decide
-import edge
-import fleet
-import generation
-import logs
 import pytest
-import runner_process
-import runner_systemd
-import supervisor
-import systemd
-import tasks
-import untrusted
-import validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import AGENT
-from places import Places
-from world import GOOD, world
+from simulation import GOOD, simulated
 
-import aws
+from boot import aws, bootstrap, validate
+from logs import publisher
+from orders import decide, tasks
+from processes import generation, generations, runner_process, runner_systemd, supervisor
+from proxy import certificates, proxy
+from system import systemd, untrusted
+from system.paths import Paths
 
 DEEP = b"[" * 200_000
 RELEASE, CLIMBING = "a" * 64, "../../../tmp/" + "a" * 51
@@ -55,7 +46,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("data", [*ATTACKS[:5], b"[" * 40 + b"]" * 40, b" " * (validate.JSON_BYTES + 1)])
-def test_json_that_is_too_deep_too_long_or_none_is_one_kind_of_error(data):
+def test_every_json_error_is_of_one_kind(data):
     with pytest.raises(validate.Invalid):
         validate.parse(data)
 
@@ -75,7 +66,7 @@ def test_json_from_outside_is_parsed_or_invalid(data):
 @pytest.mark.parametrize("value", [CLIMBING, "a" * 63, "A" * 64, "a" * 64 + "\n", "a" * 65, "", None, 7, ["a" * 64]])
 def test_only_an_id_becomes_the_path_of_a_release(tmp_path, value):
     with pytest.raises(ValueError, match="not a valid release"):
-        Places(str(tmp_path)).release(value)
+        Paths(str(tmp_path)).release(value)
     with pytest.raises(ValueError, match="not a valid release"):
         bootstrap.fetch(None, "shop", value, str(tmp_path))
     with pytest.raises(ValueError, match="not a valid sha384"):
@@ -83,7 +74,7 @@ def test_only_an_id_becomes_the_path_of_a_release(tmp_path, value):
 
 
 @pytest.mark.parametrize("state", [json.dumps({"agent": CLIMBING}).encode(), json.dumps([1]).encode(), DEEP])
-def test_a_boot_runs_no_folder_that_the_state_names_by_a_path(tmp_path, monkeypatch, state):
+def test_a_boot_runs_no_folder_outside_of_the_releases(tmp_path, monkeypatch, state):
     """The attack: a tag named a folder, the agent kept it, and the next boot ran it as root."""
     path = tmp_path / "var/lib/devopsctl/state.json"
     path.parent.mkdir(parents=True)
@@ -103,8 +94,9 @@ def test_a_boot_runs_no_folder_that_the_state_names_by_a_path(tmp_path, monkeypa
         bootstrap.become_agent(None, str(tmp_path))
 
 
-def test_a_boot_refuses_a_tag_that_names_no_release_and_says_so(capsys):
+def test_a_boot_refuses_and_reports_an_invalid_release(capsys):
     metadata = SimpleNamespace(name=lambda: "shop", tag=lambda key: CLIMBING if key == "release" else "\u00b2")
+    metadata.tag_names = lambda: ["name", "release", "token"]
     metadata.identity = lambda: {"instanceId": "i-0123456789abcdef0"}
     said = []
     fake = SimpleNamespace(metadata=metadata, credentials=dict, ssm=lambda action, **request: said.append(request))
@@ -116,13 +108,13 @@ def test_a_boot_refuses_a_tag_that_names_no_release_and_says_so(capsys):
 
 
 @pytest.mark.parametrize("bad", ["\u00b2", "12x", "-1", "9" * 13, "\u0663"])
-def test_a_tag_that_means_nothing_costs_that_tag_alone(bad):
-    """The attack: `"²".isdigit()` is true and `int` raises, and the agent heard no tag any more."""
-    with world() as it:
+def test_an_invalid_tag_costs_that_tag_alone(bad):
+    """The attack: `"²".isdigit()` is true and `int` raises, and the agent read no tag any more."""
+    with simulated() as it:
         it.new_token()
         it.want(token=bad, release=GOOD[0].name, logs=f"app/{bad}", **{"ssh:abcd": "\u0663" * 9, "ssh:../..": "x"})
         it.run(10, 0.2)
-        assert it.agent.state.wanted == (GOOD[0].name, None, None)
+        assert it.agent.state.orders.answered() == {"release": GOOD[0].name, "token": None, "try": None}
         assert it.reporter.last["healthy"] and "devopsctl:token" in it.reporter.last["error"]
         it.want(release=CLIMBING)
         it.run(10, 0.2)
@@ -134,8 +126,8 @@ def test_a_tag_that_means_nothing_costs_that_tag_alone(bad):
         assert it.reporter.last["release"] == GOOD[1].name and it.reporter.last["error"] is None
 
 
-def test_a_tag_that_is_no_text_costs_that_tag_alone():
-    with world() as it:
+def test_a_tag_that_is_not_utf_8_costs_that_tag_alone():
+    with simulated() as it:
         it.new_token()
         it.want(release=GOOD[0].name)
         tag = it.aws.tag
@@ -146,7 +138,7 @@ def test_a_tag_that_is_no_text_costs_that_tag_alone():
         it.aws.tag = read
         it.want(logs="x")
         it.run(10, 0.2)
-        assert it.reporter.last["healthy"] and it.reporter.last["error"] == "the tag devopsctl:logs is no text"
+        assert it.reporter.last["healthy"] and it.reporter.last["error"] == "the tag devopsctl:logs is not UTF-8"
 
 
 @pytest.mark.parametrize("key", ["accountId", "region", "instanceId"])
@@ -160,10 +152,10 @@ def test_the_facts_of_an_instance_have_their_form(key, value):
 
 
 @pytest.mark.parametrize("until", ["1e400", "NaN", '"x"', "true", "-1", "1e300"])
-def test_a_token_with_an_end_that_is_no_time_is_refused(until):
+def test_a_token_with_an_invalid_end_is_refused(until):
     value = f'{{"current": "a-token-of-this-test", "previous": "b", "previous_until": {until}}}'
     fake = SimpleNamespace(ssm=lambda *_, **__: {"Parameter": {"Version": 1, "Value": value}})
-    with pytest.raises(aws.AwsError, match="is not as devopsctl writes it"):
+    with pytest.raises(aws.AwsError, match="does not have the form"):
         tasks.read_token(fake, "shop")
 
 
@@ -171,19 +163,19 @@ def test_a_token_with_an_end_that_is_no_time_is_refused(until):
 
 
 @pytest.fixture
-def places(tmp_path):
-    places = Places(str(tmp_path))
-    places.prepare()
-    folder = pathlib.Path(places.release(RELEASE))
+def paths(tmp_path):
+    paths = Paths(str(tmp_path))
+    paths.prepare()
+    folder = pathlib.Path(paths.release(RELEASE))
     folder.mkdir()
     manifest = {"workers": 1, "health": {"path": "/", "timeout": 30}, "token": {"env": "T"}, "env": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    return places
+    return paths
 
 
 @pytest.fixture
-def made(places):
-    return generation.Generation.create(places, decide.Target(RELEASE, 1), decide.Token(1, "a-token-of-this-test"), 0.0)
+def made(paths):
+    return generation.Generation.create(paths, decide.Target(RELEASE, 1), decide.Token(1, "a-token-of-this-test"), 0.0)
 
 
 def judged(made, verdict):
@@ -195,14 +187,14 @@ def judged(made, verdict):
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_verdict_that_is_none_counts_for_nothing(made, attack):
+def test_an_invalid_verdict_does_not_count(made, attack):
     """The attack: 200,000 `[` raised RecursionError, and ended the agent and each one after it."""
     judged(made, attack + b"\n" + b'{"proved": 77}\n')
     assert made.proved()
 
 
-def test_any_verdict_can_be_read(places):
-    made = generation.Generation.create(places, decide.Target(RELEASE, 1), decide.Token(1, "a-token-of-this-test"), 0.0)
+def test_any_verdict_can_be_read(paths):
+    made = generation.Generation.create(paths, decide.Target(RELEASE, 1), decide.Token(1, "a-token-of-this-test"), 0.0)
 
     @often
     @given(st.lists(written, max_size=4))
@@ -212,19 +204,19 @@ def test_any_verdict_can_be_read(places):
     check()
 
 
-def test_an_agent_begins_with_whatever_another_one_has_left(places):
+def test_an_agent_starts_with_any_state_of_an_earlier_one(paths):
     runner = SimpleNamespace(take_over=lambda written: True, record=dict, ended=lambda each: "gone")
 
     @often
     @given(written | st.fixed_dictionaries({"generations": st.lists(entries)}).map(lambda v: json.dumps(v).encode()))
     def check(text):
-        pathlib.Path(places.running).write_bytes(text)
-        fleet.Fleet(places, runner, decide.State(), SimpleNamespace(monotonic=lambda: 0.0)).adopt()
+        pathlib.Path(paths.running).write_bytes(text)
+        generations.Generations(paths, runner, decide.State(), SimpleNamespace(monotonic=lambda: 0.0)).adopt()
 
     check()
 
 
-def test_a_socket_can_not_pretend_to_be_an_entry_of_the_kernels_list(tmp_path):
+def test_a_socket_name_cannot_forge_an_entry_of_the_kernels_list(tmp_path):
     """The attack: a name with a line break ended the agent; one that is not UTF-8 did so, too."""
     ours = str(tmp_path / "ours")
     forged = [b"\0\nx 0 0 zz 0 0 0 " + ours.encode(), b"\0\xff\xfe\n1 2 3 00010000 0 0 no-inode " + ours.encode()]
@@ -238,11 +230,11 @@ def test_a_socket_can_not_pretend_to_be_an_entry_of_the_kernels_list(tmp_path):
             each.close()
 
 
-def test_a_signal_without_a_name_is_a_way_to_end():
+def test_a_signal_without_a_name_is_reported_by_number():
     assert runner_process.signal_name(9) == "SIGKILL" and runner_process.signal_name(40) == "signal 40"
 
 
-def test_of_what_a_program_prints_only_the_end_is_kept():
+def test_only_the_end_of_a_programs_output_is_kept():
     command = [sys.executable, "-S", "-c", "print('x' * 5_000_000); print('end')"]
     assert systemd.last_output(command, 100, 60) == b"x" * 95 + b"\nend\n"
 
@@ -251,32 +243,32 @@ def test_of_what_a_program_prints_only_the_end_is_kept():
 
 
 @pytest.mark.parametrize("message", [["a", "b"], [300], [-1], [True], {"a": 1}, 7, [[]], "\ud800", 1e300])
-def test_an_entry_with_fields_that_are_no_text_ends_nothing(message):
-    """The attack: `MESSAGE: ["a","b"]` ended the thread that shows logs."""
+def test_a_journal_entry_with_other_types_ends_nothing(message):
+    """The attack: `MESSAGE: ["a","b"]` ended the thread that publishes logs."""
     said = {"__REALTIME_TIMESTAMP": "17", "MESSAGE": message}
-    for _, text in logs.entry(logs.fields(json.dumps(said))):
+    for _, text in publisher.entry(publisher.fields(json.dumps(said))):
         text.encode()
 
 
 @often
 @given(written)
 def test_any_line_of_a_journal_can_be_read(line):
-    for at, text in logs.entry(logs.fields(line)):
+    for at, text in publisher.entry(publisher.fields(line)):
         assert at >= 0 and text.encode() is not None
 
 
 @often
 @given(st.lists(written))
 def test_any_log_of_the_proxy_can_be_read(lines):
-    found = edge.last_refusal(b"\n".join(lines))
+    found = proxy.last_refusal(b"\n".join(lines))
     assert found is None or found.encode() is not None
 
 
-def test_a_line_without_end_does_not_hold_up_a_log(tmp_path):
+def test_a_line_without_end_does_not_block_a_log(tmp_path):
     path = tmp_path / "log"
     path.touch()
-    file = logs.File(str(path))
-    path.write_bytes(b"x" * (logs.BYTES * 4 + 10) + b"\nnext\n")
+    file = publisher.File(str(path))
+    path.write_bytes(b"x" * (publisher.BYTES * 4 + 10) + b"\nnext\n")
     assert len(file.read()) == 1
     assert [text for _, text in file.read()] == ["x" * 10, "next"]
 
@@ -294,8 +286,8 @@ def store(tmp_path):
     return store
 
 
-def test_what_is_kept_of_certificates_is_no_file_of_somebody_else(store, tmp_path):
-    """The attack: a link in the proxy's store led to a file of root's, which came back readable."""
+def test_only_the_proxys_own_files_are_kept(store, tmp_path):
+    """The attack: a link in the proxy's store pointed to a file of root, which was restored as readable."""
     host = store / "certificates/ca/host"
     (host / "host.crt").symlink_to(tmp_path / "secret/host.crt")
     (store / "certificates/other").symlink_to(tmp_path / "secret")
@@ -311,7 +303,7 @@ def test_what_is_kept_of_certificates_is_no_file_of_somebody_else(store, tmp_pat
     assert certificates.find(str(store), "host") is None
 
 
-def test_a_store_without_end_is_not_followed_to_its_end(store):
+def test_an_endless_store_is_read_up_to_a_limit(store):
     folder = store / "acme"
     for _ in range(30):
         folder = folder / "d"
@@ -321,7 +313,7 @@ def test_a_store_without_end_is_not_followed_to_its_end(store):
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "hard link"])
-def test_a_log_that_is_no_plain_file_is_not_read(tmp_path, kind):
+def test_only_a_plain_file_is_read_as_a_log(tmp_path, kind):
     target, path = tmp_path / "target", tmp_path / "log"
     target.write_text("root's own\n")
     if kind == "link":
@@ -334,11 +326,11 @@ def test_a_log_that_is_no_plain_file_is_not_read(tmp_path, kind):
         os.link(target, path)
     with pytest.raises(OSError):
         untrusted.read(str(path), 100)
-    assert untrusted.size(str(path)) == 0 and logs.File(str(path)).read() == []
+    assert untrusted.size(str(path)) == 0 and publisher.File(str(path)).read() == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_file_of_another_user_than_its_folders_is_not_read(tmp_path):
+def test_a_file_of_another_user_is_not_read(tmp_path):
     folder = tmp_path / "theirs"
     folder.mkdir()
     for name in ("own", "roots"):
@@ -346,14 +338,14 @@ def test_a_file_of_another_user_than_its_folders_is_not_read(tmp_path):
     os.chown(folder, 1234, 1234)
     os.chown(folder / "own", 1234, 1234)
     assert untrusted.read(str(folder / "own"), 9) == b"x"
-    with pytest.raises(OSError, match="not a plain file of the user"):
+    with pytest.raises(OSError, match="not a plain file of the owner"):
         untrusted.read(str(folder / "roots"), 9)
 
 
 @pytest.mark.parametrize(
     "document", [DEEP, b"[]", b"{torn", b'{"certificates/../x": "eA=="}', b'{"etc/x": "eA=="}', b'{"acme/x": 7}']
 )
-def test_what_came_from_the_bucket_as_certificates_is_as_it_was_written(document):
+def test_stored_certificates_are_checked(document):
     with pytest.raises(validate.Invalid):
         certificates.checked(document)
     assert certificates.checked(b'{"acme/x": "eA=="}') == {"acme/x": "eA=="}
@@ -366,7 +358,7 @@ class Enough(BaseException):
     pass
 
 
-def test_a_thread_that_ends_is_started_again_and_the_report_says_so(capsys):
+def test_a_thread_that_ends_is_restarted_and_reported(capsys):
     now, sleeps = [0.0], []
 
     def sleep(seconds):
@@ -382,36 +374,36 @@ def test_a_thread_that_ends_is_started_again_and_the_report_says_so(capsys):
         raise next(ends)
 
     with pytest.raises(Enough):
-        kept.keep("the sender of logs", work)
+        kept.keep("logs", work)
     assert sleeps[-1] > 4 * sleeps[0], "a longer and longer pause"
-    assert "the sender of logs: KeyError" in kept.said()
+    assert "logs: KeyError" in kept.said()
     assert "RecursionError" in capsys.readouterr().out
     now[0] += supervisor.SHOWN_SECONDS
     assert kept.said() is None
 
 
 def test_an_unexpected_error_in_the_main_loop_ends_nothing_and_is_reported():
-    with world() as it:
+    with simulated() as it:
         it.new_token()
         it.want(release=GOOD[0].name)
         it.run(10, 0.2)
-        before = it.agent.fleet.look
+        before = it.agent.generations.look
 
         def look():
             raise RecursionError("too deep")
 
-        it.agent.fleet.look = look
+        it.agent.generations.look = look
         assert not it.agent.guarded(it.agent.turn)
-        it.agent.fleet.look = before
+        it.agent.generations.look = before
         it.run(5, 0.5)
         report = it.reporter.last
-        assert report["healthy"] and "the main loop: RecursionError" in report["agent"] == report["error"]
+        assert report["healthy"] and "main loop: RecursionError" in report["agent"] == report["error"]
 
 
 def test_no_core_dump_is_left():
-    code = "import processes, resource; processes.no_core_dumps(); processes.not_dumpable();"
+    code = "import resource; from system import kernel; kernel.no_core_dumps(); kernel.not_dumpable();"
     code += "import ctypes; print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=AGENT, capture_output=True, text=True, check=True)
     assert ran.stdout == "(0, 0) 0\n"
-    for name in ("app@.service", "edge.service", "devopsctl-agent.service", "install.sh"):
+    for name in ("units/app@.service", "units/proxy.service", "units/devopsctl-agent.service", "boot/install.sh"):
         assert "LimitCORE=0" in (AGENT / name).read_text().splitlines()

@@ -1,12 +1,13 @@
-"""The log, shown to who looks: through the real agent, and its parts with a clock of the test's own."""
+"""Publishing a log: with the real agent, and its parts with a simulated clock."""
 
 import json
 import time
 from types import SimpleNamespace
 
-import logs
 import pytest
 from machine import release, until
+
+from logs import publisher
 
 TOKEN = "the-token-of-this-test-0123"
 TALKS = """
@@ -30,7 +31,7 @@ def texts(aws):
     return [text for _, _, text in (shown(aws) or {"lines": []})["lines"]]
 
 
-def test_it_is_shown_while_somebody_looks_and_without_the_token(aws, machine):
+def test_a_log_is_published_while_requested_and_without_the_token(aws, machine):
     aws.tags["devopsctl:release"] = aws.put_release(release(app=TALKS))
     aws.put_token(TOKEN)
     machine.boot()
@@ -63,12 +64,14 @@ class Clock:
 
 
 class Looked:
-    """`Logs`, with lines and a bucket of the test's own; a turn at a time."""
+    """`Logs`, with the test's own lines and bucket; turn by turn."""
 
     def __init__(self):
         self.clock, self.lines, self.puts, self.fails, self.open = Clock(), [], [], False, 0
         runner = SimpleNamespace(sources=("app", "access"), follow=self.follow)
-        self.logs = logs.Logs(self, runner, lambda source: "logs/" + source, lambda texts, before: texts, self.clock)
+        self.logs = publisher.Logs(
+            self, runner, lambda source: "logs/" + source, lambda texts, before: texts, self.clock
+        )
 
     def follow(self, source):
         self.open += 1
@@ -105,14 +108,14 @@ def looked():
     return Looked()
 
 
-def test_a_word_without_a_time_is_as_good_once_the_agent_has_heard_another(looked):
+def test_a_request_without_a_time_counts_after_the_first_one(looked):
     looked.asks("app/a")
     assert not looked.open
     looked.asks("app/b")
     assert looked.open == 1
 
 
-def test_nothing_is_put_there_when_there_is_nothing_new(looked):
+def test_nothing_is_written_without_new_lines(looked):
     looked.asks("app/1700000000-a")
     looked.prints()
     assert len(looked.puts) == 1 and looked.puts[0]["lines"] == [], "that there is nothing is an answer"
@@ -122,7 +125,7 @@ def test_nothing_is_put_there_when_there_is_nothing_new(looked):
     assert len(looked.puts) == 2 and looked.last() == ["one"]
 
 
-def test_it_ends_by_itself_and_goes_on_for_who_asks_again(looked):
+def test_a_request_ends_by_itself_and_can_be_renewed(looked):
     looked.asks("app/1700000000-a")
     looked.prints("one")
     looked.clock.now += 50
@@ -138,7 +141,7 @@ def test_it_ends_by_itself_and_goes_on_for_who_asks_again(looked):
     assert looked.last() == ["three"] and looked.puts[-1]["session"] == "1700000111-c"
 
 
-def test_who_asked_before_the_agent_was_there_is_not_answered_long_after(looked):
+def test_an_old_request_is_ignored_when_the_agent_starts(looked):
     looked.clock.now = 1000
     looked.asks("app/1700000000-a")
     assert not looked.open
@@ -146,14 +149,14 @@ def test_who_asked_before_the_agent_was_there_is_not_answered_long_after(looked)
     assert looked.open == 1
 
 
-def test_what_is_no_question_is_passed_over(looked):
+def test_an_invalid_request_is_ignored(looked):
     for tag in (None, "", "app", "/", "secrets/1700000000-a", "../../x/1700000000-a"):
         looked.asks(tag)
         looked.prints("one")
     assert not looked.puts and not looked.open
 
 
-def test_what_can_not_be_put_there_now_is_put_there_later(looked):
+def test_a_failed_upload_is_retried(looked):
     looked.asks("app/1700000000-a")
     looked.fails = True
     looked.prints("one")
@@ -162,18 +165,18 @@ def test_what_can_not_be_put_there_now_is_put_there_later(looked):
     assert looked.last() == ["one"]
 
 
-def test_it_is_bounded(looked):
+def test_a_published_log_is_bounded(looked):
     looked.asks("app/1700000000-a")
     looked.prints(*(f"line {number}" for number in range(3000)))
     assert looked.last() == [f"line {number}" for number in range(2000, 3000)]
     assert looked.puts[-1]["lines"][0][0] == 2001
     looked.prints(*("x" * 100_000 for _ in range(100)))
-    assert len(looked.puts[-1]["lines"]) == logs.BYTES // logs.LINE
+    assert len(looked.puts[-1]["lines"]) == publisher.BYTES // publisher.LINE
 
 
-def test_a_file_is_followed_also_where_it_is_cut_or_not_there_yet(tmp_path):
+def test_a_file_is_followed_also_if_truncated_or_missing(tmp_path):
     path = tmp_path / "log"
-    file = logs.File(str(path))
+    file = publisher.File(str(path))
     assert file.read() == []
     path.write_bytes(b"one\ntw")
     assert [text for _, text in file.read()] == ["one"]
@@ -193,5 +196,5 @@ def test_a_file_is_followed_also_where_it_is_cut_or_not_there_yet(tmp_path):
         ({}, ""),
     ],
 )
-def test_what_the_journal_says(line, text):
-    assert logs.entry(logs.fields(json.dumps({"__REALTIME_TIMESTAMP": "17", **line}))) == [(17, text)]
+def test_a_journal_entry_becomes_a_line(line, text):
+    assert publisher.entry(publisher.fields(json.dumps({"__REALTIME_TIMESTAMP": "17", **line}))) == [(17, text)]

@@ -1,4 +1,4 @@
-"""A machine's life, with real gunicorn: the older one that Amazon Linux gets, and the newest."""
+"""A machine from boot to shutdown, with real gunicorn: an older version, as on Amazon Linux, and the newest."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ import time
 
 import machine as machines
 import pytest
-from machine import AGENT, CLIENT_PAUSE, agent_file, release, until
+from machine import CLIENT_PAUSE, agent_file, release, until
 
 TOKEN = "first-token"
 
@@ -25,7 +25,7 @@ def healthy(name, version):
 
 
 def bring_up(aws, machine, archive=None, token=TOKEN):
-    """Booted, with its token, and healthy: the release and the token's version."""
+    """Boots a machine with a token until it is healthy -> the release and the token's version."""
     name = aws.put_release(archive or release())
     aws.tags["devopsctl:release"] = name
     version = aws.put_token(token)
@@ -38,13 +38,13 @@ begin = bring_up
 
 
 def state(machine):
-    """Of a shared machine: its fake AWS, its release, its token's version, its token."""
+    """A shared machine's fake AWS, release, token version and token."""
     version, token = machine.aws.token()
     return machine.aws, machine.aws.tags["devopsctl:release"], version, token
 
 
 class Load:
-    """Clients that ask all the time, each with a token of its own; what they saw."""
+    """Clients that send requests continuously, each with its own token; and their responses."""
 
     def __init__(self, machine, *tokens):
         self.machine, self.seen, self.broken, self.going = machine, {token: [] for token in tokens}, [], True
@@ -85,7 +85,7 @@ def load(machine):
 
 
 @pytest.mark.parametrize("gunicorn", ["==23.0.0", "==27.0.1"])
-def test_it_waits_for_its_token_serves_and_changes_it_under_load(aws, machine, load, gunicorn):
+def test_it_waits_for_its_token_and_rotates_it_under_load(aws, machine, load, gunicorn):
     name = aws.put_release(release(gunicorn, app=SLOW, flask=True))
     aws.tags["devopsctl:release"] = name
     machine.boot()
@@ -112,7 +112,7 @@ def test_it_waits_for_its_token_serves_and_changes_it_under_load(aws, machine, l
     assert {status for seen in clients.seen.values() for _, status in seen} == {200, 401}
 
 
-# Every release since 20.1, which is the first that takes the app's name as a setting.
+# Every release since 20.1, the first that accepts the app's name as a setting.
 GUNICORNS = [
     "20.1.0",
     "21.0.0",
@@ -149,7 +149,7 @@ def test_every_gunicorn_from_20_1_on_serves_and_hands_over(aws, machine):
             machine.boot()
         aws.wait_report(healthy(name, version), 60)
         if kept:
-            # A connection that was open before is answered once more, by the one before, or is closed.
+            # The earlier generation answers an open connection once more, or closes it.
             with contextlib.suppress(http.client.HTTPException, OSError):
                 assert ask_again(kept) == (200, served[-1])
         kept = machine.connect()
@@ -202,8 +202,8 @@ RIGHT = (
 )
 
 
-def test_new_code_takes_over_under_load(aws, machine, load):
-    """Without byte-code, as the command line makes releases."""
+def test_a_new_release_takes_over_under_load(aws, machine, load):
+    """Without byte-code, like the releases of the command line."""
     bring_up(aws, machine, release(compiled=False))
     clients = load(TOKEN)
     until(lambda: clients.count() > 20)
@@ -215,9 +215,9 @@ def test_new_code_takes_over_under_load(aws, machine, load):
     assert {status for _, status in clients.seen[TOKEN]} == {200}
 
 
-def test_during_a_grace_period_both_tokens_are_good(serving):
+def test_during_a_grace_period_both_tokens_are_valid(serving):
     machine, (aws, _, version, before) = serving, state(serving)
-    name = aws.tags["devopsctl:release"] = aws.put_release(release())  # The app that knows what a grace period is.
+    name = aws.tags["devopsctl:release"] = aws.put_release(release())  # This app supports a grace period.
     aws.wait_report(healthy(name, version), 60)
     token, ends = f"token-after-{version}", time.time() + 6
     version = aws.put_token(token, before, ends)
@@ -258,19 +258,19 @@ def test_a_broken_release_changes_nothing_but_the_report(serving, source, why):
     assert why in report["error"] + report["log_tail"]
     assert report["release"] == good and report["healthy"]
     assert machine.get(token)[0] == 200
-    # What served goes on with a new token, and a corrected release takes over.
+    # The serving release gets a new token, and a fixed release takes over.
     token = f"token-after-{version}"
     version = aws.put_token(token)
     aws.wait_report(lambda report: report["token"] == version and report["release"] == good, 60)
     assert machine.get(token)[0] == 200
-    mended = aws.put_release(release(app=GUARDED.format(RIGHT) + f"# {why}\n"))
-    aws.tags["devopsctl:release"] = mended
-    aws.wait_report(healthy(mended, version), 60)
-    # What gunicorn says of its own end is no reason of it.
+    fixed = aws.put_release(release(app=GUARDED.format(RIGHT) + f"# {why}\n"))
+    aws.tags["devopsctl:release"] = fixed
+    aws.wait_report(healthy(fixed, version), 60)
+    # gunicorn's message that it exits is not the reason.
     assert not re.search("exited with code [34]|Shutting down|HaltServer", machine.app_log()[before:])
 
 
-def test_a_full_disk_is_named_and_the_next_attempt_has_the_space(serving):
+def test_a_full_disk_is_reported_and_the_retry_has_the_space(serving):
     machine, (aws, good, version, token) = serving, state(serving)
     name = aws.put_release(release(app=GUARDED.format(RIGHT) + "# once there is space\n"))
     archive = machine.root / f"opt/devopsctl/releases/{name}.tar.gz"
@@ -285,7 +285,7 @@ def test_a_full_disk_is_named_and_the_next_attempt_has_the_space(serving):
     aws.wait_report(healthy(name, version), 60)
 
 
-def test_secrets_are_masked_and_paths_are_the_apps_own(aws, machine):
+def test_secrets_are_masked_and_paths_are_shortened(aws, machine):
     source = (
         "import os\nprint('token', os.environ['APP_SECRET_TOKEN'], os.environ['PASSWORD'])\nraise ValueError('oh')\n"
     )
@@ -299,7 +299,7 @@ def test_secrets_are_masked_and_paths_are_the_apps_own(aws, machine):
         assert TOKEN not in text and "open-sesame" not in text
 
 
-def test_the_token_is_in_no_file_but_its_generations_own_and_in_no_process_listing(serving):
+def test_the_token_is_only_in_the_file_of_its_generation(serving):
     machine, (_, _, _, token) = serving, state(serving)
     for path in machine.root.rglob("*"):
         if path.is_file() and token.encode() in path.read_bytes():
@@ -313,8 +313,8 @@ def test_the_token_is_in_no_file_but_its_generations_own_and_in_no_process_listi
                 continue
 
 
-def test_what_is_not_there_yet_is_waited_for(aws, machine):
-    """The role comes late, S3 and SSM refuse at first, as on a new account."""
+def test_a_boot_waits_for_what_is_missing(aws, machine):
+    """The role appears late, and S3 and SSM refuse at first, as on a new account."""
     aws.role = False
     aws.faults["s3"] = 403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     aws.faults["GetParameter"] = 400, '{"__type":"AccessDeniedException","message":"no"}'
@@ -330,8 +330,8 @@ def test_what_is_not_there_yet_is_waited_for(aws, machine):
 
 
 @pytest.mark.parametrize("absent", [(404, "NoSuchKey"), (403, "AccessDenied")], ids=["404", "403"])
-def test_a_first_release_that_is_long_in_coming_has_not_failed(aws, machine, absent):
-    """As where `up` uploads it over a slow line for more than five minutes."""
+def test_a_missing_first_release_is_no_failure(aws, machine, absent):
+    """As if `up` uploads it for more than five minutes."""
     status, code = absent
     aws.faults["s3"] = status, f"<Error><Code>{code}</Code><Message>no</Message></Error>"
     name = aws.put_release(release())
@@ -344,7 +344,7 @@ def test_a_first_release_that_is_long_in_coming_has_not_failed(aws, machine, abs
     aws.wait_report(healthy(name, 1), 60)
 
 
-def test_a_metadata_service_that_is_away_is_no_reason_to_stop(serving):
+def test_the_app_serves_without_the_metadata_service(serving):
     machine, (aws, name, version, token) = serving, state(serving)
     asked = len(aws.calls)
     aws.faults["imds"] = 500, ""
@@ -361,7 +361,7 @@ def test_an_older_token_never_comes_back(aws, machine):
     name, _ = bring_up(aws, machine)
     version = aws.put_token("second-token")
     aws.wait_report(healthy(name, version), 60)
-    # Somebody who may write tags, or has put an old parameter back.
+    # Another user changed the tags, or restored an old parameter.
     parameter = f"/devopsctl/{aws.name}/token"
     aws.parameters[parameter] = 1, aws.parameters[parameter][1].replace("second-token", TOKEN)
     aws.tags["devopsctl:token"] = "7"
@@ -373,7 +373,7 @@ def test_an_older_token_never_comes_back(aws, machine):
 
 
 @pytest.mark.parametrize("which", ["master", "worker"])
-def test_what_is_killed_comes_back(serving, which):
+def test_a_killed_process_is_restarted(serving, which):
     master = serving.pid()
     victim = master if which == "master" else children(master)[0]
     os.kill(victim, signal.SIGKILL)
@@ -382,7 +382,7 @@ def test_what_is_killed_comes_back(serving, which):
 
 
 def master_lives(machine):
-    """Workers whose master was killed go on for a moment, and would answer."""
+    """Workers of a killed master live for a moment, and would answer."""
     return any(each["role"] == "serving" and alive(each["pid"]) for each in machine.running())
 
 
@@ -404,7 +404,7 @@ def serves(machine):
         return False
 
 
-def test_after_a_reboot_it_runs_what_it_ran_with_nothing_fetched(serving):
+def test_after_a_reboot_the_same_release_runs_without_a_download(serving):
     machine, (aws, name, version, token) = serving, state(serving)
     assert machine.stop() == 0
     aws.reports.clear()
@@ -415,37 +415,38 @@ def test_after_a_reboot_it_runs_what_it_ran_with_nothing_fetched(serving):
     aws.faults.clear()
 
 
-def test_an_agent_that_is_broken_does_not_take_over(serving):
+def test_a_broken_agent_does_not_take_over(serving):
     machine, (aws, _, version, _) = serving, state(serving)
-    name = aws.put_release(release(agent={"decide.py": "raise SystemExit('broken')\n"}))
+    name = aws.put_release(release(agent={"orders/decide.py": "raise SystemExit('broken')\n"}))
     aws.tags["devopsctl:release"] = name
     aws.wait_report(healthy(name, version), 60)
-    until(lambda: "is not fit, this one stays" in machine.console())
+    until(lambda: "fails its check, this agent stays" in machine.console())
     version = aws.put_token(f"token-after-{version}")
     aws.wait_report(healthy(name, version), 60)
 
 
-def test_a_release_brings_its_agent_along(serving):
+def test_the_agent_of_a_new_release_takes_over(serving):
     machine, (aws, _, version, token) = serving, state(serving)
     program = machine.program.pid
     half_fetched = machine.root / "opt/devopsctl/releases" / ("f" * 64 + ".tar.gz")
     half_fetched.touch()
-    changed = agent_file("agent.py", TAG_SECONDS=0.2).replace('"v": 1,', '"v": 1, "generation": "next",')
-    name = aws.put_release(release(agent={"agent.py": changed}))
+    changed = agent_file("orders/report.py").replace('"v": 1,', '"v": 1, "generation": "next",')
+    name = aws.put_release(release(agent={"orders/report.py": changed}))
     aws.tags["devopsctl:release"] = name
     aws.wait_report(lambda report: report.get("generation") == "next" and report["phase"] == "healthy", 60)
     assert machine.program.poll() is None and machine.program.pid == program
     assert machine.get(token)[0] == 200
     until(lambda: not half_fetched.exists(), what="the new agent to clear up")
-    # The new one does what the old one did.
+    # The new agent works.
     version = aws.put_token(f"token-after-{version}")
     aws.wait_report(healthy(name, version), 60)
 
 
 def test_it_is_written_for_python_3_9():
-    """The agent runs on the Python of Amazon Linux 2023: nothing newer than 3.9 is used in it."""
+    """The agent runs on the Python of Amazon Linux 2023, which is 3.9."""
     import ast
 
-    for path in AGENT.glob("*.py"):
-        ast.parse(path.read_text(), feature_version=(3, 9))
+    for name, text in machines.agent_files().items():
+        if name.endswith(".py"):
+            ast.parse(text, feature_version=(3, 9))
     assert machines.user_data().startswith("#!")

@@ -1,4 +1,4 @@
-"""No eight characters of a secret leave the machine, however it is spelled and wherever the text is cut."""
+"""No eight characters of a secret leave the machine, in any spelling and with any cut."""
 
 import base64
 import html
@@ -9,12 +9,13 @@ import urllib.parse
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import LINE, Show
-from masking import MASK, RUN, Mask, is_random, secrets_in, tail
+
+from logs.masking import MASK, RUN, Mask, is_random, secrets_in, tail
+from logs.publisher import LINE, Show
 
 
 def inside_base64(alphabet):
-    """The secret as the password of `user:secret`; the length of the user moves it."""
+    """The secret as the password of `user:secret`; the user's length shifts it."""
 
     def spelled(secret, user="ab"):
         return alphabet((user + ":" + secret + "!").encode()).decode()
@@ -53,7 +54,7 @@ often = settings(max_examples=12, derandomize=True, deadline=None)
 
 
 def survives(spelled, masked):
-    """Eight characters in a row that are still there."""
+    """Eight consecutive characters that were not masked."""
     masked = masked.replace(MASK, "\n")
     return [spelled[at : at + RUN] for at in range(len(spelled) - RUN + 1) if spelled[at : at + RUN] in masked]
 
@@ -61,7 +62,7 @@ def survives(spelled, masked):
 @pytest.mark.parametrize("spelling", PLAIN)
 @often
 @given(token=tokens, data=st.data())
-def test_no_run_of_a_secret_survives_at_any_border(spelling, token, data):
+def test_no_part_of_a_secret_survives_at_any_border(spelling, token, data):
     spelled = PLAIN[spelling](token)
     text = "<" + spelled + ">"
     mask = Mask({token})
@@ -71,7 +72,7 @@ def test_no_run_of_a_secret_survives_at_any_border(spelling, token, data):
         assert not survives(spelled, "".join(pieces)), border
     size = data.draw(st.integers(1, 20))
     before, shown = "", []
-    for at in range(0, len(text), size):  # As chunks that come one after the other.
+    for at in range(0, len(text), size):  # In chunks.
         chunk = [text[at : at + size]]
         shown += mask.lines(chunk, before)
         before = tail(chunk, before)
@@ -93,14 +94,14 @@ def test_base64_of_user_and_token_is_masked_at_any_alignment(alphabet, user, tok
     spelled = inside_base64(alphabet)(token, user)
     masked = Mask({token})(spelled)
     assert MASK in masked
-    # What is left hardly depends on the token: the user, and what its last byte shares.
+    # The rest hardly depends on the token: the user, and the bits that its last byte shares.
     left = "".join(masked.split(MASK))
     assert len(left) <= len(spelled) - len(token) * 8 // 6 + 3
     assert MASK in Mask({token})(json.dumps(spelled)) and MASK in Mask({token})(urllib.parse.quote(spelled, safe=""))
 
 
 def test_a_line_is_masked_before_it_is_cut():
-    """The attack: 31 of 43 characters of the token stood at the end of a line that was cut."""
+    """The attack: a cut line ended with 31 of the token's 43 characters."""
     token = "Zm9vYmFyLWJhei1xdXV4X2NvcmdlLWdyYXVsdDEyMzQ"
     lines = [(1, "x" * (LINE - 31) + token)]
     source = type("Source", (), {"read": lambda self: lines})()

@@ -1,4 +1,4 @@
-"""What a generation asks of the app before it serves, without a machine."""
+"""The checks of an app before it serves, without a machine."""
 
 import json
 import os
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from fake_aws import FakeAws
-from places import Places, write_json
-from proof import Failed, Proof, origin
 
 import agent as agents
+from system.paths import Paths, write_json
+from workers.proof import Failed, Proof, origin
 
 EDGE = {"https": True, "port": 80, "domain": None, "address": "static"}
 TOKEN = "a-token-of-this-test"
@@ -27,7 +27,7 @@ def proof_of(folder, token=None, **edge):
 
 
 def app(right, other, seen=None):
-    """An app that answers so with the token, and so without: with a status, or with a status and a location."""
+    """An app with one answer with the token and another without: a status, or a status and a location."""
 
     def answer(environ, start_response):
         if seen is not None:
@@ -44,7 +44,7 @@ def check(proof, app):
     proof.check_guard(app, proof.check_health(app))
 
 
-def test_an_app_that_sends_each_caller_elsewhere_is_open_whatever_the_places(tmp_path):
+def test_an_app_that_redirects_each_caller_elsewhere_is_open(tmp_path):
     rooms = (f"/room/{number}" for number in range(99))
 
     def lobby(environ, start_response):
@@ -86,13 +86,13 @@ def test_an_app_is_guarded_if_only_other_tokens_get_that_answer(tmp_path, case):
         ("401 401", "answers 401 at / with the token too: it does not accept the token there"),
     ],
 )
-def test_any_other_answer_without_the_token_is_none(tmp_path, answers, why):
+def test_any_other_answer_without_the_token_does_not_refuse(tmp_path, answers, why):
     right, other = (f"{status} X" for status in answers.split())
     with pytest.raises(Failed, match=why):
         proof_of(tmp_path).check_guard(app(right, other), None)
 
 
-def test_the_answer_at_the_health_path_is_not_asked_for_twice(tmp_path):
+def test_the_health_path_is_requested_once(tmp_path):
     seen = []
     check(proof_of(tmp_path, token={"path": "/healthz"}), app("200 OK", "401 No", seen))
     assert len(seen) == 3
@@ -107,7 +107,7 @@ def test_the_answer_at_the_health_path_is_not_asked_for_twice(tmp_path):
         ({"https": False, "port": 8080, "domain": "app.example.com"}, "http", "app.example.com:8080", "8080"),
     ],
 )
-def test_the_health_request_names_what_clients_name(tmp_path, edge, scheme, host, port):
+def test_the_health_request_has_the_host_of_clients(tmp_path, edge, scheme, host, port):
     seen = []
     check(proof_of(tmp_path, **edge), app("200 OK", "401 No", seen))
     assert len(seen) == 4
@@ -122,7 +122,7 @@ def test_a_refused_host_is_named(tmp_path):
         proof_of(tmp_path, domain="app.example.com").check_health(app("400 Bad Request", "400 Bad Request"))
 
 
-def test_without_an_edge_or_an_address_it_names_this_machine():
+def test_without_an_address_it_names_localhost():
     assert origin(None, None) == ("http", "localhost")
     assert origin({**EDGE, "https": False}, None) == ("http", "localhost")
 
@@ -146,19 +146,19 @@ class Clock:
         ({}, (None, True)),
     ],
 )
-def test_a_start_waits_for_an_address_that_is_on_its_way_but_not_for_ever(tmp_path, edge, found):
-    """Until then the instance has an address that it loses again."""
-    aws, clock, places = FakeAws(), Clock(), Places(str(tmp_path))
+def test_a_start_waits_for_the_address_for_a_limited_time(tmp_path, edge, found):
+    """Until then the instance has a temporary address."""
+    aws, clock, paths = FakeAws(), Clock(), Paths(str(tmp_path))
     try:
-        places.prepare()
-        os.mkdir(places.release(RELEASE))
-        write_json(places.release(RELEASE) + "/manifest.json", {"edge": {**EDGE, **edge}})
+        paths.prepare()
+        os.mkdir(paths.release(RELEASE))
+        write_json(paths.release(RELEASE) + "/manifest.json", {"edge": {**EDGE, **edge}})
         metadata = agents.Metadata()
         metadata.base = aws.url + "/latest/"
-        runner = type("Runner", (), {"edge": None, "sshd": None, "sources": ()})()
-        made = agents.Agent(places, type("Aws", (), {"metadata": metadata})(), runner, clock)
+        runner = type("Runner", (), {"proxy": None, "sshd": None, "sources": ()})()
+        made = agents.Agent(paths, type("Aws", (), {"metadata": metadata})(), runner, clock)
         aws.public, aws.tags["devopsctl:release"] = "198.51.100.1", RELEASE
-        # What was healthy before a reboot starts no earlier than the first look, unless its clients know it by a domain.
+        # After a reboot, a release starts only after the tags are read, unless clients use a domain.
         address, waits = made.address(RELEASE)
         assert (address, bool(waits)) == (None, "domain" not in edge)
         made.read_tags()

@@ -7,10 +7,10 @@ import urllib.parse
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from masking import Mask
-from report import LIMIT, Reporter, encode
 
-from aws import AwsError
+from boot.aws import AwsError
+from logs.masking import Mask
+from orders.reporter import LIMIT, Reporter, encode
 
 AWKWARD = 'pa"ss\\wörd/+ %&\u2028\n'
 
@@ -36,7 +36,7 @@ def said(**more):
     ],
 )
 @pytest.mark.parametrize("secret", [AWKWARD, "a-plain-token"])
-def test_a_secret_is_masked_however_it_is_spelled(spelled, secret):
+def test_a_secret_is_masked_in_every_spelling(spelled, secret):
     text = f"before {spelled(secret)} after"
     masked = Mask({secret})(text)
     assert spelled(secret) not in masked and secret.strip() not in masked
@@ -47,7 +47,7 @@ def test_the_longer_secret_goes_first():
     assert Mask({"token", "token-and-more"})("token-and-more token") == "*** ***"
 
 
-def test_what_is_too_short_to_be_a_secret_is_left():
+def test_a_text_too_short_for_a_secret_stays():
     assert Mask({"1", "on", ""})("id 1, on") == "id 1, on"
 
 
@@ -59,7 +59,7 @@ texts = st.text(max_size=9000) | st.text('{\n"\\ü\U0001f600', max_size=9000)
 @example("\U0001f600" * 500, "{{" * 8000)
 @example(None, "\n" * 9000)
 @example("x" * 5000, "")
-def test_it_fits_and_says_what_was_said(error, tail):
+def test_a_report_fits_and_keeps_its_content(error, tail):
     text = encode(said(error=error, log_tail=tail))
     assert len(text.encode()) <= LIMIT and "{{" not in text
     shown = json.loads(text)
@@ -69,16 +69,16 @@ def test_it_fits_and_says_what_was_said(error, tail):
         assert shown == said(error=error, log_tail=tail)
 
 
-def test_tags_that_are_too_long_by_themselves_end_nothing():
+def test_very_long_orders_end_nothing():
     encode(said(wanted={"release": "\U0001f600" * 256, "token": 1, "try": "\U0001f600" * 256}))
 
 
 class Over(BaseException):
-    """The test has seen enough."""
+    """Ends the test."""
 
 
 class Clock:
-    """While the reporter sleeps, the world goes on: a new report each tenth of a second."""
+    """While the reporter sleeps, time goes on: there is a new report each tenth of a second."""
 
     def __init__(self):
         self.now, self.writes, self.reporter, self.said = 0.0, [], None, 0
@@ -115,8 +115,8 @@ def test_never_more_than_one_write_a_second_and_the_newest_wins(fails):
     assert len(times) > (10 if fails else 90)
 
 
-def test_what_stays_the_same_is_said_again():
-    """A reader can tell a healthy machine from one whose agent has stopped."""
+def test_an_unchanged_report_is_repeated():
+    """A reader can tell a healthy machine from one whose agent stopped."""
     writes, clock = [], Clock()
 
     def send(text):
@@ -139,7 +139,7 @@ def test_what_stays_the_same_is_said_again():
     assert all(290 <= pause <= 320 for pause in pauses)
 
 
-def test_a_repetition_that_failed_is_tried_again_soon():
+def test_a_failed_repetition_is_retried_soon():
     clock = Clock()
     reporter = Reporter(None, clock)
     reporter.say(said(token=7))
@@ -155,7 +155,7 @@ def test_a_repetition_that_failed_is_tried_again_soon():
     def sleep(seconds):
         clock.now += seconds
 
-    # Each wait takes as long as it may, and nothing new is said.
+    # Each wait takes its full time, and the report does not change.
     reporter.send, clock.sleep = send, sleep
     reporter.change.wait_for = lambda condition, seconds: condition() or sleep(seconds)
     with pytest.raises(Over):

@@ -1,4 +1,4 @@
-"""The systemd runner where there is no systemd: what it decides from what systemd says. `tests/vm` has the real one."""
+"""The systemd runner's decisions, without systemd. `tests/vm` tests it with systemd."""
 
 import ast
 import os
@@ -8,28 +8,28 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import decide
-import edge_runner
-import generation
 import pytest
-import runner_systemd
-import systemd as sd
-from machine import AGENT
-from places import Places
+from machine import AGENT, agent_files
+
+from orders import decide
+from processes import generation, runner_systemd
+from proxy import runner
+from system import systemd as sd
+from system.paths import Paths
 
 RELEASE = "a" * 64
 
 
 @pytest.fixture
-def places(tmp_path):
-    places = Places(str(tmp_path))
-    places.prepare()
-    return places
+def paths(tmp_path):
+    paths = Paths(str(tmp_path))
+    paths.prepare()
+    return paths
 
 
-def test_what_an_earlier_generation_said_is_not_taken_for_anothers_word(places, tmp_path, monkeypatch):
-    """Its folder is systemd's to remove, which may come later than the next generation."""
-    monkeypatch.setattr(places, "verdict", lambda number: f"{tmp_path}/app-{number}/verdict")
+def test_the_verdict_of_an_earlier_generation_does_not_count(paths, tmp_path, monkeypatch):
+    """systemd removes its folder, perhaps after the next generation starts."""
+    monkeypatch.setattr(paths, "verdict", lambda number: f"{tmp_path}/app-{number}/verdict")
     release = tmp_path / "opt/devopsctl/releases" / RELEASE
     release.mkdir(parents=True)
     release.joinpath("manifest.json").write_text('{"health": {"timeout": 30}, "token": {"env": "T"}}')
@@ -37,25 +37,25 @@ def test_what_an_earlier_generation_said_is_not_taken_for_anothers_word(places, 
     (tmp_path / "app-1").symlink_to(tmp_path / "private-1")
     (tmp_path / "app-2").symlink_to(tmp_path / "nowhere")
     token = decide.Token(1, "some-token-of-a-test")
-    assert generation.Generation.create(places, decide.Target(RELEASE, 1), token, 0.0).number == 3
+    assert generation.Generation.create(paths, decide.Target(RELEASE, 1), token, 0.0).number == 3
 
 
-def test_units_have_no_gaps_and_bear_the_rules_that_count():
-    text = runner_systemd.text_of("app@.service")
+def test_units_are_complete_and_have_the_important_rules():
+    text = runner_systemd.text_of("units/app@.service")
     for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "DynamicUser=yes", "StartLimitIntervalSec=0"):
         assert rule in text.splitlines()
-    edge = runner_systemd.text_of("edge.service")
+    edge = runner_systemd.text_of("units/proxy.service")
     assert {"@CADDY@"} == set(re.findall("@[A-Z]+@", edge))
     for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"):
         assert rule in edge.splitlines()
 
 
-def test_only_where_certificates_are_to_be_put_back_a_program_runs_before_caddy(places, tmp_path, monkeypatch):
+def test_a_program_runs_before_caddy_only_to_restore_certificates(paths, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(edge_runner, "UNITS", str(tmp_path / "units"))
-    monkeypatch.setattr(edge_runner, "systemctl", lambda *words: calls.append(words))
-    edge = edge_runner.SystemdEdge(places, runner_systemd.text_of("edge.service"))
-    unit = tmp_path / "units" / edge_runner.UNIT
+    monkeypatch.setattr(runner, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(runner, "systemctl", lambda *words: calls.append(words))
+    edge = runner.SystemdProxy(paths, runner_systemd.text_of("units/proxy.service"))
+    unit = tmp_path / "units" / runner.UNIT
     assert edge.install("/caddy") is True and edge.install("/caddy") is False
     assert "ExecStart=/caddy run" in unit.read_text() and "ExecStartPre" not in unit.read_text()
     assert not calls, "systemd finds by itself what is new"
@@ -67,7 +67,7 @@ def test_only_where_certificates_are_to_be_put_back_a_program_runs_before_caddy(
     assert calls == [("daemon-reload",)]
 
 
-def test_only_what_listens_at_our_path_counts(tmp_path):
+def test_only_sockets_that_listen_at_our_path_count(tmp_path):
     ours, theirs = str(tmp_path / "ours"), str(tmp_path / "theirs")
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as caller:
         listener.bind(ours)
@@ -80,11 +80,11 @@ def test_only_what_listens_at_our_path_counts(tmp_path):
         assert runner_systemd.listening(theirs) == set()
 
 
-def test_who_waits_in_a_socket_of_systemds_is_answered_when_nothing_serves(places, tmp_path, monkeypatch):
-    """The agent has no part in that socket, and takes it from the process that holds it."""
-    edge = edge_runner.SystemdEdge(places, "")
+def test_requests_in_systemds_socket_are_answered_when_nothing_serves(paths, tmp_path, monkeypatch):
+    """systemd holds that socket; the agent takes it from there."""
+    edge = runner.SystemdProxy(paths, "")
     edge.where = SimpleNamespace(app=str(tmp_path / "app.sock"))
-    runner = SimpleNamespace(edge=edge, looked=0.0)
+    systemd = SimpleNamespace(proxy=edge, looked=0.0)
     holder = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); print(flush=True); input()"
     command = [sys.executable, "-c", holder, edge.where.app]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -95,7 +95,7 @@ def test_who_waits_in_a_socket_of_systemds_is_answered_when_nothing_serves(place
             way.connect(edge.where.app)
             way.settimeout(5)
             way.sendall(b"POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\nstring")
-        runner_systemd.SystemdRunner.turn_away(runner)
+        runner_systemd.SystemdRunner.turn_away(systemd)
         for way in ways:
             with way, way.makefile("rb") as said:
                 assert said.read().startswith(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n")
@@ -116,11 +116,11 @@ def test_who_waits_in_a_socket_of_systemds_is_answered_when_nothing_serves(place
         ({"Result": "resources", "ExecMainCode": "0", "ExecMainStatus": "0"}, False, "resources"),
     ],
 )
-def test_how_a_generation_ended_is_said_in_words(shown, lacked, words):
+def test_the_end_of_a_generation_becomes_text(shown, lacked, words):
     assert runner_systemd.ending(shown, lacked) == words
 
 
-def test_a_sign_of_life_goes_where_systemd_listens(tmp_path):
+def test_a_notification_reaches_systemds_socket(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(str(tmp_path / "n"))
         ear.settimeout(5)
@@ -129,11 +129,12 @@ def test_a_sign_of_life_goes_where_systemd_listens(tmp_path):
     sd.notify("READY=1", None)
 
 
-def test_nothing_of_the_agent_is_imported_late():
-    """It may outlive the folder that it came from, when later releases bring the same agent."""
-    ours = {path.stem for path in AGENT.glob("*.py")}
+def test_the_agent_imports_its_modules_at_its_start():
+    """The agent may outlive its folder, when later releases contain the same agent."""
+    files = [AGENT / name for name in agent_files() if name.endswith(".py")]
+    ours = {path.stem for path in files} | {path.parent.name for path in files}
     late = []
-    for path in AGENT.glob("*.py"):
+    for path in files:
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, (ast.FunctionDef, ast.ClassDef)) and (path.name, function.name) != (
                 "agent.py",
@@ -142,5 +143,5 @@ def test_nothing_of_the_agent_is_imported_late():
                 for node in ast.walk(function):
                     names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                     names += [node.module] if isinstance(node, ast.ImportFrom) else []
-                    late += [(path.name, function.name, name) for name in names if name in ours]
+                    late += [(path.name, function.name, name) for name in names if name.partition(".")[0] in ours]
     assert late == []

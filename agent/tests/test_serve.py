@@ -1,4 +1,4 @@
-"""What runs as a generation, before it is gunicorn."""
+"""The program of a generation, before it becomes gunicorn."""
 
 import json
 import os
@@ -9,12 +9,13 @@ import subprocess
 import sys
 
 import pytest
+
 import serve
 
 PROGRAM = pathlib.Path(serve.__file__)
 
 
-def test_what_listens_is_found_and_only_that():
+def test_only_a_listening_port_is_reachable():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert serve.reachable(socket.AF_INET, "127.0.0.1", port)
@@ -25,7 +26,7 @@ def test_the_app_is_not_started_when_it_could_reach_the_credentials(tmp_path, mo
     monkeypatch.setenv("DEVOPSCTL_VERDICT", str(tmp_path / "verdict"))
     monkeypatch.setenv("DEVOPSCTL_RELEASE", str(tmp_path))
     monkeypatch.delenv("DEVOPSCTL_RUNNER", raising=False)
-    # A machine that lets everybody have everything.
+    # A machine on which everything is reachable.
     monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())
     monkeypatch.setattr(socket.socket, "connect", lambda *_: None)
     monkeypatch.setattr(socket.socket, "send", lambda *_: 0)
@@ -46,8 +47,8 @@ def test_the_app_is_not_started_without_a_socket(tmp_path):
     assert "app.socket could not be opened" in said["failed"]
 
 
-def test_nothing_of_the_release_is_read_before(tmp_path):
-    """Python reads `sitecustomize` of its path before a program's first line."""
+def test_nothing_of_the_release_is_loaded_before_the_check(tmp_path):
+    """Python loads `sitecustomize` from its path before a program's first line."""
     site = tmp_path / "site"
     (site / "gunicorn/app").mkdir(parents=True)
     (site / "sitecustomize.py").write_text("print('too early', flush=True)\n")
@@ -61,13 +62,13 @@ def test_nothing_of_the_release_is_read_before(tmp_path):
     given.update(LISTEN_FDS="1", PYTHONDONTWRITEBYTECODE="1")
     ran = subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=True, text=True)
     said = json.loads(ran.stdout)
-    assert said["argv"] == ["gunicorn", "-c", str(PROGRAM.parent / "gunicorn.conf.py")]
-    # What the app starts finds the release's modules, too; the agent's nobody finds.
+    assert said["argv"] == ["gunicorn", "-c", str(PROGRAM.parent / "workers/gunicorn.conf.py")]
+    # Processes of the app find the release's modules, and never the agent's.
     assert said["path"][0] == said["PYTHONPATH"] == str(site)
     assert os.path.dirname(PROGRAM) not in said["path"]
 
 
-def test_a_gunicorn_that_asks_for_a_part_that_setuptools_has_no_more(tmp_path):
+def test_a_gunicorn_that_imports_pkg_resources_starts(tmp_path):
     site = tmp_path / "site"
     (site / "gunicorn/app").mkdir(parents=True)
     (site / "pkg_resources.py").write_text("raise ModuleNotFoundError('gone', name='pkg_resources')\n")
@@ -83,7 +84,7 @@ def test_a_gunicorn_that_asks_for_a_part_that_setuptools_has_no_more(tmp_path):
         return subprocess.run([sys.executable, PROGRAM], env=given, capture_output=True, check=False, text=True)
 
     assert json.loads(ran().stdout)["path"] is False, "the app must not find a part that is not there"
-    # Anything else that is missing is told.
+    # Any other missing module is reported.
     (site / "gunicorn/util.py").write_text("import no_such_module\n")
     failed = ran()
     assert failed.returncode == 1 and "No module named 'no_such_module'" in failed.stderr

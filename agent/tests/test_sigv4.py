@@ -1,4 +1,4 @@
-"""The agent's own signature is botocore's, for whatever the agent might send."""
+"""The agent's signature equals botocore's for any request that the agent might send."""
 
 import datetime
 import urllib.parse
@@ -9,7 +9,7 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import aws
+from boot import aws
 
 NOW = datetime.datetime(2026, 11, 24, 12, 34, 56, tzinfo=datetime.timezone.utc).timestamp()
 

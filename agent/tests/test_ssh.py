@@ -1,4 +1,4 @@
-"""Who is let in by SSH: of all tags the right keys, for their time; and a real sshd that holds to it."""
+"""SSH access: tags authorize the right keys, until their end; and a real sshd enforces it."""
 
 import base64
 import getpass
@@ -8,17 +8,17 @@ import subprocess
 import time
 
 import pytest
-import ssh
-import sshd
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import release, until
+
+from ssh import keys, sshd
 
 NOW = 1_790_000_000
 
 
 def key(letter):
-    """As OpenSSH writes a public key, of nobody."""
+    """A public key in OpenSSH's format, without a private key."""
     blob = b"\0\0\0\x0bssh-ed25519\0\0\0 " + letter.encode() * 32
     return "ssh-ed25519 " + base64.b64encode(blob).decode()
 
@@ -28,7 +28,7 @@ def tag(end, letter="a", block="203.0.113.7/32"):
 
 
 class Sshd:
-    """What it was told last; it may refuse."""
+    """Records the last configuration; it may refuse."""
 
     def __init__(self):
         self.lines, self.times, self.fails = None, 0, None
@@ -50,7 +50,7 @@ class Clock:
 
 @pytest.fixture
 def it():
-    return ssh.Ssh(Sshd(), Clock())
+    return keys.Ssh(Sshd(), Clock())
 
 
 ends = st.one_of(st.integers(NOW - 7200, NOW + 7200), st.integers(0, 10**13))
@@ -58,13 +58,13 @@ values = st.one_of(st.builds(tag, ends, st.sampled_from("abc")), st.text(max_siz
 
 
 @given(st.dictionaries(st.from_regex("[0-9a-f]{4,8}", fullmatch=True), values, max_size=8), st.integers(0, 7200))
-def test_no_key_counts_at_its_end_or_an_hour_before_whatever_else_is_asked_for(tags, later):
-    for word, (end, text) in ssh.authorised(tags, NOW + later).items():
+def test_a_key_is_valid_only_in_the_hour_before_its_end(tags, later):
+    for word, (end, text) in keys.authorised(tags, NOW + later).items():
         assert NOW + later < end <= NOW + later + 3600
         assert tags[word].split() == [str(end), "203.0.113.7/32", *text.split()]
     for word, value in tags.items():
-        alone = ssh.authorised({word: value}, NOW + later).get(word)
-        assert ssh.authorised(tags, NOW + later).get(word) == alone, "it depends on the others"
+        alone = keys.authorised({word: value}, NOW + later).get(word)
+        assert keys.authorised(tags, NOW + later).get(word) == alone, "it depends on the others"
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_no_key_counts_at_its_end_or_an_hour_before_whatever_else_is_asked_for(t
         "",
     ],
 )
-def test_what_is_not_as_devopsctl_writes_it_lets_nobody_in(value):
-    assert ssh.authorised({"abcd": value}, NOW) == {}
-    assert ssh.authorised({"../../x": tag(NOW + 60), "ABCD": tag(NOW + 60)}, NOW) == {}
+def test_a_lease_of_another_form_authorizes_no_key(value):
+    assert keys.authorised({"abcd": value}, NOW) == {}
+    assert keys.authorised({"../../x": tag(NOW + 60), "ABCD": tag(NOW + 60)}, NOW) == {}
 
 
-def test_sshd_is_told_once_and_also_when_a_key_ends(it):
+def test_sshd_is_configured_once_and_when_a_key_expires(it):
     it.heard({})
     assert (it.sshd.lines, it.said) == ([], None)
     asked = {"aaaa": tag(NOW + 100, "a"), "bbbb": tag(NOW + 50, "b")}
@@ -96,7 +96,7 @@ def test_sshd_is_told_once_and_also_when_a_key_ends(it):
     it.clock.now += 50
     it.heard(asked)
     assert it.said["keys"] == ["aaaa"] and len(it.sshd.lines) == 1
-    # Who is connected still moves his end on.
+    # A connected session extends its end.
     it.heard({"aaaa": tag(NOW + 200, "a")})
     it.clock.now += 149
     it.heard({"aaaa": tag(NOW + 200, "a")})
@@ -105,13 +105,13 @@ def test_sshd_is_told_once_and_also_when_a_key_ends(it):
     assert (it.sshd.lines, it.said) == ([], None)
 
 
-def test_the_end_is_told_by_the_machines_own_clock(it):
+def test_the_end_is_in_the_machines_time_zone(it):
     it.heard({"aaaa": tag(NOW + 100)})
     moment = it.sshd.lines[0].split('"')[1]
     assert time.mktime(time.strptime(moment, "%Y%m%d%H%M%S")) == NOW + 100
 
 
-def test_why_nobody_can_be_let_in_is_said_and_it_is_tried_again(it, capsys):
+def test_an_error_of_sshd_is_reported_and_retried(it, capsys):
     it.sshd.fails = "no sshd here"
     for _ in range(3):
         it.heard({"aaaa": tag(NOW + 100)})
@@ -123,7 +123,7 @@ def test_why_nobody_can_be_let_in_is_said_and_it_is_tried_again(it, capsys):
 
 
 class SystemSshd(sshd.SystemdSshd):
-    """The system's own, with another folder for /."""
+    """The system's sshd, with another folder in place of /."""
 
     def __init__(self, root):
         super().__init__()
@@ -134,7 +134,7 @@ class SystemSshd(sshd.SystemdSshd):
 
 @pytest.fixture
 def systemd(monkeypatch):
-    """What it was told; Debian's unit, which has two names, runs."""
+    """Records the calls; Debian's unit, which has two names, is active."""
     calls = []
     monkeypatch.setattr(sshd, "systemctl", lambda *words: calls.append(words))
     monkeypatch.setattr(sshd, "show", lambda unit, *_: {"Id": "ssh.service", "ActiveState": "active"})
@@ -142,7 +142,7 @@ def systemd(monkeypatch):
     return calls
 
 
-def test_the_systems_sshd_is_left_alone_until_somebody_asks(tmp_path, systemd):
+def test_the_systems_sshd_is_unchanged_until_the_first_request(tmp_path, systemd):
     (tmp_path / "ssh/sshd_config.d").mkdir(parents=True)
     (tmp_path / "ssh/host.pub").write_text(key("h") + " root@host\n")
     system = SystemSshd(tmp_path)
@@ -155,7 +155,7 @@ def test_the_systems_sshd_is_left_alone_until_somebody_asks(tmp_path, systemd):
     assert (tmp_path / "ssh/sshd_config.d/10-devopsctl.conf").read_text().split()[0] == "AuthorizedKeysFile"
     system.allow(["two\n"])
     assert len(systemd) == 1, "it reads the keys each time anew"
-    # An agent that comes after a crash has it read its settings again, and ends what counted.
+    # After a crash, the next agent makes sshd read its settings again, and removes the keys.
     after = SystemSshd(tmp_path)
     after.allow([])
     assert keys.read_text() == "" and len(systemd) == 1
@@ -163,21 +163,21 @@ def test_the_systems_sshd_is_left_alone_until_somebody_asks(tmp_path, systemd):
     assert len(systemd) == 2
 
 
-def test_the_systems_sshd_is_not_ended_where_it_would_not_start_again(tmp_path, systemd, monkeypatch):
+def test_the_systems_sshd_is_not_restarted_with_an_invalid_configuration(tmp_path, systemd, monkeypatch):
     (tmp_path / "ssh/sshd_config.d").mkdir(parents=True)
     system = SystemSshd(tmp_path)
     system.program = shutil.which("false")
     with pytest.raises(OSError, match="sshd rejects its configuration"):
         system.allow(["one\n"])
     assert systemd == []
-    # A unit that is not active is not started: an administrator stopped it.
+    # An inactive unit is not started: an administrator stopped it.
     monkeypatch.setattr(sshd, "show", lambda unit, *_: {"Id": unit, "ActiveState": "inactive"})
     (tmp_path / "ssh/host.pub").write_text(key("h") + " root@host\n")
     system.allow(["one\n"])
     assert systemd == []
 
 
-def test_a_machine_without_what_it_takes_says_so(tmp_path, monkeypatch):
+def test_a_machine_without_sshd_reports_so(tmp_path, monkeypatch):
     monkeypatch.setattr(sshd, "login_user", lambda: "somebody")
     with pytest.raises(OSError, match="this image has no .*sshd_config.d"):
         SystemSshd(tmp_path).allow(["one\n"])
@@ -189,17 +189,17 @@ def test_a_machine_without_what_it_takes_says_so(tmp_path, monkeypatch):
 
 @pytest.fixture
 def made(tmp_path):
-    """A key of this test's own, as the command line makes one."""
+    """A key like the command line makes one."""
     path = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
     return path
 
 
-def test_a_real_sshd_lets_the_key_in_until_its_end(aws, machine, made, tmp_path):
+def test_a_real_sshd_accepts_the_key_until_its_end(aws, machine, made, tmp_path):
     if not shutil.which("sshd", path="/usr/sbin:/usr/bin"):
         pytest.fail("this test needs Debian's openssh-server")
     if os.geteuid() == 0:
-        os.makedirs("/run/sshd", exist_ok=True)  # Where no system has started sshd yet, nobody has made it.
+        os.makedirs("/run/sshd", exist_ok=True)  # It is missing where sshd was never started.
     aws.tags["devopsctl:release"] = aws.put_release(release())
     aws.put_token("the-token-of-this-test-0123")
     machine.boot()
@@ -224,7 +224,7 @@ def test_a_real_sshd_lets_the_key_in_until_its_end(aws, machine, made, tmp_path)
     assert (ran.returncode, ran.stdout) == (0, "42\n"), ran.stderr
     ran = run(key("x"))
     assert ran.returncode == 255 and "Host key verification failed" in ran.stderr
-    # While it is away from its tags, it can't be told; sshd knows the end by itself.
+    # The agent cannot read its tags now, but sshd enforces the end itself.
     aws.tags["devopsctl:ssh:abcd"] = f"{int(time.time()) + 2} 127.0.0.1/32 {public}"
     keys = machine.root / "run/ssh/authorized_keys"
     before = keys.read_text()
@@ -238,7 +238,7 @@ def test_a_real_sshd_lets_the_key_in_until_its_end(aws, machine, made, tmp_path)
     aws.wait_report(lambda report: report["healthy"] and not report["ssh"] and report["at"] >= since)
 
 
-# Joins ssh to a Unix socket whose path may be too long for one.
+# Connects ssh to a Unix socket whose path may be too long.
 JOIN = (
     "import os, socket, sys, threading; os.chdir(sys.argv[1]); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2])\n"
     "def up():\n"

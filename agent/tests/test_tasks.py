@@ -1,100 +1,99 @@
-"""What a release takes over from one before it."""
+"""Byte-code that a release shares with an earlier one, and old releases."""
 
 import importlib.util
 import os
 import py_compile
 import types
 
-import bytecode
 import pytest
-import tasks
 from machine import AGENT
-from places import Places
+
+import bytecode
+from orders import tasks
+from system.paths import Paths
 
 OLD, NEW = "a" * 64, "b" * 64
 
 
 @pytest.fixture
-def places(tmp_path):
-    places = Places(str(tmp_path))
-    places.prepare()
-    return places
+def paths(tmp_path):
+    paths = Paths(str(tmp_path))
+    paths.prepare()
+    return paths
 
 
-def put(places, release, name, text):
-    path = os.path.join(places.release(release), name)
+def put(paths, release, name, text):
+    path = os.path.join(paths.release(release), name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as file:
         file.write(text)
     return path
 
 
-def test_what_two_releases_share_is_compiled_once_and_stored_once(places):
-    shared = [put(places, release, "site/flask/app.py", "x = 1\n") for release in (OLD, NEW)]
-    changed = [put(places, release, "app/app.py", text) for release, text in ((OLD, "y = 1\n"), (NEW, "y = 2\n"))]
+def test_shared_files_are_compiled_and_stored_once(paths):
+    shared = [put(paths, release, "site/flask/app.py", "x = 1\n") for release in (OLD, NEW)]
+    changed = [put(paths, release, "app/app.py", text) for release, text in ((OLD, "y = 1\n"), (NEW, "y = 2\n"))]
     os.utime(shared[0], (1, 1))
     for path in (shared[0], changed[0]):
         py_compile.compile(path)
-    bytecode.mark(places.release(OLD))
+    bytecode.mark(paths.release(OLD))
 
-    tasks.inherit(places.release(NEW), places)
+    tasks.inherit(paths.release(NEW), paths)
     assert os.path.samefile(*shared)
     assert os.path.samefile(*map(importlib.util.cache_from_source, shared))
-    # Of the same length, and perhaps of the same second: only the content tells.
+    # With the same length, and perhaps the same time: only the content differs.
     assert not os.path.exists(importlib.util.cache_from_source(changed[1]))
     assert not os.path.samefile(*changed)
 
-    put(places, NEW, "agent/bytecode.py", (AGENT / "bytecode.py").read_text())
+    put(paths, NEW, "agent/bytecode.py", (AGENT / "bytecode.py").read_text())
     before = os.stat(importlib.util.cache_from_source(shared[1])).st_mtime_ns
-    bytecode.rest(places.release(NEW))
+    bytecode.rest(paths.release(NEW))
     assert os.stat(importlib.util.cache_from_source(shared[1])).st_mtime_ns == before
     assert os.path.exists(importlib.util.cache_from_source(changed[1]))
 
 
-def test_a_release_that_is_compiled_in_part_hands_on_that_part(places):
-    done, left = (
-        [put(places, release, name, "x = 1\n") for release in (OLD, NEW)] for name in ("app/a.py", "app/b.py")
-    )
+def test_a_partly_compiled_release_shares_that_part(paths):
+    done, left = ([put(paths, release, name, "x = 1\n") for release in (OLD, NEW)] for name in ("app/a.py", "app/b.py"))
     py_compile.compile(done[0])
-    assert not bytecode.complete(places.release(OLD))
+    assert not bytecode.complete(paths.release(OLD))
 
-    for _ in range(2):  # An agent that follows may do it again.
-        tasks.inherit(places.release(NEW), places)
+    for _ in range(2):  # The next agent may repeat it.
+        tasks.inherit(paths.release(NEW), paths)
         assert os.path.samefile(*done) and os.path.samefile(*map(importlib.util.cache_from_source, done))
         assert not os.path.samefile(*left) and not os.path.exists(importlib.util.cache_from_source(left[1]))
         assert sorted(os.listdir(os.path.dirname(done[1]))) == ["__pycache__", "a.py", "b.py"]
-    assert not bytecode.complete(places.release(NEW)), "a part of it is not compiled"
+    assert not bytecode.complete(paths.release(NEW)), "a part of it is not compiled"
 
 
-def test_it_outlives_the_one_before(places):
-    paths = [put(places, release, "site/a.py", "x = 1\n") for release in (OLD, NEW)]
-    py_compile.compile(paths[0])
-    bytecode.mark(places.release(OLD))
-    tasks.inherit(places.release(NEW), places)
-    bytecode.mark(places.release(NEW))
-    os.rename(places.release(OLD), places.release(OLD) + ".old")
-    tasks.sweep(places)
-    with open(paths[1]) as file:
+def test_shared_byte_code_outlives_the_earlier_release(paths):
+    files = [put(paths, release, "site/a.py", "x = 1\n") for release in (OLD, NEW)]
+    py_compile.compile(files[0])
+    bytecode.mark(paths.release(OLD))
+    tasks.inherit(paths.release(NEW), paths)
+    bytecode.mark(paths.release(NEW))
+    os.rename(paths.release(OLD), paths.release(OLD) + ".old")
+    tasks.sweep(paths)
+    with open(files[1]) as file:
         assert file.read() == "x = 1\n"
-    assert tasks.on_disk(places) == {NEW}
+    assert tasks.on_disk(paths) == {NEW}
 
 
-def test_what_the_power_interrupted_does_not_stay(places):
-    put(places, OLD, "app/a.py", "x = 1\n")
-    put(places, NEW, "app/a.py", "x = 1\n")
-    os.rename(places.release(NEW), places.release(NEW) + ".old")
-    put(places, NEW, "app/a.py", "x = 1\n")
-    os.rename(places.release(NEW), places.release(NEW) + ".new")
-    with open(places.release(NEW) + ".tar.gz", "w"):
+def test_leftovers_of_a_power_failure_are_removed(paths):
+    put(paths, OLD, "app/a.py", "x = 1\n")
+    put(paths, NEW, "app/a.py", "x = 1\n")
+    os.rename(paths.release(NEW), paths.release(NEW) + ".old")
+    put(paths, NEW, "app/a.py", "x = 1\n")
+    os.rename(paths.release(NEW), paths.release(NEW) + ".new")
+    with open(paths.release(NEW) + ".tar.gz", "w"):
         pass
-    tasks.disown(places)
-    tasks.sweep(places)
-    assert os.listdir(places.releases) == [OLD]
+    tasks.disown(paths)
+    tasks.sweep(paths)
+    assert os.listdir(paths.releases) == [OLD]
 
 
-def test_what_cannot_be_renamed_is_named_and_the_rest_is_cleared_up(places, monkeypatch):
+def test_a_file_that_cannot_be_renamed_is_reported(paths, monkeypatch):
     for number in range(5):
-        with open(f"{places.releases}/{number}.tar.gz", "w"):
+        with open(f"{paths.releases}/{number}.tar.gz", "w"):
             pass
     rename = os.rename
 
@@ -104,19 +103,19 @@ def test_what_cannot_be_renamed_is_named_and_the_rest_is_cleared_up(places, monk
         rename(path, name)
 
     monkeypatch.setattr(os, "rename", refuse)
-    assert {name: str(why) for name, why in tasks.disown(places).items()} == {
+    assert {name: str(why) for name, why in tasks.disown(paths).items()} == {
         "2.tar.gz": "[Errno 1] Operation not permitted"
     }
-    tasks.sweep(places)
-    assert os.listdir(places.releases) == ["2.tar.gz"]
+    tasks.sweep(paths)
+    assert os.listdir(paths.releases) == ["2.tar.gz"]
 
 
-def test_a_disk_with_next_to_nothing_left_is_full(places, monkeypatch):
-    assert not places.are_full()
+def test_a_disk_with_almost_no_space_is_full(paths, monkeypatch):
+    assert not paths.are_full()
     disk = types.SimpleNamespace(f_blocks=1000, f_bavail=255, f_frsize=4096)
     monkeypatch.setattr(os, "statvfs", lambda path: disk)
-    assert places.are_full()
+    assert paths.are_full()
     disk.f_bavail = 256
-    assert not places.are_full()
-    disk.f_blocks = disk.f_bavail = 0  # One without bounds.
-    assert not places.are_full()
+    assert not paths.are_full()
+    disk.f_blocks = disk.f_bavail = 0  # A disk without a limit.
+    assert not paths.are_full()

@@ -1,4 +1,4 @@
-"""Security updates: what applies them is switched on, what it did is told, and a reboot is told and never made."""
+"""Security updates: the tool is enabled, its result and a pending reboot are reported, and nothing reboots."""
 
 import configparser
 import json
@@ -9,9 +9,10 @@ import subprocess
 import sys
 
 import pytest
-import updates
 from machine import AGENT
-from updates import Apt, Dnf, Updates
+
+from system import updates
+from system.updates import Apt, Dnf, Updates
 
 RELEASES = {
     "debian": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\n',
@@ -21,7 +22,7 @@ RELEASES = {
 
 
 class Disk:
-    """A machine's disk, as far as it matters here, and systemd, which enables what it is told to."""
+    """The relevant part of a machine's disk, and a systemd that enables units."""
 
     def __init__(self, root, system, *programs):
         self.root, self.told, self.masked = root, [], False
@@ -56,7 +57,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("system", ["debian", "ubuntu"])
-def test_unattended_upgrades_is_switched_on_where_it_is_off(tmp_path, system):
+def test_unattended_upgrades_is_enabled(tmp_path, system):
     disk = Disk(tmp_path, system, Apt.program)
     it = disk.updates()
     assert it.said == {"by": "unattended-upgrades", "on": False, "at": None, "reboot": False, "error": None}
@@ -71,7 +72,7 @@ def test_unattended_upgrades_is_switched_on_where_it_is_off(tmp_path, system):
         ("APT::Periodic::Unattended-Upgrade", "1"),
         ("Unattended-Upgrade::Automatic-Reboot", "false"),
     ]
-    # It is on by now: nothing is told again. What a person changes meanwhile is changed back.
+    # It is enabled now: nothing is repeated. A manual change is reverted.
     disk.told.clear()
     assert it.keep() and not disk.told
     disk.put(Apt.settings.lstrip("/"), "")
@@ -80,7 +81,7 @@ def test_unattended_upgrades_is_switched_on_where_it_is_off(tmp_path, system):
     assert it.keep() and disk.text(Apt.settings) == settings
 
 
-def test_a_masked_timer_is_told_as_the_reason(tmp_path):
+def test_a_masked_timer_is_reported_as_the_reason(tmp_path):
     disk = Disk(tmp_path, "debian", Apt.program)
     disk.masked = True
     it = disk.updates()
@@ -89,7 +90,7 @@ def test_a_masked_timer_is_told_as_the_reason(tmp_path):
     assert it.said["on"] is False and it.said["error"].endswith("Unit apt-daily.timer is masked")
 
 
-def test_what_is_not_installed_is_told_and_nothing_is_written(tmp_path):
+def test_a_missing_tool_is_reported_and_nothing_is_written(tmp_path):
     for system, name in (("debian", "unattended-upgrades"), ("amzn", "dnf")):
         disk = Disk(tmp_path / system, system)
         it = disk.updates()
@@ -100,7 +101,7 @@ def test_what_is_not_installed_is_told_and_nothing_is_written(tmp_path):
         assert sorted(os.listdir(disk.root)) == ["etc"]
 
 
-def test_when_they_were_applied_last_is_when_either_stamp_is_of(tmp_path):
+def test_the_newest_stamp_is_the_last_update(tmp_path):
     disk = Disk(tmp_path, "debian", Apt.program)
     it = disk.updates()
     for path, at in zip(Apt.stamps, (1_700_000_000, 1_700_000_100)):
@@ -110,7 +111,7 @@ def test_when_they_were_applied_last_is_when_either_stamp_is_of(tmp_path):
 
 
 @pytest.mark.parametrize("path", updates.REBOOT)
-def test_a_pending_reboot_is_told(tmp_path, path):
+def test_a_pending_reboot_is_reported(tmp_path, path):
     disk = Disk(tmp_path, "debian", Apt.program)
     it = disk.updates()
     disk.put(path.lstrip("/"), "*** System restart required ***\n")
@@ -118,12 +119,12 @@ def test_a_pending_reboot_is_told(tmp_path, path):
     assert it.said["reboot"] is True
 
 
-def test_a_machine_that_is_a_process_has_nothing_to_say(tmp_path):
+def test_a_process_machine_reports_no_updates(tmp_path):
     it = Updates(str(tmp_path))
     assert it.said is None and it.keep() and os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     disk = Disk(tmp_path, "debian", Apt.program)
     it = disk.updates()
 
@@ -136,16 +137,15 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     assert it.said["error"].startswith("the disk is full")
 
 
-def test_needrestart_never_restarts_what_the_agent_runs(tmp_path):
-    """Its settings are Perl. The pattern is one of Perl's that Python reads alike."""
+def test_needrestart_never_restarts_the_agents_services(tmp_path):
+    """Its settings are Perl. Python reads this pattern in the same way."""
     disk = Disk(tmp_path, "ubuntu", Apt.program)
     (tmp_path / "etc/needrestart/conf.d").mkdir(parents=True)
     assert disk.updates().keep()
     text = disk.text("/etc/needrestart/conf.d/devopsctl.conf")
     pattern = re.fullmatch(r"\$nrconf\{override_rc\}->\{qr\((.*)\)\} = 0;\n", text)[1]
-    units = {path.name for path in AGENT.iterdir() if path.suffix in (".service", ".socket", ".timer")} - {
-        "edge.service"
-    }
+    units = {path.name for path in AGENT.glob("units/*.*") if path.suffix in (".service", ".socket", ".timer")}
+    units.remove("proxy.service")
     for unit in {*units, "app@17.service", "devopsctl-edge.service"}:
         assert re.match(pattern, unit), unit
     for unit in ("ssh.service", "apparmor.service", "apt-daily.service", "systemd-resolved.service"):
@@ -155,7 +155,7 @@ def test_needrestart_never_restarts_what_the_agent_runs(tmp_path):
 # Amazon Linux
 
 
-def test_a_timer_of_ours_is_started_where_nothing_else_applies_them(tmp_path):
+def test_on_amazon_linux_our_timer_is_started(tmp_path):
     disk = Disk(tmp_path, "amzn", Dnf.program)
     it = disk.updates()
     assert it.said["on"] is False
@@ -163,12 +163,12 @@ def test_a_timer_of_ours_is_started_where_nothing_else_applies_them(tmp_path):
     it.look()
     assert it.said == {"by": "dnf", "on": True, "at": None, "reboot": False, "error": None}
     assert disk.told == [("daemon-reload",), ("start", "devopsctl-updates.timer")]
-    assert disk.text(Dnf.copy) == (AGENT / "apply_updates.py").read_text()
+    assert disk.text(Dnf.copy) == (AGENT / "system/apply_updates.py").read_text()
     disk.told.clear()
     assert it.keep() and disk.told == [("start", "devopsctl-updates.timer")]
 
 
-def test_a_timer_that_a_person_has_masked_counts_as_off(tmp_path):
+def test_a_masked_timer_counts_as_off(tmp_path):
     disk = Disk(tmp_path, "amzn", Dnf.program)
     it = disk.updates()
     assert it.keep()
@@ -179,22 +179,22 @@ def test_a_timer_that_a_person_has_masked_counts_as_off(tmp_path):
     assert (it.said["on"], it.said["error"]) == (False, "its timer is masked")
 
 
-def test_updates_are_switched_on_also_where_needrestart_cannot_be_told(tmp_path, capsys):
+def test_updates_are_enabled_also_if_needrestart_cannot_be_configured(tmp_path, capsys):
     disk = Disk(tmp_path, "debian", Apt.program)
-    # In place of a file system that is read-only.
+    # Instead of a read-only file system.
     disk.put("etc/needrestart/conf.d/devopsctl.conf.new/x")
     it = disk.updates()
     assert not it.keep() and not it.keep()
     it.look()
     assert it.said["on"] is True and "devopsctl.conf" in it.said["error"]
-    assert capsys.readouterr().out.count("can't see to security updates") == 1
+    assert capsys.readouterr().out.count("cannot enable security updates") == 1
 
 
-def test_its_units_run_it_once_a_day_and_behind_what_serves():
+def test_its_units_run_it_daily_at_low_priority():
     def unit(name):
         parsed = configparser.ConfigParser(strict=False, interpolation=None)
         parsed.optionxform = str
-        parsed.read_string((AGENT / name).read_text())
+        parsed.read_string((AGENT / "units" / name).read_text())
         return parsed
 
     service, timer = unit(Dnf.units[0])["Service"], unit(Dnf.units[1])["Timer"]
@@ -207,7 +207,7 @@ def test_its_units_run_it_once_a_day_and_behind_what_serves():
 
 @pytest.fixture
 def amazon(tmp_path):
-    """Runs the program of the timer, with a dnf that ends and says as it is told; the words it was called with."""
+    """Runs the timer's program with a simulated dnf -> the arguments of its calls."""
     disk = Disk(tmp_path, "amzn", Dnf.program)
     disk.put("run/x")
     disk.put("var/lib/devopsctl/x")
@@ -222,7 +222,7 @@ def amazon(tmp_path):
         )
         dnf.chmod(dnf.stat().st_mode | stat.S_IXUSR)
         environment = {**os.environ, "DEVOPSCTL_ROOT": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-        command = [sys.executable, "-S", str(AGENT / "apply_updates.py")]
+        command = [sys.executable, "-S", str(AGENT / "system/apply_updates.py")]
         run.code = subprocess.run(command, env=environment, check=False).returncode
         return calls.read_text().splitlines()
 
@@ -243,14 +243,14 @@ def test_security_updates_of_the_newest_release_are_applied(amazon):
     assert amazon.code == 0 and said["at"] > 1_700_000_000 and (said["error"], said["reboot"]) == (None, False)
 
 
-def test_a_failure_is_told_with_its_exit_code(amazon):
+def test_a_failure_is_reported_with_its_exit_code(amazon):
     amazon(upgrade=1)
     assert amazon.code == 1
-    assert amazon.disk.updates().said["error"] == "dnf ended with exit code 1"
+    assert amazon.disk.updates().said["error"] == "dnf exited with code 1"
 
 
-def test_a_reboot_is_needed_only_where_dnf_says_so_in_words(amazon):
-    """It ends with 1 also where it has no such command."""
+def test_only_dnfs_text_means_a_pending_reboot(amazon):
+    """dnf also exits with 1 if it has no such command."""
     for hint, said, needed in ((1, NEEDED, True), (0, "Reboot should not be necessary.", False)):
         amazon(hint=hint, said=said)
         assert amazon.disk.updates().said["reboot"] is needed
@@ -260,13 +260,13 @@ def test_a_reboot_is_needed_only_where_dnf_says_so_in_words(amazon):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"at": "x", "code": 0}', '{"at": 1, "code": {}}', "9" * 5000])
-def test_a_torn_file_says_nothing(tmp_path, text):
+def test_a_damaged_file_is_ignored(tmp_path, text):
     disk = Disk(tmp_path, "amzn", Dnf.program)
     disk.put(Dnf.said.lstrip("/"), text)
     assert disk.updates().said["at"] is None
 
 
-def test_what_is_said_is_short_whatever_happens(tmp_path):
+def test_the_reported_error_is_short(tmp_path):
     disk = Disk(tmp_path, "debian", Apt.program)
     it = disk.updates()
     it.trouble = "x\n" * 5000

@@ -1,28 +1,19 @@
-//! Every name that devopsctl gives to something in AWS, as a function of the deployment's name.
+//! Every name that devopsctl gives to a resource in AWS, as a function of the deployment's name. What an instance is asked to do
+//! has its tags in `resources::orders`.
 //!
-//! Names are deterministic: they, with the tags, are the only state there is.
+//! Names are deterministic: together with the tags they are the only state.
 
 /// The deployment that a resource belongs to. Every resource that can carry tags carries this one.
 pub const TAG_NAME: &str = "devopsctl:name";
 /// On the instance: hash of what only a new instance can change.
 pub const TAG_SPEC: &str = "devopsctl:spec";
-/// On the instance: the release it is to run.
-pub const TAG_RELEASE: &str = "devopsctl:release";
-/// On the instance: the release that `rollback` goes to. For the command line; the agent does not look at it.
-pub const TAG_PREVIOUS: &str = "devopsctl:previous";
-/// On the instance: the token parameter's version. A doorbell only: the agent always takes the newest.
-pub const TAG_TOKEN: &str = "devopsctl:token";
-/// On the instance: the Elastic IP that leads to it. Before that is so, no certificate is asked for.
-pub const TAG_ADDRESS: &str = "devopsctl:address";
-/// On the address: the name whose record leads to it; empty where there is none any more.
+/// On the address: the domain whose record points to it; empty after that record is gone.
 pub const TAG_DOMAIN: &str = "devopsctl:domain";
-/// On the instance: changed to have the agent try again what it gave up.
-pub const TAG_TRY: &str = "devopsctl:try";
-/// On the instance: somebody looks at its log.
+/// On the instance: a request for a log.
 pub const TAG_LOGS: &str = "devopsctl:logs";
-/// On the instance: somebody is connected by SSH; behind it which one.
+/// On the instance: an SSH session; the session's id follows.
 pub const TAG_SSH: &str = "devopsctl:ssh:";
-/// On the security group: what `RunInstances` carries as its client token.
+/// On the security group: the client token of `RunInstances`.
 pub const TAG_NONCE: &str = "devopsctl:nonce";
 
 /// Security group, key pair, `Name` tag of instance and address.
@@ -38,7 +29,7 @@ pub fn role(name: &str, region: &str) -> String {
 /// The folder of SSM parameters of all deployments.
 pub const PARAMETERS: &str = "/devopsctl";
 
-/// Which deployment's parameter that is, and what it is below the deployment's folder: `token`, `report/i-…`.
+/// The deployment of a parameter, and its path below the deployment's folder: `token`, `report/i-…`.
 pub fn of_parameter(parameter: &str) -> Option<(&str, &str)> {
     parameter.strip_prefix(PARAMETERS)?.strip_prefix('/')?.split_once('/')
 }
@@ -48,64 +39,64 @@ pub fn token_parameter(name: &str) -> String {
     format!("/devopsctl/{name}/token")
 }
 
-/// The folder of SSM parameters in which instances report.
+/// The folder of the SSM parameters with the instances' reports.
 pub fn report_path(name: &str) -> String {
     format!("/devopsctl/{name}/report")
 }
 
-/// The bucket of an account's region, and whether it lies in the account's own namespace.
+/// The bucket of an account's region, and whether it is in the account's own namespace.
 ///
-/// In that namespace nobody else can take the name. Every region has it but two:
+/// In that namespace no other account can take the name. Every region but two has it:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html>
 pub fn bucket(account: &str, region: &str) -> (String, bool) {
     let own = !matches!(region, "me-south-1" | "me-central-1");
     (format!("devopsctl-{account}-{region}{}", if own { "-an" } else { "" }), own)
 }
 
-/// The TXT record that says whose the record beside it is.
+/// The TXT record that names the owner of the record beside it.
 pub fn record_mark(domain: &str) -> String {
     format!("_devopsctl.{domain}")
 }
 
-/// What of the bucket is this deployment's.
+/// The prefix of this deployment's objects in the bucket.
 pub fn bucket_prefix(name: &str) -> String {
     format!("{name}/")
 }
 
-/// What of the bucket is for all deployments. No deployment's name begins so.
+/// The prefix of the objects of all deployments. No deployment's name begins like this.
 pub const TOOLS_PREFIX: &str = "_tools/";
 
-/// Where Caddy lies in the bucket.
+/// The key of Caddy in the bucket.
 pub fn caddy_key(sha384: &str) -> String {
     format!("{TOOLS_PREFIX}caddy-{sha384}.gz")
 }
 
-/// Where an instance keeps its certificates, for the one after it.
+/// The key under which an instance keeps its certificates for its successor.
 pub fn certificates_key(name: &str) -> String {
     format!("{name}/certificates.json")
 }
 
-/// Where an instance shows one of its logs.
+/// The key under which an instance publishes one of its logs.
 pub fn log_key(name: &str, instance: &str, source: &str) -> String {
     format!("{name}/logs/{instance}/{source}.json")
 }
 
-/// Where the releases lie in the bucket.
+/// The prefix of the releases in the bucket.
 pub fn releases_prefix(name: &str) -> String {
     format!("{name}/releases/")
 }
 
-/// Where a release lies in the bucket.
+/// The key of a release in the bucket.
 pub fn release_key(name: &str, release: &str) -> String {
     format!("{}{release}.tar.gz", releases_prefix(name))
 }
 
-/// Which release lies there, if it is one of this deployment's.
+/// The release under a key, if it is one of this deployment.
 pub fn release_of_key<'a>(name: &str, key: &'a str) -> Option<&'a str> {
     key.strip_prefix(&releases_prefix(name))?.strip_suffix(".tar.gz").filter(|id| is_release(id))
 }
 
-/// Whether this is a release's id: a sha256 in small hexadecimal digits, and nothing beside it. It becomes a key and a path.
+/// Whether this is the id of a release: a sha256 in lower-case hexadecimal digits, and nothing else. It becomes a key and a path.
 pub fn is_release(id: &str) -> bool {
     id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -115,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_a_whole_sha256() {
+    fn the_id_of_a_release_is_a_whole_sha256() {
         let id = "0123456789abcdef".repeat(4);
         assert!(is_release(&id));
         let wrong = ["../../../x", "", &id[1..], &format!("{id}0"), &id.to_uppercase(), &format!("{}\n", &id[1..])];

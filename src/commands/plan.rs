@@ -103,7 +103,7 @@ impl Looked {
         };
         let wrong = without_damaged(&mut store.releases, &self.release, other);
         wrong.into_iter().for_each(|wrong| session.ui.warn(wrong));
-        if store.edge && reports.iter().any(|(_, report)| report.blames_caddy()) {
+        if store.edge && reports.iter().any(|(_, report)| report.blames_proxy()) {
             session.ui.warn("Caddy in the bucket is damaged and will be replaced: its sha384 on the instance differs");
             store.edge = false;
         }

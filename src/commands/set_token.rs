@@ -14,12 +14,12 @@ use crate::base::secret::Secret;
 use crate::base::{clock, names, secret};
 use crate::commands::cli::{Globals, SetToken};
 use crate::commands::documents;
-use crate::engine::edge::Need;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
 use crate::engine::plan::{self, Plan};
 use crate::engine::probe::{App, Seen};
+use crate::engine::proxy::Need;
 use crate::resources::context::{Context, Shared};
 use crate::resources::reports::Report;
 use crate::resources::{Tags, address, instance, security_group, token};
@@ -196,7 +196,7 @@ async fn in_force(
         token: change.version,
         again: None,
         alone: false,
-        edge: Need::Nothing,
+        proxy: Need::Nothing,
         since: instance.launched,
     };
     let report = health::wait(&session.watch(), &instance.id, &goal).await?;

@@ -12,12 +12,13 @@ use crate::base::{clock, names};
 use crate::commands::documents;
 use crate::engine::cost::{self, Cost};
 use crate::engine::deployments;
-use crate::engine::edge::Need;
 use crate::engine::observe::{Ask, Observed};
+use crate::engine::proxy::Need;
 use crate::resources::history::History;
 use crate::resources::instance::{self, Build, State};
+use crate::resources::orders::Orders;
 use crate::resources::release::{self, Notes, short};
-use crate::resources::reports::{Edge, Report, Threads, Updates};
+use crate::resources::reports::{Proxy, Report, Threads, Updates};
 use crate::resources::{NameConflict, address, ingress};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
@@ -84,11 +85,11 @@ struct View<'a> {
 impl View<'_> {
     /// Whether the wanted release runs with the newest token and is served.
     fn healthy(&self) -> bool {
-        self.runs() && self.report.is_some_and(|report| report.edge.is_none() || Need::Serving.met(report))
+        self.runs() && self.report.is_some_and(|report| report.proxy.is_none() || Need::Serving.met(report))
     }
 
-    fn edge(&self) -> Option<&Edge> {
-        self.report.and_then(|report| report.edge.as_ref())
+    fn proxy(&self) -> Option<&Proxy> {
+        self.report.and_then(|report| report.proxy.as_ref())
     }
 
     fn runs(&self) -> bool {
@@ -96,7 +97,7 @@ impl View<'_> {
         report.healthy
             && !self.is_overdue()
             && self.current.is_some_and(|instance| instance.phase == instance::Phase::Running)
-            && report.release.as_deref() == self.tag(names::TAG_RELEASE)
+            && report.release == self.orders().release
             && report.token >= self.observed.token.present().map(|token| token.version)
     }
 
@@ -108,8 +109,8 @@ impl View<'_> {
         running.is_some_and(overdue)
     }
 
-    fn tag(&self, key: &str) -> Option<&str> {
-        self.current.and_then(|instance| instance.tags.get(key)).map(String::as_str)
+    fn orders(&self) -> Orders {
+        self.current.map(State::orders).unwrap_or_default()
     }
 
     async fn lines(&self, session: &Session, notes: &BTreeMap<String, Notes>) -> Vec<(&'static str, String)> {
@@ -181,9 +182,9 @@ impl View<'_> {
             let public = session.aws.flag().is_empty();
             return public.then(|| "off: anyone on the network path can read the token".to_owned());
         }
-        let edge = self.edge()?;
-        let error = edge.error.as_deref();
-        let Some(certificate) = &edge.certificate else {
+        let proxy = self.proxy()?;
+        let error = proxy.error.as_deref();
+        let Some(certificate) = &proxy.certificate else {
             return Some(format!("no certificate yet: {}", error.unwrap_or("it has been requested")));
         };
         let (names, until) = (certificate.names.join(", "), clock::until(certificate.until).await);
@@ -244,7 +245,7 @@ impl View<'_> {
 
     fn release(&self, notes: &BTreeMap<String, Notes>) -> String {
         let running = self.report.and_then(|report| report.release.as_deref());
-        match (running, self.tag(names::TAG_RELEASE)) {
+        match (running, self.orders().release.as_deref()) {
             (Some(running), Some(wanted)) if running == wanted => described(running, notes.get(running)),
             (running, wanted) => {
                 let name = |id: Option<&str>| id.map_or_else(|| "none".to_owned(), |id| described(id, notes.get(id)));
@@ -314,7 +315,7 @@ impl View<'_> {
                 .present()
                 .map(|group| documents::SecurityGroup { id: group.id.clone() }),
             release: documents::Wanted {
-                wanted: self.tag(names::TAG_RELEASE).map(ToOwned::to_owned),
+                wanted: self.orders().release,
                 running: report.and_then(|report| report.release.clone()),
                 previous: History::of(observed).previous,
             },
@@ -330,7 +331,7 @@ impl View<'_> {
     }
 }
 
-/// What happens to requests while all threads are busy. `THREAD_SECONDS` in `agent/worker.py` is how long they wait.
+/// What happens to requests while all threads are busy. `THREAD_SECONDS` in `agent/workers/worker.py` is how long they wait.
 fn busy(threads: &Threads) -> String {
     format!(
         "all {} are busy since {}: a request waits 30 seconds for a free one, then gets a 503; shorten open connections and \

@@ -1,12 +1,11 @@
-//! (What of all deployments stands) → each deployment, how it is, and what it costs. Pure.
+//! Resources of all deployments → each deployment with its state and cost. Pure.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::edge::Need;
+use super::proxy::Need;
 use crate::aws::Front;
 use crate::base::clock::now;
-use crate::base::names;
 use crate::config;
 use crate::engine::cost;
 use crate::resources::instance::{self, Phase};
@@ -19,34 +18,34 @@ use crate::resources::{Tags, address, security_group};
 pub struct Deployment {
     /// Its name.
     pub name: String,
-    /// Since when something of it stands, in seconds since 1970, if anything tells.
+    /// When its first resource was created, in seconds since 1970, if known.
     pub since: Option<i64>,
-    /// How it is.
+    /// Its state.
     pub state: State,
-    /// What of it stands, in a person's words.
+    /// Its resources, in words.
     pub stands: Vec<&'static str>,
-    /// Where it is reached, if something may answer there.
+    /// Its address, if it may answer there.
     pub front: Option<(Ipv4Addr, Front)>,
-    /// What of it costs.
+    /// Its resources that cost money.
     pub costs: cost::Standing,
 }
 
-/// How a deployment is.
+/// The state of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// What is wanted serves.
+    /// The ordered release serves.
     Healthy,
-    /// Something serves, and something else is wanted.
+    /// Another release serves than was ordered.
     Behind,
     /// The instance reports that it is not healthy.
     Unhealthy,
-    /// The instance has said nothing yet.
+    /// The instance does not report.
     Silent,
-    /// The instance is stopped: its disk and its address cost on.
+    /// The instance is stopped: its disk and its address still cost money.
     Stopped,
-    /// The instance is on its way out.
+    /// The instance is shutting down.
     Going,
-    /// No instance: somebody stopped on the way up or down, or removed it by hand.
+    /// There is no instance: an `up` or `down` was interrupted, or it was deleted by hand.
     Remains,
 }
 
@@ -55,11 +54,11 @@ impl State {
     pub fn words(self) -> &'static str {
         match self {
             State::Healthy => "healthy",
-            State::Behind => "healthy, something else is wanted",
+            State::Behind => "healthy, another release was ordered",
             State::Unhealthy => "not healthy",
             State::Silent => "does not report",
             State::Stopped => "stopped",
-            State::Going => "on its way out",
+            State::Going => "shutting down",
             State::Remains => "no instance",
         }
     }
@@ -77,13 +76,13 @@ impl State {
         }
     }
 
-    /// Whether it may have been forgotten: nothing of it serves anybody.
+    /// Whether it may be orphaned: none of its resources serves requests.
     pub fn forgotten(self) -> bool {
         matches!(self, State::Stopped | State::Remains)
     }
 }
 
-/// Every deployment of which something stands, by name. What has a tag that is no deployment's name is somebody else's.
+/// Every deployment with at least one resource, by name. A tag whose value is no deployment's name is not ours.
 pub fn sort(found: &Inventory) -> Vec<Deployment> {
     let mut all: BTreeSet<String> = BTreeSet::new();
     all.extend(found.instances.iter().filter_map(|one| owner(&one.tags)).cloned());
@@ -97,7 +96,7 @@ pub fn sort(found: &Inventory) -> Vec<Deployment> {
 }
 
 impl Inventory {
-    /// What is of that deployment.
+    /// The resources of that deployment.
     fn of(&self, name: &str) -> Self {
         let tagged = |tags: &Tags| owner(tags).is_some_and(|of| of == name);
         let mut found = self.clone();
@@ -145,20 +144,20 @@ fn state(found: &Inventory, serving: Option<&instance::State>, report: Option<&R
     let Some(report) = report.filter(|report| !report.is_overdue(instance.launched, now())) else {
         return State::Silent;
     };
-    let served = report.edge.is_none() || Need::Serving.met(report);
-    match (report.healthy && served, report.release.as_ref() == instance.tags.get(names::TAG_RELEASE)) {
+    let served = report.proxy.is_none() || Need::Serving.met(report);
+    match (report.healthy && served, report.release == instance.orders().release) {
         (true, true) => State::Healthy,
         (true, false) => State::Behind,
         (false, _) => State::Unhealthy,
     }
 }
 
-/// The edge says whom its certificate is for; in clear the app is at the port that is let in.
+/// With HTTPS, the certificate names the host; with plain HTTP, the app is at the port that the security group allows.
 fn front(ip: Ipv4Addr, found: &Inventory, report: Option<&Report>) -> Front {
-    let edge = report.and_then(|report| report.edge.as_ref()).filter(|edge| edge.https);
-    match edge {
-        Some(edge) => {
-            let host = edge.certificate.as_ref().and_then(|certificate| certificate.names.first().cloned());
+    let proxy = report.and_then(|report| report.proxy.as_ref()).filter(|proxy| proxy.https);
+    match proxy {
+        Some(proxy) => {
+            let host = proxy.certificate.as_ref().and_then(|certificate| certificate.names.first().cloned());
             Front { port: 443, host: Some(host.unwrap_or_else(|| ip.to_string())) }
         }
         None => Front { port: found.groups.iter().find_map(security_group::State::port).unwrap_or(80), host: None },
@@ -179,7 +178,7 @@ fn stands(found: &Inventory) -> Vec<&'static str> {
     kinds.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect()
 }
 
-/// What costs. A public address is billed whether it is an Elastic IP or an instance's own.
+/// The resources that cost money. A public address is billed whether it is an Elastic IP or the instance's own.
 pub fn costs(instances: &[instance::State], addresses: &[address::State], disk_gib: u32) -> cost::Standing {
     let running = || instances.iter().filter(|one| matches!(one.phase, Phase::Pending | Phase::Running));
     let ips: BTreeSet<Ipv4Addr> =
@@ -194,15 +193,19 @@ pub fn costs(instances: &[instance::State], addresses: &[address::State], disk_g
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::names;
     use crate::resources::ingress::Rule;
     use crate::resources::inventory::Disk;
     use crate::resources::key_pair;
-    use crate::resources::reports::{Certificate, Edge};
+    use crate::resources::orders::Orders;
+    use crate::resources::orders::tests::id;
+    use crate::resources::reports::{Certificate, Proxy, ProxyPhase};
 
     const IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 
     fn tags(name: &str) -> Tags {
-        [(names::TAG_NAME, name), (names::TAG_RELEASE, "r1")].map(|(key, value)| (key.into(), value.into())).into()
+        let orders = Orders { release: Some(id("1")), ..Orders::default() };
+        orders.tags().into_iter().chain([(names::TAG_NAME.to_owned(), name.to_owned())]).collect()
     }
 
     fn instance(phase: Phase) -> instance::State {
@@ -244,7 +247,7 @@ mod tests {
     }
 
     fn healthy() -> Report {
-        Report { healthy: true, release: Some("r1".into()), ..Report::default() }
+        Report { healthy: true, release: Some(id("1")), ..Report::default() }
     }
 
     fn only(found: &Inventory) -> Deployment {
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_well() {
+    fn a_healthy_deployment() {
         let shop = only(&whole(healthy()));
         assert_eq!((shop.name.as_str(), shop.state, shop.since), ("shop", State::Healthy, Some(1000)));
         assert_eq!(shop.front, Some((IP, Front { port: 8080, host: None })));
@@ -263,27 +266,27 @@ mod tests {
     }
 
     #[test]
-    fn what_the_instance_says_counts() {
+    fn the_report_decides_the_state() {
         let state = |report| only(&whole(report)).state;
-        assert_eq!(state(Report { release: Some("r0".into()), ..healthy() }), State::Behind);
+        assert_eq!(state(Report { release: Some(id("0")), ..healthy() }), State::Behind);
         assert_eq!(state(Report { healthy: false, ..healthy() }), State::Unhealthy);
-        let edge = |phase: &str| Some(Edge { phase: phase.into(), release: Some("r1".into()), ..Edge::default() });
-        assert_eq!(state(Report { edge: edge("certificate"), ..healthy() }), State::Unhealthy);
+        let proxy = Proxy { phase: ProxyPhase::Certificate, release: Some(id("1")), ..Proxy::default() };
+        assert_eq!(state(Report { proxy: Some(proxy), ..healthy() }), State::Unhealthy);
         let mut silent = whole(healthy());
         silent.reports[0].1 = "i-0".into();
         assert_eq!(only(&silent).state, State::Silent);
     }
 
     #[test]
-    fn with_https_the_certificate_says_where() {
+    fn with_https_the_certificate_names_the_host() {
         let certificate = Some(Certificate { names: vec!["shop.example.com".into()], ..Certificate::default() });
-        let edge = Some(Edge { https: true, certificate, ..Edge::default() });
-        let front = only(&whole(Report { edge, ..healthy() })).front.unwrap().1;
+        let proxy = Some(Proxy { https: true, certificate, ..Proxy::default() });
+        let front = only(&whole(Report { proxy, ..healthy() })).front.unwrap().1;
         assert_eq!(front, Front { port: 443, host: Some("shop.example.com".into()) });
     }
 
     #[test]
-    fn a_stopped_one_costs_its_disk_and_address() {
+    fn a_stopped_instance_costs_its_disk_and_address() {
         let mut found = whole(healthy());
         found.instances[0] = instance(Phase::Stopped);
         let shop = only(&found);
@@ -293,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_address_counts_as_one_and_two_count_twice() {
+    fn each_public_address_counts_once() {
         let mut found = whole(healthy());
         found.addresses.clear();
         assert_eq!(only(&found).costs.addresses, 1);
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_left_alone_is_found() {
+    fn every_single_leftover_is_found() {
         let whole = whole(healthy());
         let nothing = Inventory::default;
         let alone = [
@@ -325,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nobody_can_have_given_here_are_passed_over() {
+    fn invalid_names_are_ignored() {
         let group = |name: &str| group(name, None);
         let groups = vec![group("x; rm -rf ~"), group(""), group("\u{1b}[31m"), group("b"), group("a")];
         let all = sort(&Inventory { groups, ..Inventory::default() });

@@ -8,9 +8,7 @@ use crate::config::CpuCredits;
 use crate::resources::context::Start;
 use crate::resources::instance::Credits;
 use crate::resources::outputs::Outputs;
-use crate::resources::{
-    Action, Change, Id, Kind, Planned, Sight, Step, Tags, Wanted, doorbell, instance, kinds, token,
-};
+use crate::resources::{Action, Change, Id, Kind, Planned, Sight, Step, Tags, Wanted, instance, kinds, orders, token};
 
 /// All steps, none before what it needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,8 +49,8 @@ pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Result<Pl
     let current = instance::serving(&have.instances, &have.addresses);
     let stored = if let token::Rotation::Stored(version) = how { Some(version) } else { None };
     let rotated = token::rotation(tags, token, have.known_token(), how);
-    let told = doorbell::rotation(stored, current, &have.instances);
-    Ok(Plan::about(current, have, [step(token::ID, rotated), step(doorbell::ID, told)]))
+    let told = orders::rotation(stored, current, &have.instances);
+    Ok(Plan::about(current, have, [step(token::ID, rotated), step(orders::ID, told)]))
 }
 
 /// From the release that is to run on the instance that serves to another one that was there before; nothing else changes.
@@ -61,16 +59,16 @@ pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Result<Pl
 /// That the token was not looked at.
 pub fn rollback(have: &Observed, to: &str) -> Result<Plan> {
     let current = have.serving().map(|(instance, _)| instance);
-    let told = current.map(|current| doorbell::rollback(to, have, current)).transpose()?.flatten();
-    Ok(Plan::about(current, have, [step(doorbell::ID, told)]))
+    let told = current.map(|current| orders::rollback(to, have, current)).transpose()?.flatten();
+    Ok(Plan::about(current, have, [step(orders::ID, told)]))
 }
 
 /// The token was changed while everything else was done: the instance is told.
 pub fn rotated() -> Plan {
-    let change = doorbell::Change { release: None, previous: None, again: false, others: Vec::new() };
+    let change = orders::Change::token(Vec::new());
     let reasons = vec!["the token was changed meanwhile".to_owned()];
     let planned = Planned { action: Action::Update, reasons, change };
-    Plan::of(vec![planned.step(doorbell::ID, Vec::new())], Outputs::default())
+    Plan::of(vec![planned.step(orders::ID, Vec::new())], Outputs::default())
 }
 
 /// The instance is healthy, and has the CPU credits of its boot still; nothing where these are as they should be.

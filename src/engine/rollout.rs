@@ -3,12 +3,12 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::edge::Need;
 use super::execute::execute;
 use super::health::{self, Goal, Watch};
 use super::observe::Observed;
 use super::plan;
 use super::probe::{App, Seen};
+use super::proxy::Need;
 use crate::aws::retry::{Backoff, Retry};
 use crate::base::error::{Failure, Result};
 use crate::base::event::Event;

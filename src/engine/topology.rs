@@ -3,7 +3,7 @@
 use super::spec::Spec;
 use crate::base::names;
 use crate::resources::{
-    Wanted, address, association, attachment, bucket, doorbell, edge, health_gate, ingress, instance, key_pair, record,
+    Wanted, address, association, attachment, bucket, edge, health_gate, ingress, instance, key_pair, orders, record,
     release, reports, role, security_group, token,
 };
 
@@ -34,7 +34,7 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
         }
         .into(),
         attachment::Wanted { profile: names::role(&deployment.name, spec.region) }.into(),
-        doorbell::Wanted { release: spec.release.to_owned() }.into(),
+        orders::Wanted { release: spec.release.to_owned() }.into(),
         reports::Wanted.into(),
     ];
     if spec.wait {

@@ -1,4 +1,7 @@
 //! What runs on the instance, embedded: each release brings its agent along.
+//!
+//! The files at the top are the entry points. Agents of other releases and the boot programs of older instances start them by
+//! these paths, so they stay where they are; nothing else of another release's agent is known.
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("../../agent/", $name)))),*] };
@@ -7,67 +10,95 @@ macro_rules! files {
 /// Path below `agent/` in the archive, and content.
 pub const FILES: &[(&str, &str)] = files![
     "agent.py",
-    "app-wake.service",
-    "app.socket",
-    "app@.service",
-    "apply_updates.py",
-    "aws.py",
-    "bootstrap.py",
     "bytecode.py",
-    "caddy.py",
-    "certificates.py",
-    "decide.py",
-    "devopsctl-agent.service",
-    "devopsctl-updates.service",
-    "devopsctl-updates.timer",
-    "devopsctl.slice",
-    "edge.py",
-    "edge.service",
-    "edge_runner.py",
-    "fleet.py",
-    "generation.py",
-    "gunicorn.conf.py",
-    "hush.py",
-    "landlock.py",
-    "logs.py",
-    "masking.py",
-    "outgoing.py",
-    "places.py",
-    "processes.py",
-    "proof.py",
-    "renewal.py",
-    "report.py",
-    "restore.py",
-    "runner_process.py",
-    "runner_systemd.py",
     "serve.py",
-    "ssh.py",
-    "sshd.py",
-    "supervisor.py",
-    "systemd.py",
-    "tasks.py",
-    "unavailable.py",
-    "untrusted.py",
-    "updates.py",
-    "validate.py",
-    "worker.py",
+    "boot/__init__.py",
+    "boot/aws.py",
+    "boot/bootstrap.py",
+    "boot/self_update.py",
+    "boot/validate.py",
+    "logs/__init__.py",
+    "logs/masking.py",
+    "logs/publisher.py",
+    "orders/__init__.py",
+    "orders/decide.py",
+    "orders/orders.py",
+    "orders/report.py",
+    "orders/reporter.py",
+    "orders/tasks.py",
+    "processes/__init__.py",
+    "processes/generation.py",
+    "processes/generations.py",
+    "processes/runner_process.py",
+    "processes/runner_systemd.py",
+    "processes/supervisor.py",
+    "proxy/__init__.py",
+    "proxy/caddy.py",
+    "proxy/certificates.py",
+    "proxy/listener_reload.py",
+    "proxy/proxy.py",
+    "proxy/restore.py",
+    "proxy/runner.py",
+    "ssh/__init__.py",
+    "ssh/keys.py",
+    "ssh/sshd.py",
+    "system/__init__.py",
+    "system/apply_updates.py",
+    "system/kernel.py",
+    "system/paths.py",
+    "system/systemd.py",
+    "system/untrusted.py",
+    "system/updates.py",
+    "units/app-wake.service",
+    "units/app.socket",
+    "units/app@.service",
+    "units/devopsctl-agent.service",
+    "units/devopsctl-updates.service",
+    "units/devopsctl-updates.timer",
+    "units/devopsctl.slice",
+    "units/proxy.service",
+    "workers/__init__.py",
+    "workers/gunicorn.conf.py",
+    "workers/landlock.py",
+    "workers/proof.py",
+    "workers/response_spool.py",
+    "workers/unavailable.py",
+    "workers/worker.py",
 ];
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
     use std::path::Path;
 
+    use super::*;
+
+    /// The files below a folder, by their path in it.
+    fn files(folder: &Path, prefix: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let name = format!("{prefix}{}", entry.file_name().into_string().unwrap());
+            if !entry.file_type().unwrap().is_dir() {
+                found.push(name);
+            } else if !name.ends_with("__pycache__") && name != "tests" {
+                found.extend(files(&entry.path(), &format!("{name}/")));
+            }
+        }
+        found
+    }
+
     #[test]
     fn every_file_of_the_agent_is_embedded() {
-        let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("agent");
-        let entries = fs::read_dir(&agent).unwrap().map(|entry| entry.unwrap());
-        for entry in entries.filter(|entry| entry.file_type().unwrap().is_file()) {
-            let name = entry.file_name().into_string().unwrap();
-            // This one is the user-data's alone.
-            let embedded = name == "install.sh" || FILES.iter().any(|(embedded, _)| *embedded == name);
+        for name in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("agent"), "") {
+            // The user-data alone needs this one.
+            let embedded = name == "boot/install.sh" || FILES.iter().any(|(embedded, _)| *embedded == name);
             assert!(embedded, "{name} is not embedded");
         }
+    }
+
+    #[test]
+    fn the_entry_points_of_other_releases_stay() {
+        let top: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/')).collect();
+        assert_eq!(top, ["agent.py", "bytecode.py", "serve.py"]);
     }
 }

@@ -10,7 +10,7 @@ use regex::Regex;
 use super::code;
 
 /// The folders on Python's path, in order.
-const FOLDERS: [&str; 3] = ["agent", "app", "site"];
+const FOLDERS: [&str; 2] = ["app", "site"];
 
 // Only at the start of a line: an indented import is executed later, if at all.
 static FROM: LazyLock<Regex> =
@@ -112,7 +112,7 @@ if True:
             ("site/data", ""),
         ]);
         let plain = [
-            "agent/two.py",
+            "app/two.py",
             "site/two.py",
             "site/one/__init__.py",
             "site/one/deep.py",
@@ -132,11 +132,11 @@ if True:
         assert_eq!(found[0], "app/own/__init__.py");
         found.sort();
         let asked = [
-            "agent/two.py",
             "app/own/__init__.py",
             "app/own/eight/__init__.py",
             "app/own/eight/nine.py",
             "app/own/seven.py",
+            "app/two.py",
             "site/one/__init__.py",
             "site/one/deep.py",
             "site/spaced/out/deep.py",

@@ -15,8 +15,16 @@ use crate::base::dirs::unwritable;
 use crate::base::error::Result;
 
 /// The modules that the server imports before the app.
-const SERVER: [&str; 8] =
-    ["gunicorn.app.wsgiapp", "gunicorn.glogging", "worker", "outgoing", "unavailable", "proof", "processes", "systemd"];
+const SERVER: [&str; 3] = ["gunicorn.app.wsgiapp", "gunicorn.glogging", "gunicorn.workers.gthread"];
+/// The files that `workers/gunicorn.conf.py` loads by their path.
+const LOADED: [&str; 6] = [
+    "agent/system/systemd.py",
+    "agent/system/kernel.py",
+    "agent/workers/proof.py",
+    "agent/workers/worker.py",
+    "agent/workers/response_spool.py",
+    "agent/workers/unavailable.py",
+];
 
 /// Writes the archive and returns its sha256. `module`: the app's module.
 pub fn pack(archive: &Path, app: &[source::File], site: &Path, manifest: &str, module: &str) -> Result<String> {
@@ -94,8 +102,8 @@ fn collect(entries: &mut Vec<Entry>, folder: &Path, prefix: &str) -> io::Result<
 fn first(entries: &[Entry], module: &str) -> io::Result<String> {
     let files: HashMap<&str, &Entry> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
     let roots: Vec<&str> = SERVER.into_iter().chain([module]).collect();
-    let paths = imports::reachable(&roots, |path| files.get(path).map(|entry| entry.read()).transpose())?;
-    Ok(paths.iter().map(|path| format!("{path}\n")).collect())
+    let modules = imports::reachable(&roots, |path| files.get(path).map(|entry| entry.read()).transpose())?;
+    Ok(LOADED.into_iter().chain(modules.iter().map(String::as_str)).map(|path| format!("{path}\n")).collect())
 }
 
 /// Files in which the installer records times, sources and users.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::kinds::{Id, Kind};
+use super::orders::Orders;
 use super::step::{Resource, only};
-use super::{Action, Planned, Sight, Tags, address, instance, set_tags};
+use super::{Action, Planned, Sight, address, instance, set_tags};
 use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, call, explain};
 use crate::base::error::Result;
-use crate::base::names;
 use crate::resources::context::Context;
 
 /// What to do: have the address lead to the instance.
@@ -74,8 +74,8 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
     });
     associated.await.map_err(|error| explain(format!("the address cannot be led to {instance}"), &error))?;
     let ip = context.output::<address::Output>(&address::ID)?.ip;
-    let tags = Tags::from([(names::TAG_ADDRESS.to_owned(), ip.to_string())]);
-    let tagged = set_tags(&context.aws, &[&instance], &tags).await;
+    let orders = Orders { address: Some(ip), ..Orders::default() };
+    let tagged = set_tags(&context.aws, &[&instance], &orders.tags()).await;
     tagged.map_err(|error| explain(format!("the instance {instance} cannot be told its address"), &error))?;
     Ok(format!("{ip} leads to {instance}"))
 }
@@ -87,6 +87,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::resources::Tags;
 
     #[test]
     fn only_one_that_leads_elsewhere_is_moved() {

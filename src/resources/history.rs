@@ -1,66 +1,61 @@
-//! Which release comes before which: pure, from what the instances' tags and reports say. What runs and what is to run are
-//! two things, as long as a new release has not proved itself.
+//! Which release comes before which: pure, from the orders and the reports of the instances. What runs and what is to run differ
+//! until a new release has passed its health check.
 
 use std::collections::BTreeSet;
 
 use super::{Observed, instance};
-use crate::base::names;
 
-/// The releases that count, of the instance that serves.
+/// The releases of the instance that serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// What runs.
+    /// The release that runs.
     pub runs: Option<String>,
-    /// What is to run.
+    /// The release that is to run.
     pub wanted: Option<String>,
-    /// What ran before it.
+    /// The release that ran before it.
     pub previous: Option<String>,
 }
 
 impl History {
-    /// As tags and report say it.
+    /// From orders and report.
     pub fn of(have: &Observed) -> Self {
         let Some((instance, report)) = have.serving() else { return Self::default() };
-        let tag = |key: &str| instance.tags.get(key).cloned();
-        let (wanted, previous) = (tag(names::TAG_RELEASE), tag(names::TAG_PREVIOUS));
-        let previous = previous.filter(|previous| Some(previous) != wanted.as_ref());
-        Self { runs: report.and_then(|report| report.release.clone()), wanted, previous }
+        let orders = instance.orders();
+        let previous = orders.previous.filter(|previous| Some(previous) != orders.release.as_ref());
+        Self { runs: report.and_then(|report| report.release.clone()), wanted: orders.release, previous }
     }
 
-    /// Whether something runs that is not what is to run: that one failed, or is on its way.
+    /// Whether another release runs than is to run: the new one failed, or is starting.
     pub fn pending(&self) -> bool {
         self.runs.is_some() && self.runs != self.wanted
     }
 
-    /// Where `rollback` goes: to what runs, if that is not what is wanted; else to what ran before.
+    /// The release that `rollback` goes to: the one that runs, if another one is to run; else the one that ran before.
     pub fn back(&self) -> Option<&str> {
         if self.pending() { self.runs.as_deref() } else { self.previous.as_deref() }
     }
 }
 
-/// What is before `next` once that is to run: what serves now. One that never served is no way back. Nothing serves, or
-/// `next` itself: then what was before stays.
+/// The release to roll back to once `next` is to run: the one that serves now, because a release that never served is no way
+/// back. If none serves, or `next` itself does, the way back stays as it is.
 pub fn before(have: &Observed, next: &str) -> Option<String> {
     let (instance, report) = have.serving()?;
-    let tag = |key: &str| instance.tags.get(key).cloned();
+    let orders = instance.orders();
     let serves = match report {
         Some(report) => report.release.clone(),
-        None => tag(names::TAG_RELEASE),
+        None => orders.release,
     };
-    serves.filter(|serves| serves != next).or_else(|| tag(names::TAG_PREVIOUS))
+    serves.filter(|serves| serves != next).or(orders.previous)
 }
 
-/// What an instance runs, is to run, or may go back to.
+/// The releases that an instance runs, is to run, or may go back to.
 pub fn in_use(have: &Observed) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for state in instance::alive(&have.instances) {
-        used.extend(
-            [names::TAG_RELEASE, names::TAG_PREVIOUS].into_iter().filter_map(|key| state.tags.get(key).cloned()),
-        );
+        let orders = state.orders();
+        used.extend([orders.release, orders.previous].into_iter().flatten());
         let report = have.report_of(&state.id);
-        used.extend(
-            report.into_iter().flat_map(|report| [report.release.clone(), report.wanted.release.clone()]).flatten(),
-        );
+        used.extend(report.into_iter().flat_map(|report| [&report.release, &report.orders.release]).flatten().cloned());
     }
     used
 }
@@ -68,13 +63,13 @@ pub fn in_use(have: &Observed) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::Tags;
-    use crate::resources::reports::{Heard, Report};
+    use crate::resources::orders::Orders;
+    use crate::resources::orders::tests::id;
+    use crate::resources::reports::Report;
 
-    /// One instance: what it is told, what is before that, and what it says of itself.
+    /// One instance: the release it is to run, the way back, and the release that it reports. Releases are hexadecimal digits.
     fn seen(wanted: &str, previous: Option<&str>, report: Option<Option<&str>>) -> Observed {
-        let mut tags = Tags::from([(names::TAG_RELEASE.into(), wanted.into())]);
-        tags.extend(previous.map(|previous| (names::TAG_PREVIOUS.to_owned(), previous.to_owned())));
+        let orders = Orders { release: Some(id(wanted)), ..Orders::default() };
         let state = instance::State {
             id: "i-1".into(),
             phase: instance::Phase::Running,
@@ -83,59 +78,56 @@ mod tests {
             ip: None,
             profile: None,
             metadata: true,
-            tags,
+            tags: Orders { previous: previous.map(id), ..orders.clone() }.tags(),
             launched: 0,
         };
-        let said = |release: Option<&str>| Report {
-            release: release.map(str::to_owned),
-            wanted: Heard { release: Some(wanted.into()), ..Heard::default() },
-            ..Report::default()
-        };
+        let said =
+            |release: Option<&str>| Report { release: release.map(id), orders: orders.clone(), ..Report::default() };
         let reports = report.map(|release| ("i-1".to_owned(), said(release))).into_iter().collect();
         Observed { instances: vec![state], reports, ..Observed::default() }
     }
 
     #[test]
-    fn what_serves_is_before_what_comes_and_what_never_served_is_not() {
-        let before = |have: &Observed, next| before(have, next);
-        let some = |release: &str| Some(release.to_owned());
+    fn the_way_back_is_a_release_that_served() {
+        let before = |have: &Observed, next| before(have, &id(next));
+        let some = |release: &str| Some(id(release));
         assert_eq!(before(&Observed::default(), "b"), None);
         assert_eq!(before(&seen("a", None, Some(Some("a"))), "b"), some("a"));
-        // b is broken: c is after a.
+        // b is broken: from c, the way back is a.
         assert_eq!(before(&seen("b", Some("a"), Some(Some("a"))), "c"), some("a"));
-        // Back to a: what was before stays.
+        // Back to a: the way back stays.
         assert_eq!(before(&seen("b", Some("a"), Some(Some("a"))), "a"), some("a"));
-        assert_eq!(before(&seen("b", Some("z"), Some(Some("a"))), "a"), some("z"));
-        // Nothing has ever served: there is no way back but the one there was.
+        assert_eq!(before(&seen("b", Some("e"), Some(Some("a"))), "a"), some("e"));
+        // None ever served: the way back stays.
         assert_eq!(before(&seen("a", None, Some(None)), "b"), None);
-        assert_eq!(before(&seen("a", Some("z"), Some(None)), "b"), some("z"));
-        // The report is missing: what was wanted is the best guess.
-        assert_eq!(before(&seen("a", Some("z"), None), "b"), some("a"));
-        assert_eq!(before(&seen("a", Some("z"), None), "a"), some("z"));
+        assert_eq!(before(&seen("a", Some("e"), Some(None)), "b"), some("e"));
+        // Without a report, the release that was to run counts.
+        assert_eq!(before(&seen("a", Some("e"), None), "b"), some("a"));
+        assert_eq!(before(&seen("a", Some("e"), None), "a"), some("e"));
     }
 
     #[test]
-    fn the_way_back_is_to_what_runs_and_else_to_what_ran_before() {
+    fn rollback_goes_to_the_release_that_runs_or_else_ran_before() {
         let back = |have: &Observed| History::of(have).back().map(str::to_owned);
         assert_eq!(back(&Observed::default()), None);
-        assert_eq!(back(&seen("b", Some("a"), Some(Some("b")))).as_deref(), Some("a"));
+        assert_eq!(back(&seen("b", Some("a"), Some(Some("b")))), Some(id("a")));
         assert_eq!(back(&seen("b", None, Some(Some("b")))), None);
-        // b failed: what runs is the way back, whatever was before.
-        assert_eq!(back(&seen("b", Some("z"), Some(Some("a")))).as_deref(), Some("a"));
-        assert!(History::of(&seen("b", Some("z"), Some(Some("a")))).pending());
-        // It was taken back: what is wanted is no way back from itself.
+        // b failed: the way back is the release that runs.
+        assert_eq!(back(&seen("b", Some("e"), Some(Some("a")))), Some(id("a")));
+        assert!(History::of(&seen("b", Some("e"), Some(Some("a")))).pending());
+        // After a rollback, a release is no way back from itself.
         assert_eq!(back(&seen("a", Some("a"), Some(Some("a")))), None);
-        assert_eq!(back(&seen("b", Some("a"), Some(None))).as_deref(), Some("a"));
-        assert_eq!(back(&seen("b", Some("a"), None)).as_deref(), Some("a"));
+        assert_eq!(back(&seen("b", Some("a"), Some(None))), Some(id("a")));
+        assert_eq!(back(&seen("b", Some("a"), None)), Some(id("a")));
     }
 
     #[test]
-    fn what_any_instance_runs_or_may_go_back_to_is_in_use() {
+    fn releases_of_every_instance_are_in_use() {
         let mut have = seen("b", Some("a"), Some(Some("c")));
         let mut other = have.instances[0].clone();
         other.id = "i-2".into();
-        other.tags.insert(names::TAG_RELEASE.into(), "d".into());
+        other.tags.extend(Orders { release: Some(id("d")), ..Orders::default() }.tags());
         have.instances.push(other);
-        assert_eq!(in_use(&have).into_iter().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        assert_eq!(in_use(&have).into_iter().collect::<Vec<_>>(), ["a", "b", "c", "d"].map(id));
     }
 }

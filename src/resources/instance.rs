@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName};
 
 use super::kinds::{self, Id};
+use super::orders::Orders;
 use super::outputs::Outputs;
 use super::step::{Resource, Step, only};
 use super::{
@@ -54,6 +55,13 @@ pub struct State {
     pub tags: Tags,
     /// Seconds since 1970.
     pub launched: i64,
+}
+
+impl State {
+    /// What it is asked to do.
+    pub fn orders(&self) -> Orders {
+        Orders::of(&self.tags)
+    }
 }
 
 /// EC2's states, as far as they make a difference.
@@ -179,12 +187,12 @@ impl Resource for Wanted {
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         let mut tags = self.tags.clone();
         tags.insert(names::TAG_SPEC.into(), self.spec.clone());
-        tags.insert(names::TAG_RELEASE.into(), self.release.clone());
-        // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
-        tags.extend(sight.address.map(|address| (names::TAG_ADDRESS.to_owned(), address.ip.to_string())));
         let (have, found) = (sight.have, sight.found);
-        let (before, credits) = (sight.before(&self.release), self.credits(have, found));
-        Ok(diff(&tags, self.origin(have), before, credits, found, &have.instances))
+        // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
+        let address = sight.address.map(|address| address.ip);
+        let (release, previous) = (Some(self.release.clone()), sight.before(&self.release));
+        let orders = Orders { release, previous, address, ..Orders::default() };
+        Ok(diff(&tags, self.origin(have), &orders, self.credits(have, found), found, &have.instances))
     }
 
     fn outputs(sight: &Sight<'_>, outputs: &mut Outputs) {
@@ -353,19 +361,19 @@ pub fn serving<'a>(have: &'a [State], addresses: &[address::State]) -> Option<&'
     alive(have).find(leads).or_else(|| alive(have).next())
 }
 
-/// `current` with this spec. `tags` are all that it is launched with, beside the release that is `before` it; later the
-/// doorbell's are the doorbell's. `credits`: what it is to have that it has not.
+/// `current` with this spec. A launch gives it `orders`; a later change of them is a step of its own, the address apart.
+/// `credits`: what it is to have that it has not.
 fn diff(
     tags: &Tags,
     origin: Origin<'_>,
-    before: Option<String>,
+    orders: &Orders,
     credits: Option<Credits>,
     current: Option<&State>,
     have: &[State],
 ) -> Option<Planned<Change>> {
     let launch = |image: Option<&str>| {
         let mut tags = tags.clone();
-        tags.extend(before.map(|release| (names::TAG_PREVIOUS.to_owned(), release)));
+        tags.extend(orders.tags());
         let dying = have.iter().filter(|state| state.phase == Phase::Dying).map(|state| state.id.clone());
         Change::Launch { tags, image: image.map(str::to_owned), dying: dying.collect() }
     };
@@ -378,8 +386,8 @@ fn diff(
         let reason = format!("the newest image is {newest}, and it runs {}, which takes a new instance", current.image);
         return Some(Planned::new(Action::Replace, vec![reason], launch(Some(newest))));
     }
-    let mut wanted = missing(tags, &current.tags);
-    wanted.remove(names::TAG_RELEASE);
+    let address = Orders { address: orders.address, ..Orders::default() };
+    let wanted = missing(&tags.clone().into_iter().chain(address.tags()).collect(), &current.tags);
     let start = matches!(current.phase, Phase::Stopping | Phase::Stopped);
     let mut reasons = Vec::new();
     if start {
@@ -399,7 +407,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Launch { mut tags, image, dying } => {
             let token = context.known::<token::Output>(&token::ID).map(|token| token.version);
-            tags.extend(token.map(|version| (names::TAG_TOKEN.to_owned(), version.to_string())));
+            tags.extend(Orders { token, ..Orders::default() }.tags());
             let id = launch::launch(context, &tags, image.as_deref(), &dying).await?;
             let unlimited = context.credits == Some(Credits::Unlimited);
             context.learn(Output { id: id.clone(), since: 0, unlimited, launched: true, told: token });
@@ -559,13 +567,14 @@ pub async fn terminate_all(context: &Context) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::orders::tests::id;
 
     fn wanted(spec: &str) -> Tags {
-        Tags::from([
-            (names::TAG_NAME.into(), "hello".into()),
-            (names::TAG_SPEC.into(), spec.into()),
-            (names::TAG_RELEASE.into(), "r1".into()),
-        ])
+        Tags::from([(names::TAG_NAME.into(), "hello".into()), (names::TAG_SPEC.into(), spec.into())])
+    }
+
+    fn orders(release: &str, previous: Option<&str>) -> Orders {
+        Orders { release: Some(id(release)), previous: previous.map(id), ..Orders::default() }
     }
 
     fn state(id: &str, phase: Phase, launched: i64) -> State {
@@ -577,7 +586,7 @@ mod tests {
             ip: None,
             profile: None,
             metadata: true,
-            tags: wanted("s1"),
+            tags: wanted("s1").into_iter().chain(orders("1", None).tags()).collect(),
             launched,
         }
     }
@@ -594,26 +603,30 @@ mod tests {
     fn none_or_a_dying_one_means_launch() {
         let dying = [state("i-1", Phase::Dying, 1)];
         assert_eq!(pick(spec_of(&wanted("s1")), KEEP, |_| true, NONE, &dying), None);
-        let Change::Launch { dying, .. } = diff(&wanted("s1"), KEEP, None, None, None, &dying).unwrap().change else {
+        let Change::Launch { dying, .. } =
+            diff(&wanted("s1"), KEEP, &orders("1", None), None, None, &dying).unwrap().change
+        else {
             panic!()
         };
         assert_eq!(dying, ["i-1"]);
     }
 
     #[test]
-    fn another_release_is_the_doorbells_business() {
-        let mut other = state("i-1", Phase::Running, 1);
-        other.tags.insert(names::TAG_RELEASE.into(), "r0".into());
-        assert_eq!(diff(&wanted("s1"), KEEP, Some("r0".into()), None, Some(&other), &[]), None);
+    fn another_release_is_a_step_of_its_own() {
+        let other = state("i-1", Phase::Running, 1);
+        assert_eq!(diff(&wanted("s1"), KEEP, &orders("2", Some("1")), None, Some(&other), &[]), None);
     }
 
     #[test]
     fn a_new_spec_means_another_instance_and_the_end_of_this_one() {
         let have = [state("i-1", Phase::Running, 1)];
-        assert_eq!(diff(&wanted("s2"), KEEP, None, None, Some(&have[0]), &have).unwrap().action, Action::Replace);
-        let launch = diff(&wanted("s2"), KEEP, Some("r0".into()), None, Some(&have[0]), &have).unwrap().change;
+        assert_eq!(
+            diff(&wanted("s2"), KEEP, &orders("1", None), None, Some(&have[0]), &have).unwrap().action,
+            Action::Replace
+        );
+        let launch = diff(&wanted("s2"), KEEP, &orders("1", Some("0")), None, Some(&have[0]), &have).unwrap().change;
         let Change::Launch { tags, .. } = launch else { panic!() };
-        assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("r0"));
+        assert_eq!(Orders::of(&tags), orders("1", Some("0")));
     }
 
     #[test]
@@ -632,15 +645,15 @@ mod tests {
     fn an_image_is_kept_until_it_is_to_be_refreshed() {
         let (tags, old) = (wanted("s1"), state("i-1", Phase::Running, 1));
         let newer = "ami-2";
-        assert_eq!(diff(&tags, Origin::Keep(Some(newer)), None, None, Some(&old), &[]), None);
-        assert_eq!(diff(&tags, Origin::Keep(None), None, None, Some(&old), &[]), None);
-        assert_eq!(diff(&tags, Origin::Refresh("ami-1"), None, None, Some(&old), &[]), None);
-        let planned = diff(&tags, Origin::Refresh(newer), None, None, Some(&old), &[]).unwrap();
+        assert_eq!(diff(&tags, Origin::Keep(Some(newer)), &orders("1", None), None, Some(&old), &[]), None);
+        assert_eq!(diff(&tags, Origin::Keep(None), &orders("1", None), None, Some(&old), &[]), None);
+        assert_eq!(diff(&tags, Origin::Refresh("ami-1"), &orders("1", None), None, Some(&old), &[]), None);
+        let planned = diff(&tags, Origin::Refresh(newer), &orders("1", None), None, Some(&old), &[]).unwrap();
         assert_eq!(planned.action, Action::Replace);
         assert!(["ami-1", "ami-2"].iter().all(|image| planned.reasons[0].contains(image)), "{:?}", planned.reasons);
         assert!(matches!(planned.change, Change::Launch { image: Some(image), .. } if image == newer));
         // Another spec tells the launches apart already.
-        let other = diff(&wanted("s2"), Origin::Refresh(newer), None, None, Some(&old), &[]).unwrap();
+        let other = diff(&wanted("s2"), Origin::Refresh(newer), &orders("1", None), None, Some(&old), &[]).unwrap();
         assert!(matches!(other.change, Change::Launch { image: None, .. }));
     }
 
@@ -674,7 +687,8 @@ mod tests {
 
     #[test]
     fn a_stopped_one_is_started() {
-        let planned = diff(&wanted("s1"), KEEP, None, None, Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
+        let planned =
+            diff(&wanted("s1"), KEEP, &orders("1", None), None, Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
         assert_eq!(planned.reasons, ["it is stopped"]);
         assert!(matches!(planned.change, Change::Update { start: true, .. }));
     }

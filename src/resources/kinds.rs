@@ -23,7 +23,7 @@ macro_rules! kinds {
             Record record "record",
             Instance instance "instance",
             Attachment attachment "profile",
-            Orders doorbell "orders",
+            Orders orders "orders",
             HealthGate health_gate "new instance",
             Association association "association",
             Reports reports "reports",

@@ -1,4 +1,4 @@
-//! An instance's log, as it shows it in the bucket (`agent/logs.py`): pure, but for the asking.
+//! An instance's log, as it shows it in the bucket (`agent/logs/publisher.py`): pure, but for the asking.
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -9,7 +9,6 @@ pub mod attachment;
 pub mod bucket;
 pub mod context;
 pub mod document;
-pub mod doorbell;
 pub mod edge;
 pub mod health_gate;
 pub mod history;
@@ -21,6 +20,7 @@ pub mod kinds;
 pub mod logs;
 mod lookup;
 pub mod observed;
+pub mod orders;
 pub mod outputs;
 pub mod policy;
 pub mod preflight;
@@ -82,16 +82,10 @@ pub async fn set_tags(aws: &Aws, ids: &[&str], tags: &Tags) -> Result<(), ApiErr
     patiently(Backoff::new(Duration::from_secs(30)), ApiError::absent, tag).await.map(|_| ())
 }
 
-/// What carries a tag may be tagged by others, too: a release that is none is as good as no tag, so `up` sets it anew and
-/// `rollback` never goes there.
 fn from_ec2(tags: Option<Vec<Tag>>) -> Tags {
     let tags = tags.unwrap_or_default().into_iter();
-    let pairs = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())));
-    pairs.filter(|(key, value)| !RELEASES.contains(&key.as_str()) || names::is_release(value)).collect()
+    tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect()
 }
-
-/// The tags that name releases.
-const RELEASES: [&str; 2] = [names::TAG_RELEASE, names::TAG_PREVIOUS];
 
 fn to_ec2(tags: &Tags) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
@@ -114,18 +108,4 @@ fn by_name_tag(name: &str) -> Filter {
 /// What is of any deployment.
 fn any_name_tag() -> Filter {
     filter("tag-key", names::TAG_NAME)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_release_that_is_none_is_no_tag() {
-        let id = "0a".repeat(32);
-        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
-        let given = [tag(names::TAG_RELEASE, "../../x"), tag(names::TAG_PREVIOUS, &id), tag(names::TAG_NAME, "hello")];
-        let kept = [(names::TAG_NAME, "hello"), (names::TAG_PREVIOUS, &id)];
-        assert_eq!(from_ec2(Some(given.to_vec())), kept.map(|(key, value)| (key.into(), value.into())).into());
-    }
 }

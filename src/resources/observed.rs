@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::kinds::{Change, Id, Kind, Wanted};
+use super::reports::{Phase, ProxyPhase};
 use super::step::{Planned, Step};
 use super::{
     Lookup, NameConflict, address, bucket, history, instance, key_pair, record, release, reports, role, route,
     security_group, token,
 };
 use crate::base::error::Result;
-use crate::base::names;
 
 /// After so many seconds a new instance that is not healthy does not become so any more. An `up` waits for ten minutes.
 pub const HOPELESS: i64 = 20 * 60;
@@ -87,7 +87,7 @@ impl Observed {
 
     /// The highest version of the token that an instance that lives has been told, or says to have.
     pub fn known_token(&self) -> i64 {
-        let told = |state: &instance::State| state.tags.get(names::TAG_TOKEN).and_then(|version| version.parse().ok());
+        let told = |state: &instance::State| state.orders().token;
         let has = |state: &instance::State| self.report_of(&state.id).and_then(|report| report.token);
         instance::alive(&self.instances).flat_map(|state| [told(state), has(state)]).flatten().max().unwrap_or_default()
     }
@@ -107,7 +107,7 @@ impl Observed {
     pub fn is_hopeless(&self, state: &instance::State) -> bool {
         match self.report_of(&state.id) {
             Some(report) if report.healthy => false,
-            Some(report) if report.phase == "failed" => true,
+            Some(report) if report.phase == Phase::Failed => true,
             _ => self.at - state.launched > HOPELESS,
         }
     }
@@ -115,9 +115,9 @@ impl Observed {
     /// Whether the agent tried just what is wanted now, and gave up; or waits long before it asks for a certificate again.
     pub fn gave_up(&self, release: &str, current: Option<&instance::State>) -> bool {
         let report = current.and_then(|instance| self.report_of(&instance.id));
-        report.filter(|report| report.wanted.release.as_deref() == Some(release)).is_some_and(|report| {
-            let edge = report.edge.as_ref().filter(|edge| edge.phase == "certificate");
-            report.phase == "failed" || edge.is_some_and(|edge| edge.error.is_some())
+        report.filter(|report| report.orders.release.as_deref() == Some(release)).is_some_and(|report| {
+            let proxy = report.proxy.as_ref().filter(|proxy| proxy.phase == ProxyPhase::Certificate);
+            report.phase == Phase::Failed || proxy.is_some_and(|proxy| proxy.error.is_some())
         })
     }
 }

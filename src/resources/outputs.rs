@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::kinds::Id;
-use super::{address, doorbell, instance, role, security_group, token};
+use super::{address, instance, orders, role, security_group, token};
 
 /// The outputs of a run, by resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ outputs! {
     Role role,
     Token token,
     Instance instance,
-    Orders doorbell,
+    Orders orders,
     Address address,
 }
 

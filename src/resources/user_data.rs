@@ -10,12 +10,17 @@ use flate2::write::GzEncoder;
 /// EC2's limit, before base64: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html>
 pub const LIMIT: usize = 16_384;
 
-const INSTALL: &str = include_str!("../../agent/install.sh");
-const PARTS: [&str; 3] = [
-    include_str!("../../agent/validate.py"),
-    include_str!("../../agent/aws.py"),
-    include_str!("../../agent/bootstrap.py"),
+const INSTALL: &str = include_str!("../../agent/boot/install.sh");
+const PARTS: [&str; 5] = [
+    include_str!("../../agent/boot/validate.py"),
+    include_str!("../../agent/boot/aws.py"),
+    include_str!("../../agent/orders/orders.py"),
+    include_str!("../../agent/orders/report.py"),
+    include_str!("../../agent/boot/bootstrap.py"),
 ];
+
+/// How an import of one part by another begins.
+const OWN: [&str; 2] = ["from boot.", "from orders."];
 
 static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let program = program();
@@ -26,10 +31,8 @@ static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 fn program() -> String {
     // In one file they are one namespace: what one part imports from another is there already.
-    let imports = ["from aws import ", "from validate import "];
     let lines = PARTS.into_iter().flat_map(str::lines);
-    let lines = lines.filter(|line| !imports.iter().any(|import| line.starts_with(import)));
-    let python: Vec<&str> = lines.collect();
+    let python: Vec<&str> = lines.filter(|line| !OWN.iter().any(|import| line.starts_with(import))).collect();
     INSTALL.replace("@PROGRAM@", &python.join("\n"))
 }
 
@@ -57,7 +60,7 @@ mod tests {
         let program = io::read_to_string(GzDecoder::new(packed())).unwrap();
         assert_eq!(program, super::program());
         assert!(program.starts_with("#!/bin/sh\n"));
-        assert!(!program.contains("\nfrom aws import ") && !program.contains("\nfrom validate import "));
+        assert!(OWN.iter().all(|import| !program.contains(&format!("\n{import}"))));
         assert!(!program.contains("@PROGRAM@"));
         assert_eq!(program.matches("\nPROGRAM\n").count(), 1);
     }

@@ -1,4 +1,4 @@
-"""An app that tries what an app must not be able to do. It needs the token for everything, like any other."""
+"""An app that tries everything that it must not be able to do. It requires the token for every request."""
 
 import glob
 import hmac
@@ -26,7 +26,7 @@ def index():
 
 @app.get("/tries")
 def tries():
-    """What it could do, of all that it tried; and what it can do for certain, to show that the trying works."""
+    """The attempts that succeeded; and a control that must succeed, to show that the attempts work."""
     return jsonify(could=[what for what, done in attempts() if done], control=read("/etc/hostname"))
 
 
@@ -48,7 +48,7 @@ def attempts():
         "/var/log/cloud-init-output.log",
     ]
     secret += glob.glob("/etc/ssh/ssh_host_*_key") + glob.glob("/run/credentials/*/*") + glob.glob("/root/*")
-    # Its own token it may read, wherever it finds it.
+    # It may read its own token.
     for path in (path for path in secret if not path.startswith(os.environ.get("CREDENTIALS_DIRECTORY", "/none"))):
         yield f"read {path}", read(path)
     others = [pid for pid in os.listdir("/proc") if pid.isdigit() and os.stat(f"/proc/{pid}").st_uid != os.getuid()]

@@ -1,4 +1,4 @@
-//! The virtual machine from outside: a shell on it, its console, its disk. Only the test has these ways in; the tool has not.
+//! The virtual machine from outside: a shell, its console, its disk. The tool itself has no such access.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::http::{Answer, ask, client_for, runtime};
 use crate::project::Project;
 
-/// This host, as the virtual machine knows it.
+/// This host's name on the virtual machine.
 pub const HOST: &str = "169.254.169.2";
 
 /// The machine of a project.
@@ -25,7 +25,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The only one that the project has.
+    /// The project's only machine.
     pub fn of(project: &Project) -> Self {
         let key = project.state().join("devopsctl/keys/123456789012/us-east-1/hello");
         let folder = until(60, "the machine is switched on", || {
@@ -37,35 +37,35 @@ impl Machine {
         machine
     }
 
-    /// Opens the way to its SSH server, also after it was switched off and on.
+    /// Opens a tunnel to its SSH server, also after it was off.
     pub fn open_shell(&mut self) {
         let way = || runtime().block_on(forward(&self.folder, 22)).ok();
         self.port = until(60, "the way to its shell", way).port();
     }
 
-    /// A command line on it, as root.
+    /// Runs a command line on it as root.
     pub fn try_sh(&self, line: &str) -> Output {
         let mut ssh = Command::new("ssh");
         ssh.args(["-q", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=20", "-o", "BatchMode=yes"]);
-        // A machine that goes down says no good-bye.
+        // A machine that shuts down does not close its connections.
         ssh.args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "-o"]);
         ssh.arg(format!("UserKnownHostsFile={}", self.known_hosts.display())).arg("-i").arg(&self.key);
         ssh.args(["-o", "IdentitiesOnly=yes"]);
         ssh.args(["-p", &self.port.to_string(), "debian@127.0.0.1", "sudo", "sh", "-s"]).stdin(Stdio::piped());
         let mut child = ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // A machine that is not up, or goes down, takes no orders; that shows in how the command ends.
+        // On a machine that is not up, the command fails.
         let _ = child.stdin.take().unwrap().write_all(line.as_bytes());
         child.wait_with_output().unwrap()
     }
 
-    /// Whether this key opens it, for the user that the image has.
+    /// Whether this key is authorized, for the image's default user.
     pub fn opens_with(&self, key: &Path) -> bool {
         let other =
             Self { folder: self.folder.clone(), key: key.to_owned(), known_hosts: self.known_hosts.clone(), ..*self };
         other.try_sh("true").status.success()
     }
 
-    /// A command line on it that must end well; what it printed.
+    /// Runs a command line that must succeed -> its output.
     #[track_caller]
     pub fn sh(&self, line: &str) -> String {
         let ran = self.try_sh(line);
@@ -74,29 +74,29 @@ impl Machine {
         text(&ran.stdout)
     }
 
-    /// Waits until it can be logged into.
+    /// Waits until a login succeeds.
     #[track_caller]
     pub fn wait_for_shell(&self) {
         until(600, "somebody can log in", || self.try_sh("true").status.success().then_some(()));
     }
 
-    /// Which boot it is in.
+    /// The id of its current boot.
     pub fn boot_id(&self) -> Option<String> {
         let ran = self.try_sh("cat /proc/sys/kernel/random/boot_id");
         ran.status.success().then(|| String::from_utf8_lossy(&ran.stdout).trim().to_owned())
     }
 
-    /// Whether its power is off, and nobody holds its disk.
+    /// Whether its power is off, and no process holds its disk.
     pub fn is_off(&self) -> bool {
         UnixStream::connect(self.folder.join("net/qmp.sock")).is_err()
     }
 
-    /// All that its console has shown.
+    /// Its console output.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("var/log/console.log")).unwrap()).into_owned()
     }
 
-    /// Its disk, byte for byte, once it is switched off.
+    /// Its disk as a raw file, once it is off.
     pub fn disk(&self, to: &Path) {
         let disk = self.folder.join("disk.qcow2");
         let ran = Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(disk).arg(to).status().unwrap();
@@ -104,7 +104,7 @@ impl Machine {
     }
 }
 
-/// Waits until something is so; looks rarely enough not to take the machine's time from it.
+/// Waits until a condition holds. It polls slowly, to leave the machine its time.
 #[track_caller]
 pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -117,12 +117,12 @@ pub fn until<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -
     }
 }
 
-/// One GET that is not waited for long: what leads to a machine takes a connection before the machine does.
+/// One GET with a short timeout: the forwarder accepts a connection before the machine does.
 pub fn glance(url: &str, token: Option<&str>) -> reqwest::Result<Answer> {
     ask(&client_for(4), url, token)
 }
 
-/// Prints what is being done, and how long it took.
+/// Prints a chapter's name and its time.
 pub fn chapter<T>(title: &str, tell: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     eprintln!("-- {title}");
@@ -131,31 +131,31 @@ pub fn chapter<T>(title: &str, tell: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The app, as this version of it and with this at its end.
+/// Writes this version of the app, with this code at its end.
 pub fn code(project: &Project, version: &str, more: &str) {
     let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/app.py");
     let text = fs::read_to_string(app).unwrap().replace("VERSION", version);
     project.file("app/app.py", &format!("{text}\n\n{more}"));
 }
 
-/// One of its files, as it stands.
+/// The content of one of the project's files.
 pub fn source_of(project: &Project, name: &str) -> String {
     fs::read_to_string(project.folder().join(name)).unwrap()
 }
 
-/// What `status --json` says.
+/// The document of `status --json`.
 pub fn status(project: &Project) -> Value {
     serde_json::from_str(&project.run("status --sandbox --json").stdout).unwrap()
 }
 
-/// What the machine's report complains of.
+/// The error of the machine's report.
 pub fn error(project: &Project) -> Option<String> {
     status(project)["report"]["error"].as_str().map(str::to_owned)
 }
 
-/// The files of a folder that hold this text anywhere.
+/// The files of a folder that contain this text.
 pub fn holding(folder: &Path, text: &str) -> Vec<String> {
-    // With lines that end with a zero: what is empty on a disk would be one line of gigabytes.
+    // With NUL as line end: otherwise the empty part of a disk would be one line of gigabytes.
     let ran = Command::new("grep").args(["-rlazF", text, "."]).current_dir(folder).output().unwrap();
     assert!(ran.status.code().is_some_and(|code| code < 2), "{}", String::from_utf8_lossy(&ran.stderr));
     let found = String::from_utf8(ran.stdout).unwrap();

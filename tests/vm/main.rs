@@ -1,8 +1,8 @@
-//! One virtual machine's life, told once: a genuine Debian with its own kernel, cloud-init and systemd, behind the same
-//! sandbox and the same binary as everywhere else. `cargo test --test vm -- --nocapture` (root is needed once, to build
+//! One virtual machine from boot to shutdown: a real Debian with its own kernel, cloud-init and systemd, with the same sandbox and
+//! binary as the other tests. `cargo test --test vm -- --nocapture` (root is needed once, to build
 //! the image).
 //!
-//! A boot takes minutes without KVM, so there is one machine and one story; each chapter prints its time.
+//! A boot takes minutes without KVM, so there is one machine and one test. Each chapter prints its time.
 
 mod lab;
 #[path = "../https/pebble.rs"]
@@ -26,10 +26,10 @@ use pebble::{Pebble, curl};
 use project::Project;
 use support::{console, http, load_clients, project, ssh_session};
 
-/// A value in the app's settings: not secret, so it lies on the disk, and whoever searches that must find it.
+/// A value in the app's settings. It is not secret, so it is on the disk, where the search must find it.
 const MARK: &str = "a-mark-that-can-be-found";
 
-/// What S3 is asked to do to every download until it is forgiven.
+/// The fault of every download from S3, until `forgive`.
 const S3_AWAY: &str = "refuse?action=GetObject&code=SlowDown&message=later&status=503&times=1000000";
 
 struct Story {
@@ -40,34 +40,34 @@ struct Story {
 }
 
 #[test]
-fn the_life_of_a_machine() {
+fn a_virtual_machine_from_boot_to_shutdown() {
     let mut story = Story::begin();
-    story.answers_those_who_hold_the_token();
-    story.keeps_the_app_in_its_place();
-    story.has_its_updates_switched_on();
-    story.changes_its_token();
+    story.answers_with_the_token_only();
+    story.confines_the_app();
+    story.enables_security_updates();
+    story.rotates_its_token();
     story.starts_no_app_that_could_reach_the_credentials();
-    story.takes_new_code();
-    story.keeps_the_old_code_if_the_new_is_broken();
+    story.deploys_a_new_release();
+    story.keeps_the_old_release_if_the_new_one_is_broken();
     story.survives_kills();
     shell::lets_in(&story.project, &story.machine);
-    story.survives_an_app_that_crashes_again_and_again();
+    story.survives_a_crash_loop();
     story.survives_a_full_disk_and_a_read_only_one();
-    story.carries_an_app_of_300_mb();
+    story.runs_an_app_of_300_mb();
     story.survives_without_metadata();
-    let authority = story.takes_a_certificate();
+    let authority = story.gets_a_certificate();
     story.survives_a_reboot_without_s3_and_the_authority(&authority);
-    story.ends_without_a_trace();
+    story.leaves_no_token();
 }
 
 impl Story {
-    /// From nothing to healthy, with S3 away at first and a reboot before there is a release.
+    /// From nothing to healthy, with S3 failing at first and a reboot before the first release.
     fn begin() -> Self {
         let image = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/build-image")).status().unwrap();
-        assert!(image.success(), "the image can't be built");
+        assert!(image.success(), "the image was not built");
         let project = Project::alone();
         project.file("app/requirements.txt", "flask\n");
-        // Emulation is slow: what is still healthy takes longer than on EC2.
+        // Emulation is slow, so the app needs a longer timeout than on EC2.
         let settings = format!("health: {{timeout: 150}}\napp: {{path: app, env: {{APP_MARK: {MARK}}}}}\n");
         project.file("deploy.yaml", &format!("name: hello\n{settings}"));
         code(&project, "first", "");
@@ -75,18 +75,18 @@ impl Story {
         fault(&project, S3_AWAY);
         chapter("a machine is launched, and boots", || project.ok("up --sandbox --yes --no-wait"));
         let mut machine = Machine::of(&project);
-        chapter("S3 is away: the machine says so, and goes on trying", || {
-            until(900, "the report says what S3 said", || error(&project).filter(|error| error.contains("SlowDown")));
+        chapter("S3 fails: the machine reports it, and retries", || {
+            until(900, "the report quotes S3", || error(&project).filter(|error| error.contains("SlowDown")));
         });
-        chapter("it is rebooted before it has a release", || {
+        chapter("a reboot before the first release", || {
             machine.wait_for_shell();
             let before = machine.boot_id();
-            // As by a crash: nobody is asked to end.
+            // As in a crash: no process is stopped first.
             machine.sh("systemd-run --quiet --on-active=1 sh -c 'sync; reboot -f'");
             until(600, "it boots again", || machine.boot_id().filter(|id| Some(id) != before.as_ref()));
         });
         fault(&project, "accept?action=GetObject");
-        let url = chapter("S3 is back, and all is well", || project.up());
+        let url = chapter("S3 works again, and the app becomes healthy", || project.up());
         machine.open_shell();
         let tokens = vec![project.token()];
         Self { project, machine, url, tokens }
@@ -96,7 +96,7 @@ impl Story {
         self.tokens.last().unwrap()
     }
 
-    /// Some who ask, ten times a second each: more would leave an emulated machine no time for anything else.
+    /// Clients with ten requests a second each: more would use all of an emulated machine's time.
     fn visitors(&self, count: u32, token: &str, right: &'static [u16]) -> LoadClients {
         LoadClients::with_pause(count, &self.url, token, right, Duration::from_millis(100))
     }
@@ -107,21 +107,21 @@ impl Story {
         assert_eq!((answer.status, answer.body.as_str()), (200, version));
     }
 
-    fn answers_those_who_hold_the_token(&self) {
+    fn answers_with_the_token_only(&self) {
         assert_eq!(get(&self.url, None).status, 401);
         assert_eq!(get(&self.url, Some("not-the-token")).status, 401);
         self.serves("first");
         print_boot(&self.machine);
     }
 
-    /// The app tries what an app must not be able to do.
-    fn keeps_the_app_in_its_place(&self) {
-        chapter("the app can't do what it must not", || {
+    /// The app tries everything that it must not be able to do.
+    fn confines_the_app(&self) {
+        chapter("the app is confined", || {
             let answer = get(&format!("{}/tries", self.url), Some(self.token()));
             let tries: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{}", answer.body));
             assert_eq!(tries["control"], true);
             assert_eq!(tries["could"], serde_json::json!([]));
-            // The agent's unit is judged without a machine: tests/exposure.
+            // tests/exposure rates the agent's unit without a machine.
             let list = "systemctl list-units --plain --no-legend 'app@*.service' | cut -d' ' -f1";
             let rating = self.machine.sh(&format!("systemd-analyze security --no-pager $({list}) | tail -n 1"));
             eprintln!("   {rating}");
@@ -130,9 +130,9 @@ impl Story {
         });
     }
 
-    /// The image came with all of it off.
-    fn has_its_updates_switched_on(&self) {
-        chapter("security updates are switched on", || {
+    /// The image has them disabled.
+    fn enables_security_updates(&self) {
+        chapter("security updates are enabled", || {
             let said = until(300, "the report says so", || {
                 Some(status(&self.project)["report"]["updates"].clone()).filter(|updates| updates["on"] == true)
             });
@@ -145,7 +145,7 @@ impl Story {
         });
     }
 
-    fn changes_its_token(&mut self) {
+    fn rotates_its_token(&mut self) {
         chapter("set-token under load", || {
             let old = self.visitors(2, self.token(), &[200, 401]);
             self.tokens.push("the-second-token-of-the-story".to_owned());
@@ -156,9 +156,9 @@ impl Story {
         });
     }
 
-    /// systemd's `IPAddressDeny=` does nothing, silently, on a kernel without BPF: then no app may be started.
+    /// systemd's `IPAddressDeny=` silently has no effect on a kernel without BPF: then no app may start.
     fn starts_no_app_that_could_reach_the_credentials(&self) {
-        chapter("a machine that can't keep the credentials from the app", || {
+        chapter("a machine that cannot deny the app the credentials", || {
             let rule = "/run/systemd/system/app@.service.d";
             self.machine.sh(&format!(
                 "mkdir {rule} && printf '[Service]\\nIPAddressDeny=\\n' > {rule}/open.conf && systemctl daemon-reload"
@@ -173,9 +173,9 @@ impl Story {
         });
     }
 
-    /// The same that was refused a moment ago.
-    fn takes_new_code(&self) {
-        chapter("new code under load", || {
+    /// The release that was refused a moment ago.
+    fn deploys_a_new_release(&self) {
+        chapter("a new release under load", || {
             let visitors = self.visitors(2, self.token(), &[200]);
             self.project.up();
             println!("   {} answers, none of them wrong", visitors.end(10));
@@ -183,8 +183,8 @@ impl Story {
         });
     }
 
-    fn keeps_the_old_code_if_the_new_is_broken(&self) {
-        chapter("broken code", || {
+    fn keeps_the_old_release_if_the_new_one_is_broken(&self) {
+        chapter("a broken release", || {
             code(&self.project, "broken", "import importlib\nimportlib.import_module('a_module_that_nobody_has')\n");
             let visitors = self.visitors(1, self.token(), &[200]);
             self.project
@@ -219,8 +219,8 @@ impl Story {
         });
         chapter("kill -9 of gunicorn's master", || {
             self.machine.sh("kill -9 $(sort -n /sys/fs/cgroup/devopsctl.slice/app@*/cgroup.procs | head -n 1)");
-            // The socket stays open: who comes meanwhile waits.
-            until(300, "somebody is answered", || {
+            // The socket stays open: new connections wait.
+            until(300, "a request is answered", || {
                 try_get(&self.url, Some(self.token())).ok().filter(|a| a.status == 200)
             });
             self.is_healthy();
@@ -232,19 +232,19 @@ impl Story {
         until(400, "status says healthy", || (self.project.run("status --sandbox").code == 0).then_some(()));
     }
 
-    /// It proves itself each time, and dies each time.
-    fn survives_an_app_that_crashes_again_and_again(&self) {
-        chapter("an app that ends a moment after its start, again and again", || {
+    /// It passes its checks each time, and dies each time.
+    fn survives_a_crash_loop(&self) {
+        chapter("an app that exits a moment after each start", || {
             let bomb =
                 "import signal, threading\nthreading.Timer(5, os.kill, (os.getppid(), signal.SIGKILL)).start()\n";
             code(&self.project, "crashing", bomb);
             self.project.ok("up --sandbox --no-wait");
             until(600, "it has crashed twice", || {
                 let log =
-                    self.machine.sh("journalctl -u devopsctl-agent --no-pager | grep -c 'ended by itself' || true");
+                    self.machine.sh("journalctl -u devopsctl-agent --no-pager | grep -c 'exited by itself' || true");
                 (log.parse::<u32>().unwrap() >= 3).then_some(())
             });
-            // Nobody may serve, and yet there is somebody to wait for.
+            // No generation may serve, but both sockets must be open.
             assert!(self.machine.sh("ss -Hltn sport = :80").contains("LISTEN"));
             assert!(self.machine.sh("ss -Hlx src /run/devopsctl-app.sock").contains("LISTEN"));
             let reason = "after it had become healthy";
@@ -264,7 +264,7 @@ impl Story {
             ("a full disk", fill.to_owned(), "rm -f /fill /fill2".to_owned(), "No space left on device"),
             (
                 "a read-only /opt/devopsctl",
-                // Not while a file is open there to be written, as by who compiles a release.
+                // Not while a file is open for writing there, for example by a compiler.
                 format!("timeout 180 sh -c 'until {locked},ro /opt/devopsctl 2>/dev/null; do sleep 1; done'"),
                 format!("{locked},rw /opt/devopsctl"),
                 "Read-only file system",
@@ -282,10 +282,10 @@ impl Story {
         }
     }
 
-    /// What could not be had is had again. From here on two generations of it are 600 MB, on a machine of 1 GiB.
-    fn carries_an_app_of_300_mb(&self) {
+    /// From here on two generations use 600 MB, on a machine of 1 GiB.
+    fn runs_an_app_of_300_mb(&self) {
         chapter("an app of 300 MB", || {
-            // os.urandom: else it would only be promised, not taken.
+            // os.urandom: otherwise the memory would be reserved but not used.
             code(&self.project, "fourth", "ballast = bytearray(os.urandom(1 << 20)) * 300\n");
             let text = source_of(&self.project, "deploy.yaml").replace("app: {", "app: {workers: 1, ");
             self.project.file("deploy.yaml", &text);
@@ -294,15 +294,15 @@ impl Story {
         });
     }
 
-    /// For a minute: it serves on, and then catches up, beside what served.
+    /// For a minute: the app keeps serving, and then the agent catches up.
     fn survives_without_metadata(&mut self) {
         chapter("no metadata", || {
-            let log = "journalctl -u devopsctl-agent --no-pager | grep -c \"can't read the tags\" || true";
+            let log = "journalctl -u devopsctl-agent --no-pager | grep -c \"cannot read the tags\" || true";
             self.metadata(InstanceMetadataEndpointState::Disabled);
             self.tokens.push("the-third-token-of-the-story".to_owned());
             self.project.run_with("set-token --sandbox --stdin --no-wait", self.token()).ok();
             let old = &self.tokens[1];
-            until(400, "it has not been there many times", || {
+            until(400, "many reads of the tags failed", || {
                 assert_eq!(get(&self.url, Some(old)).status, 200);
                 (self.machine.sh(log).parse::<u32>().unwrap() >= 30).then_some(())
             });
@@ -323,8 +323,8 @@ impl Story {
         status(&self.project)["instance"]["id"].as_str().unwrap().to_owned()
     }
 
-    /// For an address that is not one of the machine's own, as on EC2.
-    fn takes_a_certificate(&mut self) -> Pebble {
+    /// For an address that no interface of the machine has, as on EC2.
+    fn gets_a_certificate(&mut self) -> Pebble {
         let authority = Pebble::start(365 * 86400);
         trust(&std::fs::read(authority.root()).unwrap());
         self.project.file("ca.pem", &std::fs::read_to_string(authority.root()).unwrap());
@@ -338,7 +338,7 @@ impl Story {
         let host = self.url.strip_prefix("https://").unwrap().split(':').next().unwrap().to_owned();
         assert_eq!(curl(&self.project, &format!("http://{host}:18080/"), &[]), (308, format!("https://{host}/")));
         assert!(!self.machine.sh("ip -4 address").contains(&host), "the machine does not have that address");
-        chapter("the edge can't do what it must not", || {
+        chapter("the proxy is confined", || {
             let pid = self.machine.sh("systemctl show -P MainPID devopsctl-edge.service");
             let can = self.machine.sh(&format!("grep -E '^(Uid|CapEff|NoNewPrivs)' /proc/{pid}/status"));
             assert!(can.contains("CapEff:\t0000000000000400") && can.contains("NoNewPrivs:\t1"), "{can}");
@@ -352,7 +352,7 @@ impl Story {
             let rating = self.machine.sh("systemd-analyze security --no-pager devopsctl-edge.service | tail -n 1");
             eprintln!("   {rating}");
         });
-        chapter("the edge's settings change under load", || {
+        chapter("the proxy's settings change under load", || {
             let before = self.machine.sh("systemctl show -P MainPID devopsctl-edge.service");
             let visitors = self.visitors(2, self.token(), &[200]);
             let text = source_of(&self.project, "deploy.yaml");
@@ -367,11 +367,11 @@ impl Story {
         authority
     }
 
-    /// By EC2, as a person would who has heard that it helps; nobody does anything else.
+    /// A reboot through EC2, and nothing else.
     fn survives_a_reboot_without_s3_and_the_authority(&mut self, authority: &Pebble) {
         authority.leave();
-        chapter("a reboot, with S3 and the authority away", || {
-            self.none_served_before_it_had_proved_itself();
+        chapter("a reboot, with S3 and the certificate authority failing", || {
+            self.none_served_before_its_checks();
             let before = status(&self.project);
             let compiled = "journalctl -b -u devopsctl-agent --no-pager | grep -c 'agent: compiles' || true";
             assert_ne!(self.machine.sh(compiled), "0");
@@ -389,7 +389,7 @@ impl Story {
             self.machine.open_shell();
             self.machine.wait_for_shell();
             assert_ne!(self.machine.boot_id(), boot);
-            // Nothing was compiled again, and nothing is left over: not even of what the power interrupted.
+            // Nothing was compiled again, and no leftovers remain, not even of interrupted work.
             assert_eq!(self.machine.sh(compiled), "0");
             until(120, "old releases are gone", || {
                 let left = self.machine.sh("ls /opt/devopsctl/releases");
@@ -398,8 +398,8 @@ impl Story {
         });
     }
 
-    /// systemd hears of a generation from its workers, the agent from what they write down: the same, and at the same time.
-    fn none_served_before_it_had_proved_itself(&self) {
+    /// systemd hears of a generation through a notification, the agent through its verdict: at the same time.
+    fn none_served_before_its_checks(&self) {
         let journal = self.machine.sh("journalctl -b --no-pager -o short-monotonic -u 'app@*' -u devopsctl-agent");
         let seen = |before: &str, after: &str| -> Vec<(f64, String)> {
             let times = journal.lines().filter_map(|line| {
@@ -417,9 +417,9 @@ impl Story {
         }
     }
 
-    /// The token is nowhere on what outlives the power; then everything goes.
-    fn ends_without_a_trace(&self) {
-        chapter("the token is nowhere", || {
+    /// The token is on no storage that survives a power failure; then everything is deleted.
+    fn leaves_no_token(&self) {
+        chapter("the token is on no disk", || {
             let journal = self.machine.try_sh("journalctl --no-pager -o cat").stdout;
             assert!(!journal.is_empty());
             let (id, console) = (self.instance(), self.machine.console());
@@ -451,7 +451,7 @@ impl Story {
     }
 }
 
-/// Where the time went from power-on to the first answer of the last boot.
+/// The times from power-on to the first answer of the last boot.
 fn print_boot(machine: &Machine) {
     eprintln!("   {}", machine.sh("systemd-analyze time | head -n 1"));
     let marks = "journalctl -b --no-pager -o short-monotonic | grep -E \

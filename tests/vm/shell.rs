@@ -1,4 +1,4 @@
-//! A shell on the machine by the tool itself, where sshd is the system's own.
+//! `devopsctl ssh` to the machine, with the system's own sshd.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::lab::{Machine, chapter, until};
 use crate::project::Project;
 use crate::ssh_session::{SshSession, leases, ssh_rules};
 
-/// Two come, each with a key of his own; who has left comes in no more.
+/// Two sessions, each with its own key; the key of a closed session is refused.
 pub fn lets_in(project: &Project, machine: &Machine) {
     chapter("a shell, for as long as somebody is connected", || {
         assert_eq!(project.ok("ssh --sandbox -- id -un; sudo id -u"), "debian\n0");
@@ -19,7 +19,7 @@ pub fn lets_in(project: &Project, machine: &Machine) {
         let mut second = SshSession::start(project);
         assert_eq!((ssh_rules(project).len(), leases(project).len()), (1, 2));
         assert_eq!(first.leave(), Some(0));
-        // The machine hears of it within a moment; who is connected stays so.
+        // The machine reads it within a moment; the open session stays open.
         until(120, "the key is taken back", || (!machine.opens_with(&key)).then_some(()));
         second.talks();
         assert_eq!(second.leave(), Some(0));

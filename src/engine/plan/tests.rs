@@ -20,6 +20,7 @@ use crate::engine::topology;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
 use crate::resources::observed::HOPELESS;
+use crate::resources::orders::Orders;
 use crate::resources::{address, bucket, history, record, reports};
 
 #[test]
@@ -58,9 +59,9 @@ fn assert_complete(account: Account, before: &dyn std::fmt::Debug) {
     let alive: Vec<_> = instance::alive(&account.seen.instances).collect();
     assert_eq!(alive.len(), 1, "{alive:?}");
     let token = account.seen.token.present().unwrap().version;
-    assert!(token >= 1 && alive[0].tags.get(names::TAG_TOKEN) == Some(&token.to_string()), "{alive:?}");
+    assert!(token >= 1 && alive[0].orders().token == Some(token), "{alive:?}");
     assert!(account.served.contains(&alive[0].id), "the instance has no credentials, after\n{before:?}");
-    assert_ne!(alive[0].tags.get(names::TAG_PREVIOUS).map(String::as_str), Some("broken"), "after\n{before:?}");
+    assert_ne!(alive[0].orders().previous.as_deref(), Some(BROKEN), "after\n{before:?}");
 }
 
 #[test]
@@ -249,14 +250,14 @@ fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
         let now = account.seen.token.present().unwrap().version;
         assert!(now > version && now > known);
         for state in instance::alive(&account.seen.instances) {
-            assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&now.to_string()), "{account:?}");
+            assert_eq!(state.orders().token, Some(now), "{account:?}");
         }
         assert_eq!(rotation(&Tags::new(), &account.seen, token::Rotation::Stored(now)).steps, []);
         account.run(rotation(&Tags::new(), &account.seen, token::Rotation::EndGrace));
         let ended = account.seen.token.present().unwrap().version;
         assert!(ended > now);
         for state in instance::alive(&account.seen.instances) {
-            assert_eq!(state.tags.get(names::TAG_TOKEN), Some(&ended.to_string()), "{account:?}");
+            assert_eq!(state.orders().token, Some(ended), "{account:?}");
         }
     });
 }
@@ -268,15 +269,15 @@ fn what_served_is_what_is_gone_back_to_and_says_so_once() {
     for broken in [false, true] {
         for most in 0..4 {
             let mut account = Account::complete();
-            let wanted_before = if broken { "broken" } else { BEFORE };
-            account.current().tags.insert(names::TAG_RELEASE.into(), wanted_before.into());
+            let wanted_before = if broken { BROKEN } else { BEFORE };
+            account.current().tell(to_run(wanted_before));
             says(&mut account, BEFORE);
             account.store.releases = vec![stored(BEFORE)];
             let mut account = account.looked();
             account.run_some(up(&spec(&deployment), &account.seen), most, &mut |ready| ready - 1);
             let mut account = account.looked();
             account.run(up(&spec(&deployment), &account.seen));
-            assert_eq!(account.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(BEFORE));
+            assert_eq!(account.current().orders().previous.as_deref(), Some(BEFORE));
             assert_complete(account, &"another release");
         }
     }
@@ -285,19 +286,19 @@ fn what_served_is_what_is_gone_back_to_and_says_so_once() {
 #[test]
 fn a_rollback_changes_two_tags_and_a_second_one_goes_forward_again() {
     let mut account = Account::complete();
-    account.current().tags.insert(names::TAG_PREVIOUS.into(), BEFORE.into());
+    account.current().tell(Orders { previous: Some(BEFORE.into()), ..Orders::default() });
     account.store.releases.push(stored(BEFORE));
     says(&mut account, RELEASE);
     let mut account = account.looked();
     for (from, to) in [(RELEASE, BEFORE), (BEFORE, RELEASE), (RELEASE, BEFORE)] {
         assert_eq!(history::History::of(&account.seen).back(), Some(to));
         let plan = rollback(&account.seen, to);
-        assert_eq!(plan.steps.iter().map(|step| &step.id).collect::<Vec<_>>(), [&doorbell::ID]);
+        assert_eq!(plan.steps.iter().map(|step| &step.id).collect::<Vec<_>>(), [&orders::ID]);
         let unchanged = (account.seen.clone(), account.store.clone());
         account.run(plan);
         let tags = account.current().tags.clone();
-        assert_eq!(tags.get(names::TAG_RELEASE).map(String::as_str), Some(to));
-        assert_eq!(tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(from));
+        let orders = Orders::of(&tags);
+        assert_eq!((orders.release.as_deref(), orders.previous.as_deref()), (Some(to), Some(from)));
         let (mut before, store) = unchanged;
         before.instances[0].tags = tags;
         assert_eq!((format!("{before:?}"), store), (format!("{:?}", account.seen), account.store.clone()));
@@ -306,18 +307,19 @@ fn a_rollback_changes_two_tags_and_a_second_one_goes_forward_again() {
     }
 }
 
+const OLDER: &str = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd";
+
 #[test]
 fn a_replacement_knows_what_its_predecessor_would_have_gone_back_to() {
     let deployment = deployment();
-    for (runs, previous) in [(RELEASE, "older"), (BEFORE, BEFORE)] {
+    for (runs, previous) in [(RELEASE, OLDER), (BEFORE, BEFORE)] {
         let mut account = Account::complete();
-        account.current().tags.insert(names::TAG_RELEASE.into(), runs.into());
-        account.current().tags.insert(names::TAG_PREVIOUS.into(), "older".into());
+        account.current().tell(Orders { previous: Some(OLDER.into()), ..to_run(runs) });
         says(&mut account, runs);
         account.current().tags.insert(names::TAG_SPEC.into(), "another".into());
         let mut account = account.looked();
         account.run(up(&spec(&deployment), &account.seen));
-        assert_eq!(account.current().tags.get(names::TAG_PREVIOUS).map(String::as_str), Some(previous));
+        assert_eq!(account.current().orders().previous.as_deref(), Some(previous));
         assert!(up(&spec(&deployment), &account.looked().seen).is_empty());
     }
 }
@@ -344,16 +346,12 @@ fn nothing_that_is_not_asked_for_is_replaced_or_deleted() {
 #[test]
 fn what_was_given_up_is_tried_again() {
     let (deployment, mut account) = (deployment(), Account::complete());
-    let report = reports::Report {
-        phase: "failed".into(),
-        wanted: reports::Heard { release: Some(RELEASE.into()), ..Default::default() },
-        ..Default::default()
-    };
+    let report = reports::Report { phase: reports::Phase::Failed, orders: to_run(RELEASE), ..Default::default() };
     let id = account.current().id.clone();
     account.seen.reports = vec![(id, report)];
     let plan = up(&spec(&deployment), &account.seen);
     assert_eq!(plan.steps.len(), 1);
-    assert!(matches!(&plan.steps[0].change, Change::Orders(doorbell::Change { again: true, .. })));
+    assert!(matches!(&plan.steps[0].change, Change::Orders(orders::Change { retry: true, .. })));
 }
 
 /// Its machine may never boot, so that nothing is ever reported.
@@ -380,7 +378,7 @@ fn a_replacement_takes_over_when_it_is_healthy_and_only_then_the_old_one_goes() 
     let ids: Vec<&Id> = plan.steps.iter().map(|step| &step.id).collect();
     let [gate, association, attachment] = [Kind::HealthGate, Kind::Association, Kind::Attachment].map(Id::of);
     let old = Id::named(Kind::Instance, "i-new0");
-    assert_eq!(ids, [&instance::ID, &attachment, &doorbell::ID, &gate, &association, &old]);
+    assert_eq!(ids, [&instance::ID, &attachment, &orders::ID, &gate, &association, &old]);
     let needs = |id: &Id| &plan.steps.iter().find(|step| step.id == *id).unwrap().needs;
     assert!(needs(&association).contains(&gate));
     assert!(needs(&old).contains(&association));

@@ -37,7 +37,7 @@ impl Lease {
         Self { until: now + LASTS, ..self.clone() }
     }
 
-    /// The tag that says so; `agent/ssh.py` reads it.
+    /// The tag that says so; `agent/ssh/keys.py` reads it.
     pub fn tag(&self) -> (String, String) {
         (tag_of(&self.id), format!("{} {} {}", self.until, self.source, self.key))
     }

@@ -314,7 +314,8 @@ def loaded():
     let (missed, needless) = (loaded.difference(&first), first.difference(&loaded));
     // Two programs, modules for the sandbox only, and the pure-Python part of markupsafe, which is imported only if the compiled
     // part is missing.
-    let known = ["agent/serve.py", "agent/gunicorn.conf.py", "agent/landlock.py", "site/markupsafe/_native.py"];
+    let known =
+        ["agent/serve.py", "agent/workers/gunicorn.conf.py", "agent/workers/landlock.py", "site/markupsafe/_native.py"];
     let missed: Vec<_> = missed.filter(|path| !known.contains(path)).collect();
     assert!(missed.is_empty(), "{missed:?}");
     assert!(needless.clone().count() < 10, "{:?}", needless.collect::<Vec<_>>());

@@ -43,7 +43,7 @@ fn a_killed_up_is_completed_by_the_next() {
 fn a_killed_set_token_or_down_is_completed_by_the_next() {
     let project = Project::example();
     let url = project.up();
-    kill_at(&project, "set-token --sandbox --generate", "✓ agent: told of");
+    kill_at(&project, "set-token --sandbox --generate", "✓ orders: token version");
     // The stored token counts and takes effect without another command.
     let token = project.token();
     until(60, "the new token answers", || (get(&url, Some(&token)).status == 200).then_some(()));

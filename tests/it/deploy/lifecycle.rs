@@ -76,7 +76,7 @@ fn new_code_is_deployed_and_broken_code_is_not() {
     project
         .run_with("set-token --sandbox --stdin", "token-for-the-old-code\n")
         .code(4)
-        .says("What ran before serves on");
+        .says("The previous version keeps serving");
     assert!(get(&url, Some("token-for-the-old-code")).body.starts_with("Good day!"));
     assert_eq!(get(&url, Some(&token)).status, 401);
 

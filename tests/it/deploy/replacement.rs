@@ -95,7 +95,7 @@ fn a_failed_refresh_is_reverted_by_the_next_up() {
     publish(&project);
     project.file("app/app.py", "raise RuntimeError('not on this image')\n");
     let refused = project.run("up --sandbox --yes --refresh-image").code(4);
-    refused.says("not on this image").says("The old instance serves on");
+    refused.says("not on this image").says("The old instance keeps serving");
     assert_eq!(get(&url, Some(&token)).status, 200);
     assert_eq!(images(&project).len(), 2);
     project.file("app/app.py", &app);
@@ -173,7 +173,7 @@ fn an_unhealthy_replacement_can_be_reverted() {
     let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
     with_disk(&project, 9);
     project.file("app/app.py", "raise RuntimeError('not today')\n");
-    project.run("up --sandbox --yes").code(4).says("not today").says("The old instance serves on");
+    project.run("up --sandbox --yes").code(4).says("not today").says("The old instance keeps serving");
     assert_eq!(get(&url, Some(&token)).status, 200);
     assert_eq!(machines(&project).len(), 2);
 

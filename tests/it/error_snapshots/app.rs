@@ -91,5 +91,5 @@ fn a_gunicorn_that_cannot_start() {
     project.file("fork/gunicorn/app/wsgiapp.py", "raise SystemExit('I am none')\n");
     project.file("app/requirements.txt", "flask==3.1.2\ngunicorn @ ../fork\n");
     let ran = project.run("up --sandbox -q").code(4);
-    assert!(ran.stderr.contains("gunicorn ended before it was ready"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("gunicorn exited before it was ready"), "{}", ran.stderr);
 }

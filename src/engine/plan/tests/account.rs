@@ -15,13 +15,16 @@ use crate::engine::{plan, topology};
 use crate::release::proxy::Build;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
+use crate::resources::orders::Orders;
 use crate::resources::{
     address, attachment, bucket, history, key_pair, record, release, reports, role, security_group,
 };
 
-pub const RELEASE: &str = "r1";
+pub const RELEASE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 /// What ran before it.
-pub const BEFORE: &str = "r0";
+pub const BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// One that never becomes healthy.
+pub const BROKEN: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 pub const REGION: &str = "eu-central-1";
 
 /// Made once: the tests below go through hundreds of thousands of plans.
@@ -243,24 +246,23 @@ impl Account {
             Change::Association(_) => self.associate(),
             Change::Orders(change) => {
                 let version = self.seen.token.present().expect("orders need a token").version;
-                let named = [&change.release, &change.previous].into_iter().flatten();
+                let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();
                 for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
                     let there = self.store.releases.iter().any(|stored| stored.id == *release);
-                    assert!(there || release == BEFORE, "orders name a release that is there");
+                    assert!(there || release == BEFORE, "the orders name a release that is there");
                 }
-                let releases = [(names::TAG_RELEASE, change.release), (names::TAG_PREVIOUS, change.previous)];
-                for (tag, release) in releases.into_iter().filter_map(|(tag, release)| Some((tag, release?))) {
-                    self.current().tags.insert(tag.to_owned(), release);
+                if change.tell != Orders::default() {
+                    self.current().tell(change.tell);
                 }
                 let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
                 for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
-                    state.tags.insert(names::TAG_TOKEN.into(), version.to_string());
+                    state.tell(Orders { token: Some(version), ..Orders::default() });
                 }
             }
             Change::HealthGate(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
-                assert!(current.tags.contains_key(names::TAG_TOKEN) && self.uploaded() && self.store.edge);
+                assert!(current.orders().token.is_some() && self.uploaded() && self.store.edge);
             }
             Change::Reports(_) => {
                 assert!(self.seen.instances.is_empty(), "an instance that lives writes reports");
@@ -430,8 +432,8 @@ impl Account {
         let address = address::kept(&self.seen).expect("an address is led to it").id.clone();
         let address = self.seen.addresses.iter_mut().find(|other| other.id == address).unwrap();
         address.instance = Some(current.id);
-        let ip = address.ip.to_string();
-        self.current().tags.insert(names::TAG_ADDRESS.into(), ip);
+        let address = Some(address.ip);
+        self.current().tell(Orders { address, ..Orders::default() });
     }
 }
 
@@ -441,14 +443,34 @@ pub fn stored(id: &str) -> release::Stored {
 
 /// What the instance that counts says of itself: it runs this release.
 pub fn says(account: &mut Account, runs: &str) {
-    let wanted = account.current().tags.get(names::TAG_RELEASE).cloned();
+    let release = account.current().orders().release;
     let report = reports::Report {
         release: Some(runs.into()),
         healthy: true,
-        wanted: reports::Heard { release: wanted, ..Default::default() },
+        orders: Orders { release, ..Default::default() },
         ..Default::default()
     };
     account.seen.reports = vec![(account.current().id.clone(), report)];
+}
+
+/// Orders to run this release.
+pub fn to_run(release: &str) -> Orders {
+    Orders { release: Some(release.into()), ..Orders::default() }
+}
+
+impl instance::State {
+    /// Gives it these orders.
+    pub fn tell(&mut self, orders: Orders) {
+        self.tags.extend(orders.tags());
+    }
+
+    /// As if these orders had never been given.
+    pub fn forget(&mut self, forget: impl FnOnce(&mut Orders)) {
+        let mut orders = self.orders();
+        self.tags.retain(|key, _| !orders.tags().contains_key(key));
+        forget(&mut orders);
+        self.tell(orders);
+    }
 }
 
 pub fn running(id: &str, tags: Tags) -> instance::State {

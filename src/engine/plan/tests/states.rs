@@ -8,6 +8,7 @@ use crate::engine::observe::Store;
 use crate::resources::Lookup;
 use crate::resources::ingress::Rule;
 use crate::resources::instance::Phase;
+use crate::resources::orders::Orders;
 use crate::resources::{Tags, role};
 
 /// One thing, whole, missing, or spoilt in one of the ways that AWS, a person or a killed run can leave it in.
@@ -64,7 +65,7 @@ pub fn ways() -> [Ways; 7] {
             |account| account.seen.token.present_mut().unwrap().version = 7,
             |account| {
                 // Deleted and made anew while the instance knows a higher version.
-                drop(account.current().tags.insert(names::TAG_TOKEN.into(), "9".into()));
+                account.current().tell(Orders { token: Some(9), ..Orders::default() });
             },
         ],
         vec![whole, |account| account.store = Store::default(), |account| account.store.releases.clear(), |account| {
@@ -81,18 +82,17 @@ pub fn ways() -> [Ways; 7] {
             },
             |account| account.current().metadata = false,
             |account| drop(account.current().tags.insert(names::TAG_SPEC.into(), "another".into())),
-            |account| drop(account.current().tags.remove(names::TAG_RELEASE)),
+            |account| account.current().forget(|orders| orders.release = None),
             // Another release is to run and runs, or is to run and does not.
             |account| {
-                account.current().tags.insert(names::TAG_RELEASE.into(), BEFORE.into());
+                account.current().tell(to_run(BEFORE));
                 says(account, BEFORE);
             },
             |account| {
-                account.current().tags.insert(names::TAG_RELEASE.into(), "broken".into());
-                account.current().tags.insert(names::TAG_PREVIOUS.into(), BEFORE.into());
+                account.current().tell(Orders { previous: Some(BEFORE.into()), ..to_run(BROKEN) });
                 says(account, BEFORE);
             },
-            |account| drop(account.current().tags.remove(names::TAG_TOKEN)),
+            |account| account.current().forget(|orders| orders.token = None),
             |account| drop(account.current().tags.remove("team")),
             |account| {
                 let mut second = account.current().clone();

@@ -1,0 +1,214 @@
+"""Publishes a log of this instance in the bucket, only while a reader requests it: no port is open, and nothing is kept.
+
+`devopsctl logs` sets the tag `devopsctl:logs` to `<source>/<word>`, each time with a new word that begins with the time. For a
+minute from then on, the last lines of that source are in the bucket, masked, and are written again whenever there are more:
+
+    <name>/logs/<instance>/<source>.json    {"v": 1, "asked": [word...], "session": word, "lines": [[number, microseconds, text]...]}
+
+It is one object, so nothing accumulates, and concurrent readers see the same. Lines are numbered within a session, which lasts
+as long as requests follow each other without a break.
+"""
+
+import collections
+import json
+import os
+import queue
+import subprocess
+import time
+
+from boot.validate import check, clean, in_words, integer, match, parse
+from logs.masking import tail
+from orders.decide import one_line
+from system import untrusted
+
+SECONDS = 60  # How long a request lasts.
+OLD = 300  # The agent starts without a request that is older than this.
+PAUSE = 0.5  # Between two checks for more lines.
+LINES, BYTES, LINE = 1000, 1 << 18, 1 << 13  # The limits: lines, characters of all lines, of one line.
+
+
+class Logs:
+    """`key(source)`: the key in the bucket; `mask(texts, before)`: `Mask.lines`; `runner.follow(source)`: the lines."""
+
+    def __init__(self, aws, runner, key, mask, clock=time):
+        self.aws, self.runner, self.key, self.mask, self.clock = aws, runner, key, mask, clock
+        self.inbox, self.tag, self.begun = queue.SimpleQueue(), "", False
+        self.shows = {}
+
+    def heard(self, tag):
+        """Takes the current value of the tag."""
+        first, self.begun = not self.begun, True
+        if tag and tag != self.tag:
+            self.tag = tag
+            said = match("log request", tag)
+            if said and said["source"] in self.runner.sources and not (first and self.late(said["word"])):
+                self.inbox.put((said["source"], said["word"]))
+
+    def late(self, word):
+        begun = word.partition("-")[0]
+        return not match("number", begun) or int(begun) < self.clock.time() - OLD
+
+    def run(self):
+        while True:
+            try:
+                source, word = self.inbox.get(timeout=PAUSE if self.shows else None)
+                self.ask(source, word)
+            except queue.Empty:
+                pass
+            self.turn()
+
+    def ask(self, source, word):
+        if source not in self.shows:
+            try:
+                self.shows[source] = Show(self.runner.follow(source), word)
+            except (OSError, subprocess.SubprocessError) as problem:
+                print(f"agent: cannot publish the log {source}: {in_words(problem)}", flush=True)
+                return
+        self.shows[source].asked(word, self.clock.monotonic() + SECONDS)
+
+    def turn(self):
+        for source, show in list(self.shows.items()):
+            if self.clock.monotonic() > show.until:
+                show.lines_of.close()
+                del self.shows[source]
+                continue
+            show.look(self.mask)
+            if show.changed:
+                try:
+                    self.aws.upload(self.key(source), show.document(), "application/json")
+                    show.changed = False
+                except Exception as problem:  # noqa: BLE001 (the next turn retries, while the request lasts)
+                    print(f"agent: cannot publish the log: {one_line(in_words(problem))}", flush=True)
+
+
+class Show:
+    """The published part of one source."""
+
+    def __init__(self, lines_of, session):
+        self.lines_of, self.session = lines_of, session
+        self.words, self.until = collections.deque(maxlen=20), 0.0
+        self.lines, self.number, self.size = collections.deque(), 0, 0
+        self.changed, self.before = False, ""
+
+    def asked(self, word, until):
+        self.words.append(word)
+        self.until, self.changed = until, True
+
+    def look(self, mask):
+        found = self.lines_of.read()
+        shown = newest(found)
+        self.number += len(found) - len(shown)
+        found = shown
+        # Masked first, then cut. Only the part of a very long line that can be published is masked.
+        raw = [text[: LINE * 2] for _, text in found]
+        texts = mask(raw, self.before)
+        self.before = tail(raw, self.before)
+        for (at, _), text in zip(found, texts):
+            self.number += 1
+            text = text[:LINE]
+            self.lines.append([self.number, at, text])
+            self.size += len(text)
+            self.changed = True
+        while len(self.lines) > LINES or self.size > BYTES:
+            self.size -= len(self.lines.popleft()[2])
+
+    def document(self):
+        said = {"v": 1, "asked": list(self.words), "session": self.session, "lines": list(self.lines)}
+        return json.dumps(said).encode()
+
+
+def newest(found):
+    """The last of these lines, no more than are published: the others need not be masked."""
+    size, first = 0, len(found)
+    while first and size < BYTES and len(found) - first < LINES:
+        first -= 1
+        size += min(len(found[first][1]), LINE)
+    return found[first:]
+
+
+class Journal:
+    """The journal's matching lines: the last ones, then new ones."""
+
+    def __init__(self, matches):
+        command = ["journalctl", "--no-pager", "--quiet", "--output=json", "--output-fields=MESSAGE", *matches]
+        ran = subprocess.run([*command, f"--lines={LINES}"], capture_output=True, timeout=30, check=True)
+        self.rest, self.found, cursor = b"", [], None
+        for line in ran.stdout.splitlines():
+            said = fields(line)
+            self.found += entry(said)
+            cursor = said.get("__CURSOR") or cursor
+        follow = [f"--after-cursor={cursor}", "--no-tail"] if isinstance(cursor, str) else ["--lines=0"]
+        quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([*command, "--follow", *follow], stdout=subprocess.PIPE, **quiet)
+        os.set_blocking(self.process.stdout.fileno(), False)
+
+    def read(self):
+        """The new lines since the last call: (microseconds, text) of each."""
+        found, self.found = self.found, []
+        *whole, self.rest = (self.rest + (self.process.stdout.read(BYTES * 4) or b"")).split(b"\n")
+        if len(self.rest) > BYTES * 4:
+            self.rest = b""  # Longer than any line of journalctl. Its end is not JSON, and is skipped.
+        return found + [each for line in whole for each in entry(fields(line))]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def fields(line):
+    """A line of the journal's JSON; empty if it is not valid."""
+    try:
+        return parse(line, kind=dict)
+    except ValueError:
+        return {}
+
+
+def entry(said):
+    """(microseconds, text) of an entry of the journal, in a list; an empty list for an invalid entry.
+
+    Any process can send its own fields. journalctl writes text that is not UTF-8 as a list of bytes, text that is too long as
+    null, and several fields of one name as a list.
+    """
+    try:
+        at = integer(int(check("microseconds", said.get("__REALTIME_TIMESTAMP"))))
+        text = said.get("MESSAGE") or ""
+        if isinstance(text, list):
+            text = one_text(text)
+        if not isinstance(text, str):
+            return []
+        return [(at, clean(text, LINE * 2).replace("\n", "\\n"))]
+    except (ValueError, TypeError):
+        return []
+
+
+def one_text(values):
+    """A list of bytes as text; a list of texts joined."""
+    if all(type(value) is int for value in values):
+        return bytes(values).decode(errors="replace")
+    return " ".join(value for value in values if isinstance(value, str))
+
+
+class File:
+    """A file's lines. They have no time of their own, so they get the time at which they are read."""
+
+    def __init__(self, path):
+        self.path = path
+        self.place = max(0, untrusted.size(path) - BYTES)  # The file may not exist yet.
+
+    def read(self):
+        if untrusted.size(self.path) < self.place:
+            self.place = 0  # It was truncated.
+        try:
+            text = untrusted.read(self.path, BYTES * 4, self.place)
+        except OSError:
+            return []
+        end = text.rfind(b"\n") + 1
+        if not end and len(text) == BYTES * 4:
+            end = len(text)  # A line without end must not block the following ones.
+        self.place += end
+        now = time.time_ns() // 1000
+        return [(now, line.decode(errors="replace")) for line in text[:end].splitlines()]
+
+    def close(self):
+        pass

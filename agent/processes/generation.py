@@ -1,0 +1,126 @@
+"""One generation of the app: a gunicorn that runs one release with one token, from its start to its end."""
+
+import os
+import shutil
+
+from boot.validate import Invalid, check, clean, integer, match, parse, process_id
+from orders.decide import Target
+from system import untrusted
+from system.paths import write_json
+
+ROLES = ("serving", "starting", "old")
+VERDICT_BYTES, ENTRIES, WORDS = 1 << 18, 1000, 1 << 15
+
+
+class Generation:
+    """`number` names it; `pid` is its gunicorn's master, where the runner started it itself."""
+
+    def __init__(self, paths, number, target, pid=None, until=0.0):
+        self.paths, self.number, self.target, self.pid = paths, number, target, pid
+        self.folder = os.path.join(paths.generations, str(number))
+        self.secrets = self.folder + "/token"
+        self.verdict = paths.verdict(number)
+        self.manifest = paths.manifest(target.release)
+        self.until = until  # The deadline to be healthy, or gone; on the monotonic clock, like `since`.
+        self.since = 0.0
+        self.served = False  # Whether it ever served.
+        self.end = None  # How its gunicorn exited, as text.
+        self.log_start = 0
+        self.address = None  # The address at which clients reach it, if that is known.
+
+    @classmethod
+    def create(cls, paths, target, token, steady):
+        """Creates the next generation, with everything but its processes."""
+        number = max((int(name) for name in os.listdir(paths.generations) if match("unit number", name)), default=0) + 1
+        while os.path.lexists(os.path.dirname(paths.verdict(number))):
+            number += 1  # The verdict of an earlier generation with that number still exists.
+        self = cls(paths, number, target)
+        self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
+        name = self.manifest["token"]["env"]
+        variables = {name: token.current}
+        if target.grace:
+            variables[name + "_PREVIOUS"] = token.previous
+        try:
+            os.mkdir(self.folder, 0o700)
+            write_json(self.secrets, variables)
+        except OSError:
+            self.forget()
+            raise
+        return self
+
+    def record(self):
+        """The record from which another agent takes it over."""
+        return {"number": self.number, "target": self.target._asdict(), "pid": self.pid, "until": self.until}
+
+    @classmethod
+    def from_record(cls, paths, record):
+        """The generation of a record that `record` made; `Invalid` for anything else."""
+        number, target, until = integer(record["number"], 1, 10**9), record["target"], record["until"]
+        check("release", target["release"])
+        integer(target["token"], 1)
+        if record["role"] not in ROLES or type(until) not in (int, float) or type(target["grace"]) is not bool:
+            raise Invalid("not a record of a generation")
+        own = None if record["pid"] is None else process_id(record["pid"])
+        return cls(paths, number, Target(target["release"], target["token"], target["grace"]), own, until)
+
+    def environment(self):
+        """The environment of its gunicorn. It holds neither the token nor any variable of the machine."""
+        release = self.paths.release(self.target.release)
+        return {
+            "DEVOPSCTL_ADDRESS": self.address or "",
+            "DEVOPSCTL_RELEASE": release,
+            "DEVOPSCTL_SECRETS": self.secrets,
+            "DEVOPSCTL_VERDICT": self.verdict,
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def program(self):
+        return self.paths.release(self.target.release) + "/agent/serve.py"
+
+    def lines(self):
+        """The lines of its verdict. The app can write that file: a line that proof.py would not write does not count."""
+        try:
+            text = untrusted.read(self.verdict, VERDICT_BYTES)
+        except OSError:
+            return []
+        return list(filter(None, map(entry, text.split(b"\n")[:-1][:ENTRIES])))
+
+    def proved(self):
+        return len({line["proved"] for line in self.lines() if "proved" in line}) >= self.manifest["workers"]
+
+    def failure(self):
+        """(reason, detail) of the first worker that failed its checks."""
+        for line in self.lines():
+            if "failed" in line:
+                return line["failed"], line["detail"]
+        return None
+
+    def workers(self):
+        """The pids of its workers, also of those started later."""
+        return {line["worker"] for line in self.lines() if "worker" in line}
+
+    def full(self):
+        """Whether all workers report that all their threads are busy: each with a file of this name."""
+        name = os.path.basename(self.verdict) + ".full-"
+        found = [each for each in untrusted.names(os.path.dirname(self.verdict)) if each.startswith(name)]
+        return len(found) >= self.manifest["workers"]
+
+    def forget(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def entry(line):
+    """A line of a verdict with its known parts; None for anything else."""
+    try:
+        found = parse(line, VERDICT_BYTES, dict)
+        if "failed" in found:
+            return {
+                "failed": clean(str(found["failed"]), WORDS),
+                "detail": clean(str(found.get("detail") or ""), WORDS),
+            }
+        return {key: process_id(found[key]) for key in ("worker", "proved") if key in found} or None
+    except ValueError:
+        return None

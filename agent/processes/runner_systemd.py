@@ -1,0 +1,217 @@
+"""Runs generations as systemd units, on EC2's instances.
+
+`app.socket` exists as long as the machine is up; each generation is a unit `app@<number>.service` that inherits it. So the end
+of the agent or of a generation does not close it. All units but the agent's own are in /run, and a boot starts without them.
+What differs between generations is in files that systemd reads at each start, not in units: a reload of all units takes a
+second, and only a changed unit needs it.
+"""
+
+import os
+import re
+import subprocess
+import time
+
+from boot.validate import check, match
+from logs.publisher import Journal
+from proxy.listener_reload import on_sockets
+from proxy.runner import SystemdProxy
+from ssh.sshd import SystemdSshd
+from system.kernel import CGROUPS, lacked_memory, open_files
+from system.systemd import UNITS, last_output, notify, show, systemctl, text_of, write
+from system.updates import Updates
+from workers.unavailable import turn_away
+
+AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
+SEEN = "/opt/devopsctl/release"  # The path at which a generation sees its release.
+SLICE = "/devopsctl.slice"
+JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
+JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
+TAIL = 16384  # Characters of the app's output, at most.
+MOMENT = 5  # Between a healthy state and the agent's restart under its own unit, so that its report is sent first.
+ALIVE_SECONDS = 10  # Between two watchdog notifications; the unit's WatchdogSec is longer.
+STARTING_OOM, SERVING_OOM = 900, 500  # The higher value is killed first when memory runs out; see app@.service.
+SYSTEMD = 1
+LISTENING = 0x10000  # The flag of a listening Unix socket: __SO_ACCEPTCON.
+# The journal's matches for each log. `app` covers all generations, so it matches the identifier that app@.service sets.
+JOURNALS = {
+    "app": ("_SYSTEMD_SLICE=devopsctl.slice", "SYSLOG_IDENTIFIER=devopsctl-app"),
+    "access": ("_SYSTEMD_UNIT=devopsctl-edge.service",),
+    "agent": ("_SYSTEMD_UNIT=devopsctl-agent.service",),
+}
+UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "devopsctl.slice")
+
+
+class SystemdRunner:
+    outlived = True  # Generations live on when the agent ends.
+    sources = JOURNALS
+
+    def __init__(self, paths):
+        self.paths = paths
+        self.endings = {}  # By number: how the unit exited.
+        self.calm = (None, 0.0)  # The generation that has been alone, and since when.
+        self.alive = self.looked = 0.0
+        # Read once: the agent may outlive its folder, when later releases contain the same agent.
+        self.texts = {name: text_of("units/" + name) for name in (*UNITS_OF_OURS, "devopsctl-agent.service")}
+        os.makedirs(UNITS, exist_ok=True)
+        self.stale = False  # Whether systemd must reload its units.
+        # This unit is more restricted than the boot program's. It takes effect at the agent's next start.
+        self.boot_unit = write(AGENT_UNIT, self.texts["devopsctl-agent.service"])
+        for name in UNITS_OF_OURS:
+            known = os.path.exists(f"{UNITS}/{name}")
+            # systemd finds a new unit by itself.
+            self.stale |= write(f"{UNITS}/{name}", self.texts[name]) and known
+        self.proxy = SystemdProxy(paths, text_of("units/proxy.service"))
+        self.sshd = SystemdSshd()
+        self.updates = Updates()
+
+    def reload(self):
+        if self.stale:
+            systemctl("daemon-reload")
+            self.stale = False
+
+    def record(self):
+        return {}
+
+    def before_exec(self):
+        """The units stay as they are."""
+
+    def take_over(self, record):
+        """Generations outlive the agent, but not the machine: after a boot there is no record."""
+        return True
+
+    def start(self, generation):
+        self.endings.pop(generation.number, None)
+        release = self.paths.release(generation.target.release)
+        lines = [f"{name}={value}\n" for name, value in generation.environment().items()]
+        write(generation.folder + "/environment", "".join(lines).replace(release, SEEN))
+        os.symlink(release, generation.folder + "/release")
+        self.reload()
+        # Its socket is opened with it (Sockets=), the first time.
+        systemctl("start", "--no-block", unit(generation))
+
+    def ended(self, generation):
+        """How its gunicorn exited, as text; None while it runs."""
+        if self.members(generation):
+            return None
+        if generation.number not in self.endings:
+            shown = show(unit(generation), "ActiveState", "Job", "Result", "ExecMainCode", "ExecMainStatus")
+            if shown["Job"] not in ("", "0") or shown["ActiveState"] not in ("inactive", "failed"):
+                return None
+            self.endings[generation.number] = ending(shown, lacked_memory(f"{SLICE}/{unit(generation)}"))
+        return self.endings[generation.number]
+
+    def retire(self, generation):
+        """Tells it to finish its requests and exit."""
+        # If it does not, it is killed later.
+        systemctl("stop", "--no-block", unit(generation), check=False)
+
+    def kill(self, generation):
+        systemctl("kill", "--signal=KILL", unit(generation), check=False)
+
+    def members(self, generation):
+        try:
+            with open(f"{CGROUPS}{SLICE}/{unit(generation)}/cgroup.procs") as file:
+                return [int(line) for line in file]
+        except (OSError, ValueError):
+            return []
+
+    def listens(self, generation):
+        """Whether any of its processes still holds the listening socket, so that it might accept requests."""
+        sockets = listening(self.proxy.where.app)
+        return any(sockets & set(open_files(pid).values()) for pid in self.members(generation))
+
+    def turn_away(self):
+        """Answers requests that no generation accepts: they wait in the socket that systemd holds."""
+        if time.monotonic() >= self.looked + 1:
+            self.looked = time.monotonic()
+            on_sockets(SYSTEMD, listening(self.proxy.where.app), turn_away)
+
+    def output(self, generation):
+        """The last lines that were printed since it started."""
+        run = show(unit(generation), "InvocationID")["InvocationID"]
+        command = ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "200", "_SYSTEMD_INVOCATION_ID=" + run]
+        if not run:
+            return ""
+        try:
+            # A message of a process has no size limit.
+            text = last_output(command, 4 * TAIL).decode(errors="replace")
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return text if len(text) <= TAIL else text[-TAIL:].partition("\n")[2]
+
+    def follow(self, source):
+        """The lines of a log."""
+        return Journal(JOURNALS[source])
+
+    def settle(self, serving):
+        """Does the work that waits until no generation starts or retires."""
+        number, since = self.calm
+        if number != serving.number:
+            self.calm = (serving.number, time.monotonic())
+            self.spare(serving)
+        elif self.boot_unit and time.monotonic() > since + MOMENT:
+            self.boot_unit = False
+            if write(JOURNAL, JOURNAL_LIMITS):
+                systemctl("restart", "systemd-journald.service", check=False)
+            print("agent: restarts under its own unit", flush=True)
+            systemctl("daemon-reload")
+            # The restart may end this agent before systemctl returns.
+            systemctl("restart", "--no-block", "devopsctl-agent.service", check=False)
+
+    def spare(self, generation):
+        """Protects a serving generation: when memory runs out, the kernel kills a starting one first."""
+        for pid in self.members(generation):
+            try:
+                with open(f"/proc/{pid}/oom_score_adj", "r+") as file:
+                    if int(file.read()) == STARTING_OOM:
+                        file.write(str(SERVING_OOM))
+            except (OSError, ValueError):
+                continue  # The process is gone, or the value was set by another.
+
+    def tidy(self):
+        """Regularly notifies the watchdog, and removes the folders of generations that are gone."""
+        if time.monotonic() < self.alive + ALIVE_SECONDS:
+            return
+        self.alive = time.monotonic()
+        notify("READY=1\nWATCHDOG=1", os.environ.get("NOTIFY_SOCKET"))
+        for name in os.listdir("/run"):
+            kind, _, number = name.partition("-")
+            if (
+                kind == "app"
+                and match("unit number", number)
+                and not os.path.exists(f"{self.paths.generations}/{number}")
+            ):
+                # The folder belongs to the app's user, so systemd must remove it.
+                systemctl("reset-failed", f"app@{number}.service", check=False)
+                systemctl("clean", "--what=runtime", f"app@{number}.service", check=False)
+                self.endings.pop(int(number), None)
+
+
+def unit(generation):
+    return f"app@{check('unit number', str(generation.number))}.service"
+
+
+def ending(shown, lacked_memory):
+    code, status = shown["ExecMainCode"], shown["ExecMainStatus"]
+    if lacked_memory or shown["Result"] == "oom-kill":
+        return "it took more memory than there is"
+    if code == "1":  # CLD_EXITED
+        return f"exit code {status}"
+    return f"signal {status}" if status not in ("", "0") else f"{shown['Result']}"
+
+
+def listening(path):
+    """The sockets that listen at a path, as /proc names open files.
+
+    Every process can name a socket freely, also with a line break and text that looks like an entry of this list.
+    """
+    with open("/proc/net/unix", "rb") as file:
+        lines = (line.split() for line in file)
+        entries = (fields for fields in lines if fields[7:] == [os.fsencode(path)])
+        return {
+            f"socket:[{fields[6].decode()}]"
+            for fields in entries
+            if re.fullmatch(b"[0-9A-Fa-f]{8}", fields[3])
+            and int(fields[3], 16) & LISTENING
+            and re.fullmatch(b"[0-9]{1,20}", fields[6])
+        }

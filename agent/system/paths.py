@@ -1,0 +1,71 @@
+"""The paths on the machine, and how files are written: every path is defined here."""
+
+import json
+import os
+import re
+
+from boot.validate import check, parse
+
+MOST = 4 << 20  # Bytes of a JSON file.
+LEAST = 1 << 20  # Bytes: a disk with less free space is full.
+
+
+class Paths:
+    def __init__(self, root=""):
+        self.root = root
+        self.releases = root + "/opt/devopsctl/releases"
+        self.run = root + "/run/devopsctl"  # Secrets; on tmpfs, so they do not survive a power failure.
+        self.generations = self.run + "/generations"
+        self.running = self.run + "/running.json"
+        self.state = root + "/var/lib/devopsctl/state.json"
+        self.tools = root + "/opt/devopsctl/tools"
+        self.app_log = root + "/var/log/app.log"
+        self.proxy_log = root + "/var/log/edge.log"
+        self.net = root + "/net"
+
+    def prepare(self):
+        for folder, mode in ((self.releases, 0o755), (self.run, 0o700), (self.generations, 0o700)):
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(folder, mode)
+        os.makedirs(os.path.dirname(self.state), exist_ok=True)
+
+    def release(self, release):
+        """The folder of a release. Every path of a release is made here, so only an id can become one."""
+        return os.path.join(self.releases, check("release", release))
+
+    def verdict(self, number):
+        """The file with a generation's verdict. Under systemd its unit creates the folder."""
+        return f"{self.generations}/{number}/verdict" if self.root else f"/run/app-{number}/verdict"
+
+    def shorten(self, text):
+        """`text` with paths relative to the release, as the app's owner knows them."""
+        return re.sub("(" + re.escape(self.releases) + "/[0-9a-f]{64}|/opt/devopsctl/release)/", "", text)
+
+    def are_full(self):
+        """Whether one of their disks is full: a program that fails then may report another error, or none."""
+        disks = [os.statvfs(path) for path in (self.releases, self.run) if os.path.exists(path)]
+        return any(disk.f_blocks and disk.f_bavail * disk.f_frsize < LEAST for disk in disks)
+
+    def manifest(self, release):
+        return read_json(self.release(release) + "/manifest.json")
+
+
+def read_json(path, default=None):
+    """The object in a JSON file that root wrote; `default` if it is missing or damaged."""
+    try:
+        with open(path, "rb") as file:
+            return parse(file.read(MOST + 1), MOST, dict)
+    except (OSError, ValueError):
+        if default is None:
+            raise
+        return default
+
+
+def write_json(path, content):
+    """Writes atomically, readable by this user only."""
+    aside = path + ".new"
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(aside, path)
