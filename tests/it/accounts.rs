@@ -115,7 +115,7 @@ fn a_group_that_a_launch_does_not_know_yet_is_waited_for_by_either_name() {
 #[track_caller]
 fn refused_before_anything(project: &Project, what: &str, why: &str) {
     project.run("up --sandbox --no-wait").code(1).says(what).says(why).says("Nothing was changed.");
-    project.run("status --sandbox").code(4).says("of hello stands");
+    project.run("status --sandbox").code(4).says("not deployed");
 }
 
 #[test]

@@ -213,7 +213,7 @@ def app(environ, start_response):
             let status = project.ok("status --sandbox");
             status.contains("healthy, but no thread is free (reported").then_some(status)
         });
-        assert!(status.contains("all 1 are busy, since "), "{status}");
+        assert!(status.contains("all 1 are busy since "), "{status}");
         std::fs::write(project.machine().join("tmp/let-go"), "").unwrap();
         assert_eq!(held.join().unwrap(), 200);
     });
@@ -276,7 +276,7 @@ fn what_git_ignores_and_the_app_names_is_said_with_the_line_that_takes_it_along(
     project.file("lib/lib/__init__.py", "from ._version import version\n");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &text.replace("path: app\n", "path: app\n  build_dependencies: true\n"));
-    let ran = project.run("plan --sandbox").code(3).says("lib/_version.py is not deployed, because git ignores it");
+    let ran = project.run("plan --sandbox").code(3).says("lib/_version.py is not deployed because git ignores it");
     assert!(ran.stderr.contains("lib/__init__.py:1") && !ran.stderr.contains("staticfiles"), "{}", ran.shown());
     project.file("lib/.devopsctlignore", "!_version.py\n");
     let ran = project.run("plan --sandbox").code(3);
@@ -332,9 +332,9 @@ fn data_that_an_app_would_keep_in_its_folder_is_said_by_init_and_by_the_up_that_
     project.file("app/app.py", &(app.clone() + wants + &only));
     let line = app.lines().count() + 2;
     let (data, uploads) = (format!("app.py:{line} names notes.db"), format!("app.py:{} names UPLOAD_FOLDER", line + 1));
-    project.run("init --yes --file other.yaml").ok().says(&format!("app/{data}")).says("keep data in a database");
+    project.run("init --yes --file other.yaml").ok().says(&format!("app/{data}")).says("store data in an external database");
     let first = project.run("up --sandbox --no-wait").ok().says(&data).says(&uploads);
-    assert!(first.stderr.contains("cannot write into its own folder"));
+    assert!(first.stderr.contains("cannot write to its own folder"));
     let again = project.run("up --sandbox --no-wait").ok();
     assert!(!again.stderr.contains("names notes.db"), "{}", again.stderr);
     // What deploy.yaml sets is what counts.

@@ -59,7 +59,7 @@ fn one_that_is_well_is_found_from_anywhere_and_goes_by_its_name() {
     assert_eq!((&hello["forgotten"], &hello["cost"]["month"]), (&false.into(), &11.88.into()));
     assert!(!hello.to_string().contains(&token), "{hello}");
 
-    elsewhere(&project, "down --sandbox --yes").code(2).says("there is no deploy.yaml here").says("--name");
+    elsewhere(&project, "down --sandbox --yes").code(2).says("there is no deploy.yaml").says("--name");
     elsewhere(&project, "down --sandbox --yes --name Hello").code(2).says("is not a valid name");
     elsewhere(&project, "down --sandbox --yes --name other").ok().says("other has no resources");
     elsewhere(&project, "down --sandbox --yes --name hello").ok().says("deleted hello");
@@ -89,7 +89,7 @@ fn what_was_left_behind_is_found_with_what_ends_it() {
     for one in list(&project) {
         assert_eq!(one["forgotten"], true, "{one}");
         let down = one["down"].as_str().unwrap().strip_prefix("devopsctl ").unwrap();
-        elsewhere(&project, &format!("{down} --yes")).ok().says("is left");
+        elsewhere(&project, &format!("{down} --yes")).ok().says("deleted ");
     }
     assert_eq!(list(&project), Vec::<Value>::new());
 }

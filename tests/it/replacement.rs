@@ -130,7 +130,7 @@ fn status_shows_the_image_what_applies_updates_and_a_pending_reboot() {
     project
         .run("status --sandbox")
         .ok()
-        .says("there is a newer one, to take it: devopsctl up --refresh-image --sandbox");
+        .says("a newer build is available: devopsctl up --refresh-image --sandbox");
     // Of another kind, which the next `up` launches anyway, that is no question.
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     with_disk(&project, 9);
@@ -160,8 +160,8 @@ fn status_shows_the_image_what_applies_updates_and_a_pending_reboot() {
     project
         .run("status --sandbox")
         .ok()
-        .says("take effect only after a reboot, which nothing does by itself: devopsctl ssh --sandbox -- sudo systemctl reboot")
-        .says("or, without that: devopsctl up --refresh-image --sandbox");
+        .says("some updates need a reboot, which is never automatic: devopsctl ssh --sandbox -- sudo systemctl reboot")
+        .says("or without downtime: devopsctl up --refresh-image --sandbox");
     project.ok("down --sandbox --yes");
 }
 

@@ -218,7 +218,7 @@ fn what_never_served_is_no_way_back_but_can_be_taken_back() {
     project
         .run("status --sandbox")
         .code(4)
-        .says(&format!("before     {} runs still; to take the new one back", short(&good)));
+        .says(&format!("before     {} is still running; withdraw the new one", short(&good)));
     let broken = marked(&project, "wanted");
     assert_ne!(broken, good);
     // What failed is taken back: then all is as if it had not been.
@@ -369,7 +369,7 @@ fn a_release_that_is_not_there_or_does_not_fit_is_refused_with_what_there_is() {
     assert!(listed.contains("[31mred") && !listed.contains('\u{1b}'), "{listed:?}");
     deny(&project, "s3:GetObject");
     project.run("rollback --sandbox").code(5).says("ask an administrator to allow s3:GetObject");
-    project.run("releases --sandbox").ok().says("warning: who made them").says(short(&first));
+    project.run("releases --sandbox").ok().says("warning: the author and source").says(short(&first));
 }
 
 #[test]

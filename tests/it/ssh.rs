@@ -44,7 +44,7 @@ fn port_22_is_open_for_as_long_as_somebody_is_connected() {
         .run("ssh --sandbox")
         .code(1)
         .says("no instance of hello is running")
-        .says("bring it up: devopsctl up --sandbox");
+        .says("deploy it: devopsctl up --sandbox");
     let url = project.up();
     let ran = project.run("ssh --sandbox -- echo here; exit 7").code(7);
     assert_eq!(ran.stdout, "here\n");
@@ -150,8 +150,8 @@ fn no_host_is_taken_for_another_and_nothing_stays_open_where_it_fails() {
     project
         .run("ssh --sandbox --from 203.0.113.9 -- true")
         .code(255)
-        .says("opens for 203.0.113.9/32")
-        .says("which --from names");
+        .says("for 203.0.113.9/32")
+        .says("which you can pass with --from");
     all_is_closed(&project);
     // Another machine answers at the address.
     let keys = project.machine().join("var/lib/sshd");
