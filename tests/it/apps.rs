@@ -268,7 +268,7 @@ fn what_git_ignores_and_the_app_names_is_said_with_the_line_that_takes_it_along(
     let ran = project.run("plan --sandbox").code(3);
     let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("git ignores")).collect();
     assert_eq!(lines.len(), 1, "{}", ran.shown());
-    assert!(lines[0].contains("settings.py:1") && lines[0].contains("the line !/staticfiles/ into"), "{}", lines[0]);
+    assert!(lines[0].contains("settings.py:1") && lines[0].contains("the line !/staticfiles/ to"), "{}", lines[0]);
     project.file("app/.devopsctlignore", "!/staticfiles/\n");
     // A package of the project's own, such as one whose version is written when it is built.
     project.file("app/requirements.txt", "flask\n../lib\n").file("lib/.gitignore", "_version.py\n");
