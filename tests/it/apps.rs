@@ -331,12 +331,16 @@ fn data_that_an_app_would_keep_in_its_folder_is_said_by_init_and_by_the_up_that_
     let only = format!("# {}\n", project.folder().display());
     project.file("app/app.py", &(app.clone() + wants + &only));
     let line = app.lines().count() + 2;
-    let (data, uploads) = (format!("app.py:{line} names notes.db"), format!("app.py:{} names UPLOAD_FOLDER", line + 1));
-    project.run("init --yes --file other.yaml").ok().says(&format!("app/{data}")).says("store data in an external database");
+    let (data, uploads) = (format!("app.py:{line} uses notes.db"), format!("app.py:{} uses UPLOAD_FOLDER", line + 1));
+    project
+        .run("init --yes --file other.yaml")
+        .ok()
+        .says(&format!("app/{data}"))
+        .says("store data in an external database");
     let first = project.run("up --sandbox --no-wait").ok().says(&data).says(&uploads);
     assert!(first.stderr.contains("cannot write to its own folder"));
     let again = project.run("up --sandbox --no-wait").ok();
-    assert!(!again.stderr.contains("names notes.db"), "{}", again.stderr);
+    assert!(!again.stderr.contains("uses notes.db"), "{}", again.stderr);
     // What deploy.yaml sets is what counts.
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file(
@@ -344,5 +348,5 @@ fn data_that_an_app_would_keep_in_its_folder_is_said_by_init_and_by_the_up_that_
         &text.replace("\napp:\n", "\napp:\n  env: {DATABASE: 'postgresql://db.internal/notes'}\n"),
     );
     let set = project.run("up --sandbox --no-wait").ok().says(&uploads);
-    assert!(!set.stderr.contains("names notes.db"), "{}", set.stderr);
+    assert!(!set.stderr.contains("uses notes.db"), "{}", set.stderr);
 }

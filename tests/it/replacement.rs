@@ -127,10 +127,7 @@ fn status_shows_the_image_what_applies_updates_and_a_pending_reboot() {
 
     publish(&project);
     assert!(status()["image"]["newer"].as_str().unwrap().starts_with("ami-"));
-    project
-        .run("status --sandbox")
-        .ok()
-        .says("a newer build is available: devopsctl up --refresh-image --sandbox");
+    project.run("status --sandbox").ok().says("a newer build is available: devopsctl up --refresh-image --sandbox");
     // Of another kind, which the next `up` launches anyway, that is no question.
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     with_disk(&project, 9);
