@@ -213,7 +213,7 @@ def app(environ, start_response):
             let status = project.ok("status --sandbox");
             status.contains("healthy, but no thread is free (reported").then_some(status)
         });
-        assert!(status.contains("all 1 are busy, since "), "{status}");
+        assert!(status.contains("all 1 are busy since "), "{status}");
         std::fs::write(project.machine().join("tmp/let-go"), "").unwrap();
         assert_eq!(held.join().unwrap(), 200);
     });
@@ -268,7 +268,7 @@ fn ignored_files_that_the_app_uses_are_reported_with_the_line_that_includes_them
     let ran = project.run("plan --sandbox").code(3);
     let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("git ignores")).collect();
     assert_eq!(lines.len(), 1, "{}", ran.shown());
-    assert!(lines[0].contains("settings.py:1") && lines[0].contains("the line !/staticfiles/ into"), "{}", lines[0]);
+    assert!(lines[0].contains("settings.py:1") && lines[0].contains("the line !/staticfiles/ to"), "{}", lines[0]);
     project.file("app/.devopsctlignore", "!/staticfiles/\n");
     // A local package, such as one whose version is written during the build.
     project.file("app/requirements.txt", "flask\n../lib\n").file("lib/.gitignore", "_version.py\n");
@@ -276,7 +276,7 @@ fn ignored_files_that_the_app_uses_are_reported_with_the_line_that_includes_them
     project.file("lib/lib/__init__.py", "from ._version import version\n");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &text.replace("path: app\n", "path: app\n  build_dependencies: true\n"));
-    let ran = project.run("plan --sandbox").code(3).says("lib/_version.py is not deployed, because git ignores it");
+    let ran = project.run("plan --sandbox").code(3).says("lib/_version.py is not deployed because git ignores it");
     assert!(ran.stderr.contains("lib/__init__.py:1") && !ran.stderr.contains("staticfiles"), "{}", ran.shown());
     project.file("lib/.devopsctlignore", "!_version.py\n");
     let ran = project.run("plan --sandbox").code(3);
@@ -332,12 +332,16 @@ fn data_in_the_apps_folder_is_reported_by_init_and_up() {
     let only = format!("# {}\n", project.folder().display());
     project.file("app/app.py", &(app.clone() + wants + &only));
     let line = app.lines().count() + 2;
-    let (data, uploads) = (format!("app.py:{line} names notes.db"), format!("app.py:{} names UPLOAD_FOLDER", line + 1));
-    project.run("init --yes --file other.yaml").ok().says(&format!("app/{data}")).says("keep data in a database");
+    let (data, uploads) = (format!("app.py:{line} uses notes.db"), format!("app.py:{} uses UPLOAD_FOLDER", line + 1));
+    project
+        .run("init --yes --file other.yaml")
+        .ok()
+        .says(&format!("app/{data}"))
+        .says("store data in an external database");
     let first = project.run("up --sandbox --no-wait").ok().says(&data).says(&uploads);
-    assert!(first.stderr.contains("cannot write into its own folder"));
+    assert!(first.stderr.contains("cannot write to its own folder"));
     let again = project.run("up --sandbox --no-wait").ok();
-    assert!(!again.stderr.contains("names notes.db"), "{}", again.stderr);
+    assert!(!again.stderr.contains("uses notes.db"), "{}", again.stderr);
     // The settings of deploy.yaml count.
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file(
@@ -345,5 +349,5 @@ fn data_in_the_apps_folder_is_reported_by_init_and_up() {
         &text.replace("\napp:\n", "\napp:\n  env: {DATABASE: 'postgresql://db.internal/notes'}\n"),
     );
     let set = project.run("up --sandbox --no-wait").ok().says(&uploads);
-    assert!(!set.stderr.contains("names notes.db"), "{}", set.stderr);
+    assert!(!set.stderr.contains("uses notes.db"), "{}", set.stderr);
 }

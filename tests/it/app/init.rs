@@ -68,7 +68,7 @@ fn init_overwrites_nothing() {
     let project = Project::empty();
     project.file("app.py", SHOP).file("deploy.yaml", "mine\n").file("other.yaml", "mine, too\n");
     snapshot!(project, project.run("init").code(2).shown());
-    project.run("init --yes --file other.yaml").code(2).says("is there already");
+    project.run("init --yes --file other.yaml").code(2).says("already exists");
     assert_eq!(written(&project), "mine\n");
     project.run("init --file third.yaml").ok().says("up --sandbox --file third.yaml");
 }
@@ -78,7 +78,7 @@ fn with_yes_the_likeliest_app_is_selected() {
     let project = Project::empty();
     project.file("app.py", SHOP).file("other.py", SHOP).file("requirements.txt", "flask");
     project.run("init").code(2).says("there is no terminal to ask on").says("--yes");
-    project.run("init --yes").ok().says("taken of 2");
+    project.run("init --yes").ok().says("the most likely of 2 apps");
     assert!(written(&project).contains("wsgi: app:app"));
 }
 
@@ -127,7 +127,7 @@ fn no_app_and_no_name() {
     let project = Project::empty();
     project.file("notes.py", "# app = Flask(__name__)\n").file("venv/app.py", SHOP).file("tests/app.py", SHOP);
     snapshot!(project, project.run("init").code(2).shown());
-    project.run("init --name Shop").code(2).says("small letter");
+    project.run("init --name Shop").code(2).says("lowercase letter");
     project.file("123/app.py", SHOP).run("init 123").code(2).says("--name");
 }
 

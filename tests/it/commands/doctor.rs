@@ -289,12 +289,12 @@ fn an_unknown_account_plan_is_no_failure() {
     let over = said("doctor --sandbox --json");
     assert_eq!(
         (over["state"].as_str(), over["seen"].as_str()),
-        (Some("warn"), Some("free plan, until 2026-01-31: it is over"))
+        (Some("warn"), Some("free plan, until 2026-01-31: it has ended"))
     );
     assert!(over["next"].as_str().unwrap().contains("paid plan"), "{over}");
     fault(&project, "refuse?action=GetAccountPlanState&code=InternalServerException&status=500");
     let broken = said("doctor --sandbox --json");
-    assert_eq!(broken["seen"], "not known: freetier:GetAccountPlanState says InternalServerException");
+    assert_eq!(broken["seen"], "unknown: freetier:GetAccountPlanState says InternalServerException");
     // A caller without the permission gets one line, and no failed check.
     aws(&project, async |aws| {
         let deny =
@@ -378,7 +378,7 @@ fn an_instance_type_that_the_subnets_zone_lacks() {
     settings(&project, &format!("network: {{subnet: {subnet}}}"));
     let json = json(&project.run("doctor --sandbox --json").code(1));
     assert_eq!(amiss(&json), ["type"]);
-    assert!(check(&json, "type")["seen"].as_str().unwrap().ends_with("and the instance would go to us-east-1e"));
+    assert!(check(&json, "type")["seen"].as_str().unwrap().ends_with("but the subnets are in us-east-1e"));
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn credentials_that_have_expired_or_a_region_that_is_not_enabled() {
     fault(&project, "refuse?action=GetCallerIdentity&code=InvalidClientTokenId&message=It+is+invalid.&status=403");
     let json = json(&on_an_account(&project, "doctor --json --region eu-central-1").code(1));
     assert_eq!(amiss(&json), ["region"]);
-    assert!(check(&json, "credentials")["seen"].as_str().unwrap().ends_with(", by the environment"));
+    assert!(check(&json, "credentials")["seen"].as_str().unwrap().ends_with(", from environment variables"));
     fault(&project, "refuse?action=DescribeSubnets&code=AuthFailure&message=not+validated&status=401");
     let json = self::json(&on_an_account(&project, "doctor --json --region eu-central-1").code(1));
     assert_eq!(amiss(&json), ["region"]);
@@ -453,7 +453,7 @@ fn the_app_is_imported_with_the_projects_python() {
     assert_eq!(seen["state"], "pass");
     let words = seen["seen"].as_str().unwrap();
     assert!(
-        words.starts_with("app:app loads by Python 3.") && words.ends_with(" of .venv; requirements.txt"),
+        words.starts_with("app:app can be imported by Python 3.") && words.ends_with(" of .venv; requirements.txt"),
         "{words}"
     );
     assert!(!project.folder().join("app/__pycache__").exists());

@@ -59,7 +59,7 @@ fn a_deployment_is_found_and_removed_by_name() {
     assert_eq!((&hello["forgotten"], &hello["cost"]["month"]), (&false.into(), &11.88.into()));
     assert!(!hello.to_string().contains(&token), "{hello}");
 
-    elsewhere(&project, "down --sandbox --yes").code(2).says("there is no deploy.yaml here").says("--name");
+    elsewhere(&project, "down --sandbox --yes").code(2).says("there is no deploy.yaml").says("--name");
     elsewhere(&project, "down --sandbox --yes --name Hello").code(2).says("is not a valid name");
     elsewhere(&project, "down --sandbox --yes --name other").ok().says("other has no resources");
     elsewhere(&project, "down --sandbox --yes --name hello").ok().says("deleted hello");
@@ -89,7 +89,7 @@ fn orphaned_resources_are_found_with_the_command_that_removes_them() {
     for one in list(&project) {
         assert_eq!(one["forgotten"], true, "{one}");
         let down = one["down"].as_str().unwrap().strip_prefix("devopsctl ").unwrap();
-        elsewhere(&project, &format!("{down} --yes")).ok().says("is left");
+        elsewhere(&project, &format!("{down} --yes")).ok().says("deleted ");
     }
     assert_eq!(list(&project), Vec::<Value>::new());
 }

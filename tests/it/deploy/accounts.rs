@@ -115,7 +115,7 @@ fn a_launch_waits_for_a_new_security_group() {
 #[track_caller]
 fn refused_before_anything(project: &Project, what: &str, why: &str) {
     project.run("up --sandbox --no-wait").code(1).says(what).says(why).says("Nothing was changed.");
-    project.run("status --sandbox").code(4).says("of hello stands");
+    project.run("status --sandbox").code(4).says("not deployed");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn one_name_in_two_regions_is_two_deployments() {
     project.ok("set-token --sandbox --region us-west-2 --generate");
     let token = project.ok("token --sandbox --region us-west-2");
     assert_eq!(get(&there, Some(&token)).status, 200);
-    project.run("status --sandbox --region eu-central-1").code(4).says("nothing    of hello stands");
+    project.run("status --sandbox --region eu-central-1").code(4).says("not deployed");
 }
 
 #[test]

@@ -126,10 +126,7 @@ fn status_shows_image_updates_and_pending_reboot() {
 
     publish(&project);
     assert!(status()["image"]["newer"].as_str().unwrap().starts_with("ami-"));
-    project
-        .run("status --sandbox")
-        .ok()
-        .says("there is a newer one, to take it: devopsctl up --refresh-image --sandbox");
+    project.run("status --sandbox").ok().says("a newer build is available: devopsctl up --refresh-image --sandbox");
     // With another instance type the next `up` replaces the instance anyway.
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     with_disk(&project, 9);
@@ -159,8 +156,8 @@ fn status_shows_image_updates_and_pending_reboot() {
     project
         .run("status --sandbox")
         .ok()
-        .says("take effect only after a reboot, which nothing does by itself: devopsctl ssh --sandbox -- sudo systemctl reboot")
-        .says("or, without that: devopsctl up --refresh-image --sandbox");
+        .says("some updates need a reboot, which is never automatic: devopsctl ssh --sandbox -- sudo systemctl reboot")
+        .says("or without downtime: devopsctl up --refresh-image --sandbox");
     project.ok("down --sandbox --yes");
 }
 

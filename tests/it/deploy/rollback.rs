@@ -218,7 +218,7 @@ fn a_release_that_never_served_is_not_a_previous_release() {
     project
         .run("status --sandbox")
         .code(4)
-        .says(&format!("before     {} runs still; to take the new one back", short(&good)));
+        .says(&format!("before     {} is still running; withdraw the new one", short(&good)));
     let broken = marked(&project, "wanted");
     assert_ne!(broken, good);
     // A failed release is rolled back without a trace.
@@ -370,7 +370,7 @@ fn a_missing_or_incompatible_release_is_refused() {
     assert!(listed.contains("[31mred") && !listed.contains('\u{1b}'), "{listed:?}");
     deny(&project, "s3:GetObject");
     project.run("rollback --sandbox").code(5).says("ask an administrator to allow s3:GetObject");
-    project.run("releases --sandbox").ok().says("warning: who made them").says(short(&first));
+    project.run("releases --sandbox").ok().says("warning: the author and source").says(short(&first));
 }
 
 #[test]

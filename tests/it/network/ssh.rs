@@ -30,7 +30,7 @@ fn port_22_is_open_only_during_a_session() {
         .run("ssh --sandbox")
         .code(1)
         .says("no instance of hello is running")
-        .says("bring it up: devopsctl up --sandbox");
+        .says("deploy it: devopsctl up --sandbox");
     let url = project.up();
     let ran = project.run("ssh --sandbox -- echo here; exit 7").code(7);
     assert_eq!(ran.stdout, "here\n");
@@ -136,8 +136,8 @@ fn a_wrong_host_is_refused_and_failures_close_port_22() {
     project
         .run("ssh --sandbox --from 203.0.113.9 -- true")
         .code(255)
-        .says("opens for 203.0.113.9/32")
-        .says("which --from names");
+        .says("for 203.0.113.9/32")
+        .says("which you can pass with --from");
     all_is_closed(&project);
     // Another host responds at the address.
     let keys = project.machine().join("var/lib/sshd");
