@@ -6,7 +6,7 @@
 //! and what cannot, because EC2 makes up its id, by the tag that it carries or must be given. `sts:GetCallerIdentity`
 //! needs no permission, and decrypting the token neither: the key `alias/aws/ssm` lets the account's own principals.
 //!
-//! A new call needs its action here, and a rule in `sandbox/emulator/demands.py` that says on which resources AWS checks
+//! A new call needs its action here, and a rule in `sandbox/emulator/iam/actions.py` that says on which resources AWS checks
 //! it; both are in AWS's service authorization reference. The sandbox refuses the call until then, and `tests/policy-used`
 //! tells an action that nobody calls any more.
 

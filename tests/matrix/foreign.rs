@@ -100,10 +100,10 @@ impl Kind {
     }
 
     /// Removes our tag from an existing resource.
-    async fn untag(self, account: &Account, stands: &Inventory) {
+    async fn untag(self, account: &Account, found: &Inventory) {
         let ours = Tag::builder().key("devopsctl:name").build();
         let id = match self {
-            Kind::Group => stands.groups[0].id.clone(),
+            Kind::Group => found.groups[0].id.clone(),
             Kind::Key => {
                 let keys = account.aws.ec2.describe_key_pairs().send().await.unwrap();
                 keys.key_pairs()[0].key_pair_id().unwrap_or_default().to_owned()
@@ -157,8 +157,8 @@ async fn in_the_way(account: Arc<Account>, kind: Kind) -> Outcome {
 /// The resource was taken over by another owner.
 async fn untagged(account: Arc<Account>, kind: Kind) -> Outcome {
     Scenario::Down.prepare(&account).await?;
-    let stands = inventory(&account.aws).await;
-    kind.untag(&account, &stands).await;
+    let found = inventory(&account.aws).await;
+    kind.untag(&account, &found).await;
     let before = inventory(&account.aws).await;
     let ran = account.run(up(NAME), None).await;
     ended(&ran, "up", 1)?;
@@ -181,10 +181,10 @@ async fn beside(account: Arc<Account>, kind: Kind) -> Outcome {
     kind.make(&account).await;
     let before = inventory(&account.aws).await;
     ended_well(&account.run(up(NAME), None).await, "up")?;
-    let mut stands = inventory(&account.aws).await;
-    stands.instances.retain(|instance| !before.instances.contains(instance));
-    stands.addresses.retain(|address| !before.addresses.contains(address));
-    stands.holds(&[Wanted { name: NAME, kind: "t3.micro", token: None }])?;
+    let mut found = inventory(&account.aws).await;
+    found.instances.retain(|instance| !before.instances.contains(instance));
+    found.addresses.retain(|address| !before.addresses.contains(address));
+    found.holds(&[Wanted { name: NAME, kind: "t3.micro", token: None }])?;
     is_settled(&account).await?;
     ended_well(&account.run(down(NAME), None).await, "down")?;
     same(&before, &inventory(&account.aws).await, "by up and down")

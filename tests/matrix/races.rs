@@ -21,7 +21,7 @@ const RACES: [(&str, Race); 10] = [
     ("up --refresh-image and up", |account, slow| Box::pin(refresh_and_up(account, slow))),
     ("up as soon as down has returned", |account, slow| Box::pin(up_after_down(account, slow))),
     ("up and down, from nothing", |account, slow| Box::pin(up_and_down(account, slow, Scenario::Up))),
-    ("up and down, where it stands", |account, slow| Box::pin(up_and_down(account, slow, Scenario::Down))),
+    ("up and down of a running deployment", |account, slow| Box::pin(up_and_down(account, slow, Scenario::Down))),
     ("set-token and up, from nothing", |account, slow| Box::pin(set_token_and_up(account, slow, Scenario::Up))),
     ("set-token and up that replaces", |account, slow| Box::pin(set_token_and_up(account, slow, Scenario::Replace))),
     ("ten set-token", |account, slow| Box::pin(ten_set_token(account, slow))),
@@ -69,8 +69,8 @@ fn wanted(from: Scenario, token: Option<&str>) -> Wanted<'_> {
     Wanted { name: NAME, kind, token }
 }
 
-fn holds(stands: &Inventory, wanted: &Wanted<'_>, when: &str) -> Outcome {
-    stands.holds(std::slice::from_ref(wanted)).map_err(|why| format!("{when}: {why}"))
+fn holds(found: &Inventory, wanted: &Wanted<'_>, when: &str) -> Outcome {
+    found.holds(std::slice::from_ref(wanted)).map_err(|why| format!("{when}: {why}"))
 }
 
 /// Asserts that one more `up` repairs everything, and that `down` leaves nothing.
@@ -87,7 +87,7 @@ async fn two_up(account: Arc<Account>, slow: bool, from: Scenario) -> Outcome {
     for one in &ran {
         ended_in_words(one, "up beside up")?;
     }
-    let stands = inventory(&account.aws).await;
+    let found = inventory(&account.aws).await;
     let wanted = wanted(from, None);
     if from == Scenario::Refresh {
         has_the_newest_image(&account).await?;
@@ -95,7 +95,7 @@ async fn two_up(account: Arc<Account>, slow: bool, from: Scenario) -> Outcome {
     comes_right(&account, &wanted).await?;
     // Checked last, so that permanent errors are reported first.
     if ran.iter().all(|one| one.code == Some(0)) {
-        holds(&stands, &wanted, "when both had returned")?;
+        holds(&found, &wanted, "when both had returned")?;
     }
     Ok(())
 }
@@ -142,10 +142,10 @@ async fn set_token_and_up(account: Arc<Account>, slow: bool, from: Scenario) -> 
     for one in account.run_all(&[set_token(NAME, TOKEN), up(NAME)], None).await {
         ended_well(&one, "set-token beside up")?;
     }
-    let stands = inventory(&account.aws).await;
+    let found = inventory(&account.aws).await;
     let wanted = wanted(from, Some(TOKEN));
     comes_right(&account, &wanted).await?;
-    holds(&stands, &wanted, "when both had returned")
+    holds(&found, &wanted, "when both had returned")
 }
 
 async fn ten_set_token(account: Arc<Account>, slow: bool) -> Outcome {
@@ -155,12 +155,12 @@ async fn ten_set_token(account: Arc<Account>, slow: bool) -> Outcome {
     for one in account.run_all(&lines, None).await {
         ended_well(&one, "set-token beside nine others")?;
     }
-    let stands = inventory(&account.aws).await;
-    let value = stands.parameters.first().map(|parameter| parameter.value.clone()).unwrap_or_default();
+    let found = inventory(&account.aws).await;
+    let value = found.parameters.first().map(|parameter| parameter.value.clone()).unwrap_or_default();
     let Some(token) = tokens.iter().find(|token| value.contains(&format!("\"{token}\""))) else {
         return Err(format!("the token is none of the ten: {value}"));
     };
     let wanted = wanted(Scenario::SetToken, Some(token));
-    holds(&stands, &wanted, "when all had returned")?;
+    holds(&found, &wanted, "when all had returned")?;
     comes_right(&account, &wanted).await
 }

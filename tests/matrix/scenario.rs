@@ -113,20 +113,20 @@ impl Scenario {
 
     /// Checks the result.
     pub async fn check(self, account: &Account) -> Outcome {
-        let stands = inventory(&account.aws).await;
+        let found = inventory(&account.aws).await;
         let kind = if self == Scenario::Replace { "t3.small" } else { "t3.micro" };
         let token = matches!(self, Scenario::SetToken | Scenario::Grace).then_some(TOKEN);
         match self {
             Scenario::Grace => {
-                stands.holds(&[Wanted { name: NAME, kind, token }])?;
+                found.holds(&[Wanted { name: NAME, kind, token }])?;
                 keeps_the_one_made_up(account).await
             }
-            Scenario::Down => stands.is_empty(),
+            Scenario::Down => found.is_empty(),
             Scenario::Refresh => {
-                stands.holds(&[Wanted { name: NAME, kind, token }])?;
+                found.holds(&[Wanted { name: NAME, kind, token }])?;
                 has_the_newest_image(account).await
             }
-            _ => stands.holds(&[Wanted { name: NAME, kind, token }]),
+            _ => found.holds(&[Wanted { name: NAME, kind, token }]),
         }
     }
 

@@ -54,7 +54,7 @@ impl Image {
             return Err(Failure::failed("there is no image for virtual machines")
                 .because(format!("{} does not exist", folder.display()))
                 .next(format!(
-                    "in the source of devopsctl: sudo env XDG_CACHE_HOME={user} tests/vm/build-image; or leave --machine out"
+                    "in devopsctl's source: sudo env XDG_CACHE_HOME={user} tests/vm/build-image; or leave --machine out"
                 )));
         }
         Ok(Self { folder })

@@ -177,7 +177,7 @@ fn a_port_in_use_is_reported() {
         .run(&format!("sandbox start --port {port}"))
         .code(1)
         .says(&format!("cannot listen on port {port}"))
-        .says("name another --port");
+        .says("choose another --port");
 }
 
 /// The host's files are read-only for the sandbox, except for its own folders.
