@@ -59,7 +59,7 @@ impl<'a> Held<'a> {
         let wanted = json!({"release": release, "token": 1, "try": null});
         let report = json!({
             "v": 1, "wanted": wanted, "release": null, "token": null, "phase": "failed", "healthy": false,
-            "error": error, "log_tail": "", "at": now,
+            "error": error, "error_code": "no_release", "log_tail": "", "at": now,
         });
         aws(self.project, async |aws| {
             let put = aws.ssm.put_parameter().name(format!("/devopsctl/hello/report/{instance}"));
@@ -123,7 +123,7 @@ fn a_launch_waits_for_no_upload_and_what_was_said_meanwhile_counts_no_longer() {
     assert!(Regex::new(r"^  edge: [0-9.]+ MiB of [0-9.]+ MiB uploaded$").unwrap().is_match(&line), "{line}");
     slow_line(&project, 0);
     up.until("✓ edge");
-    up.until("app: trying again");
+    up.until("app: retrying");
     // What it says from now on is true.
     up.report_failure(&instance, &release, &format!("{error} again"));
     let (said, code) = up.end();

@@ -161,7 +161,7 @@ fn back_and_forward_again_and_nothing_else_changes() {
     assert_eq!(project.token(), "another-token");
     greets(&project, &url, "Hello!");
     // The folder has the other code still.
-    project.run("plan --sandbox").code(3).says("another release is to run");
+    project.run("plan --sandbox").code(3).says("the release changes to");
 
     let forward = json(&project.run("rollback --sandbox --yes --json").ok());
     assert_eq!(
