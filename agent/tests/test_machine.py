@@ -233,7 +233,7 @@ def test_during_a_grace_period_both_tokens_are_valid(serving):
     [
         pytest.param("import no_such_module\n", "No module named 'no_such_module'", id="import"),
         pytest.param("def wrong(): pass\n", "app", id="no callable"),
-        pytest.param("import os\nos._exit(7)\n", "a worker ended before it could answer", id="dies"),
+        pytest.param("import os\nos._exit(7)\n", "a worker exited before it could answer", id="dies"),
         pytest.param(GUARDED.format("raise ValueError('no table')"), "ValueError: no table", id="raises"),
         pytest.param(GUARDED.format("start_response('500 Oh', [])"), "3xx; its answer begins: new", id="500"),
         pytest.param(

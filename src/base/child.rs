@@ -165,7 +165,8 @@ mod tests {
         }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         // This module; the supervisor, whose own environment is this one; and clap's `Command`.
-        let allowed = ["base/child.rs", "sandbox/supervisor.rs", "commands/completions.rs"].map(|name| source.join(name));
+        let allowed =
+            ["base/child.rs", "sandbox/supervisor.rs", "commands/completions.rs"].map(|name| source.join(name));
         for file in files(&source).into_iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
             let text = std::fs::read_to_string(&file).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();

@@ -227,7 +227,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 /// Gives the orders, then looks whether there is a newer version of the token: another command may have written one meanwhile.
 async fn tell(aws: &Aws, name: &str, instances: &[&str], orders: Orders) -> Result<i64> {
     let set = set_tags(aws, instances, &orders.tags()).await;
-    set.map_err(|error| explain(format!("cannot tag the instance {}", instances.join(", ")), &error))?;
+    set.map_err(|error| explain(format!("the instance {} cannot be tagged", instances.join(", ")), &error))?;
     catch_up(aws, name, instances, orders.token.unwrap_or_default()).await
 }
 

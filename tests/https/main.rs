@@ -135,7 +135,7 @@ fn fails_with(how: &str, words: &str) {
     let project = Project::example();
     let unwell = FaultyAuthority::start(&project, how);
     let ran: Ran = project.run("up --sandbox").code(4);
-    let ran = ran.says("there is no certificate for the app").says(words).says("is not served in clear");
+    let ran = ran.says("there is no certificate for the app").says(words).says("is not served over plain HTTP");
     ran.says("devopsctl up --sandbox");
     let address = status(&project)["address"]["ip"].as_str().unwrap().to_owned();
     let clear = format!("http://{address}:18080/");
@@ -158,7 +158,7 @@ fn after_a_failure_up_makes_the_instance_retry() {
     until(180, "the first attempt fails", || status(&project)["report"]["edge"]["error"].as_str().map(str::to_owned));
     let began = std::time::Instant::now();
     pebble.come_back();
-    project.run("up --sandbox").ok().says("the instance gave up and is to try again");
+    project.run("up --sandbox").ok().says("the instance failed, and is to retry");
     println!("a certificate after {:?}; by itself it would have waited a minute", began.elapsed());
 }
 

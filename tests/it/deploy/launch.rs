@@ -58,7 +58,7 @@ impl<'a> Held<'a> {
         let wanted = json!({"release": release, "token": 1, "try": null});
         let report = json!({
             "v": 1, "wanted": wanted, "release": null, "token": null, "phase": "failed", "healthy": false,
-            "error": error, "log_tail": "", "at": now,
+            "error": error, "error_code": "no_release", "log_tail": "", "at": now,
         });
         aws(self.project, async |aws| {
             let put = aws.ssm.put_parameter().name(format!("/devopsctl/hello/report/{instance}"));
@@ -122,7 +122,7 @@ fn a_launch_does_not_wait_for_the_upload() {
     assert!(Regex::new(r"^  edge: [0-9.]+ MiB of [0-9.]+ MiB uploaded$").unwrap().is_match(&line), "{line}");
     limit_uploads(&project, 0);
     up.until("✓ edge");
-    up.until("app: trying again");
+    up.until("app: retrying");
     // From now on the reports are current.
     up.report_failure(&instance, &release, &format!("{error} again"));
     let (said, code) = up.end();

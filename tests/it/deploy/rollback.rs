@@ -166,7 +166,7 @@ fn rollback_goes_back_and_forward_and_changes_nothing_else() {
     assert_eq!(project.token(), "another-token");
     greets(&project, &url, "Hello!");
     // The folder still has the other code.
-    project.run("plan --sandbox").code(3).says("another release is to run");
+    project.run("plan --sandbox").code(3).says("the release changes to");
 
     let forward = json(&project.run("rollback --sandbox --yes --json").ok());
     assert_eq!(

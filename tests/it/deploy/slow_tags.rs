@@ -26,7 +26,7 @@ fn every_command_waits_for_more_than_two_minutes() {
     fault(&project, &format!("delays?metadata-tags={LAG}"));
     let answer = |token: &str| get(&url, Some(token)).status;
 
-    hasty(&project, "set-token --sandbox --generate").says("app: waiting until AWS shows the instance what is new");
+    hasty(&project, "set-token --sandbox --generate").says("app: waiting until AWS shows the instance its new orders");
     assert_eq!(answer(&project.token()), 200);
     let old = project.token();
     hasty(&project, "set-token --sandbox --generate --grace 1h");
@@ -34,8 +34,8 @@ fn every_command_waits_for_more_than_two_minutes() {
 
     let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
     project.file("app/app.py", &format!("{app}\n# Another one.\n"));
-    hasty(&project, "up --sandbox").says("app: waiting until AWS shows the instance what is new");
-    hasty(&project, "rollback --sandbox --yes").says("app: waiting until AWS shows the instance what is new");
+    hasty(&project, "up --sandbox").says("app: waiting until AWS shows the instance its new orders");
+    hasty(&project, "rollback --sandbox --yes").says("app: waiting until AWS shows the instance its new orders");
 
     let waiting = "which can take minutes";
     hasty(&project, "logs --sandbox --agent").says(waiting).says("generation 1 serves");

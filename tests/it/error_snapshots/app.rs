@@ -76,7 +76,7 @@ fn one_that_is_another_from_outside() {
 fn one_that_dies_at_once() {
     let project = with_app("import os\n\nprint('I am not feeling well')\nos._exit(9)\n");
     let ran = project.run("up --sandbox -q").code(4);
-    assert!(ran.stderr.contains("a worker ended before it could answer"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("a worker exited before it could answer"), "{}", ran.stderr);
     assert!(ran.stderr.contains("I am not feeling well"), "{}", ran.stderr);
 }
 
