@@ -30,7 +30,7 @@ use support::{console, http, load_clients, project, ssh_session};
 /// A value in the app's settings. It is not secret, so it is on the disk, where the search must find it.
 const MARK: &str = "a-mark-that-can-be-found";
 
-/// The fault of every download from S3, until `forgive`.
+/// The fault of every download from S3, until `accept`.
 const S3_AWAY: &str = "refuse?action=GetObject&code=SlowDown&message=later&status=503&times=1000000";
 
 struct Story {
