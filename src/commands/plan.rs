@@ -155,11 +155,15 @@ pub(super) fn certifiable(network: &Network) -> Result<()> {
 
 /// One line per step: its sign, its resource, and why.
 pub(super) fn lines(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(line).collect()
+    aligned(plan.steps.iter().collect())
 }
 
-fn line(step: &Step) -> String {
-    format!("{} {:<15} {}", sign(step.action), step.id.to_string(), step.reasons.join("; "))
+fn aligned(steps: Vec<&Step>) -> Vec<String> {
+    let width = steps.iter().map(|step| step.id.to_string().chars().count()).max().unwrap_or_default();
+    let line = |step: &Step| {
+        format!("{} {:<width$} {}", sign(step.action), step.id.to_string(), step.reasons.join("; "))
+    };
+    steps.into_iter().map(line).collect()
 }
 
 fn sign(action: Action) -> char {
@@ -176,12 +180,13 @@ pub(super) fn summary(plan: &Plan) -> Vec<String> {
     let (made, rest): (Vec<&Step>, Vec<&Step>) = plan.steps.iter().partition(|step| step.action == Action::Create);
     let titles: Vec<String> = made.iter().map(|step| step.id.to_string()).collect();
     let made = (!titles.is_empty()).then(|| format!("+ {}", titles.join(", ")));
-    made.into_iter().chain(rest.into_iter().map(line)).collect()
+    made.into_iter().chain(aligned(rest)).collect()
 }
 
 fn document(session: &Session, plan: &Plan) -> documents::Plan {
     let step = |step: &Step| documents::Step {
-        kind: step.id.to_string(),
+        kind: step.id.kind.title().to_owned(),
+        name: Some(step.id.name.clone()).filter(|name| !name.is_empty()),
         action: step.action.name().to_owned(),
         reasons: step.reasons.clone(),
         needs: step.needs.iter().map(|need| need.to_string()).collect(),

@@ -36,13 +36,15 @@ documents! {
 
     /// One step.
     Step {
-        /// The resource, such as `security group`.
+        /// What kind of resource, such as `security group`.
         kind: String,
+        /// Which one, where a deployment can have several of this kind; else `null`.
+        name: Option<String>,
         /// `create`, `update`, `replace` or `delete`.
         action: String,
         /// Why.
         reasons: Vec<String>,
-        /// The resources that must be changed before.
+        /// The resources that must be changed before, each as its kind and name.
         needs: Vec<String>,
     }
 
