@@ -46,7 +46,7 @@ pub(super) enum Store {
 pub(super) struct Looked {
     pub image: String,
     pub release: Release,
-    pub edge: Build,
+    pub proxy: Build,
     pub observed: Observed,
     policies: Policies,
     refresh: bool,
@@ -59,14 +59,14 @@ pub(super) struct Looked {
 pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Result<Looked> {
     certifiable(&session.deployment.network)?;
     let machine = session.aws.machine(&session.deployment.instance);
-    let edge = Build::of(&machine.target)?;
+    let proxy = Build::of(&machine.target)?;
     let (kind, subnet) = (&session.deployment.instance.kind, session.deployment.network.subnet.as_deref());
     let ask = Ask {
         image: Some(&machine.parameter),
         launch: Some(Launch { kind, subnet }),
         domain: session.deployment.network.record(),
     };
-    let build = release::build(&session.deployment, &machine.target, edge, renew.upgrade);
+    let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade);
     let look = session.observe(ask);
     let (release, mut observed) = tokio::try_join!(build, look)?;
     if release.resolved_anew {
@@ -78,10 +78,10 @@ pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Resul
     }
     observed.look_for_records(&session.aws, session.name(), ask).await?;
     let policies = Policies::new(&observed.partition, &observed.account, &session.aws.region, session.name());
-    let mut looked = Looked { image: machine.image, release, edge, observed, policies, refresh: renew.refresh_image };
+    let mut looked = Looked { image: machine.image, release, proxy, observed, policies, refresh: renew.refresh_image };
     looked.spec(session, true).check(&looked.observed)?;
     if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
-        looked.observed.look_into_store(&session.aws, session.name(), edge).await?;
+        looked.observed.look_into_store(&session.aws, session.name(), proxy).await?;
         // `policy --plan` does not allow to read a release.
         looked.doubt_store(session, store == Store::Always).await?;
     }
@@ -103,9 +103,9 @@ impl Looked {
         };
         let wrong = without_damaged(&mut store.releases, &self.release, other);
         wrong.into_iter().for_each(|wrong| session.ui.warn(wrong));
-        if store.edge && reports.iter().any(|(_, report)| report.blames_proxy()) {
+        if store.proxy && reports.iter().any(|(_, report)| report.blames_proxy()) {
             session.ui.warn("Caddy in the bucket is damaged and will be replaced: its sha384 on the instance differs");
-            store.edge = false;
+            store.proxy = false;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Looked {
             region: &session.aws.region,
             image: &self.image,
             release: &self.release.id,
-            edge: self.edge,
+            proxy: self.proxy,
             policies: &self.policies,
             wait,
             refresh: self.refresh,
@@ -160,9 +160,8 @@ pub(super) fn lines(plan: &Plan) -> Vec<String> {
 
 fn aligned(steps: Vec<&Step>) -> Vec<String> {
     let width = steps.iter().map(|step| step.id.to_string().chars().count()).max().unwrap_or_default();
-    let line = |step: &Step| {
-        format!("{} {:<width$} {}", sign(step.action), step.id.to_string(), step.reasons.join("; "))
-    };
+    let line =
+        |step: &Step| format!("{} {:<width$} {}", sign(step.action), step.id.to_string(), step.reasons.join("; "));
     steps.into_iter().map(line).collect()
 }
 

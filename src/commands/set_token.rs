@@ -22,7 +22,7 @@ use crate::engine::probe::{App, Seen};
 use crate::engine::proxy::Need;
 use crate::resources::context::{Context, Shared};
 use crate::resources::reports::Report;
-use crate::resources::{Tags, address, instance, security_group, token};
+use crate::resources::{Tags, elastic_ip, instance, security_group, token};
 use crate::ui::{self, Ui};
 
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SetToken) -> Result<ExitCode> {
@@ -74,7 +74,7 @@ async fn observe(session: &Session) -> Result<(Stored, Observed)> {
             token::peek(aws, name),
             token::observe(aws, name),
             instance::observe(aws, name),
-            address::observe(aws, name),
+            elastic_ip::observe(aws, name),
             security_group::observe(aws, name)
         )
     };

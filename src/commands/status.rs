@@ -19,13 +19,14 @@ use crate::resources::instance::{self, Build, State};
 use crate::resources::orders::Orders;
 use crate::resources::release::{self, Notes, short};
 use crate::resources::reports::{Proxy, Report, Threads, Updates};
-use crate::resources::{NameConflict, address, ingress};
+use crate::resources::{NameConflict, elastic_ip, ingress};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(session.observe(Ask::default())).await?;
     let current = instance::serving(&observed.instances, &observed.addresses);
     let report = current.and_then(|instance| observed.report_of(&instance.id));
-    let leads = |address: &&address::State| current.is_some_and(|state| address.instance.as_ref() == Some(&state.id));
+    let leads =
+        |address: &&elastic_ip::State| current.is_some_and(|state| address.instance.as_ref() == Some(&state.id));
     let address = observed.addresses.iter().find(leads).or_else(|| observed.addresses.first());
     let ip = address.map(|address| address.ip).or_else(|| current.and_then(|instance| instance.ip));
     let url = session.aws.url_of(ip.filter(|_| current.is_some()), &session.deployment.network).await?;
@@ -75,7 +76,7 @@ struct View<'a> {
     name: &'a str,
     observed: &'a Observed,
     current: Option<&'a State>,
-    address: Option<&'a address::State>,
+    address: Option<&'a elastic_ip::State>,
     report: Option<&'a Report>,
     url: Option<String>,
     cost: Cost,

@@ -15,7 +15,7 @@ use crate::engine::plan::Plan;
 use crate::engine::probe::{self, App};
 use crate::engine::rollout;
 use crate::resources::context::Context;
-use crate::resources::{address, instance};
+use crate::resources::{elastic_ip, instance};
 use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
@@ -80,7 +80,7 @@ async fn address(
     wait: bool,
 ) -> Result<Option<Ipv4Addr>> {
     match (session.deployment.network.static_ip, changed) {
-        (true, _) => Ok(context.known::<address::Output>(&address::ID).map(|address| address.ip)),
+        (true, _) => Ok(context.known::<elastic_ip::Output>(&elastic_ip::ID).map(|address| address.ip)),
         (false, false) => Ok(ip_of(&observed.instances, &context.output::<instance::Output>(&instance::ID)?.id)),
         (false, true) => {
             let patience = Duration::from_secs(if wait { 120 } else { 0 });

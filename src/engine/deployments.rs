@@ -11,7 +11,7 @@ use crate::engine::cost;
 use crate::resources::instance::{self, Phase};
 use crate::resources::inventory::{Inventory, ip, owner};
 use crate::resources::reports::Report;
-use crate::resources::{Tags, address, security_group};
+use crate::resources::{Tags, elastic_ip, security_group};
 
 /// A deployment as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ fn stands(found: &Inventory) -> Vec<&'static str> {
 }
 
 /// The resources that cost money. A public address is billed whether it is an Elastic IP or the instance's own.
-pub fn costs(instances: &[instance::State], addresses: &[address::State], disk_gib: u32) -> cost::Standing {
+pub fn costs(instances: &[instance::State], addresses: &[elastic_ip::State], disk_gib: u32) -> cost::Standing {
     let running = || instances.iter().filter(|one| matches!(one.phase, Phase::Pending | Phase::Running));
     let ips: BTreeSet<Ipv4Addr> =
         addresses.iter().map(|address| address.ip).chain(running().filter_map(|one| one.ip)).collect();
@@ -228,9 +228,9 @@ mod tests {
         security_group::State { id: "sg-1".into(), nonce: None, ingress, doors: Vec::new(), tags: tags(name) }
     }
 
-    fn elastic(leads: bool) -> address::State {
+    fn elastic(leads: bool) -> elastic_ip::State {
         let instance = leads.then(|| "i-1".to_owned());
-        address::State { id: "eipalloc-1".into(), ip: IP, instance, association: None, tags: tags("shop") }
+        elastic_ip::State { id: "eipalloc-1".into(), ip: IP, instance, association: None, tags: tags("shop") }
     }
 
     fn whole(report: Report) -> Inventory {

@@ -12,7 +12,8 @@ use crate::base::names;
 use crate::release::proxy::Build;
 pub use crate::resources::observed::{Observed, Store};
 use crate::resources::{
-    Lookup, address, bucket, edge, instance, key_pair, record, release, reports, role, route, security_group, token,
+    Lookup, bucket, dns_record, elastic_ip, instance, key_pair, proxy, release, reports, role, route, security_group,
+    token,
 };
 
 /// What is looked at beside the resources themselves.
@@ -61,7 +62,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         role::observe(aws, name),
         token::observe(aws, name),
         instance::observe(aws, name),
-        address::observe(aws, name),
+        elastic_ip::observe(aws, name),
         records(aws, name, ask.domain),
         reports::observe(aws, name),
     )?;
@@ -94,12 +95,12 @@ impl Observed {
     /// # Errors
     /// What S3 says.
     pub async fn look_into_store(&mut self, aws: &Aws, name: &str, build: Build) -> Result<()> {
-        let (bucket, releases, edge) = tokio::try_join!(
+        let (bucket, releases, proxy) = tokio::try_join!(
             bucket::observe(aws, &self.account),
             release::observe(aws, &self.account, name),
-            edge::observe(aws, &self.account, build)
+            proxy::observe(aws, &self.account, build)
         )?;
-        self.store = Some(Store { bucket, releases, edge });
+        self.store = Some(Store { bucket, releases, proxy });
         Ok(())
     }
 
@@ -111,7 +112,7 @@ impl Observed {
         let noted = self.addresses.iter().filter_map(|address| address.tags.get(names::TAG_DOMAIN));
         let more: BTreeSet<&String> =
             noted.filter(|domain| !domain.is_empty() && Some(domain.as_str()) != ask.domain).collect();
-        let found = try_join_all(more.into_iter().map(|domain| record::observe(aws, name, domain))).await?;
+        let found = try_join_all(more.into_iter().map(|domain| dns_record::observe(aws, name, domain))).await?;
         self.records.extend(found.into_iter().flatten());
         Ok(())
     }
@@ -136,7 +137,7 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
         security_group::observe(aws, name),
         token::observe(aws, name),
         instance::observe(aws, name),
-        address::observe(aws, name),
+        elastic_ip::observe(aws, name),
         reports::observe(aws, name),
     )?;
     let Identity { account, partition, by } = identity;
@@ -176,9 +177,9 @@ async fn launch(
     }
 }
 
-async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<record::State>> {
+async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<dns_record::State>> {
     match domain {
-        Some(domain) => record::observe(aws, name, domain).await,
+        Some(domain) => dns_record::observe(aws, name, domain).await,
         None => Ok(Vec::new()),
     }
 }

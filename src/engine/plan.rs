@@ -135,7 +135,8 @@ impl Plan {
 
     /// Whether something is made that costs by the hour.
     pub fn costs(&self) -> bool {
-        self.launches() || self.steps.iter().any(|step| (step.id.kind, step.action) == (Kind::Address, Action::Create))
+        self.launches()
+            || self.steps.iter().any(|step| (step.id.kind, step.action) == (Kind::ElasticIp, Action::Create))
     }
 
     /// Whether an instance will be launched.

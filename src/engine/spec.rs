@@ -11,7 +11,7 @@ use crate::engine::observe::Observed;
 use crate::release::proxy::Build;
 use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
-use crate::resources::{Tags, address, bucket, instance, record, role};
+use crate::resources::{Tags, bucket, dns_record, elastic_ip, instance, role};
 
 /// What is asked for: the deployment, made concrete.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Spec<'a> {
     /// The release that is to run.
     pub release: &'a str,
     /// The proxy that the release is reached through.
-    pub edge: Build,
+    pub proxy: Build,
     /// The policies of the role and of the bucket.
     pub policies: &'a Policies,
     /// Whether a new instance must be healthy before it takes over from an old one.
@@ -121,8 +121,8 @@ impl Spec<'_> {
             have.way.check()?;
         }
         let network = &self.deployment.network;
-        let kept = address::kept(have).filter(|_| network.static_ip);
+        let kept = elastic_ip::kept(have).filter(|_| network.static_ip);
         let ip = kept.map(|address| address.ip);
-        network.record().map_or(Ok(()), |domain| record::check(domain, ip, &have.records))
+        network.record().map_or(Ok(()), |domain| dns_record::check(domain, ip, &have.records))
     }
 }

@@ -3,8 +3,8 @@
 use super::spec::Spec;
 use crate::base::names;
 use crate::resources::{
-    Wanted, address, association, attachment, bucket, edge, health_gate, ingress, instance, key_pair, orders, record,
-    release, reports, role, security_group, token,
+    Wanted, bucket, dns_record, eip_association, elastic_ip, health_gate, ingress, instance, instance_profile,
+    key_pair, orders, proxy, release, reports, role, security_group, token,
 };
 
 /// One instance, with an Elastic IP unless that is switched off.
@@ -24,7 +24,7 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
         token::Wanted { tags: tags() }.into(),
         bucket::Wanted { policy: spec.policies.bucket.clone() }.into(),
         release::Wanted { id: spec.release.to_owned() }.into(),
-        edge::Wanted { build: spec.edge }.into(),
+        proxy::Wanted { build: spec.proxy }.into(),
         instance::Wanted {
             tags: spec.named_tags(),
             spec: spec.instance_spec(),
@@ -33,7 +33,7 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
             cpu_credits: deployment.instance.cpu_credits,
         }
         .into(),
-        attachment::Wanted { profile: names::role(&deployment.name, spec.region) }.into(),
+        instance_profile::Wanted { profile: names::role(&deployment.name, spec.region) }.into(),
         orders::Wanted { release: spec.release.to_owned() }.into(),
         reports::Wanted.into(),
     ];
@@ -42,9 +42,9 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
     }
     if network.static_ip {
         let domain = network.record().map(str::to_owned);
-        wanted.extend(domain.clone().map(|domain| Wanted::from(record::Wanted { domain })));
-        wanted.push(address::Wanted { tags: spec.named_tags(), domain }.into());
-        wanted.push(association::Wanted.into());
+        wanted.extend(domain.clone().map(|domain| Wanted::from(dns_record::Wanted { domain })));
+        wanted.push(elastic_ip::Wanted { tags: spec.named_tags(), domain }.into());
+        wanted.push(eip_association::Wanted.into());
     }
     wanted
 }

@@ -27,8 +27,8 @@ impl Resource for Wanted {
     }
 
     fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
-        use Kind::{Attachment, Edge, Ingress, Instance, Orders, Release, Role};
-        only([Role, Release, Edge, Instance, Attachment, Orders, Ingress])
+        use Kind::{Ingress, Instance, InstanceProfile, Orders, Proxy, Release, Role};
+        only([Role, Release, Proxy, Instance, InstanceProfile, Orders, Ingress])
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {

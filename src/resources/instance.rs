@@ -10,7 +10,7 @@ use super::orders::Orders;
 use super::outputs::Outputs;
 use super::step::{Resource, Step, only};
 use super::{
-    Action, Observed, Planned, Sight, Tags, address, any_name_tag, by_name_tag, from_ec2, missing, set_tags, token,
+    Action, Observed, Planned, Sight, Tags, any_name_tag, by_name_tag, elastic_ip, from_ec2, missing, set_tags, token,
     untagged,
 };
 use crate::aws::retry::{Backoff, Retry, patiently};
@@ -205,8 +205,8 @@ impl Resource for Wanted {
 
     /// Those that another one replaces go when it serves; where none is asked for, those that are dying are waited for.
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
-        use kinds::Kind::{Association, Attachment, HealthGate, Orders};
-        let needs = || only([Attachment, Orders, HealthGate, Association]);
+        use kinds::Kind::{EipAssociation, HealthGate, InstanceProfile, Orders};
+        let needs = || only([InstanceProfile, Orders, HealthGate, EipAssociation]);
         let step = |state: &State, reason: &str| {
             let planned = Planned::new(Action::Delete, vec![reason.into()], Change::Terminate { id: state.id.clone() });
             planned.step(Id::named(ID.kind, &state.id), needs())
@@ -356,7 +356,7 @@ fn pick<'a>(
 }
 
 /// The one that answers requests: where the address leads, else the newest.
-pub fn serving<'a>(have: &'a [State], addresses: &[address::State]) -> Option<&'a State> {
+pub fn serving<'a>(have: &'a [State], addresses: &[elastic_ip::State]) -> Option<&'a State> {
     let leads = |state: &&State| addresses.iter().any(|address| address.instance.as_deref() == Some(&state.id));
     alive(have).find(leads).or_else(|| alive(have).next())
 }

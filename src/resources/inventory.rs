@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::Volume;
 use aws_sdk_ssm::types::Parameter;
 
 use super::reports::{self, Report};
-use super::{Tags, address, any_name_tag, from_ec2, instance, key_pair, security_group};
+use super::{Tags, any_name_tag, elastic_ip, from_ec2, instance, key_pair, security_group};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
@@ -21,7 +21,7 @@ pub struct Inventory {
     /// Instances, the one that counts first.
     pub instances: Vec<instance::State>,
     /// Elastic IPs.
-    pub addresses: Vec<address::State>,
+    pub addresses: Vec<elastic_ip::State>,
     /// Disks.
     pub disks: Vec<Disk>,
     /// Security groups.
@@ -52,7 +52,7 @@ pub struct Disk {
 pub async fn observe(aws: &Aws) -> Result<Inventory> {
     let (instances, addresses, disks, groups, key_pairs, (tokens, reports)) = tokio::try_join!(
         instance::observe_all(aws),
-        address::observe_all(aws),
+        elastic_ip::observe_all(aws),
         disks(aws),
         security_group::observe_all(aws),
         key_pair::observe_all(aws),
@@ -145,7 +145,7 @@ fn report(parameter: Parameter) -> Option<(String, String, Report)> {
 }
 
 /// The address that an instance has, the Elastic IP first.
-pub fn ip(instance: &instance::State, addresses: &[address::State]) -> Option<Ipv4Addr> {
-    let leads = |address: &&address::State| address.instance.as_deref() == Some(&instance.id);
+pub fn ip(instance: &instance::State, addresses: &[elastic_ip::State]) -> Option<Ipv4Addr> {
+    let leads = |address: &&elastic_ip::State| address.instance.as_deref() == Some(&instance.id);
     addresses.iter().find(leads).map(|address| address.ip).or(instance.ip)
 }

@@ -3,17 +3,17 @@
 //!
 //! SDK types stop here. To add a kind: a file with these four, a `Kind` in the engine's plan, its needs.
 
-pub mod address;
-pub mod association;
-pub mod attachment;
 pub mod bucket;
 pub mod context;
+pub mod dns_record;
 pub mod document;
-pub mod edge;
+pub mod eip_association;
+pub mod elastic_ip;
 pub mod health_gate;
 pub mod history;
 pub mod ingress;
 pub mod instance;
+pub mod instance_profile;
 pub mod inventory;
 pub mod key_pair;
 pub mod kinds;
@@ -24,7 +24,7 @@ pub mod orders;
 pub mod outputs;
 pub mod policy;
 pub mod preflight;
-pub mod record;
+pub mod proxy;
 pub mod release;
 pub mod reports;
 pub mod role;

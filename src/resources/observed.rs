@@ -6,7 +6,7 @@ use super::kinds::{Change, Id, Kind, Wanted};
 use super::reports::{Phase, ProxyPhase};
 use super::step::{Planned, Step};
 use super::{
-    Lookup, NameConflict, address, bucket, history, instance, key_pair, record, release, reports, role, route,
+    Lookup, NameConflict, bucket, dns_record, elastic_ip, history, instance, key_pair, release, reports, role, route,
     security_group, token,
 };
 use crate::base::error::Result;
@@ -48,10 +48,10 @@ pub struct Observed {
     /// Instances, the one that counts first.
     pub instances: Vec<instance::State>,
     /// Elastic IPs, the one that counts first.
-    pub addresses: Vec<address::State>,
+    pub addresses: Vec<elastic_ip::State>,
     /// The names that lead here or are to, in each zone that they could be in, where that was looked at: the one that was
     /// asked for, and those of [`Observed::look_for_records`].
-    pub records: Vec<record::State>,
+    pub records: Vec<dns_record::State>,
     /// What the agents report, by instance.
     pub reports: Vec<(String, reports::Report)>,
 }
@@ -64,7 +64,7 @@ pub struct Store {
     /// The releases of this deployment, the newest first.
     pub releases: Vec<release::Stored>,
     /// Whether Caddy is in it.
-    pub edge: bool,
+    pub proxy: bool,
 }
 
 impl Observed {
@@ -134,15 +134,15 @@ pub struct Sight<'a> {
     /// The same, if it stays.
     pub current: Option<&'a instance::State>,
     /// The Elastic IP that stays.
-    pub address: Option<&'a address::State>,
+    pub address: Option<&'a elastic_ip::State>,
 }
 
 impl<'a> Sight<'a> {
     /// Chooses which of several counts.
     pub fn new(wanted: &'a [Wanted], have: &'a Observed) -> Self {
         let mut sight = Self { wanted, have, found: None, current: None, address: None };
-        if sight.wants(Kind::Address) {
-            sight.address = address::kept(have);
+        if sight.wants(Kind::ElasticIp) {
+            sight.address = elastic_ip::kept(have);
         }
         if let Some(machine) = sight.machine() {
             sight.found = machine.choose(have);

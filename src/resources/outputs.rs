@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::kinds::Id;
-use super::{address, instance, orders, role, security_group, token};
+use super::{elastic_ip, instance, orders, role, security_group, token};
 
 /// The outputs of a run, by resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ outputs! {
     Token token,
     Instance instance,
     Orders orders,
-    Address address,
+    ElasticIp elastic_ip,
 }
 
 impl Outputs {

@@ -8,7 +8,7 @@ use super::document::Document;
 use super::kinds::{Id, Kind};
 use super::outputs::Outputs;
 use super::step::{Resource, Step};
-use super::{Action, Planned, Sight, Tags, attachment, missing, ours, untagged};
+use super::{Action, Planned, Sight, Tags, instance_profile, missing, ours, untagged};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
@@ -98,7 +98,7 @@ impl Resource for Wanted {
     }
 
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
-        attachment::detachment(sight.found).into_iter().collect()
+        instance_profile::detachment(sight.found).into_iter().collect()
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {

@@ -8,7 +8,7 @@ use super::{Check, instance_type, plan};
 use crate::aws::{ApiError, Aws, Machine, explain};
 use crate::base::error::Result;
 use crate::config::{Deployment, Network};
-use crate::resources::address;
+use crate::resources::elastic_ip;
 use crate::resources::instance::{self, Credits, Image};
 use crate::resources::preflight::{self, InstanceType, Subnet, UNKNOWN_CREDENTIALS};
 use crate::resources::route::Way;
@@ -44,7 +44,7 @@ pub async fn observe(aws: &Aws, deployment: &Deployment, machine: &Machine) -> R
             preflight::subnets(aws, deployment.network.subnet.as_deref()),
             preflight::block_public_access(aws),
             preflight::elastic_ip_limit(aws),
-            preflight::soon(address::count(aws, &deployment.name)),
+            preflight::soon(elastic_ip::count(aws, &deployment.name)),
             image,
             preflight::instance_type(aws, &deployment.instance.kind),
             quota::observe(aws, &deployment.instance.kind),

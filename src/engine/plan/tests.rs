@@ -21,7 +21,7 @@ use crate::resources::Lookup;
 use crate::resources::instance::Phase;
 use crate::resources::observed::HOPELESS;
 use crate::resources::orders::Orders;
-use crate::resources::{address, bucket, history, record, reports};
+use crate::resources::{bucket, dns_record, elastic_ip, history, reports};
 
 #[test]
 fn no_plan_is_made_on_a_look_that_never_happened() {
@@ -193,7 +193,7 @@ proptest! {
     #[test]
     fn names_come_and_go_whatever_is_killed(runs in prop::collection::vec(run(), 1..6), last in run()) {
         let mut account = Account::empty();
-        account.seen.records = ["a.example.com", "b.example.com"].map(record::tests::nothing).to_vec();
+        account.seen.records = ["a.example.com", "b.example.com"].map(dns_record::tests::nothing).to_vec();
         for Run { domain, up: wanted_up, most, order: seed } in runs {
             let deployment = named(domain);
             account = looks_for(account, &deployment);
@@ -219,25 +219,26 @@ proptest! {
 fn a_name_is_led_to_the_address_and_goes_before_it() {
     let deployment = named(Some("a.example.com"));
     let mut account = Account::empty();
-    account.seen.records = vec![record::tests::nothing("a.example.com")];
+    account.seen.records = vec![dns_record::tests::nothing("a.example.com")];
     let plan = up(&spec(&deployment), &account.seen);
     let needs = |plan: &Plan, kind| plan.steps.iter().find(|step| step.id.kind == kind).unwrap().needs.clone();
-    assert_eq!(needs(&plan, Kind::Record), [address::ID]);
+    assert_eq!(needs(&plan, Kind::DnsRecord), [elastic_ip::ID]);
     account.run(plan);
     assert_eq!(account.led(), ["a.example.com"]);
-    assert_eq!(needs(&down(&account.seen), Kind::Address), [Id::named(Kind::Record, "a.example.com in Z1")]);
+    assert_eq!(needs(&down(&account.seen), Kind::ElasticIp), [Id::named(Kind::DnsRecord, "a.example.com in Z1")]);
     // Another name: the old one goes before the address forgets it.
     let mut account = account.looked();
-    account.seen.records.push(record::tests::nothing("b.example.com"));
+    account.seen.records.push(dns_record::tests::nothing("b.example.com"));
     let plan = up(&spec(&named(Some("b.example.com"))), &account.seen);
     let steps: Vec<_> = plan.steps.iter().map(|step| (step.id.kind, step.action)).collect();
-    let expected = [(Kind::Record, Action::Delete), (Kind::Address, Action::Update), (Kind::Record, Action::Create)];
+    let expected =
+        [(Kind::DnsRecord, Action::Delete), (Kind::ElasticIp, Action::Update), (Kind::DnsRecord, Action::Create)];
     assert_eq!(steps, expected);
     // An address that somebody took away: the name is led to the next one.
     account.seen.addresses.clear();
     account.seen.records.truncate(1);
     let plan = up(&spec(&deployment), &account.seen);
-    assert!(plan.steps.iter().any(|step| step.id.kind == Kind::Record && step.action == Action::Update), "{plan:?}");
+    assert!(plan.steps.iter().any(|step| step.id.kind == Kind::DnsRecord && step.action == Action::Update), "{plan:?}");
 }
 
 #[test]
@@ -376,7 +377,7 @@ fn a_replacement_takes_over_when_it_is_healthy_and_only_then_the_old_one_goes() 
     account.current().tags.insert(names::TAG_SPEC.into(), "another".into());
     let plan = up(&spec(&deployment), &account.seen);
     let ids: Vec<&Id> = plan.steps.iter().map(|step| &step.id).collect();
-    let [gate, association, attachment] = [Kind::HealthGate, Kind::Association, Kind::Attachment].map(Id::of);
+    let [gate, association, attachment] = [Kind::HealthGate, Kind::EipAssociation, Kind::InstanceProfile].map(Id::of);
     let old = Id::named(Kind::Instance, "i-new0");
     assert_eq!(ids, [&instance::ID, &attachment, &orders::ID, &gate, &association, &old]);
     let needs = |id: &Id| &plan.steps.iter().find(|step| step.id == *id).unwrap().needs;

@@ -87,7 +87,7 @@ fn logs_are_shown_without_the_token() {
     let line: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&line["v"], &line["text"]), (&1.into(), &"seen second with ***".into()));
     assert!(line["at"].as_str().unwrap().ends_with('Z'), "{json}");
-    until(20, "the edge has noted it", || {
+    until(20, "the proxy has logged it", || {
         project.ok("logs --sandbox --access").contains("GET /second 200 4 B").then_some(())
     });
     project.run("logs --sandbox --agent").ok().says("generation 1 serves");

@@ -119,9 +119,9 @@ fn a_launch_does_not_wait_for_the_upload() {
     up.report_failure(&instance, &release, &error);
     limit_uploads(&project, 1_000_000);
     let line = up.until(" MiB uploaded");
-    assert!(Regex::new(r"^  edge: [0-9.]+ MiB of [0-9.]+ MiB uploaded$").unwrap().is_match(&line), "{line}");
+    assert!(Regex::new(r"^  proxy: [0-9.]+ MiB of [0-9.]+ MiB uploaded$").unwrap().is_match(&line), "{line}");
     limit_uploads(&project, 0);
-    up.until("✓ edge");
+    up.until("✓ proxy");
     up.until("app: retrying");
     // From now on the reports are current.
     up.report_failure(&instance, &release, &format!("{error} again"));
@@ -138,7 +138,7 @@ fn a_stalled_upload_is_retried_once() {
     let (said, code) = up.end();
     assert_eq!(code, Some(1), "{said}");
     let plain = said.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(Regex::new("the upload of the (edge|release) has stalled").unwrap().is_match(&plain), "{plain}");
+    assert!(Regex::new("the upload of the (proxy|release) has stalled").unwrap().is_match(&plain), "{plain}");
     assert!(plain.contains("twice S3 said nothing for 3 minutes"), "{plain}");
     assert!(plain.contains("the next run looks whether it is there") && plain.contains("check the network"), "{plain}");
     let listed = aws(&project, async |aws| {

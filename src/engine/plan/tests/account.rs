@@ -17,7 +17,7 @@ use crate::resources::Lookup;
 use crate::resources::instance::Phase;
 use crate::resources::orders::Orders;
 use crate::resources::{
-    address, attachment, bucket, history, key_pair, record, release, reports, role, security_group,
+    bucket, dns_record, elastic_ip, history, instance_profile, key_pair, release, reports, role, security_group,
 };
 
 pub const RELEASE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -67,13 +67,13 @@ pub static POLICIES: LazyLock<Policies> = LazyLock::new(|| Policies::new("aws", 
 
 pub fn spec(deployment: &Deployment) -> Spec<'_> {
     let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
-    let edge = Build::of(&target).unwrap();
+    let proxy = Build::of(&target).unwrap();
     Spec {
         deployment,
         region: REGION,
         image: "debian-13",
         release: RELEASE,
-        edge,
+        proxy,
         policies: &POLICIES,
         wait: true,
         refresh: false,
@@ -231,19 +231,19 @@ impl Account {
                 }
                 self.store.releases.insert(0, stored(&change.id));
             }
-            Change::Edge(_) => {
+            Change::Proxy(_) => {
                 assert!(self.store.bucket.is_some(), "Caddy needs its bucket");
-                self.store.edge = true;
+                self.store.proxy = true;
             }
             Change::Instance(change) => self.instance(change),
-            Change::Attachment(attachment::Change::Attach) => self.attach(),
-            Change::Attachment(attachment::Change::Detach(id)) => {
+            Change::InstanceProfile(instance_profile::Change::Attach) => self.attach(),
+            Change::InstanceProfile(instance_profile::Change::Detach(id)) => {
                 self.seen.instances.iter_mut().find(|state| state.id == id).expect("it stands").profile = None;
                 self.served.remove(&id);
             }
-            Change::Address(change) => self.address(change),
-            Change::Record(change) => self.record(change),
-            Change::Association(_) => self.associate(),
+            Change::ElasticIp(change) => self.address(change),
+            Change::DnsRecord(change) => self.record(change),
+            Change::EipAssociation(_) => self.associate(),
             Change::Orders(change) => {
                 let version = self.seen.token.present().expect("orders need a token").version;
                 let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();
@@ -262,7 +262,7 @@ impl Account {
             Change::HealthGate(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
-                assert!(current.orders().token.is_some() && self.uploaded() && self.store.edge);
+                assert!(current.orders().token.is_some() && self.uploaded() && self.store.proxy);
             }
             Change::Reports(_) => {
                 assert!(self.seen.instances.is_empty(), "an instance that lives writes reports");
@@ -364,7 +364,7 @@ impl Account {
             }
             instance::Change::Terminate { id } => {
                 self.seen.instances.retain(|state| state.id != id);
-                let gone = |address: &address::State| address.instance.as_ref() == Some(&id);
+                let gone = |address: &elastic_ip::State| address.instance.as_ref() == Some(&id);
                 for address in self.seen.addresses.iter_mut().filter(|address| gone(address)) {
                     (address.instance, address.association) = (None, None);
                 }
@@ -387,17 +387,17 @@ impl Account {
 
     /// Whoever removes a record removes what was seen; whoever makes one leads it to the address that there is, which by
     /// then knows the name.
-    pub fn record(&mut self, change: record::Change) {
+    pub fn record(&mut self, change: dns_record::Change) {
         let address = self.seen.addresses.first().map(|address| (address.ip, address.tags.clone()));
         for state in &mut self.seen.records {
             match &change {
-                record::Change::Remove { state: from } if from == state => {
-                    *state = record::tests::removed(state.clone());
+                dns_record::Change::Remove { state: from } if from == state => {
+                    *state = dns_record::tests::removed(state.clone());
                 }
-                record::Change::Lead { from } if from == state => {
+                dns_record::Change::Lead { from } if from == state => {
                     let (ip, tags) = address.clone().expect("a record leads to an address");
                     assert_eq!(tags.get(names::TAG_DOMAIN), Some(&state.domain));
-                    *state = record::tests::led(state.clone(), "hello", REGION, ip);
+                    *state = dns_record::tests::led(state.clone(), "hello", REGION, ip);
                 }
                 _ => {}
             }
@@ -406,21 +406,21 @@ impl Account {
 
     /// The names that lead here by our doing.
     pub fn led(&self) -> Vec<&str> {
-        let ours = |state: &&record::State| matches!(state.mark, record::Mark::Ours(..));
+        let ours = |state: &&dns_record::State| matches!(state.mark, dns_record::Mark::Ours(..));
         self.seen.records.iter().filter(ours).map(|state| state.domain.as_str()).collect()
     }
 
-    pub fn address(&mut self, change: address::Change) {
-        if matches!(change, address::Change::Release { .. }) {
+    pub fn address(&mut self, change: elastic_ip::Change) {
+        if matches!(change, elastic_ip::Change::Release { .. }) {
             assert_eq!(self.led(), [""; 0], "a name must not lead to what may be somebody else's");
         }
         match change {
-            address::Change::Allocate { tags } => self.seen.addresses.push(elastic("eipalloc-1", None, tags)),
-            address::Change::Tag { keep, tags } => {
+            elastic_ip::Change::Allocate { tags } => self.seen.addresses.push(elastic("eipalloc-1", None, tags)),
+            elastic_ip::Change::Tag { keep, tags } => {
                 let found = self.seen.addresses.iter_mut().find(|address| address.id == keep.id);
                 found.expect("it stands").tags.extend(tags);
             }
-            address::Change::Release { address } => self.seen.addresses.retain(|other| other.id != address.id),
+            elastic_ip::Change::Release { address } => self.seen.addresses.retain(|other| other.id != address.id),
         }
     }
 
@@ -429,7 +429,7 @@ impl Account {
         assert_eq!(current.phase, Phase::Running);
         let others = instance::alive(&self.seen.instances).any(|state| state.id != current.id);
         assert!(!others || self.served.contains(&current.id), "the old one serves until the new one can");
-        let address = address::kept(&self.seen).expect("an address is led to it").id.clone();
+        let address = elastic_ip::kept(&self.seen).expect("an address is led to it").id.clone();
         let address = self.seen.addresses.iter_mut().find(|other| other.id == address).unwrap();
         address.instance = Some(current.id);
         let address = Some(address.ip);
@@ -487,9 +487,9 @@ pub fn running(id: &str, tags: Tags) -> instance::State {
     }
 }
 
-pub fn elastic(id: &str, instance: Option<&str>, tags: Tags) -> address::State {
+pub fn elastic(id: &str, instance: Option<&str>, tags: Tags) -> elastic_ip::State {
     let instance = instance.map(str::to_owned);
     let association = instance.as_ref().map(|_| "eipassoc-1".to_owned());
     let last = id.bytes().last().unwrap_or_default();
-    address::State { id: id.into(), ip: Ipv4Addr::new(203, 0, 113, last), instance, association, tags }
+    elastic_ip::State { id: id.into(), ip: Ipv4Addr::new(203, 0, 113, last), instance, association, tags }
 }

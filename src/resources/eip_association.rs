@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::kinds::{Id, Kind};
 use super::orders::Orders;
 use super::step::{Resource, only};
-use super::{Action, Planned, Sight, address, instance, set_tags};
+use super::{Action, Planned, Sight, elastic_ip, instance, set_tags};
 use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, call, explain};
 use crate::base::error::Result;
@@ -23,14 +23,14 @@ impl Resource for Wanted {
     type Change = Change;
 
     fn id(&self) -> Id {
-        Id::of(Kind::Association)
+        Id::of(Kind::EipAssociation)
     }
 
     /// Once the address leads to it, the instance asks where the name leads; and that it leads nowhere is remembered by those
     /// who were asked, for a quarter of an hour: <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/SOA-NSrecords.html>
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
-        let records = sight.wanted.iter().filter(|wanted| wanted.kind() == Kind::Record).map(super::Wanted::id);
-        let others = only([Kind::Address, Kind::Instance, Kind::Ingress, Kind::HealthGate]);
+        let records = sight.wanted.iter().filter(|wanted| wanted.kind() == Kind::DnsRecord).map(super::Wanted::id);
+        let others = only([Kind::ElasticIp, Kind::Instance, Kind::Ingress, Kind::HealthGate]);
         others.into_iter().chain(records).collect()
     }
 
@@ -40,7 +40,7 @@ impl Resource for Wanted {
 }
 
 /// The address must lead to `instance` (none yet: to the one that will be launched).
-fn diff(instance: Option<&str>, address: Option<&address::State>) -> Option<Planned<Change>> {
+fn diff(instance: Option<&str>, address: Option<&elastic_ip::State>) -> Option<Planned<Change>> {
     let leads = address.and_then(|address| address.instance.as_deref());
     match (address, leads, instance) {
         (_, Some(leads), Some(instance)) if leads == instance => None,
@@ -61,19 +61,19 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
             && error.is(&["InvalidInstanceID", "IncorrectInstanceState", "InvalidInstanceID.NotFound", GONE])
     };
     let associated = patiently(backoff, not_yet, || async {
-        let id = context.known::<address::Output>(&address::ID).map(|address| address.id).unwrap_or_default();
+        let id = context.known::<elastic_ip::Output>(&elastic_ip::ID).map(|address| address.id).unwrap_or_default();
         let request = || {
             let associate = context.aws.ec2.associate_address().allocation_id(&id).instance_id(&instance);
             associate.allow_reassociation(true).send()
         };
         let answer = call("ec2:AssociateAddress", request).await;
         if answer.as_ref().is_err_and(|error| error.is(&[GONE])) {
-            address::look_again(context).await;
+            elastic_ip::look_again(context).await;
         }
         answer
     });
     associated.await.map_err(|error| explain(format!("the address cannot be led to {instance}"), &error))?;
-    let ip = context.output::<address::Output>(&address::ID)?.ip;
+    let ip = context.output::<elastic_ip::Output>(&elastic_ip::ID)?.ip;
     let orders = Orders { address: Some(ip), ..Orders::default() };
     let tagged = set_tags(&context.aws, &[&instance], &orders.tags()).await;
     tagged.map_err(|error| explain(format!("the instance {instance} cannot be told its address"), &error))?;
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn only_one_that_leads_elsewhere_is_moved() {
-        let mut address = address::State {
+        let mut address = elastic_ip::State {
             id: "eipalloc-1".into(),
             ip: Ipv4Addr::new(203, 0, 113, 1),
             instance: Some("i-1".into()),

@@ -28,7 +28,7 @@ pub struct Wanted {
 }
 
 /// The one that the release asks for.
-pub const ID: Id = Id::of(Kind::Edge);
+pub const ID: Id = Id::of(Kind::Proxy);
 
 impl Resource for Wanted {
     type Change = Change;
@@ -44,7 +44,7 @@ impl Resource for Wanted {
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         let change = |missing| Change { build: self.build, missing };
         Ok(match &sight.have.store {
-            Some(store) if store.edge => None,
+            Some(store) if store.proxy => None,
             Some(_) => Some(Planned::create("it is not in the bucket yet", change(true))),
             None => Some(Planned::create("put into the bucket unless it is there", change(false))),
         })
@@ -59,7 +59,7 @@ pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     match call("s3:ListBucket", list).await {
         Ok(answer) => Ok(answer.contents().iter().any(|object| object.key() == Some(&key))),
         Err(error) if error.absent() => Ok(false),
-        Err(error) => Err(explain("cannot look for the edge in the bucket", &error)),
+        Err(error) => Err(explain("cannot look for Caddy in the bucket", &error)),
     }
 }
 

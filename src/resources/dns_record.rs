@@ -20,7 +20,7 @@ use aws_sdk_route53::types::{
 
 use super::kinds::{Id, Kind};
 use super::step::{Resource, Step, only};
-use super::{Action, Planned, Sight, address};
+use super::{Action, Planned, Sight, elastic_ip};
 use crate::aws::{ApiError, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
@@ -112,11 +112,11 @@ impl Resource for Wanted {
     type Change = Change;
 
     fn id(&self) -> Id {
-        Id::named(Kind::Record, &self.domain)
+        Id::named(Kind::DnsRecord, &self.domain)
     }
 
     fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
-        vec![address::ID]
+        vec![elastic_ip::ID]
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
@@ -137,7 +137,7 @@ impl Resource for Wanted {
 
 fn surplus<'a>(sight: &'a Sight<'_>) -> impl Iterator<Item = &'a State> {
     let domain = sight.wanted.iter().find_map(|wanted| match wanted {
-        super::Wanted::Record(record) => Some(record.domain.as_str()),
+        super::Wanted::DnsRecord(record) => Some(record.domain.as_str()),
         _ => None,
     });
     let keep = target(domain, &sight.have.records);
@@ -146,7 +146,7 @@ fn surplus<'a>(sight: &'a Sight<'_>) -> impl Iterator<Item = &'a State> {
 
 /// A name may have a record in several zones.
 fn surplus_id(state: &State) -> Id {
-    Id::named(Kind::Record, format!("{} in {}", state.domain, state.zone.id))
+    Id::named(Kind::DnsRecord, format!("{} in {}", state.domain, state.zone.id))
 }
 
 /// The records that are removed.
@@ -289,7 +289,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 async fn lead(context: &Context, mut state: State) -> Result<String> {
     let mut tries = 0;
     loop {
-        let ip = context.output::<address::Output>(&address::ID)?.ip;
+        let ip = context.output::<elastic_ip::Output>(&elastic_ip::ID)?.ip;
         let done = format!("{}. A {ip}", state.domain);
         let both = both(&state.domain, &text(&context.name, &context.aws.region, ip), ip);
         let action = match state.judge(Some(ip)) {
@@ -307,7 +307,7 @@ async fn lead(context: &Context, mut state: State) -> Result<String> {
             return Err(explain(format!("the record of {} cannot be made", state.domain), &error));
         }
         // Another `up` at the same time has perhaps an address of its own, of which one goes.
-        address::look_again(context).await;
+        elastic_ip::look_again(context).await;
         state = look::again(&context.aws, &context.name, state).await?;
     }
 }

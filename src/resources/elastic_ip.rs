@@ -12,7 +12,7 @@ use super::kinds::{Id, Kind};
 use super::outputs::Outputs;
 use super::step::{Resource, Step, only};
 use super::{
-    Action, Observed, Planned, Sight, Tags, any_name_tag, by_name_tag, from_ec2, instance, ours, record, tagged,
+    Action, Observed, Planned, Sight, Tags, any_name_tag, by_name_tag, dns_record, from_ec2, instance, ours, tagged,
 };
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, Fault, call, explain, once};
@@ -66,7 +66,7 @@ pub struct Output {
 }
 
 /// The one that stays.
-pub const ID: Id = Id::of(Kind::Address);
+pub const ID: Id = Id::of(Kind::ElasticIp);
 
 impl Resource for Wanted {
     type Change = Change;
@@ -77,7 +77,7 @@ impl Resource for Wanted {
 
     /// Its tag says of which name there is a record: of the old one for as long as there is, of the new one before.
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
-        only([Kind::HealthGate]).into_iter().chain(record::surplus_ids(sight)).collect()
+        only([Kind::HealthGate]).into_iter().chain(dns_record::surplus_ids(sight)).collect()
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
@@ -93,7 +93,7 @@ impl Resource for Wanted {
     /// A name must not lead to an address that may be another account's by then, and the address knows the name.
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
         let keep = sight.address.map(|address| &address.id);
-        let needs = || only([Kind::HealthGate]).into_iter().chain(record::surplus_ids(sight)).collect();
+        let needs = || only([Kind::HealthGate]).into_iter().chain(dns_record::surplus_ids(sight)).collect();
         let step = |address: &State| {
             let reason = match keep {
                 Some(_) => format!("{} is one too many", address.ip),

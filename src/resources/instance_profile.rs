@@ -34,7 +34,7 @@ impl Resource for Wanted {
     type Change = Change;
 
     fn id(&self) -> Id {
-        Id::of(Kind::Attachment)
+        Id::of(Kind::InstanceProfile)
     }
 
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
@@ -48,7 +48,7 @@ impl Resource for Wanted {
 
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
         let profile = sight.wanted.iter().find_map(|wanted| match wanted {
-            super::Wanted::Attachment(attachment) => Some(&attachment.profile),
+            super::Wanted::InstanceProfile(attachment) => Some(&attachment.profile),
             _ => None,
         });
         let Some(profile) = profile else { return Ok(Vec::new()) };
@@ -59,7 +59,7 @@ impl Resource for Wanted {
 
 /// The step that detaches what the instance has.
 pub(super) fn detachment(instance: Option<&instance::State>) -> Option<Id> {
-    instance.map(|instance| Id::named(Kind::Attachment, format!("of {}", instance.id)))
+    instance.map(|instance| Id::named(Kind::InstanceProfile, format!("of {}", instance.id)))
 }
 
 /// Whether what is attached is ours by name, but of no use. It goes before its role is mended: afterwards nobody could
