@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::base::next::Next;
 use super::python::Python;
 use super::state_dir::{Ended, StateDir};
 use super::supervised_child::own_program;
-use super::{Handle, IDLE, Machines, Status, emulator, machine, restart_advice};
+use super::{Handle, IDLE, Machines, Status, emulator, log_advice, machine, restart_advice};
 
 /// Settings of a sandbox that has to be started.
 #[derive(Clone, Debug)]
@@ -215,11 +215,6 @@ async fn stop_running(state_dir: &StateDir) -> Result<bool> {
         Err(_) => Err(Failure::failed("the sandbox does not end")
             .next(format!("see {}, and end its process manually", state_dir.log("sandbox").display()))),
     }
-}
-
-/// The next step if a log has the reason.
-pub(super) fn log_advice(log: &Path) -> String {
-    format!("see {}, then run the same command again", log.display())
 }
 
 /// Starts the detached process and waits until it is ready.

@@ -23,7 +23,7 @@ use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
 use crate::base::uv::Uv;
 
-use super::client::log_advice;
+use super::log_advice;
 use super::state_dir::{StateDir, remove_tree};
 use super::supervised_child::SupervisedChild;
 

@@ -34,7 +34,7 @@ mod supervised_child;
 mod supervisor;
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -226,6 +226,11 @@ impl Handle {
         let body = response.text().await.map_err(plain)?;
         if status.is_success() { Ok(body) } else { Err(trouble(body)) }
     }
+}
+
+/// The next step if a log has the reason.
+fn log_advice(log: &Path) -> String {
+    format!("see {}, then run the same command again", log.display())
 }
 
 /// The next step when the sandbox does not work.

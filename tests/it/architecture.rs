@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use crate::support::files::rust_code;
+
 /// Each layer and what it may use. What is only compiled for tests may use anything.
 const LAYERS: [(&str, &[&str]); 9] = [
     ("base", &[]),
@@ -30,29 +32,14 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let all = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] });
-    all.filter(|path| path.extension() == Some("rs".as_ref()) && !path.ends_with("tests.rs")).collect()
-}
-
 /// The modules of the crate, each with its code; tests aside.
 fn modules() -> BTreeMap<Module, String> {
-    let src = src();
-    let named = files(&src).into_iter().map(|path| {
-        let name = path.strip_prefix(&src).unwrap().with_extension("");
+    let named = rust_code("src").into_iter().map(|(path, code)| {
+        let name = path.strip_prefix(src()).unwrap().with_extension("");
         let parts = name.iter().map(|part| part.to_str().unwrap().to_owned());
-        (parts.filter(|part| !["mod", "lib", "main"].contains(&part.as_str())).collect::<Module>(), code(&path))
+        (parts.filter(|part| !["mod", "lib", "main"].contains(&part.as_str())).collect::<Module>(), code)
     });
     named.filter(|(module, _)| !module.iter().any(|part| part == "tests")).collect()
-}
-
-/// A file's code without its comments and what follows `#[cfg(test)]`.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    let end = ["mod tests", "pub(crate) mod tests"].map(|tests| format!("#[cfg(test)]\n{tests}"));
-    let end = end.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
-    text[..end].lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 /// The paths of a module's code that begin with `crate` or `super`, from the root of the crate; in braces, too.
