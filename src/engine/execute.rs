@@ -55,6 +55,17 @@ pub async fn execute(context: &Context, plan: Plan) -> Result<()> {
     }
 }
 
+/// Runs all steps, also when the user wants to stop: for what must not be left half done.
+///
+/// # Errors
+/// The first failure.
+pub async fn complete(context: &Context, plan: Plan) -> Result<()> {
+    for step in plan.steps {
+        run(&context.about(&step.id), step).await?;
+    }
+    Ok(())
+}
+
 fn take_ready(waiting: &mut Vec<Step>, done: &BTreeSet<Id>) -> Vec<Step> {
     let (ready, rest) =
         std::mem::take(waiting).into_iter().partition(|step| step.needs.iter().all(|need| done.contains(need)));

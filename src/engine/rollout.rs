@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::execute::execute;
+use super::execute::{complete, execute};
 use super::health::{self, Goal, Watch};
 use super::observe::Observed;
 use super::plan;
@@ -48,10 +48,11 @@ pub async fn healthy(watch: &Watch<'_>, context: &Context, release: &str, app: O
 }
 
 /// Switches the CPU credits to standard after the boot, which needs more than the baseline: unlimited credits would cost money,
-/// most of all for an app that restarts again and again. A failure is a warning, as the next `up` repairs it.
+/// most of all for an app that restarts again and again; so this is done after an interrupt, too. A failure is a warning, as the next
+/// `up` repairs it.
 pub async fn settle_credits(context: &Context, wanted: CpuCredits) {
     let Some(plan) = plan::settled(context.known(&instance::ID), wanted) else { return };
-    if let Err(failure) = execute(context, plan).await {
+    if let Err(failure) = complete(context, plan).await {
         context.tell(Event::Warn(format!("{}: {}", failure.what(), failure.reasons().join(": "))));
     }
 }
