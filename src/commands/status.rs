@@ -186,7 +186,7 @@ impl View<'_> {
         let proxy = self.proxy()?;
         let error = proxy.error.as_deref();
         let Some(certificate) = &proxy.certificate else {
-            return Some(format!("no certificate yet: {}", error.unwrap_or("it has been requested")));
+            return Some(format!("no certificate yet: {}", error.unwrap_or("waiting for it")));
         };
         let (names, until) = (certificate.names.join(", "), clock::until(certificate.until).await);
         let renewal = error.map(|error| format!("; the renewal failed: {error}")).unwrap_or_default();

@@ -55,13 +55,14 @@ pub async fn execute(context: &Context, plan: Plan) -> Result<()> {
     }
 }
 
-/// Runs all steps, also when the user wants to stop: for what must not be left half done.
+/// Runs all steps without a word, also when the user wants to stop: for what completes an earlier plan.
 ///
 /// # Errors
 /// The first failure.
 pub async fn complete(context: &Context, plan: Plan) -> Result<()> {
     for step in plan.steps {
-        run(&context.about(&step.id), step).await?;
+        let done = apply(&context.about(&step.id), step.change).await?;
+        tracing::debug!("{}: {done}", step.id);
     }
     Ok(())
 }

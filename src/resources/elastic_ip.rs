@@ -90,10 +90,12 @@ impl Resource for Wanted {
         }
     }
 
-    /// A name must not lead to an address that may be another account's by then, and the address knows the name.
+    /// A name must not point to an address that may belong to another account by then. One that is released may be the only one
+    /// whose tag has the name, so the one that stays is tagged first.
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
         let keep = sight.address.map(|address| &address.id);
-        let needs = || only([Kind::HealthGate]).into_iter().chain(dns_record::surplus_ids(sight)).collect();
+        let first = || keep.map(|_| ID).into_iter().chain(only([Kind::HealthGate]));
+        let needs = || first().chain(dns_record::surplus_ids(sight)).collect();
         let step = |address: &State| {
             let reason = match keep {
                 Some(_) => format!("{} is one too many", address.ip),

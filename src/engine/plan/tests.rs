@@ -234,7 +234,14 @@ fn a_name_is_led_to_the_address_and_goes_before_it() {
     let expected =
         [(Kind::DnsRecord, Action::Delete), (Kind::ElasticIp, Action::Update), (Kind::DnsRecord, Action::Create)];
     assert_eq!(steps, expected);
-    // An address that somebody took away: the name is led to the next one.
+    // Of two addresses the one that stays has the name before the other one is released.
+    let tags = std::mem::take(&mut account.seen.addresses[0].tags);
+    account.seen.addresses.push(elastic("eipalloc-2", None, tags));
+    let plan = up(&spec(&deployment), &account.seen);
+    let released = plan.steps.iter().find(|step| step.action == Action::Delete && step.id.kind == Kind::ElasticIp);
+    assert!(released.unwrap().needs.contains(&elastic_ip::ID), "{plan:?}");
+    account.seen.addresses.truncate(1);
+    // An address that was released by hand: the name is led to the next one.
     account.seen.addresses.clear();
     account.seen.records.truncate(1);
     let plan = up(&spec(&deployment), &account.seen);

@@ -1,7 +1,7 @@
 //! Which requests the API accepts: signed calls from a program of this machine, with a canonical path.
 //!
 //! The path is checked as it arrived. If the API and the emulator decoded it differently, the check would protect nothing, so a
-//! path with a second spelling is refused. The emulator repeats the check (`emulator/http/admission.py`).
+//! path with a second spelling is refused. The emulator repeats the check (`emulator/core/admission.py`).
 
 use std::sync::LazyLock;
 

@@ -102,7 +102,7 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
     project.run("plan --sandbox").code(3).says("+ record          app.example.com leads nowhere");
     let said = project.run("up --sandbox --no-wait").ok();
     let both = led(&project, "app.example.com");
-    said.says(&format!("✓ record: app.example.com. A {}", address(&project)));
+    said.says(&format!("✓ record app.example.com: app.example.com. A {}", address(&project)));
     assert_eq!(records(&project, "example.com"), [&both[0], &both[1], WWW]);
     let before = count(&project, "ChangeResourceRecordSets");
     project.run("up --sandbox --no-wait").ok().says("already up to date");
