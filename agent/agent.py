@@ -287,7 +287,11 @@ class Agent:
                 self.proxy_settings = release, self.paths.manifest(release).get("edge")
             except (OSError, ValueError):
                 pass  # The release is not fetched yet.
-        return (*self.proxy_settings, self.state.orders.attempt, self.addresses["static"])
+        settings = self.proxy_settings
+        if settings[1] and settings[1]["https"] and not self.looked:
+            # Without the address, a Caddy that serves would be told to stop serving HTTPS.
+            settings = settings[0], None
+        return (*settings, self.state.orders.attempt, self.addresses["static"])
 
     # Reporting
 

@@ -161,7 +161,11 @@ def test_a_start_waits_for_the_address_for_a_limited_time(tmp_path, edge, found)
         # After a reboot, a release starts only after the tags are read, unless clients use a domain.
         address, waits = made.address(RELEASE)
         assert (address, bool(waits)) == (None, "domain" not in edge)
+        # Nor does the proxy change: an agent that starts beside a Caddy that serves HTTPS must not make it stop.
+        made.state.orders = made.state.orders._replace(release=RELEASE)
+        assert made.proxy_orders()[:2] == (RELEASE, None)
         made.read_tags()
+        assert made.proxy_orders()[1]["https"]
         address, waits = made.address(RELEASE)
         assert (address, bool(waits)) == found
         aws.tags["devopsctl:address"] = "203.0.113.7"

@@ -97,12 +97,13 @@ impl Resource for Wanted {
         let first = || keep.map(|_| ID).into_iter().chain(only([Kind::HealthGate]));
         let needs = || first().chain(dns_record::surplus_ids(sight)).collect();
         let step = |address: &State| {
-            let reason = match keep {
-                Some(_) => format!("{} is one too many", address.ip),
-                None => "no longer wanted".to_owned(),
+            // One too many is the result of a race, which `up` repairs without a question.
+            let (action, reason) = match keep {
+                Some(_) => (Action::Update, format!("{} is one too many", address.ip)),
+                None => (Action::Delete, "no longer wanted".to_owned()),
             };
             let change = Change::Release { address: address.clone() };
-            Planned::new(Action::Delete, vec![reason], change).step(Id::named(ID.kind, address.ip.to_string()), needs())
+            Planned::new(action, vec![reason], change).step(Id::named(ID.kind, address.ip.to_string()), needs())
         };
         Ok(sight.have.addresses.iter().filter(|address| Some(&address.id) != keep).map(step).collect())
     }

@@ -1,7 +1,7 @@
-//! One file a kind of resource: what stands (`State`, `observe`), what to do about it (`diff`, pure), and the doing
-//! (`apply`, called by the executor alone).
+//! One file per kind of resource: its existing state (`State`, `observe`), what is wanted (`Wanted`, a [`step::Resource`] with id,
+//! needs and pure `diff`), and the change (`Change`, `apply`, which only the executor calls). [`kinds`] has the list of them.
 //!
-//! SDK types stop here. To add a kind: a file with these four, a `Kind` in the engine's plan, its needs.
+//! The SDK's types are used here and in `aws` only.
 
 pub mod bucket;
 pub mod context;

@@ -313,7 +313,7 @@ impl Story {
         });
         chapter("down", || {
             self.project.ok("down --sandbox --yes");
-            assert!(self.project.run("status --sandbox").shown().contains("nothing"));
+            assert!(self.project.run("status --sandbox").shown().contains("not deployed"));
         });
     }
 }
