@@ -201,6 +201,7 @@ fn every_block_has_a_language_and_every_exception_is_needed() {
 
 /// In reading order, in one project and one sandbox, after the example for CI.
 #[test]
+#[ignore = "slow"]
 fn every_block_of_commands_runs() {
     let reader = Reader::new();
     let workflow = fs::read_to_string(repository().join("examples/github-actions.yml")).unwrap();

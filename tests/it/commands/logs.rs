@@ -55,6 +55,7 @@ impl Drop for Following {
 }
 
 #[test]
+#[ignore = "slow"]
 fn logs_are_shown_without_the_token() {
     install_emulator();
     let project = Project::example();

@@ -31,6 +31,7 @@ fn unbooted(instance: &str) -> Project {
 }
 
 #[test]
+#[ignore = "slow"]
 fn credits_are_unlimited_until_the_app_is_healthy() {
     let project = Project::example();
     project.ok("up --sandbox --no-wait");

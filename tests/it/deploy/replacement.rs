@@ -19,6 +19,7 @@ fn with_disk(project: &Project, gib: u32) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_url_answers_during_a_replacement() {
     let project = Project::example();
     let url = project.up();
@@ -54,6 +55,7 @@ fn publish(project: &Project) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_newer_image_is_used_on_request() {
     let project = Project::example();
     let url = project.up();
@@ -111,6 +113,7 @@ fn a_failed_refresh_is_reverted_by_the_next_up() {
 
 /// A process machine's disk is a folder, where a test can put files for the agent.
 #[test]
+#[ignore = "slow"]
 fn status_shows_image_updates_and_pending_reboot() {
     let project = Project::example();
     project.up();

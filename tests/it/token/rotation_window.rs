@@ -233,7 +233,7 @@ fn a_window_shorter_than_the_change_is_waited_for() {
     project.file("app/app.py", &format!("{app}\nimport time\n\ntime.sleep(2)\n"));
     let url = project.up();
     let old = project.token();
-    set(&project, "the-fresh-token", "--grace 1s").says("is refused");
+    set(&project, "the-fresh-token", "--grace 1s").says("refuses the previous one");
     answers(&url, &[(&old, 401), ("the-fresh-token", 200)]);
 }
 
