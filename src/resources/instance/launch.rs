@@ -32,7 +32,9 @@ pub(super) async fn launch(context: &Context, tags: &Tags, instead: Option<&str>
     let spec = tags.get(names::TAG_SPEC).cloned().unwrap_or_default();
     let launched_as = instead.map_or(spec.clone(), |image| digest::short(format!("{spec}\n{image}")));
     for _ in 0..3 {
-        let nonce = context.output::<security_group::Output>(&security_group::ID)?.nonce.unwrap_or_default();
+        // Without it, every deployment would have the same client token.
+        let nonce = context.output::<security_group::Output>(&security_group::ID)?.nonce;
+        let nonce = nonce.ok_or_else(|| Failure::bug("the launch nonce is not known"))?;
         let token = format!("{nonce}-{launched_as}");
         let launched =
             patiently(Backoff::new(Duration::from_secs(30)), unknown, || run(context, tags, &image, &group, &token));

@@ -52,13 +52,15 @@ fn anchor(title: &str) -> String {
 /// A printed error.
 struct Printed {
     headline: String,
+    /// The first reason; empty where there is none.
+    reason: String,
     next: String,
     code: String,
 }
 
 /// Takes an error apart that miette or clap has printed.
 fn printed(text: &str) -> Printed {
-    let (mut headline, mut next, mut code) = (Vec::new(), Vec::new(), "");
+    let (mut headline, mut reason, mut next, mut code) = (Vec::new(), Vec::new(), Vec::new(), "");
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         let start = line.trim_start();
@@ -67,6 +69,8 @@ fn printed(text: &str) -> Printed {
             () if headline.is_empty() && line.starts_with("error: ") => {
                 (&mut headline, &line["error: ".len()..], "  │ ")
             }
+            () if reason.is_empty() && start.starts_with("├─▶ ") => (&mut reason, &start["├─▶ ".len()..], "  │   "),
+            () if reason.is_empty() && start.starts_with("╰─▶ ") => (&mut reason, &start["╰─▶ ".len()..], "      "),
             () if next.is_empty() && start.starts_with("help: ") => (&mut next, &start["help: ".len()..], "        "),
             () if next.is_empty() && start.starts_with("tip: ") => (&mut next, &start["tip: ".len()..], "        "),
             () => {
@@ -81,7 +85,15 @@ fn printed(text: &str) -> Printed {
     }
     assert!(!headline.is_empty() && !next.is_empty() && !code.is_empty(), "{text}");
     let next = next.join(" ").replace(PROGRESS, "").trim().to_owned();
-    Printed { headline: headline.join(" "), next, code: code.to_owned() }
+    Printed { headline: headline.join(" "), reason: shortened(&reason.join(" ")), next, code: code.to_owned() }
+}
+
+/// At most a line of it.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(120) {
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+        None => text.to_owned(),
+    }
 }
 
 /// Text in a cell of a table.
@@ -96,11 +108,12 @@ fn document() -> String {
         writeln!(page, "| [`{words}`](#{}) | {cause} | {fix} |", anchor(section.title)).unwrap();
     }
     for section in &SECTIONS {
-        write!(page, "\n## {}\n\n| error | exit code | next step |\n| --- | --- | --- |\n", section.title).unwrap();
+        write!(page, "\n## {}\n\n| error | reason | exit code | next step |\n| --- | --- | --- | --- |\n", section.title).unwrap();
         for (name, note) in section.errors {
-            let Printed { headline, next, code } = printed(&text(name));
+            let Printed { headline, reason, next, code } = printed(&text(name));
             let note = if note.is_empty() { String::new() } else { format!(". {note}") };
-            writeln!(page, "| {} | {code} | {}{note} |", cell(&headline), cell(&next)).unwrap();
+            let row = [&headline, &reason].map(|text| cell(text)).join(" | ");
+            writeln!(page, "| {row} | {code} | {}{note} |", cell(&next)).unwrap();
         }
     }
     page

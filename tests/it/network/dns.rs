@@ -108,7 +108,8 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
     project.run("up --sandbox --no-wait").ok().says("already up to date");
     project.run("plan --sandbox").ok().says("already up to date");
     assert_eq!(count(&project, "ChangeResourceRecordSets"), before);
-    project.run("down --sandbox --yes").ok().says("✓ record app.example.com in ").says("deleted hello");
+    let said = project.run("down --sandbox --yes").ok().says("record app.example.com in ").says(", address ");
+    said.says("✓ record app.example.com in ").says("deleted hello");
     assert_eq!(records(&project, "example.com"), [WWW]);
     // Again: a deleted record can be created.
     project.ok("up --sandbox --no-wait");
