@@ -69,7 +69,7 @@ async fn run(context: &Context, step: Step) -> Result<()> {
     context.tell(match &outcome {
         Ok(what) => Event::Done(topic(), what.clone()),
         // The error is another step's.
-        Err(failure) if failure.is_cut_short() => Event::Leave(topic(), "no longer waited for".to_owned()),
+        Err(failure) if failure.is_cut_short() => Event::Leave(topic(), "stopped waiting for it".to_owned()),
         Err(failure) => Event::Fail(topic(), failure.what().to_owned()),
     });
     outcome.map(|_| ())
@@ -104,7 +104,7 @@ fn launched(context: &Context) -> Option<String> {
 }
 
 fn crashed(error: &tokio::task::JoinError) -> Failure {
-    Failure::bug(format!("one of the steps ended early: {error}"))
+    Failure::bug(format!("a step ended unexpectedly: {error}"))
 }
 
 /// Says of each step how far it has come. What was begun may stand in part, and costs what it costs: so an instance that was
@@ -123,10 +123,10 @@ fn with_standing(
     let list = |ids: Vec<String>| if ids.is_empty() { "nothing".to_owned() } else { ids.join(", ") };
     let finished = list(done.iter().map(name).collect());
     let halves: Vec<String> = begun.difference(done).map(name).collect();
-    let halves = if halves.is_empty() { String::new() } else { format!(" Begun: {}.", halves.join(", ")) };
+    let halves = if halves.is_empty() { String::new() } else { format!(" Started: {}.", halves.join(", ")) };
     let left = list(waiting.iter().map(|step| name(&step.id)).collect());
     let own = failure.left_standing().map(|text| format!("{text} ")).unwrap_or_default();
     failure.standing(format!(
-        "{own}Done in this run: {finished}.{halves} Not begun: {left}. The same command goes on from here."
+        "{own}Done in this run: {finished}.{halves} Not started: {left}. The same command continues from here."
     ))
 }

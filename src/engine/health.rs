@@ -114,7 +114,7 @@ impl Stage {
             Stage::At(Phase::Fetching) => "fetching the release",
             Stage::At(Phase::Token) => "waiting for the token",
             Stage::At(Phase::Starting) => "starting the app",
-            Stage::At(Phase::Healthy) => "healthy; the change is on its way",
+            Stage::At(Phase::Healthy) => "healthy; waiting for the change to take effect",
             Stage::At(Phase::Failed) => "retrying",
             Stage::At(Phase::Other(word)) => word,
         }
@@ -226,7 +226,7 @@ async fn alive(watch: &Watch<'_>, id: &str) -> Result<Orders> {
     match found.into_iter().find(|state| state.id == id) {
         Some(state) if matches!(state.phase, instance::Phase::Pending | instance::Phase::Running) => Ok(state.orders()),
         other => {
-            let now = other.map_or("gone", |state| state.phase.name());
+            let now = other.map_or("deleted", |state| state.phase.name());
             Err(Failure::new(Exit::Unhealthy, format!("the instance {id} is {now}"))
                 .because("a person, or a rule of this account, stopped it")
                 .next(format!("start or replace it: {}", watch.up)))

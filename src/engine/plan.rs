@@ -66,7 +66,7 @@ pub fn rollback(have: &Observed, to: &str) -> Result<Plan> {
 /// The token was changed while everything else was done: the instance is told.
 pub fn rotated() -> Plan {
     let change = orders::Change::token(Vec::new());
-    let reasons = vec!["the token was changed meanwhile".to_owned()];
+    let reasons = vec!["the token changed in the meantime".to_owned()];
     let planned = Planned { action: Action::Update, reasons, change };
     Plan::of(vec![planned.step(orders::ID, Vec::new())], Outputs::default())
 }
@@ -77,7 +77,7 @@ pub fn settled(instance: Option<instance::Output>, wanted: CpuCredits) -> Option
     let credits = Credits::wanted(wanted, true).filter(|credits| *credits == Credits::Standard)?;
     let (id, tags) = (instance.id.clone(), Tags::new());
     let change = instance::Change::Update { id, start: false, metadata: false, credits: Some(credits), tags };
-    let reasons = vec!["it has booted".to_owned()];
+    let reasons = vec!["the instance has booted".to_owned()];
     let step = Planned { action: Action::Update, reasons, change }.step(instance::ID, Vec::new());
     let mut outputs = Outputs::default();
     outputs.set(instance::ID, instance);

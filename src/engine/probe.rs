@@ -109,15 +109,15 @@ impl<'a> App<'a> {
             return Ok(());
         }
         let failure = self.odd(path, &answer, which).because(match (answer.status, right.status) {
-            (status, _) if status.is_success() => "everyone who knows the address can use the app".to_owned(),
+            (status, _) if status.is_success() => "anyone who knows the address can use the app".to_owned(),
             (status, right) if status.is_redirection() && right.is_redirection() => {
-                "the right token gets a redirect that does not lead elsewhere, so everyone who knows the address can use the app".to_owned()
+                "the right token gets a redirect that does not go elsewhere, so anyone who knows the address can use the app".to_owned()
             }
             (status, right) if status == right => "the right token gets the same answer".to_owned(),
             (_, right) => format!("the right token gets {}; an app that refuses answers 401 or 403", right.as_u16()),
         });
         Err(failure.next(
-            "have the app refuse it; or, if this app is meant to be public, set token.enforce: false in deploy.yaml",
+            "make the app refuse it; or, if this app is meant to be public, set token.enforce: false in deploy.yaml",
         ))
     }
 
@@ -128,10 +128,10 @@ impl<'a> App<'a> {
     /// What may have answered where the instance itself has seen something else. Over TLS, or on this machine, nothing is in between.
     fn blame(&self) -> &'static str {
         if self.url.starts_with("https:") || self.url.starts_with("http://127.") {
-            "the instance saw the app healthy, but the app, or its proxy, answers otherwise from outside"
+            "the instance reports the app as healthy, but the app or its proxy answers differently from outside"
         } else {
-            "the instance saw the app healthy, but from outside it is answered otherwise: by the app, its proxy, or something \
-             between here and there"
+            "the instance reports the app as healthy, but the answer from outside differs: it comes from the app, its \
+             proxy, or a device on the network path"
         }
     }
 
@@ -171,9 +171,9 @@ pub async fn sent_on(app: &App<'_>, url: &str) -> Result<()> {
     let asked = format!("{url}{}", app.deployment.health.path);
     match reach(&asked, &app.host, None, app.deployment).await? {
         Some(answer) if answer.status != StatusCode::PERMANENT_REDIRECT => {
-            let what = format!("{asked} answers {} and not 308, the way to HTTPS", answer.status.as_u16());
+            let what = format!("{asked} answers {} instead of 308 (redirect to HTTPS)", answer.status.as_u16());
             Err(Failure::new(Exit::Unhealthy, what)
-                .because("something between here and there answers instead")
+                .because("a device on the network path answers instead")
                 .next(yourself(&asked)))
         }
         _ => Ok(()),
@@ -181,7 +181,7 @@ pub async fn sent_on(app: &App<'_>, url: &str) -> Result<()> {
 }
 
 fn yourself(url: &str) -> String {
-    format!("see who answers there, from here and from another network: curl -i {url}")
+    format!("check what answers, from here and from another network: curl -i {url}")
 }
 
 /// An answer, and the first words of its text.
@@ -267,11 +267,13 @@ async fn reach(url: &str, host: &str, token: Option<&str>, deployment: &Deployme
         if !open {
             return Ok(None);
         }
-        return Err(Failure::new(Exit::Unhealthy, format!("{url} cannot be reached from here"))
+        return Err(Failure::new(Exit::Unhealthy, format!("cannot reach {url} from here"))
             .because(innermost(&error))
-            .because("the instance says that the app is healthy, so the way to it is closed: this network's firewall, a network ACL, \
-                      the subnet's route to the internet, or VPC Block Public Access")
-            .next("try it from another network; then look at the subnet's route table and network ACL in the VPC console"));
+            .because(
+                "the instance reports the app as healthy, so the network path is blocked: this network's firewall, a \
+                      network ACL, the subnet's route to the internet, or VPC Block Public Access",
+            )
+            .next("try from another network; then check the subnet's route table and network ACL in the VPC console"));
     }
 }
 

@@ -99,7 +99,7 @@ impl Spec<'_> {
         match have.kind.looked()? {
             Some(kind) => kind.check(name),
             None => Err(Failure::failed(format!("{name} is not offered in {}", self.region))
-                .because("EC2 knows no such instance type there")
+                .because("EC2 has no such instance type there")
                 .standing("Nothing was changed.")
                 .next("choose another instance.type in deploy.yaml, for example t3.micro, or another region")),
         }

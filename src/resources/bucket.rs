@@ -60,7 +60,7 @@ impl Resource for Wanted {
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         Ok(match &sight.have.store {
             Some(store) => diff(&self.policy, store.bucket.as_ref()),
-            None => Some(Planned::create("made unless it is there", Change::Look)),
+            None => Some(Planned::create("created if it does not exist", Change::Look)),
         })
     }
 
@@ -101,9 +101,9 @@ pub async fn observe(aws: &Aws, account: &str) -> Result<Option<State>> {
 }
 
 pub(super) fn unreadable(bucket: &str, error: &ApiError) -> Failure {
-    let failure = explain(format!("cannot look at the bucket {bucket}"), error);
+    let failure = explain(format!("cannot read the bucket {bucket}"), error);
     if error.is(&["AccessDenied"]) || error.status == Some(403) {
-        return failure.because("either you may not see it, or it belongs to another account");
+        return failure.because("either you have no permission to read it, or it belongs to another account");
     }
     failure
 }
@@ -114,7 +114,7 @@ pub fn diff(policy: &Document, have: Option<&State>) -> Option<Planned<Change>> 
     let close = have.is_some_and(|have| !have.closed);
     let new_policy = have.and_then(|have| have.policy.as_ref()) != Some(policy);
     let reasons: Vec<String> = match (create, close, new_policy) {
-        (true, _, _) => vec!["there is none".into()],
+        (true, _, _) => vec!["does not exist".into()],
         (false, false, false) => return None,
         (false, close, new_policy) => {
             [(close, "public access is not blocked"), (new_policy, "its policy is missing or was changed")]
@@ -226,7 +226,7 @@ async fn ensure(
     if create {
         make(context, bucket).await?;
     }
-    let failed = |error| explain(format!("the bucket {bucket} cannot be closed"), &error);
+    let failed = |error| explain(format!("cannot make the bucket {bucket} private"), &error);
     let (s3, owner) = (&context.aws.s3, &context.account);
     if close {
         let request = || {
@@ -278,20 +278,21 @@ async fn make(context: &Context, bucket: &str) -> Result<()> {
             Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => return Ok(()),
             Err(error) if error.is(&["OperationAborted"]) => {
                 context.check_interrupt()?;
-                context.waits("S3 still holds the name of the one deleted before; this can take minutes");
+                context.waits("waiting until S3 frees the name of the deleted bucket; this can take minutes");
                 if backoff.wait().await == Retry::Enough {
-                    return Err(explain(format!("the bucket {bucket} cannot be made"), &error));
+                    return Err(explain(format!("cannot create the bucket {bucket}"), &error));
                 }
             }
-            Err(error) => return Err(explain(format!("the bucket {bucket} cannot be made"), &error)),
+            Err(error) => return Err(explain(format!("cannot create the bucket {bucket}"), &error)),
         }
     }
 }
 
 /// What others have in it is left, and then so is the bucket. Two who leave at once may both find it empty.
 async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
-    let failed = |error: ApiError| explain(format!("the bucket {bucket} cannot be emptied of this deployment"), &error);
-    const SHARED: &str = "emptied of this deployment; others use it still";
+    let failed =
+        |error: ApiError| explain(format!("cannot delete this deployment's objects from the bucket {bucket}"), &error);
+    const SHARED: &str = "deleted this deployment's objects; other deployments still use the bucket";
     let shared = empty(context, bucket).await.map_err(failed)?;
     remove_versions(context, bucket, &names::bucket_prefix(&context.name)).await.map_err(failed)?;
     if shared {
@@ -302,16 +303,16 @@ async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
     let passes = |error: &ApiError| error.is(&["OperationAborted"]) && !context.interrupted();
     let delete = || call("s3:DeleteBucket", &request);
     match patiently(Backoff::new(Duration::from_secs(60)), passes, delete).await {
-        Ok(_) => Ok("gone".into()),
-        Err(error) if error.is(&["NoSuchBucket"]) => Ok("gone".into()),
+        Ok(_) => Ok("deleted".into()),
+        Err(error) if error.is(&["NoSuchBucket"]) => Ok("deleted".into()),
         Err(error) if error.is(&["BucketNotEmpty"]) => {
             match contents(&context.aws, &context.account, &context.name).await? {
                 // Another deployment put something in since we looked.
                 Lookup::Present(Contents { any: true, .. }) => Ok(SHARED.into()),
-                _ => Ok("emptied of this deployment; S3 keeps old versions of other deployments' files in it".into()),
+                _ => Ok("deleted this deployment's objects; the bucket still has old versions of other deployments' objects".into()),
             }
         }
-        Err(error) => Err(explain(format!("the bucket {bucket} cannot be deleted"), &error)),
+        Err(error) => Err(explain(format!("cannot delete the bucket {bucket}"), &error)),
     }
 }
 
@@ -394,7 +395,7 @@ mod tests {
         let diff = |state: Option<State>| diff(&policy, state.as_ref());
         assert_eq!(diff(Some(whole())), None);
         let reasons = |state: Option<State>| diff(state).unwrap().reasons;
-        assert_eq!(reasons(None), ["there is none"]);
+        assert_eq!(reasons(None), ["does not exist"]);
         assert_eq!(reasons(Some(State { closed: false, ..whole() })), ["public access is not blocked"]);
         assert_eq!(reasons(Some(State { policy: None, ..whole() })), ["its policy is missing or was changed"]);
     }

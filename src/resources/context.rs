@@ -277,7 +277,7 @@ pub struct Shared {
 
 /// What a step ends with that gave up because of another one.
 fn overtaken() -> Failure {
-    Failure::failed("another step has failed").next("run the same command again").cutting_short()
+    Failure::failed("another step failed").next("run the same command again").cutting_short()
 }
 
 fn missing(what: &str) -> Failure {

@@ -181,7 +181,7 @@ impl Set {
         match &self.form {
             Form::Plain => format!("{} {}", self.kind, self.values.join(", ")),
             Form::Alias(target) => format!("{}, an alias of {target}", self.kind),
-            Form::Routed => format!("{}, one of several between which Route 53 chooses", self.kind),
+            Form::Routed => format!("{}, with a routing policy", self.kind),
         }
     }
 }
@@ -224,7 +224,7 @@ impl State {
             ([], Mark::None) => Verdict::Create,
             // Made by hand, and right: it stays as it is, and whose it is.
             ([set], Mark::None) if leads(set) => Verdict::Keep,
-            ([], _) => Verdict::Update(format!("{} leads nowhere", self.domain)),
+            ([], _) => Verdict::Update(format!("{} has no A record", self.domain)),
             ([set], Mark::Ours(mark, for_ip)) if leads(set) && Some(*for_ip) == ip && both_last(set, mark) => {
                 Verdict::Keep
             }
@@ -264,7 +264,7 @@ fn diff(ip: Option<Ipv4Addr>, have: &State) -> Option<Planned<Change>> {
     let change = Change::Lead { from: have.clone() };
     match have.judge(ip) {
         Verdict::Keep | Verdict::Refuse(_) => None,
-        Verdict::Create => Some(Planned::create(&format!("{} leads nowhere", have.domain), change)),
+        Verdict::Create => Some(Planned::create(&format!("{} has no A record", have.domain), change)),
         Verdict::Update(reason) => Some(Planned::new(Action::Update, vec![reason], change)),
     }
 }
@@ -279,7 +279,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Lead { from } => lead(context, from).await,
         Change::Remove { state } => {
             remove(context, state).await?;
-            Ok("gone".into())
+            Ok("deleted".into())
         }
     }
 }
@@ -300,11 +300,11 @@ async fn lead(context: &Context, mut state: State) -> Result<String> {
         };
         let batch = both.iter().map(|(name, set)| (name.clone(), set)).collect();
         let Err(error) = send(context, &state.zone, action, batch).await else {
-            return Ok(format!("{done}, which all of Route 53 knows within a minute"));
+            return Ok(format!("{done}; propagates within a minute"));
         };
         tries += 1;
         if !error.is(&[DISAGREES]) || tries == TRIES {
-            return Err(explain(format!("the record of {} cannot be made", state.domain), &error));
+            return Err(explain(format!("cannot create the DNS record of {}", state.domain), &error));
         }
         // Another `up` at the same time has perhaps an address of its own, of which one goes.
         elastic_ip::look_again(context).await;
@@ -323,7 +323,7 @@ async fn remove(context: &Context, mut state: State) -> Result<()> {
         };
         tries += 1;
         if !error.is(&[DISAGREES]) || tries == TRIES {
-            return Err(explain(format!("the record of {} cannot be removed", state.domain), &error));
+            return Err(explain(format!("cannot delete the DNS record of {}", state.domain), &error));
         }
         state = look::again(&context.aws, &context.name, state).await?;
     }

@@ -45,9 +45,9 @@ fn diff(instance: Option<&str>, address: Option<&elastic_ip::State>) -> Option<P
     match (address, leads, instance) {
         (_, Some(leads), Some(instance)) if leads == instance => None,
         (Some(address), Some(leads), _) => {
-            Some(Planned::new(Action::Update, vec![format!("{} leads to {leads}", address.ip)], Change))
+            Some(Planned::new(Action::Update, vec![format!("{} points to {leads}", address.ip)], Change))
         }
-        _ => Some(Planned::create("no address leads to the instance", Change)),
+        _ => Some(Planned::create("no address points to the instance", Change)),
     }
 }
 
@@ -72,12 +72,12 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
         }
         answer
     });
-    associated.await.map_err(|error| explain(format!("the address cannot be led to {instance}"), &error))?;
+    associated.await.map_err(|error| explain(format!("cannot associate the address with {instance}"), &error))?;
     let ip = context.output::<elastic_ip::Output>(&elastic_ip::ID)?.ip;
     let orders = Orders { address: Some(ip), ..Orders::default() };
     let tagged = set_tags(&context.aws, &[&instance], &orders.tags()).await;
-    tagged.map_err(|error| explain(format!("the instance {instance} cannot be told its address"), &error))?;
-    Ok(format!("{ip} leads to {instance}"))
+    tagged.map_err(|error| explain(format!("cannot tag the instance {instance} with its address"), &error))?;
+    Ok(format!("{ip} points to {instance}"))
 }
 
 const GONE: &str = "InvalidAllocationID.NotFound";
@@ -99,7 +99,7 @@ mod tests {
             tags: Tags::new(),
         };
         assert_eq!(diff(Some("i-1"), Some(&address)), None);
-        assert_eq!(diff(Some("i-2"), Some(&address)).unwrap().reasons, ["203.0.113.1 leads to i-1"]);
+        assert_eq!(diff(Some("i-2"), Some(&address)).unwrap().reasons, ["203.0.113.1 points to i-1"]);
         address.instance = None;
         assert_eq!(diff(Some("i-1"), Some(&address)).unwrap().action, Action::Create);
         assert!(diff(None, None).is_some());

@@ -96,7 +96,7 @@ impl Resource for Wanted {
         let needs = || only([Kind::HealthGate]).into_iter().chain(dns_record::surplus_ids(sight)).collect();
         let step = |address: &State| {
             let reason = match keep {
-                Some(_) => format!("{} is one too many", address.ip),
+                Some(_) => format!("{} is a duplicate", address.ip),
                 None => "no longer wanted".to_owned(),
             };
             let change = Change::Release { address: address.clone() };
@@ -139,7 +139,7 @@ async fn find(aws: &Aws, whose: Option<Filter>) -> Result<Vec<State>> {
     let whose = whose.map(|filter| vec![filter]);
     let request = || aws.ec2.describe_addresses().set_filters(whose.clone()).send();
     let answer =
-        call("ec2:DescribeAddresses", request).await.map_err(|error| explain("cannot look for the address", &error))?;
+        call("ec2:DescribeAddresses", request).await.map_err(|error| explain("cannot list the addresses", &error))?;
     let mut found: Vec<State> = answer
         .addresses
         .unwrap_or_default()
@@ -171,7 +171,7 @@ pub fn kept(have: &Observed) -> Option<&State> {
 /// One with these tags: `keep`, or a new one.
 fn diff(tags: &Tags, keep: Option<&State>) -> Option<Planned<Change>> {
     match keep {
-        None => Some(Planned::create("there is none", Change::Allocate { tags: tags.clone() })),
+        None => Some(Planned::create("does not exist", Change::Allocate { tags: tags.clone() })),
         Some(keep) => Planned::tag(super::missing(tags, &keep.tags), |tags| Change::Tag { keep: keep.clone(), tags }),
     }
 }
@@ -186,12 +186,12 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         }
         Change::Tag { keep, tags } => {
             let tagged = super::set_tags(&context.aws, &[&keep.id], &tags).await;
-            tagged.map_err(|error| explain(format!("the address {} cannot be tagged", keep.ip), &error))?;
+            tagged.map_err(|error| explain(format!("cannot tag the address {}", keep.ip), &error))?;
             Ok(keep.ip.to_string())
         }
         Change::Release { address } => {
             release(context, &address).await?;
-            Ok(format!("{} is gone", address.ip))
+            Ok(format!("{} is released", address.ip))
         }
     }
 }
@@ -209,13 +209,13 @@ async fn allocate(context: &Context, tags: &Tags) -> Result<(String, Ipv4Addr)> 
         let error = match answer {
             Ok(answer) => match (answer.allocation_id, answer.public_ip.and_then(|ip| ip.parse().ok())) {
                 (Some(id), Some(ip)) => break (id, ip),
-                _ => return Err(Failure::failed("EC2 gave an address that cannot be read").next(AGAIN)),
+                _ => return Err(Failure::failed("EC2 returned an invalid address").next(AGAIN)),
             },
             Err(error) if error.fault() == Fault::Passing && lost < LOST => error,
-            Err(error) => return Err(explain("no address can be had", &error)),
+            Err(error) => return Err(explain("cannot allocate an address", &error)),
         };
         lost += 1;
-        context.waits(&format!("the answer was lost, looking whether one was made ({})", error.message));
+        context.waits(&format!("the response was lost; checking whether an address was allocated ({})", error.message));
         if let Some(found) = found_again(context).await? {
             return Ok((found.id, found.ip));
         }
@@ -267,7 +267,7 @@ async fn release(context: &Context, address: &State) -> Result<()> {
         if let Some(id) = &association {
             match call("ec2:DisassociateAddress", || ec2.disassociate_address().association_id(id).send()).await {
                 Err(error) if !error.absent() => {
-                    return Err(explain(format!("the address {} cannot be detached", address.ip), &error));
+                    return Err(explain(format!("cannot disassociate the address {}", address.ip), &error));
                 }
                 _ => {}
             }
@@ -282,7 +282,7 @@ async fn release(context: &Context, address: &State) -> Result<()> {
                 association =
                     found.into_iter().find(|found| found.id == address.id).and_then(|found| found.association);
             }
-            Err(error) => return Err(explain(format!("the address {} cannot be released", address.ip), &error)),
+            Err(error) => return Err(explain(format!("cannot release the address {}", address.ip), &error)),
         }
     }
 }

@@ -33,7 +33,7 @@ impl Resource for Wanted {
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         let replaces = sight.leftovers().next().is_some();
-        let reasons = vec!["what is there serves until it is healthy".to_owned()];
+        let reasons = vec!["the old instance serves until the new one is healthy".to_owned()];
         let change = Change { release: self.release.clone() };
         Ok(replaces.then(|| Planned::new(Action::Update, reasons, change)))
     }

@@ -109,8 +109,8 @@ fn diff(rules: &BTreeSet<Rule>, have: Option<&BTreeSet<Rule>>) -> Option<Planned
     let let_in = have.unwrap_or(&nothing);
     let authorize: Vec<Rule> = rules.difference(let_in).cloned().collect();
     let revoke: Vec<Rule> = let_in.difference(rules).cloned().collect();
-    let mut reasons: Vec<String> = authorize.iter().map(|rule| format!("does not let in {rule}")).collect();
-    reasons.extend(revoke.iter().map(|rule| format!("lets in {rule}")));
+    let mut reasons: Vec<String> = authorize.iter().map(|rule| format!("does not allow {rule}")).collect();
+    reasons.extend(revoke.iter().map(|rule| format!("allows {rule}")));
     let action = if have.is_none() { Action::Create } else { Action::Update };
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, Change { authorize, revoke }))
 }
@@ -120,7 +120,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let group = context.output::<security_group::Output>(&security_group::ID)?.id;
     permit(context, &group, &change.revoke, Permit::Revoke).await?;
     permit(context, &group, &change.authorize, Permit::Authorize).await?;
-    let said = [("lets in ", &change.authorize), ("no longer lets in ", &change.revoke)]
+    let said = [("allows ", &change.authorize), ("no longer allows ", &change.revoke)]
         .into_iter()
         .filter(|(_, rules)| !rules.is_empty())
         .map(|(words, rules)| format!("{words}{}", list(rules)));
@@ -137,7 +137,7 @@ enum Permit {
 async fn permit(context: &Context, group: &str, rules: &[Rule], permit: Permit) -> Result<()> {
     let already = |error: &ApiError| error.is(&["InvalidPermission.Duplicate", "InvalidPermission.NotFound"]);
     let failed = |rules: &[Rule], error: &ApiError| {
-        explain(format!("the security group's rule ({}) cannot be changed", list(rules)), error)
+        explain(format!("cannot change the security group's rule ({})", list(rules)), error)
     };
     match send(context, group, rules, permit).await {
         Err(error) if already(&error) && rules.len() > 1 => {}
@@ -269,7 +269,7 @@ mod tests {
     fn a_rule_too_many_is_revoked_and_a_missing_one_authorized() {
         let (want, have) = (BTreeSet::from([rule(80, "0.0.0.0/0")]), BTreeSet::from([rule(22, "0.0.0.0/0")]));
         let planned = diff(&want, Some(&have)).unwrap();
-        assert_eq!(planned.reasons, ["does not let in tcp 80 from 0.0.0.0/0", "lets in tcp 22 from 0.0.0.0/0"]);
+        assert_eq!(planned.reasons, ["does not allow tcp 80 from 0.0.0.0/0", "allows tcp 22 from 0.0.0.0/0"]);
         let Change { authorize, revoke } = planned.change;
         assert_eq!((authorize, revoke), (vec![rule(80, "0.0.0.0/0")], vec![rule(22, "0.0.0.0/0")]));
     }

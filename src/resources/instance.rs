@@ -212,7 +212,7 @@ impl Resource for Wanted {
             planned.step(Id::named(ID.kind, &state.id), needs())
         };
         Ok(match sight.wants(ID.kind) {
-            true => sight.leftovers().map(|state| step(state, "another takes its place")).collect(),
+            true => sight.leftovers().map(|state| step(state, "another instance replaces it")).collect(),
             false => sight.have.instances.iter().map(|state| step(state, "no longer wanted")).collect(),
         })
     }
@@ -267,7 +267,7 @@ async fn pages(aws: &Aws, whose: Option<Filter>, states: &[&str]) -> Result<Vec<
         let request = aws.ec2.describe_instances().set_filters(Some(filters.clone())).set_next_token(page);
         let answer = call("ec2:DescribeInstances", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot look for the instance", &error))?;
+            .map_err(|error| explain("cannot list the instances", &error))?;
         found.extend(
             answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default()),
         );
@@ -377,13 +377,14 @@ fn diff(
         let dying = have.iter().filter(|state| state.phase == Phase::Dying).map(|state| state.id.clone());
         Change::Launch { tags, image: image.map(str::to_owned), dying: dying.collect() }
     };
-    let Some(current) = current else { return Some(Planned::create("there is none", launch(None))) };
+    let Some(current) = current else { return Some(Planned::create("does not exist", launch(None))) };
     if current.tags.get(names::TAG_SPEC) != tags.get(names::TAG_SPEC) {
-        let reason = "type, image, disk or subnet changed, which takes a new instance".to_owned();
+        let reason = "type, image, disk or subnet changed, which requires a new instance".to_owned();
         return Some(Planned::new(Action::Replace, vec![reason], launch(None)));
     }
     if let Some(newest) = origin.instead_of(&current.image) {
-        let reason = format!("the newest image is {newest}, and it runs {}, which takes a new instance", current.image);
+        let reason =
+            format!("the newest image is {newest}, and it runs {}, which requires a new instance", current.image);
         return Some(Planned::new(Action::Replace, vec![reason], launch(Some(newest))));
     }
     let address = Orders { address: orders.address, ..Orders::default() };
@@ -426,10 +427,10 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
                 context.change(&ID, |known: &mut Output| known.unlimited = credits == Credits::Unlimited);
             }
             let tagged = set_tags(&context.aws, &[&id], &tags).await;
-            tagged.map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
+            tagged.map_err(|error| explain(format!("cannot tag the instance {id}"), &error))?;
             Ok(match credits {
                 Some(credits) => format!("{id} has {} CPU credits", credits.name()),
-                None => format!("{id} is put right"),
+                None => format!("{id} is repaired"),
             })
         }
         Change::Terminate { id } => terminate(context, &id).await,
@@ -446,7 +447,7 @@ async fn start_again(context: &Context, id: &str) -> Result<()> {
     let request = || context.aws.ec2.start_instances().instance_ids(id).send();
     patiently(backoff, stopping, || call("ec2:StartInstances", &request))
         .await
-        .map_err(|error| explain(format!("the instance {id} cannot be started"), &error))?;
+        .map_err(|error| explain(format!("cannot start the instance {id}"), &error))?;
     wait_running(context, id, "started").await
 }
 
@@ -480,13 +481,13 @@ async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
             }
             // Just launched: EC2 may not know it yet.
             Err(error) if error.is(&["InvalidInstanceID.NotFound"]) => {}
-            Err(error) => return Err(explain(format!("cannot look at the instance {id}"), &error)),
+            Err(error) => return Err(explain(format!("cannot describe the instance {id}"), &error)),
         }
         context.check_interrupt()?;
         if backoff.wait().await == Retry::Enough {
-            return Err(Failure::failed(format!("the instance {id} does not get to run"))
+            return Err(Failure::failed(format!("the instance {id} does not start"))
                 .because("it has been pending for five minutes")
-                .next("look at it in the EC2 console; then run the same command again"));
+                .next("check it in the EC2 console; then run the same command again"));
         }
     }
 }
@@ -502,14 +503,14 @@ fn died(id: &str, instance: &Instance) -> Failure {
             "the account's default key for disk encryption cannot be used: see EC2 console, Settings, EBS encryption; then run the same command again"
         }
         "Client.VolumeLimitExceeded" => {
-            "the account's limit for disks is reached: delete some or ask for more in the Service Quotas console"
+            "the account's limit for disks is reached: delete some, or request an increase in the Service Quotas console"
         }
         "Server.InsufficientInstanceCapacity" => {
-            "AWS has no such instance free now: try again in some minutes, or choose another instance.type"
+            "AWS has no capacity for this instance type now: try again in some minutes, or choose another instance.type"
         }
         _ => "run the same command again",
     };
-    Failure::failed(format!("EC2 took the launch of {id} and then ended it"))
+    Failure::failed(format!("EC2 accepted the launch of {id}, then terminated it"))
         .because(format!("{code}: {words}"))
         .next(next)
 }
@@ -518,11 +519,11 @@ fn died(id: &str, instance: &Instance) -> Failure {
 async fn terminate(context: &Context, id: &str) -> Result<String> {
     end(context, &[id.to_owned()]).await?;
     let mut backoff = Backoff::polling(Duration::from_secs(600), Duration::from_secs(2));
-    context.waits("waiting until it is gone");
+    context.waits("waiting until it is terminated");
     loop {
         let left = observe(&context.aws, &context.name).await?;
         if !left.iter().any(|state| state.id == id) {
-            return Ok("gone".into());
+            return Ok("terminated".into());
         }
         context.check_interrupt()?;
         if backoff.wait().await == Retry::Enough {
@@ -547,7 +548,7 @@ async fn end(context: &Context, ids: &[String]) -> Result<()> {
         // One that was terminated may have lost its tags, and with them whoever may only end what bears them.
         Err(error) => match observe(&context.aws, &context.name).await? {
             found if alive(&found).any(|state| ids.contains(&state.id)) => {
-                Err(explain("the instance cannot be terminated", &error))
+                Err(explain("cannot terminate the instance", &error))
             }
             _ => Ok(()),
         },

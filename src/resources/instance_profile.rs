@@ -69,19 +69,19 @@ fn stale(profile: &str, role: Option<&role::State>, instance: Option<&instance::
     let serves = role.is_some_and(|role| role.serves(&attached.id));
     let detach = || Change::Detach(instance.id.clone());
     (is(&attached.arn, profile) && !serves)
-        .then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], detach()))
+        .then(|| Planned::new(Action::Update, vec!["it was re-created, or its role was".into()], detach()))
 }
 
 /// The instance must have our profile.
 fn diff(profile: &str, stale: bool, instance: Option<&instance::State>) -> Option<Planned<Change>> {
     match instance.and_then(|instance| instance.profile.as_ref()) {
-        None => Some(Planned::create("the instance has none", Change::Attach)),
+        None => Some(Planned::create("the instance has no profile", Change::Attach)),
         // Somebody else's: told by `apply`, which names it.
         Some(attached) if !is(&attached.arn, profile) => {
-            Some(Planned::new(Action::Update, vec!["the instance has another".into()], Change::Attach))
+            Some(Planned::new(Action::Update, vec!["the instance has another profile".into()], Change::Attach))
         }
         Some(_) => stale
-            .then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], Change::Attach)),
+            .then(|| Planned::new(Action::Update, vec!["it was re-created, or its role was".into()], Change::Attach)),
     }
 }
 
@@ -94,7 +94,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Attach => attach(context, &context.output::<instance::Output>(&instance::ID)?.id).await,
         Change::Detach(instance) => {
-            let Some((association, _)) = association(context, &instance).await? else { return Ok("gone".into()) };
+            let Some((association, _)) = association(context, &instance).await? else { return Ok("detached".into()) };
             detach(context, &association).await?;
             Ok("detached".into())
         }
@@ -104,7 +104,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 async fn detach(context: &Context, association: &str) -> Result<()> {
     let request = || context.aws.ec2.disassociate_iam_instance_profile().association_id(association).send();
     match call("ec2:DisassociateIamInstanceProfile", request).await {
-        Err(error) if !error.absent() => Err(explain("the old instance profile cannot be detached", &error)),
+        Err(error) if !error.absent() => Err(explain("cannot detach the old instance profile", &error)),
         _ => Ok(()),
     }
 }
@@ -147,7 +147,7 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
             Err(error) => cannot_be_attached(&error),
         };
         context.check_interrupt()?;
-        context.waits("waiting until EC2 knows it");
+        context.waits("waiting until it propagates to EC2");
         if backoff.wait().await == Retry::Enough {
             return Err(failure);
         }
@@ -161,11 +161,11 @@ async fn is_made(context: &Context, profile: &str, attached: &instance::Profile)
 }
 
 fn cannot_be_attached(error: &ApiError) -> Failure {
-    explain("the instance profile cannot be attached", error)
+    explain("cannot attach the instance profile", error)
 }
 
 fn remembered(profile: &str, attached: &instance::Profile) -> Failure {
-    Failure::failed("the instance profile cannot be attached")
+    Failure::failed("cannot attach the instance profile")
         .because(format!("EC2 attaches {}, an earlier profile named {profile}, which was deleted", attached.id))
         .next("run the same command again in some minutes")
 }
@@ -179,10 +179,10 @@ fn not_yet(error: &ApiError) -> bool {
 }
 
 fn taken(instance: &str, association: &str, arn: &str) -> Failure {
-    Failure::failed(format!("{instance} has an instance profile that is not ours"))
+    Failure::failed(format!("{instance} has an instance profile that does not belong to this deployment"))
         .because(format!("{arn} is attached to it, perhaps by a rule of this account"))
         .next(format!(
-            "if it may go: aws ec2 disassociate-iam-instance-profile --association-id {association}\nthen run the same command again"
+            "if it is not needed: aws ec2 disassociate-iam-instance-profile --association-id {association}\nthen run the same command again"
         ))
 }
 
@@ -192,7 +192,7 @@ async fn association(context: &Context, instance: &str) -> Result<Option<(String
         || context.aws.ec2.describe_iam_instance_profile_associations().filters(filter("instance-id", instance)).send();
     let answer = call("ec2:DescribeIamInstanceProfileAssociations", request)
         .await
-        .map_err(|error| explain("cannot look for the instance profile", &error))?;
+        .map_err(|error| explain("cannot look up the instance profile", &error))?;
     let alive = answer.iam_instance_profile_associations.unwrap_or_default().into_iter().find(|association| {
         association.state.as_ref().is_some_and(|state| matches!(state.as_str(), "associating" | "associated"))
     });

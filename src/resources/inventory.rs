@@ -96,7 +96,7 @@ async fn disks(aws: &Aws) -> Result<Vec<Disk>> {
         let request = aws.ec2.describe_volumes().filters(any_name_tag()).set_next_token(page);
         let answer = call("ec2:DescribeVolumes", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot look for disks", &error))?;
+            .map_err(|error| explain("cannot list the disks", &error))?;
         found.extend(answer.volumes.unwrap_or_default().into_iter().filter_map(disk));
         page = answer.next_token.filter(|token| !token.is_empty());
         if page.is_none() {
@@ -119,7 +119,7 @@ async fn parameters(aws: &Aws) -> Result<(Vec<String>, Vec<(String, String, Repo
         let request = aws.ssm.get_parameters_by_path().path(names::PARAMETERS).recursive(true).set_next_token(page);
         let answer = call("ssm:GetParametersByPath", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot look for tokens and reports", &error))?;
+            .map_err(|error| explain("cannot list the tokens and reports", &error))?;
         let parameters = answer.parameters.unwrap_or_default();
         tokens.extend(parameters.iter().filter_map(token));
         reports.extend(parameters.into_iter().filter_map(report));

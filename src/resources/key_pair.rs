@@ -59,7 +59,7 @@ impl Resource for Wanted {
     /// One that is there is kept, whether this machine has its private half or not.
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         Ok(match sight.have.key_pair.looked()? {
-            None => Some(Planned::create("there is none", Change::Create { tags: self.tags.clone() })),
+            None => Some(Planned::create("does not exist", Change::Create { tags: self.tags.clone() })),
             Some(have) => {
                 Planned::tag(missing(&self.tags, &have.tags), |tags| Change::Tag { id: have.id.clone(), tags })
             }
@@ -77,7 +77,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let key = names::common(name);
     let request = || aws.ec2.describe_key_pairs().filters(filter("key-name", &key)).send();
     let answer =
-        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for the key pair", &error))?;
+        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look up the key pair", &error))?;
     let Some(found) = answer.key_pairs.unwrap_or_default().into_iter().next() else {
         return Ok(Lookup::Absent);
     };
@@ -95,7 +95,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
 pub async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
     let request = || aws.ec2.describe_key_pairs().filters(any_name_tag()).send();
     let answer =
-        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for key pairs", &error))?;
+        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot list the key pairs", &error))?;
     Ok(answer.key_pairs.unwrap_or_default().into_iter().map(State::of).collect())
 }
 
@@ -112,7 +112,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Create { tags } => import(context, &tags).await,
         Change::Tag { id, tags } => {
             let tagged = set_tags(&context.aws, &[&id], &tags).await;
-            tagged.map_err(|error| explain("the key pair cannot be tagged", &error))?;
+            tagged.map_err(|error| explain("cannot tag the key pair", &error))?;
             Ok(format!("{id} is tagged"))
         }
         Change::Delete { id } => {
@@ -123,8 +123,8 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             }
             let request = || context.aws.ec2.delete_key_pair().key_pair_id(&id).send();
             match call("ec2:DeleteKeyPair", request).await {
-                Err(error) if !error.absent() => Err(explain("the key pair cannot be deleted", &error)),
-                _ => Ok("gone".into()),
+                Err(error) if !error.absent() => Err(explain("cannot delete the key pair", &error)),
+                _ => Ok("deleted".into()),
             }
         }
     }
@@ -152,7 +152,7 @@ async fn import(context: &Context, tags: &Tags) -> Result<String> {
             Lookup::NotOurs(foreign) => Err(foreign.refuse()),
             _ => Ok(name),
         },
-        Err(error) => Err(explain("the key pair cannot be imported", &error)),
+        Err(error) => Err(explain("cannot import the key pair", &error)),
     }
 }
 

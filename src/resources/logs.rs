@@ -104,7 +104,7 @@ pub async fn ask(aws: &Aws, instance: &str, source: Source) -> Result<String> {
     let word = format!("{now}-{}", secret::random_hex(4)?);
     let tags = Tags::from([(names::TAG_LOGS.to_owned(), format!("{}/{word}", source.name()))]);
     let told = set_tags(aws, &[instance], &tags).await;
-    told.map_err(|error| explain(format!("the instance {instance} cannot be tagged"), &error))?;
+    told.map_err(|error| explain(format!("cannot tag the instance {instance}"), &error))?;
     Ok(word)
 }
 
@@ -133,7 +133,7 @@ pub async fn look(
             Ok(serde_json::from_slice(&body).ok().map(|window| (window, mark)))
         }
         Err(error) if error.absent() || error.status == Some(304) => Ok(None),
-        Err(error) => Err(explain("the log cannot be read", &error)),
+        Err(error) => Err(explain("cannot read the log", &error)),
     }
 }
 

@@ -31,7 +31,7 @@ impl<T> Lookup<T> {
     /// That there was no look, which is a mistake of the verb.
     pub fn looked(&self) -> Result<Option<&T>> {
         match self {
-            Self::NotAsked => Err(Failure::bug("a plan needs what was not looked at")),
+            Self::NotAsked => Err(Failure::bug("the plan needs a resource that was not read")),
             other => Ok(other.present()),
         }
     }
@@ -60,7 +60,7 @@ impl<T> Lookup<T> {
         if self.present().is_none() {
             *self = Self::Present(make());
         }
-        self.present_mut().expect("it stands")
+        self.present_mut().expect("the resource exists")
     }
 }
 
@@ -86,10 +86,10 @@ impl NameConflict {
 
     /// That it is in the way.
     pub fn refuse(&self) -> Failure {
-        Failure::failed(format!("the {} {} is not ours", self.kind, self.name))
-            .because("it bears the name that this deployment needs, but not the tag devopsctl:name")
-            .standing("It was left alone.")
-            .next("choose another name in deploy.yaml, or remove it if you know that nobody needs it")
+        Failure::failed(format!("the {} {} does not belong to this deployment", self.kind, self.name))
+            .because("it has the required name but not the tag `devopsctl:name`")
+            .standing("It was not changed.")
+            .next("choose another name in deploy.yaml, or delete it if it is unused")
     }
 
     /// For a warning.

@@ -175,14 +175,14 @@ fn diff(wanted: &Orders, told: Option<&Orders>, retry: bool) -> Option<Planned<C
         reasons.push(NEW_TOKEN.to_owned());
     }
     if retry {
-        reasons.push("the instance failed, and is to retry".to_owned());
+        reasons.push("the instance failed and must retry".to_owned());
     }
     let change = Change { tell: Orders { release, previous, ..none.clone() }, retry, others: Vec::new() };
     let action = if told.is_none() { Action::Create } else { Action::Update };
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
 }
 
-const NEW_TOKEN: &str = "the token's version differs from the one that the instance was told";
+const NEW_TOKEN: &str = "the token's version differs from the one in the instance's orders";
 
 /// Tells all instances that are alive of a new version of the token: one that is about to take over must not come with the
 /// old one. `stored`: the version, if it is known already.
@@ -227,7 +227,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 /// Gives the orders, then looks whether there is a newer version of the token: another command may have written one meanwhile.
 async fn tell(aws: &Aws, name: &str, instances: &[&str], orders: Orders) -> Result<i64> {
     let set = set_tags(aws, instances, &orders.tags()).await;
-    set.map_err(|error| explain(format!("the instance {} cannot be tagged", instances.join(", ")), &error))?;
+    set.map_err(|error| explain(format!("cannot tag the instance {}", instances.join(", ")), &error))?;
     catch_up(aws, name, instances, orders.token.unwrap_or_default()).await
 }
 
@@ -251,7 +251,7 @@ async fn newest(aws: &Aws, name: &str) -> Result<i64> {
             Some(version) => return Ok(version),
             None if backoff.wait().await == Retry::Again => {}
             None => {
-                return Err(Failure::failed(format!("the token of {name} is gone"))
+                return Err(Failure::failed(format!("the token of {name} was deleted"))
                     .next(Next::from("set one: ").run("set-token --generate")));
             }
         }

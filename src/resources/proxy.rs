@@ -46,7 +46,7 @@ impl Resource for Wanted {
         Ok(match &sight.have.store {
             Some(store) if store.proxy => None,
             Some(_) => Some(Planned::create("it is not in the bucket yet", change(true))),
-            None => Some(Planned::create("put into the bucket unless it is there", change(false))),
+            None => Some(Planned::create("uploaded to the bucket if it is not there", change(false))),
         })
     }
 }
@@ -59,14 +59,14 @@ pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     match call("s3:ListBucket", list).await {
         Ok(answer) => Ok(answer.contents().iter().any(|object| object.key() == Some(&key))),
         Err(error) if error.absent() => Ok(false),
-        Err(error) => Err(explain("cannot look for Caddy in the bucket", &error)),
+        Err(error) => Err(explain("cannot list Caddy in the bucket", &error)),
     }
 }
 
 /// Does it; says what stands then.
 pub async fn apply(context: &Context, Change { build, missing }: Change) -> Result<String> {
     if !missing && observe(&context.aws, &context.account, build).await? {
-        return Ok("is there already".into());
+        return Ok("already in the bucket".into());
     }
     context.waits("fetching Caddy");
     let Packed { body, sha256 } = build.packed().await?;

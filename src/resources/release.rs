@@ -78,7 +78,7 @@ impl Resource for Wanted {
             return Ok(None);
         }
         let reason =
-            if stored.is_some() { "it is not in the bucket yet" } else { "put into the bucket unless it is there" };
+            if stored.is_some() { "it is not in the bucket yet" } else { "uploaded to the bucket if it is not there" };
         let keep = history::in_use(sight.have);
         Ok(Some(Planned::create(reason, Change { id: self.id.clone(), stored, keep })))
     }
@@ -97,7 +97,7 @@ pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>
         let answer = match call("s3:ListBucket", request).await {
             Ok(answer) => answer,
             Err(error) if error.absent() => return Ok(Vec::new()),
-            Err(error) => return Err(explain("cannot look for the releases", &error)),
+            Err(error) => return Err(explain("cannot list the releases", &error)),
         };
         found.extend(answer.contents.unwrap_or_default().into_iter().filter_map(|object| {
             let id = names::release_of_key(name, object.key.as_deref()?)?.to_owned();
@@ -149,7 +149,7 @@ pub async fn other_content(
         Err(error) if or_sound && error.is(&["AccessDenied"]) => true,
         Err(error) => return Err(cannot_look(&release.id, &error)),
     };
-    Ok((!sound).then_some("S3 knows another sha256 of it, or none"))
+    Ok((!sound).then_some("S3 has another sha256 for it, or none"))
 }
 
 fn holds(stored: &[Stored], id: &str) -> bool {
@@ -180,7 +180,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         }
     };
     if holds(&stored, &change.id) {
-        return Ok(format!("{} is there already", short(&change.id)));
+        return Ok(format!("{} is already in the bucket", short(&change.id)));
     }
     let Some(release) = &context.release else {
         return Err(Failure::failed("there is no release to upload").next("run the same command again"));
@@ -211,11 +211,11 @@ async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
         Ok(()) if ids.is_empty() => String::new(),
         Ok(()) => {
             let gone: Vec<&str> = ids.iter().map(|id| short(id)).collect();
-            format!("; {} deleted, for more than {KEPT} are not kept", gone.join(", "))
+            format!("; {} deleted, because only {KEPT} are kept", gone.join(", "))
         }
         Err(error) => {
             let why = if error.message.is_empty() { &error.code } else { &error.message };
-            context.tell(Event::Warn(format!("releases that are too old cannot be deleted: {why}")));
+            context.tell(Event::Warn(format!("cannot delete old releases: {why}")));
             String::new()
         }
     }

@@ -343,7 +343,7 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
         let names: Vec<String> =
             found.iter().map(|(instance, _)| format!("{}/{instance}", names::report_path(&context.name))).collect();
         if names.is_empty() {
-            return Ok("gone".into());
+            return Ok("deleted".into());
         }
         for some in names.chunks(AT_ONCE) {
             let request = || context.aws.ssm.delete_parameters().set_names(Some(some.to_vec())).send();

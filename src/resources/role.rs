@@ -122,7 +122,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let role = names::role(name, &aws.region);
     let (found, policy, profile) =
         tokio::try_join!(get_role(aws, &role), get_policy(aws, &role), get_profile(aws, &role))
-            .map_err(|error| explain("cannot look for the role", &error))?;
+            .map_err(|error| explain("cannot look up the role", &error))?;
     if let Some(found) = &found
         && !ours(&found.tags, name)
     {
@@ -167,8 +167,7 @@ async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError>
 
 /// The id of the instance profile that has this name now, `AIPA…`.
 pub(super) async fn profile_id(aws: &Aws, name: &str) -> Result<Option<String>> {
-    let found =
-        get_profile(aws, name).await.map_err(|error| explain("cannot look for the instance profile", &error))?;
+    let found = get_profile(aws, name).await.map_err(|error| explain("cannot look up the instance profile", &error))?;
     Ok(found.map(|profile| profile.id))
 }
 
@@ -194,7 +193,7 @@ fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&St
     let mut reasons: Vec<String> = [
         (no_role, "there is no role"),
         (!no_role && new_policy, "its policy is missing or was changed"),
-        (!no_role && unbounded, "its permissions boundary is missing or another"),
+        (!no_role && unbounded, "its permissions boundary is missing or different"),
         (no_profile, "there is no instance profile"),
         (!no_role && !no_profile && membership, "the role is not in its profile"),
     ]
@@ -331,7 +330,7 @@ mod tests {
         assert_eq!(diff(None, bounded(Some("a"))), None);
         for state in [bounded(None), bounded(Some("b"))] {
             let planned = diff(Some("a"), state).unwrap();
-            assert_eq!(planned.reasons, ["its permissions boundary is missing or another"]);
+            assert_eq!(planned.reasons, ["its permissions boundary is missing or different"]);
             let Change::Ensure(ensure) = planned.change else { panic!() };
             assert_eq!((ensure.boundary.as_deref(), ensure.role, ensure.policy), (Some("a"), false, None));
         }

@@ -32,7 +32,7 @@ impl Way {
     pub fn check(&self) -> Result<()> {
         let Way::Closed { subnet, table } = self else { return Ok(()) };
         Err(Failure::failed(format!("an instance in {subnet} cannot be reached from the internet"))
-            .because(format!("its route table {table} leads 0.0.0.0/0 to no internet gateway"))
+            .because(format!("its route table {table} has no route for 0.0.0.0/0 to an internet gateway"))
             .standing("Nothing was changed.")
             .next(format!(
                 "name a public subnet as network.subnet in deploy.yaml; or, with an internet gateway attached to its VPC: aws ec2 \
@@ -87,7 +87,7 @@ pub async fn from(aws: &Aws, subnets: &[Subnet]) -> Result<Way> {
 fn unknown(error: &ApiError) -> Result<Way> {
     match error.is(&["UnauthorizedOperation"]) {
         true => Ok(Way::Unknown),
-        false => Err(explain("the way to the internet cannot be looked up", error)),
+        false => Err(explain("cannot look up the route to the internet", error)),
     }
 }
 

@@ -103,7 +103,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let request = || aws.ec2.describe_security_groups().filters(filter("group-name", &group)).send();
     let answer = call("ec2:DescribeSecurityGroups", request)
         .await
-        .map_err(|error| explain("cannot look for the security group", &error))?;
+        .map_err(|error| explain("cannot look up the security group", &error))?;
     let mut seen = Lookup::Absent;
     for found in answer.security_groups.unwrap_or_default().into_iter().map(State::of) {
         if ours(&found.tags, name) {
@@ -124,7 +124,7 @@ pub async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
         let request = aws.ec2.describe_security_groups().filters(any_name_tag()).set_next_token(page);
         let answer = call("ec2:DescribeSecurityGroups", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot look for security groups", &error))?;
+            .map_err(|error| explain("cannot list the security groups", &error))?;
         found.extend(answer.security_groups.unwrap_or_default().into_iter().map(State::of));
         page = answer.next_token.filter(|token| !token.is_empty());
         if page.is_none() {
@@ -151,7 +151,7 @@ impl State {
 /// What is to be done so that it stands, with its tags and a nonce.
 fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let Some(have) = have else {
-        return Some(Planned::create("there is none", Change::Create { tags: tags.clone() }));
+        return Some(Planned::create("does not exist", Change::Create { tags: tags.clone() }));
     };
     let mut tags = missing(tags, &have.tags);
     if have.nonce.is_none() {
@@ -201,7 +201,7 @@ async fn create(context: &Context, mut tags: Tags) -> Result<String> {
         }
         // Another command was faster, or the answer to our first try was lost: it is ours if its tag says so.
         Err(error) if error.is(&["InvalidGroup.Duplicate"]) => adopt(context, &error).await,
-        Err(error) => Err(explain("the security group cannot be made", &error)),
+        Err(error) => Err(explain("cannot create the security group", &error)),
     }
 }
 
@@ -219,7 +219,7 @@ async fn adopt(context: &Context, error: &ApiError) -> Result<String> {
             }
             Lookup::NotOurs(foreign) => return Err(foreign.refuse()),
             _ if backoff.wait().await == Retry::Again => {}
-            _ => return Err(explain("the security group cannot be made", error)),
+            _ => return Err(explain("cannot create the security group", error)),
         }
     }
 }
@@ -228,10 +228,10 @@ async fn vpc_of(aws: &Aws, subnet: &str) -> Result<String> {
     let request = || aws.ec2.describe_subnets().subnet_ids(subnet).send();
     let answer = call("ec2:DescribeSubnets", request)
         .await
-        .map_err(|error| explain(format!("the subnet {subnet} cannot be looked up"), &error))?;
+        .map_err(|error| explain(format!("cannot look up the subnet {subnet}"), &error))?;
     let found = answer.subnets.unwrap_or_default().into_iter().find_map(|subnet| subnet.vpc_id);
     found.ok_or_else(|| {
-        Failure::failed(format!("the subnet {subnet} is in no VPC")).next("correct network.subnet in deploy.yaml")
+        Failure::failed(format!("the subnet {subnet} has no VPC")).next("correct network.subnet in deploy.yaml")
     })
 }
 
@@ -240,7 +240,7 @@ async fn retag(context: &Context, id: &str, mut tags: Tags) -> Result<()> {
         *slot = nonce()?;
         learn(context, slot);
     }
-    set_tags(&context.aws, &[id], &tags).await.map_err(|error| explain("the security group cannot be tagged", &error))
+    set_tags(&context.aws, &[id], &tags).await.map_err(|error| explain("cannot tag the security group", &error))
 }
 
 /// Gives the group a nonce that no launch has used yet. Of two who do so at once the last one counts, for both.
@@ -269,8 +269,8 @@ async fn delete(context: &Context, id: &str) -> Result<String> {
     let mut backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(2));
     loop {
         match call("ec2:DeleteSecurityGroup", || context.aws.ec2.delete_security_group().group_id(id).send()).await {
-            Ok(_) => return Ok("gone".into()),
-            Err(error) if error.absent() => return Ok("gone".into()),
+            Ok(_) => return Ok("deleted".into()),
+            Err(error) if error.absent() => return Ok("deleted".into()),
             Err(error) if error.is(&["DependencyViolation"]) => {
                 context.check_interrupt()?;
                 if backoff.wait().await == Retry::Enough {
@@ -278,7 +278,7 @@ async fn delete(context: &Context, id: &str) -> Result<String> {
                 }
                 instance::terminate_all(context).await?;
             }
-            Err(error) => return Err(explain(format!("the security group {id} cannot be deleted"), &error)),
+            Err(error) => return Err(explain(format!("cannot delete the security group {id}"), &error)),
         }
     }
 }

@@ -94,7 +94,7 @@ impl Resource for Wanted {
 pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let parameter = names::token_parameter(name);
     let (version, tags) = tokio::try_join!(version(aws, name), tags(aws, &parameter))
-        .map_err(|error| explain("cannot look for the token", &error))?;
+        .map_err(|error| explain("cannot look up the token", &error))?;
     match (version, tags) {
         (Some(_), Some(tags)) if !ours(&tags, name) => {
             Ok(Lookup::NotOurs(NameConflict::new("SSM parameter", parameter)))
@@ -141,7 +141,7 @@ async fn get(aws: &Aws, parameter: &str) -> Result<Option<(Option<Document>, i64
     let found = match call("ssm:GetParameter", request).await {
         Ok(answer) => answer.parameter,
         Err(error) if error.absent() => None,
-        Err(error) => return Err(explain("the token cannot be read", &error)),
+        Err(error) => return Err(explain("cannot read the token", &error)),
     };
     // The error of the parser would quote the value: it is left out.
     Ok(found.map(|found| (serde_json::from_str(found.value.as_deref().unwrap_or_default()).ok(), found.version)))
@@ -162,7 +162,7 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
 /// The parameter does not hold what devopsctl writes.
 pub fn unreadable(name: &str) -> Failure {
     let parameter = names::token_parameter(name);
-    Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
+    Failure::failed(format!("the SSM parameter {parameter} does not contain what devopsctl writes"))
         .next(Next::from("set the token again: ").run("set-token"))
 }
 
@@ -203,13 +203,13 @@ async fn raise(context: &Context, floor: i64) -> Result<i64> {
                 return above(context, &document, version, floor).await.map_err(|error| cannot_be_written(&error));
             }
             Some(_) => {}
-            None => return Err(Failure::failed("the token is gone").next("run the same command again")),
+            None => return Err(Failure::failed("the token was deleted").next("run the same command again")),
         }
     }
 }
 
 fn cannot_be_written(error: &ApiError) -> Failure {
-    explain("the token cannot be written", error)
+    explain("cannot write the token", error)
 }
 
 async fn tag(aws: &Aws, name: &str, tags: &Tags) -> Result<(), ApiError> {
@@ -256,11 +256,12 @@ fn diff(tags: &Tags, have: Option<&State>, floor: i64) -> Option<Planned<Change>
     match have {
         None => {
             let change = Change::Create { tags: tags.clone(), floor };
-            Some(Planned::create("no token is set: one is made up", change))
+            Some(Planned::create("no token is set; one is generated", change))
         }
         Some(have) if have.version < floor => {
             let change = Change::Raise { floor, tags: missing(tags, &have.tags) };
-            let reason = format!("it was made anew: its version is {}, and an instance knows {floor}", have.version);
+            let reason =
+                format!("it was re-created: its version is {}, but an instance has version {floor}", have.version);
             Some(Planned::new(Action::Update, vec![reason], change))
         }
         Some(have) => Planned::tag(missing(tags, &have.tags), |tags| Change::Tag { tags }),
@@ -286,14 +287,14 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let version = raise(context, floor).await?;
             if !tags.is_empty() {
                 let tagged = tag(&context.aws, &context.name, &tags).await;
-                tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
+                tagged.map_err(|error| explain("cannot tag the token's parameter", &error))?;
             }
             context.learn(Output { version });
             Ok(format!("stored again, as version {version}"))
         }
         Change::Tag { tags } => {
             let tagged = tag(&context.aws, &context.name, &tags).await;
-            tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
+            tagged.map_err(|error| explain("cannot tag the token's parameter", &error))?;
             Ok("tagged".into())
         }
         Change::Write { stands, tags, floor, grace } if !grace.is_zero() => {
@@ -312,14 +313,14 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::End { floor } => {
             let version = rotation::end(context, floor).await?;
             context.learn(Output { version });
-            Ok(format!("stored without the one before it, as version {version}"))
+            Ok(format!("stored without the previous token, as version {version}"))
         }
         Change::Delete => {
             let parameter = names::token_parameter(&context.name);
             match call("ssm:DeleteParameter", || context.aws.ssm.delete_parameter().name(&parameter).send()).await {
-                Ok(_) => Ok("gone".into()),
-                Err(error) if error.absent() => Ok("gone".into()),
-                Err(error) => Err(explain("the token cannot be deleted", &error)),
+                Ok(_) => Ok("deleted".into()),
+                Err(error) if error.absent() => Ok("deleted".into()),
+                Err(error) => Err(explain("cannot delete the token", &error)),
             }
         }
     }

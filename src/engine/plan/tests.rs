@@ -417,7 +417,7 @@ fn what_cannot_be_launched_is_refused_before_anything_is_made() {
         (Observed { kind: Lookup::Absent, ..fits() }, "t3.micro is not offered in eu-central-1"),
         (
             Observed { kind: Lookup::Present(xen), ..fits() },
-            "t3.micro is not a Nitro type, and cannot be told what to run",
+            "t3.micro is not a Nitro type, so it cannot receive orders",
         ),
         (Observed { way: closed, ..fits() }, "an instance in subnet-1 cannot be reached from the internet"),
     ];

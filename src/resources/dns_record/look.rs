@@ -39,7 +39,8 @@ fn suffixes(domain: &str) -> impl Iterator<Item = &str> {
 async fn zones(aws: &Aws, name: &str) -> Result<Vec<Zone>> {
     let answer =
         call("route53:ListHostedZonesByName", || aws.route53.list_hosted_zones_by_name().dns_name(name).send());
-    let answer = answer.await.map_err(|error| explain(format!("cannot look for a zone {name} in Route 53"), &error))?;
+    let answer =
+        answer.await.map_err(|error| explain(format!("cannot look up the zone {name} in Route 53"), &error))?;
     let public = |zone: &HostedZone| zone.config.as_ref().is_none_or(|config| !config.private_zone);
     let named = answer.hosted_zones.into_iter().filter(|zone| same(&zone.name, name) && public(zone));
     Ok(named
@@ -64,7 +65,8 @@ async fn sets(aws: &Aws, zone: &Zone, name: &str, from: Option<RrType>) -> Resul
         list.set_start_record_type(from.clone()).send()
     };
     let answer = call("route53:ListResourceRecordSets", request).await;
-    let answer = answer.map_err(|error| explain(format!("cannot look into the zone {}", zone.name), &error))?;
+    let answer =
+        answer.map_err(|error| explain(format!("cannot list the records of the zone {}", zone.name), &error))?;
     Ok(answer.resource_record_sets.into_iter().filter(|set| same(&set.name, name)).map(from_route53).collect())
 }
 

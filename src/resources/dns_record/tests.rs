@@ -182,7 +182,7 @@ fn a_name_belongs_into_one_zone() {
     let what = |found: &[State]| check(DOMAIN, None, found).map_err(|failure| failure.what().to_owned());
     assert_eq!(what(&[there.clone(), above]), Ok(()));
     assert_eq!(what(&[]), Err("this account's Route 53 has no public zone for app.example.com".into()));
-    assert_eq!(what(&[there, second]), Err("this account's Route 53 has 2 public zones example.com".into()));
+    assert_eq!(what(&[there, second]), Err("this account's Route 53 has 2 public zones named example.com".into()));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub async fn build(aws: &Aws, id: &str, parameter: Option<&str>) -> Build {
 /// What SSM says.
 pub async fn newest(aws: &Aws, parameter: &str) -> Result<Option<String>> {
     let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(parameter).send()).await;
-    let answer = answer.map_err(|error| explain("the newest image cannot be looked up", &error))?;
+    let answer = answer.map_err(|error| explain("cannot look up the newest image", &error))?;
     Ok(answer.parameters.unwrap_or_default().into_iter().find_map(|found| found.value))
 }
 

@@ -65,7 +65,7 @@ pub(crate) async fn unlimited(aws: &Aws) -> Option<BTreeSet<String>> {
 /// What EC2 says, of the call or of the instance.
 pub async fn set(aws: &Aws, id: &str, credits: Credits) -> Result<()> {
     const ACTION: &str = "ec2:ModifyInstanceCreditSpecification";
-    let failed = |error: &ApiError| -> Failure { explain(format!("the CPU credits of {id} cannot be set"), error) };
+    let failed = |error: &ApiError| -> Failure { explain(format!("cannot set the CPU credits of {id}"), error) };
     let request = || {
         let specification = aws_sdk_ec2::types::InstanceCreditSpecificationRequest::builder()
             .instance_id(id)

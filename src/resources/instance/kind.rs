@@ -52,8 +52,8 @@ impl Kind {
         if !self.xen {
             return Ok(());
         }
-        Err(Failure::failed(format!("{kind} is not a Nitro type, and cannot be told what to run"))
-            .because("EC2 may show such an instance a changed tag only after it was stopped and started")
+        Err(Failure::failed(format!("{kind} is not a Nitro type, so it cannot receive orders"))
+            .because("such an instance may see a changed tag only after a stop and a start")
             .standing("Nothing was changed.")
             .next("choose another instance.type in deploy.yaml, for example t3.micro or t4g.small"))
     }
@@ -72,5 +72,5 @@ pub(crate) fn request_free(aws: &Aws) -> DescribeInstanceTypesFluentBuilder {
 /// Looks up the type.
 pub(crate) async fn observe(aws: &Aws, kind: &str) -> Result<Option<Kind>> {
     let answer = call("ec2:DescribeInstanceTypes", || request(aws, kind).send()).await;
-    Ok(Kind::read(answer.map_err(|error| explain("the instance type cannot be looked up", &error))?))
+    Ok(Kind::read(answer.map_err(|error| explain("cannot look up the instance type", &error))?))
 }

@@ -50,12 +50,12 @@ pub(super) async fn launch(context: &Context, tags: &Tags, instead: Option<&str>
                     return Ok(id);
                 }
             }
-            Err(error) => return Err(explain("the instance cannot be launched", &error)),
+            Err(error) => return Err(explain("cannot launch the instance", &error)),
         }
         security_group::renew_nonce(context, &group).await?;
     }
-    Err(Failure::failed("the instance cannot be launched")
-        .because("what EC2 launched was dead at once, again and again")
+    Err(Failure::failed("cannot launch the instance")
+        .because("each instance that EC2 launched terminated at once")
         .next("run the same command again in some minutes"))
 }
 
@@ -90,7 +90,7 @@ pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Ima
     let request = || aws.ec2.describe_images().image_ids(id).send();
     let answer = call("ec2:DescribeImages", request)
         .await
-        .map_err(|error| explain(format!("the image {id} ({}) cannot be used", machine.image), &error))?;
+        .map_err(|error| explain(format!("cannot use the image {id} ({})", machine.image), &error))?;
     let mut images = answer.images.unwrap_or_default().into_iter();
     let found = images.find_map(|image| Some((image.root_device_name?, image.free_tier_eligible)));
     let (root, free) = found.ok_or_else(|| {
@@ -129,9 +129,7 @@ async fn run(
 }
 
 async fn retag(context: &Context, id: &str, tags: &Tags) -> Result<()> {
-    set_tags(&context.aws, &[id], tags)
-        .await
-        .map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))
+    set_tags(&context.aws, &[id], tags).await.map_err(|error| explain(format!("cannot tag the instance {id}"), &error))
 }
 
 /// Disk and interface carry what all our resources carry, not what is the agent's to read.
@@ -231,7 +229,7 @@ pub(super) async fn restore_metadata(context: &Context, id: &str) -> Result<()> 
             .send()
     };
     let answer = call("ec2:ModifyInstanceMetadataOptions", request).await;
-    answer.map(|_| ()).map_err(|error| explain(format!("the metadata options of {id} cannot be set"), &error))
+    answer.map(|_| ()).map_err(|error| explain(format!("cannot set the metadata options of {id}"), &error))
 }
 
 /// A mismatch under the token means that the instance is there, launched with other parameters (another release, a newer
@@ -242,7 +240,7 @@ async fn adopted(context: &Context, token: &str, tags: &Tags) -> Result<Option<S
     let instance = loop {
         let answer = call("ec2:DescribeInstances", request)
             .await
-            .map_err(|error| explain("cannot look for the instance", &error))?;
+            .map_err(|error| explain("cannot list the instances", &error))?;
         let mut found =
             answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default());
         match found.next() {

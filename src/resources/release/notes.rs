@@ -69,7 +69,7 @@ pub(super) async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Resu
 }
 
 pub(super) fn cannot_look(id: &str, error: &ApiError) -> Failure {
-    explain(format!("cannot look at the release {}", short(id)), error)
+    explain(format!("cannot read the release {}", short(id)), error)
 }
 
 /// What is noted on a release; nothing if it is not there.

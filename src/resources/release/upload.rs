@@ -80,7 +80,7 @@ pub(in crate::resources) async fn put(
                     answer = answer => answer,
                     () = moved.stalled(limit) => {
                         stalled.get_or_init(|| moved.sent());
-                        Err(SdkError::timeout_error("nothing moves any more"))
+                        Err(SdkError::timeout_error("the upload stalled"))
                     }
                 }
             }
@@ -89,19 +89,19 @@ pub(in crate::resources) async fn put(
         let put = patiently(Backoff::new(PATIENCE), passes, || once("s3:PutObject", send)).await;
         match (put, stalled.get()) {
             (Ok(_), _) => return Ok(()),
-            (Err(error), None) => return Err(explain(format!("the {topic} cannot be uploaded"), &error)),
+            (Err(error), None) => return Err(explain(format!("cannot upload the {topic}"), &error)),
             (Err(_), Some(bytes)) => sent = *bytes,
         }
         if attempt < ATTEMPTS {
-            context.waits(&format!("nothing was sent for {} minutes; the upload begins again", minutes()));
+            context.waits(&format!("nothing was sent for {} minutes; restarting the upload", minutes()));
         }
     }
     let (sent, size) = (indicatif::HumanBytes(sent), indicatif::HumanBytes(body.len() as u64));
     Err(Failure::failed(format!("the upload of the {topic} has stalled"))
-        .because(format!("twice S3 said nothing for {} minutes; {sent} of {size} were sent", minutes()))
-        .standing("S3 keeps an object as a whole or not at all; the next run looks whether it is there.")
+        .because(format!("S3 did not respond for {} minutes, twice; {sent} of {size} were sent", minutes()))
+        .standing("S3 stores an object completely or not at all; the next run checks whether it exists.")
         .next(
-            "check the network, as a firewall, a proxy or a VPN can hold a large upload up; then run the same command again",
+            "check the network: a firewall, a proxy or a VPN can block a large upload; then run the same command again",
         ))
 }
 

@@ -94,14 +94,14 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Delete { have } => {
             delete(context, &name, &have)
                 .await
-                .map_err(|error| explain("the instance's role cannot be deleted", &error))?;
-            Ok("gone".into())
+                .map_err(|error| explain("cannot delete the instance's role", &error))?;
+            Ok("deleted".into())
         }
     }
 }
 
 fn cannot_be_made(error: &ApiError) -> Failure {
-    explain("the instance's role cannot be made", error)
+    explain("cannot create the instance's role", error)
 }
 
 async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<()> {
@@ -119,7 +119,7 @@ async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<(
             answer.as_ref().is_err_and(|error| error.is(&["AccessDenied"]) && !error.message.contains("explicit deny"));
         made(context, answer).await.map_err(|failure| match &ensure.boundary {
             None if denied => failure.because(
-                "your permissions may demand a boundary for roles: name its ARN in deploy.yaml as permissions_boundary",
+                "your permissions may require a boundary for roles: set its ARN as permissions_boundary in deploy.yaml",
             ),
             _ => failure,
         })?;

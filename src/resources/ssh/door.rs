@@ -26,8 +26,7 @@ pub struct Place<'a> {
 /// # Errors
 /// What EC2 says.
 pub async fn open(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
-    let not_told =
-        |error: ApiError| explain(format!("the instance {} cannot be told of the key", place.instance), &error);
+    let not_told = |error: ApiError| explain(format!("cannot send the key to the instance {}", place.instance), &error);
     set_tags(aws, &[place.instance], &Tags::from([lease.tag()])).await.map_err(not_told)?;
     admit(aws, place, lease).await
 }
@@ -39,7 +38,7 @@ pub async fn open(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
 pub async fn admit(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
     match ingress::admit(aws, place.group, &lease.door()).await {
         Err(error) if !error.is(&["InvalidPermission.Duplicate"]) => {
-            Err(explain(format!("port 22 cannot be opened for {}", lease.source), &error))
+            Err(explain(format!("cannot open port 22 for {}", lease.source), &error))
         }
         _ => Ok(()),
     }
@@ -60,11 +59,11 @@ pub async fn renew(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
 pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
     let left = |error: ApiError| {
         explain(format!("port 22 may still be open for {}", lease.source), &error)
-            .standing("Nobody has the key any more. The next command that changes something closes it.")
+            .standing("The key was deleted. The next command that changes something closes the port.")
     };
     let untagged = untag(aws, place.instance, &[tag_of(&lease.id)]).await.map_err(|error| {
-        explain(format!("the tag {} of {} cannot be taken away", tag_of(&lease.id), place.instance), &error)
-            .standing("Nobody has the key any more, and it counts for ten minutes at most.")
+        explain(format!("cannot remove the tag {} of {}", tag_of(&lease.id), place.instance), &error)
+            .standing("The key was deleted, and is accepted for ten minutes at most.")
     });
     let (group, instances) =
         tokio::try_join!(security_group::observe(aws, place.name), instance::observe(aws, place.name))?;
@@ -91,7 +90,7 @@ pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State
     let over: Vec<&String> = gone.iter().filter(over).collect();
     for (instance, tags) in &tags {
         if let Err(error) = untag(aws, instance, tags).await {
-            failures.push(explain(format!("{instance} bears the tag of an ssh that has ended"), &error));
+            failures.push(explain(format!("{instance} still has the tag of an SSH session that has ended"), &error));
         }
     }
     for door in doors {

@@ -50,7 +50,7 @@ impl Folder {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK));
         let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(failed)?;
         let no_key = |error: ssh_key::Error| {
-            Failure::failed("no key can be made").because(error.to_string()).next("run the same command again")
+            Failure::failed("cannot create a key").because(error.to_string()).next("run the same command again")
         };
         let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(no_key)?;
         let public = key.public_key().to_openssh().map_err(no_key)?;

@@ -45,7 +45,7 @@ impl Document {
     /// SSM refuses `{{`, which it takes for a reference to another parameter; JSON can say it otherwise.
     pub(super) fn to_json(&self) -> Result<Secret> {
         // What the error says of the token is left out.
-        let text = serde_json::to_string(self).map_err(|_| Failure::bug("the token cannot be written as JSON"))?;
+        let text = serde_json::to_string(self).map_err(|_| Failure::bug("cannot write the token as JSON"))?;
         Ok(Secret::from(text).replace("{{", "{\\u007b").into())
     }
 }

@@ -28,14 +28,14 @@ pub fn rotation(tags: &Tags, have: Option<&State>, floor: i64, how: Rotation) ->
     let update = |reason: &str, change| Some(Planned::new(Action::Update, vec![reason.to_owned()], change));
     match (how, have) {
         (Rotation::Stored(_), _) => None,
-        (Rotation::EndGrace, _) => update("the one before it is to count no longer", Change::End { floor }),
+        (Rotation::EndGrace, _) => update("the previous token must no longer be accepted", Change::End { floor }),
         (Rotation::Replace { .. }, None) => {
             let change = Change::Write { stands: None, tags: tags.clone(), floor, grace: Duration::ZERO };
             Some(Planned::create("no token is set", change))
         }
         (Rotation::Replace { grace }, Some(have)) => {
             let change = Change::Write { stands: Some(have.version), tags: tags.clone(), floor, grace };
-            update("another one is to be used", change)
+            update("the token is replaced", change)
         }
     }
 }
@@ -110,5 +110,5 @@ async fn before(aws: &Aws, name: &str, version: i64) -> Result<Option<(Option<Do
 }
 
 fn moving() -> Failure {
-    Failure::failed("the token is being changed by others at the same time").next("run the same command again")
+    Failure::failed("other commands are changing the token at the same time").next("run the same command again")
 }

@@ -99,7 +99,7 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
         make.hosted_zone_config(private).send().await.unwrap();
         zone(&aws, "xapp.example.com").await;
     });
-    project.run("plan --sandbox").code(3).says("+ record          app.example.com leads nowhere");
+    project.run("plan --sandbox").code(3).says("+ record          app.example.com has no A record");
     let said = project.run("up --sandbox --no-wait").ok();
     let both = led(&project, "app.example.com");
     said.says(&format!("✓ record: app.example.com. A {}", address(&project)));
@@ -139,14 +139,14 @@ fn a_foreign_record_fails_before_anything_is_created() {
         (plain(name, RrType::Aaaa, "2001:db8::1"), "2001:db8::1"),
         (
             plain("_devopsctl.app.example.com", RrType::Txt, "\"devopsctl: shop in eu-west-1, for 192.0.2.7\""),
-            "another deployment's",
+            "belongs to another deployment",
         ),
     ] {
         let before = theirs.clone();
         aws(&project, async |aws| change(&aws, "example.com", ChangeAction::Create, before).await);
         let stands = records(&project, "example.com");
         for line in ["plan --sandbox", "up --sandbox --no-wait"] {
-            project.run(line).code(1).says(words).says("It was left alone");
+            project.run(line).code(1).says(words).says("It was not changed");
         }
         project.run("down --sandbox --yes").ok().says("hello has no resources");
         assert_eq!(records(&project, "example.com"), stands);
@@ -275,7 +275,7 @@ fn a_conflicting_record_change_is_planned_again() {
     assert_eq!(records(&project, "example.com"), [WWW]);
     // A batch that conflicts every time is reported, and the same command continues.
     fault(&project, "refuse?action=ChangeResourceRecordSets&code=InvalidChangeBatch&message=no&status=400&times=4");
-    project.run("up --sandbox --no-wait").code(1).says("the record of app.example.com cannot be made");
+    project.run("up --sandbox --no-wait").code(1).says("cannot create the DNS record of app.example.com");
     project.ok("up --sandbox --no-wait");
     project.ok("down --sandbox --yes");
 }
