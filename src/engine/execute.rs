@@ -1,4 +1,5 @@
-//! Runs a plan: each step the moment its needs are met, all at once that can be. The only place that changes anything.
+//! Runs a plan: each step as soon as its dependencies are done, concurrently. This is the only module that changes
+//! anything.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +12,10 @@ use crate::resources::context::Context;
 use crate::resources::kinds::kinds;
 use crate::resources::{Action, Change, Id, Step, instance};
 
-/// Runs all steps. After the first failure nothing new starts, and what runs finishes.
+/// Runs all steps. After the first failure no new step starts, and running steps finish.
 ///
 /// # Errors
-/// The first failure, with what stands now.
+/// The first failure, with the resources that exist afterwards.
 pub async fn execute(context: &Context, plan: Plan) -> Result<()> {
     if plan.launches() {
         context.look_at_image();
@@ -40,7 +41,7 @@ pub async fn execute(context: &Context, plan: Plan) -> Result<()> {
                 done.insert(id);
             }
             Some(Ok((_, Err(error)))) => {
-                // A step that gave up because it was asked to has not failed.
+                // A step that was asked to stop has not failed.
                 failure.get_or_insert_with(|| context.stopped().unwrap_or(error));
                 context.fail();
             }
@@ -68,7 +69,7 @@ async fn run(context: &Context, step: Step) -> Result<()> {
     let outcome = apply(context, step.change).await;
     context.tell(match &outcome {
         Ok(what) => Event::Done(topic(), what.clone()),
-        // The error is another step's.
+        // Another step has the error.
         Err(failure) if failure.is_cut_short() => Event::Leave(topic(), "stopped waiting for it".to_owned()),
         Err(failure) => Event::Fail(topic(), failure.what().to_owned()),
     });
@@ -87,7 +88,7 @@ fn doing(action: Action) -> &'static str {
 macro_rules! generate {
     ($($kind:ident $module:ident $title:literal,)*) => {
         async fn apply(context: &Context, change: Change) -> Result<String> {
-            // Waiting until an instance is healthy is the engine's; all other kinds are applied by their own modules.
+            // The engine waits until an instance is healthy; all other kinds are applied by their own modules.
             #[allow(clippy::wildcard_imports, reason = "the list of kinds names what of it is used")]
             use crate::resources::*;
             use super::health as health_gate;
@@ -107,8 +108,8 @@ fn crashed(error: &tokio::task::JoinError) -> Failure {
     Failure::bug(format!("a step ended unexpectedly: {error}"))
 }
 
-/// Says of each step how far it has come. What was begun may stand in part, and costs what it costs: so an instance that was
-/// launched is named by its id.
+/// Adds the progress of each step to the failure. A started step may have created billed resources, so a launched
+/// instance is named by its id.
 fn with_standing(
     failure: Failure,
     launched: Option<String>,

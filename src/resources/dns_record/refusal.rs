@@ -1,4 +1,4 @@
-//! What keeps a name from being led to the address, in words.
+//! Conflicts in DNS, in words.
 
 use std::net::Ipv4Addr;
 
@@ -6,21 +6,21 @@ use super::{State, Verdict, target};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 
-/// What is in the way.
+/// A conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Somebody else's record.
+    /// A record that is not ours.
     Foreign(String),
-    /// An address of IPv6, beside which ours would not be asked for.
+    /// An IPv6 address: clients with IPv6 would not use our A record.
     Ipv6(String),
-    /// Another deployment's mark, or what nobody here has written.
+    /// The mark of another deployment, or another TXT record.
     Theirs(String),
 }
 
-/// What is in the way of a domain's record, told before anything is made. `ip`: the address, if there is one already.
+/// Checks for a conflict before anything is created. `ip`: the address, if it exists.
 ///
 /// # Errors
-/// That there is no zone, or more than one; or what the name has that is not ours.
+/// There is no zone or more than one, or the name has records that are not ours.
 pub fn check(domain: &str, ip: Option<Ipv4Addr>, found: &[State]) -> Result<()> {
     let Some(state) = target(Some(domain), found) else { return Err(no_zone(domain)) };
     let of_that_name = |other: &&State| other.domain == domain && other.zone.name == state.zone.name;
@@ -58,7 +58,7 @@ fn many_zones(zone: &str, ids: &[&str]) -> Failure {
 }
 
 impl Obstacle {
-    /// That it is in the way, and what can be done.
+    /// The error, with the next steps.
     pub(super) fn refuse(&self, state: &State) -> Failure {
         let (domain, mark) = (&state.domain, names::record_mark(&state.domain));
         let place = format!("Route 53, zone {} ({})", state.zone.name, state.zone.id);
