@@ -1,4 +1,5 @@
-//! Caddy in the bucket: once for all deployments of an account's region, content-addressed, so never written again.
+//! Caddy in the bucket: shared by all deployments of an account's region, and content-addressed, so it is written only
+//! once.
 
 use std::collections::HashMap;
 
@@ -11,23 +12,23 @@ use crate::base::names;
 use crate::release::proxy::{Build, Packed};
 use crate::resources::context::Context;
 
-/// What to do: put it there unless it is. Nobody may have looked yet, because a launch does not wait for it.
+/// The change to apply: upload it unless it exists. It may not have been read, because a launch does not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which one.
+    /// The build.
     pub build: Build,
-    /// Whether it is known not to be there.
+    /// Whether it is known to be missing.
     pub missing: bool,
 }
 
-/// The build that is asked for.
+/// The wanted build.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Which one.
+    /// The build.
     pub build: Build,
 }
 
-/// The one that the release asks for.
+/// The build for the release.
 pub const ID: Id = Id::of(Kind::Proxy);
 
 impl Resource for Wanted {
@@ -51,7 +52,7 @@ impl Resource for Wanted {
     }
 }
 
-/// Whether it is there. It is looked for in a list, because what refuses a HEAD cannot say why.
+/// Whether it exists. It is searched in a list, because an error of HEAD has no reason.
 pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let key = names::caddy_key(build.sha384);
@@ -63,7 +64,7 @@ pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     }
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, Change { build, missing }: Change) -> Result<String> {
     if !missing && observe(&context.aws, &context.account, build).await? {
         return Ok("already in the bucket".into());

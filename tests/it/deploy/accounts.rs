@@ -42,7 +42,8 @@ fn a_foreign_instance_profile_is_reported_and_left_unchanged() {
     });
     fault(&project, "attach-profile?profile=theirs");
     let said = project.run("up --sandbox --no-wait").code(1);
-    said.says("has an instance profile that does not belong to this deployment").says("disassociate-iam-instance-profile");
+    said.says("has an instance profile that does not belong to this deployment")
+        .says("disassociate-iam-instance-profile");
     fault(&project, "attach-profile");
     aws(&project, async |aws| {
         let found = aws.ec2.describe_iam_instance_profile_associations().send().await.unwrap();
