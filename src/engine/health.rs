@@ -249,7 +249,7 @@ async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
             None => "another up or rollback of this deployment ordered it".to_owned(),
         })
         .standing("The instance runs that release, or is about to. The release of this command stays in the bucket.")
-        .next(format!("see what runs: {}; to deploy yours over it: {}", watch.status, watch.up))
+        .next(format!("check the status: {}; to deploy your release over it: {}", watch.status, watch.up))
 }
 
 fn broken(watch: &Watch, report: &Report) -> Failure {

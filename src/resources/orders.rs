@@ -1,8 +1,8 @@
 //! The orders of an instance. They are its tags, which this file and `agent/orders/orders.py` write and read. Both
 //! sides are tested with the cases in `tests/orders`.
 //!
-//! An invalid value counts as missing, so `up` sets it again and `rollback` never uses it: whoever may tag the instance
-//! can also set invalid tags.
+//! An invalid value counts as missing, so `up` sets it again and `rollback` never uses it: any principal that may tag the
+//! instance can also set invalid tags.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -144,7 +144,7 @@ impl Resource for Wanted {
 /// The step that makes the serving instance run an existing release.
 ///
 /// # Errors
-/// The token was not looked at.
+/// The token was not read.
 pub fn rollback(to: &str, have: &Observed, current: &instance::State) -> Result<Option<Planned<Change>>> {
     planned(to, have, Some(current))
 }

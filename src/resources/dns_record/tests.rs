@@ -143,7 +143,7 @@ fn a_conflict_is_the_same_before_the_address_exists() {
 }
 
 #[test]
-fn nothing_is_led_that_goes_to_ipv6_to_other_servers_or_where_route_53_chooses() {
+fn ipv6_delegation_and_routing_policies_are_conflicts() {
     every(|state| {
         let blocked = state
             .sets

@@ -69,7 +69,7 @@ impl Build {
     pub fn age(&self, now: i64) -> Option<String> {
         let days = now.saturating_sub(self.created?).max(0) / 86400;
         Some(match days {
-            0 => "made today".to_owned(),
+            0 => "built today".to_owned(),
             1 => "1 day old".to_owned(),
             days => format!("{days} days old"),
         })
@@ -84,10 +84,10 @@ mod tests {
     fn the_age_is_in_days() {
         let age = |created| Build { created, ..Build::default() }.age(1_000_000);
         assert_eq!(age(None), None);
-        assert_eq!(age(Some(1_000_000 - 86_399)).unwrap(), "made today");
+        assert_eq!(age(Some(1_000_000 - 86_399)).unwrap(), "built today");
         assert_eq!(age(Some(1_000_000 - 86_400)).unwrap(), "1 day old");
         assert_eq!(age(Some(1_000_000 - 5 * 86_400)).unwrap(), "5 days old");
-        assert_eq!(age(Some(2_000_000)).unwrap(), "made today", "the clocks differ");
+        assert_eq!(age(Some(2_000_000)).unwrap(), "built today", "the clocks differ");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! SSH sessions: during a session, port 22 is open for the user's address only, and a key that was generated for this
 //! session is authorized.
 //!
-//! A session has two parts in AWS: a *lease* (a tag of the instance, `devopsctl:ssh:<id>`) and a *door* (a rule of the
+//! A session has two parts in AWS: a *lease* (a tag of the instance, `devopsctl:ssh:<id>`) and a *door* (an SSH rule of the
 //! security group). Each session has its own lease, which no other session writes, so concurrent sessions do not
 //! interfere. A door may be shared: EC2 has one rule per address, and two sessions may come from the same one. So the
 //! leases determine which doors stay: a session that ends deletes its lease, then the door if no other lease has its

@@ -418,7 +418,7 @@ impl Account {
             elastic_ip::Change::Allocate { tags } => self.seen.addresses.push(elastic("eipalloc-1", None, tags)),
             elastic_ip::Change::Tag { keep, tags } => {
                 let found = self.seen.addresses.iter_mut().find(|address| address.id == keep.id);
-                found.expect("it stands").tags.extend(tags);
+                found.expect("it exists").tags.extend(tags);
             }
             elastic_ip::Change::Release { address } => self.seen.addresses.retain(|other| other.id != address.id),
         }
