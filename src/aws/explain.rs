@@ -197,8 +197,7 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_action() {
-        let failure =
-            explain("the instance cannot be launched", &error("UnauthorizedOperation", "You are not authorized."));
+        let failure = explain("cannot launch the instance", &error("UnauthorizedOperation", "You are not authorized."));
         assert_eq!(failure.exit(), Exit::Denied);
         assert!(failure.reasons()[0].contains("ec2:RunInstances says UnauthorizedOperation"));
         assert!(failure.next_step().unwrap().to_string().contains("allow ec2:RunInstances"));

@@ -1,20 +1,20 @@
-//! What a deployment costs while it stands: the instance, its disk and its public address. Pure: a table of list prices
-//! in the binary, so that it is said before anything is made, without credentials and without a call.
+//! The monthly cost of a deployment: instance, disk and public address. Pure: a table of list prices in the binary, so
+//! the cost is shown before anything is created, without credentials or calls.
 //!
-//! Money is counted in hundredths of a cent, in which every price here is a whole number. What is not in the table is
-//! said not to be known: a guess would look just like a price.
+//! Money is counted in hundredths of a cent, because every price here is a whole number of them. A price that is not in
+//! the table is reported as unknown: a guess would look like a price.
 
 use std::fmt;
 
-/// Of when the prices are: us-east-1's are of AWS's price list of that month. Those of the other regions were published
-/// earlier, and AWS has not been seen to change them since.
+/// The date of the prices. Those of us-east-1 are from AWS's price list of that month. Those of the other regions are
+/// older; no change by AWS is known.
 pub const AS_OF: &str = "2026-02";
-/// Where AWS has them.
+/// AWS's page with the prices.
 pub const SOURCE: &str = "https://aws.amazon.com/ec2/pricing/on-demand/";
 
-/// Hours in a month, as AWS's own calculator has it.
+/// Hours in a month, as in AWS's calculator.
 const HOURS: u32 = 730;
-/// <https://aws.amazon.com/vpc/pricing/>: in each region of the table, attached or not.
+/// <https://aws.amazon.com/vpc/pricing/>: the same in each region of the table, associated or not.
 const ADDRESS: u32 = 50;
 
 /// A sum in US dollars.
@@ -42,25 +42,25 @@ impl fmt::Display for Money {
     }
 }
 
-/// What stands, or is to stand, as far as it costs.
+/// The billed resources of a deployment that exists or is planned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// The types of the instances that run. One that is stopped costs nothing itself.
+    /// The types of the running instances. A stopped instance itself costs nothing.
     pub instances: Vec<String>,
-    /// The disks, GiB in all.
+    /// The total size of the disks, in GiB.
     pub disk_gib: u32,
-    /// Public IPv4 addresses, whether they lead anywhere or not.
+    /// The number of public IPv4 addresses, associated or not.
     pub addresses: u32,
 }
 
 impl Standing {
-    /// What a deployment of this type and disk comes to.
+    /// The resources of a deployment with this type and disk.
     pub fn one(kind: &str, disk_gib: u32) -> Self {
         Self { instances: vec![kind.to_owned()], disk_gib, addresses: 1 }
     }
 }
 
-/// What that costs a month, part by part; nothing where it is not known.
+/// The monthly cost by part; `None` where it is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// The instances.
@@ -78,13 +78,13 @@ struct Prices {
     disk: u32,
     /// An hour of the smallest size of each family; each further size is twice the one before.
     nano: &'static [(&'static str, u32)],
-    /// An hour of what follows no such row.
+    /// The hourly price of the other types.
     others: &'static [(&'static str, u32)],
 }
 
 const SIZES: [&str; 5] = ["nano", "micro", "small", "medium", "large"];
 
-/// Three regions have always had the same prices.
+/// These three regions have the same prices.
 const NANO_US: &[(&str, u32)] = &[("t3", 52), ("t3a", 47), ("t4g", 42)];
 
 const PRICES: [Prices; 8] = [
@@ -103,7 +103,7 @@ impl Prices {
         PRICES.iter().find(|prices| prices.region == region)
     }
 
-    /// A month of a type.
+    /// The monthly price of an instance type.
     fn instance(&self, kind: &str) -> Option<Money> {
         let named = |(name, price): &(&str, u32)| (*name == kind).then_some(*price);
         let hour = self.others.iter().find_map(named).or_else(|| {
@@ -116,7 +116,7 @@ impl Prices {
     }
 }
 
-/// What stands costs, a month of 730 hours, before taxes, traffic and whatever AWS gives for nothing.
+/// The cost of a month of 730 hours, before taxes, traffic and free-tier credits.
 pub fn of(region: &str, standing: &Standing) -> Cost {
     let Some(prices) = Prices::of(region) else { return Cost::default() };
     let instances = standing.instances.iter().map(|kind| prices.instance(kind));
@@ -134,18 +134,18 @@ impl std::iter::Sum for Money {
 }
 
 impl Cost {
-    /// All of it, if each part is known.
+    /// The total, if each part is known.
     pub fn month(&self) -> Option<Money> {
         [self.instance, self.disk, self.address].into_iter().sum()
     }
 
-    /// What is known of it.
+    /// The total of the known parts.
     fn least(&self) -> Option<Money> {
         let known: Vec<Money> = [self.instance, self.disk, self.address].into_iter().flatten().collect();
         (!known.is_empty()).then(|| known.into_iter().sum())
     }
 
-    /// In a few characters, for a table.
+    /// A short form for a table.
     pub fn short(&self) -> String {
         match (self.month(), self.least()) {
             (Some(Money(0)), _) => "costs nothing".to_owned(),
@@ -155,7 +155,7 @@ impl Cost {
         }
     }
 
-    /// As one line, with what it is made of.
+    /// One line with the parts.
     pub fn words(&self) -> String {
         let parts = [("instance", self.instance), ("disk", self.disk), ("address", self.address)];
         let part = |(name, sum): (&str, Option<Money>)| {
@@ -176,14 +176,14 @@ mod tests {
     use super::*;
     use crate::commands::documents;
 
-    /// As AWS writes it, in dollars an hour.
+    /// The price in AWS's notation, in dollars per hour.
     fn hour(region: &str, kind: &str) -> Option<f64> {
         let month = Prices::of(region)?.instance(kind)?;
         Some(f64::from(month.0 / HOURS) / 10_000.0)
     }
 
     #[test]
-    fn every_price_is_as_aws_writes_it() {
+    fn every_price_matches_the_price_list() {
         let us = [
             ("t3", [0.0052, 0.0104, 0.0208, 0.0416, 0.0832]),
             ("t3a", [0.0047, 0.0094, 0.0188, 0.0376, 0.0752]),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_deployment_in_the_default_region() {
+    fn the_default_deployment_has_its_known_cost() {
         let cost = of("us-east-1", &Standing::one("t3.micro", 8));
         assert_eq!(cost.words(), "about $11.88 a month (instance $7.59, disk $0.64, address $3.65)");
         assert_eq!(cost.short(), "$11.88 a month");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stopped_costs_its_disk_and_an_address_that_leads_nowhere_its_hours() {
+    fn a_stopped_instance_costs_its_disk_and_an_unassociated_address_its_hours() {
         let stopped = Standing { instances: vec![], disk_gib: 8, addresses: 1 };
         let words = of("us-east-1", &stopped).words();
         assert_eq!(words, "about $4.29 a month (instance $0.00, disk $0.64, address $3.65)");
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(nowhere, Cost::default());
         assert_eq!(nowhere.words(), format!("not known here for this region: {SOURCE}"));
         assert_eq!(nowhere.short(), "cost not known here");
-        // One that is known does not stand for one that is not.
+        // A known price does not replace an unknown one.
         let both = Standing { instances: vec!["t3.micro".into(), "x9.huge".into()], ..Standing::default() };
         assert_eq!(of("us-east-1", &both).instance, None);
     }

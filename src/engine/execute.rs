@@ -1,4 +1,5 @@
-//! Runs a plan: each step the moment its needs are met, all at once that can be. The only place that changes anything.
+//! Runs a plan: each step as soon as its dependencies are done, concurrently. This is the only module that changes
+//! anything.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +12,10 @@ use crate::resources::context::Context;
 use crate::resources::kinds::kinds;
 use crate::resources::{Action, Change, Id, Step, instance};
 
-/// Runs all steps. After the first failure nothing new starts, and what runs finishes.
+/// Runs all steps. After the first failure no new step starts, and running steps finish.
 ///
 /// # Errors
-/// The first failure, with what stands now.
+/// The first failure, with the resources that exist afterwards.
 pub async fn execute(context: &Context, plan: Plan) -> Result<()> {
     if plan.launches() {
         context.look_at_image();
@@ -40,7 +41,7 @@ pub async fn execute(context: &Context, plan: Plan) -> Result<()> {
                 done.insert(id);
             }
             Some(Ok((_, Err(error)))) => {
-                // A step that gave up because it was asked to has not failed.
+                // A step that was asked to stop has not failed.
                 failure.get_or_insert_with(|| context.stopped().unwrap_or(error));
                 context.fail();
             }
@@ -80,8 +81,8 @@ async fn run(context: &Context, step: Step) -> Result<()> {
     let outcome = apply(context, step.change).await;
     context.tell(match &outcome {
         Ok(what) => Event::Done(topic(), what.clone()),
-        // The error is another step's.
-        Err(failure) if failure.is_cut_short() => Event::Leave(topic(), "no longer waited for".to_owned()),
+        // Another step has the error.
+        Err(failure) if failure.is_cut_short() => Event::Leave(topic(), "stopped waiting for it".to_owned()),
         Err(failure) => Event::Fail(topic(), failure.what().to_owned()),
     });
     outcome.map(|_| ())
@@ -99,7 +100,7 @@ fn doing(action: Action) -> &'static str {
 macro_rules! generate {
     ($($kind:ident $module:ident $title:literal,)*) => {
         async fn apply(context: &Context, change: Change) -> Result<String> {
-            // Waiting until an instance is healthy is the engine's; all other kinds are applied by their own modules.
+            // The engine waits until an instance is healthy; all other kinds are applied by their own modules.
             #[allow(clippy::wildcard_imports, reason = "the list of kinds names what of it is used")]
             use crate::resources::*;
             use super::health as health_gate;
@@ -116,11 +117,11 @@ fn launched(context: &Context) -> Option<String> {
 }
 
 fn crashed(error: &tokio::task::JoinError) -> Failure {
-    Failure::bug(format!("one of the steps ended early: {error}"))
+    Failure::bug(format!("a step ended unexpectedly: {error}"))
 }
 
-/// Says of each step how far it has come. What was begun may stand in part, and costs what it costs: so an instance that was
-/// launched is named by its id.
+/// Adds the progress of each step to the failure. A started step may have created billed resources, so a launched
+/// instance is named by its id.
 fn with_standing(
     failure: Failure,
     launched: Option<String>,
@@ -135,10 +136,10 @@ fn with_standing(
     let list = |ids: Vec<String>| if ids.is_empty() { "nothing".to_owned() } else { ids.join(", ") };
     let finished = list(done.iter().map(name).collect());
     let halves: Vec<String> = begun.difference(done).map(name).collect();
-    let halves = if halves.is_empty() { String::new() } else { format!(" Begun: {}.", halves.join(", ")) };
+    let halves = if halves.is_empty() { String::new() } else { format!(" Started: {}.", halves.join(", ")) };
     let left = list(waiting.iter().map(|step| name(&step.id)).collect());
     let own = failure.left_standing().map(|text| format!("{text} ")).unwrap_or_default();
     failure.standing(format!(
-        "{own}Done in this run: {finished}.{halves} Not begun: {left}. The same command goes on from here."
+        "{own}Done in this run: {finished}.{halves} Not started: {left}. The same command continues from here."
     ))
 }

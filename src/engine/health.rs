@@ -1,4 +1,4 @@
-//! Waits until the instance reports that it runs what its orders say, and shows its progress meanwhile.
+//! Waits until the instance reports that it has followed its orders, and shows its progress.
 
 use std::time::{Duration, Instant};
 
@@ -14,36 +14,36 @@ use crate::resources::orders::{self, Orders};
 use crate::resources::reports::{self, Phase, Proxy, Report};
 use crate::resources::{health_gate, instance, release, token};
 
-/// How long a new instance may take to its first report: a boot takes one to two minutes, rarely more.
+/// How long a new instance may take until its first report. A boot usually takes one to two minutes.
 const SILENCE: Duration = Duration::from_secs(600);
 /// How long each phase may take, beyond the app's own health timeout.
 const PHASE: Duration = Duration::from_secs(180);
-/// How long an instance with a stale report may take until it reports: it may be about to.
+/// How long to wait for the next report after a stale one.
 const STALE_PATIENCE: Duration = Duration::from_secs(15);
 const TOPIC: crate::base::event::Topic = std::borrow::Cow::Borrowed("app");
 
-/// What the instance is to reach.
+/// The state that the instance must reach.
 #[derive(Clone, Debug)]
 pub struct Goal {
-    /// The release; if none is named, the one in its orders.
+    /// The release; `None` for the release in its orders.
     pub release: Option<String>,
-    /// The token's version, or a newer one.
+    /// The minimum version of the token.
     pub token: i64,
-    /// The attempt that was ordered, if it was.
+    /// The attempt that was ordered, if any.
     pub again: Option<String>,
-    /// Whether the previous token must not count any more.
+    /// Whether the previous token must not be accepted.
     pub alone: bool,
-    /// What is needed of the proxy.
+    /// What the command needs of the proxy.
     pub proxy: Need,
     /// When the instance was launched or last started, in seconds since 1970: earlier reports do not count.
     pub since: i64,
 }
 
 impl Goal {
-    /// That the instance of this run has this release, and the newest version of the token that the run knows of.
+    /// The goal of this run: this release, and the newest version of the token that the run knows.
     ///
     /// # Errors
-    /// That the run has no instance.
+    /// The run has no instance.
     pub fn of(context: &Context, release: &str, proxy: Need) -> Result<(String, Self)> {
         let instance = context.output::<instance::Output>(&instance::ID)?;
         let token = context.known::<token::Output>(&token::ID).map_or(0, |token| token.version);
@@ -75,13 +75,13 @@ impl Goal {
             && (self.again.is_none() || *attempt == self.again)
     }
 
-    /// How far the instance is. At rest it may not have seen its orders yet.
+    /// The progress of the instance. An idle instance may not have seen its orders yet.
     fn stage(&self, report: &Report) -> Stage {
         let rests = matches!(report.phase, Phase::Healthy | Phase::Failed);
         if rests && !self.answered(report) { Stage::Unseen } else { Stage::At(report.phase.clone()) }
     }
 
-    /// The proxy, if it is all that is missing. Its state from before these orders does not count.
+    /// The proxy, if nothing else is missing. Its state from before these orders does not count.
     fn waits_for<'a>(&self, report: &'a Report) -> Option<&'a Proxy> {
         let rest = Goal { proxy: Need::Nothing, ..self.clone() };
         let proxy = report.proxy.as_ref().filter(|proxy| proxy.release == report.release)?;
@@ -89,20 +89,20 @@ impl Goal {
         (answered && rest.reached(report) && !self.proxy.met(report)).then_some(proxy)
     }
 
-    /// Whether the instance failed with these very orders.
+    /// Whether the instance failed with exactly these orders.
     fn failed(&self, report: &Report) -> bool {
         report.at >= self.since && report.phase == Phase::Failed && self.answered(report)
     }
 }
 
-/// How far the instance is, as far as its reports tell.
+/// The progress of the instance, according to its reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     /// There is no report yet.
     Silent,
     /// Its reports do not answer its orders yet.
     Unseen,
-    /// As it reports.
+    /// The reported phase.
     At(Phase),
 }
 
@@ -114,14 +114,14 @@ impl Stage {
             Stage::At(Phase::Fetching) => "fetching the release",
             Stage::At(Phase::Token) => "waiting for the token",
             Stage::At(Phase::Starting) => "starting the app",
-            Stage::At(Phase::Healthy) => "healthy; the change is on its way",
+            Stage::At(Phase::Healthy) => "healthy; waiting for the change to take effect",
             Stage::At(Phase::Failed) => "retrying",
             Stage::At(Phase::Other(word)) => word,
         }
     }
 }
 
-/// What a wait needs beside its goal.
+/// What a wait needs besides its goal.
 pub struct Watch<'a> {
     /// The clients.
     pub aws: &'a Aws,
@@ -140,7 +140,7 @@ pub struct Watch<'a> {
 /// Waits until the instance reaches the goal.
 ///
 /// # Errors
-/// When the app does not start, with what it printed; when the instance dies or stops reporting.
+/// The app does not start (with its output), or the instance terminates or stops reporting.
 pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let Watch { aws, name, timeout, sink, .. } = watch;
     let started = Instant::now();
@@ -160,7 +160,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
                 sink.event(Event::Done(TOPIC, "healthy".into()));
                 return Ok(report);
             }
-            // From before the release was in the bucket, where it is by now: the instance is about to retry.
+            // The report is from before the upload of the release: the instance is about to retry.
             let early = *first.get_or_insert(report.version) == report.version && report.misses_release();
             if goal.failed(&report) && !early {
                 sink.event(Event::Fail(TOPIC, "not deployed".into()));
@@ -192,23 +192,23 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
         if looked.elapsed() > Duration::from_secs(5) {
             let told = alive(watch, id).await?.release;
             let replaced = told.filter(|told| goal.release.as_ref().is_some_and(|ours| ours != told));
-            // The first look may still show the orders from before this command changed them; a second look does not.
+            // The first read may show the orders from before this command changed them; a second read does not.
             if let Some(theirs) = replaced.as_ref().filter(|_| replaced == other) {
                 return Err(superseded(watch, theirs).await);
             }
             other = replaced;
             looked = Instant::now();
         }
-        // Often at first, when the change is about to take effect; then less often.
+        // Polls often at first, when the change is about to take effect; then less often.
         let pause = if started.elapsed() < Duration::from_secs(15) { 200 } else { 1000 };
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
-/// Waits until a new instance can take over from the instance that serves.
+/// Waits until a new instance can replace the serving instance.
 ///
 /// # Errors
-/// As [`wait`].
+/// As for [`wait`].
 pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Result<String> {
     let (id, goal) = Goal::of(context, &gate.release, Need::Ready)?;
     let Health { timeout, up, status, .. } = context.health.clone();
@@ -220,13 +220,13 @@ pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Resul
     Ok(format!("{id} is healthy"))
 }
 
-/// The orders of an instance that is alive.
+/// The orders of a live instance.
 async fn alive(watch: &Watch<'_>, id: &str) -> Result<Orders> {
     let found = instance::observe(watch.aws, watch.name).await?;
     match found.into_iter().find(|state| state.id == id) {
         Some(state) if matches!(state.phase, instance::Phase::Pending | instance::Phase::Running) => Ok(state.orders()),
         other => {
-            let now = other.map_or("gone", |state| state.phase.name());
+            let now = other.map_or("deleted", |state| state.phase.name());
             Err(Failure::new(Exit::Unhealthy, format!("the instance {id} is {now}"))
                 .because("a person, or a rule of this account, stopped it")
                 .next(format!("start or replace it: {}", watch.up)))
@@ -249,7 +249,7 @@ async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
             None => "another up or rollback of this deployment ordered it".to_owned(),
         })
         .standing("The instance runs that release, or is about to. The release of this command stays in the bucket.")
-        .next(format!("see what runs: {}; to deploy yours over it: {}", watch.status, watch.up))
+        .next(format!("check the status: {}; to deploy your release over it: {}", watch.status, watch.up))
 }
 
 fn broken(watch: &Watch, report: &Report) -> Failure {
@@ -281,7 +281,7 @@ fn stuck(watch: &Watch, id: &str, stage: &Stage, error: Option<String>, patience
         })
 }
 
-/// The instance reports, and does not see its orders.
+/// The instance reports, but does not see its orders.
 fn orders_not_seen(watch: &Watch, id: &str) -> Failure {
     let minutes = Unseen::minutes();
     Failure::new(Exit::Unhealthy, format!("the instance {id} has not seen its new orders for {minutes} minutes"))

@@ -1,5 +1,5 @@
-//! What stands in AWS: every kind looked at at once; only what lies in the bucket takes a second round, because the
-//! bucket's name holds the account's number.
+//! Reads the state of all kinds in AWS concurrently. Only the content of the bucket takes a second round trip, because
+//! the bucket's name contains the account's number.
 
 use std::collections::BTreeSet;
 
@@ -16,30 +16,30 @@ use crate::resources::{
     token,
 };
 
-/// What is looked at beside the resources themselves.
+/// What to read besides the resources themselves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ask<'a> {
-    /// The public parameter with the image's id.
+    /// The public parameter that contains the image's id.
     pub image: Option<&'a str>,
-    /// What only a launch asks for.
+    /// What only a launch needs.
     pub launch: Option<Launch<'a>>,
-    /// The name whose record is kept in Route 53.
+    /// The domain whose record is in Route 53.
     pub domain: Option<&'a str>,
 }
 
-/// What an instance would be, and where it would go.
+/// The type and subnet of a new instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {
     /// EC2's name of the instance type.
     pub kind: &'a str,
-    /// The subnet, if one is named.
+    /// The subnet, if one is configured.
     pub subnet: Option<&'a str>,
 }
 
-/// Looks at everything that has no need of the account's number, and at whose account it is.
+/// Reads the caller's account, and everything that does not need the account's number.
 ///
 /// # Errors
-/// The first thing that cannot be looked at.
+/// The first failed read.
 pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
     let (
         identity,
@@ -90,10 +90,10 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
 }
 
 impl Observed {
-    /// Looks at the bucket, and at what is in it: the releases, and this build of Caddy.
+    /// Reads the bucket and its content: the releases, and this build of Caddy.
     ///
     /// # Errors
-    /// What S3 says.
+    /// A call to S3 fails.
     pub async fn look_into_store(&mut self, aws: &Aws, name: &str, build: Build) -> Result<()> {
         let (bucket, releases, proxy) = tokio::try_join!(
             bucket::observe(aws, &self.account),
@@ -104,10 +104,10 @@ impl Observed {
         Ok(())
     }
 
-    /// Looks for records of names that the address was known by, beside the one that was asked for.
+    /// Reads the records of earlier domains of the address, besides the configured one.
     ///
     /// # Errors
-    /// What Route 53 says.
+    /// A call to Route 53 fails.
     pub async fn look_for_records(&mut self, aws: &Aws, name: &str, ask: Ask<'_>) -> Result<()> {
         let noted = self.addresses.iter().filter_map(|address| address.tags.get(names::TAG_DOMAIN));
         let more: BTreeSet<&String> =
@@ -117,20 +117,20 @@ impl Observed {
         Ok(())
     }
 
-    /// Looks whose things are in the bucket.
+    /// Reads which deployments have objects in the bucket.
     ///
     /// # Errors
-    /// What S3 says.
+    /// A call to S3 fails.
     pub async fn look_into_bucket(&mut self, aws: &Aws, name: &str) -> Result<()> {
         self.contents = bucket::contents(aws, &self.account, name).await?;
         Ok(())
     }
 }
 
-/// Looks only at what runs, what it is told to, and who is let in.
+/// Reads only the instances, their orders and the ingress rules.
 ///
 /// # Errors
-/// The first thing that cannot be looked at.
+/// The first failed read.
 pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
     let (identity, security_group, token, instances, addresses, reports) = tokio::try_join!(
         identity(aws),
@@ -162,7 +162,7 @@ async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Lookup<String>> {
     }
 }
 
-/// The type, the way to the internet, and whose CPU credits are unlimited: `down` needs none of them.
+/// The type, the route to the internet, and the instances with unlimited CPU credits; `down` needs none of them.
 async fn launch(
     aws: &Aws,
     launch: Option<Launch<'_>>,

@@ -1,4 +1,5 @@
-//! (What is asked for, what stands) → the steps between them. Pure: no call, no clock, no choice left to the executor.
+//! (Wanted state, observed state) → the steps between them. Pure: no call, no clock, and no decision left to the
+//! executor.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +11,19 @@ use crate::resources::instance::Credits;
 use crate::resources::outputs::Outputs;
 use crate::resources::{Action, Change, Id, Kind, Planned, Sight, Step, Tags, Wanted, instance, kinds, orders, token};
 
-/// All steps, none before what it needs.
+/// All steps, each after its dependencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// At most one about each resource.
+    /// At most one for each resource.
     pub steps: Vec<Step>,
-    /// What stands already, as far as steps refer to it.
+    /// Existing resources that steps refer to.
     pub outputs: Outputs,
 }
 
-/// From what stands to what is asked for.
+/// The steps from the observed state to the wanted state.
 ///
 /// # Errors
-/// That something was not looked at.
+/// A kind was not read.
 pub fn up(wanted: &[Wanted], have: &Observed) -> Result<Plan> {
     let sight = Sight::new(wanted, have);
     let mut steps = kinds::surplus(&sight)?;
@@ -32,18 +33,18 @@ pub fn up(wanted: &[Wanted], have: &Observed) -> Result<Plan> {
     Ok(Plan::of(steps, kinds::outputs(&sight)))
 }
 
-/// From what stands to nothing.
+/// The steps that delete everything.
 ///
 /// # Errors
-/// That something was not looked at.
+/// A kind was not read.
 pub fn down(have: &Observed) -> Result<Plan> {
     up(&[], have)
 }
 
-/// From the token that stands to another one, or to the same one without the one before it.
+/// The steps that replace the token, or that end its rotation window.
 ///
 /// # Errors
-/// That the token was not looked at.
+/// The token was not read.
 pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Result<Plan> {
     let token = have.token.looked()?;
     let current = instance::serving(&have.instances, &have.addresses);
@@ -53,31 +54,31 @@ pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Result<Pl
     Ok(Plan::about(current, have, [step(token::ID, rotated), step(orders::ID, told)]))
 }
 
-/// From the release that is to run on the instance that serves to another one that was there before; nothing else changes.
+/// The step that makes the serving instance run an earlier release; nothing else changes.
 ///
 /// # Errors
-/// That the token was not looked at.
+/// The token was not read.
 pub fn rollback(have: &Observed, to: &str) -> Result<Plan> {
     let current = have.serving().map(|(instance, _)| instance);
     let told = current.map(|current| orders::rollback(to, have, current)).transpose()?.flatten();
     Ok(Plan::about(current, have, [step(orders::ID, told)]))
 }
 
-/// The token was changed while everything else was done: the instance is told.
+/// The token changed while the other steps ran: orders the new version.
 pub fn rotated() -> Plan {
     let change = orders::Change::token(Vec::new());
-    let reasons = vec!["the token was changed meanwhile".to_owned()];
+    let reasons = vec!["the token changed in the meantime".to_owned()];
     let planned = Planned { action: Action::Update, reasons, change };
     Plan::of(vec![planned.step(orders::ID, Vec::new())], Outputs::default())
 }
 
-/// The instance is healthy, and has the CPU credits of its boot still; nothing where these are as they should be.
+/// The step that resets the CPU credits after a boot; `None` if they are already right.
 pub fn settled(instance: Option<instance::Output>, wanted: CpuCredits) -> Option<Plan> {
     let instance = instance.filter(|instance| instance.unlimited)?;
     let credits = Credits::wanted(wanted, true).filter(|credits| *credits == Credits::Standard)?;
     let (id, tags) = (instance.id.clone(), Tags::new());
     let change = instance::Change::Update { id, start: false, metadata: false, credits: Some(credits), tags };
-    let reasons = vec!["it has booted".to_owned()];
+    let reasons = vec!["the instance has booted".to_owned()];
     let step = Planned { action: Action::Update, reasons, change }.step(instance::ID, Vec::new());
     let mut outputs = Outputs::default();
     outputs.set(instance::ID, instance);
@@ -89,13 +90,13 @@ fn step<C: Into<Change>>(id: Id, planned: Option<Planned<C>>) -> Option<Step> {
 }
 
 impl Plan {
-    /// Steps about an instance that stands.
+    /// A plan for an existing instance.
     fn about<const N: usize>(current: Option<&instance::State>, have: &Observed, steps: [Option<Step>; N]) -> Self {
         let sight = Sight { wanted: &[], have, found: current, current, address: None };
         Self::of(steps.into_iter().flatten().collect(), kinds::outputs(&sight))
     }
 
-    /// In an order in which each comes after what it needs. Only what is in the plan can be waited for: the rest stands.
+    /// Orders the steps by their dependencies. A dependency without a step in the plan already exists.
     fn of(mut steps: Vec<Step>, outputs: Outputs) -> Self {
         let ids: BTreeSet<Id> = steps.iter().map(|step| step.id.clone()).collect();
         for step in &mut steps {
@@ -103,7 +104,7 @@ impl Plan {
         }
         steps.sort_by(|a, b| a.id.cmp(&b.id));
         let mut plan = Self { steps: Vec::new(), outputs };
-        // Needs form no circle, so one is always ready.
+        // The dependencies have no cycle, so one step is always ready.
         while let Some(ready) = steps.iter().position(|step| step.needs.iter().all(|need| plan.has(need))) {
             plan.steps.push(steps.remove(ready));
         }
@@ -111,7 +112,7 @@ impl Plan {
         plan
     }
 
-    /// What its steps begin with.
+    /// The outputs that its steps start with.
     pub fn start(&self, have: &Observed) -> Start {
         Start {
             account: have.account.clone(),
@@ -128,18 +129,18 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Whether something is to be done about that resource.
+    /// Whether the plan changes that resource.
     pub fn has(&self, id: &Id) -> bool {
         self.steps.iter().any(|step| step.id == *id)
     }
 
-    /// Whether something is made that costs by the hour.
+    /// Whether the plan creates a resource that is billed by the hour.
     pub fn costs(&self) -> bool {
         self.launches()
             || self.steps.iter().any(|step| (step.id.kind, step.action) == (Kind::ElasticIp, Action::Create))
     }
 
-    /// Whether an instance will be launched.
+    /// Whether the plan launches an instance.
     pub fn launches(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.change, Change::Instance(instance::Change::Launch { .. })))
     }

@@ -1,4 +1,4 @@
-//! Asks the running app from outside: healthy with the token, guarded without.
+//! Checks the running app from outside: it must answer with the token, and refuse without it.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -14,29 +14,29 @@ use crate::base::error::{Exit, Failing, Failure, Result, innermost};
 use crate::base::secret;
 use crate::config::{Deployment, Root};
 
-/// What the probe came to.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It answers as it should.
+    /// The app answers as expected.
     Yes,
-    /// The security group lets only others in.
+    /// The security group allows only other clients.
     NotFromHere,
 }
 
 /// The app as its clients reach it.
 pub struct App<'a> {
     deployment: &'a Deployment,
-    /// Where it answers.
+    /// Its URL.
     pub url: String,
-    /// What the header Host says.
+    /// The value of the Host header.
     host: String,
 }
 
 impl<'a> App<'a> {
-    /// The app that a public address leads to.
+    /// The app at a public address.
     ///
     /// # Errors
-    /// When the sandbox does not answer.
+    /// The sandbox does not answer.
     pub async fn at(aws: &Aws, deployment: &'a Deployment, ip: Ipv4Addr) -> Result<Self> {
         let network = &deployment.network;
         let mut host = network.host(ip);
@@ -46,10 +46,10 @@ impl<'a> App<'a> {
         Ok(Self { deployment, url: aws.url(ip, network).await?, host })
     }
 
-    /// Asks with the token, without one and with a wrong one.
+    /// Sends requests with the token, without a token and with a wrong token.
     ///
     /// # Errors
-    /// That it does not answer, or not as it should.
+    /// The app does not answer, or not as expected.
     pub async fn check(&self, token: &str) -> Result<Seen> {
         let path = &self.deployment.health.path;
         let Some(answer) = self.get(path, Some(token)).await? else { return Ok(Seen::NotFromHere) };
@@ -68,18 +68,18 @@ impl<'a> App<'a> {
         Ok(Seen::Yes)
     }
 
-    /// That a token is no longer taken.
+    /// Checks that a token is no longer accepted.
     ///
     /// # Errors
-    /// That it is.
+    /// The token is still accepted.
     pub async fn refused(&self, current: &str, old: &str) -> Result<()> {
         self.refuses(Some(old), "the old token", self.right(current).await?.as_ref()).await
     }
 
-    /// Whether another token is answered as the current one is; nothing when this machine is not let in.
+    /// Whether another token gets the same answer as the current one; `None` if this machine is not allowed.
     ///
     /// # Errors
-    /// That nothing answers.
+    /// No answer.
     pub async fn takes(&self, current: &str, other: &str) -> Result<Option<bool>> {
         let right = self.right(current).await?;
         let answer = self.get(&self.deployment.token.path, Some(other)).await?;
@@ -89,8 +89,8 @@ impl<'a> App<'a> {
         Ok(right.zip(answer).map(same))
     }
 
-    /// What the app answers with the token where it has to refuse without. A redirect that leads to another place each time
-    /// leads nowhere: it tells nothing of whom the app knows.
+    /// The answer with the token, against which a refusal is compared. The target of a redirect that differs each time is
+    /// dropped: it does not show whether the app knows the caller.
     async fn right(&self, token: &str) -> Result<Option<Answer>> {
         let path = &self.deployment.token.path;
         let mut right = self.get(path, Some(token)).await?;
@@ -109,15 +109,15 @@ impl<'a> App<'a> {
             return Ok(());
         }
         let failure = self.odd(path, &answer, which).because(match (answer.status, right.status) {
-            (status, _) if status.is_success() => "everyone who knows the address can use the app".to_owned(),
+            (status, _) if status.is_success() => "anyone who knows the address can use the app".to_owned(),
             (status, right) if status.is_redirection() && right.is_redirection() => {
-                "the right token gets a redirect that does not lead elsewhere, so everyone who knows the address can use the app".to_owned()
+                "the right token gets a redirect that does not go elsewhere, so anyone who knows the address can use the app".to_owned()
             }
             (status, right) if status == right => "the right token gets the same answer".to_owned(),
             (_, right) => format!("the right token gets {}; an app that refuses answers 401 or 403", right.as_u16()),
         });
         Err(failure.next(
-            "have the app refuse it; or, if this app is meant to be public, set token.enforce: false in deploy.yaml",
+            "make the app refuse it; or, if this app is meant to be public, set token.enforce: false in deploy.yaml",
         ))
     }
 
@@ -125,13 +125,14 @@ impl<'a> App<'a> {
         Failure::new(Exit::Unhealthy, format!("{}{path} answers {} to {which}", self.url, answer.status.as_u16()))
     }
 
-    /// What may have answered where the instance itself has seen something else. Over TLS, or on this machine, nothing is in between.
+    /// The possible cause if the instance saw another answer. Over TLS, or on this machine, nothing is on the network
+    /// path.
     fn blame(&self) -> &'static str {
         if self.url.starts_with("https:") || self.url.starts_with("http://127.") {
-            "the instance saw the app healthy, but the app, or its proxy, answers otherwise from outside"
+            "the instance reports the app as healthy, but the app or its proxy answers differently from outside"
         } else {
-            "the instance saw the app healthy, but from outside it is answered otherwise: by the app, its proxy, or something \
-             between here and there"
+            "the instance reports the app as healthy, but the answer from outside differs: it comes from the app, its \
+             proxy, or a device on the network path"
         }
     }
 
@@ -157,23 +158,22 @@ fn is_guarded(answer: &Answer, right: &Answer) -> bool {
     }
 }
 
-/// The path to which a redirect leads: its host and its query may name the same page in other words. `asked`: the URL that was
-/// asked for.
+/// The path of a redirect's target: the same page may have another host or query. `asked`: the requested URL.
 fn place(asked: &str, location: &str) -> Option<String> {
     Some(Url::parse(asked).ok()?.join(location).ok()?.path().to_owned())
 }
 
-/// That HTTP is redirected to HTTPS.
+/// Checks that HTTP is redirected to HTTPS.
 ///
 /// # Errors
-/// That it is otherwise.
+/// It is not.
 pub async fn sent_on(app: &App<'_>, url: &str) -> Result<()> {
     let asked = format!("{url}{}", app.deployment.health.path);
     match reach(&asked, &app.host, None, app.deployment).await? {
         Some(answer) if answer.status != StatusCode::PERMANENT_REDIRECT => {
-            let what = format!("{asked} answers {} and not 308, the way to HTTPS", answer.status.as_u16());
+            let what = format!("{asked} answers {} instead of 308 (redirect to HTTPS)", answer.status.as_u16());
             Err(Failure::new(Exit::Unhealthy, what)
-                .because("something between here and there answers instead")
+                .because("a device on the network path answers instead")
                 .next(yourself(&asked)))
         }
         _ => Ok(()),
@@ -181,13 +181,13 @@ pub async fn sent_on(app: &App<'_>, url: &str) -> Result<()> {
 }
 
 fn yourself(url: &str) -> String {
-    format!("see who answers there, from here and from another network: curl -i {url}")
+    format!("check what answers, from here and from another network: curl -i {url}")
 }
 
-/// An answer, and the first words of its text.
+/// An answer and the beginning of its text.
 struct Answer {
     status: StatusCode,
-    /// Where it leads, if it is a redirect that says so.
+    /// The target of a redirect.
     place: Option<String>,
     text: String,
 }
@@ -197,7 +197,7 @@ const BODY_BYTES: usize = 4096;
 const WORDS: usize = 200;
 
 impl Answer {
-    /// `token`: what was sent, which an app may repeat, and which is not shown.
+    /// `token`: the token that was sent. An app may repeat it, so it is masked.
     async fn read(mut response: reqwest::Response, token: Option<&str>) -> Self {
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -207,7 +207,7 @@ impl Answer {
         let shown = kind.is_empty() || kind.contains("text/") || kind.contains("json");
         let shown = shown && header(CONTENT_ENCODING).is_empty() && !status.is_success();
         let mut body = Vec::new();
-        // An answer that breaks off is shown as far as it came.
+        // An incomplete answer is shown as far as it was received.
         while shown
             && body.len() < BODY_BYTES
             && let Ok(Some(chunk)) = response.chunk().await
@@ -219,8 +219,8 @@ impl Answer {
     }
 }
 
-/// The text without the token. Nothing of it where the app may spell the token in another way (as HTML, as a URL), nor of its last
-/// bytes where it may have been cut within one.
+/// The text without the token. Empty if the app may encode the token (as HTML, as a URL). A token that may be cut off
+/// at the end is removed too.
 fn masked(text: &str, token: Option<&str>) -> String {
     let Some(token) = token else { return text.to_owned() };
     if !token.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c)) {
@@ -231,7 +231,7 @@ fn masked(text: &str, token: Option<&str>) -> String {
     text[..text.floor_char_boundary(end)].to_owned()
 }
 
-/// The first words of a text, as one line; of HTML, without its tags.
+/// The beginning of a text, as one line; HTML without its tags.
 fn words(text: &str, html: bool) -> String {
     let hidden = Regex::new(r"(?is)<style\b.*?</style\s*>|<script\b.*?</script\s*>|<[^>]*>").expect("a regex");
     let text = if html { hidden.replace_all(text, " ") } else { text.into() };
@@ -242,10 +242,10 @@ fn words(text: &str, html: bool) -> String {
     }
 }
 
-/// How long an instance that answers 503 is asked again: its proxy does so while the app is not running for a moment.
+/// How long to retry while an instance answers 503: its proxy does so while the app restarts.
 const UNAVAILABLE: Duration = Duration::from_secs(15);
 
-/// One GET. An address that was only just attached may take some seconds until it leads there.
+/// One GET. A new association of an address may take some seconds to take effect.
 async fn reach(url: &str, host: &str, token: Option<&str>, deployment: &Deployment) -> Result<Option<Answer>> {
     let open = deployment.network.allow.iter().any(|block| block.prefix_len() == 0);
     let patience = Duration::from_secs(if open { 60 } else { 8 });
@@ -267,17 +267,19 @@ async fn reach(url: &str, host: &str, token: Option<&str>, deployment: &Deployme
         if !open {
             return Ok(None);
         }
-        return Err(Failure::new(Exit::Unhealthy, format!("{url} cannot be reached from here"))
+        return Err(Failure::new(Exit::Unhealthy, format!("cannot reach {url} from here"))
             .because(innermost(&error))
-            .because("the instance says that the app is healthy, so the way to it is closed: this network's firewall, a network ACL, \
-                      the subnet's route to the internet, or VPC Block Public Access")
-            .next("try it from another network; then look at the subnet's route table and network ACL in the VPC console"));
+            .because(
+                "the instance reports the app as healthy, so the network path is blocked: this network's firewall, a \
+                      network ACL, the subnet's route to the internet, or VPC Block Public Access",
+            )
+            .next("try from another network; then check the subnet's route table and network ACL in the VPC console"));
     }
 }
 
-/// `root`: the certificates that a private authority's go back to.
+/// `root`: the root certificates of a private CA.
 async fn get(url: &str, host: &str, token: Option<&str>, root: Option<&Root>) -> reqwest::Result<Answer> {
-    // A client of its own for each request: no connection is used again, so each one may come to another process.
+    // A new client for each request: no connection is reused, so each request may reach another process.
     let mut client = reqwest::Client::builder()
         .no_proxy()
         .redirect(Policy::none())
@@ -288,7 +290,7 @@ async fn get(url: &str, host: &str, token: Option<&str>, root: Option<&Root>) ->
     }
     let mut request = client.build()?.get(url);
     if url.starts_with("http:") {
-        // The sandbox's own place for it is not what clients of an instance name. A URL with HTTPS has the name already.
+        // Clients do not use the sandbox's own port, so the Host header is set. An HTTPS URL already has the name.
         request = request.header(HOST, host);
     }
     if let Some(token) = token {
@@ -302,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guarded_is_an_answer_that_only_other_tokens_get() {
+    fn a_refusal_differs_from_the_answer_with_the_token() {
         #[derive(serde::Deserialize)]
         struct Case {
             without: (u16, Option<String>),
@@ -322,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_the_app_repeats_is_not_shown() {
+    fn a_repeated_token_is_masked() {
         assert_eq!(masked("no: secret-1.", Some("secret-1")), "no: [token].");
         assert_eq!(masked("no: a&amp;b", Some("a&b")), "");
         let cut = masked(&("x".repeat(BODY_BYTES) + "secr"), Some("secret-1"));
@@ -330,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_answer_its_first_words_are_shown() {
+    fn only_the_beginning_of_an_answer_is_shown() {
         assert_eq!(words("<style>p {}</style><h1>Bad\n Request</h1> <p>(400)", true), "Bad Request (400)");
         assert_eq!(words("a <b>\n", false), "a <b>");
         assert_eq!(words(&"ü".repeat(300), false), format!("{}...", "ü".repeat(200)));

@@ -1,4 +1,4 @@
-//! How long to wait for the proxy, and for what: pure, from the instance's reports.
+//! How long to wait for the proxy, and why: pure, from the instance's reports.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use crate::resources::reports::{Proxy, ProxyPhase, Report};
 pub enum Need {
     /// Nothing: the command's change does not reach the proxy.
     Nothing,
-    /// It runs, and would serve if the address led to it.
+    /// It runs, and would serve if the address pointed to it.
     Ready,
     /// It serves.
     Serving,
 }
 
 impl Need {
-    /// Whether that is so, with the settings of the release that serves.
+    /// Whether the need is met, with the settings of the serving release.
     pub fn met(self, report: &Report) -> bool {
         let proxy = report.proxy.as_ref().filter(|proxy| proxy.release == report.release);
         let phase = proxy.map(|proxy| &proxy.phase);
@@ -56,10 +56,10 @@ impl Patience {
         Self { phase: ProxyPhase::default(), error: None, since: now }
     }
 
-    /// Takes in a report, and returns what to show of it, if that is new. `up` is the command to run after an error.
+    /// Processes a report; returns the text to show if it is new. `up`: the command to run after an error.
     ///
     /// # Errors
-    /// When the phase lasts too long, or when waiting cannot help.
+    /// The phase lasts too long, or waiting cannot help.
     pub fn look(&mut self, proxy: &Proxy, now: Instant, up: &str) -> Result<Option<String>> {
         let changed = self.phase != proxy.phase || self.error.is_some() != proxy.error.is_some();
         let other = changed || self.error != proxy.error;

@@ -57,11 +57,12 @@ pub async fn settle_credits(context: &Context, wanted: CpuCredits) {
     }
 }
 
-/// The public address of the instance of this run, where it has no Elastic IP. One that lost its Elastic IP gets another
-/// address after a while. `before`: what was observed before the run, whose addresses may belong to another account by now.
+/// The public address of this run's instance, if it has no Elastic IP. An instance that lost its Elastic IP gets
+/// another address after a while. `before`: the state before the run; its addresses may belong to another account by
+/// now.
 ///
 /// # Errors
-/// EC2 refuses the look.
+/// A call to EC2 fails.
 pub async fn own_address(context: &Context, before: &Observed, patience: Duration) -> Result<Option<Ipv4Addr>> {
     let id = context.output::<instance::Output>(&instance::ID)?.id;
     let released = |ip: &Ipv4Addr| before.addresses.iter().any(|address| address.ip == *ip);

@@ -1,4 +1,4 @@
-//! What is asked for: the deployment, made concrete. Pure.
+//! The wanted state: the deployment with all values resolved. Pure.
 
 use std::collections::BTreeSet;
 
@@ -13,28 +13,28 @@ use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
 use crate::resources::{Tags, bucket, dns_record, elastic_ip, instance, role};
 
-/// What is asked for: the deployment, made concrete.
+/// The wanted state: the deployment with all values resolved.
 #[derive(Clone, Debug)]
 pub struct Spec<'a> {
-    /// `deploy.yaml`
+    /// The content of `deploy.yaml`.
     pub deployment: &'a Deployment,
     /// The region's code.
     pub region: &'a str,
     /// The name of the image.
     pub image: &'a str,
-    /// The release that is to run.
+    /// The release to run.
     pub release: &'a str,
-    /// The proxy that the release is reached through.
+    /// The build of the proxy.
     pub proxy: Build,
     /// The policies of the role and of the bucket.
     pub policies: &'a Policies,
-    /// Whether a new instance must be healthy before it takes over from an old one.
+    /// Whether a new instance must be healthy before it replaces an old one.
     pub wait: bool,
-    /// Whether an instance of an older image is replaced.
+    /// Whether an instance with an older image is replaced.
     pub refresh: bool,
 }
 
-/// The policies of one deployment. They depend on what never changes while a command runs.
+/// The policies of one deployment. They are constant while a command runs.
 #[derive(Clone, Debug)]
 pub struct Policies {
     pub(super) role: Document,
@@ -42,7 +42,7 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// For the deployment `name`.
+    /// The policies of the deployment `name`.
     pub fn new(partition: &str, account: &str, region: &str, name: &str) -> Self {
         let (bucket, _) = names::bucket(account, region);
         Self {
@@ -53,30 +53,30 @@ impl Policies {
 }
 
 impl Spec<'_> {
-    /// What every resource carries.
+    /// The tags of every resource.
     pub fn tags(&self) -> Tags {
         let mut tags: Tags = self.deployment.tags.clone();
         tags.insert(names::TAG_NAME.into(), self.deployment.name.clone());
         tags
     }
 
-    /// The same, for resources that the console lists by their `Name`.
+    /// The same tags, plus the `Name` that the console lists.
     pub(super) fn named_tags(&self) -> Tags {
         let mut tags = self.tags();
         tags.insert("Name".into(), names::common(&self.deployment.name));
         tags
     }
 
-    /// Hash of what only a new instance can change.
+    /// A hash of the settings that only a new instance can change.
     pub(super) fn instance_spec(&self) -> String {
         instance::spec(&self.deployment.instance, self.image, self.deployment.network.subnet.as_deref())
     }
 
-    /// Everything that is let in.
+    /// All ingress rules.
     pub(super) fn rules(&self) -> BTreeSet<Rule> {
         let network = &self.deployment.network;
         let ports: &[(&str, u16)] = match network.https {
-            // Port 80 for clients that ask without TLS, which are redirected, and for the certificate authority; UDP for HTTP/3.
+            // Port 80 for plain HTTP, which is redirected, and for the certificate authority; UDP for HTTP/3.
             true => &[("tcp", 80), ("tcp", 443), ("udp", 443)],
             false => &[("tcp", network.port)],
         };
@@ -84,7 +84,7 @@ impl Spec<'_> {
         network.allow.iter().copied().flat_map(rules).collect()
     }
 
-    /// Whether an instance has to be launched, or would have to be if there were an image.
+    /// Whether an instance must be launched, or would be if the image existed.
     fn launches(&self, have: &Observed) -> bool {
         let spec = self.instance_spec();
         let fits = |instance: &instance::State| {
@@ -99,16 +99,16 @@ impl Spec<'_> {
         match have.kind.looked()? {
             Some(kind) => kind.check(name),
             None => Err(Failure::failed(format!("{name} is not offered in {}", self.region))
-                .because("EC2 knows no such instance type there")
+                .because("EC2 has no such instance type there")
                 .standing("Nothing was changed.")
                 .next("choose another instance.type in deploy.yaml, for example t3.micro, or another region")),
         }
     }
 
-    /// That nothing is in the way which only a user can remove.
+    /// Checks for problems that only a user can fix.
     ///
     /// # Errors
-    /// What is.
+    /// The first problem.
     pub fn check(&self, have: &Observed) -> Result<()> {
         if let Some(foreign) = have.foreign().next() {
             return Err(foreign.refuse());

@@ -1,4 +1,4 @@
-//! What is asked for → the resources that make it so. Pure. Which of them stand already is no concern of a topology.
+//! Wanted state → resources. Pure. A topology does not depend on which of them exist.
 
 use super::spec::Spec;
 use crate::base::names;
@@ -7,7 +7,7 @@ use crate::resources::{
     key_pair, orders, proxy, release, reports, role, security_group, token,
 };
 
-/// One instance, with an Elastic IP unless that is switched off.
+/// One instance, with an Elastic IP unless that is disabled.
 pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
     let (deployment, network) = (spec.deployment, &spec.deployment.network);
     let tags = || spec.tags();

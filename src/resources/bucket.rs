@@ -1,5 +1,5 @@
-//! The bucket that releases and logs go through, one for all deployments of an account's region: private, and nothing
-//! but TLS. Its proof of being ours is its owner, so every call names the owner that is expected.
+//! The bucket for releases and logs, shared by all deployments of an account in a region: private, TLS only. Its owner
+//! proves that it is ours, so every call names the expected owner.
 
 use std::time::Duration;
 
@@ -19,35 +19,35 @@ use crate::base::names;
 use crate::resources::Lookup;
 use crate::resources::context::Context;
 
-/// A bucket as it stands.
+/// The state of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Its policy document.
+    /// The policy document.
     pub policy: Option<Document>,
     /// Whether all four kinds of public access are blocked.
     pub closed: bool,
 }
 
-/// What to do.
+/// The change to apply.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Look whether it stands, then do what is missing: nobody has looked yet, because a launch does not wait for it.
+    /// Read the bucket, then create what is missing: it was not read yet, because a launch does not wait for it.
     Look,
-    /// Make it if it is not there, close it, set its policy. A new one is closed from the beginning.
+    /// Create it if it does not exist, block public access, and set its policy. A new bucket is blocked from the start.
     Ensure { create: bool, close: bool, policy: Option<Document> },
-    /// Remove what this deployment has in it, and the bucket itself if nothing else is.
+    /// Delete this deployment's objects, and the bucket if it is then empty.
     Delete,
 }
 
-/// The bucket that is asked for.
+/// The wanted bucket.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its policy.
+    /// The policy.
     pub policy: Document,
 }
 
-/// The account's only one in the region.
+/// The only bucket of the account in the region.
 pub const ID: Id = Id::of(Kind::Bucket);
 
 impl Resource for Wanted {
@@ -60,11 +60,11 @@ impl Resource for Wanted {
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         Ok(match &sight.have.store {
             Some(store) => diff(&self.policy, store.bucket.as_ref()),
-            None => Some(Planned::create("made unless it is there", Change::Look)),
+            None => Some(Planned::create("created if it does not exist", Change::Look)),
         })
     }
 
-    /// Nothing of this deployment is left in it, nor an empty bucket. An instance that lives may write something yet.
+    /// Deletes this deployment's objects, and an empty bucket. A live instance may still write something.
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
         let instances = sight.instances();
         let some = !instances.is_empty();
@@ -76,7 +76,7 @@ impl Resource for Wanted {
     }
 }
 
-/// Looks at a bucket that must belong to `account`.
+/// Reads a bucket that must belong to `account`.
 pub async fn observe(aws: &Aws, account: &str) -> Result<Option<State>> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let policy = async {
@@ -101,20 +101,20 @@ pub async fn observe(aws: &Aws, account: &str) -> Result<Option<State>> {
 }
 
 pub(super) fn unreadable(bucket: &str, error: &ApiError) -> Failure {
-    let failure = explain(format!("cannot look at the bucket {bucket}"), error);
+    let failure = explain(format!("cannot read the bucket {bucket}"), error);
     if error.is(&["AccessDenied"]) || error.status == Some(403) {
-        return failure.because("either you may not see it, or it belongs to another account");
+        return failure.because("either you have no permission to read it, or it belongs to another account");
     }
     failure
 }
 
-/// What is missing.
+/// The missing parts.
 pub fn diff(policy: &Document, have: Option<&State>) -> Option<Planned<Change>> {
     let create = have.is_none();
     let close = have.is_some_and(|have| !have.closed);
     let new_policy = have.and_then(|have| have.policy.as_ref()) != Some(policy);
     let reasons: Vec<String> = match (create, close, new_policy) {
-        (true, _, _) => vec!["there is none".into()],
+        (true, _, _) => vec!["does not exist".into()],
         (false, false, false) => return None,
         (false, close, new_policy) => {
             [(close, "public access is not blocked"), (new_policy, "its policy is missing or was changed")]
@@ -129,25 +129,25 @@ pub fn diff(policy: &Document, have: Option<&State>) -> Option<Planned<Change>> 
     Some(Planned::new(action, reasons, Change::Ensure { create, close, policy }))
 }
 
-/// Behind [`names::TOOLS_PREFIX`] and before every deployment's name.
+/// Sorts after [`names::TOOLS_PREFIX`] and before every deployment's name.
 const AFTER_TOOLS: &str = "_~";
 
-/// Whose things are in a bucket that stands.
+/// The deployments with objects in a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// This deployment has something in it.
+    /// Whether this deployment has an object.
     pub ours: bool,
-    /// Anybody has.
+    /// Whether any deployment has an object.
     pub any: bool,
 }
 
-/// Looks whose things are in it; nothing if there is no bucket.
+/// Reads whether deployments have objects in it; `None` if there is no bucket.
 pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Lookup<Contents>> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let prefix = names::bucket_prefix(name);
     let holds = |prefix: Option<&str>| {
         let list = aws.s3.list_objects_v2().bucket(&bucket).set_prefix(prefix.map(str::to_owned));
-        // What all share comes first, and is nobody's.
+        // The shared tools sort first, and belong to no deployment.
         let list = list.start_after(AFTER_TOOLS);
         let list = list.expected_bucket_owner(account).max_keys(1);
         async move {
@@ -163,8 +163,8 @@ pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Lookup<Con
     Ok(any.map(|any| Contents { ours: ours.unwrap_or_default(), any }).into())
 }
 
-/// What holds for everybody, whatever his own policies allow. The keys of certificates are for instances: of their roles,
-/// each may read its own deployment's. `aws:PrincipalArn` is the role, not the session:
+/// The rules for every principal, whatever its own policies allow. Only instances can read the keys of certificates:
+/// each role only those of its own deployment. `aws:PrincipalArn` is the role, not the session:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn>
 pub fn policy(partition: &str, account: &str, region: &str) -> Value {
     let (bucket, _) = names::bucket(account, region);
@@ -199,7 +199,7 @@ fn closed() -> PublicAccessBlockConfiguration {
         .build()
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let (bucket, _) = names::bucket(&context.account, &context.aws.region);
     match change {
@@ -226,7 +226,7 @@ async fn ensure(
     if create {
         make(context, bucket).await?;
     }
-    let failed = |error| explain(format!("the bucket {bucket} cannot be closed"), &error);
+    let failed = |error| explain(format!("cannot make the bucket {bucket} private"), &error);
     let (s3, owner) = (&context.aws.s3, &context.account);
     if close {
         let request = || {
@@ -243,7 +243,7 @@ async fn ensure(
     Ok(bucket.to_owned())
 }
 
-/// S3 answers `OperationAborted` while another change to the same bucket is under way.
+/// S3 answers `OperationAborted` while another change to the same bucket is in progress.
 async fn settled<T, E, F>(context: &Context, action: &'static str, request: impl Fn() -> F) -> Result<(), ApiError>
 where
     E: std::error::Error + aws_sdk_s3::error::ProvideErrorMetadata + 'static,
@@ -260,7 +260,7 @@ async fn make(context: &Context, bucket: &str) -> Result<()> {
         let request = || {
             let create = context.aws.s3.create_bucket().bucket(bucket);
             let create = if own_namespace { create.bucket_namespace(BucketNamespace::AccountRegional) } else { create };
-            // us-east-1 is the one region that must not be named.
+            // us-east-1 is the only region that must not be named.
             match context.aws.region.as_str() {
                 "us-east-1" => create.send(),
                 region => {
@@ -278,20 +278,21 @@ async fn make(context: &Context, bucket: &str) -> Result<()> {
             Err(error) if error.is(&["BucketAlreadyOwnedByYou"]) => return Ok(()),
             Err(error) if error.is(&["OperationAborted"]) => {
                 context.check_interrupt()?;
-                context.waits("S3 still holds the name of the one deleted before; this can take minutes");
+                context.waits("waiting until S3 frees the name of the deleted bucket; this can take minutes");
                 if backoff.wait().await == Retry::Enough {
-                    return Err(explain(format!("the bucket {bucket} cannot be made"), &error));
+                    return Err(explain(format!("cannot create the bucket {bucket}"), &error));
                 }
             }
-            Err(error) => return Err(explain(format!("the bucket {bucket} cannot be made"), &error)),
+            Err(error) => return Err(explain(format!("cannot create the bucket {bucket}"), &error)),
         }
     }
 }
 
-/// What others have in it is left, and then so is the bucket. Two who leave at once may both find it empty.
+/// Objects of other deployments are kept, and then so is the bucket. Two concurrent `down`s may both find it empty.
 async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
-    let failed = |error: ApiError| explain(format!("the bucket {bucket} cannot be emptied of this deployment"), &error);
-    const SHARED: &str = "emptied of this deployment; others use it still";
+    let failed =
+        |error: ApiError| explain(format!("cannot delete this deployment's objects from the bucket {bucket}"), &error);
+    const SHARED: &str = "deleted this deployment's objects; other deployments still use the bucket";
     let shared = empty(context, bucket).await.map_err(failed)?;
     remove_versions(context, bucket, &names::bucket_prefix(&context.name)).await.map_err(failed)?;
     if shared {
@@ -302,20 +303,20 @@ async fn empty_and_delete(context: &Context, bucket: &str) -> Result<String> {
     let passes = |error: &ApiError| error.is(&["OperationAborted"]) && !context.interrupted();
     let delete = || call("s3:DeleteBucket", &request);
     match patiently(Backoff::new(Duration::from_secs(60)), passes, delete).await {
-        Ok(_) => Ok("gone".into()),
-        Err(error) if error.is(&["NoSuchBucket"]) => Ok("gone".into()),
+        Ok(_) => Ok("deleted".into()),
+        Err(error) if error.is(&["NoSuchBucket"]) => Ok("deleted".into()),
         Err(error) if error.is(&["BucketNotEmpty"]) => {
             match contents(&context.aws, &context.account, &context.name).await? {
-                // Another deployment put something in since we looked.
+                // Another deployment added an object since the last read.
                 Lookup::Present(Contents { any: true, .. }) => Ok(SHARED.into()),
-                _ => Ok("emptied of this deployment; S3 keeps old versions of other deployments' files in it".into()),
+                _ => Ok("deleted this deployment's objects; the bucket still has old versions of other deployments' objects".into()),
             }
         }
-        Err(error) => Err(explain(format!("the bucket {bucket} cannot be deleted"), &error)),
+        Err(error) => Err(explain(format!("cannot delete the bucket {bucket}"), &error)),
     }
 }
 
-/// Nobody is left who would need them. Whoever comes at this moment finds them gone, and puts them there again.
+/// Deletes the shared tools: no deployment is left. A deployment that starts at this moment uploads them again.
 async fn remove_tools(context: &Context, bucket: &str) -> Result<(), ApiError> {
     let (s3, owner) = (&context.aws.s3, &context.account);
     let list = || s3.list_objects_v2().bucket(bucket).expected_bucket_owner(owner).prefix(names::TOOLS_PREFIX).send();
@@ -329,13 +330,13 @@ async fn remove_tools(context: &Context, bucket: &str) -> Result<(), ApiError> {
     remove_versions(context, bucket, names::TOOLS_PREFIX).await
 }
 
-/// Removes the versions and delete markers below the prefix. They are there where somebody has switched versioning on: then a
-/// delete leaves all versions (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html>), and among
-/// them a certificate's key.
+/// Deletes the versions and delete markers below the prefix. They exist if versioning was switched on by hand: then a
+/// delete keeps all versions (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html>),
+/// including a certificate's key.
 async fn remove_versions(context: &Context, bucket: &str, prefix: &str) -> Result<(), ApiError> {
     let (s3, owner) = (&context.aws.s3, &context.account);
     loop {
-        // What was listed is gone by the next turn, so that each begins anew.
+        // The listed versions are deleted in each iteration, so the next list starts from the beginning.
         let list = || s3.list_object_versions().bucket(bucket).expected_bucket_owner(owner).prefix(prefix).send();
         let listed = match call("s3:ListBucketVersions", list).await {
             Ok(listed) => listed,
@@ -353,7 +354,7 @@ async fn remove_versions(context: &Context, bucket: &str, prefix: &str) -> Resul
     }
 }
 
-/// Removes what this deployment has in it; whether others have something in it.
+/// Deletes this deployment's objects; returns whether other deployments have objects.
 async fn empty(context: &Context, bucket: &str) -> Result<bool, ApiError> {
     let (s3, owner) = (&context.aws.s3, &context.account);
     let prefix = names::bucket_prefix(&context.name);
@@ -372,7 +373,8 @@ async fn empty(context: &Context, bucket: &str) -> Result<bool, ApiError> {
         let (ours, theirs): (Vec<String>, Vec<String>) = keys.into_iter().partition(|key| key.starts_with(&prefix));
         others |= !theirs.is_empty();
         release::delete(context, bucket, &ours).await?;
-        // Keys come in order: behind theirs there may be ours yet, but behind what follows ours there is none.
+        // Keys are sorted: after keys of an earlier deployment, ours may follow; after keys of a later one, none of
+        // ours can.
         let past = theirs.last().is_some_and(|key| key.as_str() > prefix.as_str() && !key.starts_with(&prefix));
         if !listed.is_truncated.unwrap_or_default() || past {
             return Ok(others);
@@ -389,12 +391,12 @@ mod tests {
     }
 
     #[test]
-    fn whole_is_kept_and_the_rest_is_mended() {
+    fn a_complete_bucket_is_kept_and_others_are_repaired() {
         let policy = Document::from(&policy("aws", "123456789012", "eu-west-1"));
         let diff = |state: Option<State>| diff(&policy, state.as_ref());
         assert_eq!(diff(Some(whole())), None);
         let reasons = |state: Option<State>| diff(state).unwrap().reasons;
-        assert_eq!(reasons(None), ["there is none"]);
+        assert_eq!(reasons(None), ["does not exist"]);
         assert_eq!(reasons(Some(State { closed: false, ..whole() })), ["public access is not blocked"]);
         assert_eq!(reasons(Some(State { policy: None, ..whole() })), ["its policy is missing or was changed"]);
     }

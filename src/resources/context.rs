@@ -1,4 +1,4 @@
-//! What the steps of one run share: where they work, and what they learn on the way.
+//! Shared state of the steps of one run: clients, settings, and the outputs of finished steps.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::resources::instance::{self, Credits, Image};
 use crate::resources::kinds::{Id, Kind};
 use crate::resources::outputs::{Output, Outputs};
 
-/// What one step of a run works with: what all its steps share, and which resource it is about.
+/// The context of one step: the run's shared state and the step's resource.
 #[derive(Clone)]
 pub struct Context {
     run: Arc<Run>,
@@ -32,7 +32,7 @@ impl Deref for Context {
     }
 }
 
-/// What the steps of one run share.
+/// The shared state of one run.
 pub struct Run {
     /// The clients.
     pub aws: Aws,
@@ -42,25 +42,25 @@ pub struct Run {
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: String,
-    /// The caller: the user's or the role session's name.
+    /// The caller: the name of the user or role session.
     pub by: String,
-    /// Where the instance goes, if not into the default VPC.
+    /// The instance's subnet, if not in the default VPC.
     pub subnet: Option<String>,
     /// EC2's name of the instance type.
     pub instance_type: String,
     /// The root disk, GiB.
     pub disk_gib: u32,
-    /// What an instance is launched with, if its type has CPU credits.
+    /// The CPU credits of a launch, if the type has them.
     pub credits: Option<Credits>,
-    /// What boots.
+    /// The image.
     pub machine: Machine,
-    /// How a new instance is waited for.
+    /// How to wait for a new instance.
     pub health: Health,
-    /// What is to run; nothing when everything goes.
+    /// The release to run; `None` for `down`.
     pub release: Option<Release>,
-    /// Its image's id, if the region has it.
+    /// The image's id, if the region has it.
     image_id: Option<String>,
-    /// What else a launch has to know about the image, on its way.
+    /// The pending lookup of the image's properties for a launch.
     image: Mutex<Option<JoinHandle<Result<Image>>>>,
     interrupt: Interrupt,
     sink: Arc<dyn Sink>,
@@ -69,12 +69,12 @@ pub struct Run {
     outputs: Mutex<Outputs>,
 }
 
-/// How a new instance is waited for before it takes over.
+/// How to wait for a new instance before it takes over.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// The app's own health timeout, seconds.
     pub timeout: u32,
-    /// The command that brings a corrected app there.
+    /// The command that deploys a corrected app.
     pub up: String,
     /// The command that shows what runs.
     pub status: String,
@@ -82,25 +82,25 @@ pub struct Health {
     pub token: String,
 }
 
-/// What was found out before a run begins, as far as its steps need it.
+/// What was read before the run, as far as its steps need it.
 #[derive(Debug, Default)]
 pub struct Start {
     /// The account's number.
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: String,
-    /// The caller: the user's or the role session's name.
+    /// The caller: the name of the user or role session.
     pub by: String,
     /// Whether the instance type has CPU credits.
     pub burstable: bool,
     /// The newest image's id, if the region has it.
     pub image: Option<String>,
-    /// What stands already.
+    /// The outputs of existing resources.
     pub outputs: Outputs,
 }
 
 impl Context {
-    /// Begins a run with what stands.
+    /// Starts a run.
     pub fn new(aws: Aws, deployment: &Deployment, start: Start, release: Option<Release>, shared: Shared) -> Self {
         let run = Run {
             machine: aws.machine(&deployment.instance),
@@ -131,28 +131,28 @@ impl Context {
         Self { run: Arc::new(run), id: Id::of(Kind::Instance) }
     }
 
-    /// The same run, for a step about this resource.
+    /// The same run, for a step of this resource.
     #[must_use]
     pub fn about(&self, id: &Id) -> Self {
         Self { run: Arc::clone(&self.run), id: id.clone() }
     }
 
-    /// The resource that the step is about.
+    /// The resource of the step.
     pub fn id(&self) -> &Id {
         &self.id
     }
 
-    /// Says what the step waits for.
+    /// Shows what the step waits for.
     pub fn waits(&self, what: &str) {
         self.tell(Event::Go(self.id.to_string().into(), what.to_owned()));
     }
 
-    /// Learns something of the resource that the step is about.
+    /// Sets the output of the step's resource.
     pub fn learn(&self, output: impl Output) {
         self.learn_of(&self.id, output);
     }
 
-    /// Begins to look up what a launch has to know about the image, so that it is there when the launch begins.
+    /// Starts to look up the image's properties, so that the result is there when the launch starts.
     pub fn look_at_image(&self) {
         let run = Arc::clone(&self.run);
         let look = async move { instance::image(&run.aws, &run.machine, run.image_id.as_deref()).await };
@@ -161,10 +161,10 @@ impl Context {
 }
 
 impl Run {
-    /// What a launch has to know about the image.
+    /// The image's properties that a launch needs.
     ///
     /// # Errors
-    /// That the region has no such image, or that the account may not use it.
+    /// The region has no such image, or the account may not use it.
     pub async fn image(&self) -> Result<Image> {
         let begun = self.image.lock().unwrap_or_else(PoisonError::into_inner).take();
         match begun {
@@ -178,7 +178,7 @@ impl Run {
         &*self.sink
     }
 
-    /// The same, for work that sends events while the step waits.
+    /// The same, for background work that sends events during the step.
     pub fn shared_sink(&self) -> Arc<dyn Sink> {
         self.sink.clone()
     }
@@ -187,25 +187,25 @@ impl Run {
         self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a resource, if anything is.
+    /// The output of a resource, if there is one.
     pub fn known<T: Output>(&self, id: &Id) -> Option<T> {
         self.outputs().get(id)
     }
 
-    /// What is known of a resource.
+    /// The output of a resource.
     ///
     /// # Errors
-    /// When a step runs before one that it needs, which the plan's tests rule out.
+    /// A step ran before one of its dependencies, which the tests of the plan exclude.
     pub fn output<T: Output>(&self, id: &Id) -> Result<T> {
         self.known(id).ok_or_else(|| missing(&id.to_string()))
     }
 
-    /// Learns something of a resource.
+    /// Sets the output of a resource.
     pub fn learn_of(&self, id: &Id, output: impl Output) {
         self.outputs().set(id.clone(), output);
     }
 
-    /// Changes what is known of a resource, if anything is.
+    /// Changes the output of a resource, if there is one.
     pub fn change<T: Output>(&self, id: &Id, change: impl FnOnce(&mut T)) {
         self.outputs().change(id, change);
     }
@@ -215,33 +215,33 @@ impl Run {
         self.sink.event(event);
     }
 
-    /// Whether waiting is to end: the user wants to stop, or another step has failed.
+    /// Whether waiting must end: the user stopped the command, or another step failed.
     pub fn interrupted(&self) -> bool {
         self.interrupt.asked() || self.failed.load(Ordering::SeqCst)
     }
 
-    /// The error of a command that the user has stopped, if that is so.
+    /// The error of a command that the user stopped, if so.
     pub fn stopped(&self) -> Option<Failure> {
         self.interrupt.check().err()
     }
 
-    /// A step has failed: what others only wait for need not be waited for any more, as the same command does so again.
+    /// Marks the run as failed: other steps stop waiting, because the next run of the command waits again.
     pub fn fail(&self) {
         self.failed.store(true, Ordering::SeqCst);
     }
 
-    /// Runs what changes nothing, and drops it when the user wants to stop.
+    /// Runs a read-only operation, and drops it if the user stops the command.
     ///
     /// # Errors
-    /// Its own, or that the user stopped it.
+    /// The operation's own error, or that the user stopped the command.
     pub async fn or_interrupt<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.interrupt.or(work).await
     }
 
-    /// An error once waiting is to end: for loops that wait.
+    /// Returns an error once waiting must end: for loops that wait.
     ///
     /// # Errors
-    /// That the user wants to stop, or that another step has failed.
+    /// The user stopped the command, or another step failed.
     pub fn check_interrupt(&self) -> Result<()> {
         match self.stopped() {
             Some(stopped) => Err(stopped),
@@ -250,34 +250,34 @@ impl Run {
         }
     }
 
-    /// The token that is to be set.
+    /// The new token.
     ///
     /// # Errors
-    /// That the verb gave none, which is a mistake of the verb.
+    /// The command provided none, which is a bug.
     pub fn fresh(&self) -> Result<Secret> {
         self.fresh.clone().ok_or_else(|| missing("new token"))
     }
 }
 
-/// What a command shares with the steps that it runs.
+/// What a command shares with the steps of its run.
 pub struct Shared {
-    /// Whether the user wants to stop.
+    /// Whether the user stopped the command.
     pub interrupt: Interrupt,
     /// The sink for events.
     pub sink: Arc<dyn Sink>,
-    /// The command that brings a corrected app there.
+    /// The command that deploys a corrected app.
     pub up: String,
     /// The command that shows what runs.
     pub status: String,
     /// The command that prints the token.
     pub token: String,
-    /// The token that is to be set. It is no part of the plan, which can be printed.
+    /// The new token. It is not part of the plan, because a plan can be printed.
     pub fresh: Option<Secret>,
 }
 
-/// What a step ends with that gave up because of another one.
+/// The error of a step that stopped because another one failed.
 fn overtaken() -> Failure {
-    Failure::failed("another step has failed").next("run the same command again").cutting_short()
+    Failure::failed("another step failed").next("run the same command again").cutting_short()
 }
 
 fn missing(what: &str) -> Failure {
@@ -289,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_a_step_was_cut_short_is_no_matter_of_its_words() {
+    fn a_step_that_was_cut_short_is_known_without_its_text() {
         let cut = overtaken().standing("x").mapped(&|text| text.to_uppercase());
         assert!(cut.is_cut_short());
         assert!(!Failure::failed(overtaken().what()).next("x").is_cut_short());

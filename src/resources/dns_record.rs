@@ -1,13 +1,13 @@
-//! The domain's A record in Route 53: with it, DNS leads to the address by itself.
+//! The domain's A record in Route 53, which points the domain to the address.
 //!
-//! A zone holds what others depend on, so nothing in it is overwritten that is not ours. A record cannot carry tags; what
-//! says whose it is stands in a TXT record beside it, which is written and removed in the same batch: Route 53 makes all
-//! changes of a batch or none. <https://docs.aws.amazon.com/Route53/latest/APIReference/API_ChangeResourceRecordSets.html>
+//! A zone has records of others, so a record that is not ours is never overwritten. A record cannot have tags, so a TXT
+//! record beside it names its owner. Both are written and deleted in one batch, which Route 53 applies completely or
+//! not at all: <https://docs.aws.amazon.com/Route53/latest/APIReference/API_ChangeResourceRecordSets.html>
 //!
-//! Which names had a record cannot be asked either, but the address says it (`devopsctl:domain`): it is tagged before the
-//! record is made, and outlives it. So `down`, and an `up` with another domain, find a record of which `deploy.yaml` knows
-//! nothing any more, and nowhere does a name lead to an address that is no longer ours. Only where somebody released the
-//! address by hand does that knowledge go; then the domain in `deploy.yaml` is looked at still.
+//! Route 53 cannot list our records by owner, but the address has the domain as a tag (`devopsctl:domain`): it is set
+//! before the record is created, and removed after the record is deleted. So `down`, and an `up` with another domain,
+//! find a record that `deploy.yaml` no longer names, and no name ever points to an address that is no longer ours. The
+//! tag is lost only if the address is released by hand; then the domain in `deploy.yaml` is still read.
 
 mod look;
 mod refusal;
@@ -29,9 +29,9 @@ use crate::resources::context::Context;
 pub use look::observe;
 pub use refusal::{Obstacle, check};
 
-/// How long whoever has asked keeps the answer, seconds: not longer than a person waits for a change.
+/// The TTL in seconds: short enough for a user who waits for a change.
 const TTL: i64 = 60;
-/// How often it is looked at again because somebody else was quicker, or an answer was lost.
+/// How often a batch is retried after a concurrent change or a lost response.
 const TRIES: u32 = 4;
 
 /// A public zone of this account.
@@ -39,72 +39,72 @@ const TRIES: u32 = 4;
 pub struct Zone {
     /// `Z…`
     pub id: String,
-    /// Its name, without the dot at its end.
+    /// Its name, without the trailing dot.
     pub name: String,
 }
 
-/// All records of one type that a name has.
+/// All records of one type of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     /// `A`, `AAAA`, `CNAME`, `TXT`.
     pub kind: String,
-    /// How long whoever has asked keeps the answer, seconds.
+    /// The TTL in seconds.
     pub ttl: i64,
-    /// What it answers.
+    /// The values.
     pub values: Vec<String>,
-    /// How it comes to its answer.
+    /// How the answer is determined.
     pub form: Form,
 }
 
-/// How a record comes to its answer.
+/// How the answer of a record is determined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// It is written down.
+    /// From its own values.
     Plain,
-    /// It is what another name answers.
+    /// An alias of another name.
     Alias(String),
-    /// It is one of several, between which Route 53 chooses. A plain one cannot stand beside it.
+    /// By a routing policy, from several records. A plain record cannot coexist with it.
     Routed,
 }
 
-/// What the TXT record says.
+/// The content of the TXT record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// There is none.
+    /// There is no TXT record.
     None,
-    /// That this deployment made the record, and for which address.
+    /// This deployment created the record, for this address.
     Ours(Set, Ipv4Addr),
-    /// Anything else, word for word.
+    /// Any other content, verbatim.
     Theirs(String),
 }
 
-/// A name as one zone has it.
+/// A name in one zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// The zone.
     pub zone: Zone,
     /// The name.
     pub domain: String,
-    /// What answers whoever asks where it leads.
+    /// The records that resolve the name.
     pub sets: Vec<Set>,
-    /// Whose that is.
+    /// The owner of the records.
     pub mark: Mark,
 }
 
-/// What to do.
+/// The change to apply.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Have the name lead to the address.
+    /// Point the name to the address.
     Lead { from: State },
-    /// Remove what is ours.
+    /// Delete our records.
     Remove { state: State },
 }
 
-/// The record that is asked for.
+/// The wanted record.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The name that leads to the Elastic IP.
+    /// The name that points to the Elastic IP.
     pub domain: String,
 }
 
@@ -124,7 +124,7 @@ impl Resource for Wanted {
         Ok(found.and_then(|found| diff(sight.address.map(|address| address.ip), found)))
     }
 
-    /// All of ours but the one that is asked for. Until a new instance serves, the name leads to the one that does.
+    /// Deletes all our records except the wanted one. Until a new instance serves, the name points to the old one.
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
         let step = |state: &State| {
             let reasons = vec![format!("{} is no longer wanted", state.domain)];
@@ -144,26 +144,26 @@ fn surplus<'a>(sight: &'a Sight<'_>) -> impl Iterator<Item = &'a State> {
     sight.have.records.iter().filter(move |state| Some(*state) != keep && !state.ours().is_empty())
 }
 
-/// A name may have a record in several zones.
+/// A name may have records in several zones.
 fn surplus_id(state: &State) -> Id {
     Id::named(Kind::DnsRecord, format!("{} in {}", state.domain, state.zone.id))
 }
 
-/// The records that are removed.
+/// The records to delete.
 pub(super) fn surplus_ids(sight: &Sight<'_>) -> Vec<Id> {
     surplus(sight).map(surplus_id).collect()
 }
 
-/// What has to be done so that the name leads to the address.
+/// What must change so that the name points to the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing.
     Keep,
-    /// Make both records, of which neither may be there.
+    /// Create both records; neither may exist.
     Create,
-    /// Write both, whatever they hold; with the reason.
+    /// Overwrite both records; with the reason.
     Update(String),
-    /// Nothing that may be done.
+    /// A conflict: no change is allowed.
     Refuse(Obstacle),
 }
 
@@ -181,12 +181,12 @@ impl Set {
         match &self.form {
             Form::Plain => format!("{} {}", self.kind, self.values.join(", ")),
             Form::Alias(target) => format!("{}, an alias of {target}", self.kind),
-            Form::Routed => format!("{}, one of several between which Route 53 chooses", self.kind),
+            Form::Routed => format!("{}, with a routing policy", self.kind),
         }
     }
 }
 
-/// The text with which a deployment marks what it has made. Names of deployments are unique in a region.
+/// The text that marks a deployment's record. Deployments have unique names in a region.
 fn text(name: &str, region: &str, ip: Ipv4Addr) -> String {
     format!("devopsctl: {name} in {region}, for {ip}")
 }
@@ -204,13 +204,13 @@ impl Mark {
     }
 }
 
-/// As TXT records are written.
+/// The format of a TXT value.
 fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 
 impl State {
-    /// What is to be done so that it leads to `ip`; `None` where the address is yet to be made.
+    /// What must change so that the name points to `ip`; `None` if the address does not exist yet.
     pub fn judge(&self, ip: Option<Ipv4Addr>) -> Verdict {
         let leads = |set: &Set| ip.is_some_and(|ip| set.leads_to(ip));
         let refuse = |set: &Set| Verdict::Refuse(Obstacle::Foreign(set.words()));
@@ -222,9 +222,9 @@ impl State {
         }
         match (&self.sets[..], &self.mark) {
             ([], Mark::None) => Verdict::Create,
-            // Made by hand, and right: it stays as it is, and whose it is.
+            // A correct record that was created by hand stays, and keeps its owner.
             ([set], Mark::None) if leads(set) => Verdict::Keep,
-            ([], _) => Verdict::Update(format!("{} leads nowhere", self.domain)),
+            ([], _) => Verdict::Update(format!("{} has no A record", self.domain)),
             ([set], Mark::Ours(mark, for_ip)) if leads(set) && Some(*for_ip) == ip && both_last(set, mark) => {
                 Verdict::Keep
             }
@@ -235,8 +235,8 @@ impl State {
         }
     }
 
-    /// What is ours of it, to be removed: the mark; and the record, unless somebody has changed it since it was made. That
-    /// is told by the address in the mark, as the address itself may be gone.
+    /// The records of ours to delete: the mark, and the A record unless its value was changed since. The mark contains
+    /// the address, because the address itself may be released already.
     fn ours(&self) -> Vec<(String, &Set)> {
         let Mark::Ours(mark, ip) = &self.mark else { return Vec::new() };
         let record = self.sets.iter().find(|set| set.leads_to(*ip)).map(|set| (self.domain.clone(), set));
@@ -244,7 +244,7 @@ impl State {
     }
 }
 
-/// The record and its mark.
+/// The A record and its mark.
 fn both(domain: &str, text: &str, ip: Ipv4Addr) -> [(String, Set); 2] {
     let (record, mark) = (Set::plain("A", ip.to_string()), Set::plain("TXT", quoted(text)));
     [(domain.to_owned(), record), (names::record_mark(domain), mark)]
@@ -254,38 +254,38 @@ fn both_last(set: &Set, mark: &Set) -> bool {
     (set.ttl, mark.ttl) == (TTL, TTL)
 }
 
-/// Where the domain's record belongs: in the zone of the longest name, as resolvers ask no other.
+/// The zone of the domain's record: the one with the longest name, which is the only one that resolvers use.
 pub fn target<'a>(domain: Option<&str>, found: &'a [State]) -> Option<&'a State> {
     found.iter().find(|state| Some(state.domain.as_str()) == domain)
 }
 
-/// The name must lead to `ip`; `None` where the address is yet to be made. What is in the way is told before: [`check`].
+/// The name must point to `ip`; `None` if the address does not exist yet. Conflicts are reported before, by [`check`].
 fn diff(ip: Option<Ipv4Addr>, have: &State) -> Option<Planned<Change>> {
     let change = Change::Lead { from: have.clone() };
     match have.judge(ip) {
         Verdict::Keep | Verdict::Refuse(_) => None,
-        Verdict::Create => Some(Planned::create(&format!("{} leads nowhere", have.domain), change)),
+        Verdict::Create => Some(Planned::create(&format!("{} has no A record", have.domain), change)),
         Verdict::Update(reason) => Some(Planned::new(Action::Update, vec![reason], change)),
     }
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 ///
-/// Nobody waits until all of Route 53's servers know of it (`GetChange`): the instance itself waits until the name leads to
-/// it, by the way that everybody asks, before it lets an authority look.
+/// Does not wait until all of Route 53's servers have the change (`GetChange`): the instance waits until public DNS
+/// resolves the name to its address, before it requests a certificate.
 /// <https://docs.aws.amazon.com/Route53/latest/APIReference/API_GetChange.html>
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Lead { from } => lead(context, from).await,
         Change::Remove { state } => {
             remove(context, state).await?;
-            Ok("gone".into())
+            Ok("deleted".into())
         }
     }
 }
 
-/// A batch that disagrees with what stands changes nothing. Somebody was quicker, or it was carried out and the answer was
-/// lost: both are seen by looking again.
+/// A batch that conflicts with the existing records changes nothing. Either another command was faster, or the batch
+/// was applied and the response was lost: a second read shows which.
 async fn lead(context: &Context, mut state: State) -> Result<String> {
     let mut tries = 0;
     loop {
@@ -300,13 +300,13 @@ async fn lead(context: &Context, mut state: State) -> Result<String> {
         };
         let batch = both.iter().map(|(name, set)| (name.clone(), set)).collect();
         let Err(error) = send(context, &state.zone, action, batch).await else {
-            return Ok(format!("{done}, which all of Route 53 knows within a minute"));
+            return Ok(format!("{done}; propagates within a minute"));
         };
         tries += 1;
         if !error.is(&[DISAGREES]) || tries == TRIES {
-            return Err(explain(format!("the record of {} cannot be made", state.domain), &error));
+            return Err(explain(format!("cannot create the DNS record of {}", state.domain), &error));
         }
-        // Another `up` at the same time has perhaps an address of its own, of which one goes.
+        // A concurrent `up` may have allocated another address; one of the two will be released.
         elastic_ip::look_again(context).await;
         state = look::again(&context.aws, &context.name, state).await?;
     }
@@ -317,13 +317,13 @@ async fn remove(context: &Context, mut state: State) -> Result<()> {
     while !state.ours().is_empty() {
         let error = match send(context, &state.zone, ChangeAction::Delete, state.ours()).await {
             Ok(()) => return Ok(()),
-            // The zone went, and all that was in it.
+            // The zone was deleted with all its records.
             Err(error) if error.is(&["NoSuchHostedZone"]) => return Ok(()),
             Err(error) => error,
         };
         tries += 1;
         if !error.is(&[DISAGREES]) || tries == TRIES {
-            return Err(explain(format!("the record of {} cannot be removed", state.domain), &error));
+            return Err(explain(format!("cannot delete the DNS record of {}", state.domain), &error));
         }
         state = look::again(&context.aws, &context.name, state).await?;
     }
@@ -335,7 +335,7 @@ const DISAGREES: &str = "InvalidChangeBatch";
 /// Sends one batch.
 async fn send(context: &Context, zone: &Zone, action: ChangeAction, sets: Vec<(String, &Set)>) -> Result<(), ApiError> {
     let one = |(name, set): &(String, &Set)| {
-        // What is asked for is complete, so it is built.
+        // All required fields are set, so it can be built.
         let change = OneChange::builder().action(action.clone()).resource_record_set(to_route53(name, set)?);
         change.build().ok()
     };

@@ -1,4 +1,5 @@
-//! Elastic IP ↔ instance. Moving it is what moves the traffic, so a new instance gets it when it is ready, and no earlier.
+//! Elastic IP ↔ instance. A new association moves the traffic, so a new instance gets the address only when it is
+//! ready.
 
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use crate::aws::{ApiError, call, explain};
 use crate::base::error::Result;
 use crate::resources::context::Context;
 
-/// What to do: have the address lead to the instance.
+/// The change to apply: associate the address with the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change;
 
-/// That the Elastic IP leads to the instance is asked for.
+/// The wanted association.
 #[derive(Clone, Debug)]
 pub struct Wanted;
 
@@ -26,8 +27,9 @@ impl Resource for Wanted {
         Id::of(Kind::EipAssociation)
     }
 
-    /// Once the address leads to it, the instance asks where the name leads; and that it leads nowhere is remembered by those
-    /// who were asked, for a quarter of an hour: <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/SOA-NSrecords.html>
+    /// The instance looks up the name as soon as it has the address. Resolvers cache a negative answer for a quarter of
+    /// an hour, so the record must exist first:
+    /// <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/SOA-NSrecords.html>
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
         let records = sight.wanted.iter().filter(|wanted| wanted.kind() == Kind::DnsRecord).map(super::Wanted::id);
         let others = only([Kind::ElasticIp, Kind::Instance, Kind::Ingress, Kind::HealthGate]);
@@ -39,20 +41,20 @@ impl Resource for Wanted {
     }
 }
 
-/// The address must lead to `instance` (none yet: to the one that will be launched).
+/// The address must point to `instance` (`None`: the instance that will be launched).
 fn diff(instance: Option<&str>, address: Option<&elastic_ip::State>) -> Option<Planned<Change>> {
     let leads = address.and_then(|address| address.instance.as_deref());
     match (address, leads, instance) {
         (_, Some(leads), Some(instance)) if leads == instance => None,
         (Some(address), Some(leads), _) => {
-            Some(Planned::new(Action::Update, vec![format!("{} leads to {leads}", address.ip)], Change))
+            Some(Planned::new(Action::Update, vec![format!("{} points to {leads}", address.ip)], Change))
         }
-        _ => Some(Planned::create("no address leads to the instance", Change)),
+        _ => Some(Planned::create("no address points to the instance", Change)),
     }
 }
 
-/// Does it; says what stands then. An instance that has only just been launched is not ready for an address for some
-/// seconds, and one that was just made may be unknown.
+/// Applies the change and returns the new state. A new instance accepts an address only after some seconds, and a new
+/// address may be unknown at first.
 pub async fn apply(context: &Context, _: Change) -> Result<String> {
     let instance = context.output::<instance::Output>(&instance::ID)?.id;
     let backoff = Backoff::polling(Duration::from_secs(120), Duration::from_secs(2));
@@ -72,12 +74,12 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
         }
         answer
     });
-    associated.await.map_err(|error| explain(format!("the address cannot be led to {instance}"), &error))?;
+    associated.await.map_err(|error| explain(format!("cannot associate the address with {instance}"), &error))?;
     let ip = context.output::<elastic_ip::Output>(&elastic_ip::ID)?.ip;
     let orders = Orders { address: Some(ip), ..Orders::default() };
     let tagged = set_tags(&context.aws, &[&instance], &orders.tags()).await;
-    tagged.map_err(|error| explain(format!("the instance {instance} cannot be told its address"), &error))?;
-    Ok(format!("{ip} leads to {instance}"))
+    tagged.map_err(|error| explain(format!("cannot tag the instance {instance} with its address"), &error))?;
+    Ok(format!("{ip} points to {instance}"))
 }
 
 const GONE: &str = "InvalidAllocationID.NotFound";
@@ -90,7 +92,7 @@ mod tests {
     use crate::resources::Tags;
 
     #[test]
-    fn only_one_that_leads_elsewhere_is_moved() {
+    fn only_an_address_that_points_elsewhere_is_moved() {
         let mut address = elastic_ip::State {
             id: "eipalloc-1".into(),
             ip: Ipv4Addr::new(203, 0, 113, 1),
@@ -99,7 +101,7 @@ mod tests {
             tags: Tags::new(),
         };
         assert_eq!(diff(Some("i-1"), Some(&address)), None);
-        assert_eq!(diff(Some("i-2"), Some(&address)).unwrap().reasons, ["203.0.113.1 leads to i-1"]);
+        assert_eq!(diff(Some("i-2"), Some(&address)).unwrap().reasons, ["203.0.113.1 points to i-1"]);
         address.instance = None;
         assert_eq!(diff(Some("i-1"), Some(&address)).unwrap().action, Action::Create);
         assert!(diff(None, None).is_some());

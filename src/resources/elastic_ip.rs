@@ -1,7 +1,7 @@
 //! The Elastic IP: the URL outlives the instance.
 //!
-//! `AllocateAddress` has no client token, so it is never sent twice blindly: a lost answer is looked for by tag, and of
-//! two that are ours one goes.
+//! `AllocateAddress` has no client token, so it is never retried blindly: after a lost response the address is searched
+//! by tag, and of two addresses one is released.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -20,43 +20,43 @@ use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
 
-/// An address as it stands.
+/// The state of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// `eipalloc-…`
     pub id: String,
     /// The address itself.
     pub ip: Ipv4Addr,
-    /// The instance it leads to.
+    /// The instance that it points to.
     pub instance: Option<String>,
     /// `eipassoc-…`
     pub association: Option<String>,
-    /// All its tags.
+    /// All tags.
     pub tags: Tags,
 }
 
-/// What to do.
+/// The change to apply.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Allocate one.
     Allocate { tags: Tags },
-    /// Tag the one that stays.
+    /// Tag the address that stays.
     Tag { keep: State, tags: Tags },
-    /// Let go of one.
+    /// Release an address.
     Release { address: State },
 }
 
-/// The address that is asked for.
+/// The wanted address.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its tags, beside the one with the name that leads to it.
+    /// The tags, except for the domain of its record.
     pub tags: Tags,
-    /// The name whose record leads to it.
+    /// The domain whose record points to it.
     pub domain: Option<String>,
 }
 
-/// What steps about other resources refer to.
+/// What steps of other resources refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// `eipalloc-…`
@@ -65,7 +65,7 @@ pub struct Output {
     pub ip: Ipv4Addr,
 }
 
-/// The one that stays.
+/// The address that stays.
 pub const ID: Id = Id::of(Kind::ElasticIp);
 
 impl Resource for Wanted {
@@ -75,7 +75,7 @@ impl Resource for Wanted {
         ID
     }
 
-    /// Its tag says of which name there is a record: of the old one for as long as there is, of the new one before.
+    /// The tag of the domain: the old domain as long as its record exists, the new one before its record is created.
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
         only([Kind::HealthGate]).into_iter().chain(dns_record::surplus_ids(sight)).collect()
     }
@@ -97,9 +97,9 @@ impl Resource for Wanted {
         let first = || keep.map(|_| ID).into_iter().chain(only([Kind::HealthGate]));
         let needs = || first().chain(dns_record::surplus_ids(sight)).collect();
         let step = |address: &State| {
-            // One too many is the result of a race, which `up` repairs without a question.
+            // A duplicate is the result of a race, which `up` repairs without a question.
             let (action, reason) = match keep {
-                Some(_) => (Action::Update, format!("{} is one too many", address.ip)),
+                Some(_) => (Action::Update, format!("{} is a duplicate", address.ip)),
                 None => (Action::Delete, "no longer wanted".to_owned()),
             };
             let change = Change::Release { address: address.clone() };
@@ -110,7 +110,7 @@ impl Resource for Wanted {
 }
 
 impl Wanted {
-    /// With the name of which there is a record; where there is none any more, that is said in place of what was.
+    /// The tags with the domain of its record. If the record is deleted, an empty value replaces the old one.
     fn tags(&self, sight: &Sight<'_>) -> Tags {
         let mut tags = self.tags.clone();
         let known = sight.have.addresses.iter().any(|address| address.tags.contains_key(names::TAG_DOMAIN));
@@ -121,35 +121,35 @@ impl Wanted {
     }
 }
 
-/// Looks for ours by tag; the lowest id first.
+/// Finds our addresses by tag; the lowest id first.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<State>> {
     find(aws, Some(by_name_tag(name))).await
 }
 
-/// All of the region, whosever they are; and how many are ours.
+/// All addresses of the region, and how many are ours.
 pub async fn count(aws: &Aws, name: &str) -> Result<(usize, usize)> {
     let all = find(aws, None).await?;
     Ok((all.len(), all.iter().filter(|address| ours(&address.tags, name)).count()))
 }
 
-/// Looks for those of all deployments.
+/// Finds the addresses of all deployments.
 pub(super) async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
     find(aws, Some(any_name_tag())).await
 }
 
-/// EC2 has no pages of addresses: there are never many.
+/// `DescribeAddresses` has no pages: an account has few addresses.
 async fn find(aws: &Aws, whose: Option<Filter>) -> Result<Vec<State>> {
     let whose = whose.map(|filter| vec![filter]);
     let request = || aws.ec2.describe_addresses().set_filters(whose.clone()).send();
     let answer =
-        call("ec2:DescribeAddresses", request).await.map_err(|error| explain("cannot look for the address", &error))?;
+        call("ec2:DescribeAddresses", request).await.map_err(|error| explain("cannot list the addresses", &error))?;
     let mut found: Vec<State> = answer
         .addresses
         .unwrap_or_default()
         .into_iter()
         .filter_map(|address| {
             let ip = address.public_ip?.parse().ok()?;
-            // EC2 (and emulators of it) write "none" both as absent and as empty.
+            // EC2 and its emulators return "none" either as absent or as empty.
             let some = |text: Option<String>| text.filter(|text| !text.is_empty());
             let (instance, association) = (some(address.instance_id), some(address.association_id));
             Some(State { id: address.allocation_id?, ip, instance, association, tags: from_ec2(address.tags) })
@@ -159,27 +159,27 @@ async fn find(aws: &Aws, whose: Option<Filter>) -> Result<Vec<State>> {
     Ok(found)
 }
 
-/// Which of several stays: one that leads to an instance of ours is known to people already; else the lowest id, so that
-/// two `up`s at once choose the same.
+/// Chooses which of several addresses stays: one that points to an instance of ours is already known to clients;
+/// otherwise the lowest id, so that two concurrent `up`s choose the same one.
 fn pick(have: &[State], leads: impl Fn(&str) -> bool) -> Option<&State> {
     let leads = |address: &&State| address.instance.as_deref().is_some_and(&leads);
     have.iter().find(leads).or_else(|| have.first())
 }
 
-/// Which of those that stand stays: [`pick`].
+/// The existing address that stays: [`pick`].
 pub fn kept(have: &Observed) -> Option<&State> {
     pick(&have.addresses, |id| instance::alive(&have.instances).any(|instance| instance.id == id))
 }
 
-/// One with these tags: `keep`, or a new one.
+/// An address with these tags: `keep`, or a new one.
 fn diff(tags: &Tags, keep: Option<&State>) -> Option<Planned<Change>> {
     match keep {
-        None => Some(Planned::create("there is none", Change::Allocate { tags: tags.clone() })),
+        None => Some(Planned::create("does not exist", Change::Allocate { tags: tags.clone() })),
         Some(keep) => Planned::tag(super::missing(tags, &keep.tags), |tags| Change::Tag { keep: keep.clone(), tags }),
     }
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Allocate { tags } => {
@@ -189,18 +189,18 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         }
         Change::Tag { keep, tags } => {
             let tagged = super::set_tags(&context.aws, &[&keep.id], &tags).await;
-            tagged.map_err(|error| explain(format!("the address {} cannot be tagged", keep.ip), &error))?;
+            tagged.map_err(|error| explain(format!("cannot tag the address {}", keep.ip), &error))?;
             Ok(keep.ip.to_string())
         }
         Change::Release { address } => {
             release(context, &address).await?;
-            Ok(format!("{} is gone", address.ip))
+            Ok(format!("{} is released", address.ip))
         }
     }
 }
 
-/// A lost answer is looked for by tag for a while; only then is another one asked for. Somebody else may have asked at
-/// the same time: of two, one goes.
+/// After a lost response, searches by tag for a while before it allocates another address. A concurrent command may
+/// have allocated one too: of two, one is released.
 async fn allocate(context: &Context, tags: &Tags) -> Result<(String, Ipv4Addr)> {
     let request = || {
         let specification = tagged(ResourceType::ElasticIp, tags);
@@ -212,13 +212,13 @@ async fn allocate(context: &Context, tags: &Tags) -> Result<(String, Ipv4Addr)> 
         let error = match answer {
             Ok(answer) => match (answer.allocation_id, answer.public_ip.and_then(|ip| ip.parse().ok())) {
                 (Some(id), Some(ip)) => break (id, ip),
-                _ => return Err(Failure::failed("EC2 gave an address that cannot be read").next(AGAIN)),
+                _ => return Err(Failure::failed("EC2 returned an invalid address").next(AGAIN)),
             },
             Err(error) if error.fault() == Fault::Passing && lost < LOST => error,
-            Err(error) => return Err(explain("no address can be had", &error)),
+            Err(error) => return Err(explain("cannot allocate an address", &error)),
         };
         lost += 1;
-        context.waits(&format!("the answer was lost, looking whether one was made ({})", error.message));
+        context.waits(&format!("the response was lost; checking whether an address was allocated ({})", error.message));
         if let Some(found) = found_again(context).await? {
             return Ok((found.id, found.ip));
         }
@@ -227,11 +227,11 @@ async fn allocate(context: &Context, tags: &Tags) -> Result<(String, Ipv4Addr)> 
 }
 
 const AGAIN: &str = "run the same command again";
-/// How many lost answers are borne, and how long an address is looked for after each.
+/// How many lost responses are tolerated, and how long to search after each.
 const LOST: u32 = 3;
 const LOOK: Duration = Duration::from_secs(4);
 
-/// If one was made, it bears our tag, perhaps after a moment.
+/// A new address has our tag, perhaps after a moment.
 async fn found_again(context: &Context) -> Result<Option<State>> {
     let mut backoff = Backoff::new(LOOK);
     loop {
@@ -242,7 +242,7 @@ async fn found_again(context: &Context) -> Result<Option<State>> {
     }
 }
 
-/// Somebody who ran `up` at the same moment has made one as well: the one that leads somewhere stays, or the lower id.
+/// A concurrent `up` has allocated an address as well: the associated one stays, or the lower id.
 async fn one_of_many(context: &Context, made: (String, Ipv4Addr)) -> Result<(String, Ipv4Addr)> {
     let all = observe(&context.aws, &context.name).await?;
     let Some(keep) = pick(&all, |_| true).filter(|_| all.len() > 1) else { return Ok(made) };
@@ -252,8 +252,8 @@ async fn one_of_many(context: &Context, made: (String, Ipv4Addr)) -> Result<(Str
     Ok((keep.id.clone(), keep.ip))
 }
 
-/// Of two addresses that two `up`s made at once, one went: it may have been ours. What cannot be seen now is seen at the
-/// next try.
+/// Of two addresses of concurrent `up`s, one was released, possibly ours. If that is not visible now, the next attempt
+/// sees it.
 pub async fn look_again(context: &Context) {
     if let Ok(found) = observe(&context.aws, &context.name).await
         && let Some(other) = pick(&found, |_| true)
@@ -270,22 +270,22 @@ async fn release(context: &Context, address: &State) -> Result<()> {
         if let Some(id) = &association {
             match call("ec2:DisassociateAddress", || ec2.disassociate_address().association_id(id).send()).await {
                 Err(error) if !error.absent() => {
-                    return Err(explain(format!("the address {} cannot be detached", address.ip), &error));
+                    return Err(explain(format!("cannot disassociate the address {}", address.ip), &error));
                 }
                 _ => {}
             }
         }
         match call("ec2:ReleaseAddress", || ec2.release_address().allocation_id(&address.id).send()).await {
             Ok(_) => return Ok(()),
-            // Released already; it may even be somebody else's by now.
+            // Already released; it may even belong to another account by now.
             Err(error) if error.absent() || error.is(&["AuthFailure"]) => return Ok(()),
-            // Not detached yet; or attached since by somebody who ran `up` at the same time.
+            // Not disassociated yet, or associated again by a concurrent `up`.
             Err(error) if error.is(&["InvalidIPAddress.InUse"]) && backoff.wait().await == Retry::Again => {
                 let found = observe(&context.aws, &context.name).await?;
                 association =
                     found.into_iter().find(|found| found.id == address.id).and_then(|found| found.association);
             }
-            Err(error) => return Err(explain(format!("the address {} cannot be released", address.ip), &error)),
+            Err(error) => return Err(explain(format!("cannot release the address {}", address.ip), &error)),
         }
     }
 }
@@ -306,14 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn one_that_stands_is_kept() {
+    fn an_existing_address_is_kept() {
         let have = [state("eipalloc-1", Some("i-1"))];
         assert_eq!(diff(&Tags::new(), Some(&have[0])), None);
         assert!(matches!(diff(&Tags::new(), None).unwrap().change, Change::Allocate { .. }));
     }
 
     #[test]
-    fn of_two_the_one_that_people_know_stays_else_the_lower_id() {
+    fn of_two_the_associated_one_stays_else_the_lower_id() {
         let have = [state("eipalloc-1", None), state("eipalloc-2", Some("i-1"))];
         assert_eq!(pick(&have, |id| id == "i-1").unwrap().id, "eipalloc-2");
         assert_eq!(pick(&have, |id| id == "i-2").unwrap().id, "eipalloc-1");
@@ -321,7 +321,7 @@ mod tests {
         let have = Observed { addresses: have.to_vec(), ..Observed::default() };
         let released = Wanted::surplus(&Sight::new(&wanted, &have)).unwrap();
         let changes: Vec<_> = released.into_iter().map(|step| step.change).collect();
-        // No instance stands, so neither leads anywhere.
+        // There is no instance, so neither points to one.
         let expected = Change::Release { address: have.addresses[1].clone() };
         assert_eq!(changes, [super::super::Change::from(expected)]);
     }

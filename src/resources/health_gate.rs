@@ -1,11 +1,11 @@
-//! That a new instance is healthy before anything leads to it, and before the one that it replaces goes.
+//! Waits until a new instance is healthy, before the address moves to it and the old instance is terminated.
 
 use super::kinds::{Id, Kind};
 use super::step::{Resource, only};
 use super::{Action, Planned, Sight};
 use crate::base::error::Result;
 
-/// That a replacement takes over only when it is healthy is asked for.
+/// A replacement takes over only when it is healthy.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The release that it must run.
@@ -33,7 +33,7 @@ impl Resource for Wanted {
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         let replaces = sight.leftovers().next().is_some();
-        let reasons = vec!["what is there serves until it is healthy".to_owned()];
+        let reasons = vec!["the old instance serves until the new one is healthy".to_owned()];
         let change = Change { release: self.release.clone() };
         Ok(replaces.then(|| Planned::new(Action::Update, reasons, change)))
     }

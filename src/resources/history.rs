@@ -1,18 +1,18 @@
-//! Which release comes before which: pure, from the orders and the reports of the instances. What runs and what is to run differ
+//! The order of releases: pure, from the orders and reports of the instances. The running and the wanted release differ
 //! until a new release has passed its health check.
 
 use std::collections::BTreeSet;
 
 use super::{Observed, instance};
 
-/// The releases of the instance that serves.
+/// The releases of the serving instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// The release that runs.
+    /// The running release.
     pub runs: Option<String>,
-    /// The release that is to run.
+    /// The wanted release.
     pub wanted: Option<String>,
-    /// The release that ran before it.
+    /// The release that ran before.
     pub previous: Option<String>,
 }
 
@@ -25,19 +25,19 @@ impl History {
         Self { runs: report.and_then(|report| report.release.clone()), wanted: orders.release, previous }
     }
 
-    /// Whether another release runs than is to run: the new one failed, or is starting.
+    /// Whether the running release is not the wanted one: the new one failed, or is starting.
     pub fn pending(&self) -> bool {
         self.runs.is_some() && self.runs != self.wanted
     }
 
-    /// The release that `rollback` goes to: the one that runs, if another one is to run; else the one that ran before.
+    /// The target of `rollback`: the running release, if another one is wanted; otherwise the one that ran before.
     pub fn back(&self) -> Option<&str> {
         if self.pending() { self.runs.as_deref() } else { self.previous.as_deref() }
     }
 }
 
-/// The release to roll back to once `next` is to run: the one that serves now, because a release that never served is no way
-/// back. If none serves, or `next` itself does, the way back stays as it is.
+/// The target of a later rollback once `next` is ordered: the release that serves now, because a release that never
+/// served is no target. If none serves, or `next` itself does, the target stays.
 pub fn before(have: &Observed, next: &str) -> Option<String> {
     let (instance, report) = have.serving()?;
     let orders = instance.orders();
@@ -48,7 +48,7 @@ pub fn before(have: &Observed, next: &str) -> Option<String> {
     serves.filter(|serves| serves != next).or(orders.previous)
 }
 
-/// The releases that an instance runs, is to run, or may go back to.
+/// The releases that an instance runs, should run, or would roll back to.
 pub fn in_use(have: &Observed) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for state in instance::alive(&have.instances) {
@@ -67,7 +67,8 @@ mod tests {
     use crate::resources::orders::tests::id;
     use crate::resources::reports::Report;
 
-    /// One instance: the release it is to run, the way back, and the release that it reports. Releases are hexadecimal digits.
+    /// One instance: the ordered release, the rollback target, and the reported release. Releases are hexadecimal
+    /// digits.
     fn seen(wanted: &str, previous: Option<&str>, report: Option<Option<&str>>) -> Observed {
         let orders = Orders { release: Some(id(wanted)), ..Orders::default() };
         let state = instance::State {
@@ -88,20 +89,20 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_a_release_that_served() {
+    fn the_rollback_target_is_a_release_that_served() {
         let before = |have: &Observed, next| before(have, &id(next));
         let some = |release: &str| Some(id(release));
         assert_eq!(before(&Observed::default(), "b"), None);
         assert_eq!(before(&seen("a", None, Some(Some("a"))), "b"), some("a"));
-        // b is broken: from c, the way back is a.
+        // b is broken: from c, the rollback target is a.
         assert_eq!(before(&seen("b", Some("a"), Some(Some("a"))), "c"), some("a"));
-        // Back to a: the way back stays.
+        // Back to a: the target stays.
         assert_eq!(before(&seen("b", Some("a"), Some(Some("a"))), "a"), some("a"));
         assert_eq!(before(&seen("b", Some("e"), Some(Some("a"))), "a"), some("e"));
-        // None ever served: the way back stays.
+        // None ever served: the target stays.
         assert_eq!(before(&seen("a", None, Some(None)), "b"), None);
         assert_eq!(before(&seen("a", Some("e"), Some(None)), "b"), some("e"));
-        // Without a report, the release that was to run counts.
+        // Without a report, the ordered release counts.
         assert_eq!(before(&seen("a", Some("e"), None), "b"), some("a"));
         assert_eq!(before(&seen("a", Some("e"), None), "a"), some("e"));
     }
@@ -112,10 +113,10 @@ mod tests {
         assert_eq!(back(&Observed::default()), None);
         assert_eq!(back(&seen("b", Some("a"), Some(Some("b")))), Some(id("a")));
         assert_eq!(back(&seen("b", None, Some(Some("b")))), None);
-        // b failed: the way back is the release that runs.
+        // b failed: the target is the running release.
         assert_eq!(back(&seen("b", Some("e"), Some(Some("a")))), Some(id("a")));
         assert!(History::of(&seen("b", Some("e"), Some(Some("a")))).pending());
-        // After a rollback, a release is no way back from itself.
+        // After a rollback, a release is not its own target.
         assert_eq!(back(&seen("a", Some("a"), Some(Some("a")))), None);
         assert_eq!(back(&seen("b", Some("a"), Some(None))), Some(id("a")));
         assert_eq!(back(&seen("b", Some("a"), None)), Some(id("a")));

@@ -1,5 +1,5 @@
-//! What the security group lets in: the app's ports from the allowed blocks; and, for as long as `devopsctl ssh` is
-//! connected, port 22 from there.
+//! The ingress rules of the security group: the app's ports from the allowed CIDR blocks; and, during a session of
+//! `devopsctl ssh`, port 22 from the user's address.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,26 +17,26 @@ use crate::base::error::Result;
 use crate::resources::context::Context;
 use crate::resources::ssh::Door;
 
-/// The port of a door.
+/// The port of an SSH rule.
 const SSH: i32 = 22;
 
-/// One permission for one source.
+/// One rule for one source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
-    /// `tcp`, `udp`, `icmp`, or `-1` for everything.
+    /// `tcp`, `udp`, `icmp`, or `-1` for all protocols.
     pub protocol: String,
     /// The first port; -1 for all.
     pub from: i32,
     /// The last port; -1 for all.
     pub to: i32,
-    /// Who is let in.
+    /// The allowed source.
     pub source: Source,
 }
 
-/// Who is let in.
+/// The source of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// A block of addresses.
+    /// A CIDR block.
     Block(IpNet),
     /// Members of another security group.
     Group(String),
@@ -45,7 +45,7 @@ pub enum Source {
 }
 
 impl Rule {
-    /// To one port from one block.
+    /// Allows one port from one block.
     pub fn new(protocol: &str, port: u16, block: IpNet) -> Self {
         let port = i32::from(port);
         Self { protocol: protocol.into(), from: port, to: port, source: Source::Block(block) }
@@ -66,24 +66,24 @@ impl fmt::Display for Rule {
     }
 }
 
-/// As a person reads them.
+/// The rules for a person.
 pub fn list<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> String {
     rules.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What to do: let these in, and those no longer.
+/// The change to apply: rules to authorize and to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Not let in yet.
+    /// The missing rules.
     pub authorize: Vec<Rule>,
-    /// Let in, and not wanted.
+    /// The unwanted rules.
     pub revoke: Vec<Rule>,
 }
 
-/// The rules that are asked for.
+/// The wanted rules.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Everything that is let in, and nothing else.
+    /// All wanted rules; any other rule is revoked.
     pub rules: BTreeSet<Rule>,
 }
 
@@ -103,24 +103,25 @@ impl Resource for Wanted {
     }
 }
 
-/// What is to be done so that exactly `rules` are let in. `have`: none if the group itself is still to be made.
+/// What must change so that exactly `rules` exist. `have`: `None` if the group does not exist yet.
 fn diff(rules: &BTreeSet<Rule>, have: Option<&BTreeSet<Rule>>) -> Option<Planned<Change>> {
     let nothing = BTreeSet::new();
     let let_in = have.unwrap_or(&nothing);
     let authorize: Vec<Rule> = rules.difference(let_in).cloned().collect();
     let revoke: Vec<Rule> = let_in.difference(rules).cloned().collect();
-    let mut reasons: Vec<String> = authorize.iter().map(|rule| format!("does not let in {rule}")).collect();
-    reasons.extend(revoke.iter().map(|rule| format!("lets in {rule}")));
+    let mut reasons: Vec<String> = authorize.iter().map(|rule| format!("does not allow {rule}")).collect();
+    reasons.extend(revoke.iter().map(|rule| format!("allows {rule}")));
     let action = if have.is_none() { Action::Create } else { Action::Update };
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, Change { authorize, revoke }))
 }
 
-/// Does it; says what stands then. What is too much goes first: nobody is let in a moment longer than wanted.
+/// Applies the change and returns the new state. Unwanted rules are revoked first, so no source is allowed longer than
+/// necessary.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let group = context.output::<security_group::Output>(&security_group::ID)?.id;
     permit(context, &group, &change.revoke, Permit::Revoke).await?;
     permit(context, &group, &change.authorize, Permit::Authorize).await?;
-    let said = [("lets in ", &change.authorize), ("no longer lets in ", &change.revoke)]
+    let said = [("allows ", &change.authorize), ("no longer allows ", &change.revoke)]
         .into_iter()
         .filter(|(_, rules)| !rules.is_empty())
         .map(|(words, rules)| format!("{words}{}", list(rules)));
@@ -133,11 +134,11 @@ enum Permit {
     Revoke,
 }
 
-/// All at once. Where some are as wanted already, EC2 refuses the whole list: then it is one after the other.
+/// Sends all rules at once. If some are already as wanted, EC2 refuses the whole list: then they are sent one by one.
 async fn permit(context: &Context, group: &str, rules: &[Rule], permit: Permit) -> Result<()> {
     let already = |error: &ApiError| error.is(&["InvalidPermission.Duplicate", "InvalidPermission.NotFound"]);
     let failed = |rules: &[Rule], error: &ApiError| {
-        explain(format!("the security group's rule ({}) cannot be changed", list(rules)), error)
+        explain(format!("cannot change the security group's rule ({})", list(rules)), error)
     };
     match send(context, group, rules, permit).await {
         Err(error) if already(&error) && rules.len() > 1 => {}
@@ -153,7 +154,7 @@ async fn permit(context: &Context, group: &str, rules: &[Rule], permit: Permit) 
     Ok(())
 }
 
-/// A group that was just made may be unknown to the next call for a moment.
+/// A new group may be unknown to the next call for a moment.
 async fn send(context: &Context, group: &str, rules: &[Rule], permit: Permit) -> Result<(), ApiError> {
     if rules.is_empty() {
         return Ok(());
@@ -179,7 +180,7 @@ async fn send(context: &Context, group: &str, rules: &[Rule], permit: Permit) ->
     .await
 }
 
-/// A permission as EC2 shows it may stand for many rules.
+/// EC2 may show many rules as one permission.
 pub fn rules(permission: &IpPermission) -> Vec<Rule> {
     let protocol = permission.ip_protocol.clone().unwrap_or_default();
     let (from, to) = (permission.from_port.unwrap_or(-1), permission.to_port.unwrap_or(-1));
@@ -192,7 +193,7 @@ pub fn rules(permission: &IpPermission) -> Vec<Rule> {
     blocks.chain(groups).chain(lists).map(|source| Rule { protocol: protocol.clone(), from, to, source }).collect()
 }
 
-/// All rules, and apart from them the doors: what lets in at port 22 and bears a door's description.
+/// All rules, and separately the SSH rules: port 22 with a description of ours.
 pub fn sort(permissions: &[IpPermission]) -> (BTreeSet<Rule>, Vec<Door>) {
     let doors = permissions
         .iter()
@@ -207,10 +208,10 @@ pub fn sort(permissions: &[IpPermission]) -> (BTreeSet<Rule>, Vec<Door>) {
     (rules, doors)
 }
 
-/// Opens a door.
+/// Creates an SSH rule.
 ///
 /// # Errors
-/// What EC2 says; that it is open already, too.
+/// A call to EC2 fails; also if the rule exists.
 pub async fn admit(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> {
     let range = IpRange::builder().cidr_ip(door.source.to_string()).description(door.description()).build();
     let permission = IpPermission::builder().ip_protocol("tcp").from_port(SSH).to_port(SSH).ip_ranges(range).build();
@@ -219,21 +220,21 @@ pub async fn admit(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> 
     call("ec2:AuthorizeSecurityGroupIngress", request).await.map(|_| ())
 }
 
-/// Closes a door.
+/// Deletes an SSH rule.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn shut(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> {
     let permission = permission(&rule_of(door));
     let request = || aws.ec2.revoke_security_group_ingress().group_id(group).ip_permissions(permission.clone()).send();
     match call("ec2:RevokeSecurityGroupIngress", request).await {
-        // Somebody was faster; or the group is gone.
+        // Another command was faster, or the group was deleted.
         Err(error) if error.is(&["InvalidPermission.NotFound"]) || error.absent() => Ok(()),
         answer => answer.map(|_| ()),
     }
 }
 
-/// The rule that a door is.
+/// The EC2 form of an SSH rule.
 pub fn rule_of(door: &Door) -> Rule {
     Rule { protocol: "tcp".into(), from: SSH, to: SSH, source: Source::Block(door.source.into()) }
 }
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn as_wanted_is_kept() {
+    fn wanted_rules_are_kept() {
         let rules = BTreeSet::from([rule(80, "0.0.0.0/0")]);
         assert_eq!(diff(&rules, Some(&rules)), None);
     }
@@ -269,13 +270,13 @@ mod tests {
     fn a_rule_too_many_is_revoked_and_a_missing_one_authorized() {
         let (want, have) = (BTreeSet::from([rule(80, "0.0.0.0/0")]), BTreeSet::from([rule(22, "0.0.0.0/0")]));
         let planned = diff(&want, Some(&have)).unwrap();
-        assert_eq!(planned.reasons, ["does not let in tcp 80 from 0.0.0.0/0", "lets in tcp 22 from 0.0.0.0/0"]);
+        assert_eq!(planned.reasons, ["does not allow tcp 80 from 0.0.0.0/0", "allows tcp 22 from 0.0.0.0/0"]);
         let Change { authorize, revoke } = planned.change;
         assert_eq!((authorize, revoke), (vec![rule(80, "0.0.0.0/0")], vec![rule(22, "0.0.0.0/0")]));
     }
 
     #[test]
-    fn a_door_is_known_by_what_it_bears() {
+    fn an_ssh_rule_is_known_by_its_description() {
         let door = Door { id: "abcd".into(), until: 7, source: "203.0.113.7/32".parse().unwrap() };
         let range = |block: &str, description: Option<String>| {
             IpRange::builder().cidr_ip(block).set_description(description).build()

@@ -1,4 +1,4 @@
-//! The machine. What is wanted of it is written on it: its tags are the desired state that its agent reads.
+//! The EC2 instance. Its tags contain its orders, which its agent reads.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -34,37 +34,37 @@ pub(crate) use kind::{observe as observe_kind, request as request_kind, request_
 pub use launch::{Image, Order, image, not_there};
 pub use running::{Running, running};
 
-/// An instance as it stands.
+/// The state of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// `i-…`
     pub id: String,
-    /// Where in its life it is.
+    /// Its lifecycle state.
     pub phase: Phase,
     /// EC2's name of the type.
     pub kind: String,
     /// The image that it was launched from, `ami-…`.
     pub image: String,
-    /// Its public address at the moment.
+    /// Its current public address.
     pub ip: Option<Ipv4Addr>,
-    /// The instance profile that is attached.
+    /// The attached instance profile.
     pub profile: Option<Profile>,
-    /// Whether its metadata service is as we set it.
+    /// Whether its metadata options are as we set them.
     pub metadata: bool,
-    /// All its tags.
+    /// All tags.
     pub tags: Tags,
-    /// Seconds since 1970.
+    /// The launch time, in seconds since 1970.
     pub launched: i64,
 }
 
 impl State {
-    /// What it is asked to do.
+    /// Its orders.
     pub fn orders(&self) -> Orders {
         Orders::of(&self.tags)
     }
 }
 
-/// EC2's states, as far as they make a difference.
+/// EC2's states, as far as devopsctl distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// pending
@@ -75,12 +75,12 @@ pub enum Phase {
     Stopping,
     /// stopped
     Stopped,
-    /// shutting-down: it will never come back
+    /// shutting-down: it is about to be terminated
     Dying,
 }
 
 impl Phase {
-    /// EC2's word.
+    /// EC2's name of the state.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Pending => "pending",
@@ -92,21 +92,21 @@ impl Phase {
     }
 }
 
-/// The profile that an instance carries.
+/// The instance profile of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// Its full name.
+    /// The ARN.
     pub arn: String,
-    /// `AIPA…`: tells a profile from one that was made anew under its name.
+    /// `AIPA…`: differs if a profile was re-created under the same name.
     pub id: String,
 }
 
-/// Which image an instance is to have. Each variant holds the id of the newest image, as far as it is known.
+/// The image that an instance must have. Each variant has the id of the newest image, if known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin<'a> {
-    /// The image that it was launched from.
+    /// Keep the image that it was launched from.
     Keep(Option<&'a str>),
-    /// The newest image: an instance of an older one is replaced.
+    /// Use the newest image: an instance with an older one is replaced.
     Refresh(&'a str),
 }
 
@@ -118,7 +118,7 @@ impl<'a> Origin<'a> {
         }
     }
 
-    /// The image that takes the place of this one.
+    /// The image that replaces this one.
     fn instead_of(self, image: &str) -> Option<&'a str> {
         match self {
             Origin::Refresh(newest) if newest != image => Some(newest),
@@ -127,35 +127,35 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// What to do.
+/// The change to apply.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Launch one. Where only the image is another one than that of the instance before, `image` is the new one: then the
-    /// spec does not tell the two launches apart. `dying`: whoever gets one of them for an answer asks for another.
+    /// Launch an instance. If only the image differs from that of the old instance, `image` is the new one, because the
+    /// spec does not distinguish the two launches. `dying`: if EC2 returns one of these, another launch is needed.
     Launch { tags: Tags, image: Option<String>, dying: Vec<String> },
-    /// Start it, set its metadata options, its CPU credits, tags: as far as wanted.
+    /// Start it, and set its metadata options, CPU credits and tags, as needed.
     Update { id: String, start: bool, metadata: bool, credits: Option<Credits>, tags: Tags },
-    /// End it, and wait until it is gone.
+    /// Terminate it, and wait until it is terminated.
     Terminate { id: String },
 }
 
-/// The instance that is asked for.
+/// The wanted instance.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its tags, beside those that say what it is and runs.
+    /// The tags, except for spec and orders.
     pub tags: Tags,
-    /// Hash of what only a new instance can change: [`spec`].
+    /// The hash of the settings that only a new instance can change: [`spec`].
     pub spec: String,
-    /// The release that it is to run.
+    /// The release to run.
     pub release: String,
-    /// Whether one of an older image is replaced.
+    /// Whether an instance with an older image is replaced.
     pub refresh: bool,
-    /// Which CPU credits it is to have.
+    /// The wanted CPU credits.
     pub cpu_credits: config::CpuCredits,
 }
 
-/// What steps about other resources refer to.
+/// What steps of other resources refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// `i-…`
@@ -164,13 +164,13 @@ pub struct Output {
     pub since: i64,
     /// Whether its CPU credits are unlimited.
     pub unlimited: bool,
-    /// Whether it was launched in this run.
+    /// Whether this run launched it.
     pub launched: bool,
-    /// The token's version that it was launched with in this run.
+    /// The token's version in its orders, if this run launched it.
     pub told: Option<i64>,
 }
 
-/// The one that counts.
+/// The current instance.
 pub const ID: Id = Id::of(kinds::Kind::Instance);
 
 impl Resource for Wanted {
@@ -188,7 +188,7 @@ impl Resource for Wanted {
         let mut tags = self.tags.clone();
         tags.insert(names::TAG_SPEC.into(), self.spec.clone());
         let (have, found) = (sight.have, sight.found);
-        // A machine that takes over from another knows the address beforehand, and has its certificate when it gets it.
+        // A replacement knows the address before it gets it, so it can have the certificate in time.
         let address = sight.address.map(|address| address.ip);
         let (release, previous) = (Some(self.release.clone()), sight.before(&self.release));
         let orders = Orders { release, previous, address, ..Orders::default() };
@@ -203,7 +203,8 @@ impl Resource for Wanted {
         }
     }
 
-    /// Those that another one replaces go when it serves; where none is asked for, those that are dying are waited for.
+    /// Replaced instances are terminated once the new one serves. Without a wanted instance, terminating ones are
+    /// awaited too.
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
         use kinds::Kind::{EipAssociation, HealthGate, InstanceProfile, Orders};
         let needs = || only([InstanceProfile, Orders, HealthGate, EipAssociation]);
@@ -212,7 +213,7 @@ impl Resource for Wanted {
             planned.step(Id::named(ID.kind, &state.id), needs())
         };
         Ok(match sight.wants(ID.kind) {
-            true => sight.leftovers().map(|state| step(state, "another takes its place")).collect(),
+            true => sight.leftovers().map(|state| step(state, "another instance replaces it")).collect(),
             false => sight.have.instances.iter().map(|state| step(state, "no longer wanted")).collect(),
         })
     }
@@ -226,18 +227,18 @@ impl Wanted {
         }
     }
 
-    /// Which of those that stand counts: [`pick`].
+    /// The current one of the existing instances: [`pick`].
     pub(super) fn choose<'a>(&self, have: &'a Observed) -> Option<&'a State> {
         let leads = |id: &str| have.addresses.iter().any(|address| address.instance.as_deref() == Some(id));
         pick(Some(&self.spec), self.origin(have), leads, |state| have.is_hopeless(state), &have.instances)
     }
 
-    /// Whether the one that counts stays.
+    /// Whether the current instance is kept.
     pub(super) fn keeps(&self, found: &State, have: &Observed) -> bool {
         found.tags.get(names::TAG_SPEC) == Some(&self.spec) && self.origin(have).instead_of(&found.image).is_none()
     }
 
-    /// The CPU credits that the instance is to have and has not.
+    /// The wanted CPU credits, if the instance does not have them.
     fn credits(&self, have: &Observed, current: Option<&State>) -> Option<Credits> {
         let current = current.filter(|_| have.kind.present().is_some_and(|kind| kind.burstable))?;
         let healthy = have.report_of(&current.id).is_some_and(|report| report.healthy);
@@ -247,17 +248,17 @@ impl Wanted {
     }
 }
 
-/// Looks for all that are alive or dying, the one that counts first.
+/// Finds all instances that are not terminated, the current one first.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<State>> {
     find(aws, by_name_tag(name)).await
 }
 
-/// Looks for those of all deployments.
+/// Finds the instances of all deployments.
 pub(super) async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
     find(aws, any_name_tag()).await
 }
 
-/// All in these states.
+/// All instances in these states.
 async fn pages(aws: &Aws, whose: Option<Filter>, states: &[&str]) -> Result<Vec<Instance>> {
     let states = states.iter().map(|state| (*state).to_owned()).collect();
     let states = Filter::builder().name("instance-state-name").set_values(Some(states)).build();
@@ -267,7 +268,7 @@ async fn pages(aws: &Aws, whose: Option<Filter>, states: &[&str]) -> Result<Vec<
         let request = aws.ec2.describe_instances().set_filters(Some(filters.clone())).set_next_token(page);
         let answer = call("ec2:DescribeInstances", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot look for the instance", &error))?;
+            .map_err(|error| explain("cannot list the instances", &error))?;
         found.extend(
             answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default()),
         );
@@ -281,7 +282,8 @@ async fn pages(aws: &Aws, whose: Option<Filter>, states: &[&str]) -> Result<Vec<
 async fn find(aws: &Aws, whose: Filter) -> Result<Vec<State>> {
     let alive = ["pending", "running", "stopping", "stopped", "shutting-down"];
     let mut found: Vec<State> = pages(aws, Some(whose), &alive).await?.into_iter().filter_map(state).collect();
-    // The dying last; of several alive the newest counts, because a replacement is younger than what it replaces.
+    // Terminating instances last; of several live ones the newest first, because a replacement is newer than the old
+    // instance.
     found.sort_by(|a, b| {
         (a.phase == Phase::Dying)
             .cmp(&(b.phase == Phase::Dying))
@@ -320,23 +322,24 @@ fn phase(name: &InstanceStateName) -> Option<Phase> {
     }
 }
 
-/// Hash of what only a new instance can change. The image counts by name: a newer build of it replaces nothing.
+/// A hash of the settings that only a new instance can change. The image counts by name: a newer build of it replaces
+/// nothing.
 pub fn spec(instance: &config::Instance, image: &str, subnet: Option<&str>) -> String {
     let text = format!("1\n{}\n{image}\n{}\n{}", instance.kind, instance.disk_gib, subnet.unwrap_or_default());
     digest::short(text)
 }
 
-/// Those that are not on their way out.
+/// The instances that are not being terminated.
 pub fn alive(have: &[State]) -> impl Iterator<Item = &State> {
     have.iter().filter(|state| state.phase != Phase::Dying)
 }
 
-/// The one that is, or becomes, what is wanted: it has the wanted spec; of several the one of the newest image, which a
-/// refresh that was cut off has left; then the one that `serves` already, else the newest that is not `hopeless`. Where none
-/// has the spec, the same choice tells which one is replaced.
+/// Chooses the current instance: it has the wanted spec; of several, the one with the newest image, which an
+/// interrupted refresh has left; then the one that `serves` already; then the newest that is not `hopeless`. If none
+/// has the spec, the same choice determines the instance to replace.
 ///
-/// `hopeless`: what reports that its app failed, or has not become healthy for long. Where the image is kept, a refresh that
-/// ended so is taken back.
+/// `hopeless`: its app failed, or has not become healthy for a long time. If the image is kept, such a refresh is
+/// reverted.
 fn pick<'a>(
     spec: Option<&String>,
     origin: Origin<'_>,
@@ -348,21 +351,21 @@ fn pick<'a>(
         let newest = origin.newest() == Some(state.image.as_str());
         newest && (matches!(origin, Origin::Refresh(_)) || !hopeless(state))
     };
-    // The list begins with the newest, and of equals the last is taken.
+    // The list starts with the newest, and `max_by_key` returns the last of equal elements.
     let rank =
         |state: &&State| (state.tags.get(names::TAG_SPEC) == spec, fresh(state), serves(&state.id), !hopeless(state));
     let candidates: Vec<&State> = alive(have).collect();
     candidates.into_iter().rev().max_by_key(rank)
 }
 
-/// The one that answers requests: where the address leads, else the newest.
+/// The serving instance: the address points to it; otherwise the newest.
 pub fn serving<'a>(have: &'a [State], addresses: &[elastic_ip::State]) -> Option<&'a State> {
     let leads = |state: &&State| addresses.iter().any(|address| address.instance.as_deref() == Some(&state.id));
     alive(have).find(leads).or_else(|| alive(have).next())
 }
 
-/// `current` with this spec. A launch gives it `orders`; a later change of them is a step of its own, the address apart.
-/// `credits`: what it is to have that it has not.
+/// The change to `current` for this spec. A launch includes `orders`; a later change of orders is a step of its own.
+/// `credits`: the wanted CPU credits, if they differ.
 fn diff(
     tags: &Tags,
     origin: Origin<'_>,
@@ -377,13 +380,14 @@ fn diff(
         let dying = have.iter().filter(|state| state.phase == Phase::Dying).map(|state| state.id.clone());
         Change::Launch { tags, image: image.map(str::to_owned), dying: dying.collect() }
     };
-    let Some(current) = current else { return Some(Planned::create("there is none", launch(None))) };
+    let Some(current) = current else { return Some(Planned::create("does not exist", launch(None))) };
     if current.tags.get(names::TAG_SPEC) != tags.get(names::TAG_SPEC) {
-        let reason = "type, image, disk or subnet changed, which takes a new instance".to_owned();
+        let reason = "type, image, disk or subnet changed, which requires a new instance".to_owned();
         return Some(Planned::new(Action::Replace, vec![reason], launch(None)));
     }
     if let Some(newest) = origin.instead_of(&current.image) {
-        let reason = format!("the newest image is {newest}, and it runs {}, which takes a new instance", current.image);
+        let reason =
+            format!("the newest image is {newest}, and it runs {}, which requires a new instance", current.image);
         return Some(Planned::new(Action::Replace, vec![reason], launch(Some(newest))));
     }
     let address = Orders { address: orders.address, ..Orders::default() };
@@ -402,7 +406,7 @@ fn diff(
     (!reasons.is_empty()).then(|| Planned::new(Action::Update, reasons, change))
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Launch { mut tags, image, dying } => {
@@ -426,17 +430,17 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
                 context.change(&ID, |known: &mut Output| known.unlimited = credits == Credits::Unlimited);
             }
             let tagged = set_tags(&context.aws, &[&id], &tags).await;
-            tagged.map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))?;
+            tagged.map_err(|error| explain(format!("cannot tag the instance {id}"), &error))?;
             Ok(match credits {
                 Some(credits) => format!("{id} has {} CPU credits", credits.name()),
-                None => format!("{id} is put right"),
+                None => format!("{id} is repaired"),
             })
         }
         Change::Terminate { id } => terminate(context, &id).await,
     }
 }
 
-/// A stopping instance cannot be started before it has stopped.
+/// A stopping instance can be started only after it has stopped.
 async fn start_again(context: &Context, id: &str) -> Result<()> {
     let stopping = |error: &ApiError| {
         context.waits("waiting until it has stopped, to start it again");
@@ -446,11 +450,11 @@ async fn start_again(context: &Context, id: &str) -> Result<()> {
     let request = || context.aws.ec2.start_instances().instance_ids(id).send();
     patiently(backoff, stopping, || call("ec2:StartInstances", &request))
         .await
-        .map_err(|error| explain(format!("the instance {id} cannot be started"), &error))?;
+        .map_err(|error| explain(format!("cannot start the instance {id}"), &error))?;
     wait_running(context, id, "started").await
 }
 
-/// Waits until the instance runs. A launch can be accepted and die all the same; then EC2 says why.
+/// Waits until the instance runs. EC2 may accept a launch and terminate the instance; then EC2 gives the reason.
 async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
     let mut backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(2));
     context.waits(&format!("{id} is {begun}, waiting until it runs"));
@@ -466,7 +470,7 @@ async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
                 if let Some(instance) = found {
                     match instance.state.as_ref().and_then(|state| state.name.as_ref()) {
                         Some(InstanceStateName::Running) => {
-                            // EC2 sets it anew with each start.
+                            // EC2 updates it at each start.
                             let since = instance.launch_time.map_or(0, |time| time.secs());
                             context.change(&ID, |known: &mut Output| known.since = since);
                             return Ok(());
@@ -478,15 +482,15 @@ async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
                     }
                 }
             }
-            // Just launched: EC2 may not know it yet.
+            // A new instance may still be unknown to EC2.
             Err(error) if error.is(&["InvalidInstanceID.NotFound"]) => {}
-            Err(error) => return Err(explain(format!("cannot look at the instance {id}"), &error)),
+            Err(error) => return Err(explain(format!("cannot describe the instance {id}"), &error)),
         }
         context.check_interrupt()?;
         if backoff.wait().await == Retry::Enough {
-            return Err(Failure::failed(format!("the instance {id} does not get to run"))
+            return Err(Failure::failed(format!("the instance {id} does not start"))
                 .because("it has been pending for five minutes")
-                .next("look at it in the EC2 console; then run the same command again"));
+                .next("check it in the EC2 console; then run the same command again"));
         }
     }
 }
@@ -494,7 +498,7 @@ async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
 fn died(id: &str, instance: &Instance) -> Failure {
     let reason = instance.state_reason.as_ref();
     let code = reason.and_then(|reason| reason.code()).unwrap_or("no reason");
-    // The words begin with the code.
+    // The text starts with the code.
     let words = reason.and_then(|reason| reason.message()).unwrap_or_default();
     let words = words.trim_start_matches(code).trim_start_matches(": ");
     let next = match code {
@@ -502,27 +506,27 @@ fn died(id: &str, instance: &Instance) -> Failure {
             "the account's default key for disk encryption cannot be used: see EC2 console, Settings, EBS encryption; then run the same command again"
         }
         "Client.VolumeLimitExceeded" => {
-            "the account's limit for disks is reached: delete some or ask for more in the Service Quotas console"
+            "the account's limit for disks is reached: delete some, or request an increase in the Service Quotas console"
         }
         "Server.InsufficientInstanceCapacity" => {
-            "AWS has no such instance free now: try again in some minutes, or choose another instance.type"
+            "AWS has no capacity for this instance type now: try again in some minutes, or choose another instance.type"
         }
         _ => "run the same command again",
     };
-    Failure::failed(format!("EC2 took the launch of {id} and then ended it"))
+    Failure::failed(format!("EC2 accepted the launch of {id}, then terminated it"))
         .because(format!("{code}: {words}"))
         .next(next)
 }
 
-/// Ends it, and waits until it is gone: it uses the group, and writes reports, for as long as it lives.
+/// Terminates it and waits: a live instance uses the security group and writes reports.
 async fn terminate(context: &Context, id: &str) -> Result<String> {
     end(context, &[id.to_owned()]).await?;
     let mut backoff = Backoff::polling(Duration::from_secs(600), Duration::from_secs(2));
-    context.waits("waiting until it is gone");
+    context.waits("waiting until it is terminated");
     loop {
         let left = observe(&context.aws, &context.name).await?;
         if !left.iter().any(|state| state.id == id) {
-            return Ok("gone".into());
+            return Ok("terminated".into());
         }
         context.check_interrupt()?;
         if backoff.wait().await == Retry::Enough {
@@ -536,7 +540,7 @@ async fn end(context: &Context, ids: &[String]) -> Result<()> {
     let request = || context.aws.ec2.terminate_instances().set_instance_ids(Some(ids.to_vec())).send();
     match call("ec2:TerminateInstances", request).await {
         Ok(_) => Ok(()),
-        // One that is unknown would keep the others alive: EC2 refuses the whole list.
+        // An unknown id would protect the others: EC2 refuses the whole list.
         Err(error) if error.absent() && ids.len() > 1 => {
             for id in ids {
                 Box::pin(end(context, std::slice::from_ref(id))).await?;
@@ -544,20 +548,20 @@ async fn end(context: &Context, ids: &[String]) -> Result<()> {
             Ok(())
         }
         Err(error) if error.absent() => Ok(()),
-        // One that was terminated may have lost its tags, and with them whoever may only end what bears them.
+        // A terminated instance may have lost its tags, and the caller may have a permission that depends on them.
         Err(error) => match observe(&context.aws, &context.name).await? {
             found if alive(&found).any(|state| ids.contains(&state.id)) => {
-                Err(explain("the instance cannot be terminated", &error))
+                Err(explain("cannot terminate the instance", &error))
             }
             _ => Ok(()),
         },
     }
 }
 
-/// Ends whatever lives of this deployment, without waiting.
+/// Terminates all live instances of this deployment, without waiting.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn terminate_all(context: &Context) -> Result<()> {
     let found = observe(&context.aws, &context.name).await?;
     let ids: Vec<String> = alive(&found).map(|state| state.id.clone()).collect();
@@ -592,7 +596,7 @@ mod tests {
     }
 
     const KEEP: Origin<'_> = Origin::Keep(Some("ami-1"));
-    /// None is hopeless.
+    /// No instance is hopeless.
     const NONE: fn(&State) -> bool = |_| false;
 
     fn spec_of(tags: &Tags) -> Option<&String> {
@@ -600,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn none_or_a_dying_one_means_launch() {
+    fn no_instance_or_a_terminating_one_means_launch() {
         let dying = [state("i-1", Phase::Dying, 1)];
         assert_eq!(pick(spec_of(&wanted("s1")), KEEP, |_| true, NONE, &dying), None);
         let Change::Launch { dying, .. } =
@@ -618,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_spec_means_another_instance_and_the_end_of_this_one() {
+    fn a_new_spec_replaces_the_instance() {
         let have = [state("i-1", Phase::Running, 1)];
         assert_eq!(
             diff(&wanted("s2"), KEEP, &orders("1", None), None, Some(&have[0]), &have).unwrap().action,
@@ -630,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wanted_spec_counts_first_then_who_serves_then_the_newest() {
+    fn the_wanted_spec_counts_first_then_the_serving_one_then_the_newest() {
         let mut new = state("i-2", Phase::Running, 2);
         new.tags.extend(wanted("s2"));
         let have = [new, state("i-1", Phase::Running, 1), state("i-0", Phase::Running, 0)];
@@ -642,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_kept_until_it_is_to_be_refreshed() {
+    fn an_image_is_kept_until_a_refresh() {
         let (tags, old) = (wanted("s1"), state("i-1", Phase::Running, 1));
         let newer = "ami-2";
         assert_eq!(diff(&tags, Origin::Keep(Some(newer)), &orders("1", None), None, Some(&old), &[]), None);
@@ -652,14 +656,14 @@ mod tests {
         assert_eq!(planned.action, Action::Replace);
         assert!(["ami-1", "ami-2"].iter().all(|image| planned.reasons[0].contains(image)), "{:?}", planned.reasons);
         assert!(matches!(planned.change, Change::Launch { image: Some(image), .. } if image == newer));
-        // Another spec tells the launches apart already.
+        // A different spec distinguishes the launches already.
         let other = diff(&wanted("s2"), Origin::Refresh(newer), &orders("1", None), None, Some(&old), &[]).unwrap();
         assert!(matches!(other.change, Change::Launch { image: None, .. }));
     }
 
-    /// With or without the flag the next run goes on with the one that was launched, although the other one serves.
+    /// With or without the flag, the next run continues with the launched instance, although the other one serves.
     #[test]
-    fn of_two_the_one_of_the_newest_image_counts() {
+    fn of_two_the_one_with_the_newest_image_counts() {
         let new = State { image: "ami-2".into(), ..state("i-2", Phase::Running, 2) };
         let have = [new, state("i-1", Phase::Running, 1)];
         let (tags, serves) = (wanted("s1"), |id: &str| id == "i-1");
@@ -670,7 +674,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_whose_app_failed_is_taken_back_unless_it_is_asked_for_again() {
+    fn a_refresh_whose_app_failed_is_reverted_unless_it_is_requested_again() {
         let new = State { image: "ami-2".into(), ..state("i-2", Phase::Running, 2) };
         let have = [new, state("i-1", Phase::Running, 1)];
         let (tags, newest) = (wanted("s1"), "ami-2");
@@ -679,14 +683,14 @@ mod tests {
         };
         assert_eq!(picked(Origin::Keep(Some(newest)), "i-1"), "i-1");
         assert_eq!(picked(Origin::Refresh(newest), "i-1"), "i-2");
-        // Without an address of its own it is not known which one serves.
+        // Without an Elastic IP, the serving instance is unknown.
         assert_eq!(picked(Origin::Keep(Some(newest)), "no one"), "i-1");
         // It serves by now, and failed with a later release.
         assert_eq!(picked(Origin::Keep(Some(newest)), "i-2"), "i-2");
     }
 
     #[test]
-    fn a_stopped_one_is_started() {
+    fn a_stopped_instance_is_started() {
         let planned =
             diff(&wanted("s1"), KEEP, &orders("1", None), None, Some(&state("i-1", Phase::Stopped, 1)), &[]).unwrap();
         assert_eq!(planned.reasons, ["it is stopped"]);
@@ -694,7 +698,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spec_tells_what_matters_apart() {
+    fn the_spec_distinguishes_the_relevant_settings() {
         let instance = config::Instance {
             kind: "t3.micro".into(),
             image: config::Image::Debian13,

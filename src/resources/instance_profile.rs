@@ -1,5 +1,5 @@
-//! Instance ↔ instance profile. Attached after the launch, because a new profile takes about ten seconds to become
-//! known to EC2: this keeps IAM off the path to a booting machine.
+//! Instance ↔ instance profile. It is associated after the launch, because a new profile takes about ten seconds to
+//! propagate to EC2. So a boot does not wait for IAM.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
 
-/// What to do.
+/// The change to apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Attach ours.
     Attach,
-    /// Detach one from this instance that bears our name and gives no credentials: it was made anew, or its role was.
+    /// Detach a profile that has our name but gives no credentials: the profile or its role was re-created.
     Detach(String),
 }
 
-/// The profile that the instance is asked to have.
+/// The wanted profile of the instance.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Its name.
@@ -57,31 +57,32 @@ impl Resource for Wanted {
     }
 }
 
-/// The step that detaches what the instance has.
+/// The step that detaches the current profile.
 pub(super) fn detachment(instance: Option<&instance::State>) -> Option<Id> {
     instance.map(|instance| Id::named(Kind::InstanceProfile, format!("of {}", instance.id)))
 }
 
-/// Whether what is attached is ours by name, but of no use. It goes before its role is mended: afterwards nobody could
-/// tell that it has to be attached anew. That holds for an instance that is to be replaced, too: it may be kept yet.
+/// Whether the attached profile has our name but gives no credentials. It is detached before its role is repaired:
+/// afterwards AWS does not show that a new association is needed. This includes an instance that will be replaced,
+/// because it may still be kept.
 fn stale(profile: &str, role: Option<&role::State>, instance: Option<&instance::State>) -> Option<Planned<Change>> {
     let (instance, attached) = instance.and_then(|instance| Some((instance, instance.profile.as_ref()?)))?;
     let serves = role.is_some_and(|role| role.serves(&attached.id));
     let detach = || Change::Detach(instance.id.clone());
     (is(&attached.arn, profile) && !serves)
-        .then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], detach()))
+        .then(|| Planned::new(Action::Update, vec!["it was re-created, or its role was".into()], detach()))
 }
 
 /// The instance must have our profile.
 fn diff(profile: &str, stale: bool, instance: Option<&instance::State>) -> Option<Planned<Change>> {
     match instance.and_then(|instance| instance.profile.as_ref()) {
-        None => Some(Planned::create("the instance has none", Change::Attach)),
-        // Somebody else's: told by `apply`, which names it.
+        None => Some(Planned::create("the instance has no profile", Change::Attach)),
+        // Belongs to someone else: `apply` reports it by name.
         Some(attached) if !is(&attached.arn, profile) => {
-            Some(Planned::new(Action::Update, vec!["the instance has another".into()], Change::Attach))
+            Some(Planned::new(Action::Update, vec!["the instance has another profile".into()], Change::Attach))
         }
         Some(_) => stale
-            .then(|| Planned::new(Action::Update, vec!["it was made anew, or its role was".into()], Change::Attach)),
+            .then(|| Planned::new(Action::Update, vec!["it was re-created, or its role was".into()], Change::Attach)),
     }
 }
 
@@ -89,12 +90,12 @@ fn is(arn: &str, profile: &str) -> bool {
     arn.ends_with(&format!(":instance-profile/{profile}"))
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Attach => attach(context, &context.output::<instance::Output>(&instance::ID)?.id).await,
         Change::Detach(instance) => {
-            let Some((association, _)) = association(context, &instance).await? else { return Ok("gone".into()) };
+            let Some((association, _)) = association(context, &instance).await? else { return Ok("detached".into()) };
             detach(context, &association).await?;
             Ok("detached".into())
         }
@@ -104,7 +105,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
 async fn detach(context: &Context, association: &str) -> Result<()> {
     let request = || context.aws.ec2.disassociate_iam_instance_profile().association_id(association).send();
     match call("ec2:DisassociateIamInstanceProfile", request).await {
-        Err(error) if !error.absent() => Err(explain("the old instance profile cannot be detached", &error)),
+        Err(error) if !error.absent() => Err(explain("cannot detach the old instance profile", &error)),
         _ => Ok(()),
     }
 }
@@ -125,7 +126,7 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
         };
         let answer = match call("ec2:AssociateIamInstanceProfile", request).await {
             Ok(answer) => Ok(answer.iam_instance_profile_association.and_then(parts)),
-            // There is one already, perhaps of a call whose answer was lost.
+            // There is an association already, perhaps from a call whose response was lost.
             Err(error) if error.says("IncorrectState", "association") => {
                 association(context, instance).await?.map(Some).ok_or(error)
             }
@@ -139,7 +140,7 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
             }
             Ok(Some((_, attached))) if is_made(context, &profile, &attached).await? => return Ok(profile),
             Ok(Some((association, attached))) => {
-                // EC2 knew the one that had this name before. It gives no credentials:
+                // EC2 still has the earlier profile of this name. It gives no credentials:
                 // <https://github.com/hashicorp/terraform/issues/2037>
                 detach(context, &association).await?;
                 remembered(&profile, &attached)
@@ -147,30 +148,30 @@ async fn attach(context: &Context, instance: &str) -> Result<String> {
             Err(error) => cannot_be_attached(&error),
         };
         context.check_interrupt()?;
-        context.waits("waiting until EC2 knows it");
+        context.waits("waiting until it propagates to EC2");
         if backoff.wait().await == Retry::Enough {
             return Err(failure);
         }
     }
 }
 
-/// Whether what is attached is the profile that has the name now.
+/// Whether the attached profile is the current one of that name.
 async fn is_made(context: &Context, profile: &str, attached: &instance::Profile) -> Result<bool> {
     let known = context.known::<role::Output>(&role::ID).is_none_or(|made| made.profile == attached.id);
     Ok(known || role::profile_id(&context.aws, profile).await?.as_ref() == Some(&attached.id))
 }
 
 fn cannot_be_attached(error: &ApiError) -> Failure {
-    explain("the instance profile cannot be attached", error)
+    explain("cannot attach the instance profile", error)
 }
 
 fn remembered(profile: &str, attached: &instance::Profile) -> Failure {
-    Failure::failed("the instance profile cannot be attached")
+    Failure::failed("cannot attach the instance profile")
         .because(format!("EC2 attaches {}, an earlier profile named {profile}, which was deleted", attached.id))
         .next("run the same command again in some minutes")
 }
 
-/// What EC2 answers while the profile, or the role in it, has not reached it yet, and while the instance is pending.
+/// EC2's errors while the profile or its role has not propagated, and while the instance is pending.
 fn not_yet(error: &ApiError) -> bool {
     error.says("InvalidParameterValue", "Invalid IAM Instance Profile")
         || error.says("InvalidParameterValue", "has no associated IAM Roles")
@@ -179,20 +180,20 @@ fn not_yet(error: &ApiError) -> bool {
 }
 
 fn taken(instance: &str, association: &str, arn: &str) -> Failure {
-    Failure::failed(format!("{instance} has an instance profile that is not ours"))
+    Failure::failed(format!("{instance} has an instance profile that does not belong to this deployment"))
         .because(format!("{arn} is attached to it, perhaps by a rule of this account"))
         .next(format!(
-            "if it may go: aws ec2 disassociate-iam-instance-profile --association-id {association}\nthen run the same command again"
+            "if it is not needed: aws ec2 disassociate-iam-instance-profile --association-id {association}\nthen run the same command again"
         ))
 }
 
-/// The association that stands, with its profile.
+/// The current association, with its profile.
 async fn association(context: &Context, instance: &str) -> Result<Option<(String, instance::Profile)>> {
     let request =
         || context.aws.ec2.describe_iam_instance_profile_associations().filters(filter("instance-id", instance)).send();
     let answer = call("ec2:DescribeIamInstanceProfileAssociations", request)
         .await
-        .map_err(|error| explain("cannot look for the instance profile", &error))?;
+        .map_err(|error| explain("cannot look up the instance profile", &error))?;
     let alive = answer.iam_instance_profile_associations.unwrap_or_default().into_iter().find(|association| {
         association.state.as_ref().is_some_and(|state| matches!(state.as_str(), "associating" | "associated"))
     });
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_of_the_iam_race_is_waited_out() {
+    fn every_error_of_iam_propagation_is_retried() {
         assert!(not_yet(&error(
             "InvalidParameterValue",
             "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"

@@ -1,8 +1,8 @@
-//! What of all deployments stands in an account's region: each kind is looked for at once, by the presence of our tag or
-//! below our folder. Nothing of what is in a token is asked for.
+//! The resources of all deployments in an account's region: all kinds are listed concurrently, by our tag or our path.
+//! The content of tokens is not read.
 //!
-//! Roles are not looked for: IAM lists them only all together, an account's thousands in pages of a hundred. They cost
-//! nothing, and `down` finds them by their names.
+//! Roles are not listed: IAM can list only all roles of an account, possibly thousands, in pages of a hundred. They
+//! cost nothing, and `down` finds them by name.
 
 use std::net::Ipv4Addr;
 
@@ -15,10 +15,10 @@ use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
 
-/// Everything that stands, each with the deployment's name that it bears.
+/// All resources, each with its deployment's name.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    /// Instances, the one that counts first.
+    /// Instances, the current one first.
     pub instances: Vec<instance::State>,
     /// Elastic IPs.
     pub addresses: Vec<elastic_ip::State>,
@@ -28,11 +28,11 @@ pub struct Inventory {
     pub groups: Vec<security_group::State>,
     /// Key pairs.
     pub key_pairs: Vec<key_pair::State>,
-    /// Whose parameter holds a token.
+    /// Deployments with a token's parameter.
     pub tokens: Vec<String>,
-    /// What the agents report: the deployment, the instance, the report.
+    /// The agents' reports: deployment, instance, report.
     pub reports: Vec<(String, String, Report)>,
-    /// Who has something in the bucket.
+    /// Deployments with objects in the bucket.
     pub stored: Vec<String>,
 }
 
@@ -41,14 +41,14 @@ pub struct Inventory {
 pub struct Disk {
     /// The deployment.
     pub name: String,
-    /// How large it is.
+    /// Its size.
     pub gib: u32,
 }
 
-/// Looks at everything but the bucket, whose name takes the account's number.
+/// Lists everything except for the bucket, whose name contains the account's number.
 ///
 /// # Errors
-/// The first thing that cannot be looked at.
+/// The first failed read.
 pub async fn observe(aws: &Aws) -> Result<Inventory> {
     let (instances, addresses, disks, groups, key_pairs, (tokens, reports)) = tokio::try_join!(
         instance::observe_all(aws),
@@ -61,10 +61,10 @@ pub async fn observe(aws: &Aws) -> Result<Inventory> {
     Ok(Inventory { instances, addresses, disks, groups, key_pairs, tokens, reports, stored: Vec::new() })
 }
 
-/// Who has something in the bucket, if there is one. One name stands for all that is below it.
+/// The deployments with objects in the bucket, if there is one. Each prefix is listed once.
 ///
 /// # Errors
-/// What S3 says.
+/// A call to S3 fails.
 pub async fn stored(aws: &Aws, account: &str) -> Result<Vec<String>> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let list = aws.s3.list_objects_v2().bucket(&bucket).expected_bucket_owner(account).delimiter("/");
@@ -85,7 +85,7 @@ pub async fn stored(aws: &Aws, account: &str) -> Result<Vec<String>> {
     }
 }
 
-/// The deployment whose tag it bears.
+/// The deployment in its tag.
 pub fn owner(tags: &Tags) -> Option<&String> {
     tags.get(names::TAG_NAME)
 }
@@ -96,7 +96,7 @@ async fn disks(aws: &Aws) -> Result<Vec<Disk>> {
         let request = aws.ec2.describe_volumes().filters(any_name_tag()).set_next_token(page);
         let answer = call("ec2:DescribeVolumes", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot look for disks", &error))?;
+            .map_err(|error| explain("cannot list the disks", &error))?;
         found.extend(answer.volumes.unwrap_or_default().into_iter().filter_map(disk));
         page = answer.next_token.filter(|token| !token.is_empty());
         if page.is_none() {
@@ -112,14 +112,14 @@ fn disk(volume: Volume) -> Option<Disk> {
     })
 }
 
-/// Tokens and reports are in one folder. The values of the former come encrypted, and are dropped unseen.
+/// Tokens and reports have a common path. Tokens are returned encrypted, and are dropped unread.
 async fn parameters(aws: &Aws) -> Result<(Vec<String>, Vec<(String, String, Report)>)> {
     let (mut tokens, mut reports, mut page) = (Vec::new(), Vec::new(), None);
     loop {
         let request = aws.ssm.get_parameters_by_path().path(names::PARAMETERS).recursive(true).set_next_token(page);
         let answer = call("ssm:GetParametersByPath", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot look for tokens and reports", &error))?;
+            .map_err(|error| explain("cannot list the tokens and reports", &error))?;
         let parameters = answer.parameters.unwrap_or_default();
         tokens.extend(parameters.iter().filter_map(token));
         reports.extend(parameters.into_iter().filter_map(report));
@@ -130,21 +130,20 @@ async fn parameters(aws: &Aws) -> Result<(Vec<String>, Vec<(String, String, Repo
     }
 }
 
-/// Whose token that is.
+/// The deployment of the token.
 fn token(parameter: &Parameter) -> Option<String> {
     let (name, rest) = names::of_parameter(parameter.name.as_deref()?)?;
     (rest == "token").then(|| name.to_owned())
 }
 
-/// The deployment, the instance and what it reports. What cannot be read is from another time: it is there, and says
-/// nothing.
+/// Deployment, instance and report. An unreadable report is from another version: it exists, but without content.
 fn report(parameter: Parameter) -> Option<(String, String, Report)> {
     let (name, rest) = names::of_parameter(parameter.name.as_deref()?)?;
     let instance = rest.strip_prefix("report/")?;
     Some((name.to_owned(), instance.to_owned(), reports::parsed(&parameter).unwrap_or_default()))
 }
 
-/// The address that an instance has, the Elastic IP first.
+/// The instance's address, preferably the Elastic IP.
 pub fn ip(instance: &instance::State, addresses: &[elastic_ip::State]) -> Option<Ipv4Addr> {
     let leads = |address: &&elastic_ip::State| address.instance.as_deref() == Some(&instance.id);
     addresses.iter().find(leads).map(|address| address.ip).or(instance.ip)

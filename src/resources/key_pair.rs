@@ -1,5 +1,5 @@
-//! The key pair: made here, so that EC2 only ever sees the public half. Port 22 is closed; it is there for the day
-//! when somebody has to look inside.
+//! The key pair: generated on this machine, so EC2 only receives the public key. Port 22 is closed; the key is for
+//! emergencies.
 
 use std::fs;
 use std::io::Write;
@@ -19,33 +19,33 @@ use crate::base::{dirs, names};
 use crate::resources::context::Context;
 use crate::resources::{Lookup, NameConflict};
 
-/// A key pair as it stands in EC2; whether this machine has the private half does not matter.
+/// The state of a key pair in EC2, whether this machine has the private key or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// `key-…`
     pub id: String,
-    /// When it was made, in seconds since 1970. It outlives instances, so it knows best how old a deployment is.
+    /// When it was created, in seconds since 1970. It outlives instances, so it shows the age of a deployment best.
     pub made: Option<i64>,
-    /// All its tags.
+    /// All tags.
     pub tags: Tags,
 }
 
-/// What to do.
+/// The change to apply.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Import the public half.
+    /// Import the public key.
     Create { tags: Tags },
     /// Set these tags.
     Tag { id: String, tags: Tags },
-    /// Remove it, and the private half here.
+    /// Delete it, and the private key on this machine.
     Delete { id: String },
 }
 
-/// The key pair that is asked for.
+/// The wanted key pair.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its tags.
+    /// The tags.
     pub tags: Tags,
 }
 
@@ -56,10 +56,10 @@ impl Resource for Wanted {
         Id::of(Kind::KeyPair)
     }
 
-    /// One that is there is kept, whether this machine has its private half or not.
+    /// An existing key pair is kept, whether this machine has its private key or not.
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         Ok(match sight.have.key_pair.looked()? {
-            None => Some(Planned::create("there is none", Change::Create { tags: self.tags.clone() })),
+            None => Some(Planned::create("does not exist", Change::Create { tags: self.tags.clone() })),
             Some(have) => {
                 Planned::tag(missing(&self.tags, &have.tags), |tags| Change::Tag { id: have.id.clone(), tags })
             }
@@ -72,12 +72,12 @@ impl Resource for Wanted {
     }
 }
 
-/// Looks for the key pair by its name.
+/// Finds the key pair by name.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let key = names::common(name);
     let request = || aws.ec2.describe_key_pairs().filters(filter("key-name", &key)).send();
     let answer =
-        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for the key pair", &error))?;
+        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look up the key pair", &error))?;
     let Some(found) = answer.key_pairs.unwrap_or_default().into_iter().next() else {
         return Ok(Lookup::Absent);
     };
@@ -88,14 +88,14 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     }
 }
 
-/// Looks for those of all deployments. EC2 has no pages of them.
+/// Finds the key pairs of all deployments. EC2 has no pages for them.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
     let request = || aws.ec2.describe_key_pairs().filters(any_name_tag()).send();
     let answer =
-        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot look for key pairs", &error))?;
+        call("ec2:DescribeKeyPairs", request).await.map_err(|error| explain("cannot list the key pairs", &error))?;
     Ok(answer.key_pairs.unwrap_or_default().into_iter().map(State::of).collect())
 }
 
@@ -106,25 +106,25 @@ impl State {
     }
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Create { tags } => import(context, &tags).await,
         Change::Tag { id, tags } => {
             let tagged = set_tags(&context.aws, &[&id], &tags).await;
-            tagged.map_err(|error| explain("the key pair cannot be tagged", &error))?;
+            tagged.map_err(|error| explain("cannot tag the key pair", &error))?;
             Ok(format!("{id} is tagged"))
         }
         Change::Delete { id } => {
-            // The private half first: killed between the two, a second run still sees the public one.
+            // The private key first: after a kill in between, a second run still sees the public key.
             let path = private_half(context)?;
             if path.exists() {
                 fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
             }
             let request = || context.aws.ec2.delete_key_pair().key_pair_id(&id).send();
             match call("ec2:DeleteKeyPair", request).await {
-                Err(error) if !error.absent() => Err(explain("the key pair cannot be deleted", &error)),
-                _ => Ok("gone".into()),
+                Err(error) if !error.absent() => Err(explain("cannot delete the key pair", &error)),
+                _ => Ok("deleted".into()),
             }
         }
     }
@@ -152,11 +152,11 @@ async fn import(context: &Context, tags: &Tags) -> Result<String> {
             Lookup::NotOurs(foreign) => Err(foreign.refuse()),
             _ => Ok(name),
         },
-        Err(error) => Err(explain("the key pair cannot be imported", &error)),
+        Err(error) => Err(explain("cannot import the key pair", &error)),
     }
 }
 
-/// The private half is written before EC2 hears of the public one: killed between the two, a second run uses it again.
+/// The private key is written before EC2 gets the public one: after a kill in between, a second run reuses it.
 fn public_half(path: &PathBuf) -> Result<String> {
     let unreadable = |error: ssh_key::Error| {
         Failure::failed(format!("{} is not a private key", path.display()))
@@ -185,7 +185,7 @@ fn public_half(path: &PathBuf) -> Result<String> {
     }
 }
 
-/// The public half of a key that nobody has: to ask whether one could be imported.
+/// The public key of a discarded key: to check whether an import is permitted.
 pub fn nobodys() -> Option<String> {
     PrivateKey::random(&mut OsRng, Algorithm::Ed25519).ok()?.public_key().to_openssh().ok()
 }
@@ -208,7 +208,7 @@ mod tests {
     use crate::resources::Observed;
 
     #[test]
-    fn the_private_half_is_private_and_used_again() {
+    fn the_private_key_is_private_and_reused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys/hello");
         let first = public_half(&path).unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_is_kept() {
+    fn an_existing_key_is_kept() {
         let key_pair = Lookup::Present(State { id: "key-1".into(), made: None, tags: Tags::new() });
         let have = Observed { key_pair, ..Observed::default() };
         let diff = |tags| Wanted { tags }.diff(&Sight::new(&[], &have)).unwrap();

@@ -1,13 +1,14 @@
-//! The kinds of resources: the one list of them. What every kind has is generated from it, here and in the executor.
+//! The kinds of resources: the only list of them. The types of all kinds are generated from it, here and in the
+//! executor.
 
 use super::Sight;
 use super::outputs::Outputs;
 use super::step::{Planned, Resource, Step};
 use crate::base::error::Result;
 
-/// Hands the list to a macro: each kind's name, its module, and its title, in the order in which plans show them.
+/// Passes the list to a macro: each kind's name, module and title, in the order of the plan's output.
 ///
-/// A module has `Wanted` (what a topology asks for, a [`Resource`]), `Change` (what a step does), and `apply`.
+/// A module has `Wanted` (the wanted resource, a [`Resource`]), `Change` (what a step does), and `apply`.
 macro_rules! kinds {
     ($generate:ident) => {
         $generate! {
@@ -34,7 +35,7 @@ pub(crate) use kinds;
 
 macro_rules! generate {
     ($($kind:ident $module:ident $title:literal,)*) => {
-        /// A kind of resource, or of what connects two.
+        /// A kind of resource, or of a connection between two.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "each is its module's")]
         pub enum Kind {
@@ -42,7 +43,7 @@ macro_rules! generate {
         }
 
         impl Kind {
-            /// The name that a person sees.
+            /// The name for users.
             pub fn title(self) -> &'static str {
                 match self {
                     $(Kind::$kind => $title,)*
@@ -50,14 +51,14 @@ macro_rules! generate {
             }
         }
 
-        /// What a step does.
+        /// The change of a step.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[allow(missing_docs, reason = "each is its module's Change")]
         pub enum Change {
             $($kind(super::$module::Change),)*
         }
 
-        /// One resource that a topology asks for.
+        /// A resource that a topology wants.
         #[derive(Clone, Debug)]
         #[allow(missing_docs, reason = "each is its module's Wanted")]
         pub enum Wanted {
@@ -79,24 +80,24 @@ macro_rules! generate {
         )*
 
         impl Wanted {
-            /// What kind of resource it is.
+            /// Its kind.
             pub fn kind(&self) -> Kind {
                 match self {
                     $(Wanted::$kind(_) => Kind::$kind,)*
                 }
             }
 
-            /// Which one it is.
+            /// Its id.
             pub fn id(&self) -> Id {
                 match self {
                     $(Wanted::$kind(wanted) => wanted.id(),)*
                 }
             }
 
-            /// The step that makes it as it is wanted, unless it is so.
+            /// The step that brings it to the wanted state; `None` if it is there.
             ///
             /// # Errors
-            /// That something was not looked at.
+            /// A kind was not read.
             pub fn step(&self, sight: &Sight<'_>) -> Result<Option<Step>> {
                 match self {
                     $(Wanted::$kind(wanted) => step(wanted, sight),)*
@@ -104,17 +105,17 @@ macro_rules! generate {
             }
         }
 
-        /// What stands, as far as steps refer to it.
+        /// The outputs of the existing resources.
         pub fn outputs(sight: &Sight<'_>) -> Outputs {
             let mut outputs = Outputs::default();
             $(<super::$module::Wanted as Resource>::outputs(sight, &mut outputs);)*
             outputs
         }
 
-        /// The steps that remove what stands and is not wanted.
+        /// The steps that delete unwanted resources.
         ///
         /// # Errors
-        /// That something was not looked at.
+        /// A kind was not read.
         pub fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
             let mut steps = Vec::new();
             $(steps.extend(<super::$module::Wanted as Resource>::surplus(sight)?);)*
@@ -129,12 +130,12 @@ fn step<R: Resource>(wanted: &R, sight: &Sight<'_>) -> Result<Option<Step>> {
     Ok(planned.map(|planned| planned.step(wanted.id(), wanted.needs(sight))))
 }
 
-/// Which resource: of what kind, and which of them.
+/// The id of a resource: its kind and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Id {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// What tells it from others of its kind in the deployment: AWS's id, or a name in `deploy.yaml`. Empty for the only one.
+    /// Its name among resources of its kind: AWS's id, or a name in `deploy.yaml`. Empty for the only one.
     pub name: String,
 }
 

@@ -1,4 +1,5 @@
-//! An instance's log, as it shows it in the bucket (`agent/logs/publisher.py`): pure, but for the asking.
+//! An instance's log, as the agent publishes it in the bucket (`agent/logs/publisher.py`): pure, except for the
+//! requests.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,19 +9,19 @@ use crate::base::error::Result;
 use crate::base::{names, secret};
 use crate::resources::{Tags, set_tags};
 
-/// Which log.
+/// The kind of log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// What the app prints.
+    /// The app's output.
     App,
-    /// Who asked the edge for what.
+    /// The proxy's access log.
     Access,
-    /// What the agent does.
+    /// The agent's log.
     Agent,
 }
 
 impl Source {
-    /// As the agent names it.
+    /// The agent's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::App => "app",
@@ -30,22 +31,22 @@ impl Source {
     }
 }
 
-/// The last lines, as they were shown.
+/// The last lines, as published.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Window {
-    /// The words that it answers.
+    /// The requests that it answers.
     pub asked: Vec<String>,
-    /// For as long as that is the same, lines keep their numbers.
+    /// The numbering of lines is constant while this value is the same.
     pub session: String,
-    /// The oldest first.
+    /// The lines, the oldest first.
     pub lines: Vec<Line>,
 }
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Line(
-    /// Its number in the session.
+    /// Its number in the numbering.
     pub u64,
     /// When it was printed, in microseconds since 1970.
     pub u64,
@@ -53,7 +54,7 @@ pub struct Line(
     pub String,
 );
 
-/// How far a command has read.
+/// The position of a reader.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
     session: String,
@@ -62,7 +63,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// What is new in a window, and whether lines before it were missed.
+    /// The new lines of a window, and whether lines before them were missed.
     pub fn fresh(&mut self, window: &Window) -> (bool, Vec<Line>) {
         let same = self.session == window.session;
         let new = |line: &&Line| if same { line.0 > self.number } else { line.1 > self.at };
@@ -78,7 +79,7 @@ impl Reader {
     }
 }
 
-/// One request, or what Caddy warns of, from what it notes; anything else as it stands.
+/// One line for a request or a warning of Caddy's JSON log; any other text unchanged.
 pub fn access(text: &str) -> String {
     let Ok(entry) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
     let request = &entry["request"];
@@ -95,23 +96,23 @@ pub fn access(text: &str) -> String {
     format!("{client} {method} {uri} {status} {size} B {milliseconds:.0} ms")
 }
 
-/// Has an instance show a log for the next minute -> the word by which its answer is known.
+/// Requests that an instance publishes a log for the next minute. Returns the request's id, which the answer repeats.
 ///
 /// # Errors
-/// That it cannot be told.
+/// The instance cannot be tagged.
 pub async fn ask(aws: &Aws, instance: &str, source: Source) -> Result<String> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let word = format!("{now}-{}", secret::random_hex(4)?);
     let tags = Tags::from([(names::TAG_LOGS.to_owned(), format!("{}/{word}", source.name()))]);
     let told = set_tags(aws, &[instance], &tags).await;
-    told.map_err(|error| explain(format!("the instance {instance} cannot be tagged"), &error))?;
+    told.map_err(|error| explain(format!("cannot tag the instance {instance}"), &error))?;
     Ok(word)
 }
 
-/// What is shown, if it is another than `known`; with the mark by which that is known.
+/// Reads the published log if it differs from `known`; returns it with its ETag.
 ///
 /// # Errors
-/// What S3 says.
+/// A call to S3 fails.
 pub async fn look(
     aws: &Aws,
     (account, name): (&str, &str),
@@ -128,12 +129,12 @@ pub async fn look(
     match call("s3:GetObject", get).await {
         Ok(answer) => {
             let mark = answer.e_tag;
-            // One that breaks off is read again the next time.
+            // An incomplete response is read again the next time.
             let body = answer.body.collect().await.map(|body| body.into_bytes()).unwrap_or_default();
             Ok(serde_json::from_slice(&body).ok().map(|window| (window, mark)))
         }
         Err(error) if error.absent() || error.status == Some(304) => Ok(None),
-        Err(error) => Err(explain("the log cannot be read", &error)),
+        Err(error) => Err(explain("cannot read the log", &error)),
     }
 }
 
@@ -160,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn what_came_too_fast_is_known_to_be_missing() {
+    fn missed_lines_are_detected() {
         let mut reader = Reader::default();
         read(&mut reader, &window("a", &[(1, 10)]));
         assert_eq!(read(&mut reader, &window("a", &[(5, 14), (6, 15)])), (true, vec![14, 15]));
     }
 
     #[test]
-    fn another_session_goes_on_where_the_time_says() {
+    fn another_numbering_continues_by_time() {
         let mut reader = Reader::default();
         read(&mut reader, &window("a", &[(1, 10), (2, 11)]));
         assert_eq!(read(&mut reader, &window("b", &[(1, 10), (2, 11)])), (false, vec![]));

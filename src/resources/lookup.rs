@@ -1,23 +1,23 @@
-//! What a look at one thing came to.
+//! The result of reading one resource.
 
 use crate::base::error::{Failure, Result};
 
-/// What was not looked at is not absent: nothing is made, and nothing removed, on a look that never happened.
+/// A resource that was not read is not absent: nothing is created or deleted because of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Lookup<T> {
-    /// There was no look.
+    /// It was not read.
     #[default]
     NotAsked,
-    /// There is none.
+    /// It does not exist.
     Absent,
-    /// What bears the name is not ours.
+    /// A resource with its name exists, but is not ours.
     NotOurs(NameConflict),
-    /// It stands.
+    /// It exists.
     Present(T),
 }
 
 impl<T> Lookup<T> {
-    /// What stands, as far as is known.
+    /// The resource, if it is known to exist.
     pub fn present(&self) -> Option<&T> {
         match self {
             Self::Present(found) => Some(found),
@@ -25,18 +25,18 @@ impl<T> Lookup<T> {
         }
     }
 
-    /// What stands, for a planner, who decides by it.
+    /// The resource, for a planner that depends on the result.
     ///
     /// # Errors
-    /// That there was no look, which is a mistake of the verb.
+    /// It was not read, which is a bug of the command.
     pub fn looked(&self) -> Result<Option<&T>> {
         match self {
-            Self::NotAsked => Err(Failure::bug("a plan needs what was not looked at")),
+            Self::NotAsked => Err(Failure::bug("the plan needs a resource that was not read")),
             other => Ok(other.present()),
         }
     }
 
-    /// What is in the way.
+    /// The conflict, if there is one.
     pub fn foreign(&self) -> Option<&NameConflict> {
         match self {
             Self::NotOurs(foreign) => Some(foreign),
@@ -47,7 +47,7 @@ impl<T> Lookup<T> {
 
 #[cfg(test)]
 impl<T> Lookup<T> {
-    /// What stands.
+    /// The resource, mutable.
     pub fn present_mut(&mut self) -> Option<&mut T> {
         match self {
             Self::Present(found) => Some(found),
@@ -55,23 +55,23 @@ impl<T> Lookup<T> {
         }
     }
 
-    /// What stands; it is made if it is not there.
+    /// The resource; it is created if it does not exist.
     pub fn stand(&mut self, make: impl FnOnce() -> T) -> &mut T {
         if self.present().is_none() {
             *self = Self::Present(make());
         }
-        self.present_mut().expect("it stands")
+        self.present_mut().expect("the resource exists")
     }
 }
 
 impl<T> From<Option<T>> for Lookup<T> {
-    /// What a look found.
+    /// The result of a read.
     fn from(found: Option<T>) -> Self {
         found.map_or(Self::Absent, Self::Present)
     }
 }
 
-/// Something that bears our name but is not ours: it is never touched.
+/// A resource with our name that is not ours: it is never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameConflict {
     kind: &'static str,
@@ -84,15 +84,15 @@ impl NameConflict {
         Self { kind, name: name.into() }
     }
 
-    /// That it is in the way.
+    /// The error for this conflict.
     pub fn refuse(&self) -> Failure {
-        Failure::failed(format!("the {} {} is not ours", self.kind, self.name))
-            .because("it bears the name that this deployment needs, but not the tag devopsctl:name")
-            .standing("It was left alone.")
-            .next("choose another name in deploy.yaml, or remove it if you know that nobody needs it")
+        Failure::failed(format!("the {} {} does not belong to this deployment", self.kind, self.name))
+            .because("it has the required name but not the tag `devopsctl:name`")
+            .standing("It was not changed.")
+            .next("choose another name in deploy.yaml, or delete it if it is unused")
     }
 
-    /// For a warning.
+    /// A short text for a warning.
     pub fn describe(&self) -> String {
         format!("the {} {}", self.kind, self.name)
     }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_look_that_never_happened_is_refused() {
+    fn only_a_resource_that_was_not_read_is_refused() {
         let foreign = || Lookup::NotOurs(NameConflict::new("bucket", "x"));
         for (lookup, present) in [(Lookup::Absent, None), (foreign(), None), (Lookup::Present(1), Some(&1))] {
             assert_eq!((lookup.present(), lookup.looked().unwrap()), (present, present));

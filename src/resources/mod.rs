@@ -68,10 +68,10 @@ fn untagged(tags: &Tags) -> Vec<String> {
     tags.keys().map(|key| format!("tag {key} is missing or different")).collect()
 }
 
-/// Sets tags on EC2's resources; one that was just made may be unknown for a moment.
+/// Sets tags on EC2 resources. A new resource may still be unknown for a moment.
 ///
 /// # Errors
-/// What EC2 says, when it says it for longer than half a minute.
+/// A call to EC2 fails for longer than half a minute.
 pub async fn set_tags(aws: &Aws, ids: &[&str], tags: &Tags) -> Result<(), ApiError> {
     if tags.is_empty() || ids.is_empty() {
         return Ok(());
@@ -91,12 +91,12 @@ fn to_ec2(tags: &Tags) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
-/// What is made, with its tags.
+/// The tag specification of a creation.
 pub(crate) fn tagged(kind: ResourceType, tags: &Tags) -> TagSpecification {
     TagSpecification::builder().resource_type(kind).set_tags(Some(to_ec2(tags))).build()
 }
 
-/// Those of which it is so.
+/// A filter by value.
 pub(crate) fn filter(name: &str, value: impl Into<String>) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
@@ -105,7 +105,7 @@ fn by_name_tag(name: &str) -> Filter {
     filter(&format!("tag:{}", names::TAG_NAME), name)
 }
 
-/// What is of any deployment.
+/// A filter for resources of any deployment.
 fn any_name_tag() -> Filter {
     filter("tag-key", names::TAG_NAME)
 }

@@ -1,4 +1,4 @@
-//! What stands of a deployment, as far as it was looked at; and what a planner sees of it beside what is asked for.
+//! The observed state of a deployment, and the planner's view of it together with the wanted state.
 
 use std::collections::BTreeSet;
 
@@ -11,27 +11,27 @@ use super::{
 };
 use crate::base::error::Result;
 
-/// After so many seconds a new instance that is not healthy does not become so any more. An `up` waits for ten minutes.
+/// After this many seconds a new instance that is not healthy is considered failed. An `up` waits ten minutes.
 pub const HOPELESS: i64 = 20 * 60;
 
-/// Everything of one deployment.
+/// The observed state of one deployment.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// When that was, in seconds since 1970.
+    /// The time of the read, in seconds since 1970.
     pub at: i64,
     /// The account's number.
     pub account: String,
     /// `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: String,
-    /// Who looks: the user's or the role session's name.
+    /// The caller: the name of the user or role session.
     pub by: String,
     /// The newest image's id.
     pub image: Lookup<String>,
     /// The instance type.
     pub kind: Lookup<instance::Kind>,
-    /// The way to the internet from where an instance would go.
+    /// The route to the internet from the subnet of a new instance.
     pub way: route::Way,
-    /// The ids of instances whose CPU credits are unlimited, others' among them; where EC2 tells.
+    /// The ids of all instances with unlimited CPU credits in the region, of any owner; `None` if EC2 does not tell.
     pub unlimited: Option<BTreeSet<String>>,
     /// The security group.
     pub security_group: Lookup<security_group::State>,
@@ -41,40 +41,40 @@ pub struct Observed {
     pub role: Lookup<role::State>,
     /// The token's parameter.
     pub token: Lookup<token::State>,
-    /// The bucket and the releases in it, if that was looked at: [`Observed::look_into_store`].
+    /// The bucket and its releases, if they were read: [`Observed::look_into_store`].
     pub store: Option<Store>,
-    /// Whose things are in the bucket: [`Observed::look_into_bucket`].
+    /// The deployments with objects in the bucket: [`Observed::look_into_bucket`].
     pub contents: Lookup<bucket::Contents>,
-    /// Instances, the one that counts first.
+    /// Instances, the current one first.
     pub instances: Vec<instance::State>,
-    /// Elastic IPs, the one that counts first.
+    /// Elastic IPs, the one that stays first.
     pub addresses: Vec<elastic_ip::State>,
-    /// The names that lead here or are to, in each zone that they could be in, where that was looked at: the one that was
-    /// asked for, and those of [`Observed::look_for_records`].
+    /// The records of the deployment's domains in each zone that could contain them, as far as they were read: the
+    /// configured domain, and those of [`Observed::look_for_records`].
     pub records: Vec<dns_record::State>,
-    /// What the agents report, by instance.
+    /// The agents' reports, by instance.
     pub reports: Vec<(String, reports::Report)>,
 }
 
-/// Where releases are kept.
+/// The store of releases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Store {
     /// The bucket.
     pub bucket: Option<bucket::State>,
-    /// The releases of this deployment, the newest first.
+    /// This deployment's releases, the newest first.
     pub releases: Vec<release::Stored>,
     /// Whether Caddy is in it.
     pub proxy: bool,
 }
 
 impl Observed {
-    /// What bears our name but not our tag.
+    /// The resources with our name but without our tag.
     pub fn foreign(&self) -> impl Iterator<Item = &NameConflict> {
         let seen = [self.security_group.foreign(), self.key_pair.foreign(), self.role.foreign(), self.token.foreign()];
         seen.into_iter().flatten()
     }
 
-    /// Whether nothing at all stands, the shared bucket aside.
+    /// Whether no resource exists, except for the shared bucket.
     pub fn nothing(&self) -> bool {
         self.security_group.present().is_none()
             && self.key_pair.present().is_none()
@@ -85,25 +85,25 @@ impl Observed {
             && self.reports.is_empty()
     }
 
-    /// The highest version of the token that an instance that lives has been told, or says to have.
+    /// The highest version of the token in the orders or report of a live instance.
     pub fn known_token(&self) -> i64 {
         let told = |state: &instance::State| state.orders().token;
         let has = |state: &instance::State| self.report_of(&state.id).and_then(|report| report.token);
         instance::alive(&self.instances).flat_map(|state| [told(state), has(state)]).flatten().max().unwrap_or_default()
     }
 
-    /// The instance that answers requests, with what it reports.
+    /// The serving instance, with its report.
     pub fn serving(&self) -> Option<(&instance::State, Option<&reports::Report>)> {
         let serving = instance::serving(&self.instances, &self.addresses)?;
         Some((serving, self.report_of(&serving.id)))
     }
 
-    /// What the instance reports.
+    /// The report of the instance.
     pub fn report_of(&self, instance: &str) -> Option<&reports::Report> {
         self.reports.iter().find(|(id, _)| id == instance).map(|(_, report)| report)
     }
 
-    /// Whether what an instance runs failed, or it has not become healthy for so long that it never will.
+    /// Whether the instance's app failed, or has not become healthy for so long that it never will.
     pub fn is_hopeless(&self, state: &instance::State) -> bool {
         match self.report_of(&state.id) {
             Some(report) if report.healthy => false,
@@ -112,7 +112,8 @@ impl Observed {
         }
     }
 
-    /// Whether the agent tried just what is wanted now, and gave up; or waits long before it asks for a certificate again.
+    /// Whether the agent tried exactly the current orders and failed, or waits long before it requests a certificate
+    /// again.
     pub fn gave_up(&self, release: &str, current: Option<&instance::State>) -> bool {
         let report = current.and_then(|instance| self.report_of(&instance.id));
         report.filter(|report| report.orders.release.as_deref() == Some(release)).is_some_and(|report| {
@@ -122,23 +123,23 @@ impl Observed {
     }
 }
 
-/// What a planner sees: what is asked for, what stands, and which of several counts.
+/// The planner's view: the wanted state, the observed state, and the current instance and address.
 #[derive(Clone, Debug)]
 pub struct Sight<'a> {
-    /// What is asked for; nothing where everything goes.
+    /// The wanted resources; empty for `down`.
     pub wanted: &'a [Wanted],
-    /// What stands.
+    /// The observed state.
     pub have: &'a Observed,
-    /// The instance that counts: it stays, or is replaced.
+    /// The current instance: it is kept or replaced.
     pub found: Option<&'a instance::State>,
-    /// The same, if it stays.
+    /// The current instance, if it is kept.
     pub current: Option<&'a instance::State>,
     /// The Elastic IP that stays.
     pub address: Option<&'a elastic_ip::State>,
 }
 
 impl<'a> Sight<'a> {
-    /// Chooses which of several counts.
+    /// Chooses the current instance and address.
     pub fn new(wanted: &'a [Wanted], have: &'a Observed) -> Self {
         let mut sight = Self { wanted, have, found: None, current: None, address: None };
         if sight.wants(Kind::ElasticIp) {
@@ -151,12 +152,12 @@ impl<'a> Sight<'a> {
         sight
     }
 
-    /// Whether any of this kind is asked for.
+    /// Whether a resource of this kind is wanted.
     pub fn wants(&self, kind: Kind) -> bool {
         self.wanted.iter().any(|wanted| wanted.kind() == kind)
     }
 
-    /// The instance that is asked for.
+    /// The wanted instance.
     pub fn machine(&self) -> Option<&'a instance::Wanted> {
         self.wanted.iter().find_map(|wanted| match wanted {
             Wanted::Instance(instance) => Some(instance),
@@ -164,21 +165,21 @@ impl<'a> Sight<'a> {
         })
     }
 
-    /// The release that an instance is to run from then on goes back to this one.
+    /// The rollback target once the new orders are given.
     pub fn before(&self, release: &str) -> Option<String> {
         history::before(self.have, release)
     }
 
-    /// The instances that live and do not stay.
+    /// The live instances that are not kept.
     pub fn leftovers(&self) -> impl Iterator<Item = &'a instance::State> {
         let keep = self.current.map(|current| &current.id);
         instance::alive(&self.have.instances).filter(move |state| Some(&state.id) != keep)
     }
 
-    /// The step that removes the only one of a kind, where none is asked for.
+    /// The step that deletes the only resource of a kind, if it is not wanted.
     ///
     /// # Errors
-    /// That it was not looked at.
+    /// The kind was not read.
     pub(super) fn removal<C: Into<Change>>(
         &self,
         kind: Kind,
@@ -189,7 +190,7 @@ impl<'a> Sight<'a> {
         Ok(planned.map(|planned| planned.step(Id::of(kind), needs)).into_iter().collect())
     }
 
-    /// The instances that stand, as the steps know them that remove them.
+    /// The ids of the steps that terminate the existing instances.
     pub(super) fn instances(&self) -> Vec<Id> {
         self.have.instances.iter().map(|instance| Id::named(Kind::Instance, &instance.id)).collect()
     }

@@ -1,8 +1,8 @@
-//! What an instance is asked to do. Its tags say it: they are written and read in this file, and on the instance in
-//! `agent/orders/orders.py`. The cases in `tests/orders` hold both sides to the same values.
+//! The orders of an instance. They are its tags, which this file and `agent/orders/orders.py` write and read. Both
+//! sides are tested with the cases in `tests/orders`.
 //!
-//! A value that does not have the form of its tag counts as missing, so that `up` sets it again and `rollback` never goes to it:
-//! a resource that has tags can be tagged by others, too.
+//! An invalid value counts as missing, so `up` sets it again and `rollback` never uses it: any principal that may tag the
+//! instance can also set invalid tags.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const TOKEN: &str = "devopsctl:token";
 const ATTEMPT: &str = "devopsctl:try";
 const ADDRESS: &str = "devopsctl:address";
 
-/// What an instance is asked to do. In its report it names the orders that the report answers.
+/// The orders of an instance. A report contains the orders that it answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -42,13 +42,13 @@ pub struct Orders {
     /// `devopsctl:previous`: the release that `rollback` goes to. The agent does not read it.
     #[serde(skip)]
     pub previous: Option<String>,
-    /// `devopsctl:address`: the Elastic IP that leads to the instance. Until it is there, no certificate is requested.
+    /// `devopsctl:address`: the Elastic IP that points to the instance. Until it is there, no certificate is requested.
     #[serde(skip)]
     pub address: Option<Ipv4Addr>,
 }
 
 impl Orders {
-    /// As the tags of an instance say them.
+    /// The orders in the tags of an instance.
     pub fn of(tags: &Tags) -> Self {
         let tag = |key: &str| tags.get(key).map(String::as_str);
         let release = |key| tag(key).filter(|id| names::is_release(id)).map(str::to_owned);
@@ -61,7 +61,7 @@ impl Orders {
         }
     }
 
-    /// The tags that say them.
+    /// The tags with these orders.
     pub fn tags(&self) -> Tags {
         let tags = [
             (RELEASE, self.release.clone()),
@@ -85,44 +85,44 @@ fn is_attempt(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// Only the id of a release: it becomes a key in the bucket, and `rollback` offers it.
+/// Only a valid release id: it becomes a key in the bucket, and `rollback` offers it.
 pub(super) fn release<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.filter(|id| names::is_release(id)))
 }
 
-/// What to do: tell the instance.
+/// The change to apply: give orders to the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What it has not been told yet. The token's version is known only when it is told.
+    /// The new orders. The token's version is known only when they are given.
     pub tell: Orders,
-    /// Whether the agent is to retry what failed.
+    /// Whether the agent must retry after a failure.
     pub retry: bool,
-    /// Other instances to tell of the token's version, beside the one that the plan is about.
+    /// Other instances that also need the token's version.
     pub others: Vec<String>,
 }
 
 impl Change {
-    /// Tells of the token's version alone.
+    /// Orders only the token's version.
     pub fn token(others: Vec<String>) -> Self {
         Self { tell: Orders::default(), retry: false, others }
     }
 }
 
-/// The orders that the instance is to have.
+/// The wanted orders of the instance.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The release to run.
     pub release: String,
 }
 
-/// What steps about other resources refer to.
+/// What steps of other resources refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// The value of `devopsctl:try` that was set in this run.
     pub attempt: String,
 }
 
-/// The orders of the instance that counts.
+/// The orders of the current instance.
 pub const ID: Id = Id::of(Kind::Orders);
 
 impl Resource for Wanted {
@@ -141,10 +141,10 @@ impl Resource for Wanted {
     }
 }
 
-/// Makes the instance that serves run a release that is there already.
+/// The step that makes the serving instance run an existing release.
 ///
 /// # Errors
-/// The token was not looked at.
+/// The token was not read.
 pub fn rollback(to: &str, have: &Observed, current: &instance::State) -> Result<Option<Planned<Change>>> {
     planned(to, have, Some(current))
 }
@@ -160,8 +160,8 @@ fn planned(release: &str, have: &Observed, current: Option<&instance::State>) ->
     Ok(diff(&wanted, told.as_ref(), have.gave_up(release, current)))
 }
 
-/// From the orders that an instance was given to the ones that are wanted; `told` is missing for an instance that is yet to be
-/// launched. `wanted.previous` counts only with another release. `retry`: the agent failed with just these orders.
+/// The change from the current to the wanted orders; `told` is `None` if the instance will be launched.
+/// `wanted.previous` counts only with another release. `retry`: the agent failed with exactly these orders.
 fn diff(wanted: &Orders, told: Option<&Orders>, retry: bool) -> Option<Planned<Change>> {
     let none = Orders::default();
     let given = told.unwrap_or(&none);
@@ -175,17 +175,17 @@ fn diff(wanted: &Orders, told: Option<&Orders>, retry: bool) -> Option<Planned<C
         reasons.push(NEW_TOKEN.to_owned());
     }
     if retry {
-        reasons.push("the instance failed, and is to retry".to_owned());
+        reasons.push("the instance failed and must retry".to_owned());
     }
     let change = Change { tell: Orders { release, previous, ..none.clone() }, retry, others: Vec::new() };
     let action = if told.is_none() { Action::Create } else { Action::Update };
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
 }
 
-const NEW_TOKEN: &str = "the token's version differs from the one that the instance was told";
+const NEW_TOKEN: &str = "the token's version differs from the one in the instance's orders";
 
-/// Tells all instances that are alive of a new version of the token: one that is about to take over must not come with the
-/// old one. `stored`: the version, if it is known already.
+/// Orders a new version of the token on all live instances: a new instance that is about to take over must not have the
+/// old token. `stored`: the version, if it is known already.
 pub fn rotation(
     stored: Option<i64>,
     current: Option<&instance::State>,
@@ -198,7 +198,7 @@ pub fn rotation(
     (!instance::alive(all).all(told)).then(|| Planned::new(Action::Update, vec![NEW_TOKEN.to_owned()], change))
 }
 
-/// Does it, and returns what the instance was told.
+/// Applies the change and returns the orders.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let instance = context.output::<instance::Output>(&instance::ID)?;
     let instances: Vec<&str> = [&instance.id].into_iter().chain(&change.others).map(String::as_str).collect();
@@ -210,7 +210,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         orders.attempt = Some(attempt);
     }
     let version = if let Some(told) = instance.told {
-        // The instance was launched in this run, with its orders.
+        // This run launched the instance with its orders.
         catch_up(aws, name, &instances, told).await?
     } else {
         what.extend(orders.release.as_deref().map(|release| format!("release {}, ", super::release::short(release))));
@@ -224,14 +224,14 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     Ok(format!("{what}token version {version}"))
 }
 
-/// Gives the orders, then looks whether there is a newer version of the token: another command may have written one meanwhile.
+/// Gives the orders, then checks for a newer version of the token: a concurrent command may have written one.
 async fn tell(aws: &Aws, name: &str, instances: &[&str], orders: Orders) -> Result<i64> {
     let set = set_tags(aws, instances, &orders.tags()).await;
-    set.map_err(|error| explain(format!("the instance {} cannot be tagged", instances.join(", ")), &error))?;
+    set.map_err(|error| explain(format!("cannot tag the instance {}", instances.join(", ")), &error))?;
     catch_up(aws, name, instances, orders.token.unwrap_or_default()).await
 }
 
-/// Tells of a newer version of the token than `told`, if there is one.
+/// Orders a newer version of the token than `told`, if there is one.
 async fn catch_up(aws: &Aws, name: &str, instances: &[&str], told: i64) -> Result<i64> {
     match newest(aws, name).await? {
         newest if newest > told => {
@@ -242,7 +242,7 @@ async fn catch_up(aws: &Aws, name: &str, instances: &[&str], told: i64) -> Resul
     }
 }
 
-/// SSM may not show a parameter that was just written.
+/// SSM may not return a parameter that was just written.
 async fn newest(aws: &Aws, name: &str) -> Result<i64> {
     let mut backoff = Backoff::new(Duration::from_secs(30));
     loop {
@@ -251,7 +251,7 @@ async fn newest(aws: &Aws, name: &str) -> Result<i64> {
             Some(version) => return Ok(version),
             None if backoff.wait().await == Retry::Again => {}
             None => {
-                return Err(Failure::failed(format!("the token of {name} is gone"))
+                return Err(Failure::failed(format!("the token of {name} was deleted"))
                     .next(Next::from("set one: ").run("set-token --generate")));
             }
         }
@@ -264,7 +264,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// An id of a release for a test: this digit.
+    /// A release id for a test, made of this digit.
     pub(crate) fn id(digit: &str) -> String {
         digit.repeat(64)
     }
@@ -297,7 +297,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_value_without_the_form_of_its_tag_costs_that_tag_alone() {
+    fn an_invalid_value_affects_its_own_tag_only() {
         for case in cases(include_str!("../../tests/orders/read.json")) {
             let (orders, tags) = parts(&case);
             assert_eq!(Orders::of(&tags), orders, "{}", case["name"]);
@@ -305,7 +305,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_instance_is_told_only_for_a_reason() {
+    fn an_instance_gets_orders_only_for_a_reason() {
         let orders = |release, token| Orders { release: Some(id(release)), token, ..Orders::default() };
         let wanted = Orders { previous: Some(id("0")), ..orders("1", Some(3)) };
         assert_eq!(diff(&wanted, Some(&orders("1", Some(3))), false), None);
@@ -313,13 +313,17 @@ pub(crate) mod tests {
             [("2", Some(3), false), ("1", Some(2), false), ("1", None, false), ("1", Some(3), true)]
         {
             let change = diff(&wanted, Some(&orders(release, token)), retry).unwrap().change;
-            assert_eq!(change.tell.previous.is_some(), release == "2", "the way back changes with the release only");
+            assert_eq!(
+                change.tell.previous.is_some(),
+                release == "2",
+                "the previous release changes with the release only"
+            );
         }
         assert!(diff(&orders("1", None), Some(&orders("1", Some(3))), false).is_some());
     }
 
     #[test]
-    fn every_live_instance_is_told_of_a_rotation_unless_it_knows() {
+    fn every_live_instance_gets_the_orders_of_a_rotation_once() {
         let instance = |name: &str, token| instance::State {
             id: name.into(),
             phase: instance::Phase::Running,

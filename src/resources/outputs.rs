@@ -1,4 +1,4 @@
-//! What is known of resources that others refer to: from a look at what stands, or from the step that made them.
+//! The outputs of resources, for steps of other resources: from existing resources, or from the step that created them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub struct Outputs(BTreeMap<Id, Any>);
 
 /// The output of one kind.
 pub trait Output: Clone + Into<Any> {
-    /// The same, if it is of this kind.
+    /// The output as this kind's type, if it is of this kind.
     fn of(any: &mut Any) -> Option<&mut Self>;
 }
 
@@ -52,17 +52,17 @@ outputs! {
 }
 
 impl Outputs {
-    /// What is known of a resource.
+    /// The output of a resource.
     pub fn get<T: Output>(&mut self, id: &Id) -> Option<T> {
         self.0.get_mut(id).and_then(T::of).cloned()
     }
 
-    /// Learns something of a resource.
+    /// Sets the output of a resource.
     pub fn set(&mut self, id: Id, output: impl Output) {
         self.0.insert(id, output.into());
     }
 
-    /// Changes what is known of a resource, if anything is.
+    /// Changes the output of a resource, if there is one.
     pub fn change<T: Output>(&mut self, id: &Id, change: impl FnOnce(&mut T)) {
         if let Some(output) = self.0.get_mut(id).and_then(T::of) {
             change(output);

@@ -1,37 +1,37 @@
-//! What the command line itself may do: the least with which `up`, `plan`, `rollback`, `releases`, `set-token`, `token`,
-//! `status`, `list`, `logs`, `ssh`, `doctor` and `down` work, as an IAM policy. `devopsctl policy` prints it, and the
-//! sandbox holds the command line to it.
+//! The IAM policy of the command line: the fewest permissions with which `up`, `plan`, `rollback`, `releases`,
+//! `set-token`, `token`, `status`, `list`, `logs`, `ssh`, `doctor` and `down` work. `devopsctl policy` prints it, and
+//! the sandbox enforces it.
 //!
-//! It covers all deployments of an account. What can be named is narrowed by its name (`devopsctl-*`, `/devopsctl/*`),
-//! and what cannot, because EC2 makes up its id, by the tag that it carries or must be given. `sts:GetCallerIdentity`
-//! needs no permission, and decrypting the token neither: the key `alias/aws/ssm` lets the account's own principals.
+//! It covers all deployments of an account. It is limited by the resource's name (`devopsctl-*`, `/devopsctl/*`) where
+//! a resource has a name of ours, and by its tag where EC2 assigns a random id. `sts:GetCallerIdentity` needs no
+//! permission, and neither does decrypting the token: the key `alias/aws/ssm` allows all principals of the account.
 //!
-//! A new call needs its action here, and a rule in `sandbox/emulator/iam/actions.py` that says on which resources AWS checks
-//! it; both are in AWS's service authorization reference. The sandbox refuses the call until then, and `tests/policy-used`
-//! tells an action that nobody calls any more.
+//! A new call needs its action here, and a rule in `sandbox/emulator/iam/actions.py` with the resources on which AWS
+//! checks it; both are in AWS's service authorization reference. The sandbox refuses the call until then, and
+//! `tests/policy-used` finds an action that no call uses any more.
 
 use serde_json::{Value, json};
 
 use crate::base::names;
 use crate::resources::role;
 
-/// How many characters a managed policy may have, white space aside; a role's own, inline, may have 10,240:
+/// The maximum length of a managed policy, without white space; an inline policy of a role may have 10,240:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
 pub const LARGEST_MANAGED_POLICY: usize = 6144;
 
-/// Any account's number, region or name.
+/// Any account, region or name.
 const ANY: &str = "*";
 
-/// Where the policy is to hold.
+/// Where the policy applies.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// The account's number; any if it is not named.
+    /// The account's number; `None` for any.
     pub account: Option<String>,
-    /// The region; any if it is not named.
+    /// The region; `None` for any.
     pub region: Option<String>,
-    /// The ARN of the permissions boundary that every role must have which is made or changed.
+    /// The ARN of the permissions boundary that every created or changed role must have.
     pub boundary: Option<String>,
-    /// Only what `plan` needs: for whoever is to see what would change, and to change nothing.
+    /// Only the permissions of `plan`: for users who may see changes but not make them.
     pub plan: bool,
 }
 
@@ -45,19 +45,19 @@ impl Scope {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// The permissions boundary for the instances' roles: what the roles of all deployments may do, and no more.
+    /// The permissions boundary for the instances' roles: what the roles of all deployments may do at most.
     pub fn boundary_document(&self) -> Value {
         role::policy(self.partition(), self.account(), self.region(), ANY, &self.bucket())
     }
 
-    /// EC2 makes up the ids, so tags narrow it. The tag's presence is asked for; its value is the deployment's name. Where
-    /// the tag narrows it, the kinds are left out: a managed policy may not be long.
+    /// EC2 assigns ids, so tags limit the permissions: the tag must be present, and its value is the deployment's name.
+    /// Where the tag limits a statement, the resource types are omitted, because a managed policy has a maximum length.
     fn ec2(&self) -> Vec<Value> {
         let ours = |kinds: &[&str]| kinds.iter().map(|kind| self.arn("ec2", self.account(), kind)).collect();
         let (asked_for, carried) = (asked_for(), carried());
         let making = ["AllocateAddress", "CreateSecurityGroup", "ImportKeyPair", "RunInstances"];
         vec![
-            // AWS knows nothing narrower for these.
+            // AWS has no resource-level permissions for these.
             allow(
                 "Look",
                 &[
@@ -69,20 +69,20 @@ impl Scope {
                 .concat(),
                 vec![ANY.into()],
             ),
-            // Images are their publishers'; a subnet, with its VPC, may be shared by another account.
+            // Images belong to their publishers; a subnet and its VPC may be shared by another account.
             allow(
                 "From",
                 &of("ec2", &["CreateSecurityGroup", "RunInstances"]),
                 vec![self.arn("ec2", "", "image/*"), self.arn("ec2", ANY, "subnet/*"), self.arn("ec2", ANY, "vpc/*")],
             ),
             when(&asked_for, allow("Make", &of("ec2", &making), ours(&["*/*"]))),
-            // With any call that makes something; which ones are allowed is said above.
+            // With any call that creates something; the statements above limit these calls.
             when(
                 &json!({"StringLike": {"ec2:CreateAction": ANY}}),
                 allow("Tag", &of("ec2", &["CreateTags"]), ours(&["*/*"])),
             ),
             when(&carried, allow("Change", &of("ec2", &CHANGES), ours(&["*/*"]))),
-            // Of all tags, those of an ssh that has ended. Without a tag in the call it would be every one.
+            // Only the tags of ended SSH sessions. A call without a tag would delete all tags.
             when(
                 &json!({
                     "StringLike": carried["StringLike"],
@@ -94,11 +94,12 @@ impl Scope {
         ]
     }
 
-    /// The instance's role. It can be passed to EC2 alone.
+    /// The instance's role. It can be passed only to EC2.
     ///
     /// Which condition keys each action knows is in <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html>.
-    /// Making takes the tag in the request, and changing takes it on the role or profile. No key tells a tag of a new role from
-    /// one of a role that stands (EC2 has `ec2:CreateAction`), so a role of our name without the tag can be given it.
+    /// A creation needs the tag in the request, and a change needs it on the role or profile. No condition key
+    /// distinguishes the tags of a new role from those of an existing one (EC2 has `ec2:CreateAction`), so an existing
+    /// role of our name can be tagged.
     fn iam(&self) -> Vec<Value> {
         let region = self.region();
         let named = |kind: &str| match region {
@@ -106,7 +107,7 @@ impl Scope {
             region => self.global("iam", &format!("{kind}/{}", names::role(ANY, region))),
         };
         let role = || vec![named("role")];
-        // Each action is on one of the two alone. AWS takes no `*` in place of the kind.
+        // Each action supports one of the two types only. AWS does not accept `*` for the type.
         let both = || vec![named("instance-profile"), named("role")];
         let bounded = |mut condition: Value| {
             if let Some(boundary) = &self.boundary {
@@ -120,7 +121,7 @@ impl Scope {
             when(&asked_for(), allow("MakeProfile", &of("iam", &PROFILE_MAKES), both())),
             when(&bounded(carried()), allow("Grant", &of("iam", &ROLE_GRANTS), role())),
             when(&carried(), allow("Role", &of("iam", &ROLE), both())),
-            // AWS does not tell a tag of the role that is passed:
+            // AWS does not evaluate tags of the role that is passed:
             // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html>
             when(
                 &json!({"StringEquals": {"iam:PassedToService": self.ec2_service()}}),
@@ -129,13 +130,13 @@ impl Scope {
         ]
     }
 
-    /// Token and reports; and the parameters in which AWS keeps the newest images for everybody to read.
+    /// Token and reports; and AWS's public parameters with the newest images.
     fn ssm(&self) -> Vec<Value> {
         vec![
             allow(
                 "Parameters",
                 &of("ssm", &PARAMETERS),
-                // The folder itself is what `list` asks for.
+                // `list` reads the path itself.
                 ["parameter/devopsctl", "parameter/devopsctl/*"]
                     .map(|name| self.arn("ssm", self.account(), name))
                     .to_vec(),
@@ -144,8 +145,8 @@ impl Scope {
         ]
     }
 
-    /// An ARN in S3 has no account, so its number in the bucket's name narrows it; where it is not known, AWS puts in
-    /// that of whoever calls.
+    /// An S3 ARN has no account, so the account's number in the bucket's name limits it. If the number is unknown, AWS
+    /// inserts that of the caller.
     fn bucket(&self) -> String {
         let account = self.account.as_deref().unwrap_or("${aws:PrincipalAccount}");
         format!("{}-{}*", names::common(account), self.region.as_deref().unwrap_or_default())
@@ -160,7 +161,7 @@ impl Scope {
                 &of("s3", &["DeleteObject", "DeleteObjectVersion", "PutObject"]),
                 vec![format!("{bucket}/*")],
             ),
-            // For the notes on a release. AWS knows no right to these alone: who has it can read the release, too.
+            // To read a release's metadata. AWS has no permission for it alone: who has it can also read the release.
             allow(
                 "Read",
                 &of("s3", &["GetObject"]),
@@ -169,8 +170,8 @@ impl Scope {
         ]
     }
 
-    /// Zones are global, and which one it will be only `deploy.yaml` knows. Of no batch can be said that its TXT record is
-    /// so and its A record otherwise; but each of ours is of these types alone, and touches a mark.
+    /// Zones are global, and only `deploy.yaml` names the domain. A policy cannot limit a batch to certain pairs of TXT
+    /// and A records; but each batch of ours has only these types, and contains a mark.
     /// <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html>
     fn route53(&self) -> Vec<Value> {
         let zones = || vec![self.resource("route53", "", "", "hostedzone/*")];
@@ -200,7 +201,7 @@ impl Scope {
         known.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
     }
 
-    /// What IAM calls EC2 when a role is passed to it.
+    /// EC2's service principal when a role is passed to it.
     fn ec2_service(&self) -> Vec<&'static str> {
         match self.partition() {
             "aws-cn" => vec!["ec2.amazonaws.com", "ec2.amazonaws.com.cn"],
@@ -261,14 +262,14 @@ const CHANGES: [&str; 15] = [
     "TerminateInstances",
 ];
 
-/// Also of a role that is not ours: its name is taken then.
+/// Also for a role that is not ours: then there is a name conflict.
 const ROLE_LOOKS: [&str; 5] =
     ["GetInstanceProfile", "GetRole", "GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies"];
 
-/// Beside the role, what is given our tag when it is made.
+/// Actions that create a profile, or set our tag on a new role or profile.
 const PROFILE_MAKES: [&str; 3] = ["CreateInstanceProfile", "TagInstanceProfile", "TagRole"];
 
-/// The actions that give a role its rights.
+/// The actions that give permissions to a role.
 const ROLE_GRANTS: [&str; 2] = ["PutRolePermissionsBoundary", "PutRolePolicy"];
 
 const ROLE: [&str; 8] = [
@@ -304,7 +305,7 @@ const BUCKET: [&str; 8] = [
     "PutBucketPublicAccessBlock",
 ];
 
-/// What is left of a statement for who only looks, but not into the token, the app's code and its log.
+/// The actions of a statement that only read, without the token, the app's code and its log.
 fn looking(mut statement: Value) -> Option<Value> {
     let looks = |action: &str| {
         let verb = action.split_once(':').map_or(action, |(_, verb)| verb);
@@ -316,18 +317,18 @@ fn looking(mut statement: Value) -> Option<Value> {
     (!actions.is_empty()).then_some(statement)
 }
 
-/// The token's version is told by the same call that would tell the token, if it could be decrypted:
+/// The call that returns the token's version would also return the token, if it could be decrypted:
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html>
 fn never_decrypt() -> Value {
     json!({"Sid": "NotTheToken", "Effect": "Deny", "Action": ["kms:Decrypt"], "Resource": [ANY]})
 }
 
-/// The condition that the call gives our tag.
+/// The condition that the call sets our tag.
 fn asked_for() -> Value {
     json!({"StringLike": {format!("aws:RequestTag/{}", names::TAG_NAME): ANY}})
 }
 
-/// The condition that what is changed carries our tag.
+/// The condition that the changed resource has our tag.
 fn carried() -> Value {
     json!({"StringLike": {format!("aws:ResourceTag/{}", names::TAG_NAME): ANY}})
 }
@@ -340,7 +341,7 @@ fn allow(sid: &str, actions: &[String], resources: Vec<String>) -> Value {
     json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources})
 }
 
-/// The statement holds under a condition only.
+/// The statement with a condition.
 fn when(condition: &Value, mut statement: Value) -> Value {
     statement["Condition"] = condition.clone();
     statement

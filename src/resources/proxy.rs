@@ -1,4 +1,5 @@
-//! Caddy in the bucket: once for all deployments of an account's region, content-addressed, so never written again.
+//! Caddy in the bucket: shared by all deployments of an account's region, and content-addressed, so it is written only
+//! once.
 
 use std::collections::HashMap;
 
@@ -11,23 +12,23 @@ use crate::base::names;
 use crate::release::proxy::{Build, Packed};
 use crate::resources::context::Context;
 
-/// What to do: put it there unless it is. Nobody may have looked yet, because a launch does not wait for it.
+/// The change to apply: upload it unless it exists. It may not have been read, because a launch does not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which one.
+    /// The build.
     pub build: Build,
-    /// Whether it is known not to be there.
+    /// Whether it is known to be missing.
     pub missing: bool,
 }
 
-/// The build that is asked for.
+/// The wanted build.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Which one.
+    /// The build.
     pub build: Build,
 }
 
-/// The one that the release asks for.
+/// The build for the release.
 pub const ID: Id = Id::of(Kind::Proxy);
 
 impl Resource for Wanted {
@@ -46,12 +47,12 @@ impl Resource for Wanted {
         Ok(match &sight.have.store {
             Some(store) if store.proxy => None,
             Some(_) => Some(Planned::create("it is not in the bucket yet", change(true))),
-            None => Some(Planned::create("put into the bucket unless it is there", change(false))),
+            None => Some(Planned::create("uploaded to the bucket if it is not there", change(false))),
         })
     }
 }
 
-/// Whether it is there. It is looked for in a list, because what refuses a HEAD cannot say why.
+/// Whether it exists. It is searched in a list, because an error of HEAD has no reason.
 pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let key = names::caddy_key(build.sha384);
@@ -59,14 +60,14 @@ pub async fn observe(aws: &Aws, account: &str, build: Build) -> Result<bool> {
     match call("s3:ListBucket", list).await {
         Ok(answer) => Ok(answer.contents().iter().any(|object| object.key() == Some(&key))),
         Err(error) if error.absent() => Ok(false),
-        Err(error) => Err(explain("cannot look for Caddy in the bucket", &error)),
+        Err(error) => Err(explain("cannot list Caddy in the bucket", &error)),
     }
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, Change { build, missing }: Change) -> Result<String> {
     if !missing && observe(&context.aws, &context.account, build).await? {
-        return Ok("is there already".into());
+        return Ok("already in the bucket".into());
     }
     context.waits("fetching Caddy");
     let Packed { body, sha256 } = build.packed().await?;

@@ -1,5 +1,5 @@
-//! Releases in the bucket: content-addressed, so that one that is there is never written again. The last few stay, so that
-//! there is something to go back to.
+//! Releases in the bucket: content-addressed, so an existing one is never written again. The last ones are kept for
+//! rollbacks.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,41 +24,41 @@ use notes::{cannot_look, escaped, head};
 pub(super) use upload::put;
 use upload::{checksum, read};
 
-/// As many releases of a deployment stay in the bucket; more only where all of them are in use.
+/// How many releases of a deployment are kept; more only if all of them are in use.
 pub const KEPT: usize = 10;
-/// As many objects as one call deletes.
+/// How many objects one call deletes at most.
 const AT_ONCE: usize = 1000;
 
-/// A release as it lies in the bucket.
+/// A release in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The release's id.
     pub id: String,
     /// When it was uploaded, in seconds since 1970.
     pub at: i64,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: i64,
 }
 
-/// What to do: put it there, and delete what is too old.
+/// The change to apply: upload the release, and delete old ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The release's id.
     pub id: String,
-    /// What lies there, if somebody has looked.
+    /// The releases in the bucket, if they were read.
     pub stored: Option<Vec<Stored>>,
-    /// What must not go, however old it is.
+    /// The releases that must be kept, whatever their age.
     pub keep: BTreeSet<String>,
 }
 
-/// The release that is asked for.
+/// The wanted release.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Its id.
     pub id: String,
 }
 
-/// The one that is uploaded.
+/// The only release to upload.
 pub const ID: Id = Id::of(Kind::Release);
 
 impl Resource for Wanted {
@@ -78,14 +78,14 @@ impl Resource for Wanted {
             return Ok(None);
         }
         let reason =
-            if stored.is_some() { "it is not in the bucket yet" } else { "put into the bucket unless it is there" };
+            if stored.is_some() { "it is not in the bucket yet" } else { "uploaded to the bucket if it is not there" };
         let keep = history::in_use(sight.have);
         Ok(Some(Planned::create(reason, Change { id: self.id.clone(), stored, keep })))
     }
 }
 
-/// The releases of a deployment, the newest first. One is looked for in this list as well, because what refuses a HEAD
-/// cannot say why.
+/// The deployment's releases, the newest first. A single release is searched in this list too, because an error of HEAD
+/// has no reason.
 pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let (mut found, mut page) = (Vec::new(), None);
@@ -97,7 +97,7 @@ pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>
         let answer = match call("s3:ListBucket", request).await {
             Ok(answer) => answer,
             Err(error) if error.absent() => return Ok(Vec::new()),
-            Err(error) => return Err(explain("cannot look for the releases", &error)),
+            Err(error) => return Err(explain("cannot list the releases", &error)),
         };
         found.extend(answer.contents.unwrap_or_default().into_iter().filter_map(|object| {
             let id = names::release_of_key(name, object.key.as_deref()?)?.to_owned();
@@ -113,8 +113,8 @@ pub async fn observe(aws: &Aws, account: &str, name: &str) -> Result<Vec<Stored>
     Ok(found)
 }
 
-/// Takes a release out of what is stored where the bucket holds something else under its key, so that it is uploaded again;
-/// says what is wrong. The list has sizes; `reported` is how else it is known that the content is another.
+/// Removes a damaged release from the list, so that it is uploaded again; returns the reason. The list shows sizes;
+/// `reported` is other evidence that the content differs.
 pub fn without_damaged(stored: &mut Vec<Stored>, release: &Release, reported: Option<&str>) -> Option<String> {
     let place = stored.iter().position(|one| one.id == release.id)?;
     let size = stored[place].size;
@@ -127,12 +127,12 @@ pub fn without_damaged(stored: &mut Vec<Stored>, release: &Release, reported: Op
     Some(format!("the release {} in the bucket is damaged and will be replaced: {wrong}", short(&release.id)))
 }
 
-/// Asks S3 for the sha256 of a release that is stored with the right size; says what is wrong with it. `up` uploads a release
-/// with its sha256, which S3 checks and keeps; an object that was uploaded by other means has none. `or_sound`: a caller
-/// without the permission to ask takes it for sound.
+/// Asks S3 for the sha256 of a stored release with the right size; returns what is wrong with it. `up` uploads a
+/// release with its sha256, which S3 checks and keeps; an object that was uploaded with other tools has none.
+/// `or_sound`: without the permission to read it, the release is assumed to be intact.
 ///
 /// # Errors
-/// What S3 says.
+/// A call to S3 fails.
 pub async fn other_content(
     aws: &Aws,
     (account, name): (&str, &str),
@@ -149,14 +149,14 @@ pub async fn other_content(
         Err(error) if or_sound && error.is(&["AccessDenied"]) => true,
         Err(error) => return Err(cannot_look(&release.id, &error)),
     };
-    Ok((!sound).then_some("S3 knows another sha256 of it, or none"))
+    Ok((!sound).then_some("S3 has another sha256 for it, or none"))
 }
 
 fn holds(stored: &[Stored], id: &str) -> bool {
     stored.iter().any(|release| release.id == id)
 }
 
-/// What goes when another one comes: the oldest, until as many are left as are kept.
+/// The releases to delete when another one is uploaded: the oldest, until only [`KEPT`] remain.
 fn surplus(stored: &[Stored], keep: &BTreeSet<String>) -> Vec<String> {
     let many = (stored.len() + 1).saturating_sub(KEPT);
     let mut oldest: Vec<&Stored> = stored.iter().filter(|release| !keep.contains(&release.id)).collect();
@@ -164,7 +164,7 @@ fn surplus(stored: &[Stored], keep: &BTreeSet<String>) -> Vec<String> {
     oldest.into_iter().take(many.min(AT_ONCE)).map(|release| release.id.clone()).collect()
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let stored = match (change.stored, &context.release) {
         (Some(stored), _) => stored,
@@ -180,7 +180,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         }
     };
     if holds(&stored, &change.id) {
-        return Ok(format!("{} is there already", short(&change.id)));
+        return Ok(format!("{} is already in the bucket", short(&change.id)));
     }
     let Some(release) = &context.release else {
         return Err(Failure::failed("there is no release to upload").next("run the same command again"));
@@ -189,7 +189,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let key = names::release_key(&context.name, &change.id);
     let body = read(&release.archive).await?;
     let size = body.len();
-    // The instance reads `caddy`, and fetches that beside the release; the others are for people and for `rollback`.
+    // The instance reads `caddy`, and fetches that build too; the other metadata is for users and `rollback`.
     let notes = [
         ("by", context.by.as_str()),
         ("what", &release.what),
@@ -204,41 +204,41 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
 
-/// Deletes what is too old. What cannot be deleted costs a little, and is no reason to stop: the next one tries again.
+/// Deletes old releases. A failure is only a warning, because they cost little: the next run tries again.
 async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
     let keys: Vec<String> = ids.iter().map(|id| names::release_key(&context.name, id)).collect();
     match delete(context, bucket, &keys).await {
         Ok(()) if ids.is_empty() => String::new(),
         Ok(()) => {
             let gone: Vec<&str> = ids.iter().map(|id| short(id)).collect();
-            format!("; {} deleted, for more than {KEPT} are not kept", gone.join(", "))
+            format!("; {} deleted, because only {KEPT} are kept", gone.join(", "))
         }
         Err(error) => {
             let why = if error.message.is_empty() { &error.code } else { &error.message };
-            context.tell(Event::Warn(format!("releases that are too old cannot be deleted: {why}")));
+            context.tell(Event::Warn(format!("cannot delete old releases: {why}")));
             String::new()
         }
     }
 }
 
-/// As much of an id as a person needs.
+/// The id in short form, for users.
 pub fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// Removes these objects, at most a thousand: as many as one list shows.
+/// Deletes these objects; at most a thousand, which is the size of a list's page.
 ///
 /// # Errors
-/// What S3 says; objects that it keeps are an error too.
+/// A call to S3 fails, or S3 refuses to delete an object.
 pub async fn delete(context: &Context, bucket: &str, keys: &[String]) -> Result<(), ApiError> {
     let objects = keys.iter().filter_map(|key| ObjectIdentifier::builder().key(key).build().ok());
     delete_all(context, bucket, "s3:DeleteObject", objects.collect()).await
 }
 
-/// Removes the versions with these keys and ids.
+/// Deletes the versions with these keys and ids.
 ///
 /// # Errors
-/// As [`delete`].
+/// As for [`delete`].
 pub async fn delete_versions(context: &Context, bucket: &str, versions: &[(String, String)]) -> Result<(), ApiError> {
     let objects =
         versions.iter().filter_map(|(key, id)| ObjectIdentifier::builder().key(key).version_id(id).build().ok());
@@ -255,7 +255,7 @@ async fn delete_all(
         return Ok(());
     }
     let request = || {
-        // An empty list is the only one that is not built.
+        // Only an empty list cannot be built.
         let delete = Delete::builder().set_objects(Some(objects.clone())).quiet(true).build().ok();
         let request = context.aws.s3.delete_objects().bucket(bucket).expected_bucket_owner(&context.account);
         request.set_delete(delete).send()
@@ -283,7 +283,7 @@ mod tests {
         (1..=count).rev().map(|number| Stored { id: format!("r{number}"), at: number, size: 1 }).collect()
     }
 
-    /// Whether it is put there, where that is known to be in the bucket.
+    /// Whether a release is uploaded, given the known content of the bucket.
     fn put_there(id: &str, stored: &[Stored]) -> bool {
         let store = Some(Store { releases: stored.to_vec(), ..Store::default() });
         let have = Observed { store, ..Observed::default() };
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_when_there_are_more_than_ten_but_never_what_is_in_use() {
+    fn only_ten_releases_and_those_in_use_are_kept() {
         assert_eq!(surplus(&stored(9), &keep(&[])), Vec::<String>::new());
         assert_eq!(surplus(&stored(10), &keep(&[])), ["r1"]);
         assert_eq!(surplus(&stored(12), &keep(&["r2"])), ["r1", "r3", "r4"]);
@@ -305,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_not_put_there_again_however_many_there_are() {
+    fn an_existing_release_is_not_uploaded_again() {
         assert!(!put_there("r1", &stored(30)));
         assert!(put_there("r31", &stored(30)));
     }
 
     #[test]
-    fn what_the_bucket_holds_with_another_size_or_a_bad_report_counts_as_not_there() {
+    fn a_release_with_a_wrong_size_or_a_bad_report_counts_as_missing() {
         let target = crate::aws::Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
         let release = Release {
             id: "r2".into(),
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(
             left(&Release { id: "r9".into(), ..release }, other),
             (false, false),
-            "another one is wanted, which is not there: r2 stays"
+            "another release is wanted, which is not there: r2 stays"
         );
     }
 }

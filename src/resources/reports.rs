@@ -22,8 +22,7 @@ use crate::resources::context::Context;
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>
 const AT_ONCE: usize = 10;
 
-/// What an agent reports. It may be of another release than this command line: what is missing has its default, what is unknown
-/// stays as it is.
+/// An agent's report. The agent may be of another version: a missing value has its default, an unknown one is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -31,47 +30,47 @@ pub struct Report {
     /// The orders that it answers.
     #[serde(rename = "wanted")]
     pub orders: Orders,
-    /// The release that serves.
+    /// The serving release.
     #[serde(deserialize_with = "release")]
     pub release: Option<String>,
-    /// The token's version that serves.
+    /// The serving token's version.
     pub token: Option<i64>,
-    /// Until when the previous token counts as well, in seconds since 1970; only while it does.
+    /// Until when the previous token is accepted too, in seconds since 1970; only during the rotation window.
     pub grace_until: Option<i64>,
-    /// How far it is with its orders: `booting`, `fetching`, `token`, `starting`, `healthy`, `failed`.
+    /// Its progress with its orders: `booting`, `fetching`, `token`, `starting`, `healthy`, `failed`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub phase: Phase,
-    /// Whether a release serves that passed its health check.
+    /// Whether a release that passed its health check serves.
     pub healthy: bool,
-    /// Why it failed, for a person.
+    /// The error, for users.
     pub error: Option<String>,
-    /// The same for a program, where a program acts on it: `bad_release`, `no_release`, `bad_proxy`.
+    /// The error's code, if a program acts on it: `bad_release`, `no_release`, `bad_proxy`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub error_code: Option<ErrorCode>,
     /// The app's threads, while all of them are busy.
     pub threads: Option<Threads>,
-    /// The proxy before the app.
+    /// The proxy in front of the app.
     #[serde(rename = "edge")]
     pub proxy: Option<Proxy>,
     /// SSH, while a session is requested.
     pub ssh: Option<Ssh>,
     /// The security updates of the operating system.
     pub updates: Option<Updates>,
-    /// The last lines that the app printed.
+    /// The last lines of the app's output.
     pub log_tail: String,
     /// Seconds since 1970.
     pub at: i64,
-    /// When the next report is due at the latest, in seconds since 1970. Older agents do not say it.
+    /// When the next report is due at the latest, in seconds since 1970. Older agents do not report it.
     pub next_at: Option<i64>,
     /// When SSM received it, in seconds since 1970: `at` is the instance's own clock.
     #[serde(skip)]
     pub taken: Option<i64>,
-    /// The parameter's version: each report has another.
+    /// The parameter's version, which is different for each report.
     #[serde(skip)]
     pub version: i64,
 }
 
-/// How far an instance is with its orders.
+/// The progress of an instance with its orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "each is named after what the instance does")]
@@ -82,7 +81,7 @@ pub enum Phase {
     Starting,
     Healthy,
     Failed,
-    /// Of an agent of another release.
+    /// A phase of another version's agent.
     #[serde(untagged)]
     Other(String),
 }
@@ -107,21 +106,21 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How far the proxy is.
+/// The phase of the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyPhase {
-    /// Caddy is on its way.
+    /// Fetching Caddy.
     Fetching,
-    /// It waits for what a certificate cannot be requested without.
+    /// Waiting for a precondition of a certificate.
     Waiting,
-    /// It waits for the certificate.
+    /// Waiting for the certificate.
     Certificate,
-    /// It serves.
+    /// Serving.
     Serving,
     /// It cannot run.
     Failed,
-    /// Of an agent of another release.
+    /// A phase of another version's agent.
     #[serde(untagged)]
     Other(String),
 }
@@ -136,13 +135,13 @@ impl Default for ProxyPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The bucket holds something else under the release's key.
+    /// The bucket has other content under the release's key.
     BadRelease,
-    /// The bucket does not give the release.
+    /// The bucket does not return the release.
     NoRelease,
-    /// The bucket holds something else under Caddy's key.
+    /// The bucket has other content under Caddy's key.
     BadProxy,
-    /// Of an agent of another release.
+    /// A code of another version's agent.
     #[serde(untagged)]
     Other(String),
 }
@@ -151,66 +150,66 @@ pub enum ErrorCode {
 const LATE: i64 = 600;
 
 impl Report {
-    /// Whether the next report is overdue, so that this one no longer tells how the app is.
+    /// Whether the next report is overdue, so that this one no longer shows the state of the app.
     pub fn is_stale(&self, now: i64) -> bool {
         let pause = self.next_at.map(|next| next.saturating_sub(self.at));
         pause.is_some_and(|pause| self.taken.unwrap_or(self.at).saturating_add(pause).saturating_add(LATE) < now)
     }
 
-    /// The same for an instance that was launched, or last started, at that time: an earlier report tells nothing.
+    /// The same, but false for a report from before the instance's launch or last start.
     pub fn is_overdue(&self, launched: i64, now: i64) -> bool {
         self.taken.unwrap_or(self.at) >= launched && self.is_stale(now)
     }
 
-    /// Whether the bucket holds something else under this release's key.
+    /// Whether the bucket has other content under this release's key.
     pub fn blames_release(&self, release: &str) -> bool {
         self.error_code == Some(ErrorCode::BadRelease) && self.orders.release.as_deref() == Some(release)
     }
 
-    /// Whether the bucket does not give the release that the instance is to run.
+    /// Whether the bucket does not return the ordered release.
     pub fn misses_release(&self) -> bool {
         self.error_code == Some(ErrorCode::NoRelease) && self.orders.release.is_some()
     }
 
-    /// Whether the bucket holds something else under Caddy's key.
+    /// Whether the bucket has other content under Caddy's key.
     pub fn blames_proxy(&self) -> bool {
         let proxy = self.proxy.as_ref().and_then(|proxy| proxy.error_code.as_ref());
         [self.error_code.as_ref(), proxy].contains(&Some(&ErrorCode::BadProxy))
     }
 }
 
-/// What an agent reports of the proxy.
+/// The proxy in an agent's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Proxy {
-    /// Whether it is to serve over HTTPS.
+    /// Whether it must serve over HTTPS.
     pub https: bool,
     /// `fetching`; `waiting` for what a certificate cannot be requested without; `certificate`: waiting for it; `serving`;
     /// `failed`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub phase: ProxyPhase,
-    /// What it waits for, or why it failed. An error of the certificate authority is quoted.
+    /// What it waits for, or the error. An error of the certificate authority is quoted.
     pub error: Option<String>,
-    /// As the report's own.
+    /// A code, as in the report.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub error_code: Option<ErrorCode>,
     /// The certificate that is served.
     pub certificate: Option<Certificate>,
-    /// The release whose settings it has.
+    /// The release with its settings.
     #[serde(deserialize_with = "release")]
     pub release: Option<String>,
-    /// `devopsctl:try`, as the proxy has it.
+    /// The value of `devopsctl:try` that the proxy has.
     #[serde(rename = "try")]
     pub attempt: Option<String>,
 }
 
-/// A certificate that is served.
+/// The certificate that is served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Certificate {
-    /// The names and addresses that it is for.
+    /// Its names and addresses.
     pub names: Vec<String>,
     /// The authority that issued it.
     pub issuer: String,
@@ -218,7 +217,7 @@ pub struct Certificate {
     pub until: i64,
 }
 
-/// What an agent reports of an app that has no free thread.
+/// An app without a free thread, in an agent's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -229,7 +228,7 @@ pub struct Threads {
     pub since: i64,
 }
 
-/// What an agent reports of SSH.
+/// SSH in an agent's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -244,7 +243,7 @@ pub struct Ssh {
     pub error: Option<String>,
 }
 
-/// What an agent reports of the operating system's security updates.
+/// The operating system's security updates in an agent's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -252,11 +251,11 @@ pub struct Updates {
     /// The tool that applies them: `unattended-upgrades` or `dnf`; missing if it is not installed.
     #[serde(deserialize_with = "tool")]
     pub by: Option<String>,
-    /// Whether it is switched on.
+    /// Whether it is enabled.
     pub on: bool,
     /// When it ran last, in seconds since 1970.
     pub at: Option<i64>,
-    /// Whether they take effect only after a reboot.
+    /// Whether a reboot is needed for them to take effect.
     pub reboot: bool,
     /// Why none are applied.
     pub error: Option<String>,
@@ -309,11 +308,11 @@ pub async fn read(aws: &Aws, name: &str, instance: &str) -> Result<Option<Report
     }
 }
 
-/// What to do: remove the reports that are there once the instances are gone.
+/// The change to apply: delete the reports after the instances are terminated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change;
 
-/// That instances report is asked for: nothing has to be done for it.
+/// The wanted reports: nothing has to be done for them.
 #[derive(Clone, Debug)]
 pub struct Wanted;
 
@@ -328,14 +327,14 @@ impl Resource for Wanted {
         Ok(None)
     }
 
-    /// A live instance may still write one, so the look is repeated once they are gone.
+    /// A live instance may still write one, so reports are read again after it is terminated.
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
         let some = !sight.have.reports.is_empty() || !sight.have.instances.is_empty();
         sight.removal(Kind::Reports, sight.instances(), || Ok(some.then(|| Planned::delete(Change))))
     }
 }
 
-/// Does it, and returns the state then. The last report of an instance may appear a moment later.
+/// Applies the change and returns the new state. The last report of an instance may appear a moment later.
 pub async fn apply(context: &Context, _: Change) -> Result<String> {
     let mut backoff = Backoff::new(Duration::from_secs(60));
     loop {
@@ -343,7 +342,7 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
         let names: Vec<String> =
             found.iter().map(|(instance, _)| format!("{}/{instance}", names::report_path(&context.name))).collect();
         if names.is_empty() {
-            return Ok("gone".into());
+            return Ok("deleted".into());
         }
         for some in names.chunks(AT_ONCE) {
             let request = || context.aws.ssm.delete_parameters().set_names(Some(some.to_vec())).send();

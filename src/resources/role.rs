@@ -1,5 +1,5 @@
-//! What the instance may do: a role with one inline policy, in an instance profile. All three bear the same name, which
-//! carries the region because IAM is global.
+//! The permissions of the instance: a role with one inline policy, in an instance profile. All three have the same
+//! name, which contains the region because IAM is global.
 
 use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
@@ -18,37 +18,37 @@ mod change;
 
 pub use change::{Change, Ensure, apply};
 
-/// Role, policy and profile as they stand, each perhaps missing.
+/// The state of role, policy and profile, each possibly missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// The role's tags, if it is there.
+    /// The role's tags, if it exists.
     pub role: Option<Tags>,
     /// The ARN of the role's permissions boundary, if it has one.
     pub boundary: Option<String>,
     /// The inline policy, if there is one.
     pub policy: Option<Document>,
-    /// The instance profile, if there is one.
+    /// The instance profile, if it exists.
     pub profile: Option<Profile>,
-    /// When the newer one of role and profile was made, in seconds since 1970.
+    /// When the newer one of role and profile was created, in seconds since 1970.
     pub made: Option<i64>,
 }
 
 /// An instance profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// `AIPA…`: another one when it was made anew under the same name.
+    /// `AIPA…`: differs if a profile was re-created under the same name.
     pub id: String,
     /// Whether our role is in it.
     pub holds_role: bool,
-    /// The names of others that are: IAM puts one role in a profile at most, so ours has no place then.
+    /// The names of other roles in it: IAM allows one role per profile, so ours cannot be added then.
     pub others: Vec<String>,
-    /// All its tags.
+    /// All tags.
     pub tags: Tags,
-    /// When it was made, in seconds since 1970.
+    /// When it was created, in seconds since 1970.
     pub made: i64,
 }
 
-/// A role as IAM shows it.
+/// A role as IAM returns it.
 struct Found {
     tags: Tags,
     boundary: Option<String>,
@@ -56,16 +56,16 @@ struct Found {
 }
 
 impl State {
-    /// Whether an instance that the profile with this id is attached to gets the role's credentials from it.
+    /// Whether an instance with the profile of this id gets the role's credentials.
     pub fn serves(&self, attached: &str) -> bool {
         self.role.is_some() && self.profile.as_ref().is_some_and(|profile| profile.holds_role && profile.id == attached)
     }
 }
 
-/// The role that is asked for, with its profile.
+/// The wanted role, with its profile.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// What the instance may do.
+    /// The policy.
     pub policy: Document,
     /// The ARN of its permissions boundary.
     pub boundary: Option<String>,
@@ -73,7 +73,7 @@ pub struct Wanted {
     pub tags: Tags,
 }
 
-/// What steps about other resources refer to.
+/// What steps of other resources refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// The instance profile's id, `AIPA…`.
@@ -81,13 +81,13 @@ pub struct Output {
 }
 
 impl State {
-    /// What steps about other resources refer to, if there is a profile.
+    /// The output, if there is a profile.
     pub fn output(&self) -> Option<Output> {
         self.profile.as_ref().map(|profile| Output { profile: profile.id.clone() })
     }
 }
 
-/// The deployment's only one.
+/// The only role of the deployment.
 pub const ID: Id = Id::of(Kind::Role);
 
 impl Resource for Wanted {
@@ -117,12 +117,12 @@ impl Resource for Wanted {
     }
 }
 
-/// Looks at all three at once.
+/// Reads all three concurrently.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let role = names::role(name, &aws.region);
     let (found, policy, profile) =
         tokio::try_join!(get_role(aws, &role), get_policy(aws, &role), get_profile(aws, &role))
-            .map_err(|error| explain("cannot look for the role", &error))?;
+            .map_err(|error| explain("cannot look up the role", &error))?;
     if let Some(found) = &found
         && !ours(&found.tags, name)
     {
@@ -150,7 +150,7 @@ async fn get_role(aws: &Aws, role: &str) -> Result<Option<Found>, ApiError> {
 async fn get_policy(aws: &Aws, role: &str) -> Result<Option<Document>, ApiError> {
     let request = || aws.iam.get_role_policy().role_name(role).policy_name(role).send();
     let answer = present(call("iam:GetRolePolicy", request).await)?;
-    // IAM hands the document out percent-encoded.
+    // IAM returns the document percent-encoded.
     Ok(answer.map(|answer| Document::read(&percent_decoded(&answer.policy_document))))
 }
 
@@ -165,10 +165,9 @@ async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError>
     }))
 }
 
-/// The id of the instance profile that has this name now, `AIPA…`.
+/// The id of the current instance profile of this name, `AIPA…`.
 pub(super) async fn profile_id(aws: &Aws, name: &str) -> Result<Option<String>> {
-    let found =
-        get_profile(aws, name).await.map_err(|error| explain("cannot look for the instance profile", &error))?;
+    let found = get_profile(aws, name).await.map_err(|error| explain("cannot look up the instance profile", &error))?;
     Ok(found.map(|profile| profile.id))
 }
 
@@ -180,8 +179,8 @@ fn present<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     }
 }
 
-/// What is missing, and a policy that is not the one we write. A boundary that nobody asks for any more stays: to take it
-/// away is for an administrator.
+/// The missing parts, and a policy that differs from ours. A boundary that is no longer configured stays: only an
+/// administrator should remove it.
 fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let absent = State::default();
     let state = have.unwrap_or(&absent);
@@ -194,7 +193,7 @@ fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&St
     let mut reasons: Vec<String> = [
         (no_role, "there is no role"),
         (!no_role && new_policy, "its policy is missing or was changed"),
-        (!no_role && unbounded, "its permissions boundary is missing or another"),
+        (!no_role && unbounded, "its permissions boundary is missing or different"),
         (no_profile, "there is no instance profile"),
         (!no_role && !no_profile && membership, "the role is not in its profile"),
     ]
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_that_is_missing_is_made_and_no_other() {
+    fn only_missing_parts_are_created() {
         for (role, with_policy, with_profile, member) in (0..16).map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0, n & 8 > 0)) {
             let state = State {
                 role: role.then(Tags::new),
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_a_moment_ago_is_fresh_whoever_made_it() {
+    fn a_recent_role_is_fresh_whichever_run_created_it() {
         let fresh = |made| {
             let state = State { policy: None, made, ..whole() };
             let planned = diff(&document(), None, &Tags::new(), Some(&state)).unwrap();
@@ -324,14 +323,14 @@ mod tests {
     }
 
     #[test]
-    fn a_boundary_is_set_where_it_is_missing_or_another_and_never_taken_away() {
+    fn a_missing_or_different_boundary_is_set_and_never_removed() {
         let bounded = |arn: Option<&str>| State { boundary: arn.map(str::to_owned), ..whole() };
         let diff = |wanted, state: State| diff(&document(), wanted, &Tags::new(), Some(&state));
         assert_eq!(diff(Some("a"), bounded(Some("a"))), None);
         assert_eq!(diff(None, bounded(Some("a"))), None);
         for state in [bounded(None), bounded(Some("b"))] {
             let planned = diff(Some("a"), state).unwrap();
-            assert_eq!(planned.reasons, ["its permissions boundary is missing or another"]);
+            assert_eq!(planned.reasons, ["its permissions boundary is missing or different"]);
             let Change::Ensure(ensure) = planned.change else { panic!() };
             assert_eq!((ensure.boundary.as_deref(), ensure.role, ensure.policy), (Some("a"), false, None));
         }
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn another_role_leaves_the_profile() {
+    fn another_role_is_removed_from_the_profile() {
         let theirs = Profile { others: vec!["theirs".into()], ..profile(false) };
         let planned = diff(&document(), None, &Tags::new(), Some(&State { profile: Some(theirs), ..whole() })).unwrap();
         let Change::Ensure(ensure) = planned.change else { panic!() };
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_policy_is_put_back() {
+    fn a_changed_policy_is_restored() {
         let state = State { policy: Some(Document::read(r#"{"Statement": []}"#)), ..whole() };
         assert_eq!(
             diff(&document(), None, &Tags::new(), Some(&state)).unwrap().reasons,
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_reaches_nothing_of_others() {
+    fn the_policy_allows_nothing_of_other_deployments() {
         for statement in written()["Statement"].as_array().unwrap() {
             let resource = statement["Resource"].as_str().unwrap();
             let shared = resource.ends_with("-an/_tools/*") && statement["Action"] == "s3:GetObject";

@@ -1,4 +1,5 @@
-//! The way from where an instance goes to the internet: without one, nobody reaches it, and it reaches nobody.
+//! The route from an instance's subnet to the internet: without it, the instance cannot be reached and cannot reach
+//! others.
 
 use aws_sdk_ec2::operation::describe_subnets::builders::DescribeSubnetsFluentBuilder;
 use aws_sdk_ec2::types::{Route, RouteState, RouteTable, Subnet};
@@ -7,15 +8,15 @@ use super::filter;
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
 
-/// The way out of the subnets where an instance could go.
+/// The route of the subnets in which an instance could be launched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Way {
-    /// Nobody asked, or EC2 did not tell: that is in nobody's way.
+    /// Not read, or EC2 did not tell: this blocks nothing.
     #[default]
     Unknown,
-    /// One of them has one.
+    /// One of the subnets has a route.
     Open,
-    /// None has.
+    /// None of the subnets has a route.
     Closed {
         /// `subnet-…`: the first of them.
         subnet: String,
@@ -25,14 +26,14 @@ pub enum Way {
 }
 
 impl Way {
-    /// Whether an instance can be reached there.
+    /// Checks that an instance can be reached there.
     ///
     /// # Errors
-    /// That it cannot.
+    /// It cannot be reached.
     pub fn check(&self) -> Result<()> {
         let Way::Closed { subnet, table } = self else { return Ok(()) };
         Err(Failure::failed(format!("an instance in {subnet} cannot be reached from the internet"))
-            .because(format!("its route table {table} leads 0.0.0.0/0 to no internet gateway"))
+            .because(format!("its route table {table} has no route for 0.0.0.0/0 to an internet gateway"))
             .standing("Nothing was changed.")
             .next(format!(
                 "name a public subnet as network.subnet in deploy.yaml; or, with an internet gateway attached to its VPC: aws ec2 \
@@ -41,7 +42,7 @@ impl Way {
     }
 }
 
-/// Asks for the subnet that is named, else for those of the default VPC, of which EC2 would choose one.
+/// Requests the named subnet, or those of the default VPC, of which EC2 would choose one.
 pub fn subnets(aws: &Aws, named: Option<&str>) -> DescribeSubnetsFluentBuilder {
     let request = aws.ec2.describe_subnets();
     match named {
@@ -50,11 +51,12 @@ pub fn subnets(aws: &Aws, named: Option<&str>) -> DescribeSubnetsFluentBuilder {
     }
 }
 
-/// Looks from the subnet that is named, else from those of the default VPC. Who may not look is not told. The tables of all
-/// VPCs are asked for, because only the subnets say which VPC it is, and a launch would wait for the one after the other.
+/// Reads the route of the named subnet, or of the default VPC's subnets. A missing permission is ignored. The route
+/// tables of all VPCs are read concurrently: only the subnets show the VPC, and two calls in sequence would delay a
+/// launch.
 ///
 /// # Errors
-/// What else EC2 says, such as that there is no such subnet.
+/// Another error of EC2, such as an unknown subnet.
 pub async fn observe(aws: &Aws, named: Option<&str>) -> Result<Way> {
     let (subnets, tables) = tokio::join!(
         call("ec2:DescribeSubnets", || subnets(aws, named).send()),
@@ -71,10 +73,10 @@ pub async fn observe(aws: &Aws, named: Option<&str>) -> Result<Way> {
     }
 }
 
-/// Looks from these, which are in one VPC. Where there is none, the launch says so.
+/// Reads the route of these subnets, which are in one VPC. If there is none, the launch reports it.
 ///
 /// # Errors
-/// What EC2 says, but that one may not look.
+/// A call to EC2 fails, except for a missing permission.
 pub async fn from(aws: &Aws, subnets: &[Subnet]) -> Result<Way> {
     let Some(vpc) = subnets.first().and_then(Subnet::vpc_id) else { return Ok(Way::Unknown) };
     let request = || aws.ec2.describe_route_tables().filters(filter("vpc-id", vpc)).send();
@@ -87,11 +89,11 @@ pub async fn from(aws: &Aws, subnets: &[Subnet]) -> Result<Way> {
 fn unknown(error: &ApiError) -> Result<Way> {
     match error.is(&["UnauthorizedOperation"]) {
         true => Ok(Way::Unknown),
-        false => Err(explain("the way to the internet cannot be looked up", error)),
+        false => Err(explain("cannot look up the route to the internet", error)),
     }
 }
 
-/// The way of these subnets, which are in one VPC, by these route tables.
+/// The route of these subnets of one VPC, from these route tables.
 pub fn of(subnets: &[Subnet], tables: &[RouteTable]) -> Way {
     let vpc = subnets.first().and_then(Subnet::vpc_id);
     let tables: Vec<&RouteTable> = tables.iter().filter(|table| table.vpc_id() == vpc).collect();
@@ -111,8 +113,8 @@ pub fn of(subnets: &[Subnet], tables: &[RouteTable]) -> Way {
     closed
 }
 
-/// To an internet gateway, whatever addresses the route is for; or to an appliance or endpoint that inspects the traffic, behind
-/// which there is one. A NAT gateway lets nobody in.
+/// Whether the target is an internet gateway, for any destination; or an appliance or endpoint that inspects the
+/// traffic in front of one. A NAT gateway allows no incoming connections.
 fn leads_out(route: &Route) -> bool {
     let to = |kind: &str| route.gateway_id().is_some_and(|id| id.starts_with(kind));
     let everywhere =
@@ -166,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn one_subnet_with_a_way_is_enough() {
+    fn one_subnet_with_a_route_is_enough() {
         let tables = [table("rtb-main", None, vec![]), table("rtb-2", Some("subnet-2"), vec![to("igw-1")])];
         assert_eq!(of(&[subnet("subnet-1"), subnet("subnet-2")], &tables), Way::Open);
         assert_eq!(of(&[], &tables), Way::Unknown);
     }
 
     #[test]
-    fn the_main_table_of_another_vpc_is_nobodys_way() {
+    fn the_main_table_of_another_vpc_is_ignored() {
         let open = |vpc: &str| {
             let main = RouteTableAssociation::builder().main(true).build();
             RouteTable::builder().route_table_id("rtb-2").vpc_id(vpc).associations(main).routes(to("igw-1")).build()
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_lets_clients_in_counts() {
+    fn only_routes_with_incoming_connections_count() {
         for (target, open) in
             [("igw-1", true), ("vpce-1", true), ("eni-1", true), ("nat-1", false), ("tgw-1", false), ("vgw-1", false)]
         {

@@ -1,5 +1,5 @@
-//! The security group: the instance's shell. It also carries the launch nonce, made with it, so that two `up`s at once
-//! launch one instance. What it lets in is [`ingress`](super::ingress)'s business: nobody waits for that to launch.
+//! The security group. It also has the launch nonce as a tag, created with it, so two concurrent `up`s launch one
+//! instance. Its rules are a separate resource, [`ingress`](super::ingress): a launch does not wait for them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,29 +19,29 @@ use crate::resources::context::Context;
 use crate::resources::ssh::Door;
 use crate::resources::{Lookup, NameConflict};
 
-/// A security group as it stands.
+/// The state of a security group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// `sg-…`
     pub id: String,
-    /// What `RunInstances` is to carry as its client token, with the instance's spec.
+    /// The nonce for the client token of `RunInstances`, which also contains the instance's spec.
     pub nonce: Option<String>,
-    /// Everything that is let in, doors aside.
+    /// All ingress rules, except for SSH rules.
     pub ingress: BTreeSet<Rule>,
-    /// What `devopsctl ssh` opened: its own business, not the plan's.
+    /// The rules of `devopsctl ssh`, which are not part of a plan.
     pub doors: Vec<Door>,
-    /// All its tags.
+    /// All tags.
     pub tags: Tags,
 }
 
-/// The group that is asked for.
+/// The wanted group.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its tags, beside the launch nonce.
+    /// The tags, without the launch nonce.
     pub tags: Tags,
 }
 
-/// What steps about other resources refer to.
+/// What steps of other resources refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// `sg-…`
@@ -56,7 +56,7 @@ impl From<&State> for Output {
     }
 }
 
-/// The deployment's only one.
+/// The only group of the deployment.
 pub const ID: Id = Id::of(Kind::SecurityGroup);
 
 impl Resource for Wanted {
@@ -82,28 +82,28 @@ impl Resource for Wanted {
     }
 }
 
-/// What EC2 says of a group that it does not know, or not yet.
+/// EC2's errors for a group that does not exist, or is not known yet.
 pub(super) const UNKNOWN: [&str; 2] = ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"];
 
-/// What to do.
+/// The change to apply.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make it.
+    /// Create it.
     Create { tags: Tags },
     /// Set these tags.
     Tag { id: String, tags: Tags },
-    /// Remove it.
+    /// Delete it.
     Delete { id: String },
 }
 
-/// Looks for the group by its name.
+/// Finds the group by name.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let group = names::common(name);
     let request = || aws.ec2.describe_security_groups().filters(filter("group-name", &group)).send();
     let answer = call("ec2:DescribeSecurityGroups", request)
         .await
-        .map_err(|error| explain("cannot look for the security group", &error))?;
+        .map_err(|error| explain("cannot look up the security group", &error))?;
     let mut seen = Lookup::Absent;
     for found in answer.security_groups.unwrap_or_default().into_iter().map(State::of) {
         if ours(&found.tags, name) {
@@ -114,17 +114,17 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     Ok(seen)
 }
 
-/// Looks for those of all deployments.
+/// Finds the groups of all deployments.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
     let (mut found, mut page) = (Vec::new(), None);
     loop {
         let request = aws.ec2.describe_security_groups().filters(any_name_tag()).set_next_token(page);
         let answer = call("ec2:DescribeSecurityGroups", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot look for security groups", &error))?;
+            .map_err(|error| explain("cannot list the security groups", &error))?;
         found.extend(answer.security_groups.unwrap_or_default().into_iter().map(State::of));
         page = answer.next_token.filter(|token| !token.is_empty());
         if page.is_none() {
@@ -141,17 +141,17 @@ impl State {
         Self { id: found.group_id.unwrap_or_default(), nonce, ingress, doors, tags }
     }
 
-    /// The lowest TCP port that it lets in: the app's, where that is served in clear.
+    /// The lowest allowed TCP port: the app's, if it is served over plain HTTP.
     pub fn port(&self) -> Option<u16> {
         let ports = self.ingress.iter().filter(|rule| rule.protocol == "tcp").map(|rule| rule.from);
         ports.min().and_then(|port| u16::try_from(port).ok())
     }
 }
 
-/// What is to be done so that it stands, with its tags and a nonce.
+/// What must change so that it exists with its tags and a nonce.
 fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     let Some(have) = have else {
-        return Some(Planned::create("there is none", Change::Create { tags: tags.clone() }));
+        return Some(Planned::create("does not exist", Change::Create { tags: tags.clone() }));
     };
     let mut tags = missing(tags, &have.tags);
     if have.nonce.is_none() {
@@ -160,7 +160,7 @@ fn diff(tags: &Tags, have: Option<&State>) -> Option<Planned<Change>> {
     Planned::tag(tags, |tags| Change::Tag { id: have.id.clone(), tags })
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Create { tags } => create(context, tags).await,
@@ -199,13 +199,13 @@ async fn create(context: &Context, mut tags: Tags) -> Result<String> {
             context.learn(Output { id: id.clone(), nonce: Some(nonce) });
             Ok(id)
         }
-        // Another command was faster, or the answer to our first try was lost: it is ours if its tag says so.
+        // Another command was faster, or the response to the first try was lost: it is ours if it has our tag.
         Err(error) if error.is(&["InvalidGroup.Duplicate"]) => adopt(context, &error).await,
-        Err(error) => Err(explain("the security group cannot be made", &error)),
+        Err(error) => Err(explain("cannot create the security group", &error)),
     }
 }
 
-/// One that was only just made may be in no list yet.
+/// A new group may not be listed yet.
 async fn adopt(context: &Context, error: &ApiError) -> Result<String> {
     let mut backoff = Backoff::new(Duration::from_secs(30));
     loop {
@@ -219,7 +219,7 @@ async fn adopt(context: &Context, error: &ApiError) -> Result<String> {
             }
             Lookup::NotOurs(foreign) => return Err(foreign.refuse()),
             _ if backoff.wait().await == Retry::Again => {}
-            _ => return Err(explain("the security group cannot be made", error)),
+            _ => return Err(explain("cannot create the security group", error)),
         }
     }
 }
@@ -228,10 +228,10 @@ async fn vpc_of(aws: &Aws, subnet: &str) -> Result<String> {
     let request = || aws.ec2.describe_subnets().subnet_ids(subnet).send();
     let answer = call("ec2:DescribeSubnets", request)
         .await
-        .map_err(|error| explain(format!("the subnet {subnet} cannot be looked up"), &error))?;
+        .map_err(|error| explain(format!("cannot look up the subnet {subnet}"), &error))?;
     let found = answer.subnets.unwrap_or_default().into_iter().find_map(|subnet| subnet.vpc_id);
     found.ok_or_else(|| {
-        Failure::failed(format!("the subnet {subnet} is in no VPC")).next("correct network.subnet in deploy.yaml")
+        Failure::failed(format!("the subnet {subnet} has no VPC")).next("correct network.subnet in deploy.yaml")
     })
 }
 
@@ -240,17 +240,17 @@ async fn retag(context: &Context, id: &str, mut tags: Tags) -> Result<()> {
         *slot = nonce()?;
         learn(context, slot);
     }
-    set_tags(&context.aws, &[id], &tags).await.map_err(|error| explain("the security group cannot be tagged", &error))
+    set_tags(&context.aws, &[id], &tags).await.map_err(|error| explain("cannot tag the security group", &error))
 }
 
-/// Gives the group a nonce that no launch has used yet. Of two who do so at once the last one counts, for both.
+/// Sets a new, unused nonce on the group. With two concurrent commands the last nonce counts for both.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn renew_nonce(context: &Context, id: &str) -> Result<()> {
     let used = context.output::<Output>(&ID)?.nonce;
     retag(context, id, Tags::from([(names::TAG_NONCE.to_owned(), String::new())])).await?;
-    // A list that has not heard of it yet still shows the used one.
+    // A list without the new tag still shows the old nonce.
     if let Lookup::Present(State { nonce: Some(nonce), .. }) = observe(&context.aws, &context.name).await?
         && used.as_ref() != Some(&nonce)
     {
@@ -263,14 +263,14 @@ fn learn(context: &Context, nonce: &str) {
     context.change(&ID, |group: &mut Output| group.nonce = Some(nonce.to_owned()));
 }
 
-/// The interface of a terminated instance is gone some seconds after the instance: until then the group is in use. It
-/// may also be that of an instance which was in no list when we looked, because it had only just been launched.
+/// The network interface of a terminated instance is deleted some seconds later: until then the group is in use. It may
+/// also be the interface of an instance that was not listed yet, because it was just launched.
 async fn delete(context: &Context, id: &str) -> Result<String> {
     let mut backoff = Backoff::polling(Duration::from_secs(300), Duration::from_secs(2));
     loop {
         match call("ec2:DeleteSecurityGroup", || context.aws.ec2.delete_security_group().group_id(id).send()).await {
-            Ok(_) => return Ok("gone".into()),
-            Err(error) if error.absent() => return Ok("gone".into()),
+            Ok(_) => return Ok("deleted".into()),
+            Err(error) if error.absent() => return Ok("deleted".into()),
             Err(error) if error.is(&["DependencyViolation"]) => {
                 context.check_interrupt()?;
                 if backoff.wait().await == Retry::Enough {
@@ -278,7 +278,7 @@ async fn delete(context: &Context, id: &str) -> Result<String> {
                 }
                 instance::terminate_all(context).await?;
             }
-            Err(error) => return Err(explain(format!("the security group {id} cannot be deleted"), &error)),
+            Err(error) => return Err(explain(format!("cannot delete the security group {id}"), &error)),
         }
     }
 }
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn as_wanted_is_kept() {
+    fn a_wanted_group_is_kept() {
         assert_eq!(diff(&state().tags, Some(&state())), None);
     }
 

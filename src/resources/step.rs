@@ -1,36 +1,36 @@
-//! What a plan is made of, and what a kind of resource has to say for it.
+//! The steps of a plan, and the interface of a kind of resource.
 
 use super::kinds::{Change, Id, Kind};
 use super::outputs::Outputs;
 use super::{Sight, Tags, untagged};
 use crate::base::error::Result;
 
-/// A resource of one kind, as a topology asks for it.
+/// A wanted resource of one kind.
 pub trait Resource {
-    /// What a step about it does.
+    /// The change of a step.
     type Change: Into<Change>;
 
-    /// Which one it is.
+    /// Its id.
     fn id(&self) -> Id;
 
-    /// What comes first, as far as the plan has a step about it: the rest stands already.
+    /// Its dependencies. One without a step in the plan already exists.
     fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
         Vec::new()
     }
 
-    /// What is to be done so that it is as asked for; nothing where it is. Pure.
+    /// The change to the wanted state; `None` if there is nothing to do. Pure.
     ///
     /// # Errors
-    /// That something was not looked at.
+    /// A kind was not read.
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Self::Change>>>;
 
-    /// What stands of this kind, as far as steps about others refer to it.
+    /// The outputs of the existing resources of this kind.
     fn outputs(_: &Sight<'_>, _: &mut Outputs) {}
 
-    /// The steps that remove what stands of this kind and is not asked for.
+    /// The steps that delete the unwanted resources of this kind.
     ///
     /// # Errors
-    /// That something was not looked at.
+    /// A kind was not read.
     fn surplus(_: &Sight<'_>) -> Result<Vec<Step>> {
         Ok(Vec::new())
     }
@@ -39,44 +39,44 @@ pub trait Resource {
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What it is about.
+    /// The resource.
     pub id: Id,
-    /// In one word.
+    /// The action, in one word.
     pub action: Action,
-    /// Why.
+    /// The reasons.
     pub reasons: Vec<String>,
-    /// Which steps come first.
+    /// The steps that must be done before.
     pub needs: Vec<Id>,
-    /// What it does.
+    /// The change.
     pub change: Change,
 }
 
-/// What is to be done about one resource, and why.
+/// The change to one resource, and the reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned<C> {
-    /// In one word.
+    /// The action, in one word.
     pub action: Action,
-    /// Why, as a person would say it.
+    /// The reasons, for a user.
     pub reasons: Vec<String>,
-    /// All that the executor needs to know.
+    /// Everything that the executor needs.
     pub change: C,
 }
 
-/// What happens to a resource.
+/// The action on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It is not there.
+    /// It does not exist.
     Create,
-    /// It is there, but not as wanted.
+    /// It exists, but differs from the wanted state.
     Update,
-    /// It can only become as wanted by being made anew.
+    /// It must be replaced to reach the wanted state.
     Replace,
     /// It is no longer wanted.
     Delete,
 }
 
 impl Action {
-    /// In one word, as in the JSON of `plan`.
+    /// The word for it in the JSON of `plan`.
     pub fn name(self) -> &'static str {
         match self {
             Action::Create => "create",
@@ -86,7 +86,7 @@ impl Action {
         }
     }
 
-    /// Whether it takes away what stands, so that the user is asked first.
+    /// Whether it removes an existing resource, so that the user must confirm.
     pub fn is_destructive(self) -> bool {
         matches!(self, Action::Replace | Action::Delete)
     }
@@ -101,7 +101,7 @@ impl<C> Planned<C> {
         Self::new(Action::Create, vec![reason.to_owned()], change)
     }
 
-    /// Sets tags, if there are any to be set.
+    /// Sets tags, if there are any.
     pub(super) fn tag(tags: Tags, change: impl FnOnce(Tags) -> C) -> Option<Self> {
         let reasons = untagged(&tags);
         (!reasons.is_empty()).then(|| Self::new(Action::Update, reasons, change(tags)))
@@ -111,7 +111,7 @@ impl<C> Planned<C> {
         Self::new(Action::Delete, vec!["no longer wanted".to_owned()], change)
     }
 
-    /// As a step about `id`, after those that it needs.
+    /// The step for `id`, with its dependencies.
     pub fn step(self, id: Id, needs: Vec<Id>) -> Step
     where
         C: Into<Change>,
@@ -121,7 +121,7 @@ impl<C> Planned<C> {
     }
 }
 
-/// The only one of each of these kinds.
+/// The ids of the only resource of each kind.
 pub(super) fn only<const N: usize>(kinds: [Kind; N]) -> Vec<Id> {
     kinds.map(Id::of).into()
 }

@@ -22,49 +22,49 @@ mod rotation;
 pub use document::Document;
 pub use rotation::{Rotation, rotation};
 
-/// The parameter as it stands; what is in it is nobody's business but the app's.
+/// The state of the parameter, without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Raised by each write.
+    /// The version, which increases with each write.
     pub version: i64,
-    /// All its tags.
+    /// All tags.
     pub tags: Tags,
 }
 
-/// What to do.
+/// The change to apply.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make one up, with a version above the floor.
+    /// Generate a token, with a version above the floor.
     Create { tags: Tags, floor: i64 },
-    /// Write what stands again until its version is above the floor, and set these tags.
+    /// Write the current document again until its version is above the floor, and set these tags.
     Raise { floor: i64, tags: Tags },
     /// Set these tags.
     Tag { tags: Tags },
-    /// Write the token that was given to this run, with a version above the floor. `stands`: the version that is there;
-    /// without one it is made, with its tags. `grace`: how long the token before it counts as well.
+    /// Write the new token of this run, with a version above the floor. `stands`: the current version; without one the
+    /// parameter is created with its tags. `grace`: how long the previous token is accepted too.
     Write { stands: Option<i64>, tags: Tags, floor: i64, grace: Duration },
-    /// Write what stands without the token before it, with a version above the floor.
+    /// Write the document without the previous token, with a version above the floor.
     End { floor: i64 },
-    /// Remove it.
+    /// Delete it.
     Delete,
 }
 
-/// The token that is asked for: any, if there is one.
+/// The wanted token: any value.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The parameter's tags.
+    /// The tags.
     pub tags: Tags,
 }
 
-/// What steps about other resources refer to.
+/// What steps of other resources refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// The parameter's version.
     pub version: i64,
 }
 
-/// The deployment's only one.
+/// The only token of the deployment.
 pub const ID: Id = Id::of(Kind::Token);
 
 impl Resource for Wanted {
@@ -90,11 +90,11 @@ impl Resource for Wanted {
     }
 }
 
-/// Looks at the parameter and at whose it is.
+/// Reads the parameter and its owner.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     let parameter = names::token_parameter(name);
     let (version, tags) = tokio::try_join!(version(aws, name), tags(aws, &parameter))
-        .map_err(|error| explain("cannot look for the token", &error))?;
+        .map_err(|error| explain("cannot look up the token", &error))?;
     match (version, tags) {
         (Some(_), Some(tags)) if !ours(&tags, name) => {
             Ok(Lookup::NotOurs(NameConflict::new("SSM parameter", parameter)))
@@ -117,21 +117,21 @@ async fn tags(aws: &Aws, parameter: &str) -> Result<Option<Tags>, ApiError> {
     }
 }
 
-/// The newest version's number; the value is not asked for.
+/// The newest version's number, without the value.
 ///
 /// # Errors
-/// What SSM says.
+/// A call to SSM fails.
 pub async fn version(aws: &Aws, name: &str) -> Result<Option<i64>, ApiError> {
     let parameter = names::token_parameter(name);
-    // GetParameters knows no error for what is not there.
+    // GetParameters returns no error for a missing parameter.
     let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(&parameter).send()).await?;
     Ok(answer.parameters.unwrap_or_default().first().map(|parameter| parameter.version))
 }
 
-/// The version, and the document if it is one.
+/// The version, and the document if it is valid.
 ///
 /// # Errors
-/// What SSM says.
+/// A call to SSM fails.
 pub async fn peek(aws: &Aws, name: &str) -> Result<Option<(Option<Document>, i64)>> {
     get(aws, &names::token_parameter(name)).await
 }
@@ -141,16 +141,16 @@ async fn get(aws: &Aws, parameter: &str) -> Result<Option<(Option<Document>, i64
     let found = match call("ssm:GetParameter", request).await {
         Ok(answer) => answer.parameter,
         Err(error) if error.absent() => None,
-        Err(error) => return Err(explain("the token cannot be read", &error)),
+        Err(error) => return Err(explain("cannot read the token", &error)),
     };
-    // The error of the parser would quote the value: it is left out.
+    // The parser's error would quote the value, so it is omitted.
     Ok(found.map(|found| (serde_json::from_str(found.value.as_deref().unwrap_or_default()).ok(), found.version)))
 }
 
 /// The document and its version.
 ///
 /// # Errors
-/// What SSM says; and when the parameter does not hold what devopsctl writes.
+/// A call to SSM fails, or the parameter does not contain what devopsctl writes.
 pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
     match peek(aws, name).await? {
         None => Ok(None),
@@ -159,10 +159,10 @@ pub async fn read(aws: &Aws, name: &str) -> Result<Option<(Document, i64)>> {
     }
 }
 
-/// The parameter does not hold what devopsctl writes.
+/// The parameter does not contain what devopsctl writes.
 pub fn unreadable(name: &str) -> Failure {
     let parameter = names::token_parameter(name);
-    Failure::failed(format!("the SSM parameter {parameter} does not hold what devopsctl writes"))
+    Failure::failed(format!("the SSM parameter {parameter} does not contain what devopsctl writes"))
         .next(Next::from("set the token again: ").run("set-token"))
 }
 
@@ -177,14 +177,14 @@ async fn write(context: &Context, document: &Document, tags: &Tags, stands: Opti
     }
     let version = put(aws, name, document, None).await?;
     if version == 1 || stands.is_some_and(|before| version <= before) {
-        // Somebody removed it since we looked, and tags cannot go with a write over what is there.
+        // Another command deleted the parameter since the last read; a write that may overwrite cannot set tags.
         tag(aws, name, tags).await?;
     }
     Ok(version)
 }
 
-/// Versions begin anew when the parameter was deleted, and agents take none that is older than what they know. So it is
-/// written until there is a newer one.
+/// Versions restart when the parameter is deleted, and agents ignore older versions than theirs. So the document is
+/// written until its version is above the floor.
 async fn above(context: &Context, document: &Document, mut version: i64, floor: i64) -> Result<i64, ApiError> {
     while version <= floor {
         version = put(&context.aws, &context.name, document, None).await?;
@@ -192,8 +192,8 @@ async fn above(context: &Context, document: &Document, mut version: i64, floor: 
     Ok(version)
 }
 
-/// What is read must be what stands, or an older token would come back: a version below the floor is looked at again for a
-/// while, because SSM may show one that is no longer the newest.
+/// The document must be the newest one, or an older token would come back: a version below the floor is read again for
+/// a while, because SSM may return an old version.
 async fn raise(context: &Context, floor: i64) -> Result<i64> {
     let mut backoff = Backoff::new(Duration::from_secs(5));
     loop {
@@ -203,13 +203,13 @@ async fn raise(context: &Context, floor: i64) -> Result<i64> {
                 return above(context, &document, version, floor).await.map_err(|error| cannot_be_written(&error));
             }
             Some(_) => {}
-            None => return Err(Failure::failed("the token is gone").next("run the same command again")),
+            None => return Err(Failure::failed("the token was deleted").next("run the same command again")),
         }
     }
 }
 
 fn cannot_be_written(error: &ApiError) -> Failure {
-    explain("the token cannot be written", error)
+    explain("cannot write the token", error)
 }
 
 async fn tag(aws: &Aws, name: &str, tags: &Tags) -> Result<(), ApiError> {
@@ -221,7 +221,7 @@ async fn tag(aws: &Aws, name: &str, tags: &Tags) -> Result<(), ApiError> {
     call("ssm:AddTagsToResource", request).await.map(|_| ())
 }
 
-/// With tags: makes the parameter, if there is none. Without: writes over it.
+/// With tags: creates the parameter. Without: overwrites it.
 async fn put(aws: &Aws, name: &str, document: &Document, tags: Option<&Tags>) -> Result<i64, ApiError> {
     let parameter = names::token_parameter(name);
     let value = document.to_json().map_err(|failure| local(&failure))?;
@@ -251,30 +251,31 @@ fn local(failure: &Failure) -> ApiError {
     }
 }
 
-/// A token that is there is kept. `floor`: the highest version that an instance has been told, or has.
+/// An existing token is kept. `floor`: the highest version that an instance has or was ordered to have.
 fn diff(tags: &Tags, have: Option<&State>, floor: i64) -> Option<Planned<Change>> {
     match have {
         None => {
             let change = Change::Create { tags: tags.clone(), floor };
-            Some(Planned::create("no token is set: one is made up", change))
+            Some(Planned::create("no token is set; one is generated", change))
         }
         Some(have) if have.version < floor => {
             let change = Change::Raise { floor, tags: missing(tags, &have.tags) };
-            let reason = format!("it was made anew: its version is {}, and an instance knows {floor}", have.version);
+            let reason =
+                format!("it was re-created: its version is {}, but an instance has version {floor}", have.version);
             Some(Planned::new(Action::Update, vec![reason], change))
         }
         Some(have) => Planned::tag(missing(tags, &have.tags), |tags| Change::Tag { tags }),
     }
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Create { tags, floor } => {
             let document = Document::of(secret::generate()?);
             let made = match put(&context.aws, &context.name, &document, Some(&tags)).await {
                 Ok(version) => above(context, &document, version, floor).await.map(Some),
-                // Somebody set one since we looked: his counts.
+                // Another command set a token since the last read: that one is kept.
                 Err(error) if error.is(&["ParameterAlreadyExists"]) => version(&context.aws, &context.name).await,
                 Err(error) => Err(error),
             };
@@ -286,14 +287,14 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             let version = raise(context, floor).await?;
             if !tags.is_empty() {
                 let tagged = tag(&context.aws, &context.name, &tags).await;
-                tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
+                tagged.map_err(|error| explain("cannot tag the token's parameter", &error))?;
             }
             context.learn(Output { version });
             Ok(format!("stored again, as version {version}"))
         }
         Change::Tag { tags } => {
             let tagged = tag(&context.aws, &context.name, &tags).await;
-            tagged.map_err(|error| explain("the token's parameter cannot be tagged", &error))?;
+            tagged.map_err(|error| explain("cannot tag the token's parameter", &error))?;
             Ok("tagged".into())
         }
         Change::Write { stands, tags, floor, grace } if !grace.is_zero() => {
@@ -312,21 +313,21 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::End { floor } => {
             let version = rotation::end(context, floor).await?;
             context.learn(Output { version });
-            Ok(format!("stored without the one before it, as version {version}"))
+            Ok(format!("stored without the previous token, as version {version}"))
         }
         Change::Delete => {
             let parameter = names::token_parameter(&context.name);
             match call("ssm:DeleteParameter", || context.aws.ssm.delete_parameter().name(&parameter).send()).await {
-                Ok(_) => Ok("gone".into()),
-                Err(error) if error.absent() => Ok("gone".into()),
-                Err(error) => Err(explain("the token cannot be deleted", &error)),
+                Ok(_) => Ok("deleted".into()),
+                Err(error) if error.absent() => Ok("deleted".into()),
+                Err(error) => Err(explain("cannot delete the token", &error)),
             }
         }
     }
 }
 
 fn to_ssm(tags: &Tags) -> Vec<Tag> {
-    // A tag without key or value is not built; ours have both.
+    // Only a tag without key or value cannot be built; ours have both.
     tags.iter().filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok()).collect()
 }
 
@@ -335,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_that_is_there_is_kept() {
+    fn an_existing_token_is_kept() {
         let have = State { version: 3, tags: Tags::new() };
         assert_eq!(diff(&Tags::new(), Some(&have), 3), None);
         assert!(diff(&Tags::from([("team".into(), "web".into())]), Some(&have), 3).is_some());

@@ -1,5 +1,4 @@
-//! What cloud-init receives: one constant program. Nothing secret is in it, and nothing that differs between
-//! deployments.
+//! The user data for cloud-init: one constant program, without secrets and without differences between deployments.
 
 use std::io::Write;
 use std::sync::LazyLock;
@@ -19,7 +18,7 @@ const PARTS: [&str; 5] = [
     include_str!("../../agent/boot/bootstrap.py"),
 ];
 
-/// How an import of one part by another begins.
+/// The prefixes of imports between parts.
 const OWN: [&str; 2] = ["from boot.", "from orders."];
 
 static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -30,13 +29,13 @@ static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 fn program() -> String {
-    // In one file they are one namespace: what one part imports from another is there already.
+    // All parts are in one file and one namespace, so imports between parts are removed.
     let lines = PARTS.into_iter().flat_map(str::lines);
     let python: Vec<&str> = lines.filter(|line| !OWN.iter().any(|import| line.starts_with(import))).collect();
     INSTALL.replace("@PROGRAM@", &python.join("\n"))
 }
 
-/// The program, packed: cloud-init unpacks what is gzipped, as does the sandbox's process machine.
+/// The compressed program: cloud-init and the sandbox's process machine accept gzip.
 /// <https://cloudinit.readthedocs.io/en/latest/explanation/format.html>
 pub fn packed() -> &'static [u8] {
     &PACKED

@@ -158,7 +158,7 @@ fn after_a_failure_up_makes_the_instance_retry() {
     until(180, "the first attempt fails", || status(&project)["report"]["edge"]["error"].as_str().map(str::to_owned));
     let began = std::time::Instant::now();
     pebble.come_back();
-    project.run("up --sandbox").ok().says("the instance failed, and is to retry");
+    project.run("up --sandbox").ok().says("the instance failed and must retry");
     println!("a certificate after {:?}; by itself it would have waited a minute", began.elapsed());
 }
 

@@ -141,7 +141,7 @@ async fn in_the_way(account: Arc<Account>, kind: Kind) -> Outcome {
     let ran = account.run(up(NAME), None).await;
     ended(&ran, "up", 1)?;
     says(&ran.said, kind.name())?;
-    says(&ran.said, "is not ours")?;
+    says(&ran.said, "does not belong to this deployment")?;
     same(&before, &inventory(&account.aws).await, "by up")?;
     if kind == Kind::Parameter {
         let ran = account.run(set_token(NAME, "an-unused-token"), None).await;
@@ -163,7 +163,7 @@ async fn untagged(account: Arc<Account>, kind: Kind) -> Outcome {
     let ran = account.run(up(NAME), None).await;
     ended(&ran, "up", 1)?;
     says(&ran.said, kind.name())?;
-    says(&ran.said, "is not ours")?;
+    says(&ran.said, "does not belong to this deployment")?;
     same(&before, &inventory(&account.aws).await, "by up")?;
     ended_well(&account.run(down(NAME), None).await, "down")?;
     let mut left = Inventory::default();

@@ -18,8 +18,8 @@ const COLUMNS: [(&str, Why, i32, &str); 2] = [
 
 /// Errors of one call only.
 const LIMITS: [(&str, &str, Why, &str); 4] = [
-    ("no capacity", "ec2:RunInstances", Why::Other(500, "InsufficientInstanceCapacity"), "no such instance free"),
-    ("vCPU limit", "ec2:RunInstances", Why::Other(400, "VcpuLimitExceeded"), "quota of vCPUs"),
+    ("no capacity", "ec2:RunInstances", Why::Other(500, "InsufficientInstanceCapacity"), "AWS has no capacity"),
+    ("vCPU limit", "ec2:RunInstances", Why::Other(400, "VcpuLimitExceeded"), "vCPU quota"),
     ("instance limit", "ec2:RunInstances", Why::Other(400, "InstanceLimitExceeded"), "limit is reached"),
     ("address limit", "ec2:AllocateAddress", Why::Other(400, "AddressLimitExceeded"), "all Elastic IPs"),
 ];

@@ -1,4 +1,4 @@
-//! Every state that a deployment can be found in leads to what is wanted, and to nothing.
+//! From every state of a deployment, `up` reaches the wanted state, and `down` leaves nothing.
 
 mod account;
 mod states;
@@ -24,7 +24,7 @@ use crate::resources::orders::Orders;
 use crate::resources::{bucket, dns_record, elastic_ip, history, reports};
 
 #[test]
-fn no_plan_is_made_on_a_look_that_never_happened() {
+fn no_plan_is_made_from_a_kind_that_was_not_read() {
     let looks: [fn(&mut Observed); 5] = [
         |seen| seen.security_group = Lookup::NotAsked,
         |seen| seen.key_pair = Lookup::NotAsked,
@@ -36,25 +36,25 @@ fn no_plan_is_made_on_a_look_that_never_happened() {
         let mut seen = Account::complete().seen;
         forget(&mut seen);
         assert!(super::down(&seen).is_err(), "{place}");
-        // What lies in the bucket is nothing that `up` goes by.
+        // `up` does not depend on the content of the bucket.
         assert_eq!(super::up(&topology::single(&spec(&DEPLOYMENT)), &seen).is_err(), place < 4, "{place}");
         assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 3, "{place}");
     }
 }
 
 #[test]
-fn what_is_complete_needs_nothing() {
+fn a_complete_deployment_needs_nothing() {
     let deployment = deployment();
     let account = Account::complete();
     assert_eq!(up(&spec(&deployment), &account.seen).steps, []);
     assert_eq!(down(&Account::empty().seen), Plan::default());
 }
 
-/// Nothing is left to do, everything is there once, and the instance gets its role's credentials.
+/// Nothing is left to do, every resource exists once, and the instance gets its role's credentials.
 fn assert_complete(account: Account, before: &dyn std::fmt::Debug) {
     let account = account.looked();
     let again = up(&spec(&DEPLOYMENT), &account.seen);
-    assert!(again.is_empty(), "{:?}\nis still to be done after\n{before:?}", again.steps);
+    assert!(again.is_empty(), "{:?}\nis left to do after\n{before:?}", again.steps);
     assert_eq!(account.seen.addresses.len(), 1);
     let alive: Vec<_> = instance::alive(&account.seen.instances).collect();
     assert_eq!(alive.len(), 1, "{alive:?}");
@@ -77,7 +77,7 @@ fn up_converges_from_every_state_and_then_has_nothing_to_do() {
 }
 
 #[test]
-fn down_leads_from_every_state_to_nothing() {
+fn down_leaves_nothing_from_every_state() {
     every(&|before| {
         let mut account = before.clone();
         account.run(down(&account.seen));
@@ -87,7 +87,7 @@ fn down_leads_from_every_state_to_nothing() {
     });
 }
 
-/// Which of the steps that are ready comes next.
+/// Chooses the next of the ready steps.
 fn order(seed: Vec<usize>) -> impl FnMut(usize) -> usize {
     let mut seed = seed.into_iter().cycle();
     move |ready| seed.next().unwrap_or_default() % ready
@@ -96,7 +96,7 @@ fn order(seed: Vec<usize>) -> impl FnMut(usize) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
-    /// The heart of crash safety: wherever a run ends, and in whatever order its steps were done, the next one completes it.
+    /// Crash safety: wherever a run ends, and in whatever order its steps ran, the next run completes it.
     #[test]
     fn an_up_that_is_killed_anywhere_is_completed_by_the_next(
         mut account in spoilt(), seed in prop::collection::vec(0..100_usize, 1..20), most in 0..16_usize,
@@ -108,7 +108,7 @@ proptest! {
         assert_complete(account, &before);
     }
 
-    /// It goes on with the instance that the first run has launched, whether it is told to refresh the image as well or not.
+    /// The next run continues with the launched instance, with or without a refresh of the image.
     #[test]
     fn a_refresh_that_is_killed_anywhere_is_completed_by_the_next(
         mut account in spoilt(), seed in prop::collection::vec(0..100_usize, 1..20), most in 0..16_usize, again: bool,
@@ -140,7 +140,7 @@ proptest! {
         prop_assert!(account.seen.nothing() && account.store.bucket.is_none(), "{:?}", account.seen);
     }
 
-    /// Whoever changes his mind in the middle gets what he wants in the end.
+    /// A change of plan in the middle still leads to the wanted end state.
     #[test]
     fn a_down_in_the_middle_of_an_up_leaves_nothing(
         mut account in spoilt(), seed in prop::collection::vec(0..100_usize, 1..20), most in 0..16_usize,
@@ -153,7 +153,7 @@ proptest! {
     }
 }
 
-/// A deployment with a name of its own, if any, whose record is kept.
+/// A deployment with an optional domain of its own, whose record is managed.
 fn named(domain: Option<&str>) -> Deployment {
     let mut deployment = deployment();
     deployment.network.domain = domain.map(str::to_owned);
@@ -161,17 +161,17 @@ fn named(domain: Option<&str>) -> Deployment {
     deployment
 }
 
-/// As the next command sees it: of the names of which there is a record, those that are looked at.
+/// The state that the next command reads: only the records of the domains that it looks up.
 fn looks_for(account: Account, deployment: &Deployment) -> Account {
     let noted = account.seen.addresses.iter().filter_map(|address| address.tags.get(names::TAG_DOMAIN)).cloned();
     let asked: Vec<String> = noted.chain(deployment.network.record().map(str::to_owned)).collect();
     for led in account.led() {
-        assert!(asked.iter().any(|domain| domain == led), "nobody would find {led} again");
+        assert!(asked.iter().any(|domain| domain == led), "no later run would find {led}");
     }
     account.looked()
 }
 
-/// A name is taken, changed, and given up, and any of the runs ends anywhere.
+/// A domain is added, changed and removed, and any of the runs may be interrupted.
 #[derive(Clone, Debug)]
 struct Run {
     domain: Option<&'static str>,
@@ -189,9 +189,9 @@ fn run() -> impl Strategy<Value = Run> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
-    /// Of all that was made under whatever name, the last run leaves what it says and no more.
+    /// Of all records that were created, the last run leaves exactly the wanted one.
     #[test]
-    fn names_come_and_go_whatever_is_killed(runs in prop::collection::vec(run(), 1..6), last in run()) {
+    fn domains_change_correctly_whatever_is_killed(runs in prop::collection::vec(run(), 1..6), last in run()) {
         let mut account = Account::empty();
         account.seen.records = ["a.example.com", "b.example.com"].map(dns_record::tests::nothing).to_vec();
         for Run { domain, up: wanted_up, most, order: seed } in runs {
@@ -216,7 +216,7 @@ proptest! {
 }
 
 #[test]
-fn a_name_is_led_to_the_address_and_goes_before_it() {
+fn a_record_points_to_the_address_and_is_deleted_before_it() {
     let deployment = named(Some("a.example.com"));
     let mut account = Account::empty();
     account.seen.records = vec![dns_record::tests::nothing("a.example.com")];
@@ -226,7 +226,7 @@ fn a_name_is_led_to_the_address_and_goes_before_it() {
     account.run(plan);
     assert_eq!(account.led(), ["a.example.com"]);
     assert_eq!(needs(&down(&account.seen), Kind::ElasticIp), [Id::named(Kind::DnsRecord, "a.example.com in Z1")]);
-    // Another name: the old one goes before the address forgets it.
+    // With another domain, the old record is deleted before the address loses its tag.
     let mut account = account.looked();
     account.seen.records.push(dns_record::tests::nothing("b.example.com"));
     let plan = up(&spec(&named(Some("b.example.com"))), &account.seen);
@@ -242,7 +242,7 @@ fn a_name_is_led_to_the_address_and_goes_before_it() {
         plan.steps.iter().find(|step| matches!(step.change, Change::ElasticIp(elastic_ip::Change::Release { .. })));
     assert!(released.unwrap().needs.contains(&elastic_ip::ID), "{plan:?}");
     account.seen.addresses.truncate(1);
-    // An address that was released by hand: the name is led to the next one.
+    // The address was released by hand: the record points to the next one.
     account.seen.addresses.clear();
     account.seen.records.truncate(1);
     let plan = up(&spec(&deployment), &account.seen);
@@ -250,7 +250,7 @@ fn a_name_is_led_to_the_address_and_goes_before_it() {
 }
 
 #[test]
-fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
+fn a_new_token_is_ordered_on_all_live_instances_once() {
     every(&|before| {
         let mut account = before.clone();
         let known = account.seen.known_token();
@@ -271,9 +271,9 @@ fn another_token_is_told_to_all_that_live_and_then_there_is_nothing_to_do() {
     });
 }
 
-/// Wherever a run is cut off, what is gone back to is what served.
+/// Wherever a run is interrupted, a rollback goes to the release that served.
 #[test]
-fn what_served_is_what_is_gone_back_to_and_says_so_once() {
+fn a_rollback_goes_to_the_release_that_served() {
     let deployment = deployment();
     for broken in [false, true] {
         for most in 0..4 {
@@ -312,14 +312,14 @@ fn a_rollback_changes_two_tags_and_a_second_one_goes_forward_again() {
         before.instances[0].tags = tags;
         assert_eq!((format!("{before:?}"), store), (format!("{:?}", account.seen), account.store.clone()));
         says(&mut account, to);
-        assert!(rollback(&account.seen, to).is_empty(), "it is there already");
+        assert!(rollback(&account.seen, to).is_empty(), "it is already ordered");
     }
 }
 
 const OLDER: &str = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd";
 
 #[test]
-fn a_replacement_knows_what_its_predecessor_would_have_gone_back_to() {
+fn a_replacement_inherits_the_previous_release() {
     let deployment = deployment();
     for (runs, previous) in [(RELEASE, OLDER), (BEFORE, BEFORE)] {
         let mut account = Account::complete();
@@ -342,7 +342,7 @@ fn another_deployment_in_the_bucket_keeps_it() {
 }
 
 #[test]
-fn nothing_that_is_not_asked_for_is_replaced_or_deleted() {
+fn nothing_is_replaced_or_deleted_without_a_reason() {
     let deployment = deployment();
     let mut account = Account::complete();
     spoil_role(&mut account, |role| role.profile = None);
@@ -354,7 +354,7 @@ fn nothing_that_is_not_asked_for_is_replaced_or_deleted() {
 }
 
 #[test]
-fn what_was_given_up_is_tried_again() {
+fn a_failed_attempt_is_retried() {
     let (deployment, mut account) = (deployment(), Account::complete());
     let report = reports::Report { phase: reports::Phase::Failed, orders: to_run(RELEASE), ..Default::default() };
     let id = account.current().id.clone();
@@ -364,9 +364,9 @@ fn what_was_given_up_is_tried_again() {
     assert!(matches!(&plan.steps[0].change, Change::Orders(orders::Change { retry: true, .. })));
 }
 
-/// Its machine may never boot, so that nothing is ever reported.
+/// The instance may never boot, so it never reports.
 #[test]
-fn a_refresh_that_says_nothing_is_carried_on_for_a_time_and_then_taken_back() {
+fn a_refresh_without_reports_continues_for_a_time_and_is_then_reverted() {
     let mut account = Account::complete();
     account.seen.image = Lookup::Present("ami-2".into());
     account.run_some(up(&Spec { refresh: true, ..spec(&DEPLOYMENT) }, &account.seen), 1, &mut |_| 0);
@@ -381,7 +381,7 @@ fn a_refresh_that_says_nothing_is_carried_on_for_a_time_and_then_taken_back() {
 }
 
 #[test]
-fn a_replacement_takes_over_when_it_is_healthy_and_only_then_the_old_one_goes() {
+fn the_old_instance_is_terminated_only_after_the_new_one_is_healthy() {
     let (deployment, mut account) = (deployment(), Account::complete());
     account.current().tags.insert(names::TAG_SPEC.into(), "another".into());
     let plan = up(&spec(&deployment), &account.seen);
@@ -392,13 +392,13 @@ fn a_replacement_takes_over_when_it_is_healthy_and_only_then_the_old_one_goes() 
     let needs = |id: &Id| &plan.steps.iter().find(|step| step.id == *id).unwrap().needs;
     assert!(needs(&association).contains(&gate));
     assert!(needs(&old).contains(&association));
-    // Who does not want to wait gets no such step.
+    // With `--no-wait` there is no such step.
     let plan = up(&Spec { wait: false, ..spec(&deployment) }, &account.seen);
     assert!(!plan.steps.iter().any(|step| step.id.kind == Kind::HealthGate));
 }
 
 #[test]
-fn a_launch_waits_for_nothing_but_group_key_and_token() {
+fn a_launch_waits_only_for_group_key_and_token() {
     let (deployment, account) = (deployment(), Account::empty());
     let unseen = Observed { store: None, ..account.seen };
     let plan = up(&spec(&deployment), &unseen);
@@ -410,7 +410,7 @@ fn a_launch_waits_for_nothing_but_group_key_and_token() {
 }
 
 #[test]
-fn what_cannot_be_launched_is_refused_before_anything_is_made() {
+fn an_impossible_launch_is_refused_before_anything_is_created() {
     let deployment = deployment();
     let want = spec(&deployment);
     let fits = || Observed {
@@ -426,14 +426,14 @@ fn what_cannot_be_launched_is_refused_before_anything_is_made() {
         (Observed { kind: Lookup::Absent, ..fits() }, "t3.micro is not offered in eu-central-1"),
         (
             Observed { kind: Lookup::Present(xen), ..fits() },
-            "t3.micro is not a Nitro type, and cannot be told what to run",
+            "t3.micro is not a Nitro type, so it cannot receive orders",
         ),
         (Observed { way: closed, ..fits() }, "an instance in subnet-1 cannot be reached from the internet"),
     ];
     for (have, what) in cases {
         let failure = want.check(&have).unwrap_err();
         assert_eq!(failure.what(), what);
-        // One that runs already is left alone, unless it is to be replaced.
+        // A running instance is kept, unless it must be replaced.
         let running = instance::State { image: "ami-0".into(), ..Account::complete().seen.instances.remove(0) };
         let have = Observed { instances: vec![running], ..have };
         assert!(want.check(&have).is_ok(), "{what}");

@@ -1,4 +1,4 @@
-//! What Route 53 holds of a name.
+//! Reads the records of a name in Route 53.
 
 use aws_sdk_route53::types::{HostedZone, ResourceRecordSet, RrType};
 use futures_util::future::try_join_all;
@@ -8,38 +8,39 @@ use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
 
-/// What leads somewhere; and that other servers are to be asked, which is only so of a name that is not the zone's own.
+/// Record types that resolve a name. NS, a delegation to other servers, counts only below the zone's own name.
 const LEADING: [&str; 3] = ["A", "AAAA", "CNAME"];
 const ELSEWHERE: &str = "NS";
 
-/// Looks at a name in every public zone of this account that it could be in, the longest first.
+/// Reads a name in every public zone of this account that could contain it, longest name first.
 ///
 /// # Errors
-/// What Route 53 says.
+/// A call to Route 53 fails.
 pub async fn observe(aws: &Aws, name: &str, domain: &str) -> Result<Vec<State>> {
     let zones = try_join_all(suffixes(domain).map(|suffix| zones(aws, suffix))).await?;
     try_join_all(zones.into_iter().flatten().map(|zone| state(aws, name, zone, domain))).await
 }
 
-/// The same place as before.
+/// Reads the name in the same zone again.
 pub async fn again(aws: &Aws, name: &str, before: State) -> Result<State> {
     state(aws, name, before.zone, &before.domain).await
 }
 
-/// The names that a zone with that name in it can have. None is a top-level domain.
+/// The names of zones that could contain the name, without top-level domains.
 fn suffixes(domain: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(domain), |name| name.split_once('.').map(|(_, parent)| parent))
         .filter(|name| name.contains('.'))
 }
 
-/// The public zones of just this name: a private one answers inside of its networks only.
+/// The public zones with exactly this name: a private zone is only visible inside its VPCs.
 ///
-/// The list begins where the name would be in the order of all zones, so those of that name, of which there may be many,
-/// come first. <https://docs.aws.amazon.com/Route53/latest/APIReference/API_ListHostedZonesByName.html>
+/// The list is sorted and starts at the name, so the zones of that name, of which there may be many, come first.
+/// <https://docs.aws.amazon.com/Route53/latest/APIReference/API_ListHostedZonesByName.html>
 async fn zones(aws: &Aws, name: &str) -> Result<Vec<Zone>> {
     let answer =
         call("route53:ListHostedZonesByName", || aws.route53.list_hosted_zones_by_name().dns_name(name).send());
-    let answer = answer.await.map_err(|error| explain(format!("cannot look for a zone {name} in Route 53"), &error))?;
+    let answer =
+        answer.await.map_err(|error| explain(format!("cannot look up the zone {name} in Route 53"), &error))?;
     let public = |zone: &HostedZone| zone.config.as_ref().is_none_or(|config| !config.private_zone);
     let named = answer.hosted_zones.into_iter().filter(|zone| same(&zone.name, name) && public(zone));
     Ok(named
@@ -56,15 +57,16 @@ async fn state(aws: &Aws, name: &str, zone: Zone, domain: &str) -> Result<State>
     Ok(State { zone, domain: domain.to_owned(), sets, mark: Mark::read(mark, name, &aws.region) })
 }
 
-/// What a name has, beginning with the type. The list goes on with other names, and holds 300: more than what comes of one
-/// name before its CNAME.
+/// The record sets of a name, starting with the type. A page has 300 entries, more than a name can have before its
+/// CNAME; later entries belong to other names.
 async fn sets(aws: &Aws, zone: &Zone, name: &str, from: Option<RrType>) -> Result<Vec<Set>> {
     let request = || {
         let list = aws.route53.list_resource_record_sets().hosted_zone_id(&zone.id).start_record_name(name);
         list.set_start_record_type(from.clone()).send()
     };
     let answer = call("route53:ListResourceRecordSets", request).await;
-    let answer = answer.map_err(|error| explain(format!("cannot look into the zone {}", zone.name), &error))?;
+    let answer =
+        answer.map_err(|error| explain(format!("cannot list the records of the zone {}", zone.name), &error))?;
     Ok(answer.resource_record_sets.into_iter().filter(|set| same(&set.name, name)).map(from_route53).collect())
 }
 
@@ -78,8 +80,8 @@ fn from_route53(set: ResourceRecordSet) -> Set {
     Set { kind: set.r#type.as_str().to_owned(), ttl: set.ttl.unwrap_or_default(), values, form }
 }
 
-/// Route 53 answers with a dot at the end, in small letters, and writes as octal numbers what is none of a-z, 0-9, `-`, `_`
-/// and `.`: no name of ours holds such, so one that is written so is another.
+/// Route 53 returns names in lowercase with a trailing dot, and other characters than a-z, 0-9, `-`, `_` and `.` as
+/// octal escapes. Our names have no such characters, so an escaped name is never ours.
 /// <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/DomainNameFormat.html>
 fn same(answered: &str, name: &str) -> bool {
     answered.strip_suffix('.').unwrap_or(answered).eq_ignore_ascii_case(name)

@@ -1,4 +1,4 @@
-//! What keeps a name from being led to the address, in words.
+//! Conflicts in DNS, in words.
 
 use std::net::Ipv4Addr;
 
@@ -6,21 +6,21 @@ use super::{State, Verdict, target};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 
-/// What is in the way.
+/// A conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Somebody else's record.
+    /// A record that is not ours.
     Foreign(String),
-    /// An address of IPv6, beside which ours would not be asked for.
+    /// An IPv6 address: clients with IPv6 would not use our A record.
     Ipv6(String),
-    /// Another deployment's mark, or what nobody here has written.
+    /// The mark of another deployment, or another TXT record.
     Theirs(String),
 }
 
-/// What is in the way of a domain's record, told before anything is made. `ip`: the address, if there is one already.
+/// Checks for a conflict before anything is created. `ip`: the address, if it exists.
 ///
 /// # Errors
-/// That there is no zone, or more than one; or what the name has that is not ours.
+/// There is no zone or more than one, or the name has records that are not ours.
 pub fn check(domain: &str, ip: Option<Ipv4Addr>, found: &[State]) -> Result<()> {
     let Some(state) = target(Some(domain), found) else { return Err(no_zone(domain)) };
     let of_that_name = |other: &&State| other.domain == domain && other.zone.name == state.zone.name;
@@ -34,54 +34,56 @@ pub fn check(domain: &str, ip: Option<Ipv4Addr>, found: &[State]) -> Result<()> 
     }
 }
 
-const BY_HAND: &str = "take `dns: route53` out of deploy.yaml and make the record yourself; up says which";
+const BY_HAND: &str = "remove `dns: route53` from deploy.yaml and create the record yourself; up prints it";
 
 fn no_zone(domain: &str) -> Failure {
     let zone = domain.split_once('.').map(|(_, parent)| parent).filter(|parent| parent.contains('.')).unwrap_or(domain);
     Failure::failed(format!("this account's Route 53 has no public zone for {domain}"))
-        .because("network.dns is route53, so the record would be made there")
+        .because("network.dns is route53, so the record would be created there")
         .standing("Nothing was changed.")
         .next(format!(
-            "make one, and have whoever registered the name point to its name servers:\n  \
+            "create one, and delegate the name to its name servers at the registrar:\n  \
              aws route53 create-hosted-zone --name {zone} --caller-reference {zone}\nor {BY_HAND}"
         ))
 }
 
 fn many_zones(zone: &str, ids: &[&str]) -> Failure {
-    Failure::failed(format!("this account's Route 53 has {} public zones {zone}", ids.len()))
+    Failure::failed(format!("this account's Route 53 has {} public zones named {zone}", ids.len()))
         .because(format!(
-            "the world asks one of {} only: the one whose name servers the registrar names",
+            "resolvers use only one of {}: the zone whose name servers are set at the registrar",
             ids.join(", ")
         ))
         .standing("Nothing was changed.")
-        .next(format!("remove those that nobody asks; or {BY_HAND}"))
+        .next(format!("delete the unused ones; or {BY_HAND}"))
 }
 
 impl Obstacle {
-    /// That it is in the way, and what can be done.
+    /// The error, with the next steps.
     pub(super) fn refuse(&self, state: &State) -> Failure {
         let (domain, mark) = (&state.domain, names::record_mark(&state.domain));
         let place = format!("Route 53, zone {} ({})", state.zone.name, state.zone.id);
         let (what, why, next) = match self {
             Obstacle::Foreign(record) => (
-                format!("{domain} has a record that is not ours"),
-                format!("{place}, has {domain}. {record}; and no {mark} says that this deployment made it"),
-                format!("remove it there if nobody needs it, or choose another network.domain; or {BY_HAND}"),
+                format!("{domain} has a record that does not belong to this deployment"),
+                format!("{place}, has {domain}. {record}; and no {mark} marks it as this deployment's"),
+                format!("delete it there if it is unused, or choose another network.domain; or {BY_HAND}"),
             ),
             Obstacle::Ipv6(record) => (
                 format!("{domain} has an IPv6 address, and this deployment has none"),
-                format!("{place}, has {domain}. {record}; authorities and clients that have IPv6 would go there"),
-                "remove it there, or choose another network.domain".to_owned(),
+                format!(
+                    "{place}, has {domain}. {record}; certificate authorities and clients with IPv6 would connect there"
+                ),
+                "delete it there, or choose another network.domain".to_owned(),
             ),
             Obstacle::Theirs(said) => (
-                format!("{domain} is another deployment's"),
+                format!("{domain} belongs to another deployment"),
                 format!("{place}, has {mark}. TXT {said}"),
                 format!(
-                    "choose another network.domain; or take that deployment down first; if it is no more, remove {mark} and \
-                     {domain} there"
+                    "choose another network.domain; or run down for that deployment first; if it no longer exists, delete \
+                     {mark} and {domain} there"
                 ),
             ),
         };
-        Failure::failed(what).because(why).standing("It was left alone.").next(next)
+        Failure::failed(what).because(why).standing("It was not changed.").next(next)
     }
 }

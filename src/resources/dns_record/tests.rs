@@ -1,4 +1,4 @@
-//! Whatever a zone holds of a name: what is somebody else's stays, and what is ours becomes as wanted, or goes.
+//! Records of others are never changed; our records become as wanted, or are deleted.
 
 use proptest::prelude::*;
 
@@ -10,13 +10,13 @@ const IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const OTHER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const REGION: &str = "eu-central-1";
 
-/// A name of which the zone holds nothing.
+/// A name without records in the zone.
 pub fn nothing(domain: &str) -> State {
     let zone = Zone { id: "Z1".into(), name: "example.com".into() };
     State { zone, domain: domain.into(), sets: Vec::new(), mark: Mark::None }
 }
 
-/// As [`lead`] leaves it: of a batch that makes, neither record may be there; one that writes takes the place of what is.
+/// The state after [`lead`]: a creation requires that neither record exists, an update overwrites both.
 pub fn led(mut state: State, name: &str, region: &str, ip: Ipv4Addr) -> State {
     let [(at, record), (beside, mark)] = both(&state.domain, &text(name, region, ip), ip);
     assert_eq!((at.as_str(), beside), (state.domain.as_str(), format!("_devopsctl.{at}")));
@@ -31,7 +31,7 @@ pub fn led(mut state: State, name: &str, region: &str, ip: Ipv4Addr) -> State {
     state
 }
 
-/// As [`remove`] leaves it.
+/// The state after [`remove`].
 pub fn removed(mut state: State) -> State {
     let gone: Vec<Set> = state.ours().into_iter().map(|(_, set)| set.clone()).collect();
     if !gone.is_empty() {
@@ -46,7 +46,7 @@ fn set(kind: &str, values: &[&str]) -> Set {
     Set { kind: kind.into(), ttl: TTL, values, form: Form::Plain }
 }
 
-/// What a name can have, by itself and beside each other.
+/// The records that a name can have, alone and in combination.
 fn holdings() -> Vec<Vec<Set>> {
     let (right, wrong) = (IP.to_string(), OTHER.to_string());
     let alias = Set { values: Vec::new(), form: Form::Alias("lb.example.net".into()), ..set("A", &[]) };
@@ -71,7 +71,7 @@ fn holdings() -> Vec<Vec<Set>> {
 fn marks() -> Vec<Mark> {
     let read = |value: String| Mark::read(Some(set("TXT", &[&value])), "hello", REGION);
     let ours = |ip| read(quoted(&text("hello", REGION, ip)));
-    let Mark::Ours(mark, ip) = ours(IP) else { panic!("this is how ours looks") };
+    let Mark::Ours(mark, ip) = ours(IP) else { panic!("this is the format of our mark") };
     let slow = Mark::Ours(Set { ttl: 300, ..mark }, ip);
     let theirs = [text("shop", REGION, IP), text("hello", "us-east-1", IP), "v=spf1 -all".into(), String::new()];
     [vec![Mark::None, ours(IP), ours(OTHER), slow], theirs.map(|text| read(quoted(&text))).to_vec()].concat()
@@ -85,7 +85,7 @@ fn every(mut visit: impl FnMut(State)) {
     }
 }
 
-/// The steps that remove what is not asked for.
+/// The steps that delete unwanted records.
 fn removal(domain: Option<&str>, state: &State) -> Vec<Step> {
     let wanted = domain.map(|domain| super::super::Wanted::from(Wanted { domain: domain.to_owned() }));
     let have = Observed { records: vec![state.clone()], ..Observed::default() };
@@ -97,7 +97,7 @@ fn is_ours(state: &State) -> bool {
 }
 
 #[test]
-fn what_is_not_ours_is_neither_written_nor_removed() {
+fn records_of_others_are_neither_written_nor_deleted() {
     every(|state| {
         if is_ours(&state) {
             return;
@@ -106,7 +106,7 @@ fn what_is_not_ours_is_neither_written_nor_removed() {
             match state.judge(ip) {
                 Verdict::Create => assert!(state.sets.is_empty() && state.mark == Mark::None, "{state:?}"),
                 Verdict::Update(_) => panic!("{state:?}"),
-                // Right, and made by hand.
+                // Correct, and created by hand.
                 Verdict::Keep => assert!(state.sets[0].leads_to(IP) && state.sets.len() == 1, "{state:?}"),
                 Verdict::Refuse(_) => assert!(!state.sets.is_empty() || state.mark != Mark::None, "{state:?}"),
             }
@@ -116,7 +116,7 @@ fn what_is_not_ours_is_neither_written_nor_removed() {
 }
 
 #[test]
-fn what_is_ours_becomes_as_wanted_and_then_there_is_nothing_to_do() {
+fn our_records_become_as_wanted_in_one_run() {
     let mut led_somewhere = 0;
     every(|state| {
         for ip in [IP, OTHER] {
@@ -134,7 +134,7 @@ fn what_is_ours_becomes_as_wanted_and_then_there_is_nothing_to_do() {
 }
 
 #[test]
-fn an_address_that_is_yet_to_be_made_is_refused_what_it_would_be_refused_then() {
+fn a_conflict_is_the_same_before_the_address_exists() {
     every(|state| {
         let before = matches!(state.judge(None), Verdict::Refuse(_));
         let later = matches!(state.judge(Some(Ipv4Addr::new(192, 0, 2, 1))), Verdict::Refuse(_));
@@ -143,7 +143,7 @@ fn an_address_that_is_yet_to_be_made_is_refused_what_it_would_be_refused_then() 
 }
 
 #[test]
-fn nothing_is_led_that_goes_to_ipv6_to_other_servers_or_where_route_53_chooses() {
+fn ipv6_delegation_and_routing_policies_are_conflicts() {
     every(|state| {
         let blocked = state
             .sets
@@ -154,7 +154,7 @@ fn nothing_is_led_that_goes_to_ipv6_to_other_servers_or_where_route_53_chooses()
 }
 
 #[test]
-fn what_goes_is_what_was_made_and_no_more() {
+fn only_our_records_are_deleted() {
     every(|state| {
         let after = removed(state.clone());
         assert!(!is_ours(&after) && removal(None, &after).is_empty(), "{after:?}");
@@ -167,13 +167,13 @@ fn what_goes_is_what_was_made_and_no_more() {
         for set in state.sets.iter().filter(|set| !after.sets.contains(set)) {
             assert!(set.leads_to(*ip), "{state:?}");
         }
-        // The one that stays is not removed.
+        // The wanted record is not deleted.
         assert_eq!(removal(Some(&state.domain), &state), []);
     });
 }
 
 #[test]
-fn a_name_belongs_into_one_zone() {
+fn a_name_belongs_to_one_zone() {
     let there = nothing(DOMAIN);
     let second = State { zone: Zone { id: "Z2".into(), ..there.zone.clone() }, ..there.clone() };
     let above = State { zone: Zone { id: "Z3".into(), name: "com.example".into() }, ..there.clone() };
@@ -182,7 +182,7 @@ fn a_name_belongs_into_one_zone() {
     let what = |found: &[State]| check(DOMAIN, None, found).map_err(|failure| failure.what().to_owned());
     assert_eq!(what(&[there.clone(), above]), Ok(()));
     assert_eq!(what(&[]), Err("this account's Route 53 has no public zone for app.example.com".into()));
-    assert_eq!(what(&[there, second]), Err("this account's Route 53 has 2 public zones example.com".into()));
+    assert_eq!(what(&[there, second]), Err("this account's Route 53 has 2 public zones named example.com".into()));
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn every_refusal_says_what_it_is_and_what_to_do() {
 
 proptest! {
     #[test]
-    fn a_mark_is_read_by_the_one_who_wrote_it_and_by_nobody_else(
+    fn a_mark_is_read_only_by_its_own_deployment(
         name in "[a-z][a-z0-9-]{0,30}", other in "[a-z][a-z0-9-]{0,30}", ip in any::<u32>(),
     ) {
         let ip = Ipv4Addr::from(ip);
@@ -213,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn what_anybody_else_writes_is_theirs(said in "\\PC{0,80}") {
+    fn any_other_text_belongs_to_others(said in "\\PC{0,80}") {
         let read = Mark::read(Some(set("TXT", &[&said])), "hello", REGION);
         let theirs = matches!(read, Mark::Theirs(_));
         prop_assert!(theirs);

@@ -1,25 +1,25 @@
-//! The image that an instance was launched from, and whether there is a newer one: for people, so what cannot be looked at
-//! is left out.
+//! The build of an instance's image, and whether there is a newer one: information for users, so a failed read is
+//! omitted.
 
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 
 use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 
-/// What is known of an instance's image.
+/// The image of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Build {
     /// `ami-…`
     pub id: String,
-    /// Its publisher's name for it.
+    /// The publisher's name for it.
     pub name: Option<String>,
-    /// When it was made, in seconds since 1970.
+    /// The build time, in seconds since 1970.
     pub created: Option<i64>,
-    /// The id of the newest image of its kind, if that was made later.
+    /// The id of the newest image of its kind, if that was built later.
     pub newer: Option<String>,
 }
 
-/// Looks at an image. `parameter` names the newest one of its kind.
+/// Reads an image. `parameter` names the newest one of its kind.
 pub async fn build(aws: &Aws, id: &str, parameter: Option<&str>) -> Build {
     let newest = async {
         match parameter {
@@ -39,22 +39,22 @@ pub async fn build(aws: &Aws, id: &str, parameter: Option<&str>) -> Build {
     Build { id: id.to_owned(), name, created, newer }
 }
 
-/// The newest image's id, if the region has it: the public parameter says so.
+/// The newest image's id from the public parameter, if the region has it.
 ///
 /// # Errors
-/// What SSM says.
+/// A call to SSM fails.
 pub async fn newest(aws: &Aws, parameter: &str) -> Result<Option<String>> {
     let answer = call("ssm:GetParameters", || aws.ssm.get_parameters().names(parameter).send()).await;
-    let answer = answer.map_err(|error| explain("the newest image cannot be looked up", &error))?;
+    let answer = answer.map_err(|error| explain("cannot look up the newest image", &error))?;
     Ok(answer.parameters.unwrap_or_default().into_iter().find_map(|found| found.value))
 }
 
-/// A publisher may take a build back, so that an older one is the newest again.
+/// A publisher may withdraw a build, so that an older one is the newest again.
 fn is_newer(other: Option<i64>, own: Option<i64>) -> bool {
     other.zip(own).is_none_or(|(other, own)| other > own)
 }
 
-/// Its name, and when it was made. Two years after that its publisher's images are deprecated:
+/// The name and build time. Publishers' images are deprecated two years later:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-deprecate.html>
 async fn look(aws: &Aws, id: &str) -> Option<(Option<String>, Option<i64>)> {
     let request = || aws.ec2.describe_images().image_ids(id).include_deprecated(true).send();
@@ -65,11 +65,11 @@ async fn look(aws: &Aws, id: &str) -> Option<(Option<String>, Option<i64>)> {
 }
 
 impl Build {
-    /// How old it is, in words.
+    /// Its age, in words.
     pub fn age(&self, now: i64) -> Option<String> {
         let days = now.saturating_sub(self.created?).max(0) / 86400;
         Some(match days {
-            0 => "made today".to_owned(),
+            0 => "built today".to_owned(),
             1 => "1 day old".to_owned(),
             days => format!("{days} days old"),
         })
@@ -81,17 +81,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_age_is_told_in_days() {
+    fn the_age_is_in_days() {
         let age = |created| Build { created, ..Build::default() }.age(1_000_000);
         assert_eq!(age(None), None);
-        assert_eq!(age(Some(1_000_000 - 86_399)).unwrap(), "made today");
+        assert_eq!(age(Some(1_000_000 - 86_399)).unwrap(), "built today");
         assert_eq!(age(Some(1_000_000 - 86_400)).unwrap(), "1 day old");
         assert_eq!(age(Some(1_000_000 - 5 * 86_400)).unwrap(), "5 days old");
-        assert_eq!(age(Some(2_000_000)).unwrap(), "made today", "the clocks differ");
+        assert_eq!(age(Some(2_000_000)).unwrap(), "built today", "the clocks differ");
     }
 
     #[test]
-    fn one_that_was_taken_back_is_not_newer() {
+    fn a_withdrawn_build_is_not_newer() {
         assert!(is_newer(Some(2), Some(1)) && !is_newer(Some(1), Some(2)));
         assert!(is_newer(None, Some(1)) && is_newer(Some(1), None));
     }

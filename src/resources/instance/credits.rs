@@ -1,5 +1,5 @@
-//! CPU credits of burstable types. T3 and T4g launched as standard have none at first, and boot on a fifth of a processor or
-//! less; unlimited costs more than the type once an app needs more than its share for a day.
+//! CPU credits of burstable types. T3 and T4g instances launched as standard have no credits at first, and boot with a
+//! fifth of a CPU or less; unlimited costs more than the instance itself if an app exceeds its baseline for a day.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances-unlimited-mode-concepts.html>
 
 use std::collections::BTreeSet;
@@ -11,14 +11,14 @@ use crate::config::CpuCredits;
 /// EC2's two modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credits {
-    /// Without credits it slows down.
+    /// Without credits, the instance is slowed down.
     Standard,
-    /// Without credits it goes on, and costs more.
+    /// Without credits, the instance keeps its speed and costs more.
     Unlimited,
 }
 
 impl Credits {
-    /// EC2's word.
+    /// EC2's name of the mode.
     pub fn name(self) -> &'static str {
         match self {
             Credits::Standard => "standard",
@@ -26,12 +26,12 @@ impl Credits {
         }
     }
 
-    /// What a burstable instance is launched with.
+    /// The mode of a launch of a burstable instance.
     pub fn at_launch(wanted: CpuCredits) -> Self {
         if wanted == CpuCredits::Standard { Credits::Standard } else { Credits::Unlimited }
     }
 
-    /// What a burstable instance is to have that is there; nothing where that is open yet.
+    /// The wanted mode of an existing burstable instance; `None` if either mode is fine.
     pub fn wanted(wanted: CpuCredits, healthy: bool) -> Option<Self> {
         match wanted {
             CpuCredits::Auto => healthy.then_some(Credits::Standard),
@@ -41,8 +41,8 @@ impl Credits {
     }
 }
 
-/// The ids of all instances that are unlimited: EC2 answers with these where none is named. Nothing where it does not tell, as
-/// while a zone is disrupted: that must not keep anybody from `up`.
+/// The ids of all unlimited instances: EC2 returns these if the request names none. `None` if EC2 fails, for example
+/// during a disruption of a zone: that must not block `up`.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceCreditSpecifications.html>
 pub(crate) async fn unlimited(aws: &Aws) -> Option<BTreeSet<String>> {
     let (mut found, mut page) = (BTreeSet::new(), None);
@@ -59,13 +59,13 @@ pub(crate) async fn unlimited(aws: &Aws) -> Option<BTreeSet<String>> {
     }
 }
 
-/// Sets the mode of an instance that runs or is stopped.
+/// Sets the mode of a running or stopped instance.
 ///
 /// # Errors
-/// What EC2 says, of the call or of the instance.
+/// EC2 refuses the call or the instance.
 pub async fn set(aws: &Aws, id: &str, credits: Credits) -> Result<()> {
     const ACTION: &str = "ec2:ModifyInstanceCreditSpecification";
-    let failed = |error: &ApiError| -> Failure { explain(format!("the CPU credits of {id} cannot be set"), error) };
+    let failed = |error: &ApiError| -> Failure { explain(format!("cannot set the CPU credits of {id}"), error) };
     let request = || {
         let specification = aws_sdk_ec2::types::InstanceCreditSpecificationRequest::builder()
             .instance_id(id)

@@ -1,4 +1,4 @@
-//! What EC2 says of an instance type.
+//! The properties of an instance type.
 
 use aws_sdk_ec2::operation::describe_instance_types::DescribeInstanceTypesOutput;
 use aws_sdk_ec2::operation::describe_instance_types::builders::DescribeInstanceTypesFluentBuilder;
@@ -8,30 +8,30 @@ use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::resources::filter;
 
-/// An instance type that the region has.
+/// An instance type that the region offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kind {
     /// `x86_64`, `arm64`, …
     pub architectures: Vec<String>,
     /// Whether it has CPU credits.
     pub burstable: bool,
-    /// Whether it is of a generation before Nitro.
+    /// Whether it is from before Nitro.
     pub xen: bool,
     /// Whether accounts on the free plan may launch it.
     pub free: bool,
-    /// How many vCPUs it has.
+    /// The number of vCPUs.
     pub vcpus: Option<i32>,
-    /// How much memory it has, MiB.
+    /// The memory in MiB.
     pub memory: i64,
 }
 
 impl Kind {
-    /// What the answer says of the one type that was asked for; nothing where the region does not have it.
+    /// Reads the response for one type; `None` if the region does not offer it.
     pub fn read(answer: DescribeInstanceTypesOutput) -> Option<Self> {
         answer.instance_types.unwrap_or_default().into_iter().next().map(Self::of)
     }
 
-    /// What it says of one type.
+    /// Reads one type.
     pub fn of(found: InstanceTypeInfo) -> Self {
         let architectures = found.processor_info.and_then(|processor| processor.supported_architectures);
         Self {
@@ -44,22 +44,22 @@ impl Kind {
         }
     }
 
-    /// Whether the agent on such an instance learns what it is to do.
+    /// Checks that the agent on such an instance can see new orders.
     ///
     /// # Errors
-    /// That it may not.
+    /// It may not see them.
     pub fn check(&self, kind: &str) -> Result<()> {
         if !self.xen {
             return Ok(());
         }
-        Err(Failure::failed(format!("{kind} is not a Nitro type, and cannot be told what to run"))
-            .because("EC2 may show such an instance a changed tag only after it was stopped and started")
+        Err(Failure::failed(format!("{kind} is not a Nitro type, so it cannot receive orders"))
+            .because("such an instance may see a changed tag only after a stop and a start")
             .standing("Nothing was changed.")
             .next("choose another instance.type in deploy.yaml, for example t3.micro or t4g.small"))
     }
 }
 
-/// Asked with a filter, EC2 leaves out what is not there; asked by name, it would be an error among others.
+/// With a filter, EC2 omits an unknown type; by name, it would be an error.
 pub(crate) fn request(aws: &Aws, kind: &str) -> DescribeInstanceTypesFluentBuilder {
     aws.ec2.describe_instance_types().filters(filter("instance-type", kind))
 }
@@ -69,8 +69,8 @@ pub(crate) fn request_free(aws: &Aws) -> DescribeInstanceTypesFluentBuilder {
     aws.ec2.describe_instance_types().filters(filter("free-tier-eligible", "true"))
 }
 
-/// Looks up the type.
+/// Reads the type.
 pub(crate) async fn observe(aws: &Aws, kind: &str) -> Result<Option<Kind>> {
     let answer = call("ec2:DescribeInstanceTypes", || request(aws, kind).send()).await;
-    Ok(Kind::read(answer.map_err(|error| explain("the instance type cannot be looked up", &error))?))
+    Ok(Kind::read(answer.map_err(|error| explain("cannot look up the instance type", &error))?))
 }

@@ -1,4 +1,4 @@
-//! `RunInstances`: every option is set, so that no default of the account decides.
+//! `RunInstances` with every option set, so that no default of the account applies.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::base::{digest, names};
 use crate::resources::context::Context;
 use crate::resources::{Tags, filter, from_ec2, missing, security_group, set_tags, tagged, user_data};
 
-/// Launches, or finds the instance that was launched under the same nonce with the same spec; returns its id.
+/// Launches an instance, or finds the instance with the same nonce and spec; returns its id.
 ///
-/// The nonce makes this safe to repeat: by us, after a lost answer, and by a colleague at the same time. The spec is part
-/// of the client token, so that a replacement needs no other nonce than what it replaces. `instead`: the image's id, where
-/// the image alone is another one; it is part of the client token then, or EC2 would answer with what is to be replaced.
+/// The nonce makes a retry safe: after a lost response, and for a concurrent command of another user. The spec is part
+/// of the client token, so a replacement needs no new nonce. `instead`: the image's id, if only the image differs. It
+/// is then part of the client token, because EC2 would otherwise return the old instance.
 pub(super) async fn launch(context: &Context, tags: &Tags, instead: Option<&str>, dying: &[String]) -> Result<String> {
     let image = context.image().await?;
     let group = context.output::<security_group::Output>(&security_group::ID)?.id;
@@ -40,11 +40,11 @@ pub(super) async fn launch(context: &Context, tags: &Tags, instead: Option<&str>
             patiently(Backoff::new(Duration::from_secs(30)), unknown, || run(context, tags, &image, &group, &token));
         match launched.await {
             Ok(Some((id, have))) if !dying.contains(&id) => {
-                // EC2 may answer with a colleague's launch, which has his release.
+                // EC2 may return the instance of a concurrent launch, which may have another release.
                 retag(context, &id, &missing(tags, &have)).await?;
                 return Ok(id);
             }
-            // What was launched under this nonce is dead: a new launch takes a new one.
+            // The instance of this nonce is terminated: a new launch needs a new nonce.
             Ok(_) => {}
             Err(error) if error.is(&["IdempotentInstanceTerminated"]) => {}
             Err(error) if error.is(&["IdempotentParameterMismatch"]) => {
@@ -52,47 +52,47 @@ pub(super) async fn launch(context: &Context, tags: &Tags, instead: Option<&str>
                     return Ok(id);
                 }
             }
-            Err(error) => return Err(explain("the instance cannot be launched", &error)),
+            Err(error) => return Err(explain("cannot launch the instance", &error)),
         }
         security_group::renew_nonce(context, &group).await?;
     }
-    Err(Failure::failed("the instance cannot be launched")
-        .because("what EC2 launched was dead at once, again and again")
+    Err(Failure::failed("cannot launch the instance")
+        .because("each instance that EC2 launched terminated at once")
         .next("run the same command again in some minutes"))
 }
 
-/// What was made a moment ago may be unknown to the launch.
+/// A new resource may still be unknown to the launch.
 fn unknown_yet(error: &ApiError) -> bool {
     error.is(&security_group::UNKNOWN) || error.is(&["InvalidKeyPair.NotFound"])
 }
 
-/// The image's id and the name of its root device: a mapping for any other name would add a second disk.
+/// The image's id and root device name: a mapping for any other name would add a second disk.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// `ami-…`
     pub id: String,
-    /// Whether accounts on the free plan may launch it, where EC2 says so.
+    /// Whether accounts on the free plan may launch it, if EC2 tells.
     pub free: Option<bool>,
     root: String,
 }
 
-/// That the region, or its whole partition, has no such image.
+/// The region, or its whole partition, has no such image.
 pub fn not_there(image: &str, region: &str) -> Failure {
     Failure::failed(format!("the image {image} is not in {region}"))
         .because("AWS has no public parameter with its id there")
         .next("choose another instance.image or another region")
 }
 
-/// Looks up what a launch has to know about the image.
+/// Reads the image's properties that a launch needs.
 ///
 /// # Errors
-/// That the region has no such image, or that the account may not use it.
+/// The region has no such image, or the account may not use it.
 pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Image> {
     let id = id.ok_or_else(|| not_there(&machine.image, &aws.region))?;
     let request = || aws.ec2.describe_images().image_ids(id).send();
     let answer = call("ec2:DescribeImages", request)
         .await
-        .map_err(|error| explain(format!("the image {id} ({}) cannot be used", machine.image), &error))?;
+        .map_err(|error| explain(format!("cannot use the image {id} ({})", machine.image), &error))?;
     let mut images = answer.images.unwrap_or_default().into_iter();
     let found = images.find_map(|image| Some((image.root_device_name?, image.free_tier_eligible)));
     let (root, free) = found.ok_or_else(|| {
@@ -101,7 +101,7 @@ pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Ima
     Ok(Image { id: id.to_owned(), free, root })
 }
 
-/// Id and tags of an instance that lives, or nothing when the nonce's instance is on its way out.
+/// Id and tags of a live instance; `None` if the nonce's instance is being terminated.
 async fn run(
     context: &Context,
     tags: &Tags,
@@ -131,12 +131,10 @@ async fn run(
 }
 
 async fn retag(context: &Context, id: &str, tags: &Tags) -> Result<()> {
-    set_tags(&context.aws, &[id], tags)
-        .await
-        .map_err(|error| explain(format!("the instance {id} cannot be tagged"), &error))
+    set_tags(&context.aws, &[id], tags).await.map_err(|error| explain(format!("cannot tag the instance {id}"), &error))
 }
 
-/// Disk and interface carry what all our resources carry, not what is the agent's to read.
+/// Disk and interface get the common tags, without the orders for the agent.
 fn shared(tags: &Tags) -> Tags {
     tags.iter()
         .filter(|(key, _)| *key == names::TAG_NAME || !key.starts_with("devopsctl:"))
@@ -144,28 +142,28 @@ fn shared(tags: &Tags) -> Tags {
         .collect()
 }
 
-/// What is launched: by `up`, and by `doctor`, which asks whether it may be. A service control policy may go by any of the options.
+/// The options of a launch: for `up`, and for the dry run of `doctor`. A service control policy may check any of them.
 pub struct Order<'a> {
-    /// What boots.
+    /// The image.
     pub image: &'a Image,
     /// EC2's name of the type.
     pub kind: &'a str,
     /// The root disk, GiB.
     pub disk_gib: u32,
-    /// What it begins with, if its type has CPU credits.
+    /// The initial CPU credits, if the type has them.
     pub credits: Option<Credits>,
-    /// Where it goes, if not into the default VPC.
+    /// The subnet, if not in the default VPC.
     pub subnet: Option<&'a str>,
-    /// The security group, once there is one.
+    /// The security group, if it exists.
     pub group: Option<&'a str>,
-    /// The key pair's name, once there is one.
+    /// The key pair's name, if it exists.
     pub key_pair: Option<String>,
-    /// All its tags.
+    /// All tags.
     pub tags: &'a Tags,
 }
 
 impl Order<'_> {
-    /// The call, which lacks the program and the client token.
+    /// The request, without user data and client token.
     pub fn request(&self, ec2: &aws_sdk_ec2::Client) -> RunInstancesFluentBuilder {
         let network = InstanceNetworkInterfaceSpecification::builder()
             .device_index(0)
@@ -211,7 +209,7 @@ fn metadata() -> InstanceMetadataOptionsRequest {
         .build()
 }
 
-/// Whether the options that matter are as [`metadata`] sets them.
+/// Whether the important options are as [`metadata`] sets them.
 pub(super) fn metadata_as_wanted(options: &InstanceMetadataOptionsResponse) -> bool {
     options.http_tokens() == Some(&HttpTokensState::Required)
         && options.http_endpoint() == Some(&InstanceMetadataEndpointState::Enabled)
@@ -220,7 +218,7 @@ pub(super) fn metadata_as_wanted(options: &InstanceMetadataOptionsResponse) -> b
         && options.instance_metadata_tags() == Some(&InstanceMetadataTagsState::Enabled)
 }
 
-/// Sets the metadata options of a running instance back.
+/// Resets the metadata options of a running instance.
 pub(super) async fn restore_metadata(context: &Context, id: &str) -> Result<()> {
     let request = || {
         let modify = context.aws.ec2.modify_instance_metadata_options().instance_id(id);
@@ -233,18 +231,18 @@ pub(super) async fn restore_metadata(context: &Context, id: &str) -> Result<()> 
             .send()
     };
     let answer = call("ec2:ModifyInstanceMetadataOptions", request).await;
-    answer.map(|_| ()).map_err(|error| explain(format!("the metadata options of {id} cannot be set"), &error))
+    answer.map(|_| ()).map_err(|error| explain(format!("cannot set the metadata options of {id}"), &error))
 }
 
-/// A mismatch under the token means that the instance is there, launched with other parameters (another release, a newer
-/// image): it is ours, and has the spec; its tags are mended. It may be in no list yet.
+/// A parameter mismatch means that the nonce's instance exists with other parameters (another release, a newer image):
+/// it is ours and has the spec, so only its tags are repaired. It may not be listed yet.
 async fn adopted(context: &Context, token: &str, tags: &Tags) -> Result<Option<String>> {
     let request = || context.aws.ec2.describe_instances().filters(filter("client-token", token)).send();
     let mut backoff = Backoff::new(Duration::from_secs(15));
     let instance = loop {
         let answer = call("ec2:DescribeInstances", request)
             .await
-            .map_err(|error| explain("cannot look for the instance", &error))?;
+            .map_err(|error| explain("cannot list the instances", &error))?;
         let mut found =
             answer.reservations.unwrap_or_default().into_iter().flat_map(|one| one.instances.unwrap_or_default());
         match found.next() {

@@ -1,4 +1,4 @@
-//! Instances that run, whosever they are: what the account's quota of vCPUs counts.
+//! All running instances, of any owner: they count towards the account's vCPU quota.
 
 use aws_sdk_ec2::types::{Instance, Tenancy};
 
@@ -8,35 +8,35 @@ use crate::base::error::Result;
 use crate::base::names;
 use crate::resources::{Tags, from_ec2, ours};
 
-/// An instance that counts for the quota of its family.
+/// An instance that counts towards the quota of its family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// EC2's name of the type.
     pub kind: String,
-    /// How many vCPUs it has.
+    /// The number of vCPUs.
     pub vcpus: i64,
-    /// All its tags.
+    /// All tags.
     pub tags: Tags,
 }
 
 impl Running {
-    /// Whether it is that deployment's.
+    /// Whether it belongs to that deployment.
     pub fn is_of(&self, name: &str) -> bool {
         ours(&self.tags, name)
     }
 
-    /// Whether it is that deployment's and as it is wanted: then none takes its place.
+    /// Whether it belongs to that deployment and is as wanted, so it is not replaced.
     pub fn stays(&self, name: &str, spec: &str) -> bool {
         self.is_of(name) && self.tags.get(names::TAG_SPEC).is_some_and(|has| has == spec)
     }
 }
 
-/// Looks for all On-Demand instances of the region that run or are about to.
+/// Finds all On-Demand instances of the region that are pending or running.
 pub async fn running(aws: &Aws) -> Result<Vec<Running>> {
     Ok(pages(aws, None, &["pending", "running"]).await?.into_iter().filter_map(counted).collect())
 }
 
-/// Spot instances, and those on hosts of the account's own, have quotas of their own.
+/// Spot instances and instances on dedicated hosts have other quotas.
 fn counted(instance: Instance) -> Option<Running> {
     let tenancy = instance.placement.and_then(|placement| placement.tenancy);
     if instance.instance_lifecycle.is_some() || tenancy == Some(Tenancy::Host) {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_quota_does_not_count_is_left_out() {
+    fn instances_outside_of_the_quota_are_left_out() {
         assert_eq!(vcpus(|_| ()), Some(8));
         let placed = |tenancy: Tenancy| {
             vcpus(|instance| instance.placement = Some(Placement::builder().tenancy(tenancy.clone()).build()))

@@ -1,8 +1,8 @@
-//! What the printed policies allow, and how long they may be.
+//! The permissions of the printed policies, and their length.
 
 use super::*;
 
-/// What the statement is about is nobody's alone: a launch also needs what the others narrow.
+/// Statements about resources without an owner: other statements limit a launch.
 const NOT_OURS: [&str; 2] = ["Look", "From"];
 
 fn scopes() -> Vec<Scope> {
@@ -47,7 +47,7 @@ fn every_action_is_named_in_full() {
 }
 
 #[test]
-fn what_changes_something_is_narrowed_to_what_is_ours() {
+fn changes_are_limited_to_our_resources() {
     let reads = |action: &str| {
         let verb = action.split_once(':').unwrap().1;
         ["Describe", "Get", "List"].iter().any(|prefix| verb.starts_with(prefix))
@@ -61,7 +61,7 @@ fn what_changes_something_is_narrowed_to_what_is_ours() {
             let conditions = statement["Condition"].to_string();
             let ours = ["devopsctl:name", "ec2:CreateAction", "_devopsctl."];
             let condition = ours.iter().any(|mark| conditions.contains(mark));
-            // An ARN that names no account is one of the caller's own, or of what others have let him into.
+            // An ARN without an account is one of the caller's own account, or of one that allowed the caller.
             let global = |resource: &str| [":s3:::", ":route53:::"].iter().any(|part| resource.contains(part));
             for resource in texts(statement, "Resource") {
                 assert!(condition || resource.contains("devopsctl"), "{sid}: {resource}");
@@ -72,7 +72,7 @@ fn what_changes_something_is_narrowed_to_what_is_ours() {
 }
 
 #[test]
-fn who_only_plans_changes_nothing_and_reads_no_secret() {
+fn the_policy_of_plan_changes_nothing_and_reads_no_secret() {
     let policy = Scope { plan: true, ..Scope::default() }.policy();
     let (denied, allowed): (Vec<_>, Vec<_>) = statements(&policy).iter().partition(|one| one["Effect"] == "Deny");
     assert_eq!(denied.len(), 1);
@@ -85,7 +85,7 @@ fn who_only_plans_changes_nothing_and_reads_no_secret() {
 }
 
 #[test]
-fn with_a_boundary_no_role_is_made_or_given_rights_without_it() {
+fn with_a_boundary_no_role_is_created_or_given_rights_without_it() {
     let arn = "arn:aws:iam::123456789012:policy/b";
     let grants = ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"];
     let policy = Scope { boundary: Some(arn.into()), ..Scope::default() }.policy();
@@ -98,7 +98,7 @@ fn with_a_boundary_no_role_is_made_or_given_rights_without_it() {
     }
 }
 
-/// A role's rights are what its policy and its boundary both allow.
+/// A role has the permissions that both its policy and its boundary allow.
 #[test]
 fn the_boundary_covers_the_policy_of_every_role() {
     for scope in scopes() {

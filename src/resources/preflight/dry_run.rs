@@ -26,7 +26,7 @@ pub struct Launch<'a> {
     pub key_pair: bool,
 }
 
-/// Asks whether the creations of `up` are permitted; those that cannot be asked yet are left out.
+/// Checks whether the creations of `up` are permitted; those that cannot be checked yet are omitted.
 pub async fn dry_runs(aws: &Aws, deployment: &Deployment, launch: &Launch<'_>) -> Vec<Result<(), ApiError>> {
     let common = names::common(&deployment.name);
     let tags = Tags::from([(names::TAG_NAME.to_owned(), deployment.name.clone())]);

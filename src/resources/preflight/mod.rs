@@ -1,4 +1,5 @@
-//! What `doctor` asks AWS: reads and dry runs. Each is sent once and answered within seconds, because the user waits.
+//! The requests of `doctor` to AWS: reads and dry runs. Each is sent once and answered within seconds, because the user
+//! waits.
 
 mod dry_run;
 

@@ -1,4 +1,4 @@
-//! What is noted on a release in the bucket, for people and for `rollback`.
+//! The metadata of a release in the bucket, for users and for `rollback`.
 
 use std::time::Duration;
 
@@ -12,36 +12,36 @@ use crate::aws::{ApiError, Aws, explain, once};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 
-/// What a header may not hold as it is, or what would be read as an escape.
+/// Characters that a header may not contain, or that would be read as an escape.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// As long as one of a release's notes may be, in bytes.
+/// The maximum length of one value, in bytes.
 const LONGEST_NOTE: usize = 200;
 
-/// What is noted on a release; empty where nothing is known.
+/// The metadata of a release; empty if unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Who uploaded it.
+    /// The user who uploaded it.
     pub by: String,
-    /// What it was made from.
+    /// Its source, such as a commit.
     pub what: String,
-    /// What it was built for, such as `python3.13 x86_64`.
+    /// Its target, such as `python3.13 x86_64`.
     pub target: String,
-    /// How it is reached.
+    /// How clients reach it.
     pub reached: String,
     /// When it was uploaded, in seconds since 1970.
     pub at: i64,
 }
 
 impl Notes {
-    /// Who uploaded it and what it was made from, as far as that is known.
+    /// Uploader and source, as far as they are known.
     pub fn origin(&self) -> String {
         let known = [&self.by, &self.what].map(String::as_str);
         known.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ")
     }
 }
 
-/// Asks for the notes and the checksum of a release; nothing if it is not there.
+/// Reads the metadata and the checksum of a release; `None` if it does not exist.
 pub(super) async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Option<HeadObjectOutput>, ApiError> {
     let (bucket, _) = names::bucket(account, &aws.region);
     let key = names::release_key(name, id);
@@ -49,7 +49,7 @@ pub(super) async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Resu
         let head = aws.s3.head_object().bucket(&bucket).key(&key).expected_bucket_owner(account);
         head.checksum_mode(ChecksumMode::Enabled).send()
     };
-    // Its answers have no body, and so no code: S3 says 403 to who may not ask, and 400 to a session that is over.
+    // Responses of HEAD have no body, so no code: S3 sends 403 without the permission, and 400 for an expired session.
     // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     let passes = |error: &ApiError| error.status.is_none_or(|status| !(300..500).contains(&status));
     match patiently(Backoff::new(Duration::from_secs(20)), passes, || once("s3:GetObject", head)).await {
@@ -69,13 +69,13 @@ pub(super) async fn head(aws: &Aws, account: &str, name: &str, id: &str) -> Resu
 }
 
 pub(super) fn cannot_look(id: &str, error: &ApiError) -> Failure {
-    explain(format!("cannot look at the release {}", short(id)), error)
+    explain(format!("cannot read the release {}", short(id)), error)
 }
 
-/// What is noted on a release; nothing if it is not there.
+/// The metadata of a release; `None` if it does not exist.
 ///
 /// # Errors
-/// What S3 says.
+/// A call to S3 fails.
 pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Option<Notes>> {
     let answer = head(aws, account, name, id).await.map_err(|error| cannot_look(id, &error))?;
     Ok(answer.map(|answer| {
@@ -86,7 +86,7 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
     }))
 }
 
-/// A note as a header takes it: ASCII, and not too long.
+/// A value that is valid in a header: ASCII, and not too long.
 pub(super) fn escaped(text: &str) -> String {
     let mut note = String::new();
     for character in text.chars() {
@@ -99,7 +99,7 @@ pub(super) fn escaped(text: &str) -> String {
     note
 }
 
-/// A note as it is shown. Whoever may write to the bucket must not write to a terminal.
+/// A value for display. Users with write access to the bucket must not be able to send escape sequences to a terminal.
 fn plain(note: &str) -> String {
     let text = percent_decode_str(note).decode_utf8_lossy().into_owned();
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()

@@ -1,5 +1,5 @@
-//! How far an upload is: the body goes out in slices, and now and then it is told how many bytes have gone. When the last
-//! one went is known too, so that an upload that has stalled can be given up.
+//! The progress of an upload: the body is sent in slices, and the number of bytes is shown at intervals. The time of
+//! the last byte is recorded, so that a stalled upload can be aborted.
 
 use std::error::Error;
 use std::fmt;
@@ -17,14 +17,14 @@ use indicatif::HumanBytes;
 
 use crate::base::event::{Event, Sink, Topic};
 
-/// As many bytes go out at once.
+/// The size of a slice.
 const SLICE: usize = 64 << 10;
-/// Between two lines at least. An upload that takes less is told of when it is done.
+/// The minimum interval between two lines. A shorter upload shows only its end.
 const EVERY: Duration = Duration::from_secs(5);
-/// So many lines at most.
+/// The maximum number of lines.
 const LINES: u64 = 50;
 
-/// When an attempt to upload last sent something, and how much it has sent.
+/// The time and number of the bytes that an attempt has sent.
 #[derive(Debug)]
 pub(super) struct Moved {
     at: Mutex<Instant>,
@@ -32,17 +32,17 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    /// An attempt begins now.
+    /// Starts a new attempt.
     pub(super) fn now() -> Arc<Self> {
         Arc::new(Self { at: Mutex::new(Instant::now()), sent: AtomicU64::new(0) })
     }
 
-    /// How many bytes were sent.
+    /// The number of bytes that were sent.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until nothing was sent, or answered, for so long.
+    /// Waits until nothing was sent or answered for this time.
     pub(super) async fn stalled(&self, limit: Duration) {
         while let Some(left) = limit.checked_sub(self.idle()) {
             tokio::time::sleep(left.max(Duration::from_millis(1))).await;
@@ -59,7 +59,7 @@ impl Moved {
     }
 }
 
-/// Tells how far the upload of this topic is.
+/// Shows the progress of the upload of this topic.
 pub(super) struct Progress {
     topic: Topic,
     sink: Arc<dyn Sink>,
@@ -83,7 +83,7 @@ impl Intercept for Progress {
         "Progress"
     }
 
-    // The last one before the request is sent: its body is signed, and stays the same.
+    // The last hook before the request is sent: the body is signed and no longer changes.
     fn modify_before_transmit(
         &self,
         context: &mut BeforeTransmitInterceptorContextMut<'_>,
@@ -101,7 +101,7 @@ impl Intercept for Progress {
     }
 }
 
-/// A body in slices, each of which is counted.
+/// A body that counts its slices.
 struct Sliced {
     whole: Pin<Box<SdkBody>>,
     rest: Bytes,
@@ -145,7 +145,7 @@ impl Body for Sliced {
     }
 }
 
-/// When it is told how far it is.
+/// Decides when to show progress.
 struct Pace {
     size: u64,
     sent: u64,
@@ -158,7 +158,7 @@ impl Pace {
         Self { size, sent: 0, told: 0, at: now }
     }
 
-    /// So many bytes more have gone; what to tell, if it is time to.
+    /// Counts more bytes; returns the text to show, if it is time.
     fn step(&mut self, bytes: u64, now: Instant) -> Option<String> {
         self.sent += bytes;
         if now < self.at + EVERY || self.sent - self.told < self.size / LINES {
@@ -177,15 +177,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_comes_now_and_then_and_never_too_many() {
+    fn progress_is_shown_at_intervals_and_is_limited() {
         let began = Instant::now();
         let mut pace = Pace::new(100 << 20, began);
-        assert_eq!(pace.step(50 << 20, began + Duration::from_millis(4900)), None, "it may be over soon");
+        assert_eq!(pace.step(50 << 20, began + Duration::from_millis(4900)), None, "the upload may end soon");
         let words = pace.step(1 << 20, began + EVERY);
         assert_eq!(words.as_deref(), Some("51.00 MiB of 100.00 MiB uploaded"));
-        assert_eq!(pace.step(1 << 20, began + Duration::from_secs(3600)), None, "little has gone since");
+        assert_eq!(pace.step(1 << 20, began + Duration::from_secs(3600)), None, "few bytes were sent since");
         assert!(pace.step(1 << 20, began + Duration::from_secs(3600)).is_some());
-        // A day on a line of a few bytes a second.
+        // A day on a network with a few bytes per second.
         let mut slow = Pace::new(100 << 20, began);
         let day =
             (1..=1600).filter(|slice| slow.step(64 << 10, began + 60 * *slice * Duration::from_secs(1)).is_some());

@@ -1,4 +1,4 @@
-//! Puts what is packed into the bucket, and sees to it that an upload does not stall for ever.
+//! Uploads an archive to the bucket, and detects a stalled upload.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,19 +20,19 @@ use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
 
-/// An upload of which nothing was sent or answered for so long has stalled.
+/// How long nothing may be sent or answered until an upload counts as stalled.
 const STALLED: Duration = Duration::from_secs(180);
 
-/// So many times it may.
+/// How many attempts may stall.
 const ATTEMPTS: usize = 2;
 
-/// How long errors of an upload that pass are waited out.
+/// How long transient errors of an upload are retried.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is to be uploaded.
+/// Reads the archive.
 ///
 /// # Errors
-/// That the file is gone, or cannot be read.
+/// The file was deleted, or cannot be read.
 pub(super) async fn read(archive: &Path) -> Result<Vec<u8>> {
     tokio::fs::read(archive).await.map_err(|error| {
         Failure::failed(format!("cannot read {}", archive.display()))
@@ -41,12 +41,11 @@ pub(super) async fn read(archive: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// Puts what is packed into the bucket, for as long as that takes: a slow line is no fault. An upload on which nothing moves
-/// any more is begun once again, and then given up. S3 refuses a body that has not this
-/// SHA-256, which it takes in Base64.
+/// Uploads the archive without a total time limit, because a slow network is no error. A stalled upload is restarted
+/// once, and then aborted. S3 refuses a body without this SHA-256, which it expects in Base64.
 ///
 /// # Errors
-/// What S3 says, or that the upload has stalled.
+/// A call to S3 fails, or the upload has stalled.
 pub(in crate::resources) async fn put(
     context: &Context,
     key: &str,
@@ -62,7 +61,7 @@ pub(in crate::resources) async fn put(
         let put = put.content_type("application/gzip").set_metadata(Some(notes.clone()));
         let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(checksum(sha256));
         let patient = aws_sdk_s3::config::Builder::new().timeout_config(patient.clone());
-        // The SDK's own watch ends with the last byte, and would not wait for an answer in vain.
+        // The SDK's own stall detection ends with the last byte, and does not cover a missing response.
         let patient = patient.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let progress = Progress::new(topic.to_string().into(), context.shared_sink(), moved);
         put.body(ByteStream::from(body.clone())).customize().config_override(patient).interceptor(progress).send()
@@ -80,7 +79,7 @@ pub(in crate::resources) async fn put(
                     answer = answer => answer,
                     () = moved.stalled(limit) => {
                         stalled.get_or_init(|| moved.sent());
-                        Err(SdkError::timeout_error("nothing moves any more"))
+                        Err(SdkError::timeout_error("the upload stalled"))
                     }
                 }
             }
@@ -89,19 +88,19 @@ pub(in crate::resources) async fn put(
         let put = patiently(Backoff::new(PATIENCE), passes, || once("s3:PutObject", send)).await;
         match (put, stalled.get()) {
             (Ok(_), _) => return Ok(()),
-            (Err(error), None) => return Err(explain(format!("the {topic} cannot be uploaded"), &error)),
+            (Err(error), None) => return Err(explain(format!("cannot upload the {topic}"), &error)),
             (Err(_), Some(bytes)) => sent = *bytes,
         }
         if attempt < ATTEMPTS {
-            context.waits(&format!("nothing was sent for {} minutes; the upload begins again", minutes()));
+            context.waits(&format!("nothing was sent for {} minutes; restarting the upload", minutes()));
         }
     }
     let (sent, size) = (indicatif::HumanBytes(sent), indicatif::HumanBytes(body.len() as u64));
     Err(Failure::failed(format!("the upload of the {topic} has stalled"))
-        .because(format!("twice S3 said nothing for {} minutes; {sent} of {size} were sent", minutes()))
-        .standing("S3 keeps an object as a whole or not at all; the next run looks whether it is there.")
+        .because(format!("S3 did not respond for {} minutes, twice; {sent} of {size} were sent", minutes()))
+        .standing("S3 stores an object completely or not at all; the next run checks whether it exists.")
         .next(
-            "check the network, as a firewall, a proxy or a VPN can hold a large upload up; then run the same command again",
+            "check the network: a firewall, a proxy or a VPN can block a large upload; then run the same command again",
         ))
 }
 
@@ -109,7 +108,7 @@ fn minutes() -> u64 {
     STALLED.as_secs() / 60
 }
 
-/// A SHA-256 in hexadecimal digits as S3 writes it.
+/// A SHA-256 in S3's format, from hexadecimal digits.
 pub(super) fn checksum(sha256: &str) -> String {
     let bytes = (0..sha256.len() / 2).filter_map(|at| u8::from_str_radix(sha256.get(2 * at..2 * at + 2)?, 16).ok());
     BASE64.encode(bytes.collect::<Vec<u8>>())

@@ -1,4 +1,4 @@
-//! Makes, mends and removes the role, its policy and its profile.
+//! Creates, repairs and deletes the role, its policy and its profile.
 
 use std::time::{Duration, Instant};
 
@@ -15,54 +15,54 @@ use crate::resources::Tags;
 use crate::resources::context::Context;
 use crate::resources::document::Document;
 
-/// What to do.
+/// The change to apply.
 #[allow(missing_docs, reason = "the words of each variant name its fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make what is missing, and tag what stands.
+    /// Create what is missing, and tag what exists.
     Ensure(Ensure),
-    /// Remove what stands, in the order that IAM asks for.
+    /// Delete what exists, in the order that IAM requires.
     Delete { have: State },
 }
 
-/// What is to be made.
+/// The parts to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ensure {
     /// The role itself.
     pub role: bool,
-    /// The permissions boundary: of the role that is made, or of the role that stands.
+    /// The permissions boundary to set on the new or existing role.
     pub boundary: Option<String>,
-    /// Its policy's document.
+    /// The policy document.
     pub policy: Option<Document>,
     /// The instance profile.
     pub profile: bool,
-    /// The role in its profile.
+    /// The role's membership in its profile.
     pub membership: bool,
-    /// Roles that are not ours, out of our profile.
+    /// Other roles to remove from our profile.
     pub others: Vec<String>,
-    /// Tags of what is made.
+    /// Tags of new parts.
     pub tags: Tags,
     /// Tags that the role lacks.
     pub role_tags: Tags,
     /// Tags that the profile lacks.
     pub profile_tags: Tags,
-    /// When what stands was made, in seconds since 1970.
+    /// When the existing parts were created, in seconds since 1970.
     pub made: Option<i64>,
 }
 
 impl Ensure {
-    /// Whether policies may not yet see the tags or the boundary of what is made, or was a moment ago by a command that was
-    /// killed, or by another one.
+    /// Whether the tags or the boundary of a new role may not have propagated: this run creates it, or an earlier or
+    /// concurrent command created it a moment ago.
     pub(super) fn fresh(&self) -> bool {
         let recent = self.made.is_some_and(|made| now().saturating_sub(made) < FRESH);
         self.role || self.profile || self.boundary.is_some() || recent
     }
 }
 
-/// For so many seconds policies may not see the tags of what was made.
+/// For this many seconds, tags of a new role may not have propagated.
 pub(super) const FRESH: i64 = 60;
 
-/// How long a denial is taken for such a delay. Mostly it is one for good, and the user waits.
+/// How long a denial is retried because of such a delay. Most denials are permanent, and the user waits.
 const UNSEEN: Duration = Duration::from_secs(30);
 
 /// How long IAM may take to become consistent; Terraform's AWS provider waits as long (`propagationTimeout`).
@@ -76,12 +76,12 @@ fn trust() -> String {
     .to_string()
 }
 
-/// Does it; says what stands then.
+/// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let name = names::role(&context.name, &context.aws.region);
     match change {
         Change::Ensure(ensure) => {
-            // Role with policy and profile do not wait for each other; the membership needs both.
+            // Role and profile are independent; the membership needs both.
             tokio::try_join!(ensure_role(context, &name, &ensure), ensure_profile(context, &name, &ensure))?;
             for other in &ensure.others {
                 leave_profile(context, &name, other).await.map_err(|error| cannot_be_made(&error))?;
@@ -94,14 +94,14 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         Change::Delete { have } => {
             delete(context, &name, &have)
                 .await
-                .map_err(|error| explain("the instance's role cannot be deleted", &error))?;
-            Ok("gone".into())
+                .map_err(|error| explain("cannot delete the instance's role", &error))?;
+            Ok("deleted".into())
         }
     }
 }
 
 fn cannot_be_made(error: &ApiError) -> Failure {
-    explain("the instance's role cannot be made", error)
+    explain("cannot create the instance's role", error)
 }
 
 async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<()> {
@@ -114,12 +114,12 @@ async fn ensure_role(context: &Context, name: &str, ensure: &Ensure) -> Result<(
             create.description(description).set_tags(Some(to_iam(&ensure.tags))).send()
         };
         let answer = call("iam:CreateRole", request).await;
-        // Not where a statement denies it: then nothing that deploy.yaml says helps.
+        // Not for an explicit deny: then no setting in deploy.yaml helps.
         let denied =
             answer.as_ref().is_err_and(|error| error.is(&["AccessDenied"]) && !error.message.contains("explicit deny"));
         made(context, answer).await.map_err(|failure| match &ensure.boundary {
             None if denied => failure.because(
-                "your permissions may demand a boundary for roles: name its ARN in deploy.yaml as permissions_boundary",
+                "your permissions may require a boundary for roles: set its ARN as permissions_boundary in deploy.yaml",
             ),
             _ => failure,
         })?;
@@ -160,7 +160,7 @@ async fn ensure_profile(context: &Context, name: &str, ensure: &Ensure) -> Resul
     Ok(())
 }
 
-/// A profile holds one role at most: `LimitExceeded` means that one is in it, which is ours if we were there before.
+/// A profile holds at most one role: `LimitExceeded` means that it has one, which is ours if it was created before.
 async fn join_profile(context: &Context, name: &str, fresh: bool) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
     let request = || iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
@@ -195,11 +195,11 @@ impl Bearer<'_> {
     }
 }
 
-/// Treats the removal as done where the resource is gone, by this call or before it. A policy that checks tags denies the call
-/// where their bearer is absent.
+/// Treats a deletion as done if the resource no longer exists. A policy that checks tags denies the call if the tagged
+/// resource is absent.
 async fn gone<T>(aws: &Aws, answer: Result<T, ApiError>, bearer: Bearer<'_>) -> Result<(), ApiError> {
     let Err(error) = present(answer) else { return Ok(()) };
-    // A bearer that was just made may be absent at the first look.
+    // A new resource may be absent at the first read.
     for pause in [Duration::ZERO, Duration::from_secs(2)] {
         tokio::time::sleep(pause).await;
         if !(error.is(&["AccessDenied"]) && bearer.is_absent(aws).await) {
@@ -209,8 +209,8 @@ async fn gone<T>(aws: &Aws, answer: Result<T, ApiError>, bearer: Bearer<'_>) -> 
     Ok(())
 }
 
-/// IAM is eventually consistent: what was just made may be unknown to the next call for some seconds. A policy that judges by
-/// tags or a boundary may not see those of something `fresh`, and then denies the call.
+/// IAM is eventually consistent: a new resource may be unknown to the next call for some seconds. A policy that checks
+/// tags or a boundary may not see those of a `fresh` resource, and then denies the call.
 async fn once_known<T, F: Future<Output = Result<T, ApiError>>>(
     fresh: bool,
     attempt: impl Fn() -> F,
@@ -220,7 +220,8 @@ async fn once_known<T, F: Future<Output = Result<T, ApiError>>>(
     patiently(Backoff::new(CONSISTENT), |error| error.absent() || denied(error), attempt).await
 }
 
-/// Somebody was faster, or the answer to our first try was lost: what is there is ours if its tag says so.
+/// Another command was faster, or the response to the first try was lost: an existing resource is ours if it has our
+/// tag.
 async fn made<T>(context: &Context, answer: Result<T, ApiError>) -> Result<()> {
     match answer {
         Err(error) if error.is(&["EntityAlreadyExists"]) => {
@@ -260,7 +261,7 @@ async fn delete(context: &Context, name: &str, have: &State) -> Result<(), ApiEr
     tokio::try_join!(profile, role).map(|_| ())
 }
 
-/// A role keeps a policy that somebody gave it since, or by hand; with it, it cannot be deleted.
+/// A role may have policies that were added by hand since; a role with policies cannot be deleted.
 async fn delete_role(context: &Context, name: &str) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
     let request = || iam.delete_role().role_name(name).send();
@@ -279,13 +280,13 @@ async fn delete_policy(context: &Context, role: &str, policy: &str) -> Result<()
     gone(&context.aws, call("iam:DeleteRolePolicy", request).await, Bearer::Role(role)).await
 }
 
-/// What was just taken out or off may still count for some seconds.
+/// What was just removed or detached may still be in effect for some seconds.
 async fn once_free<T, F: Future<Output = Result<T, ApiError>>>(attempt: impl Fn() -> F) -> Result<T, ApiError> {
     let conflict = |error: &ApiError| error.is(&["DeleteConflict"]);
     patiently(Backoff::new(CONSISTENT), conflict, attempt).await
 }
 
-/// Takes every policy off the role.
+/// Removes every policy from the role.
 async fn strip(context: &Context, name: &str) -> Result<(), ApiError> {
     let iam = &context.aws.iam;
     let (inline, attached) = tokio::join!(
@@ -304,6 +305,6 @@ async fn strip(context: &Context, name: &str) -> Result<(), ApiError> {
 }
 
 fn to_iam(tags: &Tags) -> Vec<Tag> {
-    // A tag without key or value is not built; ours have both.
+    // Only a tag without key or value cannot be built; ours have both.
     tags.iter().filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! Opens, renews and closes, in AWS.
+//! Creates, renews and deletes leases and SSH rules in AWS.
 
 use aws_sdk_ec2::types::Tag;
 
@@ -10,7 +10,7 @@ use crate::base::error::{Failure, Result};
 use crate::resources::instance::{self, State};
 use crate::resources::{Tags, ingress, security_group, set_tags};
 
-/// Where somebody connects to.
+/// The target of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The deployment's name.
@@ -21,50 +21,50 @@ pub struct Place<'a> {
     pub group: &'a str,
 }
 
-/// Takes the lease, then makes the door: so there is never a door that no lease keeps.
+/// Creates the lease, then the rule: so a rule never exists without a lease.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn open(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
-    let not_told =
-        |error: ApiError| explain(format!("the instance {} cannot be told of the key", place.instance), &error);
+    let not_told = |error: ApiError| explain(format!("cannot send the key to the instance {}", place.instance), &error);
     set_tags(aws, &[place.instance], &Tags::from([lease.tag()])).await.map_err(not_told)?;
     admit(aws, place, lease).await
 }
 
-/// Makes the door; one that is there is as wanted.
+/// Creates the rule; an existing one is as wanted.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn admit(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
     match ingress::admit(aws, place.group, &lease.door()).await {
         Err(error) if !error.is(&["InvalidPermission.Duplicate"]) => {
-            Err(explain(format!("port 22 cannot be opened for {}", lease.source), &error))
+            Err(explain(format!("cannot open port 22 for {}", lease.source), &error))
         }
         _ => Ok(()),
     }
 }
 
-/// Takes it for longer, and sees to it that the door is there still: somebody may have closed it who could not see the lease.
+/// Renews the lease, and creates the rule again if needed: another command that did not see the lease may have deleted
+/// it.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn renew(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
     open(aws, place, &lease.renewed(now())).await
 }
 
-/// Gives the lease back, and closes the door unless somebody else needs it. -> whether it is closed
+/// Deletes the lease, and the rule unless another lease needs it. Returns whether the rule is deleted.
 ///
 /// # Errors
-/// What EC2 says.
+/// A call to EC2 fails.
 pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
     let left = |error: ApiError| {
         explain(format!("port 22 may still be open for {}", lease.source), &error)
-            .standing("Nobody has the key any more. The next command that changes something closes it.")
+            .standing("The key was deleted. The next command that changes something closes the port.")
     };
     let untagged = untag(aws, place.instance, &[tag_of(&lease.id)]).await.map_err(|error| {
-        explain(format!("the tag {} of {} cannot be taken away", tag_of(&lease.id), place.instance), &error)
-            .standing("Nobody has the key any more, and it counts for ten minutes at most.")
+        explain(format!("cannot remove the tag {} of {}", tag_of(&lease.id), place.instance), &error)
+            .standing("The key was deleted, and is accepted for ten minutes at most.")
     });
     let (group, instances) =
         tokio::try_join!(security_group::observe(aws, place.name), instance::observe(aws, place.name))?;
@@ -72,7 +72,7 @@ pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
     if others.any(|other| other.lasts(now())) {
         return untagged.map(|()| false);
     }
-    // A rule that somebody has made by hand stays. Ours may be in no list yet.
+    // A rule that was created by hand stays. Ours may not be listed yet.
     let by_hand = ingress::rule_of(&lease.door());
     if let Some(group) = group.present().filter(|group| !group.ingress.contains(&by_hand)) {
         ingress::shut(aws, &group.id, &lease.door()).await.map_err(left)?;
@@ -80,8 +80,8 @@ pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
     untagged.map(|()| true)
 }
 
-/// Closes what those left who were killed: in a deployment's security group, with its doors, and on its instances. What
-/// cannot be closed stops nobody. -> what was closed, and what could not be
+/// Deletes what killed sessions left: rules of a deployment's security group, and tags of its instances. A failure does
+/// not stop the command. Returns what was deleted, and the failures.
 pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State]) -> (Vec<Door>, Vec<Failure>) {
     let (mut closed, mut failures) = (Vec::new(), Vec::new());
     let (group, doors) = group.unwrap_or_default();
@@ -91,7 +91,7 @@ pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State
     let over: Vec<&String> = gone.iter().filter(over).collect();
     for (instance, tags) in &tags {
         if let Err(error) = untag(aws, instance, tags).await {
-            failures.push(explain(format!("{instance} bears the tag of an ssh that has ended"), &error));
+            failures.push(explain(format!("{instance} still has the tag of an SSH session that has ended"), &error));
         }
     }
     for door in doors {
@@ -106,14 +106,14 @@ pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State
     (closed, failures)
 }
 
-/// The doors that those left who were killed: what [`sweep`] would close.
+/// The rules that killed sessions left: those that [`sweep`] would delete.
 pub fn left(doors: &[Door], instances: &[State]) -> Vec<Door> {
     stale(doors, &told(instances), &folder::gone(), now()).doors
 }
 
-/// At least one: of none, EC2 would take all away.
+/// At least one tag: with an empty list, EC2 would delete all tags.
 async fn untag(aws: &Aws, instance: &str, tags: &[String]) -> Result<(), ApiError> {
-    // Without a value: whichever it has.
+    // Without a value: the tag is deleted whatever its value.
     let tags: Vec<Tag> = tags.iter().map(|key| Tag::builder().key(key).build()).collect();
     let request = || aws.ec2.delete_tags().resources(instance).set_tags(Some(tags.clone())).send();
     match call("ec2:DeleteTags", request).await {

@@ -1,7 +1,7 @@
-//! What lies on this machine while somebody is connected: the private half of his key, and which host is the right one.
+//! The directory of a session on this machine: the private key, and the host key of the instance.
 //!
-//! Who holds it locks it, for as long as he lives: the kernel lets go however he ends. So a folder that nobody locks is one
-//! of somebody who is gone.
+//! The session locks it as long as its process lives: the kernel releases the lock however the process ends. So a
+//! directory without a lock belongs to a killed session.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -19,25 +19,25 @@ use crate::base::{dirs, secret};
 const LOCK: &str = "lock";
 const KEY: &str = "key";
 const HOSTS: &str = "known_hosts";
-/// When there can be no lease any more, so that it need not be remembered who is gone.
+/// After this time no lease can exist, so a killed session is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(2 * 3600);
 
-/// The folder of one who connects. It goes when he ends.
+/// The directory of a session. It is deleted when the session ends.
 pub struct Folder {
-    /// The lease that it is for.
+    /// The lease of the session.
     pub id: String,
-    /// The public half of the key, as OpenSSH writes it.
+    /// The public key in OpenSSH's format.
     pub public: String,
     path: PathBuf,
-    // Held.
+    // Locked.
     _lock: File,
 }
 
 impl Folder {
-    /// Makes one, with a fresh key.
+    /// Creates a directory with a new key.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The file system refuses it.
     pub fn new() -> Result<Self> {
         Self::new_in(&all()?)
     }
@@ -50,7 +50,7 @@ impl Folder {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK));
         let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(failed)?;
         let no_key = |error: ssh_key::Error| {
-            Failure::failed("no key can be made").because(error.to_string()).next("run the same command again")
+            Failure::failed("cannot create a key").because(error.to_string()).next("run the same command again")
         };
         let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(no_key)?;
         let public = key.public_key().to_openssh().map_err(no_key)?;
@@ -58,15 +58,15 @@ impl Folder {
         Ok(Self { id, public, path, _lock: lock })
     }
 
-    /// The private half.
+    /// The private key.
     pub fn key(&self) -> PathBuf {
         self.path.join(KEY)
     }
 
-    /// Writes down the only host that is the right one, under this name. -> the file
+    /// Writes the instance's host key under this name. Returns the file.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The file system refuses it.
     pub fn know(&self, name: &str, host_key: &str) -> Result<PathBuf> {
         let path = self.path.join(HOSTS);
         write(&path, format!("{name} {host_key}\n").as_bytes()).map_err(|error| dirs::unwritable(&path, &error))?;
@@ -76,12 +76,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // The next command does it otherwise.
+        // The next command deletes it otherwise.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// The leases of those who were killed on this machine. Their keys go at once.
+/// The leases of sessions that were killed on this machine. Their keys are deleted at once.
 pub fn gone() -> BTreeSet<String> {
     all().map(|all| gone_in(&all)).unwrap_or_default()
 }
@@ -91,7 +91,7 @@ fn gone_in(all: &Path) -> BTreeSet<String> {
     let folders = fs::read_dir(all).into_iter().flatten().flatten();
     for folder in folders.filter(|folder| is_left(&folder.path())) {
         let old = folder.metadata().and_then(|about| about.modified()).ok().and_then(|at| at.elapsed().ok());
-        // What cannot be removed now is removed by a later command.
+        // A file that cannot be deleted now is deleted by a later command.
         for file in [KEY, HOSTS] {
             let _ = fs::remove_file(folder.path().join(file));
         }
@@ -103,14 +103,14 @@ fn gone_in(all: &Path) -> BTreeSet<String> {
     found
 }
 
-/// The lease of one who was killed is over: nothing has to be remembered of him.
+/// Forgets a killed session, because its lease has ended.
 pub fn forget(id: &str) {
     if let Ok(path) = all().map(|folder| folder.join(id)) {
         let _ = fs::remove_dir_all(path);
     }
 }
 
-/// Without a lock there is nothing yet, or nothing more.
+/// Without a lock file the directory is not complete yet, or already deleted.
 fn is_left(folder: &Path) -> bool {
     match OpenOptions::new().write(true).open(folder.join(LOCK)) {
         Ok(lock) => lock.try_lock().is_ok(),
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_is_private_and_goes_with_its_holder() {
+    fn a_directory_is_private_and_is_deleted_with_its_session() {
         let root = tempfile::tempdir().unwrap();
         let all = root.path().join("ssh");
         let (one, other) = (Folder::new_in(&all).unwrap(), Folder::new_in(&all).unwrap());
@@ -149,15 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn of_one_who_was_killed_the_key_goes_and_his_lease_is_known() {
+    fn the_key_of_a_killed_session_is_deleted_and_its_lease_is_known() {
         let root = tempfile::tempdir().unwrap();
         let killed = Folder::new_in(root.path()).unwrap();
         let (id, key) = (killed.id.clone(), killed.key());
-        // The lock is let go of as by the kernel; nothing else is done.
+        // The lock is released as by the kernel; nothing else is done.
         let Folder { _lock: lock, .. } = &killed;
         lock.unlock().unwrap();
         assert_eq!(gone_in(root.path()), BTreeSet::from([id.clone()]));
         assert!(!key.exists());
-        assert_eq!(gone_in(root.path()), BTreeSet::from([id]), "it is remembered until his lease is closed");
+        assert_eq!(gone_in(root.path()), BTreeSet::from([id]), "it is remembered until the lease is deleted");
     }
 }

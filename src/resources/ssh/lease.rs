@@ -1,4 +1,4 @@
-//! Leases and doors, as they are written into AWS, and which of them are over: pure.
+//! Leases and SSH rules in AWS's tags and descriptions, and which of them have ended: pure.
 
 use std::collections::BTreeSet;
 
@@ -7,37 +7,38 @@ use ipnet::Ipv4Net;
 use crate::base::names;
 use crate::resources::Tags;
 
-/// For how long a lease is taken or renewed, in seconds. Clocks may differ: AWS refuses calls that are 5 minutes off.
+/// How long a lease lasts from its creation or renewal, in seconds. Clocks may differ: AWS refuses calls that are 5
+/// minutes off.
 const LASTS: i64 = 600;
-/// An end that is further away was not set by devopsctl. The agent holds to the same.
+/// A later end was not set by devopsctl. The agent has the same limit.
 const LONGEST: i64 = 3600;
 
-/// Somebody is connected, or about to be.
+/// The lease of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Random: which one it is.
+    /// Its random id.
     pub id: String,
     /// When it ends, in seconds since 1970.
     pub until: i64,
-    /// Where he comes from.
+    /// The user's address.
     pub source: Ipv4Net,
-    /// The public half of his key, as OpenSSH writes it.
+    /// The session's public key in OpenSSH's format.
     pub key: String,
 }
 
 impl Lease {
-    /// A new one.
+    /// Creates a lease.
     pub fn new(id: &str, source: Ipv4Net, key: &str, now: i64) -> Self {
         Self { id: id.to_owned(), until: now + LASTS, source, key: key.to_owned() }
     }
 
-    /// The same, for longer.
+    /// The same lease, renewed.
     #[must_use]
     pub fn renewed(&self, now: i64) -> Self {
         Self { until: now + LASTS, ..self.clone() }
     }
 
-    /// The tag that says so; `agent/ssh/keys.py` reads it.
+    /// The tag for this lease; `agent/ssh/keys.py` reads it.
     pub fn tag(&self) -> (String, String) {
         (tag_of(&self.id), format!("{} {} {}", self.until, self.source, self.key))
     }
@@ -49,17 +50,17 @@ impl Lease {
         Some(Self { id, until, source, key: words.next()?.to_owned() })
     }
 
-    /// All that stand in an instance's tags and can be read.
+    /// All valid leases in an instance's tags.
     pub fn all(tags: &Tags) -> impl Iterator<Item = Self> {
         tags.iter().filter_map(|(key, value)| Self::of(key, value))
     }
 
-    /// Whether it is not over.
+    /// Whether it has not ended.
     pub fn lasts(&self, now: i64) -> bool {
         lasts(self.until, now)
     }
 
-    /// The door that it needs.
+    /// The SSH rule for it.
     pub fn door(&self) -> Door {
         Door { id: self.id.clone(), until: self.until, source: self.source }
     }
@@ -69,46 +70,46 @@ fn lasts(until: i64, now: i64) -> bool {
     now < until && until <= now + LONGEST
 }
 
-/// The tag of a lease.
+/// The key of a lease's tag.
 pub fn tag_of(id: &str) -> String {
     format!("{}{id}", names::TAG_SSH)
 }
 
-/// A rule of the security group that lets somebody in at port 22.
+/// A rule of the security group that allows port 22 from one address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Door {
-    /// The lease that it was made for.
+    /// The id of the lease for which it was created.
     pub id: String,
-    /// When that ended at first: until then it stays, also where the lease cannot be seen yet.
+    /// The lease's first end: until then the rule stays, even if the lease is not visible yet.
     pub until: i64,
-    /// Whom it lets in.
+    /// The allowed source.
     pub source: Ipv4Net,
 }
 
 impl Door {
-    /// What the rule bears, by which it is known.
+    /// The description by which the rule is known.
     pub fn description(&self) -> String {
         format!("{} until {}", tag_of(&self.id), self.until)
     }
 
-    /// The door that a rule with this description is.
+    /// Reads the description of a rule.
     pub fn of(description: &str, source: Ipv4Net) -> Option<Self> {
         let (id, until) = description.strip_prefix(names::TAG_SSH)?.split_once(" until ")?;
         Some(Self { id: id.to_owned(), until: until.parse().ok()?, source })
     }
 }
 
-/// What is over.
+/// Leases and rules that have ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
-    /// The tags of each instance that bore a lease, whether it could be read or not.
+    /// The tags of ended or invalid leases, by instance.
     pub tags: Vec<(String, Vec<String>)>,
-    /// Doors that no lease keeps.
+    /// Rules without a lease.
     pub doors: Vec<Door>,
 }
 
-/// What of all that stands is over. `instances`: their ids and tags; `gone`: the leases of which it is known that nobody
-/// holds them any more.
+/// Finds the leases and rules that have ended. `instances`: ids and tags; `gone`: leases whose sessions are known to be
+/// killed.
 pub fn stale(doors: &[Door], instances: &[(&str, &Tags)], gone: &BTreeSet<String>, now: i64) -> Stale {
     let counts = |id: &str, until: i64| !gone.contains(id) && lasts(until, now);
     let live: Vec<Lease> = instances
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn leases_and_rules_are_read_as_written() {
         let lease = lease("abcd", 7, NOW);
         let (key, value) = lease.tag();
         assert_eq!(key, "devopsctl:ssh:abcd");
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_door_stays_for_the_other_who_comes_from_the_same_address() {
+    fn a_rule_stays_for_another_session_from_the_same_address() {
         let (first, second) = (lease("aaaa", 7, NOW + 10), lease("bbbb", 7, NOW + 500));
         let both = tags(&[first.clone(), second.clone()]);
         let look = |tags: &Tags, now| stale(&[first.door()], &[("i-1", tags)], &BTreeSet::new(), now);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_to_be_gone_keeps_nothing() {
+    fn a_session_that_was_killed_keeps_nothing() {
         let lease = lease("aaaa", 7, NOW + 500);
         let gone = BTreeSet::from(["aaaa".to_owned()]);
         let found = stale(&[lease.door()], &[("i-1", &tags(std::slice::from_ref(&lease)))], &gone, NOW);
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_door_whose_lease_is_in_no_list_yet_stays_for_its_first_time() {
+    fn a_rule_whose_lease_is_not_listed_yet_stays_until_its_first_end() {
         let door = lease("aaaa", 7, NOW + 500).door();
         let look = |now| stale(std::slice::from_ref(&door), &[("i-1", &Tags::new())], &BTreeSet::new(), now).doors;
         assert_eq!(look(NOW), vec![]);
@@ -195,23 +196,23 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_cannot_be_read_goes() {
+    fn an_invalid_tag_is_deleted() {
         let tags = Tags::from([("devopsctl:ssh:aaaa".into(), "x".into()), ("devopsctl:sshd".into(), "x".into())]);
         let found = stale(&[], &[("i-1", &tags)], &BTreeSet::new(), NOW);
         assert_eq!(found.tags, [("i-1".to_owned(), vec!["devopsctl:ssh:aaaa".to_owned()])]);
     }
 
     proptest! {
-        /// Whoever is connected keeps his lease and a door for his address; an hour later nothing is left of all.
+        /// A connected session keeps its lease and a rule for its address; an hour later nothing is left.
         #[test]
-        fn nobody_is_shut_out_and_nothing_stays_for_ever(
+        fn sessions_stay_connected_and_leave_nothing(
             some in proptest::collection::vec((0..4_u8, -700..700_i64, any::<bool>(), any::<bool>()), 0..8),
         ) {
             let leases: Vec<Lease> =
                 some.iter().enumerate().map(|(n, (host, left, ..))| lease(&format!("{n:04x}"), *host, NOW + left)).collect();
             let gone: BTreeSet<String> =
                 leases.iter().zip(&some).filter(|(_, one)| one.2).map(|(lease, _)| lease.id.clone()).collect();
-            // Of several from one address, one has made the door; and some have none.
+            // Of several sessions from one address, one has created the rule; some have none.
             let mut doors: Vec<Door> = leases.iter().zip(&some).filter(|(_, one)| one.3).map(|(lease, _)| lease.door()).collect();
             doors.sort_by_key(|door| door.source);
             doors.dedup_by_key(|door| door.source);

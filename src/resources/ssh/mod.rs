@@ -1,13 +1,15 @@
-//! A shell on the instance, for as long as somebody is connected: port 22 is open for his address alone, and a key that was
-//! made for this one time counts.
+//! SSH sessions: during a session, port 22 is open for the user's address only, and a key that was generated for this
+//! session is authorized.
 //!
-//! What stands in AWS for it is a *lease* (a tag of the instance, `devopsctl:ssh:<id>`) and a *door* (a rule of the security
-//! group). Each who connects has a lease of his own, which nobody else writes, so two at once are in nobody's way. A door may
-//! be shared: EC2 knows one rule for an address, and two may come from the same one. So it is the leases that say which
-//! doors stay; whoever ends takes his own lease away, then the door if no other lease names its address.
+//! A session has two parts in AWS: a *lease* (a tag of the instance, `devopsctl:ssh:<id>`) and a *door* (an SSH rule of the
+//! security group). Each session has its own lease, which no other session writes, so concurrent sessions do not
+//! interfere. A door may be shared: EC2 has one rule per address, and two sessions may come from the same one. So the
+//! leases determine which doors stay: a session that ends deletes its lease, then the door if no other lease has its
+//! address.
 //!
-//! A lease ends by itself unless it is renewed. Who is killed renews nothing, and the next command that changes something closes what
-//! is left: at once on the machine where that was, which knows by a lock that he is gone; elsewhere when the lease is over.
+//! A lease ends unless it is renewed. A killed session renews nothing, and the next command that changes something
+//! deletes what is left: at once on the same machine, where a lock shows that the session was killed; elsewhere when
+//! the lease has ended.
 
 mod door;
 mod folder;

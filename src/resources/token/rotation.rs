@@ -1,4 +1,4 @@
-//! From one token to another, at once or with a time in which both count; and the end of such a time.
+//! A rotation of the token, at once or with a rotation window; and the end of such a window.
 
 use std::time::Duration;
 
@@ -9,42 +9,43 @@ use crate::base::{clock, names};
 use crate::resources::context::Context;
 use crate::resources::{Action, Planned, Tags};
 
-/// What is to become of the token.
+/// The change to the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// It stands already, under this version, written by a run that was stopped before it told the instances.
+    /// The token is stored already under this version, by a run that stopped before it gave the orders.
     Stored(i64),
-    /// Another one takes its place, and it counts for so long beside that one.
+    /// Another token replaces it; the old one is accepted for this time too.
     Replace {
-        /// Nothing: the old one counts no longer.
+        /// Zero: the old token is no longer accepted.
         grace: Duration,
     },
-    /// It stays, and the one before it counts no longer.
+    /// The token stays, and the previous one is no longer accepted.
     EndGrace,
 }
 
-/// What is to be done so that it comes to that.
+/// The change for it.
 pub fn rotation(tags: &Tags, have: Option<&State>, floor: i64, how: Rotation) -> Option<Planned<Change>> {
     let update = |reason: &str, change| Some(Planned::new(Action::Update, vec![reason.to_owned()], change));
     match (how, have) {
         (Rotation::Stored(_), _) => None,
-        (Rotation::EndGrace, _) => update("the one before it is to count no longer", Change::End { floor }),
+        (Rotation::EndGrace, _) => update("the previous token must no longer be accepted", Change::End { floor }),
         (Rotation::Replace { .. }, None) => {
             let change = Change::Write { stands: None, tags: tags.clone(), floor, grace: Duration::ZERO };
             Some(Planned::create("no token is set", change))
         }
         (Rotation::Replace { grace }, Some(have)) => {
             let change = Change::Write { stands: Some(have.version), tags: tags.clone(), floor, grace };
-            update("another one is to be used", change)
+            update("the token is replaced", change)
         }
     }
 }
 
-/// Writes the new token and keeps the one that counted until then. What was read a moment ago may be no longer what
-/// counted when it was written: versions tell, and then it is written again, with the one that was between.
+/// Writes the new token and keeps the current one as the previous one. The document that was read may not be the
+/// current one at the time of the write: the returned version shows it, and then it is written again with the token in
+/// between.
 ///
-/// `stands`: the version that was seen. Where no instance was told of it, a run was stopped after it had stored a token that
-/// nobody uses; what counted, and is to count yet, is the one before that.
+/// `stands`: the version that was read. If no instance has orders for it, an earlier run stopped after it stored a
+/// token that nothing uses; then the token before that one is kept.
 pub(super) async fn replace(
     context: &Context,
     tags: &Tags,
@@ -57,7 +58,7 @@ pub(super) async fn replace(
     let mut mine = None;
     for _ in 0..5 {
         let Some((found, version)) = known else { break };
-        // A write whose answer was lost was sent again, and what was between is the same.
+        // A write with a lost response was retried, and the version in between is the same.
         if let Some(mine) = mine.as_ref().filter(|mine| found.as_ref() == Some(mine)) {
             return above(context, mine, version, floor).await.map_err(|error| cannot_be_written(&error));
         }
@@ -78,13 +79,13 @@ pub(super) async fn replace(
     if known.is_some() {
         return Err(moving());
     }
-    // Somebody removed it since we looked: there is nothing to keep.
+    // Another command deleted the parameter since the last read: no previous token is kept.
     let document = Document::of(fresh);
     let version = write(context, &document, tags, None).await.map_err(|error| cannot_be_written(&error))?;
     above(context, &document, version, floor).await.map_err(|error| cannot_be_written(&error))
 }
 
-/// Writes what stands without the token before it. Another one that was set at the same moment must not be lost to it.
+/// Writes the document without its previous token. A token that a concurrent command set must not be lost.
 pub(super) async fn end(context: &Context, floor: i64) -> Result<i64> {
     let (aws, name) = (&context.aws, &context.name);
     let mut known = read(aws, name).await?;
@@ -103,12 +104,12 @@ pub(super) async fn end(context: &Context, floor: i64) -> Result<i64> {
     Err(moving())
 }
 
-/// What stood just before this version; its number is given as this one's own, because nothing may lie between.
+/// The document just before this version, with this version's number: no version may lie in between.
 async fn before(aws: &Aws, name: &str, version: i64) -> Result<Option<(Option<Document>, i64)>> {
     let older = get(aws, &format!("{}:{}", names::token_parameter(name), version - 1)).await?;
     Ok(older.map(|(document, _)| (document, version)))
 }
 
 fn moving() -> Failure {
-    Failure::failed("the token is being changed by others at the same time").next("run the same command again")
+    Failure::failed("other commands are changing the token at the same time").next("run the same command again")
 }

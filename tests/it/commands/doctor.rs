@@ -432,7 +432,7 @@ fn a_name_conflict_is_reported() {
         // Lists do not contain a new resource yet.
         while aws.ec2.describe_security_groups().group_ids(&id).send().await.is_err() {}
     });
-    project.run("doctor --sandbox").code(1).says("is not ours").says("choose another name");
+    project.run("doctor --sandbox").code(1).says("does not belong to this deployment").says("choose another name");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn a_required_boundary_is_set_and_restored() {
     aws(&project, async |aws| {
         aws.iam.delete_role_permissions_boundary().role_name(ROLE).send().await.unwrap();
     });
-    project.run("plan --sandbox").code(3).says("its permissions boundary is missing or another");
+    project.run("plan --sandbox").code(3).says("its permissions boundary is missing or different");
     project.up();
     let found = aws(&project, async |aws| aws.iam.get_role().role_name(ROLE).send().await.unwrap().role.unwrap());
     assert_eq!(found.permissions_boundary.unwrap().permissions_boundary_arn.unwrap(), boundary);

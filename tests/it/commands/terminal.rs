@@ -90,7 +90,7 @@ fn the_second_ctrl_c_ends_at_once() {
     let pid = child.id().to_string();
     let stop = || assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line.contains("waiting until it is gone")));
+    assert!(lines.any(|line| line.contains("waiting until it is terminated")));
     stop();
     stop();
     let status = until(30, "the command ends", || child.try_wait().unwrap());

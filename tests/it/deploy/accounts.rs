@@ -24,7 +24,7 @@ fn an_accepted_launch_that_fails_is_reported_and_repeated() {
     let project = account();
     fault(&project, "fail-launch?code=Client.VolumeLimitExceeded&message=Volume+limit+exceeded");
     let said = project.run("up --sandbox --no-wait").code(1);
-    said.says("EC2 took the launch of").says("Client.VolumeLimitExceeded").says("limit for disks is reached");
+    said.says("EC2 accepted the launch of").says("Client.VolumeLimitExceeded").says("limit for disks is reached");
     project.ok("up --sandbox --no-wait");
     assert_eq!(aws(&project, async |aws| alive(&aws).await), 1);
     project.ok("down --sandbox --yes");
@@ -42,7 +42,8 @@ fn a_foreign_instance_profile_is_reported_and_left_unchanged() {
     });
     fault(&project, "attach-profile?profile=theirs");
     let said = project.run("up --sandbox --no-wait").code(1);
-    said.says("has an instance profile that is not ours").says("disassociate-iam-instance-profile");
+    said.says("has an instance profile that does not belong to this deployment")
+        .says("disassociate-iam-instance-profile");
     fault(&project, "attach-profile");
     aws(&project, async |aws| {
         let found = aws.ec2.describe_iam_instance_profile_associations().send().await.unwrap();
@@ -148,7 +149,7 @@ fn a_subnet_without_internet_access_fails_before_anything_is_created() {
     });
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\nnetwork: {{subnet: {subnet}}}\n"));
-    let why = format!("its route table {table} leads 0.0.0.0/0 to no internet gateway");
+    let why = format!("its route table {table} has no route for 0.0.0.0/0 to an internet gateway");
     refused_before_anything(&project, &format!("an instance in {subnet} cannot be reached from the internet"), &why);
     project.run("doctor --sandbox").code(1).says(&why);
     aws(&project, async |aws| {

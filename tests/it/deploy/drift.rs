@@ -16,7 +16,7 @@ fn up() -> Project {
     let project = Project::unbooted();
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\ntags: {{team: web}}\n"));
-    project.run("plan --sandbox").code(3).says("+ instance").says("there is none");
+    project.run("plan --sandbox").code(3).says("+ instance").says("does not exist");
     project.ok("up --sandbox --no-wait");
     project.run("plan --sandbox").ok().says("already up to date");
     project
@@ -61,7 +61,7 @@ fn ingress_rules_are_restored() {
         let no_longer = aws.ec2.revoke_security_group_ingress().group_id(&group);
         no_longer.ip_permissions(permission(80)).send().await.unwrap();
     });
-    mended(&project, &["does not let in tcp 80", "lets in tcp 22", "lets in tcp 8080"]);
+    mended(&project, &["does not allow tcp 80", "allows tcp 22", "allows tcp 8080"]);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_profile_without_credentials_is_associated_again() {
         let association = found.iam_instance_profile_associations()[0].association_id().unwrap();
         aws.ec2.disassociate_iam_instance_profile().association_id(association).send().await.unwrap();
     });
-    mended(&project, &["the instance has none"]);
+    mended(&project, &["the instance has no profile"]);
     aws(&project, async |aws| {
         aws.iam.remove_role_from_instance_profile().instance_profile_name(ROLE).role_name(ROLE).send().await.unwrap();
     });
@@ -99,7 +99,7 @@ fn a_profile_without_credentials_is_associated_again() {
         aws.iam.delete_role_policy().role_name(ROLE).policy_name(ROLE).send().await.unwrap();
         aws.iam.delete_role().role_name(ROLE).send().await.unwrap();
     });
-    mended(&project, &["there is no role", "it was made anew, or its role was"]);
+    mended(&project, &["there is no role", "it was re-created, or its role was"]);
     let role = aws(&project, async |aws| id(&aws).await);
     let said = crate::console::control(&project, &format!("credentials?instance={role}"));
     assert!(said.contains("AccessKeyId"), "{said}");
@@ -151,7 +151,7 @@ fn a_deleted_token_is_created_again_with_the_next_version() {
         let put = aws.ssm.put_parameter().name(name).value("by-hand-and-no-document").r#type(kind).tags(ours);
         put.send().await.unwrap();
     });
-    project.run("token --sandbox").code(1).says("does not hold what devopsctl writes").says("set-token");
+    project.run("token --sandbox").code(1).says("does not contain what devopsctl writes").says("set-token");
     project.run_with("set-token --sandbox --stdin --no-wait", "a-token-after-all").ok();
     assert_eq!(version(), 5);
     mended(&project, &["tag team is missing"]);
@@ -185,14 +185,14 @@ fn there_is_one_address_and_it_leads_to_the_instance() {
         let association = found.addresses()[0].association_id().unwrap();
         aws.ec2.disassociate_address().association_id(association).send().await.unwrap();
     });
-    mended(&project, &["no address leads to the instance"]);
+    mended(&project, &["no address points to the instance"]);
     let before = project.run("status --sandbox --json").stdout;
     aws(&project, async |aws| {
         let second = aws.ec2.allocate_address().domain(DomainType::Vpc).send().await.unwrap();
         let ours = Tag::builder().key("devopsctl:name").value("hello").build();
         aws.ec2.create_tags().resources(second.allocation_id().unwrap()).tags(ours).send().await.unwrap();
     });
-    mended(&project, &["is one too many"]);
+    mended(&project, &["is a duplicate"]);
     let address = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["address"].clone();
     let after = project.run("status --sandbox --json").stdout;
     assert_eq!(address(&before), address(&after), "the one that people know stays");

@@ -54,7 +54,11 @@ fn a_resource_with_our_name_and_without_our_tag() {
         while aws.ec2.describe_security_groups().group_ids(&id).send().await.is_err() {}
         id
     });
-    project.run("up --sandbox -q").code(1).says("is not ours").says("choose another name in deploy.yaml");
+    project
+        .run("up --sandbox -q")
+        .code(1)
+        .says("does not belong to this deployment")
+        .says("choose another name in deploy.yaml");
     project.run("down --sandbox --yes").ok().says("does not belong to this deployment and is not deleted");
     aws(&project, async |aws| {
         let found = aws.ec2.describe_security_groups().group_ids(&group).send().await.unwrap();

@@ -51,7 +51,7 @@ fn a_killed_set_token_or_down_is_completed_by_the_next() {
     project.run_with("set-token --sandbox --stdin", &token).ok().says("this token is already set");
     project.run("up --sandbox").ok().says("already up to date");
 
-    kill_at(&project, "down --sandbox --yes", "waiting until it is gone");
+    kill_at(&project, "down --sandbox --yes", "waiting until it is terminated");
     let down = project.run("down --sandbox --yes").ok();
     let ends = ["deleted hello", "hello has no resources"];
     assert!(ends.iter().any(|end| down.stderr.contains(end)), "{}", down.shown());

@@ -134,12 +134,12 @@ fn a_launch_does_not_wait_for_the_upload() {
 fn a_stalled_upload_is_retried_once() {
     let project = Project::unbooted();
     let mut up = Held::up_in(&project, 90);
-    up.until("nothing was sent for 3 minutes; the upload begins again");
+    up.until("nothing was sent for 3 minutes; restarting the upload");
     let (said, code) = up.end();
     assert_eq!(code, Some(1), "{said}");
     let plain = said.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(Regex::new("the upload of the (proxy|release) has stalled").unwrap().is_match(&plain), "{plain}");
-    assert!(plain.contains("twice S3 said nothing for 3 minutes"), "{plain}");
+    assert!(plain.contains("S3 did not respond for 3 minutes, twice"), "{plain}");
     assert!(plain.contains("the next run looks whether it is there") && plain.contains("check the network"), "{plain}");
     let listed = aws(&project, async |aws| {
         let bucket = "devopsctl-123456789012-us-east-1-an";
@@ -164,10 +164,10 @@ fn a_failed_upload_names_the_launched_instance() {
     let (instance, _) = launched(&project);
     assert_eq!(code, Some(5), "{said}");
     let plain = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(plain.contains("Begun: "), "{plain}");
-    let begun = plain.split_once("Begun: ").unwrap().1.split_once('.').unwrap().0;
+    assert!(plain.contains("Started: "), "{plain}");
+    let begun = plain.split_once("Started: ").unwrap().1.split_once('.').unwrap().0;
     assert!(begun.split(", ").any(|one| one == format!("instance {instance}")), "{plain}");
-    assert!(plain.contains("instance: no longer waited for") && !plain.contains("✗ instance"), "{plain}");
+    assert!(plain.contains("instance: stopped waiting for it") && !plain.contains("✗ instance"), "{plain}");
     control(&project, "delays?pending=0.3");
     project.ok("down --sandbox --yes");
 }

@@ -69,8 +69,12 @@ fn printed(text: &str) -> Printed {
             () if headline.is_empty() && line.starts_with("error: ") => {
                 (&mut headline, &line["error: ".len()..], "  │ ")
             }
-            () if reason.is_empty() && start.starts_with("├─▶ ") => (&mut reason, &start["├─▶ ".len()..], "  │   "),
-            () if reason.is_empty() && start.starts_with("╰─▶ ") => (&mut reason, &start["╰─▶ ".len()..], "      "),
+            () if reason.is_empty() && start.starts_with("├─▶ ") => {
+                (&mut reason, &start["├─▶ ".len()..], "  │   ")
+            }
+            () if reason.is_empty() && start.starts_with("╰─▶ ") => {
+                (&mut reason, &start["╰─▶ ".len()..], "      ")
+            }
             () if next.is_empty() && start.starts_with("help: ") => (&mut next, &start["help: ".len()..], "        "),
             () if next.is_empty() && start.starts_with("tip: ") => (&mut next, &start["tip: ".len()..], "        "),
             () => {
@@ -108,7 +112,12 @@ fn document() -> String {
         writeln!(page, "| [`{words}`](#{}) | {cause} | {fix} |", anchor(section.title)).unwrap();
     }
     for section in &SECTIONS {
-        write!(page, "\n## {}\n\n| error | reason | exit code | next step |\n| --- | --- | --- | --- |\n", section.title).unwrap();
+        write!(
+            page,
+            "\n## {}\n\n| error | reason | exit code | next step |\n| --- | --- | --- | --- |\n",
+            section.title
+        )
+        .unwrap();
         for (name, note) in section.errors {
             let Printed { headline, reason, next, code } = printed(&text(name));
             let note = if note.is_empty() { String::new() } else { format!(". {note}") };

@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use crate::project::{Project, Ran, filters};
 
 /// Replaces the list of the steps that were done, which varies.
-const PROGRESS: &str = "Done in this run: […]. The same command goes on from here.";
+const PROGRESS: &str = "Done in this run: […]. The same command continues from here.";
 /// The folder of the snapshots.
 const SNAPSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/error_snapshots/snapshots");
 

@@ -141,14 +141,14 @@ fn a_foreign_record_fails_before_anything_is_created() {
         (plain(name, RrType::Aaaa, "2001:db8::1"), "2001:db8::1"),
         (
             plain("_devopsctl.app.example.com", RrType::Txt, "\"devopsctl: shop in eu-west-1, for 192.0.2.7\""),
-            "another deployment's",
+            "belongs to another deployment",
         ),
     ] {
         let before = theirs.clone();
         aws(&project, async |aws| change(&aws, "example.com", ChangeAction::Create, before).await);
         let stands = records(&project, "example.com");
         for line in ["plan --sandbox", "up --sandbox --no-wait"] {
-            project.run(line).code(1).says(words).says("It was left alone");
+            project.run(line).code(1).says(words).says("It was not changed");
         }
         project.run("down --sandbox --yes").ok().says("hello has no resources");
         assert_eq!(records(&project, "example.com"), stands);
@@ -278,7 +278,7 @@ fn a_conflicting_record_change_is_planned_again() {
     assert_eq!(records(&project, "example.com"), [WWW]);
     // A batch that conflicts every time is reported, and the same command continues.
     fault(&project, "refuse?action=ChangeResourceRecordSets&code=InvalidChangeBatch&message=no&status=400&times=4");
-    project.run("up --sandbox --no-wait").code(1).says("the record of app.example.com cannot be made");
+    project.run("up --sandbox --no-wait").code(1).says("cannot create the DNS record of app.example.com");
     project.ok("up --sandbox --no-wait");
     project.ok("down --sandbox --yes");
 }

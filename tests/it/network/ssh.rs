@@ -154,7 +154,7 @@ fn a_wrong_host_is_refused_and_failures_close_port_22() {
     project
         .run("ssh --sandbox")
         .code(5)
-        .says("port 22 cannot be opened for 127.0.0.1/32")
+        .says("cannot open port 22 for 127.0.0.1/32")
         .says("allow ec2:AuthorizeSecurityGroupIngress");
     all_is_closed(&project);
     project.run("ssh --sandbox --json").code(2).says("ssh has no JSON output");

@@ -328,7 +328,7 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
         (r"\[\d{4}-\d\d-\d\d [^\]]*\]".into(), "[time]"),
         (r"\bami-[0-9a-f]{17}\b".into(), "ami-[id]"),
         (r"\bdevopsctl-process-(x86_64|arm64)\b".into(), "devopsctl-process-[processor]"),
-        (r"\b(made today|1 day old|\d+ days old)".into(), "[days] old"),
+        (r"\b(built today|1 day old|\d+ days old)".into(), "[days] old"),
         // Python's marks below a line, which differ between versions.
         (r"(?m)^ *[~^]+\n".into(), ""),
         (r"\bPython 3\.\d+\b".into(), "Python [version]"),

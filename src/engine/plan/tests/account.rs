@@ -1,4 +1,4 @@
-//! AWS, as far as a plan can change it, and what is wanted of it.
+//! A model of AWS that applies plans, and the wanted state.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -21,13 +21,13 @@ use crate::resources::{
 };
 
 pub const RELEASE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
-/// What ran before it.
+/// The release that ran before it.
 pub const BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// One that never becomes healthy.
+/// A release that never becomes healthy.
 pub const BROKEN: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 pub const REGION: &str = "eu-central-1";
 
-/// Made once: the tests below go through hundreds of thousands of plans.
+/// Built once: the tests go through hundreds of thousands of plans.
 pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
     name: "hello".into(),
     region: None,
@@ -96,22 +96,22 @@ pub fn rollback(have: &Observed, to: &str) -> Plan {
     plan::rollback(have, to).unwrap()
 }
 
-/// AWS, as far as a plan can change it.
+/// A model of AWS that applies plans.
 #[derive(Clone, Debug)]
 pub struct Account {
     pub seen: Observed,
-    /// The instances that get the role's credentials: what EC2 knows, and no look at it tells.
+    /// The instances that get the role's credentials: EC2 knows them, but no read shows them.
     pub served: BTreeSet<String>,
-    /// The bucket and what is in it, whether it was looked at or not.
+    /// The bucket and its content, whether it was read or not.
     pub store: Store,
-    /// How many instance profiles were made.
+    /// The number of instance profiles that were created.
     pub profiles: u32,
-    /// The instance that the plan is about: it is there, or launched by the plan.
+    /// The instance of the plan: it exists, or the plan launches it.
     pub told: Option<String>,
 }
 
 impl Account {
-    /// Nothing at all.
+    /// An empty account.
     pub fn empty() -> Self {
         let seen = Observed {
             account: "123456789012".into(),
@@ -128,7 +128,7 @@ impl Account {
         Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, told: None }.looked()
     }
 
-    /// As somebody sees who looks at everything.
+    /// The state that a command reads if it reads everything.
     pub fn looked(mut self) -> Self {
         self.seen.store = Some(self.store.clone());
         let any = !self.store.releases.is_empty();
@@ -136,12 +136,12 @@ impl Account {
         self
     }
 
-    /// Whether the release that is wanted is in the bucket.
+    /// Whether the wanted release is in the bucket.
     pub fn uploaded(&self) -> bool {
         self.store.releases.iter().any(|release| release.id == RELEASE)
     }
 
-    /// As `up` leaves it.
+    /// The state after `up`.
     pub fn complete() -> Self {
         let (deployment, mut account) = (deployment(), Self::empty());
         account.run(up(&spec(&deployment), &account.seen));
@@ -152,13 +152,13 @@ impl Account {
         self.run_some(plan, usize::MAX, &mut |ready| ready - 1);
     }
 
-    /// Runs at most `most` steps, each as soon as its needs are met. Of those that are ready `choose` takes one: the
-    /// executor may do them in any order.
+    /// Runs at most `most` steps, each after its dependencies. `choose` picks one of the ready steps, because the
+    /// executor may run them in any order.
     pub fn run_some(&mut self, plan: Plan, most: usize, choose: &mut dyn FnMut(usize) -> usize) {
         self.told = plan.outputs.clone().get::<instance::Output>(&instance::ID).map(|instance| instance.id);
         for (place, step) in plan.steps.iter().enumerate() {
             let before = |need: &Id| plan.steps[..place].iter().any(|earlier| earlier.id == *need);
-            assert!(step.needs.iter().all(before), "{:?} stands before what it needs: {plan:?}", step.id);
+            assert!(step.needs.iter().all(before), "{:?} comes before its dependencies: {plan:?}", step.id);
         }
         let (mut waiting, mut done) = (plan.steps, BTreeSet::new());
         while !waiting.is_empty() && done.len() < most {
@@ -167,13 +167,13 @@ impl Account {
                 .collect();
             assert!(!ready.is_empty(), "these wait for each other: {waiting:?}");
             let step = waiting.remove(ready[choose(ready.len())]);
-            assert!(!step.reasons.is_empty(), "no reason is given for {step:?}");
+            assert!(!step.reasons.is_empty(), "{step:?} has no reason");
             self.apply(step.change);
-            assert!(done.insert(step.id), "two steps about one resource");
+            assert!(done.insert(step.id), "two steps for one resource");
         }
     }
 
-    /// The instance that is what is wanted; of several the one that the plan is about.
+    /// The wanted instance; of several, the one of the plan.
     pub fn current(&mut self) -> &mut instance::State {
         static SPEC: LazyLock<String> = LazyLock::new(|| spec(&DEPLOYMENT).instance_spec());
         let alive = |state: &&mut instance::State| {
@@ -211,7 +211,7 @@ impl Account {
             }
             Change::Token(token::Change::Tag { tags }) => self.seen.token.present_mut().unwrap().tags.extend(tags),
             Change::Token(token::Change::End { floor }) => {
-                let state = self.seen.token.present_mut().expect("what ends is there");
+                let state = self.seen.token.present_mut().expect("the token exists");
                 state.version = floor.max(state.version) + 1;
             }
             Change::Token(token::Change::Write { stands, tags, floor, .. }) => {
@@ -226,7 +226,7 @@ impl Account {
                 for used in history::in_use(&self.seen) {
                     assert!(
                         used == change.id || change.keep.contains(&used),
-                        "{used} is in use and must not go: {change:?}"
+                        "{used} is in use and must be kept: {change:?}"
                     );
                 }
                 self.store.releases.insert(0, stored(&change.id));
@@ -238,7 +238,7 @@ impl Account {
             Change::Instance(change) => self.instance(change),
             Change::InstanceProfile(instance_profile::Change::Attach) => self.attach(),
             Change::InstanceProfile(instance_profile::Change::Detach(id)) => {
-                self.seen.instances.iter_mut().find(|state| state.id == id).expect("it stands").profile = None;
+                self.seen.instances.iter_mut().find(|state| state.id == id).expect("it exists").profile = None;
                 self.served.remove(&id);
             }
             Change::ElasticIp(change) => self.address(change),
@@ -265,7 +265,7 @@ impl Account {
                 assert!(current.orders().token.is_some() && self.uploaded() && self.store.proxy);
             }
             Change::Reports(_) => {
-                assert!(self.seen.instances.is_empty(), "an instance that lives writes reports");
+                assert!(self.seen.instances.is_empty(), "a live instance writes reports");
                 self.seen.reports.clear();
             }
         }
@@ -338,7 +338,7 @@ impl Account {
                 self.store.bucket = Some(bucket::State { policy, closed: true });
             }
             bucket::Change::Delete => {
-                assert!(self.seen.instances.is_empty(), "an instance that lives writes logs");
+                assert!(self.seen.instances.is_empty(), "a live instance writes logs");
                 self.store = Store::default();
             }
         }
@@ -373,20 +373,20 @@ impl Account {
     }
 
     pub fn attach(&mut self) {
-        let role = self.seen.role.present().cloned().expect("the profile is attached after it was made");
-        assert!(role.role.is_some() && role.policy.is_some(), "what is attached must be of use at once");
+        let role = self.seen.role.present().cloned().expect("the profile is attached after its creation");
+        assert!(role.role.is_some() && role.policy.is_some(), "an attached profile must be usable at once");
         let id = role.profile.filter(|profile| profile.holds_role).unwrap().id;
         let arn = format!("arn:aws:iam::123456789012:instance-profile/{}", names::role("hello", REGION));
         let current = self.current();
         assert_eq!(current.phase, Phase::Running);
-        assert_eq!(current.profile, None, "there is one attached already");
+        assert_eq!(current.profile, None, "a profile is already attached");
         current.profile = Some(instance::Profile { arn, id });
         let id = current.id.clone();
         self.served.insert(id);
     }
 
-    /// Whoever removes a record removes what was seen; whoever makes one leads it to the address that there is, which by
-    /// then knows the name.
+    /// A removal removes the observed record. A creation points the record to the current address, which then has the
+    /// domain as a tag.
     pub fn record(&mut self, change: dns_record::Change) {
         let address = self.seen.addresses.first().map(|address| (address.ip, address.tags.clone()));
         for state in &mut self.seen.records {
@@ -395,7 +395,7 @@ impl Account {
                     *state = dns_record::tests::removed(state.clone());
                 }
                 dns_record::Change::Lead { from } if from == state => {
-                    let (ip, tags) = address.clone().expect("a record leads to an address");
+                    let (ip, tags) = address.clone().expect("a record points to an address");
                     assert_eq!(tags.get(names::TAG_DOMAIN), Some(&state.domain));
                     *state = dns_record::tests::led(state.clone(), "hello", REGION, ip);
                 }
@@ -404,7 +404,7 @@ impl Account {
         }
     }
 
-    /// The names that lead here by our doing.
+    /// The names that we pointed to this address.
     pub fn led(&self) -> Vec<&str> {
         let ours = |state: &&dns_record::State| matches!(state.mark, dns_record::Mark::Ours(..));
         self.seen.records.iter().filter(ours).map(|state| state.domain.as_str()).collect()
@@ -412,13 +412,13 @@ impl Account {
 
     pub fn address(&mut self, change: elastic_ip::Change) {
         if matches!(change, elastic_ip::Change::Release { .. }) {
-            assert_eq!(self.led(), [""; 0], "a name must not lead to what may be somebody else's");
+            assert_eq!(self.led(), [""; 0], "a name must not point to an address that may belong to another account");
         }
         match change {
             elastic_ip::Change::Allocate { tags } => self.seen.addresses.push(elastic("eipalloc-1", None, tags)),
             elastic_ip::Change::Tag { keep, tags } => {
                 let found = self.seen.addresses.iter_mut().find(|address| address.id == keep.id);
-                found.expect("it stands").tags.extend(tags);
+                found.expect("it exists").tags.extend(tags);
             }
             elastic_ip::Change::Release { address } => self.seen.addresses.retain(|other| other.id != address.id),
         }
@@ -429,7 +429,7 @@ impl Account {
         assert_eq!(current.phase, Phase::Running);
         let others = instance::alive(&self.seen.instances).any(|state| state.id != current.id);
         assert!(!others || self.served.contains(&current.id), "the old one serves until the new one can");
-        let address = elastic_ip::kept(&self.seen).expect("an address is led to it").id.clone();
+        let address = elastic_ip::kept(&self.seen).expect("an address is associated with it").id.clone();
         let address = self.seen.addresses.iter_mut().find(|other| other.id == address).unwrap();
         address.instance = Some(current.id);
         let address = Some(address.ip);
@@ -441,7 +441,7 @@ pub fn stored(id: &str) -> release::Stored {
     release::Stored { id: id.into(), at: 0, size: 1 }
 }
 
-/// What the instance that counts says of itself: it runs this release.
+/// The report of the current instance: it runs this release.
 pub fn says(account: &mut Account, runs: &str) {
     let release = account.current().orders().release;
     let report = reports::Report {
@@ -459,12 +459,12 @@ pub fn to_run(release: &str) -> Orders {
 }
 
 impl instance::State {
-    /// Gives it these orders.
+    /// Gives the instance these orders.
     pub fn tell(&mut self, orders: Orders) {
         self.tags.extend(orders.tags());
     }
 
-    /// As if these orders had never been given.
+    /// Removes these orders.
     pub fn forget(&mut self, forget: impl FnOnce(&mut Orders)) {
         let mut orders = self.orders();
         self.tags.retain(|key, _| !orders.tags().contains_key(key));

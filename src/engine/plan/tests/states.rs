@@ -1,4 +1,4 @@
-//! The states that each thing can be found in, and all of their combinations.
+//! The states in which each resource can be found, and all of their combinations.
 
 use proptest::prelude::*;
 
@@ -11,10 +11,10 @@ use crate::resources::instance::Phase;
 use crate::resources::orders::Orders;
 use crate::resources::{Tags, role};
 
-/// One thing, whole, missing, or spoilt in one of the ways that AWS, a person or a killed run can leave it in.
+/// One resource: complete, missing, or damaged in one of the ways that AWS, a person or a killed run can leave it.
 pub type Ways = Vec<fn(&mut Account)>;
 
-/// The role, as it is spoilt; who had its credentials has them no longer.
+/// A damaged role: the instances that had its credentials lose them.
 pub fn spoil_role(account: &mut Account, how: impl FnOnce(&mut role::State)) {
     how(account.seen.role.present_mut().unwrap());
     account.served.clear();
@@ -64,7 +64,7 @@ pub fn ways() -> [Ways; 7] {
             |account| account.seen.token = Lookup::Absent,
             |account| account.seen.token.present_mut().unwrap().version = 7,
             |account| {
-                // Deleted and made anew while the instance knows a higher version.
+                // Deleted and re-created while the instance has a higher version.
                 account.current().tell(Orders { token: Some(9), ..Orders::default() });
             },
         ],
@@ -83,7 +83,7 @@ pub fn ways() -> [Ways; 7] {
             |account| account.current().metadata = false,
             |account| drop(account.current().tags.insert(names::TAG_SPEC.into(), "another".into())),
             |account| account.current().forget(|orders| orders.release = None),
-            // Another release is to run and runs, or is to run and does not.
+            // Another release is ordered, and runs or does not run.
             |account| {
                 account.current().tell(to_run(BEFORE));
                 says(account, BEFORE);
@@ -124,7 +124,7 @@ pub fn ways() -> [Ways; 7] {
     ]
 }
 
-/// Every combination of everything's states, each state of the first kind in a thread of its own.
+/// Every combination of all states; each state of the first kind in its own thread.
 pub fn every(visit: &(dyn Fn(&Account) + Sync)) {
     pub fn spoil(ways: &[Ways], account: Account, visit: &dyn Fn(&Account)) {
         let Some((first, rest)) = ways.split_first() else { return visit(&account.looked()) };
@@ -134,7 +134,7 @@ pub fn every(visit: &(dyn Fn(&Account) + Sync)) {
             spoil(rest, account, visit);
         }
     }
-    // The address last: it may lead to an instance that is gone.
+    // The address last: it may point to a deleted instance.
     let ways = ways();
     let (first, rest) = ways.split_first().unwrap();
     std::thread::scope(|scope| {
@@ -148,7 +148,7 @@ pub fn every(visit: &(dyn Fn(&Account) + Sync)) {
     });
 }
 
-/// Any of the ways at once, several of one thing too, and whether the bucket is looked at before the plan is made.
+/// Any of these states at once, duplicates included, and whether the bucket is read before the plan.
 pub fn spoilt() -> impl Strategy<Value = Account> {
     let ways = ways().map(|ways| (0..ways.len()).prop_map(move |pick| ways[pick]));
     (ways, any::<bool>()).prop_map(|(ways, looked)| {
