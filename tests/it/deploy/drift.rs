@@ -93,7 +93,7 @@ fn a_profile_without_credentials_is_associated_again() {
     aws(&project, async |aws| {
         aws.iam.remove_role_from_instance_profile().instance_profile_name(ROLE).role_name(ROLE).send().await.unwrap();
     });
-    mended(&project, &["the role is not in its profile", "old profile"]);
+    mended(&project, &["the role is not in its profile", "profile of i-"]);
     aws(&project, async |aws| {
         aws.iam.remove_role_from_instance_profile().instance_profile_name(ROLE).role_name(ROLE).send().await.unwrap();
         aws.iam.delete_role_policy().role_name(ROLE).policy_name(ROLE).send().await.unwrap();
@@ -263,7 +263,7 @@ fn a_plan_in_json_names_kinds_actions_reasons_and_needs() {
     let plan: serde_json::Value = serde_json::from_str(&project.run("plan --sandbox --json").code(3).stdout).unwrap();
     assert_eq!((&plan["v"], &plan["changes"]), (&1.into(), &true.into()));
     let kinds: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["instance", "profile", "orders", "new instance", "association", "old instance"]);
+    assert_eq!(kinds, ["instance", "profile", "orders", "new instance", "association", "instance"]);
     assert_eq!(plan["steps"][0]["action"], "replace");
     assert_eq!(plan["steps"][4]["needs"], serde_json::json!(["instance", "new instance"]));
     // `up` asks before it deletes something, and without a terminal there is no answer.

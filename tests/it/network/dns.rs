@@ -108,7 +108,7 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
     project.run("up --sandbox --no-wait").ok().says("already up to date");
     project.run("plan --sandbox").ok().says("already up to date");
     assert_eq!(count(&project, "ChangeResourceRecordSets"), before);
-    project.run("down --sandbox --yes").ok().says("record, address").says("✓ record: gone").says("deleted hello");
+    project.run("down --sandbox --yes").ok().says("✓ record app.example.com in ").says("deleted hello");
     assert_eq!(records(&project, "example.com"), [WWW]);
     // Again: a deleted record can be created.
     project.ok("up --sandbox --no-wait");
@@ -216,7 +216,7 @@ fn down_finds_records_without_deploy_yaml_and_without_an_address() {
     let project = project(APP);
     project.ok("up --sandbox --no-wait");
     set(&project, "");
-    project.run("down --sandbox --yes").ok().says("✓ record: gone");
+    project.run("down --sandbox --yes").ok().says("✓ record app.example.com in ");
     assert_eq!(records(&project, "example.com"), [WWW]);
     set(&project, APP);
     project.ok("up --sandbox --no-wait");
@@ -226,7 +226,7 @@ fn down_finds_records_without_deploy_yaml_and_without_an_address() {
         aws.ec2.disassociate_address().association_id(address.association_id().unwrap()).send().await.unwrap();
         aws.ec2.release_address().allocation_id(address.allocation_id().unwrap()).send().await.unwrap();
     });
-    project.run("down --sandbox --yes").ok().says("✓ record: gone");
+    project.run("down --sandbox --yes").ok().says("✓ record app.example.com in ");
     assert_eq!(records(&project, "example.com"), [WWW]);
 }
 

@@ -338,7 +338,6 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
         (r"association: (?:\d{1,3}\.){3}\d{1,3}".into(), "association: [ip]"),
         (r"address: (?:\d{1,3}\.){3}\d{1,3}".into(), "address: [ip]"),
         (r"address (?:\d{1,3}\.){3}\d{1,3}\b".into(), "address [ip]"),
-        (r"(?:\d{1,3}\.){3}\d{1,3} is released".into(), "[ip] is released"),
     ]
 }
 
