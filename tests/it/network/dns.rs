@@ -99,7 +99,7 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
         make.hosted_zone_config(private).send().await.unwrap();
         zone(&aws, "xapp.example.com").await;
     });
-    project.run("plan --sandbox").code(3).says("+ record          app.example.com has no A record");
+    project.run("plan --sandbox").code(3).says("app.example.com has no A record");
     let said = project.run("up --sandbox --no-wait").ok();
     let both = led(&project, "app.example.com");
     said.says(&format!("✓ record: app.example.com. A {}", address(&project)));
