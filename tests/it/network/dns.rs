@@ -252,7 +252,7 @@ fn two_deployments_cannot_share_a_domain() {
     let stands = records(&project, "example.com");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("other.yaml", &text.replace("name: hello", "name: other"));
-    let said = project.run("up --sandbox --no-wait --file other.yaml").code(1).says("another deployment's");
+    let said = project.run("up --sandbox --no-wait --file other.yaml").code(1).says("belongs to another deployment");
     said.says("hello in us-east-1");
     project.run("down --sandbox --yes --file other.yaml").ok().says("other has no resources");
     assert_eq!(records(&project, "example.com"), stands);
