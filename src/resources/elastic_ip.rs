@@ -194,7 +194,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         }
         Change::Release { address } => {
             release(context, &address).await?;
-            Ok(format!("{} is released", address.ip))
+            Ok("released".into())
         }
     }
 }

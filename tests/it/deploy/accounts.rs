@@ -125,7 +125,7 @@ fn an_unsupported_instance_type_fails_before_anything_is_created() {
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     let of = |kind: &str| project.file("deploy.yaml", &format!("{text}\ninstance: {{type: {kind}}}\n"));
     of("t2.micro");
-    refused_before_anything(&project, "t2.micro is not a Nitro type", "stopped and started");
+    refused_before_anything(&project, "t2.micro is not a Nitro type", "a stop and a start");
     project.run("doctor --sandbox").code(1).says("t2.micro is not a Nitro type");
     of("t9.micro");
     refused_before_anything(&project, "t9.micro is not offered in us-east-1", "no such instance type");

@@ -38,7 +38,7 @@ fn credits_are_unlimited_until_the_app_is_healthy() {
     assert_eq!(mode(&project).as_deref(), Some("unlimited"));
     // A failure costs little, and the next `up` repairs it, because the app serves.
     fault(&project, "refuse?action=ModifyInstanceCreditSpecification&code=UnauthorizedOperation&message=no&times=1");
-    project.run("up --sandbox").ok().says("warning: the CPU credits of i-");
+    project.run("up --sandbox").ok().says("warning: cannot set the CPU credits of i-");
     assert_eq!(mode(&project).as_deref(), Some("unlimited"));
     project.run("plan --sandbox").code(3).says("its CPU credits are not standard");
     project.ok("up --sandbox");

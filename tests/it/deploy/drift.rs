@@ -227,7 +227,7 @@ fn the_bucket_stays_private() {
         let other = aws_sdk_s3::primitives::ByteStream::from(vec![0; usize::try_from(size).unwrap()]);
         aws.s3.put_object().bucket(BUCKET).key(key).body(other).send().await.unwrap();
     });
-    mended(&project, &["in the bucket is damaged and will be replaced: S3 knows another sha256", "+ release"]);
+    mended(&project, &["in the bucket is damaged and will be replaced: S3 has another sha256", "+ release"]);
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn a_stalled_upload_is_retried_once() {
     let plain = said.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(Regex::new("the upload of the (proxy|release) has stalled").unwrap().is_match(&plain), "{plain}");
     assert!(plain.contains("S3 did not respond for 3 minutes, twice"), "{plain}");
-    assert!(plain.contains("the next run looks whether it is there") && plain.contains("check the network"), "{plain}");
+    assert!(plain.contains("the next run checks whether it exists") && plain.contains("check the network"), "{plain}");
     let listed = aws(&project, async |aws| {
         let bucket = "devopsctl-123456789012-us-east-1-an";
         aws.s3.list_objects_v2().bucket(bucket).send().await.unwrap().contents().len()

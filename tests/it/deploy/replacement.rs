@@ -27,7 +27,7 @@ fn the_url_answers_during_a_replacement() {
     let clients = LoadClients::start(2, &url, &token, &[200]);
 
     with_disk(&project, 9);
-    let said = project.run("up --sandbox --yes").ok().says("new instance: i-").says("✓ instance i-");
+    let said = project.run("up --sandbox --yes").ok().says("new instance: i-").says(": terminated");
     assert_eq!(said.stdout.trim_end(), url);
     println!("{} answered, all of them", clients.end(20));
     // The old folder is removed after the end of its last process.
@@ -72,7 +72,7 @@ fn a_newer_image_is_used_on_request() {
     kill_at(&project, "up --sandbox --yes --refresh-image", "is launched, waiting");
     let launched = until(30, "EC2 knows both", || Some(images(&project)).filter(|images| images.len() == 2));
     kill_at(&project, "up --sandbox --yes --refresh-image", "new instance: i-");
-    let said = project.run("up --sandbox --yes").ok().says("✓ instance i-");
+    let said = project.run("up --sandbox --yes").ok().says(": terminated");
     assert_eq!(said.stdout.trim_end(), url);
     println!("{} answered, all of them", clients.end(20));
     let [(new, newest)] = images(&project).try_into().unwrap();
@@ -81,7 +81,7 @@ fn a_newer_image_is_used_on_request() {
     project.run("up --sandbox --yes --refresh-image").ok().says("is the newest image").says("already up to date");
     // The next run takes the newest image of that time.
     publish(&project);
-    project.run("up --sandbox --yes --refresh-image").ok().says("✓ instance i-");
+    project.run("up --sandbox --yes --refresh-image").ok().says(": terminated");
     let [(third, _)] = images(&project).try_into().unwrap();
     assert_ne!(third, new);
     project.ok("down --sandbox --yes");

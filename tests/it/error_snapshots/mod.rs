@@ -55,7 +55,7 @@ fn snapshot(project: &Project, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     let more = [
         // The progress of the other steps varies.
-        (r"(?s)Done in this run: .*?goes\s+on\s+from\s+here\.", PROGRESS),
+        (r"(?s)Done in this run: .*?continues\s+from\s+here\.", PROGRESS),
         (r"hello/releases/[0-9a-f]+\.tar\.gz", "hello/releases/[release].tar.gz"),
         (r"hostedzone/[A-Z0-9]+", "hostedzone/[zone]"),
         (r"locks/[0-9a-f]+\.txt", "locks/[key].txt"),

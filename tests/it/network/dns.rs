@@ -99,7 +99,7 @@ fn the_record_comes_with_the_address_and_goes_before_it() {
         make.hosted_zone_config(private).send().await.unwrap();
         zone(&aws, "xapp.example.com").await;
     });
-    project.run("plan --sandbox").code(3).says("+ record app.example.com");
+    project.run("plan --sandbox").code(3).says("app.example.com has no A record");
     let said = project.run("up --sandbox --no-wait").ok();
     let both = led(&project, "app.example.com");
     said.says(&format!("✓ record app.example.com: app.example.com. A {}", address(&project)));
@@ -255,7 +255,7 @@ fn two_deployments_cannot_share_a_domain() {
     let stands = records(&project, "example.com");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("other.yaml", &text.replace("name: hello", "name: other"));
-    let said = project.run("up --sandbox --no-wait --file other.yaml").code(1).says("another deployment's");
+    let said = project.run("up --sandbox --no-wait --file other.yaml").code(1).says("belongs to another deployment");
     said.says("hello in us-east-1");
     project.run("down --sandbox --yes --file other.yaml").ok().says("other has no resources");
     assert_eq!(records(&project, "example.com"), stands);

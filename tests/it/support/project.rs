@@ -337,6 +337,7 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
         (r"\b(?:\d{1,3}\.){3}\d{1,3} \(eipalloc".into(), "[ip] (eipalloc"),
         (r"association: (?:\d{1,3}\.){3}\d{1,3}".into(), "association: [ip]"),
         (r"address: (?:\d{1,3}\.){3}\d{1,3}".into(), "address: [ip]"),
+        (r"address (?:\d{1,3}\.){3}\d{1,3}\b".into(), "address [ip]"),
     ]
 }
 
