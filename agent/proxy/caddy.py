@@ -16,6 +16,8 @@ HEADER_BYTES = 16384
 # (workers/response_spool.py). Not less: a socket accepts more data only when a large part of it is empty, up to a megabyte if a
 # fast client became slow.
 TAKE_SECONDS = 60
+# Between two checks of the certificate: a short-lived one is renewed in the last third of its life.
+RENEW_INTERVAL = "20s"
 ERROR = "{http.error.status_code} {http.error.status_text}\n"
 # Clients need not know which server this is.
 NAMELESS = {"handle": [{"handler": "headers", "response": {"deferred": True, "delete": ["Server", "Via"]}}]}
@@ -36,6 +38,8 @@ def config(want, host, paths):
         "logging": {"logs": logs(paths)},
         "apps": {
             "http": {"servers": servers, "grace_period": "30s"},
+            # Caddy keeps the interval of the first configuration that it gets: without one, it checks every ten minutes.
+            "tls": {"automation": {"renew_interval": RENEW_INTERVAL}},
         },
     }
     if want["https"] and host:
@@ -178,6 +182,5 @@ def certificates(want, host, paths):
         issuer["trusted_roots_pem_files"] = [paths.root]
     return {
         "certificates": {"automate": [host]},
-        # A short-lived certificate is renewed in the last third of its life, so it is checked often.
-        "automation": {"policies": [{"subjects": [host], "issuers": [issuer]}], "renew_interval": "20s"},
+        "automation": {"policies": [{"subjects": [host], "issuers": [issuer]}], "renew_interval": RENEW_INTERVAL},
     }

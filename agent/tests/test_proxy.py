@@ -460,6 +460,11 @@ def test_without_a_certificate_nothing_is_served_over_plain_http():
     assert servers["secure"]["tls_connection_policies"][0]["default_sni"] == "203.0.113.7"
 
 
+def test_certificates_are_checked_often_whatever_the_first_configuration_is():
+    for whole in (secure(), secure(host=None), secure(host=None, https=False)):
+        assert whole["apps"]["tls"]["automation"]["renew_interval"] == "20s"
+
+
 def test_only_addresses_at_lets_encrypt_use_the_short_lived_profile():
     def issuer(**settings):
         return secure(**settings)["apps"]["tls"]["automation"]["policies"][0]["issuers"][0]
