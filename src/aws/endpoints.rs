@@ -38,7 +38,7 @@ fn of_service(config: &SdkConfig, service: &str) -> Option<String> {
     config.service_config()?.load_config(key.build().ok()?)
 }
 
-/// Whether nobody else can read the traffic to an endpoint.
+/// Whether the traffic to an endpoint is private: TLS, or loopback.
 fn is_private(endpoint: &str) -> bool {
     let Ok(url) = Url::parse(endpoint) else { return false };
     url.scheme() == "https" || (url.scheme() == "http" && url.host_str().is_some_and(is_loopback))

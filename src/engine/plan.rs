@@ -76,13 +76,11 @@ pub fn rotated() -> Plan {
 pub fn settled(instance: Option<instance::Output>, wanted: CpuCredits) -> Option<Plan> {
     let instance = instance.filter(|instance| instance.unlimited)?;
     let credits = Credits::wanted(wanted, true).filter(|credits| *credits == Credits::Standard)?;
-    let (id, tags) = (instance.id.clone(), Tags::new());
+    let (id, tags) = (instance.id, Tags::new());
     let change = instance::Change::Update { id, start: false, metadata: false, credits: Some(credits), tags };
     let reasons = vec!["the instance has booted".to_owned()];
-    let step = Planned { action: Action::Update, reasons, change }.step(instance::ID, Vec::new());
-    let mut outputs = Outputs::default();
-    outputs.set(instance::ID, instance);
-    Some(Plan::of(vec![step], outputs))
+    let planned = Planned { action: Action::Update, reasons, change };
+    Some(Plan::of(vec![planned.step(instance::ID, Vec::new())], Outputs::default()))
 }
 
 fn step<C: Into<Change>>(id: Id, planned: Option<Planned<C>>) -> Option<Step> {

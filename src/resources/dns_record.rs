@@ -136,10 +136,7 @@ impl Resource for Wanted {
 }
 
 fn surplus<'a>(sight: &'a Sight<'_>) -> impl Iterator<Item = &'a State> {
-    let domain = sight.wanted.iter().find_map(|wanted| match wanted {
-        super::Wanted::DnsRecord(record) => Some(record.domain.as_str()),
-        _ => None,
-    });
+    let domain = sight.the::<Wanted>().map(|record| record.domain.as_str());
     let keep = target(domain, &sight.have.records);
     sight.have.records.iter().filter(move |state| Some(*state) != keep && !state.ours().is_empty())
 }

@@ -47,11 +47,7 @@ impl Resource for Wanted {
     }
 
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
-        let profile = sight.wanted.iter().find_map(|wanted| match wanted {
-            super::Wanted::InstanceProfile(attachment) => Some(&attachment.profile),
-            _ => None,
-        });
-        let Some(profile) = profile else { return Ok(Vec::new()) };
+        let Some(Self { profile }) = sight.the() else { return Ok(Vec::new()) };
         let stale = stale(profile, sight.have.role.looked()?, sight.found);
         Ok(stale.zip(detachment(sight.found)).map(|(planned, id)| planned.step(id, Vec::new())).into_iter().collect())
     }

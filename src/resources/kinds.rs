@@ -77,6 +77,15 @@ macro_rules! generate {
                     Wanted::$kind(wanted)
                 }
             }
+
+            impl OfKind for super::$module::Wanted {
+                fn of(wanted: &Wanted) -> Option<&Self> {
+                    match wanted {
+                        Wanted::$kind(wanted) => Some(wanted),
+                        _ => None,
+                    }
+                }
+            }
         )*
 
         impl Wanted {
@@ -124,6 +133,12 @@ macro_rules! generate {
     };
 }
 kinds!(generate);
+
+/// A wanted resource of one kind, among those of all kinds.
+pub trait OfKind: Sized {
+    /// The resource as this kind's type, if it is of this kind.
+    fn of(wanted: &Wanted) -> Option<&Self>;
+}
 
 fn step<R: Resource>(wanted: &R, sight: &Sight<'_>) -> Result<Option<Step>> {
     let planned: Option<Planned<R::Change>> = wanted.diff(sight)?;

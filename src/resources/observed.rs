@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::kinds::{Change, Id, Kind, Wanted};
+use super::kinds::{Change, Id, Kind, OfKind, Wanted};
 use super::reports::{Phase, ProxyPhase};
 use super::step::{Planned, Step};
 use super::{
-    Lookup, NameConflict, bucket, dns_record, elastic_ip, history, instance, key_pair, release, reports, role, route,
+    Lookup, NameConflict, bucket, dns_record, elastic_ip, instance, key_pair, release, reports, role, route,
     security_group, token,
 };
 use crate::base::error::Result;
@@ -145,7 +145,7 @@ impl<'a> Sight<'a> {
         if sight.wants(Kind::ElasticIp) {
             sight.address = elastic_ip::kept(have);
         }
-        if let Some(machine) = sight.machine() {
+        if let Some(machine) = sight.the::<instance::Wanted>() {
             sight.found = machine.choose(have);
             sight.current = sight.found.filter(|found| machine.keeps(found, have));
         }
@@ -157,17 +157,9 @@ impl<'a> Sight<'a> {
         self.wanted.iter().any(|wanted| wanted.kind() == kind)
     }
 
-    /// The wanted instance.
-    pub fn machine(&self) -> Option<&'a instance::Wanted> {
-        self.wanted.iter().find_map(|wanted| match wanted {
-            Wanted::Instance(instance) => Some(instance),
-            _ => None,
-        })
-    }
-
-    /// The rollback target once the new orders are given.
-    pub fn before(&self, release: &str) -> Option<String> {
-        history::before(self.have, release)
+    /// The wanted resource of a kind that has at most one.
+    pub(super) fn the<W: OfKind>(&self) -> Option<&'a W> {
+        self.wanted.iter().find_map(W::of)
     }
 
     /// The live instances that are not kept.

@@ -12,7 +12,7 @@ pub struct Outputs(BTreeMap<Id, Any>);
 /// The output of one kind.
 pub trait Output: Clone + Into<Any> {
     /// The output as this kind's type, if it is of this kind.
-    fn of(any: &mut Any) -> Option<&mut Self>;
+    fn of(any: &Any) -> Option<&Self>;
 }
 
 macro_rules! outputs {
@@ -32,7 +32,7 @@ macro_rules! outputs {
             }
 
             impl Output for $module::Output {
-                fn of(any: &mut Any) -> Option<&mut Self> {
+                fn of(any: &Any) -> Option<&Self> {
                     match any {
                         Any::$kind(output) => Some(output),
                         _ => None,
@@ -53,8 +53,8 @@ outputs! {
 
 impl Outputs {
     /// The output of a resource.
-    pub fn get<T: Output>(&mut self, id: &Id) -> Option<T> {
-        self.0.get_mut(id).and_then(T::of).cloned()
+    pub fn get<T: Output>(&self, id: &Id) -> Option<T> {
+        self.0.get(id).and_then(T::of).cloned()
     }
 
     /// Sets the output of a resource.
@@ -64,8 +64,9 @@ impl Outputs {
 
     /// Changes the output of a resource, if there is one.
     pub fn change<T: Output>(&mut self, id: &Id, change: impl FnOnce(&mut T)) {
-        if let Some(output) = self.0.get_mut(id).and_then(T::of) {
-            change(output);
+        if let Some(mut output) = self.get(id) {
+            change(&mut output);
+            self.set(id.clone(), output);
         }
     }
 }

@@ -375,7 +375,7 @@ fn a_refresh_without_reports_continues_for_a_time_and_is_then_reverted() {
     for (at, goes_on) in [(at + 60, true), (at + HOPELESS, true), (at + HOPELESS + 1, false)] {
         account.seen.at = at;
         let plan = up(&spec(&DEPLOYMENT), &account.seen);
-        let current = plan.outputs.clone().get::<instance::Output>(&instance::ID);
+        let current = plan.outputs.get::<instance::Output>(&instance::ID);
         assert_eq!(current.is_some_and(|current| current.id == new), goes_on, "{plan:?}");
     }
 }

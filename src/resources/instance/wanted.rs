@@ -8,7 +8,7 @@ use crate::resources::kinds::{self, Id};
 use crate::resources::orders::Orders;
 use crate::resources::outputs::Outputs;
 use crate::resources::step::{Resource, Step, only};
-use crate::resources::{Action, Observed, Planned, Sight, Tags, missing, untagged};
+use crate::resources::{Action, Observed, Planned, Sight, Tags, history, missing, untagged};
 
 /// The image that an instance must have. Each variant has the id of the newest image, if known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Resource for Wanted {
         let (have, found) = (sight.have, sight.found);
         // A replacement knows the address before it gets it, so it can have the certificate in time.
         let address = sight.address.map(|address| address.ip);
-        let (release, previous) = (Some(self.release.clone()), sight.before(&self.release));
+        let (release, previous) = (Some(self.release.clone()), history::before(have, &self.release));
         let orders = Orders { release, previous, address, ..Orders::default() };
         Ok(diff(&tags, self.origin(have), &orders, self.credits(have, found), found, &have.instances))
     }

@@ -155,7 +155,7 @@ impl Account {
     /// Runs at most `most` steps, each after its dependencies. `choose` picks one of the ready steps, because the
     /// executor may run them in any order.
     pub fn run_some(&mut self, plan: Plan, most: usize, choose: &mut dyn FnMut(usize) -> usize) {
-        self.told = plan.outputs.clone().get::<instance::Output>(&instance::ID).map(|instance| instance.id);
+        self.told = plan.outputs.get::<instance::Output>(&instance::ID).map(|instance| instance.id);
         for (place, step) in plan.steps.iter().enumerate() {
             let before = |need: &Id| plan.steps[..place].iter().any(|earlier| earlier.id == *need);
             assert!(step.needs.iter().all(before), "{:?} comes before its dependencies: {plan:?}", step.id);
