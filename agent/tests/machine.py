@@ -68,7 +68,7 @@ def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, pa
         "threads": 4,
         "env": {},
         "health": {"path": "/", "timeout": 30},
-        "token": {"env": "APP_SECRET_TOKEN", "enforce": True, "path": "/"},
+        "token": {"env": "APP_SECRET_TOKEN", "check": "app", "open": [], "open_preflight": False, "path": "/"},
         **manifest,
     }
     files = {

@@ -45,6 +45,7 @@ if "LISTEN_PID" not in os.environ:
     os.environ["LISTEN_PID"] = str(os.getpid())
 site.addsitedir(os.path.join(release, "site"))
 kernel = load("system/kernel")
+guards = load("workers/guard") if manifest["token"]["check"] == "proxy" else None
 proof = load("workers/proof").Proof(manifest, secrets, verdict, ready, os.environ.get("DEVOPSCTL_ADDRESS"))
 
 wsgi_app = manifest["wsgi"]
@@ -93,8 +94,12 @@ def post_fork(server, worker):
     """In the worker, before it loads the app: so neither the master nor /proc/PID/environ ever holds the token."""
     for name in [name for name in os.environ if name.startswith("DEVOPSCTL_")]:
         del os.environ[name]
+    variables = proof.variables()
+    if guards:
+        worker.guard = guards.Guard(manifest["token"], variables)
+        variables = {name: value for name, value in variables.items() if name not in proof.token_names()}
     os.environ.update(manifest["env"])
-    os.environ.update(proof.variables())
+    os.environ.update(variables)
     time.tzset()
     proof.born(worker)
 

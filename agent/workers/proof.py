@@ -38,6 +38,11 @@ class Proof:
         with open(self.secrets_file) as file:
             return json.load(file)
 
+    def token_names(self):
+        """The names of the variables that hold tokens."""
+        name = self.manifest["token"]["env"]
+        return name, name + "_PREVIOUS"
+
     def say(self, **line):
         with open(self.verdict, "a") as file:
             file.write(json.dumps(line) + "\n")
@@ -132,7 +137,7 @@ class Proof:
     def check_guard(self, app, health):
         """`health`: the app's answer at health.path with the token."""
         token, path = self.manifest["token"], self.manifest["token"]["path"]
-        if not token["enforce"]:
+        if token["check"] == "none":
             return
         right, own = health, self.variables().get(token["env"])
         if path != self.manifest["health"]["path"]:
@@ -194,7 +199,7 @@ def open_because(path, status, how, right):
         what += f", {same}, so it is open to everyone"
     else:
         what += f" and {right} with the token, which does not show that it refuses"
-    return f"{what}: let it answer 401 or 403, or set `token.enforce: false` in deploy.yaml if that is intended"
+    return f"{what}: let it answer 401 or 403, or set `token.check` in deploy.yaml: `proxy` for a check in front of the app, `none` for a public app"
 
 
 def story(problem, worker):

@@ -38,6 +38,7 @@ FULL = "The app is too busy: all of its threads are taken. Try again in a few se
 
 class Worker(ThreadWorker):
     proof = response_spool = unavailable = None
+    guard = None  # Checks the token of each request, if the app need not.
 
     def load_wsgi(self):
         # A process that the app forks must not hold the listening socket: the agent would take this generation for listening.
@@ -45,6 +46,8 @@ class Worker(ThreadWorker):
         try:
             super().load_wsgi()
             self.tell_of_asgi()
+            if self.guard:
+                self.wsgi = self.guard.wsgi(self.wsgi)
         except BaseException as problem:
             text = str(problem) or repr(problem)
             self.proof.failed(self, f"the app can't be loaded: {type(problem).__name__}: {text}")

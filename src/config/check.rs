@@ -76,6 +76,19 @@ pub fn url_path(path: &str) -> Checked {
     )
 }
 
+/// A path that needs no token, or all paths below it. Escapes and `..` are not allowed, because the app may read them in another
+/// way; `/*` would open everything.
+pub fn open_path(path: &str) -> Checked {
+    let name = path.strip_suffix("/*").unwrap_or(path);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._~!$&'()+,=:@/-".contains(c);
+    let holds = path != "/*" && path.starts_with('/') && name.chars().all(plain) && !name.contains("//");
+    ensure(
+        holds && !name.split('/').any(|part| matches!(part, "." | "..")),
+        "is not a path that can be open",
+        "write a path such as /healthz, or /static/* for all paths below; `check: none` opens the whole app",
+    )
+}
+
 /// An instance type; only its form is checked.
 pub fn instance_type(kind: &str) -> Checked {
     let word =

@@ -4,13 +4,16 @@
 //! from them.
 
 use super::keys::{Flag, List, Map, Number, Section, Text, Word};
-use super::{CpuCredits, Image};
+use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
 const ANY: &str = "^.+$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 /// The path of a request: printable, without `#`, and without a second `/` at the start.
 const REQUEST: &str = r#"^/([!"$-.0-~][!"$-~]*)?$"#;
+
+/// A path without escapes, and whether all paths below it are meant.
+const OPEN: &str = r"^/[A-Za-z0-9._~!$&'()+,=:@/-]*(/\*)?$";
 
 /// The file itself.
 pub static TOP: Section = Section {
@@ -96,7 +99,7 @@ pub static TOKEN: Section = Section {
     name: "token",
     path: "token",
     about: "the secret that every request needs; `devopsctl set-token` sets it",
-    keys: &[&TOKEN_ENV, &ENFORCE, &TOKEN_PATH],
+    keys: &[&TOKEN_ENV, &TOKEN_CHECK, &TOKEN_OPEN, &OPEN_PREFLIGHT, &TOKEN_PATH],
     needs: &[],
 };
 
@@ -107,12 +110,30 @@ pub static TOKEN_ENV: Text = Text {
     pattern: VARIABLE,
 };
 
-pub static ENFORCE: Flag =
-    Flag { name: "enforce", about: "refuse an app that accepts requests without the token", default: true };
+pub static TOKEN_CHECK: Word = Word {
+    name: "check",
+    about: "who checks the token: the `app`, which is refused if it does not; the `proxy` in front of any app; `none`: the app is public",
+    default: Some(Check::ALL[0].name()),
+    words: &[Check::ALL[0].name(), Check::ALL[1].name(), Check::ALL[2].name()],
+    switch: false,
+};
+
+pub static TOKEN_OPEN: List = List {
+    name: "open",
+    about: "with `check: proxy`: paths that need no token, such as `/healthz` or `/static/*`",
+    default: &[],
+    pattern: OPEN,
+};
+
+pub static OPEN_PREFLIGHT: Flag = Flag {
+    name: "open_preflight",
+    about: "with `check: proxy`: let a browser's CORS preflight requests, which carry no token, reach the app",
+    default: false,
+};
 
 pub static TOKEN_PATH: Text = Text {
     name: "path",
-    about: "path where the token is checked; default: health.path",
+    about: "path where `up` and `set-token` test the check; default: health.path, or / if that is open",
     default: None,
     pattern: REQUEST,
 };

@@ -59,6 +59,7 @@ pub const FILES: &[(&str, &str)] = files![
     "units/proxy.service",
     "workers/__init__.py",
     "workers/gunicorn.conf.py",
+    "workers/guard.py",
     "workers/landlock.py",
     "workers/proof.py",
     "workers/response_spool.py",

@@ -51,7 +51,7 @@ WRONG = {
     "a variable": "name: shop\napp: {path: app, env: {2FAST: x}}\n",
     "true in env": "name: shop\napp: {path: app, env: {DEBUG: true}}\n",
     "a list in env": "name: shop\napp: {path: app, env: {A: [1]}}\n",
-    "no for false": LEAST + "token: {enforce: 'no'}\n",
+    "no for false": LEAST + "token: {open_preflight: 'no'}\n",
     "half a path": LEAST + "health: {path: healthz}\n",
     "two slashes": LEAST + "token: {path: //evil}\n",
     "a fragment": LEAST + "health: {path: '/a#b'}\n",

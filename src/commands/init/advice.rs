@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::settings::{self, Requirements, join, satisfies};
-use super::{Candidate, Files, Form, Framework, Place, Sight, ancestors, is_imported_from};
+use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{Image, can_be_loaded};
 use crate::release::written;
 
@@ -20,7 +20,7 @@ pub struct Plan {
     pub module: Option<(String, [String; 2])>,
     /// The app's requirements.
     pub requirements: Requirements,
-    /// `token.env`
+    /// `token.env`, if the source reads the token; else the proxy checks it.
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
@@ -56,7 +56,6 @@ impl Plan {
         let python = settings::python(files, &path);
         let (image, unmet) = image(python.as_ref());
         todo.extend(unmet);
-        todo.extend(about_token(sight, app));
         todo.extend(about_health(sight));
         let (refused, kept) = about_env_files(sight);
         todo.extend(refused);
@@ -68,10 +67,10 @@ impl Plan {
         let texts = files.below(&path);
         warnings.extend(written::lines(texts, &BTreeMap::new()));
         let health = sight.health.clone();
-        // An open health path is usual. The app itself must refuse requests without the token, if it has a route `/`.
-        let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
-        let token_path = apart.then(|| "/".to_owned());
         let token = sight.token.clone();
+        // The health path of an app that checks the token is usually open. Then its route `/` shows the check.
+        let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
+        let token_path = (token.is_some() && apart).then(|| "/".to_owned());
         Self {
             name: name.to_owned(),
             path,
@@ -194,34 +193,6 @@ fn image(asked: Option<&(String, Place)>) -> (Image, Option<String>) {
     let warning = format!("{place} requires Python {asked}, but the instance can have {}", known.join(", "));
     (default, Some(warning))
 }
-
-fn about_token(sight: &Sight, app: &Candidate) -> Option<String> {
-    if sight.token.is_some() {
-        return None;
-    }
-    let open = "the source reads no token, and up refuses an app without authentication";
-    let public = "or set token.enforce: false if it is meant to be public";
-    Some(match app.framework {
-        Framework::Flask => format!("{open}; add this ({public}):\n    {}", GUARD.join("\n    ")),
-        _ => format!(
-            "{open}: return 401 unless the header Authorization is `Token ` and the variable APP_SECRET_TOKEN, but allow CORS \
-             preflight requests (OPTIONS with Access-Control-Request-Method); {public}"
-        ),
-    })
-}
-
-/// The token check for all paths of a Flask app. CORS preflight requests carry no token.
-const GUARD: [&str; 9] = [
-    "import hmac, os",
-    "from flask import request",
-    "@app.before_request",
-    "def require_token():",
-    "    if request.method == \"OPTIONS\" and \"Access-Control-Request-Method\" in request.headers:",
-    "        return None  # a browser's CORS preflight, which carries no token",
-    "    sent, token = request.headers.get(\"Authorization\", \"\"), os.environ[\"APP_SECRET_TOKEN\"]",
-    "    if not hmac.compare_digest(sent.encode(), f\"Token {token}\".encode()):",
-    "        return \"unauthorized\\n\", 401",
-];
 
 fn about_health(sight: &Sight) -> Option<String> {
     let (path, place) = sight.routes.iter().next().filter(|_| sight.health.is_none())?;

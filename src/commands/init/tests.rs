@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::config::Image;
+use crate::config::{Check, Image};
 
 fn files(list: &[(&str, &str)]) -> Files {
     let mut files = Files::default();
@@ -25,7 +25,7 @@ fn plan(list: &[(&str, &str)]) -> Plan {
         .unwrap_or_else(|failure| panic!("{text}\n{}", crate::ui::render(&failure, 100, false)));
     assert_eq!(loaded.app.wsgi, plan.wsgi);
     assert_eq!(loaded.health.path, plan.health.as_ref().map_or("/", |(path, _)| path));
-    assert!(loaded.token.enforce);
+    assert_eq!(loaded.token.check, if plan.token.is_some() { Check::App } else { Check::Proxy });
     plan
 }
 
@@ -169,7 +169,8 @@ def healthz(): return ''
     assert!(said.contains(".env.production may contain secrets: ignore it, or up refuses"), "{said}");
     assert!(!said.contains(".env.example") && !said.contains("not-for-your-eyes"), "{said}");
     assert!(!plan.yaml().contains("not-for-your-eyes"));
-    assert!(super::tests::plan(&[("app.py", FLASK)]).warnings.join("\n").contains("@app.before_request"));
+    let plan = super::tests::plan(&[("app.py", FLASK), ("requirements.txt", "flask")]);
+    assert_eq!((plan.token.as_ref(), plan.warnings.len()), (None, 0), "devopsctl checks it in front of the app");
 }
 
 #[test]
@@ -182,7 +183,7 @@ fn only_what_must_be_done_first_makes_a_plan_not_ready() {
     let known = format!("{guarded}SECRET_KEY = 'x'\n");
     let project = ("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['flask']\n");
     assert_eq!(of(&[("app.py", &known), project, (".env", ""), ("uv.lock", "")]), (true, 3));
-    assert_eq!(of(&[("app.py", FLASK), needs]), (false, 1), "no token");
+    assert_eq!(of(&[("app.py", FLASK), needs]), (true, 0), "no token");
     assert_eq!(of(&[("app.py", guarded)]), (false, 1), "no requirements");
     assert_eq!(of(&[("app.py", guarded), ("requirements.txt", "")]), (false, 1), "no flask");
     assert_eq!(of(&[("app.py", guarded), needs, (".env.production", "")]), (false, 1), "up refuses it");

@@ -241,9 +241,12 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
         Requirements::Convert(file, _) => lines.push(format!("requirements: {file}, to be converted")),
         Requirements::Missing => {}
     }
-    if let Some((name, place)) = &plan.token {
-        lines.push(format!("token: {name}, {}", at(place)));
-    }
+    lines.push(match &plan.token {
+        Some((name, place)) => format!("token: {name}, {}", at(place)),
+        None => {
+            "token: checked in front of the app, which reads none; `token.check: none` makes the app public".to_owned()
+        }
+    });
     match &plan.health {
         Some((path, place)) => lines.push(format!("health: {path}, {}", at(place))),
         None => lines.push("health: / (no route found)".to_owned()),

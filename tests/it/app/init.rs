@@ -40,29 +40,6 @@ fn an_existing_app_is_deployed_as_found() {
     project.ok("down --sandbox --yes");
 }
 
-/// A browser sends a preflight before it calls the app from another origin, and never with the token.
-#[test]
-#[ignore = "slow"]
-fn the_proposed_token_check_allows_a_cors_preflight() {
-    let project = Project::empty();
-    let open = "from flask import Flask\napp = Flask(__name__)\n\n@app.get('/')\ndef index():\n    return 'shop'\n";
-    project.file("web.py", open).file("requirements.txt", "flask\n");
-    let said = project.run("init --name shop").ok().says("next: resolve the warnings, then: ").stderr;
-    let guard: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("    ")).collect();
-    project.file("web.py", &format!("{open}\n{}\n", guard.join("\n")));
-    let url = project.up();
-    let client = crate::http::client();
-    let asked = |preflight: bool| {
-        let mut request = client.request(reqwest::Method::OPTIONS, &url);
-        if preflight {
-            request = request.header("Origin", "https://example.com").header("Access-Control-Request-Method", "GET");
-        }
-        crate::http::runtime().block_on(async { request.send().await }).unwrap().status().as_u16()
-    };
-    assert_eq!((asked(true), asked(false), get(&url, None).status), (200, 401, 401));
-    assert_eq!(get(&url, Some(&project.token())).body, "shop");
-}
-
 #[test]
 fn init_overwrites_nothing() {
     let project = Project::empty();

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use super::super::*;
 use crate::aws::Target;
 use crate::base::names;
-use crate::config::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Token};
+use crate::config::{Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Token};
 use crate::engine::observe::Store;
 use crate::engine::spec::{Policies, Spec};
 use crate::engine::{plan, topology};
@@ -41,7 +41,13 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         threads: 4,
         env: Default::default(),
     },
-    token: Token { env: "APP_SECRET_TOKEN".into(), enforce: true, path: "/".into() },
+    token: Token {
+        env: "APP_SECRET_TOKEN".into(),
+        check: Check::App,
+        open: Vec::new(),
+        open_preflight: false,
+        path: "/".into(),
+    },
     instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8, cpu_credits: CpuCredits::Auto },
     network: Network {
         https: true,
