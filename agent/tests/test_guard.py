@@ -1,5 +1,6 @@
 """The check of the token in front of an app, without a machine."""
 
+import asyncio
 import base64
 
 import pytest
@@ -182,3 +183,49 @@ def test_an_ipv6_network_counts_as_one_address():
 
 def test_a_token_with_a_colon_is_the_whole_password():
     assert token_in(basic("user", "a:b:c")) == b"a:b:c"
+
+
+def ask_asgi(guard, sent=(), kind="http", path="/", **scope):
+    """(what was sent, the scope that the app saw) of a request."""
+    said, seen = [], {}
+
+    async def app(scope, receive, send):
+        seen.update(scope)
+        await send({"type": "served"})
+
+    async def send(message):
+        said.append(message)
+
+    headers = [(b"x-forwarded-for", b"203.0.113.7"), *((b"Authorization", each.encode("latin-1")) for each in sent)]
+    scope = {"type": kind, "path": path, "headers": headers, **scope}
+    asyncio.run(guard.asgi(app)(scope, None, send))
+    return said, seen
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_an_asgi_app_gets_the_request_without_the_token(kind):
+    said, seen = ask_asgi(guard_of(), [f"Bearer {TOKEN}"], kind=kind)
+    assert said == [{"type": "served"}] and seen["headers"] == [(b"x-forwarded-for", b"203.0.113.7")]
+    assert ask_asgi(guard_of(OPEN), path="/static/x", kind=kind)[0] == [{"type": "served"}]
+
+
+def test_an_asgi_app_has_its_lifespan():
+    assert ask_asgi(guard_of(), kind="lifespan")[0] == [{"type": "served"}]
+
+
+@pytest.mark.parametrize("sent", [[], ["Token wrong"], [f"Token {TOKEN}"] * 2])
+def test_an_asgi_app_is_refused_requests_without_the_token(sent):
+    said, seen = ask_asgi(guard_of(), sent, method="GET")
+    assert seen == {} and [each["type"] for each in said] == ["http.response.start", "http.response.body"]
+    assert said[0]["status"] == 401 and b"needs its token" in said[1]["body"]
+    assert [name for name, _ in said[0]["headers"]].count(b"www-authenticate") == 2
+    assert ask_asgi(guard_of(), sent, method="HEAD")[0][1]["body"] == b""
+
+
+def test_a_web_socket_without_the_token_is_refused_before_it_is_accepted():
+    said, seen = ask_asgi(guard_of(), kind="websocket", extensions={"websocket.http.response": {}})
+    assert seen == {} and [each["type"] for each in said] == [
+        "websocket.http.response.start",
+        "websocket.http.response.body",
+    ]
+    assert ask_asgi(guard_of(), kind="websocket")[0] == [{"type": "websocket.close"}]

@@ -83,6 +83,36 @@ class Guard:
 
         return guarded
 
+    def asgi(self, app):
+        """An ASGI app behind the check."""
+
+        async def guarded(scope, receive, send):
+            if scope["type"] not in ("http", "websocket"):
+                await app(scope, receive, send)
+                return
+
+            def headers(name):
+                return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name.encode()]
+
+            client = headers("x-forwarded-for")
+            status = self.refuses(scope.get("method", "GET"), scope["path"], headers, client[0] if client else "")
+            if status is None:
+                kept = [pair for pair in scope["headers"] if pair[0].lower() != b"authorization"]
+                await app({**scope, "headers": kept}, receive, send)
+                return
+            body, fields = answer(status)
+            kind = "http.response"
+            if scope["type"] == "websocket":
+                kind = "websocket.http.response"
+                if kind not in scope.get("extensions", {}):
+                    await send({"type": "websocket.close"})  # The server answers 403.
+                    return
+            fields = [(name.lower().encode(), value.encode()) for name, value in fields]
+            await send({"type": kind + ".start", "status": status, "headers": fields})
+            await send({"type": kind + ".body", "body": b"" if scope.get("method") == "HEAD" else body})
+
+        return guarded
+
 
 class Attempts:
     """The wrong tokens of each client address. Each process counts for itself."""
