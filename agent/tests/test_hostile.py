@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import AGENT
-from simulation import GOOD, simulated
+from simulated_processes import GOOD
+from simulation import simulated
 
 from boot import aws, bootstrap, validate
 from logs import publisher
