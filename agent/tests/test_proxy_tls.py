@@ -29,7 +29,7 @@ from h2.events import DataReceived as H2Data
 from h2.events import ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
 from machine import Machine, release, until
-from test_proxy import ECHO, HTTP, TOKEN
+from proxied_machine import ECHO, HTTP, TOKEN
 
 from proxy import caddy
 from proxy.runner import SystemdProxy
