@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::account::*;
+use super::fixtures::*;
 use crate::base::names;
 use crate::engine::observe::Store;
 use crate::resources::Lookup;
