@@ -13,7 +13,7 @@ import pytest
 from fake_aws import BUCKET
 from machine import CLIENT_PAUSE, agent_file, until
 from proxied_machine import ADDRESS, ECHO, HTTP, TOKEN, Visitors, answer, pid_of_proxy, program, put, raw, serves
-from test_machine import children
+from running_machine import children
 
 
 def begin(aws, machine):
