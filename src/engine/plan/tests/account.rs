@@ -117,26 +117,7 @@ impl Account {
             }
             Change::KeyPair(key_pair::Change::Delete { .. }) => self.seen.key_pair = Lookup::Absent,
             Change::Role(change) => self.role(change),
-            Change::Token(token::Change::Create { tags, floor }) => {
-                assert!(self.seen.token.present().is_none());
-                self.seen.token = Lookup::Present(token::State { version: floor + 1, tags });
-            }
-            Change::Token(token::Change::Raise { floor, tags }) => {
-                let state = self.seen.token.present_mut().unwrap();
-                state.version = floor + 1;
-                state.tags.extend(tags);
-            }
-            Change::Token(token::Change::Tag { tags }) => self.seen.token.present_mut().unwrap().tags.extend(tags),
-            Change::Token(token::Change::End { floor }) => {
-                let state = self.seen.token.present_mut().expect("the token exists");
-                state.version = floor.max(state.version) + 1;
-            }
-            Change::Token(token::Change::Write { stands, tags, floor, .. }) => {
-                assert_eq!(stands, self.seen.token.present().map(|token| token.version));
-                let state = self.seen.token.stand(|| token::State { version: 0, tags });
-                state.version = floor.max(state.version) + 1;
-            }
-            Change::Token(token::Change::Delete) => self.seen.token = Lookup::Absent,
+            Change::Token(change) => self.token(change),
             Change::Bucket(change) => self.bucket(change),
             Change::Release(change) => {
                 assert!(self.store.bucket.is_some(), "a release needs its bucket");
@@ -161,21 +142,7 @@ impl Account {
             Change::ElasticIp(change) => self.address(change),
             Change::DnsRecord(change) => self.record(change),
             Change::EipAssociation(_) => self.associate(),
-            Change::Orders(change) => {
-                let version = self.seen.token.present().expect("orders need a token").version;
-                let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();
-                for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
-                    let there = self.store.releases.iter().any(|stored| stored.id == *release);
-                    assert!(there || release == BEFORE, "the orders name a release that is there");
-                }
-                if change.tell != Orders::default() {
-                    self.current().tell(change.tell);
-                }
-                let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
-                for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
-                    state.tell(Orders { token: Some(version), ..Orders::default() });
-                }
-            }
+            Change::Orders(change) => self.orders(change),
             Change::HealthGate(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
@@ -239,6 +206,47 @@ impl Account {
         assert!(profile.others.is_empty() || !ensure.membership, "a profile holds one role");
         profile.holds_role |= ensure.membership;
         profile.tags.extend(ensure.profile_tags);
+    }
+
+    pub fn token(&mut self, change: token::Change) {
+        match change {
+            token::Change::Create { tags, floor } => {
+                assert!(self.seen.token.present().is_none());
+                self.seen.token = Lookup::Present(token::State { version: floor + 1, tags });
+            }
+            token::Change::Raise { floor, tags } => {
+                let state = self.seen.token.present_mut().unwrap();
+                state.version = floor + 1;
+                state.tags.extend(tags);
+            }
+            token::Change::Tag { tags } => self.seen.token.present_mut().unwrap().tags.extend(tags),
+            token::Change::End { floor } => {
+                let state = self.seen.token.present_mut().expect("the token exists");
+                state.version = floor.max(state.version) + 1;
+            }
+            token::Change::Write { stands, tags, floor, .. } => {
+                assert_eq!(stands, self.seen.token.present().map(|token| token.version));
+                let state = self.seen.token.stand(|| token::State { version: 0, tags });
+                state.version = floor.max(state.version) + 1;
+            }
+            token::Change::Delete => self.seen.token = Lookup::Absent,
+        }
+    }
+
+    pub fn orders(&mut self, change: orders::Change) {
+        let version = self.seen.token.present().expect("orders need a token").version;
+        let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();
+        for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
+            let there = self.store.releases.iter().any(|stored| stored.id == *release);
+            assert!(there || release == BEFORE, "the orders name a release that is there");
+        }
+        if change.tell != Orders::default() {
+            self.current().tell(change.tell);
+        }
+        let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
+        for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
+            state.tell(Orders { token: Some(version), ..Orders::default() });
+        }
     }
 
     pub fn bucket(&mut self, change: bucket::Change) {
