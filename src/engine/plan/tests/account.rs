@@ -165,7 +165,7 @@ impl Account {
                     id: "sg-1".into(),
                     nonce,
                     ingress,
-                    doors: Vec::new(),
+                    ssh_rules: Vec::new(),
                     tags,
                 });
             }
