@@ -300,7 +300,7 @@ fn the_old_instance_is_terminated_only_after_the_new_one_is_healthy() {
 #[test]
 fn a_launch_waits_only_for_group_key_and_token() {
     let (deployment, account) = (deployment(), Account::empty());
-    let unseen = Observed { store: None, ..account.seen };
+    let unseen = Observed { store: Lookup::NotAsked, ..account.seen };
     let plan = up(&spec(&deployment), &unseen);
     let launch = plan.steps.iter().find(|step| step.id == instance::ID).unwrap();
     assert_eq!(launch.needs, [Kind::SecurityGroup, Kind::KeyPair, Kind::Token].map(Id::of));

@@ -47,7 +47,7 @@ impl Account {
 
     /// The state that a command reads if it reads everything.
     pub fn looked(mut self) -> Self {
-        self.seen.store = Some(self.store.clone());
+        self.seen.store = Lookup::Present(self.store.clone());
         let any = !self.store.releases.is_empty();
         self.seen.contents = self.store.bucket.is_some().then_some(bucket::Contents { ours: any, any }).into();
         self

@@ -178,7 +178,7 @@ pub fn spoilt() -> impl Strategy<Value = Account> {
         ways.iter().for_each(|way| way(&mut account));
         let mut account = account.looked();
         if !looked {
-            account.seen.store = None;
+            account.seen.store = Lookup::NotAsked;
         }
         account
     })
