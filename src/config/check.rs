@@ -89,6 +89,12 @@ pub fn open_path(path: &str) -> Checked {
     )
 }
 
+/// A shell command.
+pub fn command(text: &str) -> Checked {
+    let holds = !text.trim().is_empty() && !text.contains('\0');
+    ensure(holds, "is not a command", "write one such as `npm ci && npm run build`")
+}
+
 /// An instance type; only its form is checked.
 pub fn instance_type(kind: &str) -> Checked {
     let word =

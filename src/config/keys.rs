@@ -139,6 +139,24 @@ impl Key for List {
     }
 }
 
+/// One text or a list of them.
+pub struct Texts {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub pattern: &'static str,
+}
+
+impl Key for Texts {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    fn value(&self) -> Value {
+        let text = json!({"type": "string", "pattern": self.pattern});
+        json!({"anyOf": [text, {"type": "array", "items": text}, {"type": "null"}]})
+    }
+}
+
 /// A map whose keys the user chooses.
 pub struct Map {
     pub name: &'static str,

@@ -65,6 +65,8 @@ pub struct App {
     pub include: Vec<PathBuf>,
     /// Whether to build dependencies without a wheel, which runs their code on this machine.
     pub build_dependencies: bool,
+    /// Shell commands that write files of the release.
+    pub build: Vec<String>,
     /// gunicorn's worker processes.
     pub workers: u32,
     /// Threads in each worker.

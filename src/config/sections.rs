@@ -58,12 +58,13 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let requirements = reader.text(&mut section, &table::REQUIREMENTS, requirements).map(PathBuf::from);
     let include = include_list(reader, section.take(&table::INCLUDE));
     let build_dependencies = reader.flag(&mut section, &table::BUILD_DEPENDENCIES);
+    let build = reader.texts(section.take(&table::APP_BUILD), check::command);
     let workers = reader.number(&mut section, &table::WORKERS);
     let threads = reader.number(&mut section, &table::THREADS);
     let env = section.take(&table::APP_ENV).map(|found| found.node);
     let env = env_section(reader, env, token_env);
     section.finish(reader);
-    Some(App { path: path?, wsgi, requirements, include, build_dependencies, workers, threads, env })
+    Some(App { path: path?, wsgi, requirements, include, build_dependencies, build, workers, threads, env })
 }
 
 /// The folder with the code. It must be in the project, because code outside is not in the user's repository.

@@ -3,7 +3,7 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Flag, List, Map, Number, Section, Text, Word};
+use super::keys::{Flag, List, Map, Number, Section, Text, Texts, Word};
 use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
@@ -42,7 +42,7 @@ pub static APP: Section = Section {
     name: "app",
     path: "app",
     about: "the code, and how to run it",
-    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &BUILD_DEPENDENCIES, &WORKERS, &THREADS, &APP_ENV],
+    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &BUILD_DEPENDENCIES, &APP_BUILD, &WORKERS, &THREADS, &APP_ENV],
     needs: &["path"],
 };
 
@@ -78,6 +78,12 @@ pub static BUILD_DEPENDENCIES: Flag = Flag {
     name: "build_dependencies",
     about: "build dependencies without a wheel, which runs their code on your machine",
     default: false,
+};
+
+pub static APP_BUILD: Texts = Texts {
+    name: "build",
+    about: "shell command, or a list of them, that `plan` and `up` run in a copy of the code; what it writes is deployed",
+    pattern: ANY,
 };
 
 pub static WORKERS: Number = Number { name: "workers", about: "gunicorn processes", least: 1, most: 64, default: 2 };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::builds;
 use super::settings::{self, Requirements, join, satisfies};
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{Image, can_be_loaded};
@@ -18,6 +19,8 @@ pub struct Plan {
     pub wsgi: String,
     /// A module that the user must write first: its file, and its lines.
     pub module: Option<(String, [String; 2])>,
+    /// `app.build`
+    pub build: Vec<String>,
     /// The app's requirements.
     pub requirements: Requirements,
     /// `token.env`, if the source reads the token; else the proxy checks it.
@@ -66,7 +69,7 @@ impl Plan {
         warnings.extend(about_secrets(sight));
         let texts = files.below(&path);
         warnings.extend(written::lines(texts, &BTreeMap::new()));
-        let health = sight.health.clone();
+        let (build, health) = (builds::commands(files, &path), sight.health.clone());
         let token = sight.token.clone();
         // The health path of an app that checks the token is usually open. Then its route `/` shows the check.
         let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
@@ -76,6 +79,7 @@ impl Plan {
             path,
             wsgi,
             module: written,
+            build,
             requirements,
             token,
             token_path,

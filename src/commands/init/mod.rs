@@ -3,6 +3,7 @@
 
 mod advice;
 mod apps;
+mod builds;
 mod settings;
 mod verb;
 mod yaml;

@@ -156,7 +156,9 @@ fn is_the_app(entry: &DirEntry) -> bool {
 /// Whether the content of the file matters.
 fn is_relevant(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
-    file.ends_with(".py") || file.ends_with(".txt") || file == "pyproject.toml" || file == ".python-version"
+    file.ends_with(".py")
+        || file.ends_with(".txt")
+        || matches!(file, "pyproject.toml" | ".python-version" | "package.json")
 }
 
 fn chosen<'a>(sight: &'a Sight, folder: &Path, yes: bool) -> Result<&'a Candidate> {
@@ -240,6 +242,9 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
         Requirements::Taken(file, _) => lines.push(format!("requirements: {file}")),
         Requirements::Convert(file, _) => lines.push(format!("requirements: {file}, to be converted")),
         Requirements::Missing => {}
+    }
+    if !plan.build.is_empty() {
+        lines.push(format!("build: {}", plan.build.join("; ")));
     }
     lines.push(match &plan.token {
         Some((name, place)) => format!("token: {name}, {}", at(place)),

@@ -39,8 +39,16 @@ impl Plan {
             }
             None => String::new(),
         };
+        let build = match self.build.as_slice() {
+            [] => String::new(),
+            [one] => format!("  build: {}   # what it writes is deployed\n", quoted(one)),
+            several => {
+                let lines = several.iter().map(|command| format!("    - {}\n", quoted(command)));
+                format!("  # What they write is deployed.\n  build:\n{}", lines.collect::<String>())
+            }
+        };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  wsgi: {}\n  # workers: 2\n  # threads: 4\n  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  wsgi: {}\n{build}  # workers: 2\n  # threads: 4\n  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n",
             quoted(path),
             quoted(&self.wsgi)

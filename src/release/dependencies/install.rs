@@ -16,12 +16,20 @@ use crate::base::uv::{self, Uv};
 use crate::release::local::Local;
 use crate::release::wheels;
 
-/// Installs the requirements into `work/site`. Returns whether the cached lock was damaged, so that they were resolved again.
-pub async fn install(requirements: &Requirements, target: &Target, work: &Path) -> Result<bool> {
+/// What was installed.
+pub struct Installed {
+    /// The list of the packages, for uv.
+    pub list: PathBuf,
+    /// Whether the cached lock was damaged, so that the requirements were resolved again.
+    pub resolved_anew: bool,
+}
+
+/// Installs the requirements into `work/site`.
+pub async fn install(requirements: &Requirements, target: &Target, work: &Path) -> Result<Installed> {
     let install =
         Install { uv: Uv::find().await?, requirements, target, site: work.join("site"), tree: work.join("tree") };
     let file = requirements.local.stage(&install.tree, &requirements.file)?;
-    let mut damaged = false;
+    let (mut damaged, mut list) = (false, file.clone());
     if requirements.hashed() {
         install.run(install.pip_install().arg("--require-hashes").arg("-r").arg(&file)).await?;
         if !gunicorn::is_installed(&install.site) {
@@ -38,12 +46,12 @@ pub async fn install(requirements: &Requirements, target: &Target, work: &Path) 
             // The requirements of a local package may have changed; all other versions are kept.
             _ => install.resolve(&file, &file_of_lock, whole, &packages).await?,
         };
-        let list = work.join("lock.txt");
+        list = work.join("lock.txt");
         fs::write(&list, Local::to_install(&text, &install.tree)).map_err(|error| unwritable(&list, &error))?;
         install.run(install.pip_install().arg("--no-deps").arg("-r").arg(&list)).await?;
     }
     check_tags(&install.site, target)?;
-    Ok(damaged)
+    Ok(Installed { list, resolved_anew: damaged })
 }
 
 /// The calls of uv for a release.

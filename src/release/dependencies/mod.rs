@@ -1,5 +1,6 @@
 //! The app's dependencies, resolved once and installed for the target by uv.
 
+mod environment;
 mod gunicorn;
 mod install;
 mod lock;
@@ -16,7 +17,8 @@ use crate::base::digest::hex;
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Exit, Failure, Result};
 use crate::config::App;
-pub use install::install;
+pub use environment::create as environment;
+pub use install::{Installed, install};
 
 /// The requirements file, and the files beside it that it may refer to.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! What is deployed: apps, dependencies, builds, and the cache.
 
 mod behaviour;
+mod build_commands;
 mod builds;
 mod cache;
 mod init;

@@ -32,6 +32,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         requirements: None,
         include: Vec::new(),
         build_dependencies: false,
+        build: Vec::new(),
         workers: 2,
         threads: 4,
         env: Default::default(),
