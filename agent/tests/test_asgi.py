@@ -114,7 +114,7 @@ def test_an_app_rotates_its_token_under_load(aws, machine, packages):
     agent = {"workers/gunicorn.conf.py": agent_file("workers/gunicorn.conf.py", graceful_timeout=12)}
     name, _ = bring_up(aws, machine, release(app=app(), packages=packages, agent=agent))
     assert machine.get()[0] == machine.get("wrong")[0] == 401
-    assert machine.get(TOKEN, "/scope") == (200, "('http', None, ['started'])")
+    assert machine.get(TOKEN, "/scope") == (200, "('http', ('127.0.0.1', 0), ['started'])")
     websocket, idle, silent = WebSocket(machine), machine.connect(), machine.connect()
     websocket.send("hello")
     assert websocket.frame() == (1, b"hello!")

@@ -25,6 +25,7 @@ IDLE, SILENT = 0.5, 2.0
 ENDING = 3
 # How often the worker notifies its master, in seconds.
 BEAT = 1
+CLIENT = ("127.0.0.1", 0)
 NO_UVICORN = "the app is ASGI, and its release has no uvicorn: add a line `uvicorn` to the app's requirements"
 
 
@@ -92,6 +93,8 @@ class Server:
         """The app, whose responses during the shutdown say `Connection: close`."""
         if scope["type"] == "lifespan":
             return await self.live(scope, receive, send)
+        if not scope.get("client"):  # In the sandbox, the proxy does not know its client.
+            scope["client"] = CLIENT
 
         async def close_after(message):
             if message["type"] == "http.response.start" and self.server.should_exit:
@@ -147,7 +150,7 @@ class Server:
             "query_string": request.query.encode(),
             "root_path": "",
             "headers": [(name.lower().encode(), value.encode()) for name, value in request.headers],
-            "client": ("127.0.0.1", 0),
+            "client": CLIENT,
             "server": (request.name, int(request.port)),
             "state": self.lifespan.state.copy(),
         }
