@@ -63,7 +63,7 @@ def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, pa
     """
     settings = {
         "v": 1,
-        "wsgi": "app:app",
+        "web": "app:app",
         "workers": 2,
         "threads": 4,
         "env": {},

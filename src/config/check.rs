@@ -38,7 +38,7 @@ pub fn region(region: &str) -> Checked {
 }
 
 /// A callable that gunicorn can load.
-pub fn wsgi(target: &str) -> Checked {
+pub fn web(target: &str) -> Checked {
     let hint = "write module:callable, for example app:app, or module:factory() for a function that creates the app";
     let Some((module, callable)) = target.split_once(':') else {
         return Err(Wrong::new("names no callable", hint));
@@ -213,9 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn wsgi_targets() {
+    fn web_targets() {
         all(
-            wsgi,
+            web,
             &["app:app", "pkg.web:create_app()", "a:b.c", "_x:y1"],
             &["app", "app:", ":app", "app.py:app", "a b:c", "app:app(1)", "a:b:c", "1a:b", "app:app;import os"],
         );

@@ -61,6 +61,25 @@ impl Key for Text {
     }
 }
 
+/// An earlier name of a text.
+pub struct Alias {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub of: &'static Text,
+}
+
+impl Key for Alias {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    fn value(&self) -> Value {
+        let mut value = self.of.value();
+        value["deprecated"] = true.into();
+        value
+    }
+}
+
 /// One of several words.
 pub struct Word {
     pub name: &'static str,

@@ -58,7 +58,7 @@ pub struct App {
     /// The folder with the code, absolute.
     pub path: PathBuf,
     /// What gunicorn loads: `module:callable` or `module:factory()`.
-    pub wsgi: String,
+    pub web: String,
     /// The file in `path` that lists the dependencies.
     pub requirements: Option<PathBuf>,
     /// Files in `path` to deploy although they look like secrets.
@@ -372,7 +372,7 @@ pub fn is_name(name: &str) -> bool {
 
 /// Whether gunicorn can load this: `module:callable` or `module:factory()`.
 pub fn can_be_loaded(target: &str) -> bool {
-    check::wsgi(target).is_ok()
+    check::web(target).is_ok()
 }
 
 /// Validates a deployment's name that does not come from the file.

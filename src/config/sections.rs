@@ -52,7 +52,7 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
         );
     }
     let path = reader.text(&mut section, &table::APP_PATH, |path| app_folder(folder, path).map(|_| ()));
-    let wsgi = reader.text_or_default(&mut section, &table::WSGI, check::wsgi);
+    let web = web(reader, &mut section);
     let path = path.and_then(|path| app_folder(folder, &path).ok());
     let requirements = |name: &str| requirements_file(path.as_deref(), name);
     let requirements = reader.text(&mut section, &table::REQUIREMENTS, requirements).map(PathBuf::from);
@@ -64,7 +64,18 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let env = section.take(&table::APP_ENV).map(|found| found.node);
     let env = env_section(reader, env, token_env);
     section.finish(reader);
-    Some(App { path: path?, wsgi, requirements, include, build_dependencies, build, workers, threads, env })
+    Some(App { path: path?, web, requirements, include, build_dependencies, build, workers, threads, env })
+}
+
+/// The web app, which has two keys.
+fn web(reader: &mut Reader, section: &mut Section) -> String {
+    let alias = section.given(&table::WSGI).map(|node| node.span);
+    if let Some(span) = alias.filter(|_| section.given(&table::WEB).is_some()) {
+        reader.find(span, "`app.wsgi` is another name of `app.web`", "both are given", "remove `wsgi`");
+    }
+    let alias = reader.text(section, &table::WSGI, check::web);
+    let web = reader.text_or_default(section, &table::WEB, check::web);
+    alias.unwrap_or(web)
 }
 
 /// The folder with the code. It must be in the project, because code outside is not in the user's repository.

@@ -3,7 +3,7 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Flag, List, Map, Number, Section, Text, Texts, Word};
+use super::keys::{Alias, Flag, List, Map, Number, Section, Text, Texts, Word};
 use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
@@ -42,7 +42,18 @@ pub static APP: Section = Section {
     name: "app",
     path: "app",
     about: "the code, and how to run it",
-    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &BUILD_DEPENDENCIES, &APP_BUILD, &WORKERS, &THREADS, &APP_ENV],
+    keys: &[
+        &APP_PATH,
+        &WEB,
+        &WSGI,
+        &REQUIREMENTS,
+        &INCLUDE,
+        &BUILD_DEPENDENCIES,
+        &APP_BUILD,
+        &WORKERS,
+        &THREADS,
+        &APP_ENV,
+    ],
     needs: &["path"],
 };
 
@@ -53,12 +64,14 @@ pub static APP_PATH: Text = Text {
     pattern: ANY,
 };
 
-pub static WSGI: Text = Text {
-    name: "wsgi",
-    about: "WSGI app for gunicorn: module:callable, or module:factory()",
+pub static WEB: Text = Text {
+    name: "web",
+    about: "WSGI or ASGI app: module:callable, or module:factory()",
     default: Some("app:app"),
     pattern: r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(\(\))?$",
 };
+
+pub static WSGI: Alias = Alias { name: "wsgi", about: "another name of `web`", of: &WEB };
 
 pub static REQUIREMENTS: Text = Text {
     name: "requirements",
@@ -88,8 +101,13 @@ pub static APP_BUILD: Texts = Texts {
 
 pub static WORKERS: Number = Number { name: "workers", about: "gunicorn processes", least: 1, most: 64, default: 2 };
 
-pub static THREADS: Number =
-    Number { name: "threads", about: "gunicorn threads per process", least: 1, most: 256, default: 4 };
+pub static THREADS: Number = Number {
+    name: "threads",
+    about: "threads per gunicorn process, for a WSGI app; an ASGI app needs none",
+    least: 1,
+    most: 256,
+    default: 4,
+};
 
 pub static APP_ENV: Map = Map {
     name: "env",

@@ -34,12 +34,24 @@ fn render(failure: &Failure) -> String {
 fn two_lines_are_enough() {
     let deployment = good("name: hello\napp: {path: app}\n");
     assert_eq!(deployment.name, "hello");
-    assert_eq!(deployment.app.wsgi, "app:app");
+    assert_eq!(deployment.app.web, "app:app");
     assert_eq!((deployment.instance.kind.as_str(), deployment.instance.image.name()), ("t3.micro", "debian-13"));
     assert_eq!((deployment.network.port, deployment.network.static_ip), (80, true));
     assert_eq!(deployment.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["0.0.0.0/0"]);
     assert_eq!((deployment.health.path.as_str(), deployment.token.path.as_str()), ("/", "/"));
     assert_eq!((deployment.token.env.as_str(), deployment.token.check), ("APP_SECRET_TOKEN", Check::App));
+}
+
+#[test]
+fn the_web_app_has_two_keys_of_which_one_is_given() {
+    for key in ["web", "wsgi"] {
+        assert_eq!(good(&format!("name: hello\napp: {{path: app, {key}: 'a.b:c()'}}\n")).app.web, "a.b:c()");
+        let said = bad(&format!("name: hello\napp: {{path: app, {key}: app.py}}\n"));
+        assert!(said.contains(&format!("`app.{key}` names no callable")), "{said}");
+    }
+    let said = bad("name: hello\napp: {path: app, web: 'app:app', wsgi: 'app:app'}\n");
+    assert!(said.contains("`app.wsgi` is another name of `app.web`") && said.contains("remove `wsgi`"), "{said}");
+    assert!(!said.contains("unknown key"), "{said}");
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub const FILES: &[(&str, &str)] = files![
     "units/devopsctl.slice",
     "units/proxy.service",
     "workers/__init__.py",
+    "workers/asgi.py",
     "workers/gunicorn.conf.py",
     "workers/guard.py",
     "workers/landlock.py",

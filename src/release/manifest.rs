@@ -10,7 +10,7 @@ pub fn render(deployment: &Deployment, build: Build) -> String {
     let app = &deployment.app;
     let manifest = json!({
         "v": 1,
-        "wsgi": app.wsgi,
+        "web": app.web,
         "workers": app.workers,
         "threads": app.threads,
         "env": app.env,

@@ -5,6 +5,7 @@
 //! be read.
 
 mod agent;
+mod asgi;
 mod build;
 pub mod code;
 mod dependencies;
@@ -35,7 +36,7 @@ use crate::base::digest::{hex, sha256};
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
-use crate::config::Deployment;
+use crate::config::{App, Deployment};
 use crate::release::proxy::Build;
 use dependencies::Installed;
 pub use dependencies::Requirements;
@@ -101,7 +102,13 @@ pub fn look(deployment: &Deployment) -> Result<(Vec<source::File>, Requirements)
     python::check(app, deployment.instance.image)?;
     let files = source::collect(&app.path)?;
     secrets::check(&app.path, &files, &app.include)?;
-    Ok((files, Requirements::find(app)?))
+    let asgi = asgi::is_asgi(&files, module(app))?;
+    Ok((files, Requirements::find(app, asgi)?))
+}
+
+/// The app's module.
+fn module(app: &App) -> &str {
+    app.web.split(':').next().unwrap_or_default()
 }
 
 /// An archive in the cache.
@@ -151,7 +158,7 @@ async fn archive(
             build::run(app, &files, &packages, work.path()).await?
         }
     };
-    let module = app.wsgi.split(':').next().unwrap_or_default().to_owned();
+    let module = module(app).to_owned();
     missing::check(&files, &site, &module)?;
     let archive = work.path().join("release.tar.gz");
     let packing = {

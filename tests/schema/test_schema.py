@@ -24,7 +24,8 @@ GOOD = {
     "a switch": LEAST + "network: {https: true}\n",
     "numbers in env": "name: shop\napp: {path: app, env: {A: 1, B: 1.5, C: 'true', D: ''}}\n",
     "addresses": LEAST + "network: {allow: [203.0.113.0/24, '2001:db8::/32', 10.1.2.3/8]}\n",
-    "factory": "name: shop\napp: {path: app, wsgi: 'shop.web:create_app()'}\n",
+    "factory": "name: shop\napp: {path: app, web: 'shop.web:create_app()'}\n",
+    "an earlier name": "name: shop\napp: {path: app, wsgi: 'shop.wsgi:application'}\n",
     "tags": LEAST + "tags: {team: web, 'cost:centre': '12', who: 'Zoë +-=._:/@'}\n",
     "files that are meant": "name: shop\napp: {path: app, include: [.env.public, certs/client.key]}\n",
     "most": "name: shop\napp: {path: app, workers: 64, threads: 256}\ninstance: {disk_gib: 16384}\n",
@@ -40,7 +41,8 @@ WRONG = {
     "a long name": f"name: {'a' * 32}\napp: {{path: app}}\n",
     "a region": LEAST + "region: Frankfurt\n",
     "an app that is text": "name: shop\napp: app\n",
-    "no callable": "name: shop\napp: {path: app, wsgi: app.py}\n",
+    "no callable": "name: shop\napp: {path: app, web: app.py}\n",
+    "no callable by its earlier name": "name: shop\napp: {path: app, wsgi: app.py}\n",
     "too few": "name: shop\napp: {path: app, workers: 0}\n",
     "too many": "name: shop\napp: {path: app, threads: 257}\n",
     "an include that is text": "name: shop\napp: {path: app, include: a.key}\n",
@@ -113,6 +115,8 @@ def uncommented(text):
 
 def keys(schema, above=""):
     for key, value in schema["properties"].items():
+        if value.get("deprecated"):
+            continue
         below = list(keys(value, f"{above}{key}.")) if "properties" in value else [above + key]
         yield from below
 

@@ -15,8 +15,8 @@ pub struct Plan {
     pub name: String,
     /// `app.path`, in the project; empty for the project itself.
     pub path: String,
-    /// `app.wsgi`
-    pub wsgi: String,
+    /// `app.web`
+    pub web: String,
     /// A module that the user must write first: its file, and its lines.
     pub module: Option<(String, [String; 2])>,
     /// `app.build`
@@ -46,7 +46,7 @@ impl Plan {
         let (path, prefix, mut todo) = base(files, &app.root);
         let module = format!("{prefix}{}", app.module);
         let written = (!app.is_ready()).then(|| bridge(files, &path, app, &module));
-        let wsgi = match &written {
+        let web = match &written {
             Some((file, _)) => format!("{}:app", file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py")),
             None if app.form == Form::Factory => format!("{module}:{}()", app.callable),
             None => format!("{module}:{}", app.callable),
@@ -77,7 +77,7 @@ impl Plan {
         Self {
             name: name.to_owned(),
             path,
-            wsgi,
+            web,
             module: written,
             build,
             requirements,
@@ -123,11 +123,7 @@ fn nearest(files: &Files, folder: &str) -> Requirements {
 fn why(app: &Candidate) -> String {
     let (framework, callable) = (app.framework.name(), &app.callable);
     match app.form {
-        _ if app.framework.is_asgi() => format!(
-            "{framework} is an ASGI framework, but devopsctl runs WSGI apps (gunicorn's threads): a2wsgi adapts it, without \
-             WebSockets and lifespan events"
-        ),
-        Form::Arguments => format!("{callable} needs arguments, but app.wsgi calls it without any"),
+        Form::Arguments => format!("{callable} needs arguments, but app.web calls it without any"),
         _ => format!("{framework}'s default app has no name that gunicorn could load"),
     }
 }
@@ -143,9 +139,6 @@ fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, 
         Form::Unnamed => "bottle.default_app()".to_owned(),
     };
     let lines = match app.form {
-        _ if app.framework.is_asgi() => {
-            [format!("import a2wsgi, {module}"), format!("app = a2wsgi.ASGIMiddleware({made})")]
-        }
         Form::Unnamed => [format!("import bottle, {module}"), format!("app = {made}")],
         _ => [format!("import {module}"), format!("app = {made}  # replace ... by the arguments")],
     };
@@ -153,8 +146,7 @@ fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, 
 }
 
 fn about_requirements(path: &str, found: &Requirements, app: &Candidate) -> Vec<String> {
-    let bridge = app.framework.is_asgi().then_some("a2wsgi");
-    let needed: Vec<&str> = app.framework.package().into_iter().chain(bridge).collect();
+    let needed: Vec<&str> = app.framework.package().into_iter().collect();
     match found {
         Requirements::Missing if needed.is_empty() => {
             vec![format!("the app has no requirements: write {}, empty if it needs none", requirements_txt(path))]
@@ -164,8 +156,7 @@ fn about_requirements(path: &str, found: &Requirements, app: &Candidate) -> Vec<
             vec![format!("the app has no requirements: write {}:\n    {lines}", requirements_txt(path))]
         }
         Requirements::Convert(file, command) => {
-            let then = bridge.map(|package| format!(", then add {package} to it")).unwrap_or_default();
-            vec![format!("devopsctl does not read {file}; convert it to a requirements.txt{then}:\n    {command}")]
+            vec![format!("devopsctl does not read {file}; convert it to a requirements.txt:\n    {command}")]
         }
         Requirements::Taken(file, packages) => {
             let missing = needed.into_iter().filter(|package| !packages.contains(*package));

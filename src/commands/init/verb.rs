@@ -182,10 +182,10 @@ fn no_app(sight: &Sight, folder: &Path) -> Failure {
             .next("rename the file and its folders to letters, digits and _: for example app.py"),
         None => failure
             .because(format!(
-                "none of {} Python files creates a Flask, Django, Bottle, Falcon, FastAPI, Starlette or Quart app, or is plain WSGI",
+                "none of {} Python files creates a Flask, Django, Bottle, Falcon, FastAPI, Starlette, Quart or Litestar app, or is plain WSGI or ASGI",
                 sight.read
             ))
-            .next("pass the app's folder, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., wsgi: module:callable}"),
+            .next("pass the app's folder, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., web: module:callable}"),
     }
 }
 
@@ -236,7 +236,7 @@ fn others(sight: &Sight) -> String {
 
 /// One line per finding, with its place.
 fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
-    let mut lines = vec![format!("app: {}, {} → {}", app.framework.name(), app.place, plan.wsgi)];
+    let mut lines = vec![format!("app: {}, {} → {}", app.framework.name(), app.place, plan.web)];
     let at = |place: &Place| place.to_string();
     match &plan.requirements {
         Requirements::Taken(file, _) => lines.push(format!("requirements: {file}")),
@@ -288,7 +288,8 @@ fn document(file: PathBuf, sight: &Sight, app: &Candidate, plan: Plan, text: Str
         },
         name: plan.name,
         path: plan.path,
-        wsgi: plan.wsgi,
+        wsgi: plan.web.clone(),
+        web: plan.web,
         token: seen(plan.token),
         health: seen(plan.health),
         python: seen(plan.python),

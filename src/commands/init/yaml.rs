@@ -48,10 +48,10 @@ impl Plan {
             }
         };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  wsgi: {}\n{build}  # workers: 2\n  # threads: 4\n  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}  # workers: 2\n  # threads: 4\n  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n",
             quoted(path),
-            quoted(&self.wsgi)
+            quoted(&self.web)
         )
     }
 

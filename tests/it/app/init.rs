@@ -56,7 +56,7 @@ fn with_yes_the_likeliest_app_is_selected() {
     project.file("app.py", SHOP).file("other.py", SHOP).file("requirements.txt", "flask");
     project.run("init").code(2).says("there is no terminal to ask on").says("--yes");
     project.run("init --yes").ok().says("the most likely of 2 apps");
-    assert!(written(&project).contains("wsgi: app:app"));
+    assert!(written(&project).contains("web: app:app"));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn at_a_terminal_it_asks_only_for_missing_settings() {
     let (code, shown) = at_a_terminal(&project, prompts, answers, "init 123");
     assert_eq!(code, 0, "{shown}");
     let text = written().unwrap();
-    assert!(text.contains("name: shop\n") && text.contains("wsgi: other:app\n"), "{text}");
+    assert!(text.contains("name: shop\n") && text.contains("web: other:app\n"), "{text}");
     // One app in a folder with a valid name: no prompt.
     project.file("kiosk/app.py", SHOP).file("kiosk/requirements.txt", "flask\n");
     let (code, shown) = at_a_terminal(&project, "", "", "init kiosk");
@@ -86,13 +86,13 @@ fn init_as_json() {
     let project = Project::empty();
     project.file("shop/app.py", SHOP).file("shop/requirements.txt", "flask");
     let json: Value = serde_json::from_str(&project.ok("init shop --json")).unwrap();
-    assert_eq!((&json["name"], &json["wsgi"], &json["path"]), (&"shop".into(), &"app:app".into(), &"".into()));
+    assert_eq!((&json["name"], &json["web"], &json["path"]), (&"shop".into(), &"app:app".into(), &"".into()));
     assert_eq!(json["token"], serde_json::json!({"value": "SHOP_TOKEN", "file": "app.py", "line": 8}));
     assert_eq!(json["text"], fs::read_to_string(project.folder().join("shop/deploy.yaml")).unwrap());
 }
 
 #[test]
-fn fastapi_gets_advice() {
+fn fastapi_is_deployed_as_found() {
     let project = Project::empty();
     project.file("main.py", "from fastapi import FastAPI\napp = FastAPI()\n").file("requirements.txt", "fastapi\n");
     snapshot!(project, project.run("init --name api").ok().shown());

@@ -1,5 +1,6 @@
 //! What is deployed: apps, dependencies, builds, and the cache.
 
+mod asgi;
 mod behaviour;
 mod build_commands;
 mod builds;

@@ -117,7 +117,7 @@ fn on_an_account(project: &Project, line: &str) -> Ran {
 fn an_app_that_differs_from_deploy_yaml() {
     let project = account();
     std::fs::rename(project.folder().join("app/app.py"), project.folder().join("app/server.py")).unwrap();
-    project.run("doctor --sandbox").code(1).says("no module app").says("next: correct app.wsgi");
+    project.run("doctor --sandbox").code(1).says("no module app").says("next: correct app.web");
     // A requirement can contain a module of that name, which shows only after the installation.
     project.file("app/requirements.txt", "flask==3.1.2\napp==1.0\n");
     project.run("doctor --sandbox").ok().says("a requirement of that name may provide it");

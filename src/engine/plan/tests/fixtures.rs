@@ -28,7 +28,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
     region: None,
     app: App {
         path: PathBuf::new(),
-        wsgi: "app:app".into(),
+        web: "app:app".into(),
         requirements: None,
         include: Vec::new(),
         build_dependencies: false,
