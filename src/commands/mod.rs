@@ -16,6 +16,7 @@ mod releases;
 mod rollback;
 mod sandbox;
 mod schema;
+mod secrets;
 mod set_token;
 mod ssh;
 mod status;

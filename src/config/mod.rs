@@ -332,6 +332,14 @@ pub fn can_be_loaded(target: &str) -> bool {
     check::wsgi(target).is_ok()
 }
 
+/// Whether this can be the name of an environment variable.
+pub fn is_variable(name: &str) -> bool {
+    check::env_key(name).is_ok()
+}
+
+/// The variable that the app reads the token from, unless `token.env` names another one.
+pub const TOKEN_VARIABLE: &str = table::TOKEN_VARIABLE;
+
 /// Validates a deployment's name that does not come from the file.
 pub fn check_name(name: &str) -> Result<()> {
     check::name(name).map_err(|wrong| Failure::new(Exit::Usage, format!("{name:?} {}", wrong.what)).next(wrong.hint))

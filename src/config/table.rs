@@ -100,10 +100,13 @@ pub static TOKEN: Section = Section {
     needs: &[],
 };
 
+/// The default of `token.env`.
+pub const TOKEN_VARIABLE: &str = "APP_SECRET_TOKEN";
+
 pub static TOKEN_ENV: Text = Text {
     name: "env",
     about: "environment variable that the app reads the token from",
-    default: Some("APP_SECRET_TOKEN"),
+    default: Some(TOKEN_VARIABLE),
     pattern: VARIABLE,
 };
 

@@ -3,7 +3,10 @@
 
 mod advice;
 mod apps;
+mod secrets;
 mod settings;
+mod token;
+mod variables;
 mod verb;
 mod yaml;
 
@@ -15,6 +18,7 @@ use std::fmt;
 
 pub use advice::Plan;
 pub use apps::{Form, Framework};
+pub use secrets::{Secret, TEMPLATES};
 pub use settings::Requirements;
 pub(super) use verb::run;
 
@@ -131,7 +135,7 @@ pub struct Sight {
     /// All routes.
     pub routes: BTreeMap<String, Place>,
     /// Secrets in the source code.
-    pub secrets: Vec<(String, Place)>,
+    pub hard_coded: Vec<(String, Place)>,
     /// Files that usually contain secrets.
     pub env_files: Vec<String>,
     /// How many Python files were read.
@@ -163,10 +167,10 @@ pub fn look(files: &Files) -> Sight {
     Sight {
         candidates,
         nameless,
-        token: settings::token(&lines),
+        token: token::token(&lines),
         health: settings::health(&routes),
         routes,
-        secrets: settings::secrets(&lines),
+        hard_coded: settings::hard_coded(&lines),
         env_files: files.0.keys().filter(|name| is_env_file(name)).cloned().collect(),
         read: lines.len(),
     }
