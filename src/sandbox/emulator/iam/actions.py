@@ -262,5 +262,6 @@ RULES = {
     "route53:ListResourceRecordSets": list_resource_record_sets,
     "servicequotas:GetAWSDefaultServiceQuota": without_resource("servicequotas:GetAWSDefaultServiceQuota"),
     "servicequotas:GetServiceQuota": without_resource("servicequotas:GetServiceQuota"),
+    "ssm:DescribeParameters": without_resource("ssm:DescribeParameters"),
     "ssm:PutParameter": put_parameter,
 }

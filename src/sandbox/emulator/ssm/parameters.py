@@ -116,4 +116,17 @@ def put_parameter(call, proceed):
     if "{{" in value and "}}" in value.split("{{", 1)[1]:
         message = 'Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.'
         raise AwsError("ValidationException", message)
-    return proceed()
+    answer = proceed()
+    call.ssm_backend._parameters[call._get_param("Name")][-1].written_by = call.devopsctl_signed.caller
+    return answer
+
+
+@around(SimpleSystemManagerResponse, "describe_parameters")
+def describe_parameters(call, proceed):
+    """The description of a parameter has the caller that wrote it, and not its value."""
+    answer = proceed()
+    for found in answer.result["Parameters"]:
+        del found["Value"]
+        parameter = call.ssm_backend._parameters[found["Name"]][-1]
+        found["LastModifiedUser"] = getattr(parameter, "written_by", found["LastModifiedUser"])
+    return answer
