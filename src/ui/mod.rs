@@ -17,7 +17,7 @@ use crate::base::event::{Event, Sink};
 use crate::base::next::Next;
 pub use errors::render;
 pub use invocation::Invocation;
-pub use prompt::{ask, choose, confirm, new_token};
+pub use prompt::{ask, choose, confirm, new_secret, new_token};
 pub use table::aligned;
 
 /// How much is printed.

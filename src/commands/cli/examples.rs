@@ -33,6 +33,21 @@ pub(super) const TOKEN: &str = "\
 Example:
   curl -H \"Authorization: Token $(devopsctl token)\" https://203.0.113.7";
 
+pub(super) const SECRETS: &str = "\
+Examples:
+  devopsctl secrets set DATABASE_URL MAIL_PASSWORD
+  devopsctl secrets unset MAIL_PASSWORD";
+
+pub(super) const SECRETS_SET: &str = "\
+Examples:
+  devopsctl secrets set DATABASE_URL MAIL_PASSWORD  asks for both values
+  devopsctl secrets set --generate SESSION_KEY
+  pass show shop/tls-key | devopsctl secrets set --stdin TLS_KEY";
+
+pub(super) const SECRETS_UNSET: &str = "\
+Example:
+  devopsctl secrets unset MAIL_PASSWORD";
+
 pub(super) const STATUS: &str = "\
 Examples:
   devopsctl status         (exit code 4: not healthy)

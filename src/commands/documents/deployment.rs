@@ -140,6 +140,20 @@ documents! {
         version: i64,
     }
 
+    /// `secrets set` and `secrets unset`: what was changed.
+    SecretsChanged {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// Whether any secret was changed.
+        changed: bool,
+        /// The names of the changed secrets.
+        secrets: Vec<String>,
+        /// Whether the instance reported that the app uses the secrets as they are stored.
+        used: bool,
+    }
+
     /// `down`: all resources are deleted.
     Down {
         /// The version of the document.
