@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use super::keys::{self, Key};
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
-use super::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, table};
+use super::{
+    Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, secrets, table,
+};
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
 pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Option<Deployment> {
@@ -60,8 +62,10 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let threads = reader.number(&mut section, &table::THREADS);
     let env = section.take(&table::APP_ENV).map(|found| found.node);
     let env = env_section(reader, env, token_env);
+    let secrets = section.take(&table::SECRETS);
+    let secrets = secrets::section(reader, secrets, &env, token_env);
     section.finish(reader);
-    Some(App { path: path?, wsgi, requirements, include, build_dependencies, workers, threads, env })
+    Some(App { path: path?, wsgi, requirements, include, build_dependencies, workers, threads, env, secrets })
 }
 
 /// The folder with the code. It must be in the project, because code outside is not in the user's repository.

@@ -3,7 +3,7 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Flag, List, Map, Number, Section, Text, Word};
+use super::keys::{Flag, List, Map, Names, Number, Section, Text, Word};
 use super::{CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
@@ -39,7 +39,7 @@ pub static APP: Section = Section {
     name: "app",
     path: "app",
     about: "the code, and how to run it",
-    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &BUILD_DEPENDENCIES, &WORKERS, &THREADS, &APP_ENV],
+    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &BUILD_DEPENDENCIES, &WORKERS, &THREADS, &APP_ENV, &SECRETS],
     needs: &["path"],
 };
 
@@ -90,6 +90,13 @@ pub static APP_ENV: Map = Map {
     types: &["string", "number"],
     longest: None,
     most: None,
+};
+
+pub static SECRETS: Names = Names {
+    name: "secrets",
+    about: "names of secrets that must be set before the app starts; `devopsctl secrets set` sets them; `{NAME: generate}`: `up` generates a random value once",
+    pattern: "^[A-Za-z_][A-Za-z0-9_]{0,99}$",
+    word: "generate",
 };
 
 pub static TOKEN: Section = Section {

@@ -6,10 +6,11 @@ use clap::{CommandFactory, Parser};
 use super::Cli;
 
 /// Verbs of other tools, and ours.
-const VERBS: [(&[&str], &str); 15] = [
+const VERBS: [(&[&str], &str); 16] = [
     (&["apply", "create", "deploy", "launch", "provision", "publish", "push", "run", "ship", "update"], "up"),
     (&["delete", "destroy", "kill", "purge", "remove", "rm", "teardown", "terminate", "undeploy"], "down"),
-    (&["credentials", "key", "password", "rotate", "secret", "secrets", "set-secret"], "set-token"),
+    (&["credentials", "key", "password", "rotate"], "set-token"),
+    (&["secret", "set-secret", "variables"], "secrets"),
     (&["describe", "health", "info", "inspect", "ps", "show", "state"], "status"),
     (&["all", "apps", "deployments", "ls"], "list"),
     (&["console-output", "log", "output", "tail"], "logs"),
@@ -30,7 +31,10 @@ const OTHERWISE: [(&[&str], &str); 3] = [
         &["reboot", "reload", "restart"],
         "no restart is needed: 'up' deploys code and settings, 'set-token' sets the token",
     ),
-    (&["config", "env", "set", "vars"], "settings are app.env in deploy.yaml: change them there, then 'up'"),
+    (
+        &["config", "env", "set", "vars"],
+        "settings are app.env in deploy.yaml: change them there, then 'up'; secrets: 'secrets set'",
+    ),
     (
         &["auth", "configure", "login"],
         "sign in with the AWS CLI: 'aws login', 'aws sso login' or 'aws configure'; or add '--sandbox'",
@@ -110,7 +114,8 @@ mod tests {
         for (line, tip) in [
             ("deploy", "tip: that is 'up' here: create or update everything"),
             ("destroy", "tip: that is 'down' here: delete all resources"),
-            ("secrets", "tip: that is 'set-token' here"),
+            ("password", "tip: that is 'set-token' here"),
+            ("secret", "tip: that is 'secrets' here"),
             ("restart", "tip: no restart is needed"),
             ("up --dry-run", "tip: 'plan' shows what 'up' would do"),
             ("down --auto-approve", "tip: that is '--yes' here"),

@@ -14,8 +14,8 @@ pub mod instance_type;
 pub mod local;
 pub mod permissions;
 pub mod plan;
-pub mod secrets;
 pub mod quota;
+pub mod secrets;
 mod verb;
 
 use crate::base::error::{Exit, Failure};

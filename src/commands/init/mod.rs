@@ -18,7 +18,7 @@ use std::fmt;
 
 pub use advice::Plan;
 pub use apps::{Form, Framework};
-pub use secrets::{Secret, TEMPLATES};
+pub use secrets::{Secret, TEMPLATES, is_secret};
 pub use settings::Requirements;
 pub(super) use verb::run;
 

@@ -78,7 +78,7 @@ pub fn needed(files: &Files, folder: &str, token: &str) -> Vec<Secret> {
 }
 
 /// Whether a variable of this name usually holds a secret.
-fn is_secret(name: &str) -> bool {
+pub fn is_secret(name: &str) -> bool {
     let upper = name.to_uppercase();
     let named =
         NAMED.is_match(&upper) && (!ABOUT.is_match(&upper) || upper.ends_with("KEY_ID") || upper.contains("WEBHOOK"));

@@ -6,7 +6,7 @@ use super::{Purpose, no_name};
 use crate::base::error::{Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::{Globals, SecretsGet};
-use crate::commands::{Session, deployment, documents};
+use crate::commands::{Session, documents};
 use crate::resources::secrets;
 use crate::ui::Ui;
 
@@ -16,11 +16,12 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SecretsGet) -> Res
     if !secrets::is_parameter(secret) {
         return Err(no_name(0));
     }
-    let session = Session::with(globals, ui, Purpose::Look, deployment(&globals)?).await?;
+    let session = Session::open(globals, ui, Purpose::Look).await?;
     let names = [secret.clone()];
     let found = session.interrupt.or(secrets::values(&session.aws, session.name(), &names)).await?;
     let Some((value, state)) = found.into_values().next() else {
-        let next = Next::from("set it: ").run(format!("secrets set {secret}")).and("; or see all: ").run("secrets list");
+        let next =
+            Next::from("set it: ").run(format!("secrets set {secret}")).and("; or see all: ").run("secrets list");
         return Err(Failure::failed(format!("{} has no secret {secret}", session.name())).next(next));
     };
     match session.globals.json {

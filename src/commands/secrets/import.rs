@@ -11,7 +11,7 @@ use super::{Purpose, Then, Wishes, change, done};
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::secret::Secret;
 use crate::commands::cli::{Globals, SecretsImport};
-use crate::commands::{Session, declined, deployment};
+use crate::commands::{Session, declined, deployment, init};
 use crate::config::{self, Deployment};
 use crate::release::text;
 use crate::resources::secrets;
@@ -29,6 +29,12 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SecretsImport) -> 
     let (values, skipped) = sorted(&deployment, read(&arguments.file)?)?;
     let session = Session::with(globals, ui, Purpose::Change, deployment).await?;
     skipped.iter().for_each(|line| session.ui.say(line));
+    let settings = settings(&values);
+    if !settings.is_empty() {
+        session.ui.say(format!(
+            "no names of secrets: {settings}; their values will be *** in logs, so better put settings into app.env"
+        ));
+    }
     let names: Vec<String> = values.iter().map(|(name, _)| name.clone()).collect();
     let stored = session.interrupt.or(secrets::values(&session.aws, session.name(), &names)).await?;
     let are = |what: fn(Option<&Secret>, &Secret) -> bool| {
@@ -91,6 +97,12 @@ fn sorted(deployment: &Deployment, entries: Vec<Entry>) -> Result<Sorted> {
         }
     }
     Ok((values, skipped))
+}
+
+/// The names that do not look like those of secrets, such as `DEBUG`.
+fn settings(values: &[(String, Secret)]) -> String {
+    let plain = values.iter().filter(|(name, value)| !init::is_secret(name) && !value.contains('@'));
+    plain.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a variable is not set as a secret.

@@ -27,7 +27,12 @@ async fn described(aws: &Aws, name: &str) -> Result<BTreeMap<String, String>> {
     let (mut found, mut page) = (BTreeMap::new(), None);
     loop {
         let request = || {
-            aws.ssm.describe_parameters().parameter_filters(below.clone()).max_results(50).set_next_token(page.clone()).send()
+            aws.ssm
+                .describe_parameters()
+                .parameter_filters(below.clone())
+                .max_results(50)
+                .set_next_token(page.clone())
+                .send()
         };
         let answer = call("ssm:DescribeParameters", request)
             .await

@@ -1,6 +1,6 @@
 //! A model of AWS that applies plans, and the wanted state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -8,16 +8,17 @@ use std::sync::LazyLock;
 use super::super::*;
 use crate::aws::Target;
 use crate::base::names;
-use crate::config::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Token};
+use crate::config::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, SecretOrigin, Token};
 use crate::engine::observe::Store;
 use crate::engine::spec::{Policies, Spec};
 use crate::engine::{plan, topology};
 use crate::release::proxy::Build;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
-use crate::resources::orders::Orders;
+use crate::resources::orders::{OfSsm, Orders};
 use crate::resources::{
-    bucket, dns_record, elastic_ip, history, instance_profile, key_pair, release, reports, role, security_group,
+    bucket, dns_record, elastic_ip, history, instance_profile, key_pair, release, reports, role, secrets,
+    security_group,
 };
 
 pub const RELEASE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -40,6 +41,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         workers: 2,
         threads: 4,
         env: Default::default(),
+        secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
     },
     token: Token { env: "APP_SECRET_TOKEN".into(), enforce: true, path: "/".into() },
     instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8, cpu_credits: CpuCredits::Auto },
@@ -92,6 +94,10 @@ pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
     plan::rotation(tags, have, how).unwrap()
 }
 
+pub fn change_secrets(have: &Observed, edits: &BTreeMap<String, secrets::Edit>) -> Plan {
+    plan::secrets(&Tags::new(), have, edits, true).unwrap()
+}
+
 pub fn rollback(have: &Observed, to: &str) -> Plan {
     plan::rollback(have, to).unwrap()
 }
@@ -106,6 +112,8 @@ pub struct Account {
     pub store: Store,
     /// The number of instance profiles that were created.
     pub profiles: u32,
+    /// The number of writes to secrets.
+    pub writes: i64,
     /// The instance of the plan: it exists, or the plan launches it.
     pub told: Option<String>,
 }
@@ -122,10 +130,11 @@ impl Account {
             key_pair: Lookup::Absent,
             role: Lookup::Absent,
             token: Lookup::Absent,
+            secrets: Lookup::Absent,
             contents: Lookup::Absent,
             ..Observed::default()
         };
-        Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, told: None }.looked()
+        Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, writes: 0, told: None }.looked()
     }
 
     /// The state that a command reads if it reads everything.
@@ -168,7 +177,10 @@ impl Account {
             assert!(!ready.is_empty(), "these wait for each other: {waiting:?}");
             let step = waiting.remove(ready[choose(ready.len())]);
             assert!(!step.reasons.is_empty(), "{step:?} has no reason");
-            self.apply(step.change);
+            match step.change {
+                Change::Secret(change) => self.secret(&step.id.name, &change),
+                change => self.apply(change),
+            }
             assert!(done.insert(step.id), "two steps for one resource");
         }
     }
@@ -221,6 +233,7 @@ impl Account {
             }
             Change::Token(token::Change::Delete) => self.seen.token = Lookup::Absent,
             Change::Bucket(change) => self.bucket(change),
+            Change::Secret(_) => unreachable!("the id of its step has the name"),
             Change::Release(change) => {
                 assert!(self.store.bucket.is_some(), "a release needs its bucket");
                 for used in history::in_use(&self.seen) {
@@ -245,7 +258,13 @@ impl Account {
             Change::DnsRecord(change) => self.record(change),
             Change::EipAssociation(_) => self.associate(),
             Change::Orders(change) => {
-                let version = self.seen.token.present().expect("orders need a token").version;
+                let version = self.seen.token.present().map(|token| token.version);
+                let (token, secrets) = match change.of_ssm {
+                    OfSsm::Token => (version, None),
+                    OfSsm::Secrets => (None, Some(self.fingerprint())),
+                    OfSsm::Both => (version, Some(self.fingerprint())),
+                };
+                assert!(token.is_some() || change.of_ssm == OfSsm::Secrets, "orders need a token");
                 let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();
                 for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
                     let there = self.store.releases.iter().any(|stored| stored.id == *release);
@@ -256,7 +275,7 @@ impl Account {
                 }
                 let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
                 for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
-                    state.tell(Orders { token: Some(version), ..Orders::default() });
+                    state.tell(Orders { token, secrets: secrets.clone(), ..Orders::default() });
                 }
             }
             Change::HealthGate(_) => {
@@ -269,6 +288,37 @@ impl Account {
                 self.seen.reports.clear();
             }
         }
+    }
+
+    /// Writes or deletes a secret. The time of the write is different each time.
+    pub fn secret(&mut self, name: &str, change: &secrets::Change) {
+        self.writes += 1;
+        let stored = self.seen.secrets.stand(secrets::Stored::new);
+        let before = stored.get(name).map(|secret| secret.version);
+        match change {
+            secrets::Change::Generate { .. } => assert_eq!(before, None, "a secret that is set is not generated"),
+            secrets::Change::Write { stands, .. } => assert_eq!(before.is_some(), *stands),
+            secrets::Change::Delete => assert!(before.is_some()),
+        }
+        match change {
+            secrets::Change::Delete => drop(stored.remove(name)),
+            _ => {
+                let secret = secrets::State { version: before.unwrap_or_default() + 1, modified: self.writes };
+                stored.insert(name.to_owned(), secret);
+            }
+        }
+        if stored.is_empty() {
+            self.seen.secrets = Lookup::Absent;
+        }
+    }
+
+    /// The token in the orders of all live instances.
+    pub fn current_token(&self) -> Vec<Option<i64>> {
+        instance::alive(&self.seen.instances).map(|state| state.orders().token).collect()
+    }
+
+    pub fn fingerprint(&self) -> String {
+        self.seen.secrets.present().map_or_else(|| secrets::NONE.to_owned(), secrets::fingerprint)
     }
 
     pub fn security_group(&mut self, change: security_group::Change) {
@@ -349,6 +399,11 @@ impl Account {
             instance::Change::Launch { tags, .. } => {
                 assert!(self.seen.security_group.present().is_some_and(|group| group.nonce.is_some()));
                 assert!(self.seen.key_pair.present().is_some() && self.seen.token.present().is_some());
+                assert_ne!(
+                    self.fingerprint(),
+                    secrets::NONE,
+                    "the app is not started without the secrets that it needs"
+                );
                 let id = format!("i-new{}", self.seen.instances.len());
                 self.told = Some(id.clone());
                 let image = self.seen.image.present().cloned().expect("a launch needs an image");
