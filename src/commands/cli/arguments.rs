@@ -153,8 +153,9 @@ pub struct SecretsSet {
 #[derive(Debug, Args)]
 pub struct SecretsImport {
     /// The file with lines NAME=value
+    // Not `file`, which is the option of all verbs.
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    pub env_file: PathBuf,
     /// Do not ask before secrets are overwritten
     #[arg(short, long)]
     pub yes: bool,
@@ -251,7 +252,7 @@ pub struct Policy {
     /// Restrict it to this account; --region restricts it to one region [default: all accounts and regions]
     #[arg(long, value_name = "ID", value_parser = account)]
     pub account: Option<String>,
-    /// Allow only what `plan` needs: no change, and no access to the token
+    /// Allow only what `plan` needs: no change, and no access to the token and the secrets
     #[arg(long)]
     pub plan: bool,
     /// Allow only roles with this permissions boundary, which deploy.yaml names as permissions_boundary

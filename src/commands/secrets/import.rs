@@ -26,13 +26,13 @@ const CREDENTIALS: [&str; 4] =
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SecretsImport) -> Result<ExitCode> {
     // Mistakes in the files are reported before any call, and before the sandbox is started.
     let deployment = deployment(&globals)?;
-    let (values, skipped) = sorted(&deployment, read(&arguments.file)?)?;
+    let (values, skipped) = sorted(&deployment, read(&arguments.env_file)?)?;
     let session = Session::with(globals, ui, Purpose::Change, deployment).await?;
     skipped.iter().for_each(|line| session.ui.say(line));
     let settings = settings(&values);
     if !settings.is_empty() {
         session.ui.say(format!(
-            "no names of secrets: {settings}; their values will be *** in logs, so better put settings into app.env"
+            "if these are settings and not secrets, put them into app.env, because logs show secrets as ***: {settings}"
         ));
     }
     let names: Vec<String> = values.iter().map(|(name, _)| name.clone()).collect();
