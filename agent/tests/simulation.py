@@ -15,12 +15,13 @@ import tempfile
 from types import SimpleNamespace
 from unittest import mock
 
+from fake_aws import Parameters
 from machine import pack
 
 import agent
 import bytecode
 from boot import aws
-from orders import reporter
+from orders import decide, reporter
 from system.paths import Paths, write_json
 
 TIMEOUT = 30  # health.timeout of every release
@@ -49,16 +50,18 @@ class Clock:
 
 
 class Release:
-    """The behaviour of a release: the error of its download, or the result of its gunicorn after some seconds."""
+    """The behaviour of a release: the error of its download, or the result of its gunicorn after some seconds. `needs`: the
+    secret that it requires."""
 
-    def __init__(self, kind, why=None, after=1.0, fetch=None, deaf=False):
-        self.kind, self.why, self.after, self.fetch, self.deaf = kind, why, after, fetch, deaf
+    def __init__(self, kind, why=None, after=1.0, fetch=None, deaf=False, needs=None):
+        self.kind, self.why, self.after, self.fetch, self.deaf, self.needs = kind, why, after, fetch, deaf, needs
         manifest = {
             "workers": 1,
             "threads": 4,
             "health": {"path": "/", "timeout": TIMEOUT},
             "token": {"env": "APP_SECRET_TOKEN"},
             "env": {"PASSWORD": PASSWORD},
+            "secrets": [needs] if needs else [],
         }
         self.archive = pack({"manifest.json": json.dumps(manifest).encode(), "app/app.py": kind.encode()})
         self.name = hashlib.sha256(self.archive).hexdigest()
@@ -75,7 +78,9 @@ BAD = [
     Release("full", "the disk is full", fetch=FULL),
     Release("read-only", "Read-only file system", fetch=READ_ONLY),
 ]
-RELEASES = {release.name: release for release in GOOD + BAD}
+NEEDY = Release("needy", needs="A")  # The name of a secret, as in `SECRETS`.
+RELEASES = {release.name: release for release in [*GOOD, *BAD, NEEDY]}
+SECRETS = ("A", "B", "a_b")
 
 
 class Process:
@@ -83,6 +88,7 @@ class Process:
 
     def __init__(self, generation, clock):
         self.target, self.verdict, self.clock = generation.target, generation.verdict, clock
+        self.output = noise(generation)
         self.release = RELEASES[generation.target.release]
         self.began, self.told = clock.now, None
         self.proved, self.listens, self.end = False, False, None
@@ -94,7 +100,7 @@ class Process:
         elif self.release.kind == "dead":
             self.end = "exit code 3"
         elif self.release.why:
-            self.say(failed=self.release.why, detail="Traceback: " + noise(self.target.token))
+            self.say(failed=self.release.why, detail="Traceback: " + self.output)
             self.end = "exit code 3"
         elif not self.proved and not self.told:
             self.say(proved=71)
@@ -115,11 +121,11 @@ def secret(version):
     return f'token-"{version}"\tof {{{{ours}}}}'
 
 
-def noise(version):
+def noise(generation):
     """The output of an app: secrets in every spelling, braces, and far too much text."""
-    return "\n".join(
-        text for value in (secret(version), PASSWORD) for text in ("ü{{" * 400, value, json.dumps(value), repr(value))
-    )
+    with open(generation.variables) as file:
+        values = [*json.load(file).values(), PASSWORD]
+    return "\n".join(text for value in values for text in ("ü{{" * 400, value, json.dumps(value), repr(value)))
 
 
 class Runner:
@@ -154,6 +160,7 @@ class Runner:
 
     def start(self, generation):
         self.simulation.perhaps_crash()
+        self.simulation.check_start(generation.target)
         self.starts += 1
         assert generation.number not in self.alive()
         self.processes[generation.number] = Process(generation, self.clock)
@@ -187,7 +194,7 @@ class Runner:
         assert not self.admits
 
     def output(self, generation):
-        return noise(generation.target.token)
+        return noise(generation)
 
     def settle(self, serving):
         pass
@@ -222,6 +229,7 @@ class Aws:
         self.troubles = {"imds": 0, "s3": 0, "ssm": 0}  # How many calls still fail.
         self.asked = 0  # How often SSM was called.
         self.stale = 0  # How many responses of SSM will still have the first version.
+        self.secrets = Parameters(2)
 
     def fails(self, service):
         if self.troubles[service]:
@@ -247,9 +255,12 @@ class Aws:
         return {"instanceId": INSTANCE}
 
     def ssm(self, action, **request):
-        assert (action, request["Name"]) == ("GetParameter", "/devopsctl/shop/token")
         self.asked += 1
         self.fails("ssm")
+        if action == "GetParametersByPath":
+            assert request["Path"] == "/devopsctl/shop/secrets"
+            return self.secrets.page(request)
+        assert (action, request["Name"]) == ("GetParameter", "/devopsctl/shop/token")
         version = len(self.versions)
         if self.stale:
             self.stale -= 1
@@ -274,13 +285,14 @@ class Reporter:
 
     def say(self, said):
         self.last = said
-        if self.read == (said, len(self.simulation.aws.versions)):
+        secrets = [*map(secret, range(1, len(self.simulation.aws.versions) + 1)), *self.simulation.secrets]
+        if self.read == (said, len(secrets)):
             return  # Most turns repeat a report.
-        self.read = said, len(self.simulation.aws.versions)
+        self.read = said, len(secrets)
         text = reporter.encode(said)
         assert len(text.encode()) <= reporter.LIMIT and "{{" not in text
         shown = json.loads(text)
-        for value in [PASSWORD, *map(secret, range(1, len(self.simulation.aws.versions) + 1))]:
+        for value in [PASSWORD, *secrets]:
             for spelling in (value, json.dumps(value)[1:-1], repr(value)[1:-1]):
                 assert spelling not in text and spelling not in json.dumps(shown) + repr(shown) + str(shown["log_tail"])
 
@@ -302,6 +314,7 @@ class Simulation:
         self.served = []  # Every target that ever served, in order.
         self.knows = False  # Whether the machine must know its last token; not after a power failure.
         self.up = False  # Whether a generation serves, and so must keep serving.
+        self.secrets = []  # Every value that a secret ever had.
         self.wanted = [None, None]  # The releases that were ordered last.
         self.born()
 
@@ -402,6 +415,13 @@ class Simulation:
         assert serves or not self.up, "the serving generation is gone without a reason"
         self.up = serves
 
+    def check_start(self, target):
+        """A new release gets the ordered secrets, unless they cannot be read."""
+        state = self.agent.state
+        if target.release != state.healthy:
+            assert not state.are_secrets_old() or decide.read_secrets(state) in state.failures
+        assert RELEASES[target.release].needs in (None, *state.secrets.values), "it lacks a secret"
+
     # Events
 
     def want(self, **tags):
@@ -418,6 +438,22 @@ class Simulation:
 
     def ring(self):
         self.want(token=str(len(self.aws.versions)))
+
+    def set_secret(self, name, ring=True):
+        value = f'{name}-"{len(self.secrets)}"\tof {{{{ours}}}}'
+        self.secrets.append(value)
+        self.aws.secrets.put(name, value)
+        if ring:
+            self.ring_secrets()
+
+    def unset_secret(self, name, ring=True):
+        self.aws.secrets.delete(name)
+        if ring:
+            self.ring_secrets()
+
+    def ring_secrets(self):
+        """Like the command line: if the fingerprint is as before, the attempt tells that there was a change."""
+        self.want(**{"secrets": self.aws.secrets.fingerprint(), "try": f"secrets-{self.turns}"})
 
     def kill(self, role):
         """The kernel kills a generation's processes, as when memory runs out."""

@@ -34,7 +34,7 @@ class Proof:
         self.proved = False
 
     def variables(self):
-        """The token's environment variables."""
+        """The environment variables that hold the secrets and the token."""
         with open(self.secrets_file) as file:
             return json.load(file)
 

@@ -191,7 +191,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             let early = *first.get_or_insert(report.version) == report.version && report.misses_release();
             if goal.failed(&report) && !early {
                 sink.event(Event::Fail(TOPIC, "not deployed".into()));
-                return Err(broken(watch, &report));
+                return Err(broken(watch, &goal, &report));
             }
             let stage = goal.stage(&report);
             if let Some(proxy) = goal.waits_for(&report) {
@@ -279,17 +279,29 @@ async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
         .next(format!("check the status: {}; to deploy your release over it: {}", watch.status, watch.up))
 }
 
-fn broken(watch: &Watch, report: &Report) -> Failure {
+fn broken(watch: &Watch, goal: &Goal, report: &Report) -> Failure {
+    let secrets = goal.release.is_none() && !goal.secrets.is_empty();
+    let (what, kept, next) = match secrets {
+        true => (
+            "the app failed its checks with the new secrets and does not use them",
+            "The app keeps serving with the previous secrets; no request was lost.",
+            Next::from("correct the secret, and set it again: ").run("secrets set NAME"),
+        ),
+        false => (
+            "the new version failed its checks and was not deployed",
+            "The previous version keeps serving; no request was lost.",
+            format!("fix the app, then run: {}", watch.up).into(),
+        ),
+    };
     let error = report.error.as_deref().unwrap_or("it does not become healthy");
-    let mut failure =
-        Failure::new(Exit::Unhealthy, "the new version failed its checks and was not deployed").because(error);
+    let mut failure = Failure::new(Exit::Unhealthy, what).because(error);
     if !report.log_tail.trim().is_empty() {
         failure = failure.because(format!("it printed:\n{}", report.log_tail.trim_end()));
     }
     if report.healthy {
-        failure = failure.standing("The previous version keeps serving; no request was lost.");
+        failure = failure.standing(kept);
     }
-    failure.next(format!("fix the app, then run: {}", watch.up))
+    failure.next(next)
 }
 
 fn stuck(watch: &Watch, id: &str, stage: &Stage, error: Option<String>, patience: Duration) -> Failure {

@@ -52,7 +52,7 @@ impl Policies {
     }
 }
 
-impl Spec<'_> {
+impl<'a> Spec<'a> {
     /// The tags of every resource.
     pub fn tags(&self) -> Tags {
         let mut tags: Tags = self.deployment.tags.clone();
@@ -88,7 +88,7 @@ impl Spec<'_> {
     ///
     /// # Errors
     /// The secrets were not read.
-    pub fn missing_secrets(&self, have: &Observed) -> Result<Vec<&str>> {
+    pub fn missing_secrets(&self, have: &Observed) -> Result<Vec<&'a str>> {
         let found = have.secrets.looked()?;
         let missing = |name: &str| !found.is_some_and(|found| found.contains_key(name));
         let wanted = self.deployment.app.secrets.iter().filter(|(_, origin)| **origin == SecretOrigin::Set);

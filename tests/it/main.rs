@@ -6,7 +6,7 @@
 //! - `app/` what is deployed: apps, `init`, dependencies, builds, the cache
 //! - `deploy/` `up`, `down` and `rollback`, on accounts and in situations of all kinds
 //! - `token/` `set-token`
-//! - `secrets/` `secrets …`
+//! - `secrets/` `secrets …`, and what `up` and `down` do with secrets
 //! - `network/` DNS and SSH
 //! - `commands/` the other commands, and what all of them share: help, JSON, the terminal, permissions
 //! - `sandbox/` the sandbox itself

@@ -30,6 +30,8 @@ documents! {
         changes: bool,
         /// The steps, in a possible order.
         steps: Vec<Step>,
+        /// The secrets that must be set before `up` can make the changes.
+        missing_secrets: Vec<String>,
         /// The cost of deploy.yaml.
         cost: Cost,
     }

@@ -16,6 +16,7 @@ use super::{Purpose, Session, deployment};
 use crate::base::clock::now;
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::names;
+use crate::base::next::Next;
 use crate::base::secret::Secret;
 use crate::commands::cli::{Globals, SecretsVerb};
 use crate::commands::documents;
@@ -170,6 +171,14 @@ fn done(session: &Session, changed: Changed) -> ExitCode {
         session.ui.document(&documents::SecretsChanged { v, name, changed: !names.is_empty(), secrets: names, used });
     }
     ExitCode::SUCCESS
+}
+
+/// The error for secrets that the app needs and a user must set.
+pub(super) fn missing(names: &[&str]) -> Failure {
+    Failure::failed(format!("the app needs secrets that are not set: {}", names.join(", ")))
+        .because("app.secrets in deploy.yaml lists them")
+        .standing("Nothing was changed.")
+        .next(Next::from("set them: ").run(format!("secrets set {}", names.join(" "))))
 }
 
 /// The error for an argument that is no name. It may be a value, so it is not shown.

@@ -48,7 +48,7 @@ fn a_complete_deployment_needs_nothing() {
     let deployment = deployment();
     let account = Account::complete();
     assert_eq!(up(&spec(&deployment), &account.seen).steps, []);
-    assert_eq!(down(&Account::empty().seen), Plan::default());
+    assert_eq!(down(&Account::empty().seen).steps, []);
 }
 
 /// Nothing is left to do, every resource exists once, and the instance gets its role's credentials.
@@ -452,12 +452,14 @@ fn the_old_instance_is_terminated_only_after_the_new_one_is_healthy() {
 }
 
 #[test]
-fn a_launch_waits_only_for_group_key_and_token() {
+fn a_launch_waits_only_for_group_key_token_and_secrets() {
     let (deployment, account) = (deployment(), Account::empty());
     let unseen = Observed { store: None, ..account.seen };
     let plan = up(&spec(&deployment), &unseen);
     let launch = plan.steps.iter().find(|step| step.id == instance::ID).unwrap();
-    assert_eq!(launch.needs, [Kind::SecurityGroup, Kind::KeyPair, Kind::Token].map(Id::of));
+    let mut needs: Vec<Id> = [Kind::SecurityGroup, Kind::KeyPair, Kind::Token].map(Id::of).into();
+    needs.push(secrets::id("SESSION_KEY"));
+    assert_eq!(launch.needs, needs);
     for need in &launch.needs {
         assert!(plan.steps.iter().find(|step| step.id == *need).unwrap().needs.is_empty());
     }

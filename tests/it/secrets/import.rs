@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ssm::types::Parameter;
 
-use super::{is_nowhere, require};
+use super::{is_nowhere, project, require, variable};
 use crate::console::{aws, calls, only_reads};
+use crate::http::get;
 use crate::project::Project;
 use crate::pseudo_terminal::at_a_terminal;
 use crate::snapshot;
@@ -106,4 +107,23 @@ fn a_credential_for_aws_is_imported_if_the_app_needs_it() {
     project.file(".env", FILE);
     project.run("secrets import .env --sandbox").ok();
     assert!(stored(&project).contains_key("AWS_SECRET_ACCESS_KEY"));
+}
+
+#[test]
+fn a_running_app_gets_all_imported_secrets_at_once() {
+    let project = project();
+    let url = project.up();
+    let generation = || get(&format!("{url}/generation"), Some(&project.token())).body;
+    let before = generation();
+    project.file(".env", "DATABASE_URL=postgres://shop:a-horse@db/shop\nTLS_KEY=\"a battery\nand {{a staple}}\"\n");
+    project.run("secrets import .env --sandbox").ok().says("the app uses the secrets as they are stored");
+    assert_eq!(variable(&project, &url, "DATABASE_URL"), "postgres://shop:a-horse@db/shop");
+    assert_eq!(variable(&project, &url, "TLS_KEY"), "a battery\nand {{a staple}}");
+    let after = generation();
+    assert_ne!(before, after);
+    project.run("secrets import .env --sandbox").ok();
+    assert_eq!(generation(), after, "the same file again starts nothing");
+    is_nowhere(&project, "a-horse");
+    let processes = project.processes().join("\n");
+    assert!(processes.contains("serve.py") && !processes.contains("a-horse"), "{processes}");
 }

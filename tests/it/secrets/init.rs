@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use crate::http::get;
 use crate::project::Project;
 use crate::snapshot;
 
+/// The app shows the length of a secret only.
 const APP: &str = "import os
 from flask import Flask, abort, request
 
@@ -25,8 +27,7 @@ def index():
 
 #[test]
 fn an_app_with_secrets_is_told_which_command_sets_them() {
-    let project = Project::unbooted();
-    fs::remove_file(project.folder().join("deploy.yaml")).unwrap();
+    let project = Project::empty();
     project.file("shop/web.py", APP).file("shop/requirements.txt", "flask\n");
     project.file("shop/.env.example", "DATABASE_URL=\nMAIL_PASSWORD=\n").file("shop/.env", "DATABASE_URL=a-horse\n");
     let ran = project.run("init --name shop shop").ok();
@@ -42,4 +43,8 @@ fn an_app_with_secrets_is_told_which_command_sets_them() {
     project.run("doctor --sandbox --file shop/deploy.yaml").code(1).says("not set: MAIL_PASSWORD");
     project.run_with("secrets set --stdin MAIL_PASSWORD --sandbox --file shop/deploy.yaml", "x").ok();
     project.run("doctor --sandbox --file shop/deploy.yaml").ok().says("2 are set; up generates SESSION_KEY");
+    let url = project.ok("up --sandbox --file shop/deploy.yaml");
+    let token = project.ok("token --sandbox --file shop/deploy.yaml");
+    assert_eq!(get(&url, Some(&token)).body, "a-horse".len().to_string());
+    project.run("doctor --sandbox --file shop/deploy.yaml").ok().says("3 are set");
 }
