@@ -168,10 +168,15 @@ async fn parameters(aws: &Aws) -> Vec<Parameter> {
     let all = pages.iter().flat_map(|page| page.parameters()).map(|parameter| Parameter {
         name: parameter.name().unwrap_or_default().to_owned(),
         version: parameter.version(),
-        modified: parameter.last_modified_date().map_or(0, |time| time.to_millis().unwrap()),
+        modified: parameter.last_modified_date().map_or(0, |time| rounded(time.as_nanos())),
         value: parameter.value().unwrap_or_default().to_owned(),
     });
     all.collect()
+}
+
+/// Nanoseconds in milliseconds: binary fractions only approximate SSM's three decimal places.
+fn rounded(nanoseconds: i128) -> i64 {
+    i64::try_from((nanoseconds + 500_000) / 1_000_000).unwrap()
 }
 
 async fn buckets(aws: &Aws) -> Vec<Bucket> {

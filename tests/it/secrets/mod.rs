@@ -6,6 +6,7 @@ mod list;
 mod set;
 mod up;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -67,7 +68,7 @@ fn stored(project: &Project) -> Vec<String> {
         let found = aws.ssm.get_parameters_by_path().path("/devopsctl").recursive(true).into_paginator().send();
         let pages = found.collect::<Result<Vec<_>, _>>().await.unwrap();
         let found = pages.iter().flat_map(|page| page.parameters());
-        let names = found.filter_map(|one| one.name()?.split_once("/secrets/"));
-        names.map(|(_, name)| name.to_owned()).collect()
+        let names = found.filter_map(|one| Some(one.name()?.split_once("/secrets/")?.1.to_owned()));
+        names.collect::<BTreeSet<_>>().into_iter().collect()
     })
 }
