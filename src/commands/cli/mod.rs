@@ -109,7 +109,7 @@ pub enum Verb {
     /// Print the current token
     #[command(after_help = examples::TOKEN)]
     Token,
-    /// Set and delete the app's other secrets, without downtime
+    /// Set, import, list and delete the app's other secrets, without downtime
     #[command(subcommand, after_help = examples::SECRETS)]
     Secrets(SecretsVerb),
     /// Show the resources, the running release and its health
