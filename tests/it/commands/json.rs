@@ -43,6 +43,12 @@ fn every_command_prints_one_document_and_only_token_shows_the_token() {
     assert_eq!(read::<shapes::List>(&say(runs("list --sandbox --json", 0))).deployments[0].url, up.url);
     assert!(read::<shapes::SetToken>(&say(runs("set-token --sandbox --generate --json", 0))).changed);
 
+    let set = read::<shapes::SecretsChanged>(&say(runs("secrets set --sandbox --generate KEY --json", 0)));
+    assert!(set.changed && set.used && set.secrets == ["KEY"]);
+    let status = read::<shapes::Status>(&say(runs("status --sandbox --json", 0)));
+    assert_eq!(Some(status.secrets.stored), status.secrets.running);
+    assert!(read::<shapes::SecretsChanged>(&say(runs("secrets unset --sandbox KEY --json", 0))).changed);
+
     project.file("app/other.py", "# Another release.\n");
     read::<shapes::Up>(&say(runs("up --sandbox --json", 0)));
     let back = read::<shapes::Rollback>(&say(runs("rollback --sandbox --json", 0)));
