@@ -3,6 +3,7 @@
 import json
 import pathlib
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,8 @@ URL = f"postgres://shop:{PASSWORD}@db.example/shop"
 TELLS = """
 import json, os
 TOKEN = "Token " + os.environ["APP_SECRET_TOKEN"]
-GIVEN = {name: os.environ.get(name) for name in ("A", "B", "PEM", "BRACES", "FROM_ENV", "APP_SECRET_TOKEN")}
+NAMES = ("A", "B", "PEM", "BRACES", "FROM_ENV", "APP_SECRET_TOKEN", "APP_SECRET_TOKEN_PREVIOUS")
+GIVEN = {name: os.environ.get(name) for name in NAMES}
 
 def app(environ, start_response):
     right = environ.get("HTTP_AUTHORIZATION") == TOKEN
@@ -197,11 +199,25 @@ def test_secrets_reach_the_app_over_its_environment_and_under_its_token(serving)
         "PEM": "-----BEGIN EXAMPLE-----\nnot a key ü\n-----END EXAMPLE-----\n",
         "BRACES": '{{"a": "\\{"}}',
         "APP_SECRET_TOKEN": "from-ssm-2",
+        "APP_SECRET_TOKEN_PREVIOUS": "from-ssm-3",
     }
     change(aws, **values)
-    assert given(serving) == {**values, "FROM_ENV": "env", "APP_SECRET_TOKEN": TOKEN}
+    others = {"FROM_ENV": "env", "APP_SECRET_TOKEN": TOKEN, "APP_SECRET_TOKEN_PREVIOUS": None}
+    assert given(serving) == {**values, **others}
     change(aws, **dict.fromkeys(values))
-    assert given(serving) == {**dict.fromkeys(values), "A": "from env", "FROM_ENV": "env", "APP_SECRET_TOKEN": TOKEN}
+    assert given(serving) == {**dict.fromkeys(values), "A": "from env", **others}
+
+
+def test_the_previous_token_is_given_in_its_grace_period_only(serving):
+    aws = serving.aws
+    change(aws, APP_SECRET_TOKEN_PREVIOUS="from-ssm")
+    version = aws.put_token(TOKEN, previous="earlier-token", until=time.time() + 3600)
+    aws.wait_report(lambda report: report["token"] == version and report["phase"] == "healthy")
+    assert given(serving)["APP_SECRET_TOKEN_PREVIOUS"] == "earlier-token"
+    version = aws.put_token(TOKEN)
+    aws.wait_report(lambda report: report["token"] == version and report["phase"] == "healthy")
+    assert given(serving)["APP_SECRET_TOKEN_PREVIOUS"] is None
+    change(aws, APP_SECRET_TOKEN_PREVIOUS=None)
 
 
 def test_a_change_fails_no_request_and_is_one_generation(serving):
