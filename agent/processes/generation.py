@@ -38,9 +38,9 @@ class Generation:
         self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
         require(self.manifest.get("secrets", ()), secrets.values)
         name = self.manifest["token"]["env"]
-        variables = {**secrets.values, name: token.current}
-        if target.grace:
-            variables[name + "_PREVIOUS"] = token.previous
+        # A secret with the name of the previous token would make the app accept it.
+        names = {name: token.current, name + "_PREVIOUS": token.previous if target.grace else None}
+        variables = {name: value for name, value in {**secrets.values, **names}.items() if value is not None}
         try:
             os.mkdir(self.folder, 0o700)
             write_json(self.variables, variables)

@@ -42,6 +42,11 @@ pub(super) fn section(
     env: &BTreeMap<String, String>,
     token_env: &str,
 ) -> BTreeMap<String, SecretOrigin> {
+    if let Some(Found { node, .. }) = &found
+        && matches!(node.value, Value::Map(_))
+    {
+        reader.hide(node.span);
+    }
     let mut secrets = BTreeMap::new();
     for found in reader.list(found, "write\n  secrets:\n    - DATABASE_URL\n    - SECRET_KEY: generate") {
         let Some((name, origin)) = secret(reader, &found) else { continue };

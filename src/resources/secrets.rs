@@ -161,7 +161,7 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<Stored>> {
     Ok((!found.is_empty()).then_some(found).into())
 }
 
-/// The same, for callers to whom none is as good as any.
+/// The same as a map, which is empty if there are none.
 ///
 /// # Errors
 /// A call to SSM fails.

@@ -5,31 +5,9 @@ import hashlib
 import json
 
 import pytest
-from conftest import NUMBERS, USER, associated, granted, refused, runs, until
+from conftest import NUMBERS, associated, granted, refused, runs, until
 
-# Parameters and buckets
-
-
-def test_a_value_cannot_nest_a_parameter(ssm):
-    value = {"Name": "/x", "Type": "String"}
-    assert refused(ssm.put_parameter, Value="a {{b}} c", **value)[0] == "ValidationException"
-    ssm.put_parameter(Value="a {b}} c", **value)
-
-
-def test_an_overwritten_parameter_takes_no_tags(ssm):
-    value = {"Name": "/y", "Type": "String", "Value": "1", "Tags": [{"Key": "a", "Value": "b"}]}
-    assert ssm.put_parameter(**value)["Version"] == 1
-    assert refused(ssm.put_parameter, **value)[0] == "ParameterAlreadyExists"
-    assert refused(ssm.put_parameter, Overwrite=True, **value)[0] == "ValidationException"
-
-
-def test_a_description_tells_who_wrote_a_parameter_and_not_its_value(ssm, cli):
-    ssm.put_parameter(Name="/devopsctl/b/secrets/A", Type="SecureString", Value="x")
-    cli("ssm").put_parameter(Name="/devopsctl/b/secrets/B", Type="SecureString", Value="x")
-    below = [{"Key": "Path", "Option": "OneLevel", "Values": ["/devopsctl/b/secrets"]}]
-    found = cli("ssm").describe_parameters(ParameterFilters=below)["Parameters"]
-    assert [one["LastModifiedUser"] for one in found] == ["arn:aws:iam::123456789012:user/administrator", USER]
-    assert not [one for one in found if "Value" in one]
+# Images and buckets
 
 
 def test_each_region_knows_the_newest_images(sandbox):

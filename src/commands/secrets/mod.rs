@@ -61,8 +61,8 @@ struct Changed {
     used: bool,
 }
 
-/// Stores and deletes secrets, and gives them to the app. What is so already is not written again; but if an interrupted command has
-/// not told the instance, it is told.
+/// Stores and deletes secrets, and gives them to the app. A value that is stored already is not written again; but the instance gets its
+/// orders, if an interrupted command has not given them.
 async fn change(session: &Session, wishes: Wishes, then: Then) -> Result<Changed> {
     let observed = session.interrupt.or(observe(session)).await?;
     let values = session.interrupt.or(different(session, &observed, wishes)).await?;
@@ -71,8 +71,8 @@ async fn change(session: &Session, wishes: Wishes, then: Then) -> Result<Changed
     tags.insert(names::TAG_NAME.into(), session.name().to_owned());
     let plan = plan::secrets(&tags, &observed, &edits.collect(), then.restart)?;
     if plan.is_empty() {
-        session.ui.say("nothing was changed: all of it is as it should be");
-        return Ok(Changed { names: Vec::new(), used: false });
+        session.ui.say("nothing was changed: the secrets are already as requested");
+        return Ok(Changed { names: Vec::new(), used: is_used(&observed) });
     }
     let names = values.keys().cloned().collect();
     let values = values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
@@ -85,6 +85,13 @@ async fn change(session: &Session, wishes: Wishes, then: Then) -> Result<Changed
         }
     };
     Ok(Changed { names, used })
+}
+
+/// Whether the instance reported that the app uses the secrets as they were read.
+fn is_used(observed: &Observed) -> bool {
+    let stored = observed.secrets.present().map_or_else(|| secrets::NONE.to_owned(), secrets::fingerprint);
+    let report = observed.serving().and_then(|(_, report)| report);
+    report.is_some_and(|report| report.healthy && report.secrets.as_ref() == Some(&stored))
 }
 
 async fn observe(session: &Session) -> Result<Observed> {
@@ -124,19 +131,19 @@ async fn write(session: &Session, observed: &Observed, plan: Plan, values: BTree
 fn follows<'a>(session: &Session, observed: &'a Observed, then: Then) -> Result<&'a instance::State, String> {
     let up = session.ui.run("up");
     let Some((instance, report)) = observed.serving() else {
-        return Err(format!("stored; the app gets them with its first start: {up}"));
+        return Err(format!("the change is stored; the app gets it with its first start: {up}"));
     };
     if !then.restart {
-        return Err(format!("stored; the app gets them with its next start: {up}"));
+        return Err(format!("the change is stored; the app gets it with its next start: {up}"));
     }
     if !matches!(instance.phase, Phase::Pending | Phase::Running) {
-        return Err(format!("stored; {} is {}: {up} starts it", instance.id, instance.phase.name()));
+        return Err(format!("the change is stored; {} is {}: {up} starts it", instance.id, instance.phase.name()));
     }
     if report.is_some_and(|report| report.healthy && report.secrets.is_none()) {
-        return Err(format!("stored; the running release is from before devopsctl had secrets: {up} will use them"));
+        return Err(format!("the change is stored; the running release is from before devopsctl had secrets: {up} will use them"));
     }
     if !then.wait {
-        return Err("stored; the app was not checked".to_owned());
+        return Err("the change is stored; the app was not checked".to_owned());
     }
     Ok(instance)
 }

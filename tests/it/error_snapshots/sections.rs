@@ -284,6 +284,20 @@ pub const SECTIONS: [Section; 11] = [
         ],
     },
     Section {
+        title: "Secrets",
+        errors: &[
+            ("secrets_that_are_missing", ""),
+            ("a_secret_that_is_needed", ""),
+            ("a_value_in_the_arguments", ""),
+            ("a_name_that_is_taken", ""),
+            ("a_secret_of_several", ""),
+            ("no_terminal_for_a_secret", ""),
+            ("an_empty_secret", ""),
+            ("a_secret_that_is_too_long", ""),
+            ("a_secret_that_is_no_text", ""),
+        ],
+    },
+    Section {
         title: "Looking, rolling back, deleting",
         errors: &[
             ("no_log_without_an_instance", ""),

@@ -132,7 +132,7 @@ fn without_a_restart_the_app_gets_a_secret_with_the_next_up() {
     let project = project();
     let url = project.up();
     let set = project.run_with("secrets set --sandbox --stdin --no-restart GREETING", "later").ok();
-    set.says("the app gets them with its next start: devopsctl up --sandbox");
+    set.says("the app gets it with its next start: devopsctl up --sandbox");
     assert_eq!(variable(&project, &url, "GREETING"), "is not set");
     project.run("status --sandbox").ok().says("changed since the app started");
     let status: Value = serde_json::from_str(&project.run("status --sandbox --json").ok().stdout).unwrap();
@@ -193,6 +193,19 @@ fn a_secret_that_the_app_refuses_is_not_used() {
     assert_eq!(variable(&project, &url, "PORT_OF_DATABASE"), "5433");
 }
 
+/// The app does not start without a secret that `deploy.yaml` does not list.
+#[test]
+#[ignore = "slow"]
+fn an_app_that_failed_without_a_secret_starts_when_it_is_set() {
+    let project = project();
+    let app = std::fs::read_to_string(project.folder().join("app/app.py")).unwrap();
+    project.file("app/app.py", &app.replace("\nACCEPTED =", "\nDATABASE = os.environ['DATABASE_URL']\nACCEPTED ="));
+    project.run("up --sandbox").code(4).says("DATABASE_URL");
+    project.run_with("secrets set --sandbox --stdin DATABASE_URL", "somewhere").ok().says("the app uses the secrets");
+    let url = project.up();
+    assert_eq!(variable(&project, &url, "DATABASE_URL"), "somewhere");
+}
+
 /// Nothing waits for an agent that does not know secrets.
 #[test]
 fn an_agent_of_an_earlier_release_gets_the_secrets_with_the_next_up() {
@@ -213,7 +226,7 @@ fn an_agent_of_an_earlier_release_gets_the_secrets_with_the_next_up() {
 #[test]
 fn without_an_instance_secrets_are_only_stored_and_down_deletes_them() {
     let project = Project::unbooted();
-    project.run("secrets set --sandbox --generate ONE TWO").ok().says("the app gets them with its first start");
+    project.run("secrets set --sandbox --generate ONE TWO").ok().says("the app gets it with its first start");
     assert_eq!(stored(&project), ["ONE", "TWO"]);
     let tags = aws(&project, async |aws| {
         let tags = aws.ssm.list_tags_for_resource().resource_id("/devopsctl/hello/secrets/ONE");
