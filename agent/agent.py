@@ -19,7 +19,7 @@ from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.bootstrap import BadRelease
 from boot.validate import in_words, match
 from logs.publisher import Logs
-from orders import decide, tasks
+from orders import decide, secrets, tasks
 from orders.decide import State
 from orders.orders import read_orders
 from orders.report import Phase, Report, error_code, publish
@@ -167,7 +167,7 @@ class Agent:
             try:
                 address, waits = self.address(args[0].release)
                 if not waits:
-                    self.generations.start(*args, self.state.token, address)
+                    self.generations.start(*args, self.state.token, self.state.secrets, address)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
                 self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
                 self.failed(step, problem)
@@ -196,6 +196,15 @@ class Agent:
     def do_token(self):
         return tasks.read_token(self.aws, self.name())
 
+    def do_secrets(self, *order):
+        # After a reboot, the last healthy release does not wait until SSM shows the ordered secrets.
+        ordered = order[0] if self.state.secrets else None
+
+        def wanted():
+            return decide.read_secrets(self.state) == ("secrets", *order)
+
+        return secrets.read_secrets(self.aws, self.name(), ordered, wanted, self.clock)
+
     def do_prepare(self, release):
         def wanted():
             return release in decide.candidates(self.state)
@@ -206,6 +215,8 @@ class Agent:
         self.state.under_way.discard(step)
         if step == decide.TOKEN:
             self.got_token(result)
+        elif step[0] == "secrets":
+            self.got_secrets(step, result)
         else:
             self.state.failures.pop(step, None)
             self.state.ready.add(step[1])
@@ -228,12 +239,18 @@ class Agent:
         else:
             self.state.failures.pop(decide.TOKEN, None)
 
+    def got_secrets(self, step, result):
+        self.generations.hide(result.values.values())
+        self.state.failures.pop(step, None)
+        if self.state.secrets is None or step == decide.read_secrets(self.state):
+            self.state.secrets = result  # A read for earlier orders may end after a newer one.
+
     def failed(self, step, problem):
         self.state.under_way.discard(step)
         error = decide.one_line(self.generations.mask(in_words(problem)))
         print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
-        if step == decide.TOKEN:
+        if step[0] in ("token", "secrets"):
             missing = getattr(problem, "code", "") == "ParameterNotFound"
             least, most = (0.5, 2) if early or missing else (1, 60)
         else:
@@ -312,6 +329,7 @@ class Agent:
             progress.code,
             release=serving and serving.release,
             token=serving and serving.token,
+            secrets=serving and serving.secrets,
             grace_until=int(token.previous_until) if both else None,
             threads=self.generations.busy_threads(),
             proxy=proxy and proxy._replace(error=proxy.error and self.generations.mask(proxy.error)),

@@ -21,6 +21,8 @@ FORMS = {
     "address": rf"{OCTET}(\.{OCTET}){{3}}",
     "host": "[A-Za-z0-9][A-Za-z0-9.-]{0,252}",
     "number": "[0-9]{1,12}",
+    "fingerprint": "none|[0-9a-f]{16}",
+    "variable": "[A-Za-z_][A-Za-z0-9_]{0,99}",
     "lease": "[0-9a-f]{4,32}",
     "ssh key": r"(?P<end>[0-9]{1,12}) [0-9./]{7,18} (?P<key>ssh-ed25519 [A-Za-z0-9+/]{68})",
     "log request": "(?P<source>[a-z]{1,16})/(?P<word>[A-Za-z0-9-]{1,64})",

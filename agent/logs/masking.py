@@ -1,7 +1,8 @@
 """Removes secrets from text before it leaves the machine.
 
-Text is masked first and cut afterwards. Every run of `RUN` or more characters of a secret is replaced, in each spelling below, so
-the place where a line or chunk was split does not matter. Spellings that escape each character are decoded first. Case is ignored.
+Text is masked first and cut afterwards. Every run of `RUN` or more characters of a secret, except white space, is replaced, in each
+spelling below, so the place where a line or chunk was split does not matter. Spellings that escape each character are decoded
+first. Case is ignored.
 
 The time of a search does not depend on the number of secrets: a run of `RUN` characters contains one whole block of `BLOCK`
 characters, so only blocks are looked up, and the text around a hit is compared.
@@ -41,7 +42,8 @@ class Mask:
     def __init__(self, secrets=()):
         pieces = {piece for secret in secrets for piece in lines_of(secret) if len(piece) >= SHORTEST}
         needles = {needle for piece in pieces for needle in spellings(piece)}
-        self.runs = {needle[at : at + RUN] for needle in needles for at in range(len(needle) - RUN + 1)}
+        runs = {needle[at : at + RUN] for needle in needles for at in range(len(needle) - RUN + 1)}
+        self.runs = {run for run in runs if not run.isspace()}  # The indentation of a document is no secret.
         self.blocks = {run[at : at + BLOCK] for run in self.runs for at in range(RUN - BLOCK + 1)}
         short = sorted(
             (re.escape(needle) for needle in needles if SHORTEST <= len(needle) < RUN), key=len, reverse=True

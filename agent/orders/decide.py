@@ -1,6 +1,6 @@
 """The agent's next steps: a pure function of its state, without clock, process or call.
 
-The agent observes (orders, token, processes, results of steps), updates a `State`, asks `decide`, and does the steps. A change
+The agent observes (orders, token, secrets, processes, results of steps), updates a `State`, asks `decide`, and does the steps. A change
 in between is part of the next state: the newest orders always win.
 
 There are two clocks. `now` is the calendar, for the end of a grace period. `steady` is monotonic, so that a correction of the
@@ -11,11 +11,12 @@ import random
 from collections import namedtuple
 
 from orders.orders import Orders
-from orders.report import Phase
+from orders.report import ErrorCode, Phase
 
 # Not dataclasses: their import takes longer than all of this module, before the first answer.
 
 FOREVER = float("inf")
+NO_SECRETS = "none"  # The fingerprint of no secrets.
 
 
 class Token(namedtuple("Token", "version current previous previous_until", defaults=(None, 0))):
@@ -30,8 +31,18 @@ class Token(namedtuple("Token", "version current previous previous_until", defau
         return bool(self.previous) and now < self.previous_until
 
 
-class Target(namedtuple("Target", "release token grace", defaults=(False,))):
-    """What one generation runs. It never changes: another target is another generation."""
+class Secrets(namedtuple("Secrets", "fingerprint values answered", defaults=(False,))):
+    """The secrets as SSM has them. `values`: by name. `answered`: they were read for these orders, so they count even if others
+    are ordered. `repr` leaves the values out."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return f"Secrets(fingerprint={self.fingerprint})"
+
+
+class Target(namedtuple("Target", "release token grace secrets", defaults=(False, NO_SECRETS))):
+    """What one generation runs: `secrets` is their fingerprint. It never changes: another target is another generation."""
 
     __slots__ = ()
 
@@ -43,11 +54,11 @@ class Failure(namedtuple("Failure", "error code tail count retry_at")):
 
 
 class State:
-    def __init__(self, orders=None, ready=(), healthy=None, token=None, serving=None, starting=None):
+    def __init__(self, orders=None, ready=(), healthy=None, token=None, secrets=None, serving=None, starting=None):
         self.orders = orders or Orders()
         self.ready = set(ready)  # Releases on disk.
         self.healthy = healthy  # The last release that passed its health check.
-        self.token, self.serving, self.starting = token, serving, starting
+        self.token, self.secrets, self.serving, self.starting = token, secrets, serving, starting
         self.grace_over = 0  # The token version whose grace period has ended.
         self.retiring = False  # An old generation might still accept requests.
         self.under_way = set()  # Steps without a result yet.
@@ -62,26 +73,51 @@ class State:
         """Whether the previous token counts as well."""
         return self.token.in_grace(now) and self.token.version != self.grace_over
 
+    def is_token_old(self):
+        return self.token is None or self.token.version < (self.orders.token or 0)
 
-# Steps, as tuples: ("token",), ("prepare", release), ("start", Target), ("abort",)
+    def are_secrets_old(self):
+        """Whether they must be read: there was no read yet, or others are ordered."""
+        if self.secrets is None:
+            return True
+        return not self.secrets.answered and self.orders.secrets not in (None, self.secrets.fingerprint)
+
+    def target(self, release, now):
+        """What a generation of that release runs; None while that is not known."""
+        if self.token is None or self.secrets is None:
+            return None
+        return Target(release, self.token.version, self.in_grace(now), self.secrets.fingerprint)
+
+
+# Steps, as tuples: ("token",), ("secrets", fingerprint, attempt), ("prepare", release), ("start", Target), ("abort",)
 TOKEN, ABORT = ("token",), ("abort",)
+
+
+def read_secrets(state):
+    """The step that reads the secrets: another one for each order, so that a read which began before a change does not answer
+    it. The fingerprint alone does not tell orders apart: a secret that was stored without an order, and removed, leaves it as
+    it was."""
+    return "secrets", state.orders.secrets, state.orders.attempt
 
 
 def decide(state, now, steady):
     """The steps to start now."""
-    steps = []
-    ordered = state.orders.token or 0
-    if (state.token is None or state.token.version < ordered) and due(state, TOKEN, steady):
-        steps.append(TOKEN)
+    read = read_secrets(state)
+    reads = (TOKEN, state.is_token_old()), (read, state.are_secrets_old())
+    steps = [step for step, needed in reads if needed and due(state, step, steady)]
+    # A new release may need a secret that was set for it. If that cannot be read, its start says what it lacks.
+    waits = state.are_secrets_old() and read not in state.failures
     goal = None
     for release in candidates(state):
         if release not in state.ready:
             if due(state, ("prepare", release), steady):
                 steps.append(("prepare", release))
-            continue  # Meanwhile the last healthy release serves, with the newest token.
-        if state.token is None:
+            continue  # Meanwhile the last healthy release serves, with the newest token and secrets.
+        target = state.target(release, now)
+        if target is None:
             break
-        target = Target(release, state.token.version, state.in_grace(now))
+        if waits and release != state.healthy:
+            continue
         if target == state.serving or target == state.starting or due(state, ("start", target), steady):
             goal = target
             break
@@ -119,6 +155,7 @@ def take_orders(state, orders):
     """Takes in the orders as they are now. If what a report answers has changed, everything may be tried again at once."""
     if orders.answered() != state.orders.answered():
         state.failures.clear()
+        state.secrets = state.secrets and state.secrets._replace(answered=False)
     state.orders = orders
 
 
@@ -130,21 +167,25 @@ class Progress(namedtuple("Progress", "phase error code tail", defaults=(None, N
 
 def describe(state, now):
     """The progress to report."""
-    release, token = state.orders.release, state.token
+    release = state.orders.release
     if not release:
         return Progress(Phase.BOOTING, "the instance has no tag devopsctl:release")
-    ordered = state.orders.token or 0
-    fresh = token is not None and token.version >= ordered
-    target = token and Target(release, token.version, state.in_grace(now))
-    if fresh and target == state.serving and not state.retiring:
+    target = state.target(release, now)
+    old_token, old_secrets = state.is_token_old(), state.are_secrets_old()
+    if not old_token and not old_secrets and target == state.serving and not state.retiring:
         return Progress(Phase.HEALTHY)
     failure = state.failures.get(("prepare", release)) or state.failures.get(("start", target))
     settling = state.retiring or (state.starting and state.starting.release != release)
-    if failure and not settling and (token is None or fresh):
+    if failure and not settling and (target is None or not (old_token or old_secrets)):
         return Progress(Phase.FAILED, failure.error, failure.code, failure.tail)
     if release not in state.ready:
         return Progress(Phase.FETCHING)
-    if not fresh:
+    if old_token:
         trouble = state.failures.get(TOKEN)
         return Progress(Phase.TOKEN, trouble and trouble.error)
-    return Progress(Phase.STARTING)
+    trouble = state.failures.get(read_secrets(state))
+    if not trouble:
+        return Progress(Phase.STARTING)
+    return Progress(
+        Phase.FAILED if trouble.code is ErrorCode.BAD_SECRET else Phase.STARTING, trouble.error, trouble.code
+    )

@@ -14,20 +14,22 @@ TAGS = {
     "release": ("release", "the id of a release (64 hexadecimal digits)"),
     "token": ("number", "a version number"),
     "try": ("attempt", "a word"),
+    "secrets": ("fingerprint", "the fingerprint of secrets"),
     "address": ("address", None),
     "logs": ("log request", None),
 }
 
 
-class Orders(namedtuple("Orders", "release token attempt address log leases", defaults=(None,) * 6)):
+class Orders(namedtuple("Orders", "release token attempt secrets address log leases", defaults=(None,) * 7)):
     """`token`: the version that SSM should have by now; the agent always takes the newest. `attempt` changes to have what
-    failed tried again. `leases`: by id, what lets a key in by SSH (`ssh/keys.py` checks it)."""
+    failed tried again. `secrets`: the fingerprint that they should have in SSM by now; the agent takes those that SSM has.
+    `leases`: by id, what lets a key in by SSH (`ssh/keys.py` checks it)."""
 
     __slots__ = ()
 
     def answered(self):
         """What a report names, to say which orders it answers."""
-        return {"release": self.release, "token": self.token, "try": self.attempt}
+        return {"release": self.release, "token": self.token, "try": self.attempt, "secrets": self.secrets}
 
 
 def parse_orders(tags):
@@ -45,7 +47,8 @@ def parse_orders(tags):
 
     leases = {name[len(LEASE) :]: text for name, text in tags.items() if text and is_lease(name)}
     token = number(value("token"))
-    return Orders(value("release"), token, value("try"), value("address"), value("logs"), leases), refused
+    orders = Orders(value("release"), token, value("try"), value("secrets"), value("address"), value("logs"), leases)
+    return orders, refused
 
 
 def read_orders(metadata):

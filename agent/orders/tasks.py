@@ -11,6 +11,7 @@ from boot.aws import AwsError, backoff
 from boot.bootstrap import fetch
 from boot.validate import Invalid, integer, match, parse
 from orders.decide import Token
+from orders.secrets import is_variable
 
 LAST_SECOND = 1 << 40  # No grace period ends later.
 KEEP = 3  # Releases that stay on disk: the current one, the previous one, one more.
@@ -30,11 +31,6 @@ def read_token(aws, name):
         # Without the cause, which would show the parameter's value.
         text = f"the parameter /devopsctl/{name}/token (version {held.get('Version')}) does not have the form that devopsctl writes"
         raise AwsError("BadToken", f"{text}: set a token again, with `devopsctl set-token`") from None
-
-
-def is_variable(text):
-    """Whether a text can be an environment variable."""
-    return "\0" not in text and text.encode(errors="replace").decode() == text
 
 
 def prepare(aws, name, release, paths, wanted, clock):

@@ -1,10 +1,10 @@
-"""One generation of the app: a gunicorn that runs one release with one token, from its start to its end."""
+"""One generation of the app: a gunicorn that runs one release with one token and one set of secrets, from its start to its end."""
 
 import os
 import shutil
 
 from boot.validate import Invalid, check, clean, integer, match, parse, process_id
-from orders.decide import Target
+from orders.decide import NO_SECRETS, Target
 from system import untrusted
 from system.paths import write_json
 
@@ -18,7 +18,7 @@ class Generation:
     def __init__(self, paths, number, target, pid=None, until=0.0):
         self.paths, self.number, self.target, self.pid = paths, number, target, pid
         self.folder = os.path.join(paths.generations, str(number))
-        self.secrets = self.folder + "/token"
+        self.variables = self.folder + "/token"
         self.verdict = paths.verdict(number)
         self.manifest = paths.manifest(target.release)
         self.until = until  # The deadline to be healthy, or gone; on the monotonic clock, like `since`.
@@ -29,20 +29,21 @@ class Generation:
         self.address = None  # The address at which clients reach it, if that is known.
 
     @classmethod
-    def create(cls, paths, target, token, steady):
+    def create(cls, paths, target, token, secrets, steady):
         """Creates the next generation, with everything but its processes."""
         number = max((int(name) for name in os.listdir(paths.generations) if match("unit number", name)), default=0) + 1
         while os.path.lexists(os.path.dirname(paths.verdict(number))):
             number += 1  # The verdict of an earlier generation with that number still exists.
         self = cls(paths, number, target)
         self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
+        require(self.manifest.get("secrets", ()), secrets.values)
         name = self.manifest["token"]["env"]
-        variables = {name: token.current}
-        if target.grace:
-            variables[name + "_PREVIOUS"] = token.previous
+        # A secret with the name of the previous token would make the app accept it.
+        names = {name: token.current, name + "_PREVIOUS": token.previous if target.grace else None}
+        variables = {name: value for name, value in {**secrets.values, **names}.items() if value is not None}
         try:
             os.mkdir(self.folder, 0o700)
-            write_json(self.secrets, variables)
+            write_json(self.variables, variables)
         except OSError:
             self.forget()
             raise
@@ -58,18 +59,21 @@ class Generation:
         number, target, until = integer(record["number"], 1, 10**9), record["target"], record["until"]
         check("release", target["release"])
         integer(target["token"], 1)
+        secrets = check(
+            "fingerprint", target.get("secrets", NO_SECRETS)
+        )  # Agents before it had secrets did not write it.
         if record["role"] not in ROLES or type(until) not in (int, float) or type(target["grace"]) is not bool:
             raise Invalid("not a record of a generation")
         own = None if record["pid"] is None else process_id(record["pid"])
-        return cls(paths, number, Target(target["release"], target["token"], target["grace"]), own, until)
+        return cls(paths, number, Target(target["release"], target["token"], target["grace"], secrets), own, until)
 
     def environment(self):
-        """The environment of its gunicorn. It holds neither the token nor any variable of the machine."""
+        """The environment of its gunicorn. It holds neither the token, nor secrets, nor any variable of the machine."""
         release = self.paths.release(self.target.release)
         return {
             "DEVOPSCTL_ADDRESS": self.address or "",
             "DEVOPSCTL_RELEASE": release,
-            "DEVOPSCTL_SECRETS": self.secrets,
+            "DEVOPSCTL_SECRETS": self.variables,
             "DEVOPSCTL_VERDICT": self.verdict,
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -110,6 +114,14 @@ class Generation:
 
     def forget(self):
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def require(names, values):
+    """Refuses a start without a secret that the app needs: it would fail in words of its own, or not until a request needs it."""
+    missing = " ".join(name for name in names if name not in values)
+    if missing:
+        what = f"the secrets {missing} are" if " " in missing else f"the secret {missing} is"
+        raise Invalid(f"{what} not set: devopsctl secrets set {missing}")
 
 
 def entry(line):

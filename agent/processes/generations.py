@@ -9,7 +9,7 @@ import subprocess
 
 import bytecode
 from boot.validate import in_words, integer
-from logs.masking import Mask, secrets_in
+from logs.masking import Mask, passwords, secrets_in
 from orders import decide
 from processes.generation import Generation
 from system.paths import read_json, write_json
@@ -67,12 +67,13 @@ class Generations:
 
     def learn(self, generation):
         """Learns the generation's secrets, to mask them."""
-        self.hide(secrets_in(generation.manifest["env"]))
-        self.hide(filter(None, read_json(generation.secrets, {}).values()))
+        given = read_json(generation.variables, {}).values()
+        self.hide([*secrets_in(generation.manifest["env"]), *filter(None, given)])
 
     def hide(self, secrets):
-        """Masks these from now on."""
-        known = self.secrets | set(secrets)
+        """Masks these from now on, and the passwords in those that are URLs."""
+        secrets = set(secrets)
+        known = self.secrets.union(secrets, *map(passwords, secrets))
         if known != self.secrets or not known:
             self.secrets, self.masking = known, Mask(known)
 
@@ -94,8 +95,8 @@ class Generations:
             # The agent goes on: exiting would not help, and the app keeps serving.
             print(f"agent: cannot write what runs: {in_words(problem)}", flush=True)
 
-    def start(self, target, token, address=None):
-        generation = self.starting = Generation.create(self.paths, target, token, self.clock.monotonic())
+    def start(self, target, token, secrets, address=None):
+        generation = self.starting = Generation.create(self.paths, target, token, secrets, self.clock.monotonic())
         generation.address = address
         self.learn(generation)
         self.remember()  # Before the start: if this agent is killed now, the next one knows of the generation.

@@ -20,6 +20,58 @@ KEYS = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "secret/key+example", "
 BUCKET = f"devopsctl-{ACCOUNT}-{REGION}-an"
 
 
+class Parameters:
+    """The parameters below one path of SSM, in pages."""
+
+    def __init__(self, size=10, path="/devopsctl/shop/secrets"):
+        self.size, self.path = size, path
+        self.held = {}  # By name: (version, seconds since 1970, the stored text).
+        self.writes = 0
+        self.late, self.before = 0, {}  # How many responses still show what was held before.
+
+    def put(self, name, value):
+        """Like the command line."""
+        stored = value
+        if "{{" in value or value.startswith("json:"):
+            stored = "json:" + json.dumps(value, ensure_ascii=False).replace("{", "\\u007b")
+        self.write(name, stored)
+
+    def write(self, name, stored):
+        assert 1 <= len(stored) <= 4096 and "{{" not in stored
+        self.writes += 1
+        self.before = dict(self.held)
+        self.held[name] = self.held.get(name, (0,))[0] + 1, 1.7e9 + self.writes / 1000, stored
+
+    def delete(self, name):
+        self.before = dict(self.held)
+        self.held.pop(name, None)
+
+    def fingerprint(self):
+        """Like the command line's."""
+        lines = (f"{name} {held[0]} {round(held[1] * 1000)}\n" for name, held in sorted(self.held.items()))
+        text = "".join(lines)
+        return hashlib.sha256(text.encode()).hexdigest()[:16] if text else "none"
+
+    def page(self, request):
+        """The response to GetParametersByPath."""
+        assert request["Path"] == self.path and request["WithDecryption"] and not request["Recursive"]
+        begin = int(request.get("NextToken", 0))
+        held = self.before if self.late else self.held
+        names = sorted(held)
+        end = begin + self.size
+        if end < len(names):
+            more = {"NextToken": str(end)}
+        else:
+            more, self.late = {}, max(0, self.late - 1)
+        shown = [(name, *held[name]) for name in names[begin:end]]
+        parameters = [
+            {"Name": f"{self.path}/{name}", "Type": "SecureString", "Value": stored, "Version": version}
+            | {"LastModifiedDate": modified}
+            for name, version, modified, stored in shown
+        ]
+        return {"Parameters": parameters, **more}
+
+
 class FakeAws:
     def __init__(self, name="shop"):
         self.name = name
@@ -27,6 +79,7 @@ class FakeAws:
         self.role = True
         self.public = None  # Its public address.
         self.objects, self.parameters = {}, {}
+        self.secrets = Parameters(path=f"/devopsctl/{name}/secrets")
         self.notes = {}  # The metadata of objects.
         self.reports = []  # (time, parsed report)
         self.calls = []  # (service or "imds", what)
@@ -57,6 +110,16 @@ class FakeAws:
         if ring:
             self.tags["devopsctl:token"] = str(version)
         return version
+
+    def put_secrets(self, ring=True, **values):
+        """Writes secrets, or deletes those that are None, and orders them -> their fingerprint."""
+        with self.change:
+            for name, value in values.items():
+                self.secrets.delete(name) if value is None else self.secrets.put(name, value)
+            known = self.secrets.fingerprint()
+        if ring:
+            self.tags["devopsctl:secrets"] = known
+        return known
 
     def token(self):
         """(version, the token) that SSM has."""
@@ -205,6 +268,9 @@ class Handler(BaseHTTPRequestHandler):
         if action == "PutParameter":
             assert "{{" not in request["Value"] and len(request["Value"].encode()) <= 4096
             return self.answer(200, json.dumps({"Version": aws.put_parameter(request["Name"], request["Value"])}))
+        if action == "GetParametersByPath":
+            with aws.change:
+                return self.answer(200, json.dumps(aws.secrets.page(request)))
         if request["Name"] not in aws.parameters:
             return self.answer(400, '{"__type":"ParameterNotFound","message":""}')
         version, value = aws.parameters[request["Name"]]

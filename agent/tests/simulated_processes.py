@@ -14,16 +14,18 @@ PASSWORD = 'an "env" value'
 
 
 class Release:
-    """The behaviour of a release: the error of its download, or the result of its gunicorn after some seconds."""
+    """The behaviour of a release: the error of its download, or the result of its gunicorn after some seconds. `needs`: the
+    secret that it requires."""
 
-    def __init__(self, kind, why=None, after=1.0, fetch=None, deaf=False):
-        self.kind, self.why, self.after, self.fetch, self.deaf = kind, why, after, fetch, deaf
+    def __init__(self, kind, why=None, after=1.0, fetch=None, deaf=False, needs=None):
+        self.kind, self.why, self.after, self.fetch, self.deaf, self.needs = kind, why, after, fetch, deaf, needs
         manifest = {
             "workers": 1,
             "threads": 4,
             "health": {"path": "/", "timeout": TIMEOUT},
             "token": {"env": "APP_SECRET_TOKEN"},
             "env": {"PASSWORD": PASSWORD},
+            "secrets": [needs] if needs else [],
         }
         self.archive = pack({"manifest.json": json.dumps(manifest).encode(), "app/app.py": kind.encode()})
         self.name = hashlib.sha256(self.archive).hexdigest()
@@ -40,7 +42,9 @@ BAD = [
     Release("full", "the disk is full", fetch=FULL),
     Release("read-only", "Read-only file system", fetch=READ_ONLY),
 ]
-RELEASES = {release.name: release for release in GOOD + BAD}
+NEEDY = Release("needy", needs="A")  # The name of a secret, as in `SECRETS`.
+RELEASES = {release.name: release for release in [*GOOD, *BAD, NEEDY]}
+SECRETS = ("A", "B", "a_b")
 
 
 class Process:
@@ -48,6 +52,7 @@ class Process:
 
     def __init__(self, generation, clock):
         self.target, self.verdict, self.clock = generation.target, generation.verdict, clock
+        self.output = noise(generation)
         self.release = RELEASES[generation.target.release]
         self.began, self.told = clock.now, None
         self.proved, self.listens, self.end = False, False, None
@@ -59,7 +64,7 @@ class Process:
         elif self.release.kind == "dead":
             self.end = "exit code 3"
         elif self.release.why:
-            self.say(failed=self.release.why, detail="Traceback: " + noise(self.target.token))
+            self.say(failed=self.release.why, detail="Traceback: " + self.output)
             self.end = "exit code 3"
         elif not self.proved and not self.told:
             self.say(proved=71)
@@ -80,11 +85,11 @@ def secret(version):
     return f'token-"{version}"\tof {{{{ours}}}}'
 
 
-def noise(version):
+def noise(generation):
     """The output of an app: secrets in every spelling, braces, and far too much text."""
-    return "\n".join(
-        text for value in (secret(version), PASSWORD) for text in ("ü{{" * 400, value, json.dumps(value), repr(value))
-    )
+    with open(generation.variables) as file:
+        values = [*json.load(file).values(), PASSWORD]
+    return "\n".join(text for value in values for text in ("ü{{" * 400, value, json.dumps(value), repr(value)))
 
 
 class Runner:
@@ -119,6 +124,7 @@ class Runner:
 
     def start(self, generation):
         self.simulation.perhaps_crash()
+        self.simulation.check_start(generation.target)
         self.starts += 1
         assert generation.number not in self.alive()
         self.processes[generation.number] = Process(generation, self.clock)
@@ -152,7 +158,7 @@ class Runner:
         assert not self.admits
 
     def output(self, generation):
-        return noise(generation.target.token)
+        return noise(generation)
 
     def settle(self, serving):
         pass

@@ -12,12 +12,13 @@ import shutil
 import tempfile
 from unittest import mock
 
+from fake_aws import Parameters
 from simulated_processes import PASSWORD, RELEASES, Runner, secret
 
 import agent
 import bytecode
 from boot import aws
-from orders import reporter
+from orders import decide, reporter
 from system.paths import Paths, write_json
 
 INSTANCE = "i-0123456789abcdef0"
@@ -69,6 +70,7 @@ class Aws:
         self.troubles = {"imds": 0, "s3": 0, "ssm": 0}  # How many calls still fail.
         self.asked = 0  # How often SSM was called.
         self.stale = 0  # How many responses of SSM will still have the first version.
+        self.secrets = Parameters(2)
 
     def fails(self, service):
         if self.troubles[service]:
@@ -94,9 +96,12 @@ class Aws:
         return {"instanceId": INSTANCE}
 
     def ssm(self, action, **request):
-        assert (action, request["Name"]) == ("GetParameter", "/devopsctl/shop/token")
         self.asked += 1
         self.fails("ssm")
+        if action == "GetParametersByPath":
+            assert request["Path"] == "/devopsctl/shop/secrets"
+            return self.secrets.page(request)
+        assert (action, request["Name"]) == ("GetParameter", "/devopsctl/shop/token")
         version = len(self.versions)
         if self.stale:
             self.stale -= 1
@@ -121,13 +126,14 @@ class Reporter:
 
     def say(self, said):
         self.last = said
-        if self.read == (said, len(self.simulation.aws.versions)):
+        secrets = [*map(secret, range(1, len(self.simulation.aws.versions) + 1)), *self.simulation.secrets]
+        if self.read == (said, len(secrets)):
             return  # Most turns repeat a report.
-        self.read = said, len(self.simulation.aws.versions)
+        self.read = said, len(secrets)
         text = reporter.encode(said)
         assert len(text.encode()) <= reporter.LIMIT and "{{" not in text
         shown = json.loads(text)
-        for value in [PASSWORD, *map(secret, range(1, len(self.simulation.aws.versions) + 1))]:
+        for value in [PASSWORD, *secrets]:
             for spelling in (value, json.dumps(value)[1:-1], repr(value)[1:-1]):
                 assert spelling not in text and spelling not in json.dumps(shown) + repr(shown) + str(shown["log_tail"])
 
@@ -149,6 +155,7 @@ class Simulation:
         self.served = []  # Every target that ever served, in order.
         self.knows = False  # Whether the machine must know its last token; not after a power failure.
         self.up = False  # Whether a generation serves, and so must keep serving.
+        self.secrets = []  # Every value that a secret ever had.
         self.wanted = [None, None]  # The releases that were ordered last.
         self.born()
 
@@ -249,6 +256,13 @@ class Simulation:
         assert serves or not self.up, "the serving generation is gone without a reason"
         self.up = serves
 
+    def check_start(self, target):
+        """A new release gets the ordered secrets, unless they cannot be read."""
+        state = self.agent.state
+        if target.release != state.healthy:
+            assert not state.are_secrets_old() or decide.read_secrets(state) in state.failures
+        assert RELEASES[target.release].needs in (None, *state.secrets.values), "it lacks a secret"
+
     # Events
 
     def want(self, **tags):
@@ -265,6 +279,22 @@ class Simulation:
 
     def ring(self):
         self.want(token=str(len(self.aws.versions)))
+
+    def set_secret(self, name, ring=True):
+        value = f'{name}-"{len(self.secrets)}"\tof {{{{ours}}}}'
+        self.secrets.append(value)
+        self.aws.secrets.put(name, value)
+        if ring:
+            self.ring_secrets()
+
+    def unset_secret(self, name, ring=True):
+        self.aws.secrets.delete(name)
+        if ring:
+            self.ring_secrets()
+
+    def ring_secrets(self):
+        """Like the command line: if the fingerprint is as before, the attempt tells that there was a change."""
+        self.want(**{"secrets": self.aws.secrets.fingerprint(), "try": f"secrets-{self.turns}"})
 
     def kill(self, role):
         """The kernel kills a generation's processes, as when memory runs out."""

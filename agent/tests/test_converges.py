@@ -1,7 +1,7 @@
 """After any sequence of events, the machine follows its last orders, or reports why not.
 
-The whole agent runs in a simulation without real time (see simulation.py): with any sequence of changed tags, of generations that
-die, of agents that are killed at any point, of failures of S3, SSM and the metadata service, and of releases that cannot be
+The whole agent runs in a simulation without real time (see simulation.py): with any sequence of changed tags, of secrets that are
+set, unset and shown late, of generations that die, of agents that are killed at any point, of failures of S3, SSM and the metadata service, and of releases that cannot be
 fetched, do not start or hang. `Simulation.check` has the invariants.
 """
 
@@ -10,14 +10,12 @@ import shutil
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from simulated_processes import BAD, FULL, GOOD, READ_ONLY, RELEASES
+from simulated_processes import BAD, FULL, GOOD, NEEDY, READ_ONLY, RELEASES, SECRETS
 from simulation import simulated
 
 from agent import REST_SECONDS
 from orders import tasks
 from orders.decide import Target
-
-BAD_NAMES = {release.name: release for release in BAD}
 
 
 def event(name, *arguments):
@@ -27,9 +25,14 @@ def event(name, *arguments):
 events = st.one_of(
     event("run", st.just(1)),
     event("release", st.sampled_from(GOOD)),
-    event("release", st.sampled_from(BAD)),
+    event("release", st.sampled_from([*BAD, NEEDY])),
     event("token", st.sampled_from([0, 0, 8, 90]), st.booleans()),
     event("forged token tag", st.integers(1, 99)),
+    event("set secret", st.sampled_from(SECRETS), st.booleans()),
+    event("unset secret", st.sampled_from(SECRETS), st.booleans()),
+    event("forged secrets tag", st.sampled_from(["none", "0123456789abcdef"])),
+    event("late secrets", st.integers(1, 4)),
+    event("bad secret", st.sampled_from(["a-b", "a.b"])),
     event("try", st.integers(0, 3)),
     event("kill", st.sampled_from(["serving", "starting"])),
     event("crash", st.integers(0, 12)),
@@ -50,6 +53,16 @@ def happens(simulation, what, *values):
         simulation.new_token(*values)
     elif what == "forged token tag":
         simulation.want(token=str(values[0]))
+    elif what == "set secret":
+        simulation.set_secret(*values)
+    elif what == "unset secret":
+        simulation.unset_secret(*values)
+    elif what == "forged secrets tag":
+        simulation.want(secrets=values[0])
+    elif what == "late secrets":
+        simulation.aws.secrets.late = values[0]
+    elif what == "bad secret":
+        simulation.aws.secrets.write(values[0], "x")
     elif what == "try":
         simulation.want(**{"try": str(values[0])})
     elif what == "kill":
@@ -83,6 +96,10 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
         it.crash_in, it.aws.troubles, it.aws.stale = None, dict.fromkeys(it.aws.troubles, 0), 0
         if it.aws.versions:
             it.ring()
+        it.aws.secrets.late = 0
+        for name in set(it.aws.secrets.held) - set(SECRETS):
+            it.unset_secret(name)
+        it.ring_secrets()
         it.want(**{"try": "the-last-one"})
         it.clock.ahead += 1e6  # All grace periods are over, so that none ends during the check.
         it.run(100, 0.5)
@@ -92,22 +109,30 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
         ended_as_asked(it)
 
 
+def why_not(it, release):
+    """Why a release cannot serve."""
+    lacks = release.needs and release.needs not in it.aws.secrets.held
+    return f"the secret {release.needs} is not set" if lacks else release.why
+
+
 def ended_as_asked(it):
-    said, wanted, token = it.reporter.last, it.aws.tags.get("release"), len(it.aws.versions)
-    serving = it.agent.state.serving
-    note(f"{RELEASES[wanted].kind if wanted else None} {said}")
+    said, wanted, token = it.reporter.last, RELEASES.get(it.aws.tags.get("release")), len(it.aws.versions)
+    serving, secrets = it.agent.state.serving, it.aws.secrets.fingerprint()
+    why = wanted and why_not(it, wanted)
+    note(f"{wanted and wanted.kind} {said}")
     assert not any(each.served for each in it.agent.generations.old), "what served before is gone"
     if not wanted:
         assert said["phase"] == "booting" and said["error"]
-    elif wanted in BAD_NAMES and (token or BAD_NAMES[wanted].fetch):
-        assert said["phase"] == "failed" and BAD_NAMES[wanted].why in said["error"]
+    elif why and (token or wanted.fetch):
+        assert said["phase"] == "failed" and why in said["error"]
     elif token:
         assert (said["phase"], said["error"]) == ("healthy", None)
-        assert serving == Target(wanted, token)
+        assert serving == Target(wanted.name, token, False, secrets)
+        assert said["secrets"] == secrets
     else:
         assert said["phase"] == "token" and "ParameterNotFound" in said["error"]
-    if wanted in BAD_NAMES and token and it.healthy:
-        assert serving == Target(it.healthy, token)
+    if why and token and it.healthy and not why_not(it, RELEASES[it.healthy]):
+        assert serving == Target(it.healthy, token, False, secrets)
 
 
 def up(it, release=GOOD[0], **token):
@@ -119,22 +144,30 @@ def up(it, release=GOOD[0], **token):
 
 
 def test_the_next_agent_goes_on_wherever_one_is_killed():
-    """At each point of a rotation and of a deployment; afterwards the last healthy release serves if a new one is broken."""
+    """At each point of a rotation, of a change of secrets, and of a deployment with another one; afterwards the last healthy release serves if a new one is broken."""
     crashed, point = True, 0
     while crashed:
         with simulated() as it:
             up(it)
             it.stride, it.crash_in = 0.5, point
             it.new_token()
-            until(it, lambda: it.agent.state.serving == Target(GOOD[0].name, 2))
-            it.want(release=GOOD[1].name)
-            until(it, lambda: it.agent.state.serving == Target(GOOD[1].name, 2))
+            until_serves(it, Target(GOOD[0].name, 2))
+            it.set_secret("A")
+            until_serves(it, Target(GOOD[0].name, 2, False, it.aws.secrets.fingerprint()))
+            it.set_secret("B")
+            it.want(release=NEEDY.name)
+            last = Target(NEEDY.name, 2, False, it.aws.secrets.fingerprint())
+            until_serves(it, last)
             crashed, it.crash_in = it.crash_in is None, None
             it.want(release=BAD[0].name)
             until(it, lambda: it.reporter.last and it.reporter.last["phase"] == "failed")
-            assert it.agent.state.serving == Target(GOOD[1].name, 2)
+            assert it.agent.state.serving == last
         point += 1
     assert point > 20, "or nothing of this was shown"
+
+
+def until_serves(it, target):
+    until(it, lambda: it.agent.state.serving == target)
 
 
 def until(it, condition):
@@ -273,3 +306,110 @@ def test_a_revoked_token_never_serves_again():
         it.run(60, 0.5)
         assert it.reporter.last["phase"] == "healthy"
         assert [target.token for target in it.served] == sorted(target.token for target in it.served)
+
+
+def test_changed_secrets_are_one_generation():
+    with simulated() as it:
+        up(it)
+        starts = it.runner.starts
+        for name in SECRETS:
+            it.set_secret(name, ring=False)
+        it.run(30, 0.5)
+        assert it.runner.starts == starts, "stored only"
+        it.ring_secrets()
+        it.run(5, 0.2)
+        assert it.reporter.last["secrets"] == it.aws.secrets.fingerprint()
+        assert (it.runner.starts, it.reporter.last["phase"]) == (starts + 1, "healthy")
+
+
+def test_secrets_stored_without_an_order_are_used_by_the_next_agent_at_once():
+    with simulated() as it:
+        up(it)
+        it.set_secret("A")
+        it.run(5, 0.2)
+        it.set_secret("B", ring=False)
+        it.power_failure()
+        it.pace = False, 3
+        starts, asked = it.runner.starts, it.aws.asked
+        until(it, lambda: it.runner.starts > starts)
+        assert it.aws.asked == asked + 2, "it read token and secrets once"
+        it.run(30, 0.5)
+        assert it.reporter.last["secrets"] == it.aws.secrets.fingerprint()
+        assert it.reporter.last["phase"] == "healthy"
+
+
+def test_ssm_shows_new_secrets_late():
+    with simulated() as it:
+        up(it)
+        it.aws.secrets.late = 3
+        it.set_secret("A")
+        it.run(10, 0.5)
+        assert [target.secrets for target in it.served] == ["none", it.aws.secrets.fingerprint()]
+
+
+def test_a_release_gets_the_secret_that_was_set_for_it():
+    """SSM shows it late, or refuses at first."""
+    for hinder in (lambda it: setattr(it.aws.secrets, "late", 3), lambda it: it.aws.troubles.update(ssm=2)):
+        with simulated() as it:
+            up(it)
+            it.set_secret("A")
+            hinder(it)
+            it.want(release=NEEDY.name)
+            it.run(20, 0.2)
+            assert it.reporter.last["phase"] == "healthy"
+            assert it.served[-1] == Target(NEEDY.name, 1, False, it.aws.secrets.fingerprint())
+
+
+def test_a_missing_secret_is_named_and_the_old_release_serves():
+    with simulated() as it:
+        up(it)
+        it.want(release=NEEDY.name)
+        it.run(40, 0.5)
+        said = it.reporter.last
+        assert (said["phase"], said["release"]) == ("failed", GOOD[0].name)
+        assert said["error"] == "the secret A is not set: devopsctl secrets set A"
+        starts = it.runner.starts
+        it.set_secret("A")
+        it.run(5, 0.2)
+        assert (it.reporter.last["phase"], it.runner.starts) == ("healthy", starts + 1)
+
+
+def test_a_parameter_that_is_no_variable_is_named_and_the_app_serves_on():
+    with simulated() as it:
+        up(it)
+        it.aws.secrets.write("a-b", "x")
+        it.ring_secrets()
+        it.run(20, 0.5)
+        said = it.reporter.last
+        assert (said["phase"], said["healthy"]) == ("failed", True)
+        assert "/devopsctl/shop/secrets/a-b" in said["error"] and said["error_code"] == "bad_secret"
+        it.unset_secret("a-b")
+        it.run(5, 0.2)
+        assert it.reporter.last["phase"] == "healthy"
+
+
+def test_an_unreadable_path_is_reported_and_retried():
+    with simulated() as it:
+        up(it)
+        it.aws.troubles["ssm"] = 4
+        it.set_secret("A")
+        it.run(4, 0.2)
+        assert "timed out" in it.reporter.last["error"] and it.reporter.last["healthy"]
+        it.run(30, 0.2)
+        assert it.reporter.last["phase"] == "healthy"
+
+
+def test_a_secret_that_was_only_stored_and_then_removed_does_not_stay():
+    """Its removal leaves the order as it was."""
+    with simulated() as it:
+        up(it)
+        it.set_secret("A")
+        it.run(5, 0.2)
+        ordered = it.aws.tags["secrets"]
+        it.set_secret("B", ring=False)
+        it.power_failure()
+        it.run(30, 0.5)
+        assert it.reporter.last["secrets"] == it.aws.secrets.fingerprint() != ordered
+        it.unset_secret("B")
+        it.run(5, 0.2)
+        assert it.aws.tags["secrets"] == it.reporter.last["secrets"] == ordered

@@ -4,20 +4,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders import decide
-from orders.decide import ABORT, TOKEN, State, Target, Token, describe
+from orders.decide import ABORT, TOKEN, Secrets, State, Target, Token, describe
 from orders.orders import Orders
-from orders.report import Phase
+from orders.report import ErrorCode, Phase
 
 GOOD, OTHER, BROKEN, TORN = "good", "other", "broken", "torn"
 RELEASES = (GOOD, OTHER, BROKEN, TORN)
+FINGERPRINTS = ("none", "1" * 16, "2" * 16)
 
 
 class Simulation:
-    """Carries out the steps: with a clock, tokens, and releases of which some are broken."""
+    """Carries out the steps: with a clock, tokens, secrets, and releases of which some are broken."""
 
     def __init__(self):
         self.state, self.now = State(), 0.0
-        self.ssm = 0  # The newest version; 0: there is none yet.
+        self.ssm = 0  # The newest version of the token; 0: there is none yet.
+        self.secrets = "none"  # The fingerprint that SSM has.
         self.served = []
 
     def step(self):
@@ -29,6 +31,8 @@ class Simulation:
                 self.state.starting = None
             elif step == TOKEN:
                 self.token()
+            elif kind == "secrets":
+                self.state.secrets = Secrets(self.secrets, {}, True)
             elif kind == "prepare":
                 self.prepare(step, *args)
             else:
@@ -61,6 +65,12 @@ class Simulation:
             self.state.healthy = target.release
             self.served.append(target.token)
 
+    def tell_secrets(self):
+        """Like the command line: if the fingerprint is as before, the attempt tells that there was a change."""
+        orders = self.state.orders._replace(secrets=self.secrets, attempt=f"attempt {self.now}")
+        decide.take_orders(self.state, orders)
+        self.now += 1
+
     def crash(self):
         self.state.serving = None
 
@@ -68,6 +78,8 @@ class Simulation:
 events = st.one_of(
     st.tuples(st.just("release"), st.sampled_from(RELEASES)),
     st.tuples(st.just("token"), st.just(None)),
+    st.tuples(st.just("secrets"), st.tuples(st.sampled_from(FINGERPRINTS), st.booleans())),
+    st.tuples(st.just("forged secrets tag"), st.sampled_from(FINGERPRINTS)),
     st.tuples(st.just("crash"), st.just(None)),
     st.tuples(st.just("try"), st.text("abc", min_size=1, max_size=3)),
     st.tuples(st.just("run"), st.integers(1, 5)),
@@ -79,12 +91,18 @@ def play(history):
     for what, value in history:
         wanted = simulation.state.orders
         if what == "release":
-            decide.take_orders(simulation.state, Orders(value, wanted.token, wanted.attempt))
+            decide.take_orders(simulation.state, wanted._replace(release=value))
         elif what == "token":
             simulation.ssm += 1
-            decide.take_orders(simulation.state, Orders(wanted.release, simulation.ssm, wanted.attempt))
+            decide.take_orders(simulation.state, wanted._replace(token=simulation.ssm))
+        elif what == "secrets":
+            simulation.secrets, told = value
+            if told:
+                simulation.tell_secrets()
+        elif what == "forged secrets tag":
+            decide.take_orders(simulation.state, wanted._replace(secrets=value))
         elif what == "try":
-            decide.take_orders(simulation.state, Orders(wanted.release, wanted.token, value))
+            decide.take_orders(simulation.state, wanted._replace(attempt=value))
         elif what == "crash":
             simulation.crash()
         else:
@@ -97,6 +115,8 @@ def play(history):
 @given(st.lists(events, max_size=30))
 def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(history):
     simulation = play(history)
+    # The last command tells what SSM has.
+    simulation.tell_secrets()
     for _ in range(1000):
         simulation.step()
     state = simulation.state
@@ -108,15 +128,18 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
         assert state.serving is None and phase != "healthy"
     elif wanted in (GOOD, OTHER):
         assert (phase, error) == ("healthy", None)
-        assert state.serving == Target(wanted, simulation.ssm)
+        assert state.serving == Target(wanted, simulation.ssm, False, simulation.secrets)
     else:
         assert (phase, error) == ("failed", "another sha256" if wanted == TORN else "ImportError")
         healthy = [release for what, release in history if what == "release" and release in (GOOD, OTHER)]
         if state.serving or state.healthy:
             assert state.healthy in healthy
-            assert state.serving == Target(state.healthy, simulation.ssm), (
-                "the healthy release serves, with the newest token"
+            assert state.serving == Target(state.healthy, simulation.ssm, False, simulation.secrets), (
+                "the healthy release serves, with the newest token and secrets"
             )
+
+
+NONE = Secrets("none", {})
 
 
 @settings(max_examples=500, deadline=None)
@@ -127,7 +150,7 @@ def test_a_revoked_token_never_returns(history):
 
 
 def test_a_clock_set_back_does_not_restart_a_grace_period():
-    state = State(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 1000), Target(GOOD, 2, True))
+    state = State(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 1000), NONE, Target(GOOD, 2, True))
     state.tick(1001)
     assert decide.decide(state, 1001, 0) == [("start", Target(GOOD, 2, False))]
     state.serving = Target(GOOD, 2, False)
@@ -140,7 +163,7 @@ def test_a_clock_set_back_does_not_restart_a_grace_period():
 
 
 def test_the_grace_period_ends_with_a_generation_of_its_own():
-    state = State(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 100))
+    state = State(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 100), NONE)
     assert decide.decide(state, 50, 50) == [("start", Target(GOOD, 2, True))]
     state.serving = Target(GOOD, 2, True)
     assert decide.decide(state, 99, 99) == []
@@ -148,9 +171,92 @@ def test_the_grace_period_ends_with_a_generation_of_its_own():
 
 
 def test_newer_orders_end_a_starting_generation():
-    state = State(Orders(OTHER, 2), {GOOD, OTHER}, GOOD, Token(2, "new"), starting=Target(GOOD, 2))
+    state = State(Orders(OTHER, 2), {GOOD, OTHER}, GOOD, Token(2, "new"), NONE, starting=Target(GOOD, 2))
     assert decide.decide(state, 0, 0) == [ABORT]
 
 
-def test_a_token_is_never_shown():
+def test_secrets_are_never_shown():
     assert "secret" not in repr(Token(1, "secret", "secret"))
+    assert "value" not in repr(Secrets("none", {"NAME": "value"}))
+
+
+ONE, TWO = FINGERPRINTS[1:]
+READ_TWO = "secrets", TWO, None
+
+
+def changing(**more):
+    """A machine that serves, and is told of other secrets."""
+    serving = Target(GOOD, 1, False, ONE)
+    known = {"token": Token(1, "x"), "secrets": Secrets(ONE, {}), "serving": serving, **more}
+    return State(Orders(GOOD, 1, secrets=TWO), {GOOD, OTHER}, GOOD, **known)
+
+
+def test_nothing_starts_before_the_secrets_were_read():
+    state = State(Orders(GOOD, 1), {GOOD}, GOOD, Token(1, "x"))
+    assert decide.decide(state, 0, 0) == [("secrets", None, None)]
+    assert describe(state, 0).phase is Phase.STARTING
+    state.secrets = NONE
+    assert decide.decide(state, 0, 0) == [("start", Target(GOOD, 1))]
+
+
+def test_ordered_secrets_are_read_and_get_a_generation_of_their_own():
+    state = changing()
+    assert decide.decide(state, 0, 0) == [READ_TWO]
+    assert describe(state, 0).phase is Phase.STARTING
+    state.secrets = Secrets(TWO, {})
+    assert decide.decide(state, 0, 0) == [("start", Target(GOOD, 1, False, TWO))]
+    state.serving = Target(GOOD, 1, False, TWO)
+    assert (decide.decide(state, 0, 0), describe(state, 0).phase) == ([], Phase.HEALTHY)
+
+
+def test_an_order_that_ssm_does_not_confirm_is_answered_once():
+    """Secrets were stored without an order, or the tag was forged."""
+    state = changing(secrets=Secrets(ONE, {}, True))
+    assert (decide.decide(state, 0, 0), describe(state, 0).phase) == ([], Phase.HEALTHY)
+    decide.take_orders(state, state.orders._replace(attempt="2"))
+    assert decide.decide(state, 0, 0) == [("secrets", TWO, "2")], "it may be a secret that was removed"
+    decide.take_orders(state, state.orders._replace(secrets=None))
+    assert (decide.decide(state, 0, 0), describe(state, 0).phase) == ([], Phase.HEALTHY)
+
+
+def test_a_new_release_waits_for_the_ordered_secrets():
+    state = changing()
+    state.orders = state.orders._replace(release=OTHER)
+    assert decide.decide(state, 0, 0) == [READ_TWO]
+    state.under_way.add(READ_TWO)
+    assert decide.decide(state, 0, 0) == []
+    state.starting = Target(OTHER, 1, False, ONE)
+    assert decide.decide(state, 0, 0) == [ABORT], "it was started before the secrets changed"
+    state.starting = None
+    # The generation that serves may be restarted meanwhile.
+    state.serving = None
+    assert decide.decide(state, 0, 0) == [("start", Target(GOOD, 1, False, ONE))]
+
+
+def test_a_new_release_starts_if_the_secrets_cannot_be_read():
+    state = changing()
+    state.orders = state.orders._replace(release=OTHER)
+    decide.failed(state, READ_TWO, "AccessDenied", steady=0)
+    assert decide.decide(state, 0, 0) == [("start", Target(OTHER, 1, False, ONE))]
+    assert describe(state, 0)[:2] == (Phase.STARTING, "AccessDenied")
+
+
+def test_a_secret_that_no_variable_can_hold_is_a_failure():
+    state = changing()
+    decide.failed(state, READ_TWO, "the parameter x", code=ErrorCode.BAD_SECRET)
+    assert describe(state, 0)[:3] == (Phase.FAILED, "the parameter x", ErrorCode.BAD_SECRET)
+    assert decide.decide(state, 0, 1e9) == [READ_TWO], "it is read again"
+
+
+def test_a_read_for_earlier_orders_does_not_answer_for_new_ones():
+    state = changing()
+    state.under_way.add(("secrets", ONE, None))
+    decide.failed(state, ("secrets", ONE, None), "the parameter x", code=ErrorCode.BAD_SECRET)
+    assert decide.decide(state, 0, 0) == [READ_TWO]
+    assert describe(state, 0)[:2] == (Phase.STARTING, None)
+
+
+def test_a_failure_with_the_former_secrets_does_not_answer_the_new_ones():
+    state = changing(serving=None)
+    decide.failed(state, ("start", Target(GOOD, 1, False, ONE)), "KeyError: 'NEW'")
+    assert describe(state, 0)[:2] == (Phase.STARTING, None)

@@ -115,16 +115,19 @@ def test_an_invalid_tag_costs_that_tag_alone(bad):
     """The attack: `"²".isdigit()` is true and `int` raises, and the agent read no tag any more."""
     with simulated() as it:
         it.new_token()
-        it.want(token=bad, release=GOOD[0].name, logs=f"app/{bad}", **{"ssh:abcd": "\u0663" * 9, "ssh:../..": "x"})
+        it.want(token=bad, secrets=bad, release=GOOD[0].name, logs=f"app/{bad}")
+        it.want(**{"ssh:abcd": "\u0663" * 9, "ssh:../..": "x"})
         it.run(10, 0.2)
-        assert it.agent.state.orders.answered() == {"release": GOOD[0].name, "token": None, "try": None}
+        assert it.agent.state.orders.answered() == {"release": GOOD[0].name} | dict.fromkeys(
+            ("token", "try", "secrets")
+        )
         assert it.reporter.last["healthy"] and "devopsctl:token" in it.reporter.last["error"]
         it.want(release=CLIMBING)
         it.run(10, 0.2)
         assert it.reporter.last["healthy"] and it.reporter.last["release"] == GOOD[0].name
         assert "devopsctl:release is not the id of a release" in it.reporter.last["error"]
         assert it.agent.kept["healthy"] == GOOD[0].name
-        it.want(release=GOOD[1].name, token="1")
+        it.want(release=GOOD[1].name, token="1", secrets="none")
         it.run(10, 0.2)
         assert it.reporter.last["release"] == GOOD[1].name and it.reporter.last["error"] is None
 
@@ -178,7 +181,12 @@ def paths(tmp_path):
 
 @pytest.fixture
 def made(paths):
-    return generation.Generation.create(paths, decide.Target(RELEASE, 1), decide.Token(1, "a-token-of-this-test"), 0.0)
+    return create(paths)
+
+
+def create(paths):
+    token, secrets = decide.Token(1, "a-token-of-this-test"), decide.Secrets("none", {})
+    return generation.Generation.create(paths, decide.Target(RELEASE, 1), token, secrets, 0.0)
 
 
 def judged(made, verdict):
@@ -197,7 +205,7 @@ def test_an_invalid_verdict_does_not_count(made, attack):
 
 
 def test_any_verdict_can_be_read(paths):
-    made = generation.Generation.create(paths, decide.Target(RELEASE, 1), decide.Token(1, "a-token-of-this-test"), 0.0)
+    made = create(paths)
 
     @often
     @given(st.lists(written, max_size=4))

@@ -127,3 +127,10 @@ def test_text_without_secrets_stays_as_it_is():
     text = '\u0130 caf\u00e9 100% &amp; \\n {"a": "b"} \ud83d\ude00'
     assert Mask({"f3Kq9vT2xLw8ZbN4", "pass"})(text) == text
     assert Mask()(text) == text
+
+
+def test_the_indentation_of_a_secret_document_is_not_masked():
+    document = json.dumps({"a": {"b": {"key": "wq-3-xyz-not-a-key"}}}, indent=8)
+    mask = Mask({document})
+    assert mask(f"{' ' * 24}File") == f"{' ' * 24}File"
+    assert "wq-3-xyz" not in mask(document) and "***" in mask("key=wq-3-xyz-not-a-key")

@@ -13,6 +13,7 @@ from workers.proof import Failed, Proof, origin
 
 EDGE = {"https": True, "port": 80, "domain": None, "address": "static"}
 TOKEN = "a-token-of-this-test"
+OTHER = "a-secret-of-this-test"
 
 
 def proof_of(folder, token=None, **edge):
@@ -22,7 +23,7 @@ def proof_of(folder, token=None, **edge):
         "edge": {**EDGE, **edge},
     }
     secrets = folder / "secrets"
-    secrets.write_text(json.dumps({"KEY": TOKEN}))
+    secrets.write_text(json.dumps({"AA_FIRST": OTHER, "KEY": TOKEN, "ZZ_LAST": OTHER}))
     return Proof(manifest, str(secrets), str(folder / "verdict"), lambda: None, "203.0.113.7")
 
 
@@ -53,6 +54,14 @@ def test_an_app_that_redirects_each_caller_elsewhere_is_open(tmp_path):
 
     with pytest.raises(Failed, match="302"):
         proof_of(tmp_path).check_guard(lobby, proof_of(tmp_path).check_health(lobby))
+
+
+def test_no_other_secret_is_sent_as_the_token(tmp_path):
+    seen = []
+    check(proof_of(tmp_path), app("200 OK", "401 Unauthorized", seen))
+    sent = [environ.get("HTTP_AUTHORIZATION") for environ in seen]
+    assert f"Token {TOKEN}" in sent and None in sent
+    assert not [environ for environ in seen if OTHER in str(environ)]
 
 
 CASES = json.loads((Path(__file__).parents[2] / "tests/guarded.json").read_text())

@@ -37,7 +37,10 @@ def test_the_verdict_of_an_earlier_generation_does_not_count(paths, tmp_path, mo
     (tmp_path / "app-1").symlink_to(tmp_path / "private-1")
     (tmp_path / "app-2").symlink_to(tmp_path / "nowhere")
     token = decide.Token(1, "some-token-of-a-test")
-    assert generation.Generation.create(paths, decide.Target(RELEASE, 1), token, 0.0).number == 3
+    assert (
+        generation.Generation.create(paths, decide.Target(RELEASE, 1), token, decide.Secrets("none", {}), 0.0).number
+        == 3
+    )
 
 
 def test_units_are_complete_and_have_the_important_rules():

@@ -1,8 +1,8 @@
 """gunicorn's settings and hooks for one generation of the app. They are the same for all deployments.
 
 What differs comes from the release's manifest and from these variables: DEVOPSCTL_RELEASE (the release's folder),
-DEVOPSCTL_SECRETS (a file with the token's variables, readable by this generation only), DEVOPSCTL_VERDICT (the file with the
-generation's verdict; see proof.py) and DEVOPSCTL_ADDRESS (the public address; an older agent does not set it).
+DEVOPSCTL_SECRETS (a file with the variables of the secrets and the token, readable by this generation only), DEVOPSCTL_VERDICT
+(the file with the generation's verdict; see proof.py) and DEVOPSCTL_ADDRESS (the public address; an older agent does not set it).
 """
 
 import contextlib
@@ -96,7 +96,7 @@ def on_starting(server):
 
 
 def post_fork(server, worker):
-    """In the worker, before it loads the app: so neither the master nor /proc/PID/environ ever holds the token."""
+    """In the worker, before it loads the app: so neither the master nor /proc/PID/environ ever holds a secret."""
     for name in [name for name in os.environ if name.startswith("DEVOPSCTL_")]:
         del os.environ[name]
     variables = proof.variables()

@@ -35,7 +35,7 @@ class Proof:
         self.call = call_wsgi  # How a worker calls its app; asgi.py sets another way.
 
     def variables(self):
-        """The token's environment variables."""
+        """The environment variables that hold the secrets and the token."""
         with open(self.secrets_file) as file:
             return json.load(file)
 

@@ -29,7 +29,7 @@ pub fn role(name: &str, region: &str) -> String {
 /// The folder of SSM parameters of all deployments.
 pub const PARAMETERS: &str = "/devopsctl";
 
-/// The deployment of a parameter, and its path below the deployment's folder: `token`, `report/i-…`.
+/// The deployment of a parameter, and its path below the deployment's folder: `token`, `secrets/…`, `report/i-…`.
 pub fn of_parameter(parameter: &str) -> Option<(&str, &str)> {
     parameter.strip_prefix(PARAMETERS)?.strip_prefix('/')?.split_once('/')
 }
@@ -37,6 +37,16 @@ pub fn of_parameter(parameter: &str) -> Option<(&str, &str)> {
 /// The SSM parameter with the token.
 pub fn token_parameter(name: &str) -> String {
     format!("/devopsctl/{name}/token")
+}
+
+/// The folder of the SSM parameters with the app's secrets.
+pub fn secrets_path(name: &str) -> String {
+    format!("/devopsctl/{name}/secrets")
+}
+
+/// The SSM parameter with one of the app's secrets.
+pub fn secret_parameter(name: &str, secret: &str) -> String {
+    format!("{}/{secret}", secrets_path(name))
 }
 
 /// The folder of the SSM parameters with the instances' reports.

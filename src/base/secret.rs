@@ -51,8 +51,14 @@ impl Serialize for Secret {
 
 /// A token of 32 random bytes, in characters that need no quoting.
 pub fn generate() -> Result<Secret> {
-    let bytes = Zeroizing::new(random::<32>()?);
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(*bytes).into())
+    generate_bytes(32)
+}
+
+/// So many random bytes, in characters that need no quoting.
+pub fn generate_bytes(count: usize) -> Result<Secret> {
+    let mut bytes = Zeroizing::new(vec![0; count]);
+    fill(&mut bytes)?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(&*bytes).into())
 }
 
 /// Protects the memory of this process, which may hold a token, from core dumps and from debuggers of the same user. The SDK's own
@@ -66,18 +72,18 @@ pub fn keep_from_dumps() {
 }
 
 /// Random bytes as hexadecimal text, for names that only have to be unique.
-pub fn random_hex(bytes: usize) -> Result<String> {
-    Ok(hex(random::<32>()?.get(..bytes).unwrap_or_default()))
+pub fn random_hex(count: usize) -> Result<String> {
+    let mut bytes = vec![0; count];
+    fill(&mut bytes)?;
+    Ok(hex(&bytes))
 }
 
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| {
+fn fill(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|error| {
         Failure::failed("cannot read random numbers from the system")
             .because(error.to_string())
             .next("run the same command again")
-    })?;
-    Ok(bytes)
+    })
 }
 
 /// Checks that this can be a token: it passes through a header and an environment variable, and cannot be guessed.

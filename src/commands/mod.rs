@@ -16,12 +16,14 @@ mod releases;
 mod rollback;
 mod sandbox;
 mod schema;
+mod secrets;
 mod set_token;
 mod ssh;
 mod status;
 mod token;
 mod up;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,6 +110,7 @@ async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
         Verb::Releases => releases::run(&Session::open(globals, ui, Purpose::Look).await?).await,
         Verb::SetToken(arguments) => set_token::run(globals, ui, &arguments).await,
         Verb::Token => token::run(&Session::open(globals, ui, Purpose::Look).await?).await,
+        Verb::Secrets(verb) => secrets::run(globals, ui, verb).await,
         Verb::Logs(arguments) => logs::run(&Session::open(globals, ui, Purpose::Look).await?, &arguments).await,
         Verb::Ssh(arguments) => ssh::run(globals, ui, &arguments).await,
         Verb::Status => status::run(&Session::open(globals, ui, Purpose::Look).await?).await,
@@ -224,6 +227,7 @@ impl Session {
             status: self.ui.run("status"),
             token: self.ui.run("token"),
             fresh: None,
+            secrets: BTreeMap::new(),
         }
     }
 

@@ -19,8 +19,13 @@ use crate::resources::{Action, Lookup, Step, instance};
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.renew, Store::Always)).await?;
     let plan = looked.plan(session, true)?;
+    let missing = looked.missing_secrets(session)?;
+    if !missing.is_empty() {
+        let (names, set) = (missing.join(", "), session.ui.run(&format!("secrets set {}", missing.join(" "))));
+        session.ui.warn(format!("the app needs secrets that are not set: {names}; up will refuse; set them: {set}"));
+    }
     if session.globals.json {
-        session.ui.document(&document(session, &plan));
+        session.ui.document(&document(session, &plan, &missing));
     } else if plan.is_empty() {
         session.ui.result(&looked.up_to_date());
     } else {
@@ -130,6 +135,11 @@ impl Looked {
         }
     }
 
+    /// The secrets that a user must set first.
+    pub fn missing_secrets<'a>(&'a self, session: &'a Session) -> Result<Vec<&'a str>> {
+        self.spec(session, true).missing_secrets(&self.observed)
+    }
+
     /// The message when there are no changes.
     pub fn up_to_date(&self) -> String {
         let newest = self.observed.image.present().filter(|_| self.refresh);
@@ -184,7 +194,7 @@ pub(super) fn summary(plan: &Plan) -> Vec<String> {
     made.into_iter().chain(aligned(rest)).collect()
 }
 
-fn document(session: &Session, plan: &Plan) -> documents::Plan {
+fn document(session: &Session, plan: &Plan, missing: &[&str]) -> documents::Plan {
     let step = |step: &Step| documents::Step {
         kind: step.id.kind.title().to_owned(),
         name: Some(step.id.name.clone()).filter(|name| !name.is_empty()),
@@ -197,6 +207,7 @@ fn document(session: &Session, plan: &Plan) -> documents::Plan {
         name: session.name().to_owned(),
         changes: !plan.is_empty(),
         steps: plan.steps.iter().map(step).collect(),
+        missing_secrets: missing.iter().map(|&name| name.to_owned()).collect(),
         cost: (&cost::of(&session.deployment, &session.aws.region)).into(),
     }
 }

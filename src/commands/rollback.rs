@@ -17,7 +17,7 @@ use crate::engine::rollout;
 use crate::resources::context::Context;
 use crate::resources::instance::{self, Phase};
 use crate::resources::release::{Notes, short};
-use crate::resources::token;
+use crate::resources::{secrets, token};
 
 /// The least number of characters of an id.
 const LEAST: usize = 4;
@@ -52,6 +52,9 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     let url = work.await.map_err(|failure| by_name(session, failure, &to))?;
     let version = context.output::<token::Output>(&token::ID)?.version;
     session.ui.say(format!("the token is not rolled back: version {version} stays valid"));
+    if !session.interrupt.or(secrets::list(&session.aws, session.name())).await?.is_empty() {
+        session.ui.say("secrets are not rolled back: the app has the same as before");
+    }
     session.ui.say(format!("the app's folder is unchanged: {} deploys its code again", session.ui.run("up")));
     done(session, &found, &to, Some((version, url)))
 }

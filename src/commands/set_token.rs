@@ -195,6 +195,7 @@ async fn in_force(
     let mut goal = Goal {
         release: None,
         token: change.version,
+        secrets: Vec::new(),
         again: None,
         alone: false,
         proxy: Need::Nothing,

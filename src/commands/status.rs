@@ -19,7 +19,7 @@ use crate::resources::instance::{self, Build, State};
 use crate::resources::orders::Orders;
 use crate::resources::release::{self, Notes, short};
 use crate::resources::reports::{Proxy, Report, Threads, Updates};
-use crate::resources::{NameConflict, elastic_ip, ingress};
+use crate::resources::{NameConflict, elastic_ip, ingress, secrets};
 
 pub(super) async fn run(session: &Session) -> Result<ExitCode> {
     let observed = session.interrupt.or(session.observe(Ask::default())).await?;
@@ -127,6 +127,7 @@ impl View<'_> {
         lines.push(("release", self.release(notes)));
         lines.extend(self.before(session, notes).map(|before| ("before", before)));
         lines.push(("token", self.token() + &self.previous_token().await));
+        lines.extend(self.secrets(session).map(|secrets| ("secrets", secrets)));
         lines.push((
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
@@ -275,6 +276,27 @@ impl View<'_> {
         }
     }
 
+    /// The fingerprint of the stored secrets.
+    fn stored_secrets(&self) -> String {
+        self.observed.secrets.present().map_or_else(|| secrets::NONE.to_owned(), secrets::fingerprint)
+    }
+
+    /// How the app gets the secrets, if it has others than are stored.
+    fn secrets(&self, session: &Session) -> Option<String> {
+        let (report, stored) = (self.report?, self.stored_secrets());
+        if report.secrets.as_deref().unwrap_or(secrets::NONE) == stored {
+            return None;
+        }
+        if report.secrets.is_none() && report.healthy {
+            let up = session.ui.run("up");
+            return Some(format!("the running release is from before devopsctl had secrets: {up} will use them"));
+        }
+        if self.orders().of_secrets() == stored {
+            return Some("the app does not have the newest yet".to_owned());
+        }
+        Some(format!("changed since the app started; it gets them with its next start: {}", session.ui.run("up")))
+    }
+
     /// The end of the rotation window: until then the previous token is valid as well.
     fn window_end(&self) -> Option<i64> {
         self.report.and_then(|report| report.grace_until)
@@ -324,6 +346,11 @@ impl View<'_> {
                 newest: observed.token.present().map(|token| token.version),
                 running: report.and_then(|report| report.token),
                 grace_until: self.window_end(),
+            },
+            secrets: documents::SecretsState {
+                stored: self.stored_secrets(),
+                ordered: self.orders().secrets,
+                running: report.and_then(|report| report.secrets.clone()),
             },
             report: report.cloned(),
             cost: (&self.cost).into(),

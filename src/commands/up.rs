@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::plan::{Looked, Store, look, summary};
-use super::{Session, cost, declined};
+use super::{Session, cost, declined, secrets};
 use crate::base::error::Result;
 use crate::commands::cli::Up;
 use crate::commands::documents;
@@ -21,6 +21,10 @@ use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.renew, Store::UnlessLaunching)).await?;
+    match looked.missing_secrets(session)? {
+        missing if missing.is_empty() => {}
+        missing => return Err(secrets::missing(&missing)),
+    }
     let plan = looked.plan(session, !arguments.no_wait)?;
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;

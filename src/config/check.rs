@@ -66,6 +66,22 @@ pub fn env_key(key: &str) -> Checked {
     )
 }
 
+/// The name of a secret: a variable that nothing else sets. `token`: the variable with the token.
+pub fn secret(name: &str, token: &str) -> Checked {
+    env_key(name)?;
+    ensure(name.len() <= 100, "is longer than 100 characters", "choose a shorter name")?;
+    ensure(
+        name != token && name.strip_suffix("_PREVIOUS") != Some(token),
+        "holds the token",
+        "set the token with `devopsctl set-token`",
+    )
+}
+
+/// A secret that `app.env` sets, too.
+pub fn set_by_env() -> Wrong {
+    Wrong::new("is set by `app.env`", "remove it there if it is a secret; otherwise it is a setting and stays there")
+}
+
 /// The path of a request.
 pub fn url_path(path: &str) -> Checked {
     let plain = path.chars().all(|c| c.is_ascii_graphic() && c != '#');
@@ -301,6 +317,17 @@ mod tests {
             tag_key,
             &["team", "cost:centre", "a+b-c=d.e,f_g@h"],
             &["", ".", "..", "_index", "a b", "a/b", "aws:x", "AWS:x", "devopsctl:name", "Name", &"k".repeat(128)],
+        );
+    }
+
+    #[test]
+    fn secrets() {
+        let name = |name: &str| secret(name, "TOKEN");
+        let longest = "A".repeat(100);
+        all(
+            name,
+            &["A", "_a1", "TOKEN_OLD", "PREVIOUS", &longest],
+            &["", "1A", "A-B", "A/B", "Ä", "A\n", "TOKEN", "TOKEN_PREVIOUS", &"A".repeat(101)],
         );
     }
 

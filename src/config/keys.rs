@@ -176,6 +176,34 @@ impl Key for Texts {
     }
 }
 
+/// A list of names, each alone or with a word: `NAME`, or `{NAME: word}`.
+pub struct Names {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// The pattern of a name.
+    pub pattern: &'static str,
+    /// The only word.
+    pub word: &'static str,
+}
+
+impl Key for Names {
+    named!();
+    fn default(&self) -> Option<Value> {
+        Some(Value::Array(Vec::new()))
+    }
+    fn value(&self) -> Value {
+        let alone = json!({"type": "string", "pattern": self.pattern});
+        let word = json!({
+            "type": "object",
+            "propertyNames": {"pattern": self.pattern},
+            "additionalProperties": {"const": self.word},
+            "minProperties": 1,
+            "maxProperties": 1,
+        });
+        json!({"type": ["array", "null"], "items": {"anyOf": [alone, word]}})
+    }
+}
+
 /// A map whose keys the user chooses.
 pub struct Map {
     pub name: &'static str,

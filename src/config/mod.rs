@@ -5,6 +5,7 @@ mod keys;
 mod owner;
 mod reader;
 mod schema;
+mod secrets;
 mod sections;
 mod table;
 mod tree;
@@ -22,6 +23,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 use reader::Reader;
 pub use schema::schema;
+pub use secrets::{SecretOrigin, check_secret, is_variable};
 
 /// The name of the file, which is searched upwards from the working directory.
 pub const FILE: &str = "deploy.yaml";
@@ -73,6 +75,8 @@ pub struct App {
     pub threads: u32,
     /// The app's environment, without the token.
     pub env: BTreeMap<String, String>,
+    /// The secrets that must be set before the app starts.
+    pub secrets: BTreeMap<String, SecretOrigin>,
 }
 
 /// The token, and how to check it.
@@ -374,6 +378,9 @@ pub fn is_name(name: &str) -> bool {
 pub fn can_be_loaded(target: &str) -> bool {
     check::web(target).is_ok()
 }
+
+/// The variable that the app reads the token from, unless `token.env` names another one.
+pub const TOKEN_VARIABLE: &str = table::TOKEN_VARIABLE;
 
 /// Validates a deployment's name that does not come from the file.
 pub fn check_name(name: &str) -> Result<()> {

@@ -11,7 +11,8 @@ use super::keys::{self, Key};
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
 use super::{
-    Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, table,
+    Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, secrets,
+    table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -63,8 +64,10 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let threads = reader.number(&mut section, &table::THREADS);
     let env = section.take(&table::APP_ENV).map(|found| found.node);
     let env = env_section(reader, env, token_env);
+    let secrets = section.take(&table::SECRETS);
+    let secrets = secrets::section(reader, secrets, &env, token_env);
     section.finish(reader);
-    Some(App { path: path?, web, requirements, include, build_dependencies, build, workers, threads, env })
+    Some(App { path: path?, web, requirements, include, build_dependencies, build, workers, threads, env, secrets })
 }
 
 /// The web app, which has two keys.

@@ -3,7 +3,7 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Alias, Flag, List, Map, Number, Section, Text, Texts, Word};
+use super::keys::{Alias, Flag, List, Map, Names, Number, Section, Text, Texts, Word};
 use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
@@ -53,6 +53,7 @@ pub static APP: Section = Section {
         &WORKERS,
         &THREADS,
         &APP_ENV,
+        &SECRETS,
     ],
     needs: &["path"],
 };
@@ -119,6 +120,13 @@ pub static APP_ENV: Map = Map {
     most: None,
 };
 
+pub static SECRETS: Names = Names {
+    name: "secrets",
+    about: "names of secrets that must be set before the app starts, with `devopsctl secrets set NAME`; `{NAME: generate}`: `up` generates a random value once",
+    pattern: "^[A-Za-z_][A-Za-z0-9_]{0,99}$",
+    word: "generate",
+};
+
 pub static TOKEN: Section = Section {
     name: "token",
     path: "token",
@@ -127,10 +135,13 @@ pub static TOKEN: Section = Section {
     needs: &[],
 };
 
+/// The default of `token.env`.
+pub const TOKEN_VARIABLE: &str = "APP_SECRET_TOKEN";
+
 pub static TOKEN_ENV: Text = Text {
     name: "env",
     about: "environment variable that the app reads the token from",
-    default: Some("APP_SECRET_TOKEN"),
+    default: Some(TOKEN_VARIABLE),
     pattern: VARIABLE,
 };
 

@@ -143,6 +143,35 @@ fn a_token_in_the_file_is_not_shown() {
 }
 
 #[test]
+fn secrets_are_names_alone_or_with_generate() {
+    let file = |secrets: &str| format!("name: hello\napp: {{path: app, env: {{DEBUG: 1}}, secrets: {secrets}}}\n");
+    let all = good(&file("[DATABASE_URL, {SESSION_KEY: generate}]")).app.secrets;
+    let expected = [("DATABASE_URL", SecretOrigin::Set), ("SESSION_KEY", SecretOrigin::Generated)];
+    assert_eq!(all, expected.map(|(name, origin)| (name.to_owned(), origin)).into());
+    assert!(good(&file("")).app.secrets.is_empty() && good("name: hello\napp: {path: app}\n").app.secrets.is_empty());
+    for (secrets, words) in [
+        ("[2FAST]", "is not a valid name"),
+        ("[APP_SECRET_TOKEN]", "holds the token"),
+        ("[DEBUG]", "is set by `app.env`"),
+        ("[A, {A: generate}]", "is listed twice"),
+        ("[{A: generate, B: generate}]", "must list names"),
+        ("[12]", "must list names"),
+        ("DATABASE_URL", "must be a list"),
+    ] {
+        let shown = bad(&file(secrets));
+        assert!(shown.contains(words), "{secrets}: {shown}");
+    }
+}
+
+#[test]
+fn the_value_of_a_secret_in_the_file_is_not_shown() {
+    for secrets in ["    - DATABASE_URL: not-for-your-eyes\n", "    database_url: not-for-your-eyes\n"] {
+        let shown = bad(&format!("name: hello\napp:\n  path: app\n  secrets:\n{secrets}"));
+        assert!(!shown.contains("not-for-your-eyes"), "{shown}");
+    }
+}
+
+#[test]
 fn the_number_of_tags_is_limited() {
     let file = |tags: usize| {
         let lines: String = (0..tags).map(|number| format!("  key{number}: x\n")).collect();

@@ -91,7 +91,7 @@ pub fn sort(found: &Inventory) -> Vec<Deployment> {
     all.extend(found.groups.iter().filter_map(|one| owner(&one.tags)).cloned());
     all.extend(found.key_pairs.iter().filter_map(|one| owner(&one.tags)).cloned());
     all.extend(found.reports.iter().map(|(name, ..)| name.clone()));
-    all.extend(found.tokens.iter().chain(&found.stored).cloned());
+    all.extend(found.tokens.iter().chain(&found.secrets).chain(&found.stored).cloned());
     all.iter().filter(|name| config::is_name(name)).map(|name| one(name, &found.of(name))).collect()
 }
 
@@ -107,6 +107,7 @@ impl Inventory {
         found.key_pairs.retain(|one| tagged(&one.tags));
         found.reports.retain(|(of, ..)| of == name);
         found.tokens.retain(|of| of == name);
+        found.secrets.retain(|of| of == name);
         found.stored.retain(|of| of == name);
         found
     }
@@ -172,6 +173,7 @@ fn stands(found: &Inventory) -> Vec<&'static str> {
         ("security group", !found.groups.is_empty()),
         ("key pair", !found.key_pairs.is_empty()),
         ("token", !found.tokens.is_empty()),
+        ("secrets", !found.secrets.is_empty()),
         ("reports", !found.reports.is_empty()),
         ("objects in the bucket", !found.stored.is_empty()),
     ];
@@ -241,6 +243,7 @@ mod tests {
             groups: vec![group("shop", Some(8080))],
             key_pairs: vec![key_pair::State { id: "key-1".into(), made: Some(1000), tags: tags("shop") }],
             tokens: vec!["shop".into()],
+            secrets: vec!["shop".into()],
             reports: vec![("shop".into(), "i-1".into(), report)],
             stored: vec!["shop".into()],
         }
@@ -262,7 +265,7 @@ mod tests {
         assert_eq!((shop.name.as_str(), shop.state, shop.since), ("shop", State::Healthy, Some(1000)));
         assert_eq!(shop.front, Some((IP, Front { port: 8080, host: None })));
         assert_eq!(shop.costs, cost::Standing::one("t3.micro", 8));
-        assert_eq!(shop.stands.len(), 8);
+        assert_eq!(shop.stands.len(), 9);
     }
 
     #[test]
@@ -316,6 +319,7 @@ mod tests {
             Inventory { groups: whole.groups.clone(), ..nothing() },
             Inventory { key_pairs: whole.key_pairs.clone(), ..nothing() },
             Inventory { tokens: whole.tokens.clone(), ..nothing() },
+            Inventory { secrets: whole.secrets.clone(), ..nothing() },
             Inventory { reports: whole.reports.clone(), ..nothing() },
             Inventory { stored: whole.stored.clone(), ..nothing() },
         ];

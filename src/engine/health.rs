@@ -12,7 +12,7 @@ use crate::engine::proxy::{Need, Patience};
 use crate::resources::context::{Context, Health};
 use crate::resources::orders::{self, Orders};
 use crate::resources::reports::{self, Phase, Proxy, Report};
-use crate::resources::{health_gate, instance, release, token};
+use crate::resources::{health_gate, instance, release, secrets, token};
 
 /// How long a new instance may take until its first report. A boot usually takes one to two minutes.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -29,6 +29,8 @@ pub struct Goal {
     pub release: Option<String>,
     /// The minimum version of the token.
     pub token: i64,
+    /// The fingerprints of the secrets of which one must serve; any, if it is empty.
+    pub secrets: Vec<String>,
     /// The attempt that was ordered, if any.
     pub again: Option<String>,
     /// Whether the previous token must not be accepted.
@@ -47,9 +49,11 @@ impl Goal {
     pub fn of(context: &Context, release: &str, proxy: Need) -> Result<(String, Self)> {
         let instance = context.output::<instance::Output>(&instance::ID)?;
         let token = context.known::<token::Output>(&token::ID).map_or(0, |token| token.version);
+        let secrets = context.known::<secrets::Output>(&secrets::ID).map(|secrets| secrets.fingerprint);
         let again = context.known::<orders::Output>(&orders::ID).map(|orders| orders.attempt);
         let release = Some(release.to_owned());
-        Ok((instance.id, Self { release, token, again, alone: false, proxy, since: instance.since }))
+        let (secrets, since) = (secrets.into_iter().collect(), instance.since);
+        Ok((instance.id, Self { release, token, secrets, again, alone: false, proxy, since }))
     }
 
     fn reached(&self, report: &Report) -> bool {
@@ -58,6 +62,7 @@ impl Goal {
             && report.healthy
             && report.phase == Phase::Healthy
             && report.token.is_some_and(|token| token >= self.token)
+            && self.has_secrets(report.secrets.as_deref())
             && report.release.is_some()
             && self.proxy.met(report)
             && !(self.alone && report.grace_until.is_some())
@@ -69,10 +74,29 @@ impl Goal {
 
     /// Whether the report answers these orders.
     fn answered(&self, report: &Report) -> bool {
-        let Orders { release, token, attempt, .. } = &report.orders;
+        let Orders { release, token, attempt, secrets, .. } = &report.orders;
         (self.release.is_none() || *release == self.release)
             && token.is_some_and(|token| token >= self.token)
             && (self.again.is_none() || *attempt == self.again)
+            && self.has_secrets(secrets.as_deref())
+    }
+
+    /// Whether these are the secrets. Older agents report none, and give the app none.
+    fn has_secrets(&self, fingerprint: Option<&str>) -> bool {
+        let fingerprint = fingerprint.unwrap_or(secrets::NONE);
+        self.secrets.is_empty() || self.secrets.iter().any(|wanted| wanted == fingerprint)
+    }
+
+    /// Accepts the secrets of now, too, if the instance has or follows others than these: another command may have changed them
+    /// since, and the instance always takes the newest.
+    async fn follow(&mut self, watch: &Watch<'_>, report: &Report) -> Result<()> {
+        if !self.has_secrets(report.secrets.as_deref()) || !self.has_secrets(report.orders.secrets.as_deref()) {
+            let newest = secrets::fingerprint(&secrets::list(watch.aws, watch.name).await?);
+            if !self.has_secrets(Some(&newest)) {
+                self.secrets.push(newest);
+            }
+        }
+        Ok(())
     }
 
     /// The progress of the instance. An idle instance may not have seen its orders yet.
@@ -148,13 +172,16 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let mut unseen = Unseen::now();
     let mut looked = Instant::now();
     let mut other = None;
-    let (mut first, mut error) = (None, None);
+    let (mut first, mut error, mut heard, mut goal) = (None, None, None, goal.clone());
     let mut patience = Patience::new(started);
     loop {
         if let Some(report) = reports::read(aws, name, id).await? {
             if report.is_overdue(goal.since, now()) && started.elapsed() > STALE_PATIENCE {
                 sink.event(Event::Fail(TOPIC, "no longer reports".into()));
                 return Err(unreported(watch, id, report.taken.unwrap_or(report.at)));
+            }
+            if heard.replace(report.version) != Some(report.version) {
+                goal.follow(watch, &report).await?;
             }
             if goal.reached(&report) {
                 sink.event(Event::Done(TOPIC, "healthy".into()));
@@ -164,7 +191,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             let early = *first.get_or_insert(report.version) == report.version && report.misses_release();
             if goal.failed(&report) && !early {
                 sink.event(Event::Fail(TOPIC, "not deployed".into()));
-                return Err(broken(watch, &report));
+                return Err(broken(watch, &goal, &report));
             }
             let stage = goal.stage(&report);
             if let Some(proxy) = goal.waits_for(&report) {
@@ -252,17 +279,29 @@ async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
         .next(format!("check the status: {}; to deploy your release over it: {}", watch.status, watch.up))
 }
 
-fn broken(watch: &Watch, report: &Report) -> Failure {
+fn broken(watch: &Watch, goal: &Goal, report: &Report) -> Failure {
+    let secrets = goal.release.is_none() && !goal.secrets.is_empty();
+    let (what, kept, next) = match secrets {
+        true => (
+            "the app failed its checks with the new secrets and does not use them",
+            "The app keeps serving with the previous secrets; no request was lost.",
+            Next::from("correct the secret, and set it again: ").run("secrets set NAME"),
+        ),
+        false => (
+            "the new version failed its checks and was not deployed",
+            "The previous version keeps serving; no request was lost.",
+            format!("fix the app, then run: {}", watch.up).into(),
+        ),
+    };
     let error = report.error.as_deref().unwrap_or("it does not become healthy");
-    let mut failure =
-        Failure::new(Exit::Unhealthy, "the new version failed its checks and was not deployed").because(error);
+    let mut failure = Failure::new(Exit::Unhealthy, what).because(error);
     if !report.log_tail.trim().is_empty() {
         failure = failure.because(format!("it printed:\n{}", report.log_tail.trim_end()));
     }
     if report.healthy {
-        failure = failure.standing("The previous version keeps serving; no request was lost.");
+        failure = failure.standing(kept);
     }
-    failure.next(format!("fix the app, then run: {}", watch.up))
+    failure.next(next)
 }
 
 fn stuck(watch: &Watch, id: &str, stage: &Stage, error: Option<String>, patience: Duration) -> Failure {

@@ -12,8 +12,8 @@ use crate::base::names;
 use crate::release::proxy::Build;
 pub use crate::resources::observed::{Observed, Store};
 use crate::resources::{
-    Lookup, bucket, dns_record, elastic_ip, instance, key_pair, proxy, release, reports, role, route, security_group,
-    token,
+    Lookup, bucket, dns_record, elastic_ip, instance, key_pair, proxy, release, reports, role, route, secrets,
+    security_group, token,
 };
 
 /// What to read besides the resources themselves.
@@ -49,6 +49,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         key_pair,
         role,
         token,
+        secrets,
         instances,
         addresses,
         records,
@@ -61,6 +62,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         key_pair::observe(aws, name),
         role::observe(aws, name),
         token::observe(aws, name),
+        secrets::observe(aws, name),
         instance::observe(aws, name),
         elastic_ip::observe(aws, name),
         records(aws, name, ask.domain),
@@ -80,6 +82,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         key_pair,
         role,
         token,
+        secrets,
         store: Lookup::NotAsked,
         contents: Lookup::NotAsked,
         instances,

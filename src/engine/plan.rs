@@ -1,7 +1,7 @@
 //! (Wanted state, observed state) → the steps between them. Pure: no call, no clock, and no decision left to the
 //! executor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::observe::Observed;
 use crate::base::error::Result;
@@ -9,7 +9,9 @@ use crate::config::CpuCredits;
 use crate::resources::context::Start;
 use crate::resources::instance::Credits;
 use crate::resources::outputs::Outputs;
-use crate::resources::{Action, Change, Id, Kind, Planned, Sight, Step, Tags, Wanted, instance, kinds, orders, token};
+use crate::resources::{
+    Action, Change, Id, Kind, Planned, Sight, Step, Tags, Wanted, instance, kinds, orders, secrets, token,
+};
 
 /// All steps, each after its dependencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +53,28 @@ pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Result<Pl
     let stored = if let token::Rotation::Stored(version) = how { Some(version) } else { None };
     let rotated = token::rotation(tags, token, have.known_token(), how);
     let told = orders::rotation(stored, current, &have.instances);
-    Ok(Plan::about(current, have, [step(token::ID, rotated), step(orders::ID, told)]))
+    Ok(Plan::about(current, have, [step(token::ID, rotated), step(orders::ID, told)].into_iter().flatten().collect()))
+}
+
+/// The steps that set or delete secrets, as one change of the app. `restart`: whether the instance gets the order to use them.
+///
+/// # Errors
+/// The secrets were not read.
+pub fn secrets(tags: &Tags, have: &Observed, edits: &BTreeMap<String, secrets::Edit>, restart: bool) -> Result<Plan> {
+    let found = have.secrets.looked()?;
+    let current = instance::serving(&have.instances, &have.addresses);
+    let edit = |(name, edit): (&String, &secrets::Edit)| {
+        let planned = secrets::edit(*edit, found.and_then(|found| found.get(name)), tags)?;
+        Some(planned.step(secrets::id(name), Vec::new()))
+    };
+    let mut steps: Vec<Step> = edits.iter().filter_map(edit).collect();
+    if restart {
+        let stored = found.map_or_else(|| secrets::NONE.to_owned(), secrets::fingerprint);
+        let stored = Some(stored.as_str()).filter(|_| steps.is_empty());
+        let needs = steps.iter().map(|step| step.id.clone()).collect();
+        steps.extend(orders::secrets(stored, current, &have.instances).map(|planned| planned.step(orders::ID, needs)));
+    }
+    Ok(Plan::about(current, have, steps))
 }
 
 /// The step that makes the serving instance run an earlier release; nothing else changes.
@@ -61,12 +84,12 @@ pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Result<Pl
 pub fn rollback(have: &Observed, to: &str) -> Result<Plan> {
     let current = have.serving().map(|(instance, _)| instance);
     let told = current.map(|current| orders::rollback(to, have, current)).transpose()?.flatten();
-    Ok(Plan::about(current, have, [step(orders::ID, told)]))
+    Ok(Plan::about(current, have, step(orders::ID, told).into_iter().collect()))
 }
 
 /// The token changed while the other steps ran: orders the new version.
 pub fn rotated() -> Plan {
-    let change = orders::Change::token(Vec::new());
+    let change = orders::Change::only(orders::OfSsm::Token, Vec::new());
     let reasons = vec!["the token changed in the meantime".to_owned()];
     let planned = Planned { action: Action::Update, reasons, change };
     Plan::of(vec![planned.step(orders::ID, Vec::new())], Outputs::default())
@@ -89,9 +112,9 @@ fn step<C: Into<Change>>(id: Id, planned: Option<Planned<C>>) -> Option<Step> {
 
 impl Plan {
     /// A plan for an existing instance.
-    fn about<const N: usize>(current: Option<&instance::State>, have: &Observed, steps: [Option<Step>; N]) -> Self {
+    fn about(current: Option<&instance::State>, have: &Observed, steps: Vec<Step>) -> Self {
         let sight = Sight { wanted: &[], have, found: current, current, address: None };
-        Self::of(steps.into_iter().flatten().collect(), kinds::outputs(&sight))
+        Self::of(steps, kinds::outputs(&sight))
     }
 
     /// Orders the steps by their dependencies. A dependency without a step in the plan already exists.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::base::error::{Failure, Result};
 use crate::base::names;
-use crate::config::Deployment;
+use crate::config::{Deployment, SecretOrigin};
 use crate::engine::observe::Observed;
 use crate::release::proxy::Build;
 use crate::resources::document::Document;
@@ -52,7 +52,7 @@ impl Policies {
     }
 }
 
-impl Spec<'_> {
+impl<'a> Spec<'a> {
     /// The tags of every resource.
     pub fn tags(&self) -> Tags {
         let mut tags: Tags = self.deployment.tags.clone();
@@ -82,6 +82,17 @@ impl Spec<'_> {
         };
         let rules = |block: IpNet| ports.iter().map(move |(protocol, port)| Rule::new(protocol, *port, block));
         network.allow.iter().copied().flat_map(rules).collect()
+    }
+
+    /// The secrets that a user must set before the app can start.
+    ///
+    /// # Errors
+    /// The secrets were not read.
+    pub fn missing_secrets(&self, have: &Observed) -> Result<Vec<&'a str>> {
+        let found = have.secrets.looked()?;
+        let missing = |name: &str| !found.is_some_and(|found| found.contains_key(name));
+        let wanted = self.deployment.app.secrets.iter().filter(|(_, origin)| **origin == SecretOrigin::Set);
+        Ok(wanted.map(|(name, _)| name.as_str()).filter(|name| missing(name)).collect())
     }
 
     /// Whether an instance must be launched, or would be if the image existed.

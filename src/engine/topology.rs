@@ -2,9 +2,10 @@
 
 use super::spec::Spec;
 use crate::base::names;
+use crate::config::SecretOrigin;
 use crate::resources::{
     Wanted, bucket, dns_record, eip_association, elastic_ip, health_gate, ingress, instance, instance_profile,
-    key_pair, orders, proxy, release, reports, role, security_group, token,
+    key_pair, orders, proxy, release, reports, role, secrets, security_group, token,
 };
 
 /// One instance, with an Elastic IP unless that is disabled.
@@ -37,6 +38,10 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
         orders::Wanted { release: spec.release.to_owned() }.into(),
         reports::Wanted.into(),
     ];
+    wanted.extend(deployment.app.secrets.iter().map(|(name, origin)| {
+        let (name, generate) = (name.clone(), *origin == SecretOrigin::Generated);
+        secrets::Wanted { name, generate, tags: tags() }.into()
+    }));
     if spec.wait {
         wanted.push(health_gate::Wanted { release: spec.release.to_owned() }.into());
     }

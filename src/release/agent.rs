@@ -25,6 +25,7 @@ pub const FILES: &[(&str, &str)] = files![
     "orders/orders.py",
     "orders/report.py",
     "orders/reporter.py",
+    "orders/secrets.py",
     "orders/tasks.py",
     "processes/__init__.py",
     "processes/generation.py",

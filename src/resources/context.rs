@@ -1,5 +1,6 @@
 //! Shared state of the steps of one run: clients, settings, and the outputs of finished steps.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,6 +66,7 @@ pub struct Run {
     interrupt: Interrupt,
     sink: Arc<dyn Sink>,
     fresh: Option<Secret>,
+    secrets: BTreeMap<String, Secret>,
     failed: AtomicBool,
     outputs: Mutex<Outputs>,
 }
@@ -125,6 +127,7 @@ impl Context {
             interrupt: shared.interrupt,
             sink: shared.sink,
             fresh: shared.fresh,
+            secrets: shared.secrets,
             failed: AtomicBool::new(false),
             outputs: Mutex::new(start.outputs),
         };
@@ -257,6 +260,14 @@ impl Run {
     pub fn fresh(&self) -> Result<Secret> {
         self.fresh.clone().ok_or_else(|| missing("new token"))
     }
+
+    /// The new value of this secret.
+    ///
+    /// # Errors
+    /// The command provided none, which is a bug.
+    pub fn secret(&self, name: &str) -> Result<Secret> {
+        self.secrets.get(name).cloned().ok_or_else(|| missing(&format!("new value of {name}")))
+    }
 }
 
 /// What a command shares with the steps of its run.
@@ -273,6 +284,8 @@ pub struct Shared {
     pub token: String,
     /// The new token. It is not part of the plan, because a plan can be printed.
     pub fresh: Option<Secret>,
+    /// The new values of secrets, by name; as the token, they are not part of the plan.
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// The error of a step that stopped because another one failed.

@@ -121,8 +121,8 @@ pub struct Output {
     pub unlimited: bool,
     /// Whether this run launched it.
     pub launched: bool,
-    /// The token's version in its orders, if this run launched it.
-    pub told: Option<i64>,
+    /// What of SSM is in its orders, if this run launched it and the token exists.
+    pub told: Option<Orders>,
 }
 
 /// The current instance.

@@ -30,6 +30,8 @@ pub struct Inventory {
     pub key_pairs: Vec<key_pair::State>,
     /// Deployments with a token's parameter.
     pub tokens: Vec<String>,
+    /// Deployments with secrets.
+    pub secrets: Vec<String>,
     /// The agents' reports: deployment, instance, report.
     pub reports: Vec<(String, String, Report)>,
     /// Deployments with objects in the bucket.
@@ -50,7 +52,7 @@ pub struct Disk {
 /// # Errors
 /// The first failed read.
 pub async fn observe(aws: &Aws) -> Result<Inventory> {
-    let (instances, addresses, disks, groups, key_pairs, (tokens, reports)) = tokio::try_join!(
+    let (instances, addresses, disks, groups, key_pairs, (tokens, secrets, reports)) = tokio::try_join!(
         instance::observe_all(aws),
         elastic_ip::observe_all(aws),
         disks(aws),
@@ -58,7 +60,7 @@ pub async fn observe(aws: &Aws) -> Result<Inventory> {
         key_pair::observe_all(aws),
         parameters(aws),
     )?;
-    Ok(Inventory { instances, addresses, disks, groups, key_pairs, tokens, reports, stored: Vec::new() })
+    Ok(Inventory { instances, addresses, disks, groups, key_pairs, tokens, secrets, reports, stored: Vec::new() })
 }
 
 /// The deployments with objects in the bucket, if there is one. Each prefix is listed once.
@@ -112,20 +114,21 @@ fn disk(volume: Volume) -> Option<Disk> {
     })
 }
 
-/// Tokens and reports have a common path. Tokens are returned encrypted, and are dropped unread.
-async fn parameters(aws: &Aws) -> Result<(Vec<String>, Vec<(String, String, Report)>)> {
-    let (mut tokens, mut reports, mut page) = (Vec::new(), Vec::new(), None);
+/// Tokens, secrets and reports have a common path. Tokens and secrets are returned encrypted, and are dropped unread.
+async fn parameters(aws: &Aws) -> Result<(Vec<String>, Vec<String>, Vec<(String, String, Report)>)> {
+    let (mut tokens, mut secrets, mut reports, mut page) = (Vec::new(), Vec::new(), Vec::new(), None);
     loop {
         let request = aws.ssm.get_parameters_by_path().path(names::PARAMETERS).recursive(true).set_next_token(page);
         let answer = call("ssm:GetParametersByPath", || request.clone().send())
             .await
-            .map_err(|error| explain("cannot list the tokens and reports", &error))?;
+            .map_err(|error| explain("cannot list the tokens, secrets and reports", &error))?;
         let parameters = answer.parameters.unwrap_or_default();
         tokens.extend(parameters.iter().filter_map(token));
+        secrets.extend(parameters.iter().filter_map(secret));
         reports.extend(parameters.into_iter().filter_map(report));
         page = answer.next_token.filter(|token| !token.is_empty());
         if page.is_none() {
-            return Ok((tokens, reports));
+            return Ok((tokens, secrets, reports));
         }
     }
 }
@@ -134,6 +137,12 @@ async fn parameters(aws: &Aws) -> Result<(Vec<String>, Vec<(String, String, Repo
 fn token(parameter: &Parameter) -> Option<String> {
     let (name, rest) = names::of_parameter(parameter.name.as_deref()?)?;
     (rest == "token").then(|| name.to_owned())
+}
+
+/// The deployment of the secret.
+fn secret(parameter: &Parameter) -> Option<String> {
+    let (name, rest) = names::of_parameter(parameter.name.as_deref()?)?;
+    rest.strip_prefix("secrets/").map(|_| name.to_owned())
 }
 
 /// Deployment, instance and report. An unreadable report is from another version: it exists, but without content.

@@ -17,6 +17,7 @@ macro_rules! kinds {
             KeyPair key_pair "key pair",
             Role role "role",
             Token token "token",
+            Secret secrets "secret",
             Bucket bucket "bucket",
             Release release "release",
             Proxy proxy "proxy",

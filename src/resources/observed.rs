@@ -6,7 +6,7 @@ use super::kinds::{Change, Id, Kind, OfKind, Wanted};
 use super::reports::{Phase, ProxyPhase};
 use super::step::{Planned, Step};
 use super::{
-    Lookup, NameConflict, bucket, dns_record, elastic_ip, instance, key_pair, release, reports, role, route,
+    Lookup, NameConflict, bucket, dns_record, elastic_ip, instance, key_pair, release, reports, role, route, secrets,
     security_group, token,
 };
 use crate::base::error::Result;
@@ -41,6 +41,8 @@ pub struct Observed {
     pub role: Lookup<role::State>,
     /// The token's parameter.
     pub token: Lookup<token::State>,
+    /// The app's secrets.
+    pub secrets: Lookup<secrets::Stored>,
     /// The bucket and its releases, if they were read: [`Observed::look_into_store`].
     pub store: Lookup<Store>,
     /// The deployments with objects in the bucket: [`Observed::look_into_bucket`].
@@ -80,6 +82,7 @@ impl Observed {
             && self.key_pair.present().is_none()
             && self.role.present().is_none()
             && self.token.present().is_none()
+            && self.secrets.present().is_none()
             && self.instances.is_empty()
             && self.addresses.is_empty()
             && self.reports.is_empty()

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::kinds::{Id, Kind};
 use super::step::{Resource, only};
-use super::{Action, Observed, Planned, Sight, Tags, history, instance, set_tags, token};
+use super::{Action, Observed, Planned, Sight, Tags, history, instance, secrets, set_tags, token};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, explain};
 use crate::base::error::{Failure, Result};
@@ -24,6 +24,7 @@ const PREVIOUS: &str = "devopsctl:previous";
 const TOKEN: &str = "devopsctl:token";
 const ATTEMPT: &str = "devopsctl:try";
 const ADDRESS: &str = "devopsctl:address";
+const SECRETS: &str = "devopsctl:secrets";
 
 /// The orders of an instance. A report contains the orders that it answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,10 @@ pub struct Orders {
     /// `devopsctl:try`: changes to have the agent retry what failed.
     #[serde(rename = "try")]
     pub attempt: Option<String>,
+    /// `devopsctl:secrets`: the fingerprint of the secrets that SSM should have by now. As with the token, the agent takes
+    /// SSM's newest.
+    #[serde(deserialize_with = "fingerprint")]
+    pub secrets: Option<String>,
     /// `devopsctl:previous`: the release that `rollback` goes to. The agent does not read it.
     #[serde(skip)]
     pub previous: Option<String>,
@@ -56,9 +61,15 @@ impl Orders {
             release: release(RELEASE),
             token: tag(TOKEN).and_then(number),
             attempt: tag(ATTEMPT).filter(|text| is_attempt(text)).map(str::to_owned),
+            secrets: tag(SECRETS).filter(|text| secrets::is_fingerprint(text)).map(str::to_owned),
             previous: release(PREVIOUS),
             address: tag(ADDRESS).and_then(|text| text.parse().ok()),
         }
+    }
+
+    /// The fingerprint of the secrets in them. Older orders have none, and their instance got no secrets.
+    pub fn of_secrets(&self) -> &str {
+        self.secrets.as_deref().unwrap_or(secrets::NONE)
     }
 
     /// The tags with these orders.
@@ -69,6 +80,7 @@ impl Orders {
             (TOKEN, self.token.map(|version| version.to_string())),
             (ATTEMPT, self.attempt.clone()),
             (ADDRESS, self.address.map(|address| address.to_string())),
+            (SECRETS, self.secrets.clone()),
         ];
         tags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
@@ -90,21 +102,39 @@ pub(super) fn release<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     Ok(Option::<String>::deserialize(deserializer)?.filter(|id| names::is_release(id)))
 }
 
+/// Only a valid fingerprint.
+pub(super) fn fingerprint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| secrets::is_fingerprint(text)))
+}
+
 /// The change to apply: give orders to the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The new orders. The token's version is known only when they are given.
+    /// The new orders, without the parts below.
     pub tell: Orders,
     /// Whether the agent must retry after a failure.
     pub retry: bool,
-    /// Other instances that also need the token's version.
+    /// What of SSM is ordered. Its state is known only when the orders are given.
+    pub of_ssm: OfSsm,
+    /// Other instances that need to know it, too.
     pub others: Vec<String>,
 }
 
+/// What of SSM is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfSsm {
+    /// The token's version.
+    Token,
+    /// The fingerprint of the secrets.
+    Secrets,
+    /// Both.
+    Both,
+}
+
 impl Change {
-    /// Orders only the token's version.
-    pub fn token(others: Vec<String>) -> Self {
-        Self { tell: Orders::default(), retry: false, others }
+    /// Orders only what SSM has.
+    pub fn only(of_ssm: OfSsm, others: Vec<String>) -> Self {
+        Self { tell: Orders::default(), retry: false, of_ssm, others }
     }
 }
 
@@ -132,24 +162,32 @@ impl Resource for Wanted {
         ID
     }
 
-    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
-        only([Kind::Token, Kind::Release, Kind::Instance])
+    fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
+        [only([Kind::Token, Kind::Release, Kind::Instance]), secrets::ids(sight)].concat()
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
-        planned(&self.release, sight.have, sight.current)
+        let known = sight.have.secrets.looked()?.map_or_else(|| secrets::NONE.to_owned(), secrets::fingerprint);
+        let told = sight.current.map(instance::State::orders);
+        let differ = told.is_some_and(|told| told.of_secrets() != known) || secrets::generates(sight)?;
+        planned(&self.release, sight.have, sight.current, (OfSsm::Both, differ))
     }
 }
 
-/// The step that makes the serving instance run an existing release.
+/// The step that makes the serving instance run an existing release. It does not order the secrets: nothing else may change.
 ///
 /// # Errors
 /// The token was not read.
 pub fn rollback(to: &str, have: &Observed, current: &instance::State) -> Result<Option<Planned<Change>>> {
-    planned(to, have, Some(current))
+    planned(to, have, Some(current), (OfSsm::Token, false))
 }
 
-fn planned(release: &str, have: &Observed, current: Option<&instance::State>) -> Result<Option<Planned<Change>>> {
+fn planned(
+    release: &str,
+    have: &Observed,
+    current: Option<&instance::State>,
+    secrets: (OfSsm, bool),
+) -> Result<Option<Planned<Change>>> {
     let wanted = Orders {
         release: Some(release.to_owned()),
         previous: history::before(have, release),
@@ -157,12 +195,18 @@ fn planned(release: &str, have: &Observed, current: Option<&instance::State>) ->
         ..Orders::default()
     };
     let told = current.map(instance::State::orders);
-    Ok(diff(&wanted, told.as_ref(), have.gave_up(release, current)))
+    Ok(diff(&wanted, told.as_ref(), have.gave_up(release, current), secrets))
 }
 
 /// The change from the current to the wanted orders; `told` is `None` if the instance will be launched.
-/// `wanted.previous` counts only with another release. `retry`: the agent failed with exactly these orders.
-fn diff(wanted: &Orders, told: Option<&Orders>, retry: bool) -> Option<Planned<Change>> {
+/// `wanted.previous` counts only with another release. `retry`: the agent failed with exactly these orders. `differ`: whether the
+/// secrets differ from those in the orders.
+fn diff(
+    wanted: &Orders,
+    told: Option<&Orders>,
+    retry: bool,
+    (of_ssm, differ): (OfSsm, bool),
+) -> Option<Planned<Change>> {
     let none = Orders::default();
     let given = told.unwrap_or(&none);
     let release = wanted.release.clone().filter(|_| wanted.release != given.release);
@@ -174,15 +218,19 @@ fn diff(wanted: &Orders, told: Option<&Orders>, retry: bool) -> Option<Planned<C
     if wanted.token.is_none() || wanted.token != given.token {
         reasons.push(NEW_TOKEN.to_owned());
     }
+    if differ && told.is_some() {
+        reasons.push(NEW_SECRETS.to_owned());
+    }
     if retry {
         reasons.push("the instance failed and must retry".to_owned());
     }
-    let change = Change { tell: Orders { release, previous, ..none.clone() }, retry, others: Vec::new() };
+    let change = Change { tell: Orders { release, previous, ..none.clone() }, retry, of_ssm, others: Vec::new() };
     let action = if told.is_none() { Action::Create } else { Action::Update };
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
 }
 
 const NEW_TOKEN: &str = "the token's version differs from the one in the instance's orders";
+const NEW_SECRETS: &str = "the secrets differ from the ones in the instance's orders";
 
 /// Orders a new version of the token on all live instances: a new instance that is about to take over must not have the
 /// old token. `stored`: the version, if it is known already.
@@ -191,59 +239,108 @@ pub fn rotation(
     current: Option<&instance::State>,
     all: &[instance::State],
 ) -> Option<Planned<Change>> {
+    let told = |orders: Orders| stored.is_some() && orders.token == stored;
+    everywhere(OfSsm::Token, NEW_TOKEN, told, current, all)
+}
+
+/// Orders the secrets on all live instances. `stored`: their fingerprint, if no step changes it.
+pub fn secrets(
+    stored: Option<&str>,
+    current: Option<&instance::State>,
+    all: &[instance::State],
+) -> Option<Planned<Change>> {
+    everywhere(OfSsm::Secrets, NEW_SECRETS, |orders| stored == Some(orders.of_secrets()), current, all)
+}
+
+fn everywhere(
+    of_ssm: OfSsm,
+    reason: &str,
+    told: impl Fn(Orders) -> bool,
+    current: Option<&instance::State>,
+    all: &[instance::State],
+) -> Option<Planned<Change>> {
     let current = current?;
-    let told = |state: &instance::State| stored.is_some() && state.orders().token == stored;
     let others = instance::alive(all).filter(|state| state.id != current.id).map(|state| state.id.clone());
-    let change = Change::token(others.collect());
-    (!instance::alive(all).all(told)).then(|| Planned::new(Action::Update, vec![NEW_TOKEN.to_owned()], change))
+    let change = Change::only(of_ssm, others.collect());
+    let all_told = instance::alive(all).all(|state| told(state.orders()));
+    (!all_told).then(|| Planned::new(Action::Update, vec![reason.to_owned()], change))
 }
 
 /// Applies the change and returns the orders.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let instance = context.output::<instance::Output>(&instance::ID)?;
     let instances: Vec<&str> = [&instance.id].into_iter().chain(&change.others).map(String::as_str).collect();
-    let (aws, name) = (&context.aws, context.name.as_str());
-    let (mut orders, mut what) = (change.tell, String::new());
+    let (mut orders, mut what) = (change.tell, Vec::new());
     if change.retry {
         let attempt = secret::random_hex(4)?;
         context.learn(Output { attempt: attempt.clone() });
         orders.attempt = Some(attempt);
     }
-    let version = if let Some(told) = instance.told {
+    let told = if let Some(told) = instance.told {
         // This run launched the instance with its orders.
-        catch_up(aws, name, &instances, told).await?
+        told
     } else {
-        what.extend(orders.release.as_deref().map(|release| format!("release {}, ", super::release::short(release))));
-        let version = match context.known::<token::Output>(&token::ID) {
-            Some(token) => token.version,
-            None => newest(aws, name).await?,
-        };
-        tell(aws, name, &instances, Orders { token: Some(version), ..orders }).await?
+        what.extend(orders.release.as_deref().map(|release| format!("release {}", super::release::short(release))));
+        let told = known(context, change.of_ssm).await?;
+        tell(&context.aws, &instances, &Orders { token: told.token, secrets: told.secrets.clone(), ..orders }).await?;
+        told
     };
-    context.learn_of(&token::ID, token::Output { version });
-    Ok(format!("{what}token version {version}"))
+    let told = catch_up(context, &instances, change.of_ssm, told).await?;
+    if let Some(version) = told.token {
+        context.learn_of(&token::ID, token::Output { version });
+        what.push(format!("token version {version}"));
+    }
+    if let Some(fingerprint) = told.secrets {
+        what.extend((change.of_ssm == OfSsm::Secrets).then(|| "the new secrets".to_owned()));
+        context.change(&secrets::ID, |output: &mut secrets::Output| output.fingerprint = fingerprint);
+    }
+    Ok(what.join(", "))
 }
 
-/// Gives the orders, then checks for a newer version of the token: a concurrent command may have written one.
-async fn tell(aws: &Aws, name: &str, instances: &[&str], orders: Orders) -> Result<i64> {
+async fn tell(aws: &Aws, instances: &[&str], orders: &Orders) -> Result<()> {
     let set = set_tags(aws, instances, &orders.tags()).await;
-    set.map_err(|error| explain(format!("cannot tag the instance {}", instances.join(", ")), &error))?;
-    catch_up(aws, name, instances, orders.token.unwrap_or_default()).await
+    set.map_err(|error| explain(format!("cannot tag the instance {}", instances.join(", ")), &error))
 }
 
-/// Orders a newer version of the token than `told`, if there is one.
-async fn catch_up(aws: &Aws, name: &str, instances: &[&str], told: i64) -> Result<i64> {
-    match newest(aws, name).await? {
-        newest if newest > told => {
-            let orders = Orders { token: Some(newest), ..Orders::default() };
-            Box::pin(tell(aws, name, instances, orders)).await
+/// What this run knows of SSM, as orders; it is read where the run does not know it.
+async fn known(context: &Context, of_ssm: OfSsm) -> Result<Orders> {
+    let token = async {
+        match context.known::<token::Output>(&token::ID) {
+            _ if of_ssm == OfSsm::Secrets => Ok(None),
+            Some(token) => Ok(Some(token.version)),
+            None => newest_token(context).await.map(Some),
         }
-        _ => Ok(told),
+    };
+    let secrets = async { if of_ssm == OfSsm::Token { Ok(None) } else { secrets::known(context).await.map(Some) } };
+    let (token, secrets) = tokio::try_join!(token, secrets)?;
+    Ok(Orders { token, secrets, ..Orders::default() })
+}
+
+/// Orders what is newer than `told`: a concurrent command may have written it after this one read. Returns what is ordered now.
+async fn catch_up(context: &Context, instances: &[&str], of_ssm: OfSsm, mut told: Orders) -> Result<Orders> {
+    loop {
+        let token = async { if of_ssm == OfSsm::Secrets { Ok(None) } else { newest_token(context).await.map(Some) } };
+        let secrets =
+            async { if of_ssm == OfSsm::Token { Ok(None) } else { secrets::newest(context).await.map(Some) } };
+        let (token, secrets) = tokio::try_join!(token, secrets)?;
+        let newer = Orders {
+            token: token.filter(|_| token > told.token),
+            secrets: secrets
+                .map(|found| secrets::fingerprint(&found))
+                .filter(|found| told.secrets.as_ref() != Some(found)),
+            ..Orders::default()
+        };
+        if newer == Orders::default() {
+            return Ok(told);
+        }
+        tell(&context.aws, instances, &newer).await?;
+        told = Orders { token: newer.token.or(told.token), secrets: newer.secrets.or(told.secrets), ..told };
     }
 }
 
-/// SSM may not return a parameter that was just written.
-async fn newest(aws: &Aws, name: &str) -> Result<i64> {
+/// The token's newest version. SSM may not return a parameter that was just written.
+async fn newest_token(context: &Context) -> Result<i64> {
+    let (aws, name) = (&context.aws, context.name.as_str());
     let mut backoff = Backoff::new(Duration::from_secs(30));
     loop {
         let version = token::version(aws, name).await;
@@ -283,6 +380,7 @@ pub(crate) mod tests {
             token: orders["token"].as_i64(),
             attempt: text("attempt"),
             address: text("address").map(|address| address.parse().unwrap()),
+            secrets: text("secrets"),
         };
         (orders, serde_json::from_value(case["tags"].clone()).unwrap())
     }
@@ -308,6 +406,7 @@ pub(crate) mod tests {
     fn an_instance_gets_orders_only_for_a_reason() {
         let orders = |release, token| Orders { release: Some(id(release)), token, ..Orders::default() };
         let wanted = Orders { previous: Some(id("0")), ..orders("1", Some(3)) };
+        let diff = |wanted: &Orders, told: Option<&Orders>, retry| diff(wanted, told, retry, (OfSsm::Both, false));
         assert_eq!(diff(&wanted, Some(&orders("1", Some(3))), false), None);
         for (release, token, retry) in
             [("2", Some(3), false), ("1", Some(2), false), ("1", None, false), ("1", Some(3), true)]
@@ -320,6 +419,8 @@ pub(crate) mod tests {
             );
         }
         assert!(diff(&orders("1", None), Some(&orders("1", Some(3))), false).is_some());
+        let differ = super::diff(&wanted, Some(&orders("1", Some(3))), false, (OfSsm::Both, true)).unwrap();
+        assert_eq!(differ.reasons, [NEW_SECRETS]);
     }
 
     #[test]

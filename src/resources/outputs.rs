@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::kinds::Id;
-use super::{elastic_ip, instance, orders, role, security_group, token};
+use super::{elastic_ip, instance, orders, role, secrets, security_group, token};
 
 /// The outputs of a run, by resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,7 @@ outputs! {
     SecurityGroup security_group,
     Role role,
     Token token,
+    Secret secrets,
     Instance instance,
     Orders orders,
     ElasticIp elastic_ip,

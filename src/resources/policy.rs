@@ -1,4 +1,4 @@
-//! The IAM policy of the command line: the fewest permissions with which `up`, `plan`, `rollback`, `releases`,
+//! The IAM policy of the command line: the fewest permissions with which `up`, `plan`, `rollback`, `releases`, `secrets`,
 //! `set-token`, `token`, `status`, `list`, `logs`, `ssh`, `doctor` and `down` work. `devopsctl policy` prints it, and
 //! the sandbox enforces it.
 //!
@@ -65,6 +65,7 @@ impl Scope {
                     of("freetier", &PLAN),
                     of("route53", &["ListHostedZonesByName"]),
                     of("servicequotas", &QUOTAS),
+                    of("ssm", &["DescribeParameters"]),
                 ]
                 .concat(),
                 vec![ANY.into()],

@@ -9,7 +9,7 @@ use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::kinds::{Id, Kind};
-use super::orders::{Orders, release};
+use super::orders::{Orders, fingerprint, release};
 use super::step::{Resource, Step};
 use super::{Planned, Sight};
 use crate::aws::retry::{Backoff, Retry};
@@ -35,6 +35,9 @@ pub struct Report {
     pub release: Option<String>,
     /// The serving token's version.
     pub token: Option<i64>,
+    /// The fingerprint of the serving secrets. Older agents do not report it, and give the app no secrets.
+    #[serde(deserialize_with = "fingerprint")]
+    pub secrets: Option<String>,
     /// Until when the previous token is accepted too, in seconds since 1970; only during the rotation window.
     pub grace_until: Option<i64>,
     /// Its progress with its orders: `booting`, `fetching`, `token`, `starting`, `healthy`, `failed`.

@@ -226,7 +226,7 @@ fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&St
     Some(Planned::new(action, reasons, Change::Ensure(ensure)))
 }
 
-/// The inline policy: read the token and the releases of this deployment, write its own reports and logs.
+/// The inline policy: read the token, the secrets and the releases of this deployment, write its own reports and logs.
 pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Value {
     let parameter = |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
     let object = |key: &str| format!("arn:{partition}:s3:::{bucket}/{key}");
@@ -234,6 +234,8 @@ pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: 
         "Version": "2012-10-17",
         "Statement": [
             {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": parameter(&names::token_parameter(name))},
+            {"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": parameter(&names::secrets_path(name))},
+            {"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": parameter(&format!("{}/*", names::secrets_path(name)))},
             {"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": parameter(&format!("{}/*", names::report_path(name)))},
             {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object(&format!("{}*", names::releases_prefix(name)))},
             {"Effect": "Allow", "Action": "s3:PutObject", "Resource": object(&format!("{}logs/*", names::bucket_prefix(name)))},

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
+use aws_sdk_ssm::types::ResourceTypeForTagging;
 
 use super::kinds::{Id, Kind};
 use super::outputs::Outputs;
 use super::step::{Resource, Step};
-use super::{Action, Planned, Sight, Tags, missing, ours};
+use super::{Action, Planned, Sight, Tags, missing, ours, parameter};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
@@ -213,32 +213,13 @@ fn cannot_be_written(error: &ApiError) -> Failure {
 }
 
 async fn tag(aws: &Aws, name: &str, tags: &Tags) -> Result<(), ApiError> {
-    let parameter = names::token_parameter(name);
-    let request = || {
-        let add = aws.ssm.add_tags_to_resource().resource_type(ResourceTypeForTagging::Parameter);
-        add.resource_id(&parameter).set_tags(Some(to_ssm(tags))).send()
-    };
-    call("ssm:AddTagsToResource", request).await.map(|_| ())
+    parameter::tag(aws, &names::token_parameter(name), tags).await
 }
 
 /// With tags: creates the parameter. Without: overwrites it.
 async fn put(aws: &Aws, name: &str, document: &Document, tags: Option<&Tags>) -> Result<i64, ApiError> {
-    let parameter = names::token_parameter(name);
     let value = document.to_json().map_err(|failure| local(&failure))?;
-    let request = || {
-        let put = aws
-            .ssm
-            .put_parameter()
-            .name(&parameter)
-            .r#type(ParameterType::SecureString)
-            .tier(ParameterTier::Standard)
-            .value(&*value);
-        match tags {
-            Some(tags) => put.set_tags(Some(to_ssm(tags))).send(),
-            None => put.overwrite(true).send(),
-        }
-    };
-    call("ssm:PutParameter", request).await.map(|answer| answer.version)
+    parameter::put(aws, &names::token_parameter(name), &value, tags).await
 }
 
 fn local(failure: &Failure) -> ApiError {
@@ -316,19 +297,11 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
             Ok(format!("stored without the previous token, as version {version}"))
         }
         Change::Delete => {
-            let parameter = names::token_parameter(&context.name);
-            match call("ssm:DeleteParameter", || context.aws.ssm.delete_parameter().name(&parameter).send()).await {
-                Ok(_) => Ok("deleted".into()),
-                Err(error) if error.absent() => Ok("deleted".into()),
-                Err(error) => Err(explain("cannot delete the token", &error)),
-            }
+            let deleted = parameter::delete(&context.aws, &names::token_parameter(&context.name)).await;
+            deleted.map_err(|error| explain("cannot delete the token", &error))?;
+            Ok("deleted".into())
         }
     }
-}
-
-fn to_ssm(tags: &Tags) -> Vec<Tag> {
-    // Only a tag without key or value cannot be built; ours have both.
-    tags.iter().filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok()).collect()
 }
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "rules.py",
     "s3/buckets.py",
     "ssm/parameters.py",
+    "ssm/values.py",
 ];
 
 /// Installs the emulator if necessary. Returns the Python that runs it.

@@ -17,7 +17,7 @@ use crate::base::event::{Event, Sink};
 use crate::base::next::Next;
 pub use errors::render;
 pub use invocation::Invocation;
-pub use prompt::{ask, choose, confirm, new_token};
+pub use prompt::{ask, choose, confirm, new_secret, new_token};
 pub use table::aligned;
 
 /// How much is printed.
@@ -113,6 +113,14 @@ impl Ui {
         // A document contains nothing that JSON cannot represent.
         if let Ok(text) = serde_json::to_string(document) {
             self.result(&printable::json(&text));
+        }
+    }
+
+    /// A secret, on stdout: unchanged, so that it can be piped, and a line end.
+    pub fn exactly(&self, secret: &str) {
+        match std::io::stdout().is_terminal() {
+            true => self.result(secret),
+            false => _ = writeln!(std::io::stdout(), "{secret}"),
         }
     }
 

@@ -31,6 +31,15 @@ pub fn new_token() -> Result<String> {
         .map_err(gone)
 }
 
+/// Asks for the value of a secret, without echo.
+pub fn new_secret(name: &str) -> Result<String> {
+    if !terminal() {
+        return Err(Failure::new(Exit::Usage, format!("there is no terminal to type the value of {name} on"))
+            .next("pipe it in with --stdin, or generate one with --generate"));
+    }
+    Password::new().with_prompt(printable::text(&format!("Value of {name}"))).interact().map_err(gone)
+}
+
 /// Asks to choose one of several; the first is the default. `instead`: the next step without a terminal.
 pub fn choose(question: &str, items: &[String], instead: &str) -> Result<usize> {
     if !terminal() {

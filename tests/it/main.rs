@@ -6,6 +6,7 @@
 //! - `app/` what is deployed: apps, `init`, dependencies, builds, the cache
 //! - `deploy/` `up`, `down` and `rollback`, on accounts and in situations of all kinds
 //! - `token/` `set-token`
+//! - `secrets/` `secrets …`, and what `up` and `down` do with secrets
 //! - `network/` DNS and SSH
 //! - `commands/` the other commands, and what all of them share: help, JSON, the terminal, permissions
 //! - `sandbox/` the sandbox itself
@@ -23,6 +24,7 @@ mod error_snapshots;
 mod network;
 mod python_suites;
 mod sandbox;
+mod secrets;
 mod support;
 mod token;
 

@@ -1,4 +1,5 @@
-//! The Python test suites: the app, the agent, the sandbox against AWS's documentation, and the schema against the parser.
+//! The Python test suites: the app, the agent, the sandbox against AWS's documentation, the schema against the parser, and
+//! python-dotenv.
 
 use std::path::Path;
 use std::process::Command;
@@ -65,4 +66,9 @@ fn sandbox_suite() {
 #[ignore = "slow"]
 fn schema_suite() {
     passes(pytest("tests/schema"));
+}
+
+#[test]
+fn env_file_suite() {
+    passes(pytest("tests/secrets"));
 }

@@ -158,13 +158,20 @@ impl Account {
 
     /// Writes the example of the repository with this name, domain and instance type.
     pub fn project(&self, name: &str, kind: &str) {
+        self.project_with(name, kind, "");
+    }
+
+    /// The same with these secrets, each as `deploy.yaml` lists it.
+    pub fn project_with(&self, name: &str, kind: &str, secrets: &str) {
         let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("app"), self.root.path().join(name));
         fs::create_dir_all(to.join("app")).unwrap();
         for file in ["app.py", "requirements.txt"] {
             fs::copy(from.join(file), to.join("app").join(file)).unwrap();
         }
         let network = format!("domain: {name}.{ZONE}, dns: route53");
-        let text = format!("name: {name}\napp: {{path: app}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n");
+        let text = format!(
+            "name: {name}\napp: {{path: app, secrets: [{secrets}]}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n"
+        );
         fs::write(to.join("deploy.yaml"), text).unwrap();
     }
 

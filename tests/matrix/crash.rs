@@ -12,10 +12,13 @@ const COLUMNS: [(&str, Fault); 3] =
     [("before", Fault::KillBefore), ("during", Fault::KillDuring), ("after", Fault::KillAfter)];
 
 /// The cells that always run.
-const FEW: [(Scenario, &str); 8] = [
+const FEW: [(Scenario, &str); 11] = [
     (Scenario::Up, "ec2:RunInstances"),
     (Scenario::Up, "ssm:PutParameter"),
     (Scenario::SetToken, "ssm:PutParameter"),
+    (Scenario::SetSecret, "ssm:PutParameter"),
+    (Scenario::SetSecret, "ec2:CreateTags"),
+    (Scenario::Generate, "ssm:PutParameter"),
     (Scenario::Replace, "ec2:RunInstances"),
     (Scenario::Refresh, "ec2:RunInstances"),
     (Scenario::Up, "route53:ChangeResourceRecordSets"),

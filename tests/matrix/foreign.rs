@@ -20,7 +20,7 @@ const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 
 type Test = fn(Arc<Account>) -> BoxFuture<'static, Outcome>;
 
-const TESTS: [(&str, &str, Test); 12] = [
+const TESTS: [(&str, &str, Test); 13] = [
     ("security group", "foreign", |account| Box::pin(in_the_way(account, Kind::Group))),
     ("key pair", "foreign", |account| Box::pin(in_the_way(account, Kind::Key))),
     ("role", "foreign", |account| Box::pin(in_the_way(account, Kind::Role))),
@@ -29,6 +29,7 @@ const TESTS: [(&str, &str, Test); 12] = [
     ("security group", "tag taken away", |account| Box::pin(untagged(account, Kind::Group))),
     ("key pair", "tag taken away", |account| Box::pin(untagged(account, Kind::Key))),
     ("parameter", "tag taken away", |account| Box::pin(untagged(account, Kind::Parameter))),
+    ("secret", "set by hand", |account| Box::pin(secret_by_hand(account))),
     ("instance", "foreign", |account| Box::pin(beside(account, Kind::Instance))),
     ("address", "foreign", |account| Box::pin(beside(account, Kind::Address))),
     ("objects in the bucket", "foreign", |account| Box::pin(bucket_in_use(account))),
@@ -175,6 +176,18 @@ async fn untagged(account: Arc<Account>, kind: Kind) -> Outcome {
     same(&left, &inventory(&account.aws).await, "what should be left, after down")
 }
 
+/// The path is only for the deployment's secrets: one that was set in the console is ours without a tag.
+async fn secret_by_hand(account: Arc<Account>) -> Outcome {
+    account.stand().await?;
+    let put = account.aws.ssm.put_parameter().name("/devopsctl/hello/secrets/BY_HAND").value("from the console");
+    put.r#type(ParameterType::SecureString).send().await.map(drop).unwrap();
+    ended_well(&account.run(up(NAME), None).await, "up")?;
+    let secrets = [("BY_HAND", "from the console")];
+    inventory(&account.aws).await.holds(&[Wanted { secrets: &secrets, ..Wanted::new(NAME, "t3.micro") }])?;
+    is_settled(&account).await?;
+    goes_away(&account).await
+}
+
 /// The resource only looks like ours, and `up` creates its own.
 async fn beside(account: Arc<Account>, kind: Kind) -> Outcome {
     account.reset().await;
@@ -184,7 +197,7 @@ async fn beside(account: Arc<Account>, kind: Kind) -> Outcome {
     let mut found = inventory(&account.aws).await;
     found.instances.retain(|instance| !before.instances.contains(instance));
     found.addresses.retain(|address| !before.addresses.contains(address));
-    found.holds(&[Wanted { name: NAME, kind: "t3.micro", token: None }])?;
+    found.holds(&[Wanted::new(NAME, "t3.micro")])?;
     is_settled(&account).await?;
     ended_well(&account.run(down(NAME), None).await, "down")?;
     same(&before, &inventory(&account.aws).await, "by up and down")
@@ -220,7 +233,7 @@ async fn two_deployments(account: Arc<Account>) -> Outcome {
     for ran in account.run_all(&[up(NAME), up("other")], None).await {
         ended_well(&ran, "up beside another's")?;
     }
-    let [hello, other] = [NAME, "other"].map(|name| Wanted { name, kind: "t3.micro", token: None });
+    let [hello, other] = [NAME, "other"].map(|name| Wanted::new(name, "t3.micro"));
     let both = inventory(&account.aws).await;
     both.holds(&[hello, other.clone()])?;
     is_settled(&account).await?;

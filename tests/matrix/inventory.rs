@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_ec2::types::Filter;
 use aws_sdk_ec2::types::Tag as Ec2Tag;
 use devopsctl::aws::Aws;
+use devopsctl::resources::secrets;
 use serde_json::Value;
 
 type Tags = BTreeMap<String, String>;
@@ -54,6 +55,7 @@ pub struct Group {
 pub struct Parameter {
     pub name: String,
     pub version: i64,
+    pub modified: i64,
     pub value: String,
 }
 
@@ -162,13 +164,19 @@ async fn profiles(aws: &Aws) -> Vec<(String, Vec<String>)> {
 
 async fn parameters(aws: &Aws) -> Vec<Parameter> {
     let found = aws.ssm.get_parameters_by_path().path("/devopsctl").recursive(true).with_decryption(true);
-    let found = found.send().await.unwrap();
-    let all = found.parameters().iter().map(|parameter| Parameter {
+    let pages = found.into_paginator().send().collect::<Result<Vec<_>, _>>().await.unwrap();
+    let all = pages.iter().flat_map(|page| page.parameters()).map(|parameter| Parameter {
         name: parameter.name().unwrap_or_default().to_owned(),
         version: parameter.version(),
+        modified: parameter.last_modified_date().map_or(0, |time| rounded(time.as_nanos())),
         value: parameter.value().unwrap_or_default().to_owned(),
     });
     all.collect()
+}
+
+/// Nanoseconds in milliseconds: binary fractions only approximate SSM's three decimal places.
+fn rounded(nanoseconds: i128) -> i64 {
+    i64::try_from((nanoseconds + 500_000) / 1_000_000).unwrap()
 }
 
 async fn buckets(aws: &Aws) -> Vec<Bucket> {
@@ -224,6 +232,17 @@ pub struct Wanted<'a> {
     pub kind: &'a str,
     /// The token, unless it was generated.
     pub token: Option<&'a str>,
+    /// The secrets with their values; a generated value is empty here.
+    pub secrets: &'a [(&'a str, &'a str)],
+    /// The number of releases in the bucket.
+    pub releases: usize,
+}
+
+impl Wanted<'_> {
+    /// A deployment with a generated token, one release and no secrets.
+    pub fn new<'a>(name: &'a str, kind: &'a str) -> Wanted<'a> {
+        Wanted { name, kind, token: None, secrets: &[], releases: 1 }
+    }
 }
 
 impl Inventory {
@@ -237,11 +256,14 @@ impl Inventory {
             ("key pairs", self.key_pairs.len()),
             ("roles", self.roles.len()),
             ("instance profiles", self.profiles.len()),
-            ("parameters", self.parameters.len()),
+            ("tokens", self.parameters.iter().filter(|parameter| parameter.name.ends_with("/token")).count()),
             ("records and marks, by two,", self.records.len().div_ceil(2)),
         ] {
             wrong.unless(count == all.len(), || format!("{count} {what} for {} deployments", all.len()));
         }
+        let secrets: usize = all.iter().map(|wanted| wanted.secrets.len()).sum();
+        let parameters = self.parameters.len();
+        wrong.unless(parameters == all.len() + secrets, || format!("{parameters} parameters with {secrets} secrets"));
         wrong.unless(self.buckets.len() == usize::from(!all.is_empty()), || format!("buckets: {:?}", self.buckets));
         for wanted in all {
             self.holds_one(wanted, &mut wrong);
@@ -269,7 +291,8 @@ impl Inventory {
         let profile = (role.clone(), vec![role.clone()]);
         wrong.unless(self.profiles.contains(&profile), || format!("instance profile: {:?}", self.profiles));
         let version = self.token(wanted, wrong);
-        let release = self.release(wanted, wrong);
+        let fingerprint = self.secrets(wanted, wrong);
+        let releases = self.releases(wanted, wrong);
         let Some(instance) = self.instances.iter().find(|instance| ours(&instance.tags)) else {
             return wrong.0.push("no instance".into());
         };
@@ -278,8 +301,11 @@ impl Inventory {
         wrong.unless(tag("devopsctl:token") == version, || {
             format!("tag devopsctl:token is {:?}, the parameter's version {version:?}", tag("devopsctl:token"))
         });
-        wrong.unless(tag("devopsctl:release") == release, || {
-            format!("tag devopsctl:release is {:?}, the bucket has {release:?}", tag("devopsctl:release"))
+        wrong.unless(releases.contains(&tag("devopsctl:release")), || {
+            format!("tag devopsctl:release is {:?}, the bucket has {releases:?}", tag("devopsctl:release"))
+        });
+        wrong.unless(tag("devopsctl:secrets") == fingerprint, || {
+            format!("tag devopsctl:secrets is {:?}, the fingerprint {fingerprint:?}", tag("devopsctl:secrets"))
         });
         wrong.unless(!tag("devopsctl:address").is_empty(), || "the instance is not told its address".to_owned());
         wrong.unless(tag("Name") == common && !tag("devopsctl:spec").is_empty(), || {
@@ -311,17 +337,31 @@ impl Inventory {
         parameter.version.to_string()
     }
 
-    /// Checks the bucket and the release in it. Returns the release.
-    fn release(&self, wanted: &Wanted<'_>, wrong: &mut Wrong) -> String {
-        let Some(bucket) = self.buckets.first() else { return String::new() };
+    /// Checks the secrets. Returns their fingerprint.
+    fn secrets(&self, wanted: &Wanted<'_>, wrong: &mut Wrong) -> String {
+        let path = format!("/devopsctl/{}/secrets/", wanted.name);
+        let found = self.parameters.iter().filter_map(|one| Some((one.name.strip_prefix(&path)?, one)));
+        let found: BTreeMap<&str, &Parameter> = found.collect();
+        for (name, value) in wanted.secrets {
+            let right =
+                found.get(name).is_some_and(|one| one.value == *value || (value.is_empty() && one.value.len() == 43));
+            wrong.unless(right, || format!("{name} is not {value:?} but {:?}", found.get(name)));
+        }
+        let state = |one: &Parameter| secrets::State { version: one.version, modified: one.modified };
+        secrets::fingerprint(&found.into_iter().map(|(name, one)| (name.to_owned(), state(one))).collect())
+    }
+
+    /// Checks the bucket and the releases in it. Returns the releases.
+    fn releases(&self, wanted: &Wanted<'_>, wrong: &mut Wrong) -> Vec<String> {
+        let Some(bucket) = self.buckets.first() else { return Vec::new() };
         wrong.unless(bucket.policy && bucket.closed, || format!("the bucket is open: {bucket:?}"));
         let prefix = format!("{}/releases/", wanted.name);
-        let mut ids = bucket.objects.iter().filter_map(|key| key.strip_prefix(&prefix)?.strip_suffix(".tar.gz"));
-        let (id, more) = (ids.next().unwrap_or_default().to_owned(), ids.next());
-        wrong.unless(more.is_none() && !id.is_empty(), || format!("releases: {:?}", bucket.objects));
+        let ids = bucket.objects.iter().filter_map(|key| key.strip_prefix(&prefix)?.strip_suffix(".tar.gz"));
+        let ids: Vec<String> = ids.map(str::to_owned).collect();
+        wrong.unless(ids.len() == wanted.releases, || format!("releases: {:?}", bucket.objects));
         let edge = bucket.objects.iter().filter(|key| key.starts_with("_tools/caddy-")).count();
         wrong.unless(edge == 1, || format!("tools: {:?}", bucket.objects));
-        id
+        ids
     }
 }
 

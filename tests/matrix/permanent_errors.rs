@@ -37,11 +37,13 @@ fn done_without(action: &str, why: Why) -> bool {
 }
 
 /// The cells that always run.
-const FEW: [(Scenario, &str); 5] = [
+const FEW: [(Scenario, &str); 7] = [
     (Scenario::Up, "ec2:DescribeInstances"),
     (Scenario::Up, "ec2:DescribeRouteTables"),
     (Scenario::Up, "iam:CreateRole"),
     (Scenario::SetToken, "ssm:PutParameter"),
+    (Scenario::SetSecret, "ssm:PutParameter"),
+    (Scenario::Generate, "ssm:PutParameter"),
     (Scenario::Down, "ec2:ReleaseAddress"),
 ];
 

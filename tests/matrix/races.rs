@@ -7,14 +7,15 @@ use futures_util::future::BoxFuture;
 use crate::account::{Account, Line, NAME, Ran};
 use crate::inventory::{Inventory, Wanted, inventory};
 use crate::scenario::{
-    Outcome, Scenario, down, ended_well, goes_away, has_the_newest_image, is_settled, refresh, set_token, up,
+    Outcome, Scenario, down, ended_well, goes_away, has_the_newest_image, is_settled, refresh, set_secret, set_token,
+    up,
 };
 use crate::{Cell, Part};
 
 type Race = fn(Arc<Account>, bool) -> BoxFuture<'static, Outcome>;
 
 /// The races. Each runs several times, because the timing differs.
-const RACES: [(&str, Race); 10] = [
+const RACES: [(&str, Race); 13] = [
     ("two up from nothing", |account, slow| Box::pin(two_up(account, slow, Scenario::Up))),
     ("two up that replace", |account, slow| Box::pin(two_up(account, slow, Scenario::Replace))),
     ("two up --refresh-image", |account, slow| Box::pin(two_up(account, slow, Scenario::Refresh))),
@@ -25,6 +26,9 @@ const RACES: [(&str, Race); 10] = [
     ("set-token and up, from nothing", |account, slow| Box::pin(set_token_and_up(account, slow, Scenario::Up))),
     ("set-token and up that replaces", |account, slow| Box::pin(set_token_and_up(account, slow, Scenario::Replace))),
     ("ten set-token", |account, slow| Box::pin(ten_set_token(account, slow))),
+    ("two secrets set of one name", |account, slow| Box::pin(two_secrets_set(account, slow))),
+    ("ten secrets set", |account, slow| Box::pin(ten_secrets_set(account, slow))),
+    ("secrets set and up that generates", |account, slow| Box::pin(secrets_set_and_up(account, slow))),
 ];
 /// With AWS's delays, or without any delay.
 const ROUNDS: [(&str, bool); 6] =
@@ -66,7 +70,7 @@ fn ended_in_words(ran: &Ran, which: &str) -> Outcome {
 /// The expected deployment afterwards.
 fn wanted(from: Scenario, token: Option<&str>) -> Wanted<'_> {
     let kind = if from == Scenario::Replace { "t3.small" } else { "t3.micro" };
-    Wanted { name: NAME, kind, token }
+    Wanted { token, ..Wanted::new(NAME, kind) }
 }
 
 fn holds(found: &Inventory, wanted: &Wanted<'_>, when: &str) -> Outcome {
@@ -162,5 +166,50 @@ async fn ten_set_token(account: Arc<Account>, slow: bool) -> Outcome {
     };
     let wanted = wanted(Scenario::SetToken, Some(token));
     holds(&found, &wanted, "when all had returned")?;
+    comes_right(&account, &wanted).await
+}
+
+/// The last one counts, and the instance is told of it.
+async fn two_secrets_set(account: Arc<Account>, slow: bool) -> Outcome {
+    const WORDS: &str = "secrets set --stdin --no-wait DATABASE_URL";
+    begin(&account, Scenario::Down, slow).await?;
+    let values = ["the first value", "the second value"];
+    for one in account.run_all(&values.map(|value| set_secret(NAME, WORDS, value)), None).await {
+        ended_well(&one, "secrets set beside another")?;
+    }
+    let found = inventory(&account.aws).await;
+    let path = "/devopsctl/hello/secrets/DATABASE_URL";
+    let value = found.parameters.iter().find(|one| one.name == path).map(|one| one.value.clone()).unwrap_or_default();
+    let secrets = [("DATABASE_URL", values.into_iter().find(|one| *one == value).unwrap_or("one of the two"))];
+    let wanted = Wanted { secrets: &secrets, ..wanted(Scenario::Down, None) };
+    holds(&found, &wanted, "when both had returned")?;
+    comes_right(&account, &wanted).await
+}
+
+/// None is lost.
+async fn ten_secrets_set(account: Arc<Account>, slow: bool) -> Outcome {
+    begin(&account, Scenario::Down, slow).await?;
+    let names: Vec<String> = (0..10).map(|number| format!("SECRET_{number}")).collect();
+    let words: Vec<String> = names.iter().map(|name| format!("secrets set --stdin --no-wait {name}")).collect();
+    let lines: Vec<Line<'_>> = words.iter().zip(&names).map(|(words, name)| set_secret(NAME, words, name)).collect();
+    for one in account.run_all(&lines, None).await {
+        ended_well(&one, "secrets set beside nine others")?;
+    }
+    let secrets: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+    let wanted = Wanted { secrets: &secrets, ..wanted(Scenario::Down, None) };
+    holds(&inventory(&account.aws).await, &wanted, "when all had returned")?;
+    comes_right(&account, &wanted).await
+}
+
+/// In either order the instance is told of both secrets.
+async fn secrets_set_and_up(account: Arc<Account>, slow: bool) -> Outcome {
+    begin(&account, Scenario::Generate, slow).await?;
+    let set = set_secret(NAME, "secrets set --stdin --no-wait DATABASE_URL", "set beside up");
+    for one in account.run_all(&[set, up(NAME)], None).await {
+        ended_well(&one, "secrets set beside up")?;
+    }
+    let secrets = [("DATABASE_URL", "set beside up"), ("SESSION_KEY", "")];
+    let wanted = Wanted { secrets: &secrets, releases: 2, ..wanted(Scenario::Generate, None) };
+    holds(&inventory(&account.aws).await, &wanted, "when both had returned")?;
     comes_right(&account, &wanted).await
 }

@@ -22,17 +22,33 @@ pub enum Scenario {
     SetToken,
     /// The same with a rotation window.
     Grace,
+    /// `secrets set` for a running deployment.
+    SetSecret,
+    /// `up` of a running deployment that needs a generated secret now.
+    Generate,
     /// `down` of a running deployment.
     Down,
 }
 
 /// All of them.
-pub const ALL: [Scenario; 6] =
-    [Scenario::Up, Scenario::SetToken, Scenario::Grace, Scenario::Replace, Scenario::Refresh, Scenario::Down];
+pub const ALL: [Scenario; 8] = [
+    Scenario::Up,
+    Scenario::SetToken,
+    Scenario::Grace,
+    Scenario::SetSecret,
+    Scenario::Generate,
+    Scenario::Replace,
+    Scenario::Refresh,
+    Scenario::Down,
+];
 /// The public parameter with the newest image's id.
 const IMAGE: &str = "/aws/service/debian/release/13/latest/amd64";
 /// The new token.
 const TOKEN: &str = "a-token-for-the-matrix";
+/// The new secret.
+const SECRET: (&str, &str) = ("DATABASE_URL", "a secret for the matrix");
+/// A generated one, as `deploy.yaml` lists it.
+pub const GENERATED: &str = "{SESSION_KEY: generate}";
 
 /// `up`, in the folder of a project.
 pub fn up(project: &str) -> Line<'_> {
@@ -54,6 +70,11 @@ pub fn set_token<'a>(project: &'a str, token: &'a str) -> Line<'a> {
     Line { words: "set-token --stdin --no-wait", input: token, project }
 }
 
+/// `secrets set`, in the folder of a project.
+pub fn set_secret<'a>(project: &'a str, words: &'a str, value: &'a str) -> Line<'a> {
+    Line { words, input: value, project }
+}
+
 impl Scenario {
     /// The title of its table.
     pub fn title(self) -> &'static str {
@@ -63,6 +84,8 @@ impl Scenario {
             Scenario::Refresh => "up --refresh-image",
             Scenario::SetToken => "set-token",
             Scenario::Grace => "set-token --grace",
+            Scenario::SetSecret => "secrets set",
+            Scenario::Generate => "generating up",
             Scenario::Down => "down",
         }
     }
@@ -70,7 +93,8 @@ impl Scenario {
     /// The command.
     pub fn line(self) -> Line<'static> {
         match self {
-            Scenario::Up | Scenario::Replace => up(NAME),
+            Scenario::Up | Scenario::Replace | Scenario::Generate => up(NAME),
+            Scenario::SetSecret => set_secret(NAME, "secrets set --stdin --no-wait DATABASE_URL", SECRET.1),
             Scenario::Refresh => refresh(NAME),
             Scenario::SetToken => set_token(NAME, TOKEN),
             Scenario::Grace => Line { words: "set-token --stdin --no-wait --grace 1h", ..set_token(NAME, TOKEN) },
@@ -86,6 +110,9 @@ impl Scenario {
         }
         if self == Scenario::Replace {
             account.project(NAME, "t3.small");
+        }
+        if self == Scenario::Generate {
+            account.project_with(NAME, "t3.micro", GENERATED);
         }
         if self == Scenario::Refresh {
             account.control(&format!("emulator/publish-image?region={REGION}")).await;
@@ -116,17 +143,20 @@ impl Scenario {
         let found = inventory(&account.aws).await;
         let kind = if self == Scenario::Replace { "t3.small" } else { "t3.micro" };
         let token = matches!(self, Scenario::SetToken | Scenario::Grace).then_some(TOKEN);
+        let wanted = Wanted { token, ..Wanted::new(NAME, kind) };
         match self {
+            Scenario::SetSecret => found.holds(&[Wanted { secrets: &[SECRET], ..wanted }]),
+            Scenario::Generate => found.holds(&[Wanted { secrets: &[("SESSION_KEY", "")], releases: 2, ..wanted }]),
             Scenario::Grace => {
-                found.holds(&[Wanted { name: NAME, kind, token }])?;
+                found.holds(&[wanted])?;
                 keeps_the_one_made_up(account).await
             }
             Scenario::Down => found.is_empty(),
             Scenario::Refresh => {
-                found.holds(&[Wanted { name: NAME, kind, token }])?;
+                found.holds(&[wanted])?;
                 has_the_newest_image(account).await
             }
-            _ => found.holds(&[Wanted { name: NAME, kind, token }]),
+            _ => found.holds(&[wanted]),
         }
     }
 

@@ -19,9 +19,11 @@ const COLUMNS: [(&str, Fault); 6] = [
 ];
 
 /// The cells that always run.
-const FEW: [(Scenario, &str); 5] = [
+const FEW: [(Scenario, &str); 7] = [
     (Scenario::Up, "ec2:RunInstances"),
     (Scenario::SetToken, "ssm:PutParameter"),
+    (Scenario::SetSecret, "ssm:PutParameter"),
+    (Scenario::Generate, "ssm:PutParameter"),
     (Scenario::Refresh, "ec2:RunInstances"),
     (Scenario::Up, "route53:ChangeResourceRecordSets"),
     (Scenario::Down, "ec2:TerminateInstances"),

@@ -337,6 +337,7 @@ def test_an_instance_may_do_what_its_role_allows(sandbox, cli, ec2, iam, ssm, la
         "Statement": [
             {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": f"{parameters}/mine/token"},
             {"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": f"{parameters}/mine/report/*"},
+            {"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": f"{parameters}/mine/secrets"},
         ],
     }
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
@@ -345,6 +346,7 @@ def test_an_instance_may_do_what_its_role_allows(sandbox, cli, ec2, iam, ssm, la
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
     for owner in ("mine", "theirs"):
         ssm.put_parameter(Name=f"/devopsctl/{owner}/token", Type="SecureString", Value=f"token of {owner}")
+        ssm.put_parameter(Name=f"/devopsctl/{owner}/secrets/A", Type="SecureString", Value=f"secret of {owner}")
     instance = launch()
     ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
     until(lambda: associated(cli("ec2"), instance, name))
@@ -352,6 +354,8 @@ def test_an_instance_may_do_what_its_role_allows(sandbox, cli, ec2, iam, ssm, la
     keys = {"access_key": given["AccessKeyId"], "secret_key": given["SecretAccessKey"], "token": given["Token"]}
     machine = sandbox.client("ssm", keys=keys)
     assert machine.get_parameter(Name="/devopsctl/mine/token", WithDecryption=True)["Parameter"]["Version"] == 1
+    secrets = machine.get_parameters_by_path(Path="/devopsctl/mine/secrets", WithDecryption=True)["Parameters"]
+    assert [one["Value"] for one in secrets] == ["secret of mine"]
     machine.put_parameter(Name=f"/devopsctl/mine/report/{instance}", Type="String", Value="well")
     code, message = refused(machine.get_parameter, Name="/devopsctl/theirs/token", WithDecryption=True)
     assert code == "AccessDeniedException"
@@ -359,6 +363,8 @@ def test_an_instance_may_do_what_its_role_allows(sandbox, cli, ec2, iam, ssm, la
     for call, arguments in (
         (machine.put_parameter, {"Name": "/devopsctl/mine/token", "Type": "String", "Value": "x", "Overwrite": True}),
         (machine.get_parameters_by_path, {"Path": "/devopsctl/mine"}),
+        (machine.get_parameters_by_path, {"Path": "/devopsctl/theirs/secrets"}),
+        (machine.get_parameter, {"Name": "/devopsctl/mine/secrets/A"}),
     ):
         assert refused(call, **arguments)[0] == "AccessDeniedException"
     # A boundary grants nothing and limits the role's permissions, also if the boundary's policy is deleted.

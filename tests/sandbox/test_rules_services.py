@@ -7,20 +7,7 @@ import json
 import pytest
 from conftest import NUMBERS, associated, granted, refused, runs, until
 
-# Parameters and buckets
-
-
-def test_a_value_cannot_nest_a_parameter(ssm):
-    value = {"Name": "/x", "Type": "String"}
-    assert refused(ssm.put_parameter, Value="a {{b}} c", **value)[0] == "ValidationException"
-    ssm.put_parameter(Value="a {b}} c", **value)
-
-
-def test_an_overwritten_parameter_takes_no_tags(ssm):
-    value = {"Name": "/y", "Type": "String", "Value": "1", "Tags": [{"Key": "a", "Value": "b"}]}
-    assert ssm.put_parameter(**value)["Version"] == 1
-    assert refused(ssm.put_parameter, **value)[0] == "ParameterAlreadyExists"
-    assert refused(ssm.put_parameter, Overwrite=True, **value)[0] == "ValidationException"
+# Images and buckets
 
 
 def test_each_region_knows_the_newest_images(sandbox):

@@ -4,9 +4,10 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use ipnet::Ipv4Net;
 
+use super::examples;
 use crate::base::rotation_window;
 use crate::resources::logs::Source;
 use crate::{config, sandbox};
@@ -101,6 +102,93 @@ impl SetToken {
     }
 }
 
+/// `secrets …`
+#[derive(Debug, Subcommand)]
+pub enum SecretsVerb {
+    /// Set or replace secrets; the app gets all of them at once, without downtime
+    #[command(after_help = examples::SECRETS_SET)]
+    Set(SecretsSet),
+    /// Set all secrets of a .env file, as one change
+    #[command(after_help = examples::SECRETS_IMPORT)]
+    Import(SecretsImport),
+    /// List the secrets, and which ones the app needs, without values
+    #[command(after_help = examples::SECRETS_LIST)]
+    List,
+    /// Print the value of a secret
+    #[command(after_help = examples::SECRETS_GET)]
+    Get(SecretsGet),
+    /// Delete secrets
+    #[command(after_help = examples::SECRETS_UNSET)]
+    Unset(SecretsUnset),
+}
+
+/// `secrets set`. A value is never an argument: other users of a machine can see arguments.
+#[derive(Debug, Args)]
+pub struct SecretsSet {
+    /// The names of the secrets; their values are asked for without echo
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// Read the value of one secret from standard input, without its last line end
+    #[arg(long, conflicts_with = "generate")]
+    pub stdin: bool,
+    /// Generate the values: BYTES random bytes each, as URL-safe base64 [default: 32]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "32",
+        value_parser = value_parser!(u16).range(16..=1024)
+    )]
+    pub generate: Option<u16>,
+    /// Only store them; the app gets them with its next start
+    #[arg(long)]
+    pub no_restart: bool,
+    /// Do not wait until the app uses them
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `secrets import`
+#[derive(Debug, Args)]
+pub struct SecretsImport {
+    /// The file with lines NAME=value
+    // Not `file`, which is the option of all verbs.
+    #[arg(value_name = "FILE")]
+    pub env_file: PathBuf,
+    /// Do not ask before secrets are overwritten
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only store them; the app gets them with its next start
+    #[arg(long)]
+    pub no_restart: bool,
+    /// Do not wait until the app uses them
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `secrets get`
+#[derive(Debug, Args)]
+pub struct SecretsGet {
+    /// The name of the secret
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// `secrets unset`
+#[derive(Debug, Args)]
+pub struct SecretsUnset {
+    /// The names of the secrets
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// Only delete them; the app runs without them from its next start
+    #[arg(long)]
+    pub no_restart: bool,
+    /// Do not wait until the app runs without them
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
@@ -164,7 +252,7 @@ pub struct Policy {
     /// Restrict it to this account; --region restricts it to one region [default: all accounts and regions]
     #[arg(long, value_name = "ID", value_parser = account)]
     pub account: Option<String>,
-    /// Allow only what `plan` needs: no change, and no access to the token
+    /// Allow only what `plan` needs: no change, and no access to the token and the secrets
     #[arg(long)]
     pub plan: bool,
     /// Allow only roles with this permissions boundary, which deploy.yaml names as permissions_boundary

@@ -33,6 +33,36 @@ pub(super) const TOKEN: &str = "\
 Example:
   curl -H \"Authorization: Token $(devopsctl token)\" https://203.0.113.7";
 
+pub(super) const SECRETS: &str = "\
+Examples:
+  devopsctl secrets set DATABASE_URL MAIL_PASSWORD
+  devopsctl secrets import .env
+  devopsctl secrets list";
+
+pub(super) const SECRETS_SET: &str = "\
+Examples:
+  devopsctl secrets set DATABASE_URL MAIL_PASSWORD  asks for both values
+  devopsctl secrets set --generate SESSION_KEY
+  pass show shop/tls-key | devopsctl secrets set --stdin TLS_KEY";
+
+pub(super) const SECRETS_IMPORT: &str = "\
+Examples:
+  devopsctl secrets import .env
+  devopsctl secrets import --yes .env.production";
+
+pub(super) const SECRETS_LIST: &str = "\
+Examples:
+  devopsctl secrets list
+  devopsctl secrets list --json";
+
+pub(super) const SECRETS_GET: &str = "\
+Example:
+  psql \"$(devopsctl secrets get DATABASE_URL)\"";
+
+pub(super) const SECRETS_UNSET: &str = "\
+Example:
+  devopsctl secrets unset MAIL_PASSWORD";
+
 pub(super) const STATUS: &str = "\
 Examples:
   devopsctl status         (exit code 4: not healthy)

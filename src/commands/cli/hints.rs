@@ -6,10 +6,11 @@ use clap::{CommandFactory, Parser};
 use super::Cli;
 
 /// Verbs of other tools, and ours.
-const VERBS: [(&[&str], &str); 15] = [
+const VERBS: [(&[&str], &str); 16] = [
     (&["apply", "create", "deploy", "launch", "provision", "publish", "push", "run", "ship", "update"], "up"),
     (&["delete", "destroy", "kill", "purge", "remove", "rm", "teardown", "terminate", "undeploy"], "down"),
-    (&["credentials", "key", "password", "rotate", "secret", "secrets", "set-secret"], "set-token"),
+    (&["credentials", "key", "password", "rotate"], "set-token"),
+    (&["secret", "set-secret", "variables"], "secrets"),
     (&["describe", "health", "info", "inspect", "ps", "show", "state"], "status"),
     (&["all", "apps", "deployments", "ls"], "list"),
     (&["console-output", "log", "output", "tail"], "logs"),
@@ -24,13 +25,25 @@ const VERBS: [(&[&str], &str); 15] = [
     (&["check", "diagnose", "preflight", "test", "validate", "verify"], "doctor"),
 ];
 
+/// Verbs of other tools below `secrets`, and ours.
+const SECRETS: [(&[&str], &str); 5] = [
+    (&["add", "create", "put", "replace", "rotate", "update", "write"], "set"),
+    (&["bulk", "load", "push", "upload"], "import"),
+    (&["all", "ls", "names"], "list"),
+    (&["cat", "print", "read", "reveal", "show", "view"], "get"),
+    (&["del", "delete", "remove", "rm"], "unset"),
+];
+
 /// Verbs of other tools for which there is none here, and what to do instead.
 const OTHERWISE: [(&[&str], &str); 3] = [
     (
         &["reboot", "reload", "restart"],
         "no restart is needed: 'up' deploys code and settings, 'set-token' sets the token",
     ),
-    (&["config", "env", "set", "vars"], "settings are app.env in deploy.yaml: change them there, then 'up'"),
+    (
+        &["config", "env", "set", "vars"],
+        "settings are app.env in deploy.yaml: change them there, then 'up'; secrets: 'secrets set'",
+    ),
     (
         &["auth", "configure", "login"],
         "sign in with the AWS CLI: 'aws login', 'aws sso login' or 'aws configure'; or add '--sandbox'",
@@ -60,15 +73,29 @@ fn hinted(mut error: clap::Error) -> clap::Error {
         _ => return error,
     };
     let Some(ContextValue::String(word)) = error.get(said) else { return error };
-    if let Some(tip) = tip(word) {
+    if let Some(tip) = tip(word, verb(&error).as_deref()) {
         error.remove(alike);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
 }
 
-fn tip(word: &str) -> Option<String> {
+/// The verb above an unknown one, such as `secrets`.
+fn verb(error: &clap::Error) -> Option<String> {
+    let ContextValue::StyledStr(usage) = error.get(ContextKind::Usage)? else { return None };
+    let usage = usage.to_string();
+    let (verb, rest) = usage.split_once("devopsctl ")?.1.split_once(' ')?;
+    let above = error.kind() == ErrorKind::InvalidSubcommand && rest.contains("<COMMAND>") && !verb.starts_with('[');
+    above.then(|| verb.to_owned())
+}
+
+/// `above`: the verb before the word, where the word is one of its own verbs. There, words of other tools mean something else.
+fn tip(word: &str, above: Option<&str>) -> Option<String> {
     let has = |words: &[&str]| words.contains(&word);
+    if let Some(above) = above {
+        let (_, verb) = SECRETS.iter().find(|(words, _)| above == "secrets" && has(words))?;
+        return Some(format!("that is '{above} {verb}' here"));
+    }
     let verb = VERBS.iter().find(|(words, _)| has(words));
     let tip = OTHERWISE.iter().chain(&OPTIONS).find(|(words, _)| has(words));
     verb.map(|(_, verb)| format!("that is '{verb}' here: {}", about(verb))).or(tip.map(|(_, tip)| (*tip).to_owned()))
@@ -98,6 +125,11 @@ mod tests {
                 assert!(command.find_subcommand(word).is_none(), "{word} is a verb");
             }
         }
+        let secrets = command.find_subcommand("secrets").unwrap();
+        for (words, verb) in SECRETS {
+            assert!(secrets.find_subcommand(verb).is_some(), "{verb}");
+            assert!(words.iter().all(|word| secrets.find_subcommand(word).is_none()), "{words:?}");
+        }
         let all: Vec<&str> =
             VERBS.iter().chain(&OTHERWISE).chain(&OPTIONS).flat_map(|(words, _)| *words).copied().collect();
         for (place, word) in all.iter().enumerate() {
@@ -106,11 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn a_word_below_another_verb_is_not_taken_for_a_verb() {
+        for line in ["sandbox destroy", "secrets destroy"] {
+            let words = ["devopsctl"].into_iter().chain(line.split_whitespace());
+            let said = hinted(Cli::try_parse_from(words).unwrap_err()).to_string();
+            assert!(!said.contains("'down'"), "{line}: {said}");
+        }
+    }
+
+    #[test]
     fn words_of_other_tools_get_a_tip() {
         for (line, tip) in [
+            ("secrets delete A", "tip: that is 'secrets unset' here"),
+            ("secrets add A", "tip: that is 'secrets set' here"),
             ("deploy", "tip: that is 'up' here: create or update everything"),
             ("destroy", "tip: that is 'down' here: delete all resources"),
-            ("secrets", "tip: that is 'set-token' here"),
+            ("password", "tip: that is 'set-token' here"),
+            ("secret", "tip: that is 'secrets' here"),
             ("restart", "tip: no restart is needed"),
             ("up --dry-run", "tip: 'plan' shows what 'up' would do"),
             ("down --auto-approve", "tip: that is '--yes' here"),

@@ -109,6 +109,9 @@ pub enum Verb {
     /// Print the current token
     #[command(after_help = examples::TOKEN)]
     Token,
+    /// Set, import, list and delete the app's other secrets, without downtime
+    #[command(subcommand, after_help = examples::SECRETS)]
+    Secrets(SecretsVerb),
     /// Show the resources, the running release and its health
     #[command(after_help = examples::STATUS)]
     Status,

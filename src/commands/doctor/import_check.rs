@@ -9,6 +9,8 @@ use crate::config::{App, Deployment};
 
 /// How long the import may take.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// In the place of the token and of each secret.
+const DUMMY: &str = "doctor";
 /// Imports the app as gunicorn does, in the app's folder. `_exit` does not wait for threads that the app started.
 const PROGRAM: &str = "
 import importlib, os, platform, sys
@@ -29,7 +31,8 @@ pub enum Import {
     Failed(String, String),
 }
 
-/// Imports the app in the developer's virtual environment, with the app's settings and a dummy token. Nothing is written.
+/// Imports the app in the developer's virtual environment, with the app's settings and dummy values of its token and secrets. Nothing
+/// is written.
 pub async fn import(deployment: &Deployment) -> Import {
     let app = &deployment.app;
     let Some((python, shown)) = python(app, std::env::var_os("VIRTUAL_ENV").map(PathBuf::from)) else {
@@ -40,12 +43,17 @@ pub async fn import(deployment: &Deployment) -> Import {
         .current_dir(&app.path)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .envs(&app.env)
-        .env(&deployment.token.env, "doctor")
+        .envs(app.secrets.keys().map(|name| (name, DUMMY)))
+        .env(&deployment.token.env, DUMMY)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
+    let failed = |why: String| {
+        let dummies = if app.secrets.is_empty() { "" } else { " with dummy values of its secrets" };
+        Import::Failed(format!("{shown}{dummies}"), why)
+    };
     match tokio::time::timeout(PATIENCE, output).await {
-        Err(_) => Import::Failed(shown, format!("not imported after {} s", PATIENCE.as_secs())),
+        Err(_) => failed(format!("not imported after {} s", PATIENCE.as_secs())),
         Ok(Err(_)) => Import::NotTried,
         Ok(Ok(output)) if output.status.success() => {
             let said = String::from_utf8_lossy(&output.stdout);
@@ -54,7 +62,7 @@ pub async fn import(deployment: &Deployment) -> Import {
         Ok(Ok(output)) => {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().rev().find(|line| !line.trim().is_empty());
-            Import::Failed(shown, last.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned()))
+            failed(last.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned()))
         }
     }
 }

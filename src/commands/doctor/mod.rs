@@ -2,7 +2,7 @@
 //!
 //! - [`local`] the file, the app, uv: no call; [`import_check`] whether the app can be imported here
 //! - [`identity`] credentials; [`account`] region, network, addresses and image; [`instance_type`]; [`quota`] vCPUs; [`plan`] the
-//!   account's plan
+//!   account's plan; [`secrets`] those that the app needs
 //! - [`permissions`] what `up` creates, asked with EC2's `DryRun`; what `up` reads, read
 //!
 //! Observing and judging are separate: a judgement is a pure function of what was observed.
@@ -15,6 +15,7 @@ pub mod local;
 pub mod permissions;
 pub mod plan;
 pub mod quota;
+pub mod secrets;
 mod verb;
 
 use crate::base::error::{Exit, Failure};

@@ -10,7 +10,7 @@ use crate::base::next::Next;
 use crate::config::Deployment;
 use crate::resources::preflight::{self, Launch, soon};
 use crate::resources::{
-    Lookup, NameConflict, bucket, instance, key_pair, release, reports, role, security_group, token,
+    Lookup, NameConflict, bucket, instance, key_pair, release, reports, role, secrets, security_group, token,
 };
 
 const PERMISSIONS: &str = "permissions";
@@ -24,6 +24,8 @@ pub struct Reads {
     pub group: Option<String>,
     /// Whether the deployment's key pair exists.
     pub key_pair: bool,
+    /// The app's secrets, if they could be listed.
+    pub secrets: Option<secrets::Stored>,
 }
 
 /// The answers to reads.
@@ -35,11 +37,12 @@ pub struct Answers {
 
 /// Makes the reads concurrently.
 pub async fn read(aws: &Aws, name: &str) -> Reads {
-    let (group, pair, role, token, reports, instances) = tokio::join!(
+    let (group, pair, role, token, secrets, reports, instances) = tokio::join!(
         soon(security_group::observe(aws, name)),
         soon(key_pair::observe(aws, name)),
         soon(role::observe(aws, name)),
         soon(token::observe(aws, name)),
+        soon(secrets::list(aws, name)),
         soon(reports::observe(aws, name)),
         soon(instance::observe(aws, name)),
     );
@@ -48,8 +51,9 @@ pub async fn read(aws: &Aws, name: &str) -> Reads {
     let key_pair = answers.take(pair).is_some();
     answers.take(role);
     answers.take(token);
-    answers.answers.extend([reports.map(drop), instances.map(drop)]);
-    Reads { answers, group, key_pair }
+    let stored = secrets.as_ref().ok().cloned();
+    answers.answers.extend([secrets.map(drop), reports.map(drop), instances.map(drop)]);
+    Reads { answers, group, key_pair, secrets: stored }
 }
 
 impl Answers {

@@ -7,7 +7,7 @@ use crate::base::error::{Failure, Result};
 use crate::base::interrupt::Interrupt;
 use crate::commands::cli::Globals;
 use crate::commands::doctor::import_check::{Import, import};
-use crate::commands::doctor::{Check, State, account, exit, identity, local, permissions};
+use crate::commands::doctor::{Check, State, account, exit, identity, local, permissions, secrets};
 use crate::commands::{connect, documents, file, load, plan, show};
 use crate::config::{self, Deployment};
 use crate::resources::preflight::Launch;
@@ -95,6 +95,7 @@ async fn examined(aws: &Aws, deployment: &Deployment) -> Result<Vec<Check>> {
         Err(failure) => return Ok(vec![identity::unknown(&failure)]),
     };
     let mut checks = seen.judge(aws, deployment, &machine);
+    checks.extend(secrets::judge(deployment, reads.secrets.as_ref()));
     if seen.answers() {
         let launch = Launch {
             image: seen.image.as_ref().ok(),

@@ -30,6 +30,8 @@ documents! {
         changes: bool,
         /// The steps, in a possible order.
         steps: Vec<Step>,
+        /// The secrets that must be set before `up` can make the changes.
+        missing_secrets: Vec<String>,
         /// The cost of deploy.yaml.
         cost: Cost,
     }
@@ -128,7 +130,7 @@ documents! {
         grace_until: Option<i64>,
     }
 
-    /// `token`: the only document with the secret.
+    /// `token`: with `secrets get` the only documents with a secret.
     Token {
         /// The version of the document.
         v: Version,
@@ -136,6 +138,62 @@ documents! {
         name: String,
         /// The token.
         token: String,
+        /// Its version.
+        version: i64,
+    }
+
+    /// `secrets set`, `secrets import` and `secrets unset`: what was changed.
+    SecretsChanged {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// Whether any secret was changed.
+        changed: bool,
+        /// The names of the changed secrets.
+        secrets: Vec<String>,
+        /// Whether the instance reported that the app uses the secrets as they are stored.
+        used: bool,
+    }
+
+    /// `secrets list`: the secrets that are set or required, without their values.
+    Secrets {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// The secrets, by name.
+        secrets: Vec<ListedSecret>,
+    }
+
+    /// One secret.
+    ListedSecret {
+        /// Its name, which is the environment variable of the app.
+        name: String,
+        /// Its version; `null` if it is not set.
+        version: Option<i64>,
+        /// When it was written, in seconds since 1970; `null` if it is not set.
+        at: Option<i64>,
+        /// Who wrote it; `null` if that is not known.
+        by: Option<String>,
+        /// Whether deploy.yaml requires it.
+        required: bool,
+        /// Whether `up` generates it if it is not set.
+        generate: bool,
+        /// Whether a user must set it before `up`.
+        missing: bool,
+    }
+
+    /// `secrets get`: with `token` the only documents with a secret.
+    Secret {
+        /// The version of the document.
+        v: Version,
+        /// The deployment's name.
+        name: String,
+        /// The name of the secret.
+        secret: String,
+        /// Its value.
+        value: String,
         /// Its version.
         version: i64,
     }

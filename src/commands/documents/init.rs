@@ -31,6 +31,8 @@ documents! {
         requirements: Option<Requirements>,
         /// The environment variable that the app reads the token from.
         token: Option<SeenAt>,
+        /// The secrets that the app needs, as deploy.yaml lists them.
+        secrets: Vec<NeededSecret>,
         /// The path of the health check.
         health: Option<SeenAt>,
         /// The Python that the project requires.
@@ -75,6 +77,16 @@ documents! {
         file: String,
         /// The line, from 1.
         line: usize,
+    }
+
+    /// A secret that the app needs.
+    NeededSecret {
+        /// The environment variable.
+        name: String,
+        /// Whether `up` generates it.
+        generate: bool,
+        /// Where the project names it.
+        at: Place,
     }
 
     /// The app's requirements.

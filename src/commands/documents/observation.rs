@@ -34,6 +34,8 @@ documents! {
         release: Wanted,
         /// The token's versions.
         token: TokenState,
+        /// The app's secrets.
+        secrets: SecretsState,
         /// The instance's report; `null` if there is none yet.
         report: Option<Report>,
         /// The cost of the resources.
@@ -98,6 +100,16 @@ documents! {
         running: Option<i64>,
         /// When the previous token expires, in seconds since 1970.
         grace_until: Option<i64>,
+    }
+
+    /// Fingerprints of the app's secrets: a short hash of their names and versions, or `none`.
+    SecretsState {
+        /// Of the secrets as they are stored.
+        stored: String,
+        /// Of the secrets in the instance's orders.
+        ordered: Option<String>,
+        /// Of the secrets that the app has.
+        running: Option<String>,
     }
 
     /// `logs`: one document per line of the log.

@@ -18,6 +18,11 @@ macro_rules! each_verb {
             $do!("releases", Releases),
             $do!("set-token", SetToken),
             $do!("token", Token),
+            $do!("secrets set", SecretsChanged),
+            $do!("secrets import", SecretsChanged),
+            $do!("secrets list", Secrets),
+            $do!("secrets get", Secret),
+            $do!("secrets unset", SecretsChanged),
             $do!("status", Status),
             $do!("logs", LogLine),
             $do!("open", Open),
@@ -101,9 +106,9 @@ fn every_verb_has_a_document() {
     let command = crate::commands::cli::Cli::command();
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
     let names = verbs.flat_map(|verb| match verb.get_name() {
-        "sandbox" => {
+        name if verb.has_subcommands() => {
             let visible = verb.get_subcommands().filter(|verb| !verb.is_hide_set());
-            visible.map(|below| format!("sandbox {}", below.get_name())).collect()
+            visible.map(|below| format!("{name} {}", below.get_name())).collect::<Vec<_>>()
         }
         name => vec![name.to_owned()],
     });

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::builds;
+use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join, satisfies};
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
-use crate::config::{Image, can_be_loaded};
+use crate::config::{self, Image, can_be_loaded};
 use crate::release::written;
 
 /// The content of the `deploy.yaml`, and the warnings.
@@ -27,6 +28,8 @@ pub struct Plan {
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
+    /// `app.secrets`
+    pub secrets: Vec<Secret>,
     /// `health.path`
     pub health: Option<(String, Place)>,
     /// `instance.image`
@@ -66,14 +69,17 @@ impl Plan {
         let mut warnings = todo;
         warnings.extend(about_lock(files, &path, &requirements));
         warnings.extend(kept);
-        warnings.extend(about_secrets(sight));
+        warnings.extend(about_hard_coded(sight));
         let texts = files.below(&path);
         warnings.extend(written::lines(texts, &BTreeMap::new()));
-        let (build, health) = (builds::commands(files, &path), sight.health.clone());
+        let health = sight.health.clone();
         let token = sight.token.clone();
         // The health path of an app that checks the token is usually open. Then its route `/` shows the check.
         let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
         let token_path = (token.is_some() && apart).then(|| "/".to_owned());
+        let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
+        let generated = secrets.iter().filter(|secret| secret.generate).map(|secret| secret.name.as_str());
+        let build = builds::commands(files, &path, generated);
         Self {
             name: name.to_owned(),
             path,
@@ -83,12 +89,20 @@ impl Plan {
             requirements,
             token,
             token_path,
+            secrets,
             health,
             image,
             python,
             warnings,
             ready,
         }
+    }
+
+    /// The secrets that the user must set before `up`.
+    pub fn to_set(&self) -> Option<Vec<&str>> {
+        let names: Vec<&str> =
+            self.secrets.iter().filter(|secret| !secret.generate).map(|secret| secret.name.as_str()).collect();
+        (!names.is_empty()).then_some(names)
     }
 }
 
@@ -203,14 +217,14 @@ fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
             ".env" => "is not deployed",
             _ => "may contain secrets: ignore it, or up refuses to deploy it",
         };
-        format!("{file} {fate}. Copy settings that are not secret to app.env")
+        format!("{file} {fate}. `devopsctl secrets import` reads its secrets; copy the other settings to app.env")
     };
     let (kept, refused): (Vec<&String>, Vec<&String>) = sight.env_files.iter().partition(|file| *file == ".env");
     (refused.into_iter().map(about).collect(), kept.into_iter().map(about).collect())
 }
 
-fn about_secrets(sight: &Sight) -> impl Iterator<Item = String> {
-    sight.secrets.iter().map(|(name, place)| {
+fn about_hard_coded(sight: &Sight) -> impl Iterator<Item = String> {
+    sight.hard_coded.iter().map(|(name, place)| {
         format!("{place}: {name} is a secret in the source code, which everyone with the code can read")
     })
 }

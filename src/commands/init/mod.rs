@@ -4,7 +4,10 @@
 mod advice;
 mod apps;
 mod builds;
+mod secrets;
 mod settings;
+mod token;
+mod variables;
 mod verb;
 mod yaml;
 
@@ -16,6 +19,7 @@ use std::fmt;
 
 pub use advice::Plan;
 pub use apps::{Form, Framework};
+pub use secrets::{Secret, TEMPLATES, is_secret};
 pub use settings::Requirements;
 pub(super) use verb::run;
 
@@ -133,7 +137,7 @@ pub struct Sight {
     /// All routes.
     pub routes: BTreeMap<String, Place>,
     /// Secrets in the source code.
-    pub secrets: Vec<(String, Place)>,
+    pub hard_coded: Vec<(String, Place)>,
     /// Files that usually contain secrets.
     pub env_files: Vec<String>,
     /// How many Python files were read.
@@ -165,10 +169,10 @@ pub fn look(files: &Files) -> Sight {
     Sight {
         candidates,
         nameless,
-        token: settings::token(&lines),
+        token: token::token(&lines),
         health: settings::health(&routes),
         routes,
-        secrets: settings::secrets(&lines),
+        hard_coded: settings::hard_coded(&lines),
         env_files: files.0.keys().filter(|name| is_env_file(name)).cloned().collect(),
         read: lines.len(),
     }

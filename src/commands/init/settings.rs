@@ -1,4 +1,4 @@
-//! Other findings in the project: the token, the routes, secrets, requirements, the Python version.
+//! Other findings in the project: the routes, hard-coded secrets, requirements, the Python version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -8,107 +8,10 @@ use regex::Regex;
 use super::{Files, Place};
 use crate::release::code::{self, Line, regex};
 
-static READS: LazyLock<Regex> =
-    LazyLock::new(|| regex(r#"(?:\benviron ?\[ ?|\benviron\.get ?\( ?|\bgetenv ?\( ?)"(\d+)""#));
-// `name = `, `name: str = `, `x["name"] = ` or `"name": `, followed by an optional prefix of the value, such as `os.`.
-static GIVEN: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r#"(?:\[ ?"(\d+)" ?\] ?=|"(\d+)" ?:|\b(\w+) ?(?:: ?[\w.\[\] |]+)?=) ?(?:\w+ ?\( ?)?(?:\w+\.)*$"#)
-});
-static SIGNED_WITH: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\bsecret_?key ?= ?(\w+)\b"));
 static ROUTE: LazyLock<Regex> = LazyLock::new(|| regex(r#"^@(?:(\w+)\.)?(route|get) ?\( ?"(\d+)""#));
 static URL: LazyLock<Regex> = LazyLock::new(|| regex(r#"\bpath ?\( ?"(\d+)""#));
 static SECRET: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"^(?:\w+\.)*(?:config ?\[ ?"(\d+)" ?\]|(\w+)) ?= ?"(\d+)"$"#));
-
-/// Parts of names of other secrets than the token that the app's own clients send.
-const OTHERS: [&str; 21] = [
-    "AWS",
-    "GITHUB",
-    "GITLAB",
-    "SLACK",
-    "STRIPE",
-    "OPENAI",
-    "ANTHROPIC",
-    "HF_",
-    "HUGGING",
-    "TWILIO",
-    "SENTRY",
-    "TELEGRAM",
-    "DISCORD",
-    "JWT",
-    "CSRF",
-    "PREVIOUS",
-    "SIGNING",
-    "COOKIE",
-    "WEBHOOK",
-    "SECRET_KEY",
-    "SECRETKEY",
-];
-
-/// The environment variable that most likely holds the app's token, and where it is read.
-pub fn token(modules: &BTreeMap<String, Vec<Line>>) -> Option<(String, Place)> {
-    let mut found: Option<(usize, String, Place)> = None;
-    for (file, lines) in modules {
-        for line in lines {
-            for read in READS.captures_iter(&line.code) {
-                let name = line.string(&read[1]);
-                let at = read.get(0).map_or(0, |whole| whole.start());
-                if signs(line, &line.code[..at], modules) {
-                    continue;
-                }
-                let Some(rank) = likeness(name) else { continue };
-                if found.as_ref().is_none_or(|(best, ..)| rank < *best) {
-                    found = Some((rank, name.to_owned(), Place::new(file, line.number)));
-                }
-            }
-        }
-    }
-    found.map(|(_, name, place)| (name, place))
-}
-
-/// Whether the value signs sessions or JWTs, by the code before it in the line: the name that it is assigned to and the uses of
-/// that name, or the call that it is passed to.
-fn signs(line: &Line, before: &str, modules: &BTreeMap<String, Vec<Line>>) -> bool {
-    let signing = |name: &str| {
-        let upper = name.to_uppercase();
-        ["SECRET_KEY", "SECRETKEY", "JWT", "SIGNING"].iter().any(|part| upper.contains(part))
-    };
-    if before.contains("jwt.") {
-        return true;
-    }
-    let Some(found) = GIVEN.captures(before) else { return false };
-    if let Some(index) = found.get(1).or_else(|| found.get(2)) {
-        return signing(line.string(index.as_str()));
-    }
-    let name = &found[3];
-    signing(name)
-        || uses(modules, name).any(|use_of_it| use_of_it.contains("jwt.") || signing_argument(use_of_it, name))
-}
-
-/// The lines that contain this name as a word.
-fn uses<'a>(modules: &'a BTreeMap<String, Vec<Line>>, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let word = move |code: &str| code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == name);
-    modules.values().flatten().map(|line| line.code.as_str()).filter(move |code| word(code))
-}
-
-/// `secret_key = NAME`, also as an argument.
-fn signing_argument(code: &str, name: &str) -> bool {
-    SIGNED_WITH.captures_iter(code).any(|found| &found[1] == name)
-}
-
-/// A rank: less is more likely.
-fn likeness(name: &str) -> Option<usize> {
-    if name == "APP_SECRET_TOKEN" {
-        return Some(0);
-    }
-    let upper = name.to_uppercase();
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let other = OTHERS.iter().any(|other| upper.contains(other));
-    if !plain || name.starts_with(|c: char| c.is_ascii_digit()) || other {
-        return None;
-    }
-    ["TOKEN", "API_KEY", "APIKEY", "SECRET"].iter().position(|part| upper.contains(part)).map(|rank| rank + 1)
-}
 
 /// The app's routes, as far as they are literals. If routers have prefixes, only the app's own routes count.
 pub fn routes(modules: &BTreeMap<String, Vec<Line>>, apps: &BTreeSet<String>) -> BTreeMap<String, Place> {
@@ -139,7 +42,7 @@ pub fn health(routes: &BTreeMap<String, Place>) -> Option<(String, Place)> {
 }
 
 /// Secrets in the source code: their names and places, not their values.
-pub fn secrets(modules: &BTreeMap<String, Vec<Line>>) -> Vec<(String, Place)> {
+pub fn hard_coded(modules: &BTreeMap<String, Vec<Line>>) -> Vec<(String, Place)> {
     let mut found = Vec::new();
     for (file, lines) in modules {
         for line in lines {
@@ -310,45 +213,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn variables_are_ranked_by_their_names() {
-        let order = ["APP_SECRET_TOKEN", "MY_TOKEN", "SHOP_API_KEY", "CLIENT_SECRET"];
-        assert!(order.map(likeness).windows(2).all(|pair| pair[0] < pair[1]));
-        for other in ["SECRET_KEY", "DJANGO_SECRET_KEY", "GITHUB_TOKEN", "AWS_SESSION_TOKEN", "PORT", "", "A TOKEN"] {
-            assert_eq!(likeness(other), None, "{other}");
-        }
-    }
-
     fn modules(text: &str) -> BTreeMap<String, Vec<Line>> {
         BTreeMap::from([("app.py".to_owned(), code::lines(text))])
     }
 
     #[test]
-    fn a_signing_key_is_not_the_token() {
-        for text in [
-            "app = Starlette(secret_key=os.environ.get('SHOP_SECRET'))\n",
-            "app.secret_key = os.environ.get('SHOP_SECRET', 'dev')\n",
-            "app.config['SECRET_KEY'] = os.environ['SHOP_SECRET']\n",
-            "app.config.update({'SECRET_KEY': os.getenv('SHOP_SECRET')})\n",
-            "SECRET_KEY: str = str(os.environ['SHOP_SECRET'])\n",
-            "user = jwt.decode(sent, os.environ['AUTH_TOKEN'], algorithms=['HS256'])\n",
-            "KEY = os.environ['AUTH_TOKEN']\ndef user(sent):\n    return jwt.decode(sent, KEY)\n",
-            "KEY = os.environ['SHOP_SECRET']\napp.secret_key = KEY\n",
-            "key = os.environ['JWT_SECRET']\n",
-            "key = os.environ['SECRET_KEY_BASE']\n",
-        ] {
-            assert_eq!(token(&modules(text)), None, "{text}");
-            let both = format!("{text}right = request.token == os.environ['SHOP_API_KEY']\n");
-            assert_eq!(token(&modules(&both)).unwrap().0, "SHOP_API_KEY", "{text}");
-        }
-        for text in ["TOKEN = os.environ['SHOP_TOKEN']\n", "right = sent == f('x') + os.environ['SHOP_TOKEN']\n"] {
-            assert_eq!(token(&modules(text)).unwrap().0, "SHOP_TOKEN", "{text}");
-        }
-    }
-
-    #[test]
     fn a_message_is_not_a_secret() {
-        let names = |text: &str| secrets(&modules(text)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let names = |text: &str| hard_coded(&modules(text)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         for text in [
             "INVALID_TOKEN = 'token_invalid'\n",
             "NO_TOKEN = 'send a token'\n",

@@ -11,7 +11,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::{Globals, Init};
 use crate::commands::documents;
-use crate::commands::init::{self, Candidate, Files, Place, Plan, Requirements, Sight};
+use crate::commands::init::{self, Candidate, Files, Place, Plan, Requirements, Secret, Sight};
 use crate::config;
 use crate::release::{source, text};
 use crate::ui::{self, Ui};
@@ -57,7 +57,7 @@ pub(in crate::commands) fn run(globals: &Globals, ui: &Ui, arguments: Init) -> R
     let text = plan.yaml();
     config::parse(&text, &file, &folder)?;
     write(&file, &text)?;
-    let next = next(ui, globals, &arguments.folder);
+    let next = next(ui, globals, &arguments.folder, &plan);
     if globals.json {
         ui.document(&document(file, &sight, app, plan, text, next));
         return Ok(ExitCode::SUCCESS);
@@ -68,6 +68,7 @@ pub(in crate::commands) fn run(globals: &Globals, ui: &Ui, arguments: Init) -> R
     }
     plan.warnings.iter().for_each(|warning| ui.warn(warning.clone()));
     ui.result(&format!("wrote {}", file.display()));
+    let next = next.join(", then ");
     ui.say(match plan.ready {
         true => format!("next: {next}"),
         false => format!("next: resolve the warnings, then: {next}"),
@@ -131,6 +132,7 @@ fn read(folder: &Path) -> Result<Files> {
     for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?.flatten() {
         if let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(".env"))
             && entry.path().is_file()
+            && !files.has(name)
         {
             files.add(name, "");
         }
@@ -156,9 +158,8 @@ fn is_the_app(entry: &DirEntry) -> bool {
 /// Whether the content of the file matters.
 fn is_relevant(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
-    file.ends_with(".py")
-        || file.ends_with(".txt")
-        || matches!(file, "pyproject.toml" | ".python-version" | "package.json")
+    let named = ["pyproject.toml", ".python-version", "app.json", "package.json", "Procfile"].contains(&file);
+    file.ends_with(".py") || file.ends_with(".txt") || named || init::TEMPLATES.contains(&file)
 }
 
 fn chosen<'a>(sight: &'a Sight, folder: &Path, yes: bool) -> Result<&'a Candidate> {
@@ -218,11 +219,13 @@ fn write(file: &Path, text: &str) -> Result<()> {
     })
 }
 
-/// The command that deploys the app to the sandbox.
-fn next(ui: &Ui, globals: &Globals, folder: &Option<PathBuf>) -> String {
+/// The commands that set the secrets and deploy the app to the sandbox.
+fn next(ui: &Ui, globals: &Globals, folder: &Option<PathBuf>, plan: &Plan) -> Vec<String> {
     let file = globals.file.clone().or_else(|| folder.as_ref().map(|folder| folder.join(config::FILE)));
     let file = file.map(|file| format!(" --file {}", file.display())).unwrap_or_default();
-    ui.run_bare(&format!("up --sandbox{file}"))
+    let set = plan.to_set().map(|names| format!("secrets set {}", names.join(" ")));
+    let commands = set.into_iter().chain(["up".to_owned()]);
+    commands.map(|command| ui.run_bare(&format!("{command} --sandbox{file}"))).collect()
 }
 
 fn describe(app: &Candidate) -> String {
@@ -252,6 +255,10 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
             "token: checked in front of the app, which reads none; `token.check: none` makes the app public".to_owned()
         }
     });
+    lines.extend(plan.secrets.iter().map(|Secret { name, place, generate }| {
+        let how = if *generate { " → up generates it" } else { "" };
+        format!("secret: {name}, {place}{how}")
+    }));
     match &plan.health {
         Some((path, place)) => lines.push(format!("health: {path}, {}", at(place))),
         None => lines.push("health: / (no route found)".to_owned()),
@@ -263,7 +270,14 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
     lines
 }
 
-fn document(file: PathBuf, sight: &Sight, app: &Candidate, plan: Plan, text: String, next: String) -> documents::Init {
+fn document(
+    file: PathBuf,
+    sight: &Sight,
+    app: &Candidate,
+    plan: Plan,
+    text: String,
+    next: Vec<String>,
+) -> documents::Init {
     let seen = |found: Option<(String, Place)>| {
         found.map(|(value, Place { file, line })| documents::SeenAt { value, file, line })
     };
@@ -273,6 +287,11 @@ fn document(file: PathBuf, sight: &Sight, app: &Candidate, plan: Plan, text: Str
         callable: app.callable.clone(),
         ready: app.is_ready(),
         at: documents::Place { file: app.place.file.clone(), line: app.place.line },
+    };
+    let secret = |Secret { name, place: Place { file, line }, generate }| documents::NeededSecret {
+        name,
+        generate,
+        at: documents::Place { file, line },
     };
     documents::Init {
         v: documents::Version,
@@ -294,8 +313,9 @@ fn document(file: PathBuf, sight: &Sight, app: &Candidate, plan: Plan, text: Str
         health: seen(plan.health),
         python: seen(plan.python),
         image: plan.image.name().to_owned(),
+        secrets: plan.secrets.into_iter().map(secret).collect(),
         warnings: plan.warnings,
         text,
-        next,
+        next: next.into_iter().next().unwrap_or_default(),
     }
 }

@@ -1,6 +1,7 @@
 //! The text of `deploy.yaml`: short, with a line of explanation for each section.
 
 use super::advice::Plan;
+use super::secrets::Secret;
 use super::settings::Requirements;
 use crate::config::Image;
 
@@ -49,10 +50,24 @@ impl Plan {
         };
         format!(
             "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}  # workers: 2\n  # threads: 4\n  \
-             # env: {{GREETING: Hello}}   # the app's settings; no secrets\n",
+             # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
             quoted(path),
-            quoted(&self.web)
+            quoted(&self.web),
+            self.secrets()
         )
+    }
+
+    fn secrets(&self) -> String {
+        if self.secrets.is_empty() {
+            return "  # secrets: [DATABASE_URL]    # variables that need a value; `devopsctl secrets set` sets it\n"
+                .to_owned();
+        }
+        let entry = |secret: &Secret| match secret.generate {
+            true => format!("    - {}: generate   # `devopsctl up` generates it once\n", secret.name),
+            false => format!("    - {}\n", secret.name),
+        };
+        let entries: String = self.secrets.iter().map(entry).collect();
+        format!("  # The variables that need a value, which `devopsctl secrets set` sets.\n  secrets:\n{entries}")
     }
 
     fn token(&self) -> String {

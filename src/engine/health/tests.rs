@@ -17,7 +17,15 @@ fn report(phase: Phase, release: &str, token: i64, healthy: bool) -> Report {
 }
 
 fn goal() -> Goal {
-    Goal { release: Some("new".into()), token: 2, again: None, alone: false, proxy: Need::Nothing, since: 100 }
+    Goal {
+        release: Some("new".into()),
+        token: 2,
+        secrets: Vec::new(),
+        again: None,
+        alone: false,
+        proxy: Need::Nothing,
+        since: 100,
+    }
 }
 
 #[test]

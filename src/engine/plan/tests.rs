@@ -27,7 +27,8 @@ use crate::resources::{bucket, history, reports};
 
 #[test]
 fn no_plan_is_made_from_a_kind_that_was_not_read() {
-    let looks: [fn(&mut Observed); 5] = [
+    let looks: [fn(&mut Observed); 6] = [
+        |seen| seen.secrets = Lookup::NotAsked,
         |seen| seen.security_group = Lookup::NotAsked,
         |seen| seen.key_pair = Lookup::NotAsked,
         |seen| seen.role = Lookup::NotAsked,
@@ -39,8 +40,8 @@ fn no_plan_is_made_from_a_kind_that_was_not_read() {
         forget(&mut seen);
         assert!(super::down(&seen).is_err(), "{place}");
         // `up` does not depend on the content of the bucket.
-        assert_eq!(super::up(&topology::single(&spec(&DEPLOYMENT)), &seen).is_err(), place < 4, "{place}");
-        assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 3, "{place}");
+        assert_eq!(super::up(&topology::single(&spec(&DEPLOYMENT)), &seen).is_err(), place < 5, "{place}");
+        assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 4, "{place}");
     }
 }
 
@@ -49,7 +50,7 @@ fn a_complete_deployment_needs_nothing() {
     let deployment = deployment();
     let account = Account::complete();
     assert_eq!(up(&spec(&deployment), &account.seen).steps, []);
-    assert_eq!(down(&Account::empty().seen), Plan::default());
+    assert_eq!(down(&Account::empty().seen).steps, []);
 }
 
 /// Nothing is left to do, every resource exists once, and the instance gets its role's credentials.
@@ -62,6 +63,8 @@ fn assert_complete(account: Account, before: &dyn std::fmt::Debug) {
     assert_eq!(alive.len(), 1, "{alive:?}");
     let token = account.seen.token.present().unwrap().version;
     assert!(token >= 1 && alive[0].orders().token == Some(token), "{alive:?}");
+    assert!(account.seen.secrets.present().unwrap().contains_key("SESSION_KEY"));
+    assert_eq!(alive[0].orders().secrets, Some(account.fingerprint()));
     assert!(account.served.contains(&alive[0].id), "the instance has no credentials, after\n{before:?}");
     assert_ne!(alive[0].orders().previous.as_deref(), Some(BROKEN), "after\n{before:?}");
 }
@@ -75,7 +78,7 @@ fn up_converges_from_every_state_and_then_has_nothing_to_do() {
         account.run(up(&spec(&DEPLOYMENT), &account.seen));
         assert_complete(account, before);
     });
-    assert_eq!(count.into_inner(), 5 * 3 * 8 * 4 * 4 * 15 * 5);
+    assert_eq!(count.into_inner(), 5 * 3 * 8 * 6 * 4 * 15 * 5);
 }
 
 #[test]
@@ -169,6 +172,57 @@ fn a_new_token_is_ordered_on_all_live_instances_once() {
             assert_eq!(state.orders().token, Some(ended), "{account:?}");
         }
     });
+}
+
+#[test]
+fn secrets_change_together_and_are_ordered_on_all_live_instances_once() {
+    use secrets::Edit::{Delete, Write};
+    every(&|before| {
+        let mut account = before.clone();
+        let set = BTreeMap::from([("A".to_owned(), Write), ("SESSION_KEY".into(), Write), ("ABSENT".into(), Delete)]);
+        let (token, most) = (account.current_token(), usize::MAX);
+        account.run_some(change_secrets(&account.seen, &set), most, &mut |_| 0);
+        let stored = account.seen.secrets.present().unwrap();
+        assert!(stored.contains_key("A") && stored.contains_key("SESSION_KEY") && !stored.contains_key("ABSENT"));
+        let unset = BTreeMap::from([("A".to_owned(), Delete)]);
+        for edits in [BTreeMap::new(), unset, BTreeMap::new()] {
+            for state in instance::alive(&account.seen.instances) {
+                assert_eq!(state.orders().secrets, Some(account.fingerprint()), "{account:?}");
+            }
+            let plan = change_secrets(&account.seen, &edits);
+            assert_eq!(plan.is_empty(), edits.is_empty(), "{plan:?}");
+            account.run(plan);
+        }
+        assert_eq!(account.current_token(), token, "the token is not ordered");
+    });
+}
+
+/// A killed run has stored some of the secrets: the same command stores the rest, and orders all of them.
+#[test]
+fn a_killed_change_of_secrets_is_completed_by_the_next() {
+    let edits = BTreeMap::from(["A", "B"].map(|name| (name.to_owned(), secrets::Edit::Write)));
+    for most in 0..3 {
+        let mut account = Account::complete();
+        account.run_some(change_secrets(&account.seen, &edits), most, &mut |_| 0);
+        // What is stored is not written again.
+        let left = edits.iter().filter(|(name, _)| !account.seen.secrets.present().unwrap().contains_key(*name));
+        let left = left.map(|(name, edit)| (name.clone(), *edit)).collect();
+        account.run(change_secrets(&account.seen, &left));
+        assert_eq!(account.seen.secrets.present().unwrap().len(), 3);
+        assert_eq!(account.current().orders().secrets, Some(account.fingerprint()));
+        assert!(up(&spec(&DEPLOYMENT), &account.seen).is_empty());
+    }
+}
+
+#[test]
+fn a_secret_that_is_not_generated_is_missing_until_it_is_set() {
+    let mut deployment = deployment();
+    deployment.app.secrets.insert("DATABASE_URL".into(), crate::config::SecretOrigin::Set);
+    let mut account = Account::empty();
+    assert_eq!(spec(&deployment).missing_secrets(&account.seen).unwrap(), ["DATABASE_URL"]);
+    account.run(change_secrets(&account.seen, &BTreeMap::from([("DATABASE_URL".into(), secrets::Edit::Write)])));
+    assert_eq!(spec(&deployment).missing_secrets(&account.seen).unwrap(), [""; 0]);
+    assert!(!account.seen.nothing() && down(&account.seen).steps.len() == 1, "{:?}", account.seen);
 }
 
 /// Wherever a run is interrupted, a rollback goes to the release that served.
@@ -298,12 +352,14 @@ fn the_old_instance_is_terminated_only_after_the_new_one_is_healthy() {
 }
 
 #[test]
-fn a_launch_waits_only_for_group_key_and_token() {
+fn a_launch_waits_only_for_group_key_token_and_secrets() {
     let (deployment, account) = (deployment(), Account::empty());
     let unseen = Observed { store: Lookup::NotAsked, ..account.seen };
     let plan = up(&spec(&deployment), &unseen);
     let launch = plan.steps.iter().find(|step| step.id == instance::ID).unwrap();
-    assert_eq!(launch.needs, [Kind::SecurityGroup, Kind::KeyPair, Kind::Token].map(Id::of));
+    let mut needs: Vec<Id> = [Kind::SecurityGroup, Kind::KeyPair, Kind::Token].map(Id::of).into();
+    needs.push(secrets::id("SESSION_KEY"));
+    assert_eq!(launch.needs, needs);
     for need in &launch.needs {
         assert!(plan.steps.iter().find(|step| step.id == *need).unwrap().needs.is_empty());
     }

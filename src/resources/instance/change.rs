@@ -10,17 +10,18 @@ use crate::aws::{ApiError, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::resources::context::Context;
 use crate::resources::orders::Orders;
-use crate::resources::{set_tags, token};
+use crate::resources::{secrets, set_tags, token};
 
 /// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
         Change::Launch { mut tags, image, dying } => {
             let token = context.known::<token::Output>(&token::ID).map(|token| token.version);
-            tags.extend(Orders { token, ..Orders::default() }.tags());
+            let orders = Orders { token, secrets: Some(secrets::known(context).await?), ..Orders::default() };
+            tags.extend(orders.tags());
             let id = launch::launch(context, &tags, image.as_deref(), &dying).await?;
             let unlimited = context.credits == Some(Credits::Unlimited);
-            context.learn(Output { id: id.clone(), since: 0, unlimited, launched: true, told: token });
+            context.learn(Output { id: id.clone(), since: 0, unlimited, launched: true, told: token.map(|_| orders) });
             wait_running(context, &id, "launched").await?;
             Ok(format!("{id} is running"))
         }

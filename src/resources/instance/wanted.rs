@@ -8,7 +8,7 @@ use crate::resources::kinds::{self, Id};
 use crate::resources::orders::Orders;
 use crate::resources::outputs::Outputs;
 use crate::resources::step::{Resource, Step, only};
-use crate::resources::{Action, Observed, Planned, Sight, Tags, history, missing, untagged};
+use crate::resources::{Action, Observed, Planned, Sight, Tags, history, missing, secrets, untagged};
 
 /// The image that an instance must have. Each variant has the id of the newest image, if known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +58,8 @@ impl Resource for Wanted {
         ID
     }
 
-    fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
-        only([kinds::Kind::SecurityGroup, kinds::Kind::KeyPair, kinds::Kind::Token])
+    fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
+        [only([kinds::Kind::SecurityGroup, kinds::Kind::KeyPair, kinds::Kind::Token]), secrets::ids(sight)].concat()
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {

@@ -19,7 +19,7 @@ from ec2 import (
 from iam import auth, roles
 from route53 import zones  # noqa: F401
 from s3 import buckets
-from ssm import parameters
+from ssm import parameters, values
 
 
 def install():
@@ -27,13 +27,13 @@ def install():
     delays.from_environment()
     hooks.install()
     # The last module is the outermost: the caller is authenticated before any other rule sees the call.
-    for module in (buckets, instances, launches, parameters, instance_profiles, roles, vpcs, auth):
+    for module in (buckets, instances, launches, parameters, values, instance_profiles, roles, vpcs, auth):
         module.install()
 
 
 def forget():
     """Clears the state of the rules."""
-    for module in (buckets, clock, delays, faults, hooks, instance_profiles, launches, plans, quotas, roles):
+    for module in (buckets, clock, delays, faults, hooks, instance_profiles, launches, plans, quotas, roles, values):
         module.forget()
 
 

@@ -19,7 +19,7 @@ fn read<T: DeserializeOwned + Serialize>(ran: &Ran) -> T {
 
 #[test]
 #[ignore = "slow"]
-fn every_command_prints_one_document_and_only_token_shows_the_token() {
+fn every_command_prints_one_document_and_only_two_show_a_secret() {
     let project = Project::alone().with_example();
     let (mut printed, runs) = (Vec::new(), |line: &str, code: i32| project.run(line).code(code));
     let mut say = |ran: Ran| {
@@ -35,6 +35,12 @@ fn every_command_prints_one_document_and_only_token_shows_the_token() {
     assert!(up.changed);
     assert!(!read::<shapes::Up>(&say(runs("up --sandbox --json", 0))).changed);
     assert!(!read::<shapes::Plan>(&say(runs("plan --sandbox --json", 0))).changes);
+    project.file(".env", "DATABASE_URL=a-horse-and-a-battery\n");
+    let imported = read::<shapes::SecretsChanged>(&say(runs("secrets import .env --sandbox --json", 0)));
+    assert_eq!((imported.used, &imported.secrets[..]), (true, &["DATABASE_URL".to_owned()][..]));
+    assert_eq!(read::<shapes::Secrets>(&say(runs("secrets list --sandbox --json", 0))).secrets[0].version, Some(1));
+    let set = "secrets set --sandbox --generate SESSION_KEY --json";
+    assert!(read::<shapes::SecretsChanged>(&say(runs(set, 0))).changed);
     let status = read::<shapes::Status>(&say(runs("status --sandbox --json", 0)));
     assert!(status.healthy && status.url == up.url);
     assert_eq!(Some(read::<shapes::Open>(&say(runs("open --sandbox --json", 0))).url), up.url);
@@ -42,6 +48,12 @@ fn every_command_prints_one_document_and_only_token_shows_the_token() {
     assert!(read::<shapes::Doctor>(&say(runs("doctor --sandbox --json", 0))).ready);
     assert_eq!(read::<shapes::List>(&say(runs("list --sandbox --json", 0))).deployments[0].url, up.url);
     assert!(read::<shapes::SetToken>(&say(runs("set-token --sandbox --generate --json", 0))).changed);
+
+    let set = read::<shapes::SecretsChanged>(&say(runs("secrets set --sandbox --generate KEY --json", 0)));
+    assert!(set.changed && set.used && set.secrets == ["KEY"]);
+    let status = read::<shapes::Status>(&say(runs("status --sandbox --json", 0)));
+    assert_eq!(Some(status.secrets.stored), status.secrets.running);
+    assert!(read::<shapes::SecretsChanged>(&say(runs("secrets unset --sandbox KEY --json", 0))).changed);
 
     project.file("app/other.py", "# Another release.\n");
     read::<shapes::Up>(&say(runs("up --sandbox --json", 0)));
@@ -59,10 +71,16 @@ fn every_command_prints_one_document_and_only_token_shows_the_token() {
     assert!(read::<shapes::SandboxStatus>(&say(runs("sandbox status --json", 0))).sandbox.is_some());
     assert!(!read::<shapes::SandboxLogs>(&say(runs("sandbox logs --json", 0))).files.is_empty());
 
+    let secrets = ["DATABASE_URL", "SESSION_KEY"]
+        .map(|name| read::<shapes::Secret>(&runs(&format!("secrets get {name} --sandbox --json"), 0)).value);
+    assert_eq!(secrets[0], "a-horse-and-a-battery");
+    assert!(read::<shapes::SecretsChanged>(&say(runs("secrets unset SESSION_KEY --sandbox --json", 0))).changed);
     let token = read::<shapes::Token>(&runs("token --sandbox --json", 0)).token;
     assert!(read::<shapes::Down>(&say(runs("down --sandbox --yes --json", 0))).changed);
     assert!(read::<shapes::SandboxStop>(&say(runs("sandbox stop --json", 0))).stopped);
-    assert!(printed.iter().all(|text| !text.contains(&token)));
+    for secret in secrets.iter().chain([&token]) {
+        assert!(printed.iter().all(|text| !text.contains(secret)));
+    }
 }
 
 #[test]

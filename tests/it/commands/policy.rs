@@ -147,12 +147,14 @@ fn the_policy_allows_rare_repairs() {
 }
 
 #[test]
-fn an_instance_cannot_read_the_token_of_another_deployment() {
+fn an_instance_cannot_read_the_token_and_secrets_of_another_deployment() {
     let project = Project::example();
     project.ok("up --sandbox --no-wait");
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("other.yaml", &text.replace("name: hello", "name: other"));
     project.ok("set-token --sandbox --generate --file other.yaml");
+    project.ok("secrets set --sandbox --generate KEY --file other.yaml");
+    project.ok("secrets set --sandbox --generate --no-restart KEY");
     let id = aws(&project, async |aws| instance(&aws).await.instance_id.unwrap());
     let keys: Value = serde_json::from_str(&control(&project, &format!("credentials?instance={id}"))).unwrap();
     let key = |name: &str| keys[name].as_str().unwrap().to_owned();
@@ -163,8 +165,17 @@ fn an_instance_cannot_read_the_token_of_another_deployment() {
         let ssm = aws_sdk_ssm::Client::from_conf(config);
         let own = ssm.get_parameter().name("/devopsctl/hello/token").with_decryption(true).send().await;
         assert!(own.is_ok(), "{own:?}");
-        ssm.get_parameter().name("/devopsctl/other/token").with_decryption(true).send().await.unwrap_err()
+        let all = |path: &str| ssm.get_parameters_by_path().path(path).recursive(true).with_decryption(true).send();
+        let own = all("/devopsctl/hello/secrets").await.unwrap();
+        assert_eq!(own.parameters().len(), 1, "{own:?}");
+        let mut said = Vec::new();
+        for path in ["/devopsctl/other/secrets", "/devopsctl/hello", "/devopsctl"] {
+            said.push(all(path).await.unwrap_err().code().map(str::to_owned));
+        }
+        let other = ssm.get_parameter().name("/devopsctl/other/token").with_decryption(true).send().await;
+        said.push(other.unwrap_err().code().map(str::to_owned));
+        said
     });
-    assert_eq!(said.code(), Some("AccessDeniedException"), "{said:?}");
+    assert!(said.iter().all(|code| code.as_deref() == Some("AccessDeniedException")), "{said:?}");
     project.ok("down --sandbox --yes --file other.yaml");
 }

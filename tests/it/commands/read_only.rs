@@ -17,7 +17,9 @@ fn read_only_commands_change_nothing_and_need_only_the_plan_policy() {
         let put = aws.iam.put_user_policy().user_name("devopsctl").policy_name("devopsctl").policy_document(policy);
         put.send().await.unwrap();
     });
-    for (verb, code) in [("plan", 3), ("status", 0), ("list", 0), ("releases", 0), ("cost", 0), ("doctor", 5)] {
+    let verbs =
+        [("plan", 3), ("status", 0), ("list", 0), ("secrets list", 0), ("releases", 0), ("cost", 0), ("doctor", 5)];
+    for (verb, code) in verbs {
         let before = calls(&project).len();
         let ran = project.run(&format!("{verb} --sandbox")).code(code);
         let made = calls(&project).split_off(before);

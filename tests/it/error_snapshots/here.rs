@@ -55,6 +55,30 @@ fn the_command_line() {
 }
 
 #[test]
+fn secrets() {
+    let project = Project::alone().with_example();
+    shown(&project, "no_terminal_for_a_secret", "secrets set MAIL_PASSWORD", 2);
+    shown(&project, "a_value_in_the_arguments", "secrets set MAIL_PASSWORD=hunter", 2);
+    shown(&project, "a_name_that_is_taken", "secrets set APP_SECRET_TOKEN", 2);
+    shown(&project, "a_secret_of_several", "secrets set --stdin MAIL_USER MAIL_PASSWORD", 2);
+    for (name, value) in [
+        ("an_empty_secret", &b"\n"[..]),
+        ("a_secret_that_is_too_long", &[b'x'; 5000]),
+        ("a_secret_that_is_no_text", b"\xff\xfe\n"),
+    ] {
+        let line = "secrets set --stdin MAIL_PASSWORD";
+        let mut command = typed(&project, line);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // The command may fail before it reads its input.
+        let _ = child.stdin.take().unwrap().write_all(value);
+        keep(&project, name, Ran::new(line, &child.wait_with_output().unwrap()).code(2));
+    }
+    project.file("deploy.yaml", "name: hello\napp: {path: app, secrets: [MAIL_PASSWORD]}\n");
+    shown(&project, "a_secret_that_is_needed", "secrets unset MAIL_PASSWORD", 2);
+    assert!(project.processes().is_empty(), "nothing was started");
+}
+
+#[test]
 fn deploy_yaml() {
     let project = Project::alone();
     shown(&project, "no_deploy_yaml", "up", 2);

@@ -110,7 +110,7 @@ pub const COMMON: [(&str, &str, &str, &str); 15] = [
     ),
 ];
 
-pub const SECTIONS: [Section; 11] = [
+pub const SECTIONS: [Section; 12] = [
     Section {
         title: "Command line",
         errors: &[
@@ -281,6 +281,20 @@ pub const SECTIONS: [Section; 11] = [
             ("a_token_that_is_too_long", ""),
             ("a_token_that_is_no_text", ""),
             ("a_token_by_hand", ""),
+        ],
+    },
+    Section {
+        title: "Secrets",
+        errors: &[
+            ("secrets_that_are_missing", ""),
+            ("a_secret_that_is_needed", ""),
+            ("a_value_in_the_arguments", ""),
+            ("a_name_that_is_taken", ""),
+            ("a_secret_of_several", ""),
+            ("no_terminal_for_a_secret", ""),
+            ("an_empty_secret", ""),
+            ("a_secret_that_is_too_long", ""),
+            ("a_secret_that_is_no_text", ""),
         ],
     },
     Section {

@@ -41,6 +41,10 @@ fn what_cannot_be_launched() {
 fn what_is_not_there() {
     let account = Account::start();
     account.shown("no_token_yet", "token", 1);
+    let secrets = "name: hello\nregion: us-east-1\napp: {path: app, secrets: [DATABASE_URL, MAIL_PASSWORD]}\n";
+    account.project.file("deploy.yaml", secrets);
+    account.shown("secrets_that_are_missing", "up --no-wait", 1);
+    account.deploy("");
     account.shown("no_log_without_an_instance", "logs", 1);
     account.shown("nothing_to_open", "open", 1);
     account.shown("nothing_to_go_back_to", "rollback", 1);

@@ -10,8 +10,10 @@ use crate::base::names;
 use crate::engine::observe::Store;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
-use crate::resources::orders::Orders;
-use crate::resources::{bucket, dns_record, elastic_ip, history, instance_profile, key_pair, role, security_group};
+use crate::resources::orders::{OfSsm, Orders};
+use crate::resources::{
+    bucket, dns_record, elastic_ip, history, instance_profile, key_pair, role, secrets, security_group,
+};
 
 /// A model of AWS that applies plans.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct Account {
     pub store: Store,
     /// The number of instance profiles that were created.
     pub profiles: u32,
+    /// The number of writes to secrets.
+    pub writes: i64,
     /// The instance of the plan: it exists, or the plan launches it.
     pub told: Option<String>,
 }
@@ -39,10 +43,11 @@ impl Account {
             key_pair: Lookup::Absent,
             role: Lookup::Absent,
             token: Lookup::Absent,
+            secrets: Lookup::Absent,
             contents: Lookup::Absent,
             ..Observed::default()
         };
-        Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, told: None }.looked()
+        Self { seen, served: BTreeSet::new(), store: Store::default(), profiles: 0, writes: 0, told: None }.looked()
     }
 
     /// The state that a command reads if it reads everything.
@@ -85,7 +90,10 @@ impl Account {
             assert!(!ready.is_empty(), "these wait for each other: {waiting:?}");
             let step = waiting.remove(ready[choose(ready.len())]);
             assert!(!step.reasons.is_empty(), "{step:?} has no reason");
-            self.apply(step.change);
+            match step.change {
+                Change::Secret(change) => self.secret(&step.id.name, &change),
+                change => self.apply(change),
+            }
             assert!(done.insert(step.id), "two steps for one resource");
         }
     }
@@ -119,6 +127,7 @@ impl Account {
             Change::Role(change) => self.role(change),
             Change::Token(change) => self.token(change),
             Change::Bucket(change) => self.bucket(change),
+            Change::Secret(_) => unreachable!("the id of its step has the name"),
             Change::Release(change) => {
                 assert!(self.store.bucket.is_some(), "a release needs its bucket");
                 for used in history::in_use(&self.seen) {
@@ -153,6 +162,37 @@ impl Account {
                 self.seen.reports.clear();
             }
         }
+    }
+
+    /// Writes or deletes a secret. The time of the write is different each time.
+    pub fn secret(&mut self, name: &str, change: &secrets::Change) {
+        self.writes += 1;
+        let stored = self.seen.secrets.stand(secrets::Stored::new);
+        let before = stored.get(name).map(|secret| secret.version);
+        match change {
+            secrets::Change::Generate { .. } => assert_eq!(before, None, "a secret that is set is not generated"),
+            secrets::Change::Write { stands, .. } => assert_eq!(before.is_some(), *stands),
+            secrets::Change::Delete => assert!(before.is_some()),
+        }
+        match change {
+            secrets::Change::Delete => drop(stored.remove(name)),
+            _ => {
+                let secret = secrets::State { version: before.unwrap_or_default() + 1, modified: self.writes };
+                stored.insert(name.to_owned(), secret);
+            }
+        }
+        if stored.is_empty() {
+            self.seen.secrets = Lookup::Absent;
+        }
+    }
+
+    /// The token in the orders of all live instances.
+    pub fn current_token(&self) -> Vec<Option<i64>> {
+        instance::alive(&self.seen.instances).map(|state| state.orders().token).collect()
+    }
+
+    pub fn fingerprint(&self) -> String {
+        self.seen.secrets.present().map_or_else(|| secrets::NONE.to_owned(), secrets::fingerprint)
     }
 
     pub fn security_group(&mut self, change: security_group::Change) {
@@ -234,7 +274,13 @@ impl Account {
     }
 
     pub fn orders(&mut self, change: orders::Change) {
-        let version = self.seen.token.present().expect("orders need a token").version;
+        let version = self.seen.token.present().map(|token| token.version);
+        let (token, secrets) = match change.of_ssm {
+            OfSsm::Token => (version, None),
+            OfSsm::Secrets => (None, Some(self.fingerprint())),
+            OfSsm::Both => (version, Some(self.fingerprint())),
+        };
+        assert!(token.is_some() || change.of_ssm == OfSsm::Secrets, "orders need a token");
         let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();
         for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
             let there = self.store.releases.iter().any(|stored| stored.id == *release);
@@ -245,7 +291,7 @@ impl Account {
         }
         let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
         for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
-            state.tell(Orders { token: Some(version), ..Orders::default() });
+            state.tell(Orders { token, secrets: secrets.clone(), ..Orders::default() });
         }
     }
 
@@ -274,6 +320,11 @@ impl Account {
             instance::Change::Launch { tags, .. } => {
                 assert!(self.seen.security_group.present().is_some_and(|group| group.nonce.is_some()));
                 assert!(self.seen.key_pair.present().is_some() && self.seen.token.present().is_some());
+                assert_ne!(
+                    self.fingerprint(),
+                    secrets::NONE,
+                    "the app is not started without the secrets that it needs"
+                );
                 let id = format!("i-new{}", self.seen.instances.len());
                 self.told = Some(id.clone());
                 let image = self.seen.image.present().cloned().expect("a launch needs an image");

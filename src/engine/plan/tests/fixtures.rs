@@ -1,5 +1,6 @@
 //! The wanted state, and what the tests put into accounts.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -7,13 +8,15 @@ use std::sync::LazyLock;
 use super::super::*;
 use super::account::Account;
 use crate::aws::Target;
-use crate::config::{Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Token};
+use crate::config::{
+    Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, SecretOrigin, Token,
+};
 use crate::engine::spec::{Policies, Spec};
 use crate::engine::{plan, topology};
 use crate::release::proxy::Build;
 use crate::resources::instance::Phase;
 use crate::resources::orders::Orders;
-use crate::resources::{elastic_ip, release, reports};
+use crate::resources::{elastic_ip, release, reports, secrets};
 
 pub const RELEASE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 /// The release that ran before it.
@@ -36,6 +39,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         workers: 2,
         threads: 4,
         env: Default::default(),
+        secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
     },
     token: Token {
         env: "APP_SECRET_TOKEN".into(),
@@ -92,6 +96,10 @@ pub fn down(have: &Observed) -> Plan {
 
 pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
     plan::rotation(tags, have, how).unwrap()
+}
+
+pub fn change_secrets(have: &Observed, edits: &BTreeMap<String, secrets::Edit>) -> Plan {
+    plan::secrets(&Tags::new(), have, edits, true).unwrap()
 }
 
 pub fn rollback(have: &Observed, to: &str) -> Plan {

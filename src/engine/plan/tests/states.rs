@@ -10,7 +10,7 @@ use crate::resources::Lookup;
 use crate::resources::ingress::Rule;
 use crate::resources::instance::Phase;
 use crate::resources::orders::Orders;
-use crate::resources::{Tags, role};
+use crate::resources::{Tags, role, secrets};
 
 /// One resource: complete, missing, or damaged in one of the ways that AWS, a person or a killed run can leave it.
 pub type Ways = Vec<fn(&mut Account)>;
@@ -82,6 +82,9 @@ fn token() -> Ways {
             // Deleted and re-created while the instance has a higher version.
             account.current().tell(Orders { token: Some(9), ..Orders::default() });
         },
+        |account| account.seen.secrets = Lookup::Absent,
+        // Set without a restart, or by a command that was killed then.
+        |account| account.secret("MORE", &secrets::Change::Write { tags: Tags::new(), stands: false }),
     ]
 }
 

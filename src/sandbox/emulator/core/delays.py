@@ -16,6 +16,7 @@ DELAYS = {
     "metadata-tags": 1.0,  # seconds to minutes: the instance does not see a tag that was set after its launch
     "profile": 0.5,  # ten seconds to more than a minute: EC2 does not find a new instance profile
     "role": 0.1,  # seconds: new tags and boundaries of roles and profiles have no effect yet
+    "parameter": 0,  # none or moments: reads show a parameter as it was before a write
     "bucket": 0.5,  # minutes: the name of a deleted bucket is not available
 }
 DEFAULTS = dict(DELAYS)

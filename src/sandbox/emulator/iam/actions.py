@@ -144,6 +144,10 @@ def put_parameter(call):
         yield Check("ssm:AddTagsToResource", resource, keys)
 
 
+def describe_parameters(call):
+    yield Check("ssm:DescribeParameters", f"arn:{call.partition}:ssm:{call.region}:{call.current_account}:*", {})
+
+
 def parameter_arn(call, name):
     """A name below /aws/ belongs to AWS, not to an account. A version or label is not part of the name."""
     if name.startswith("arn:"):
@@ -262,5 +266,6 @@ RULES = {
     "route53:ListResourceRecordSets": list_resource_record_sets,
     "servicequotas:GetAWSDefaultServiceQuota": without_resource("servicequotas:GetAWSDefaultServiceQuota"),
     "servicequotas:GetServiceQuota": without_resource("servicequotas:GetServiceQuota"),
+    "ssm:DescribeParameters": describe_parameters,
     "ssm:PutParameter": put_parameter,
 }

@@ -1,17 +1,14 @@
-"""Public parameters with the newest images of each publisher and of process machines, and the validation of values."""
+"""Public parameters with the newest images of each publisher and of process machines."""
 
 import copy
 from datetime import timedelta
 
-from core.errors import AwsError
-from core.hooks import around
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.utils import random_ami_id
 from moto.ssm.models import Parameter, ParameterDict, ssm_backends
-from moto.ssm.responses import SimpleSystemManagerResponse
 
 NEWEST_IMAGES = {
     "/aws/service/debian/release/13/latest/amd64": "ami-0de1b1a13d0000001",
@@ -108,12 +105,3 @@ def public(account_id, name, image, version=1):
         version=version,
         data_type="aws:ec2:image",
     )
-
-
-@around(SimpleSystemManagerResponse, "put_parameter")
-def put_parameter(call, proceed):
-    value = call._get_param("Value") or ""
-    if "{{" in value and "}}" in value.split("{{", 1)[1]:
-        message = 'Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.'
-        raise AwsError("ValidationException", message)
-    return proceed()

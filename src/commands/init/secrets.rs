@@ -1,0 +1,203 @@
+//! The secrets that the app needs: variables that the source reads without a default, or that a template of the environment,
+//! `app.json` or the `Procfile` names, if their names are those of secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::settings::join;
+use super::variables::{self, Need};
+use super::{Files, Place, token};
+use crate::config;
+use crate::release::code::{Line, regex};
+
+/// Templates of the environment, without values that are secret.
+pub const TEMPLATES: [&str; 6] =
+    [".env.example", ".env.sample", ".env.template", ".env.dist", "example.env", "sample.env"];
+
+// As `agent/logs/masking.py` has them, because a value under such a name is masked in logs.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"KEYS?(_|$)|TOKEN|SECRET|PASSWORD|PASS(WD|PHRASE)?(_|$)|PWD|CREDENTIAL|PRIVATE|AUTH(_|$)|SALT|DSN(_|$)|WEBHOOK",
+    )
+});
+// URLs that usually contain a password.
+static STORES: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"(DATABASE|DB|POSTGRES\w*|PG|MYSQL|MARIADB|MONGO\w*|REDIS\w*|CACHE|AMQP|RABBITMQ\w*|BROKER|CELERY_RESULT_BACKEND|CLOUDINARY|SMTP|EMAIL)(_URL|_URI|URL|URI)$",
+    )
+});
+// What a name like `TOKEN_LIFETIME` says about a secret, without being one.
+static ABOUT: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"^HTTP_|PUBLIC|PUBLISHABLE|(_URL|_URI|_DOMAIN|_HOST|_PORT|_TTL|_LIFETIME|_EXPIR\w*|_SECONDS|_MINUTES|_HOURS|_DAYS|_TIMEOUT|_ALGORITHM|_ISSUER|_AUDIENCE|_HEADER|_PATH|_FILE|_DIR|_NAME|_PREFIX|_TYPE|_LENGTH|_BACKEND|_CLASS|_ENABLED|_REQUIRED|_USER|_USERNAME|_ID)$",
+    )
+});
+static LOGIN: LazyLock<Regex> = LazyLock::new(|| regex(r"://[^/\s:@]*:[^/\s@]+@"));
+static LINE: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:export\s+)?(\w+)\s*=(.*)$"));
+// `$NAME` and `${NAME}`, but not `${NAME:-default}`.
+static SHELL: LazyLock<Regex> = LazyLock::new(|| regex(r"\$(?:(\w+)|\{(\w+)\})"));
+
+/// A secret that the app needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// The variable.
+    pub name: String,
+    /// Where the project names it.
+    pub place: Place,
+    /// Whether any random text can be its value, so that `up` can generate it.
+    pub generate: bool,
+}
+
+/// The secrets that the app in a folder needs, by name. `token`: the variable of the token, which is none of them.
+pub fn needed(files: &Files, folder: &str, token: &str) -> Vec<Secret> {
+    let modules: BTreeMap<String, Vec<Line>> =
+        files.modules().into_iter().filter(|(file, _)| files.below(folder).any(|(name, _)| name == file)).collect();
+    let reads = variables::reads(&modules);
+    let needs = variables::needs(&reads);
+    let mut found: BTreeMap<String, Secret> = BTreeMap::new();
+    for (name, read) in &needs {
+        // A default in the source is known to everyone with the code, so sessions need another key.
+        let generate = token::is_session_key(read, &modules);
+        if generate || (read.need != Need::Optional && is_secret(name)) {
+            found.insert(name.clone(), Secret { name: name.clone(), place: read.place(), generate });
+        }
+    }
+    let named = ["", folder].into_iter().collect::<BTreeSet<_>>();
+    for secret in named.into_iter().flat_map(|folder| in_files(files, folder)) {
+        let optional = needs.get(&secret.name).is_some_and(|read| read.need == Need::Optional);
+        if let Some(known) = found.get_mut(&secret.name) {
+            known.generate |= secret.generate;
+        } else if !optional {
+            found.insert(secret.name.clone(), secret);
+        }
+    }
+    let is_token = |name: &str| name == token || name.strip_suffix("_PREVIOUS") == Some(token);
+    found.into_values().filter(|secret| config::is_variable(&secret.name) && !is_token(&secret.name)).collect()
+}
+
+/// Whether a variable of this name usually holds a secret.
+pub fn is_secret(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    let named =
+        NAMED.is_match(&upper) && (!ABOUT.is_match(&upper) || upper.ends_with("KEY_ID") || upper.contains("WEBHOOK"));
+    named || STORES.is_match(&upper)
+}
+
+/// The secrets that other files than modules name.
+fn in_files(files: &Files, folder: &str) -> Vec<Secret> {
+    let mut found = Vec::new();
+    let secret = |name: &str, file: &str, line: usize| Secret {
+        name: name.to_owned(),
+        place: Place::new(file, line),
+        generate: token::SESSION_KEYS.contains(&name),
+    };
+    let lines = |file: &str| {
+        files
+            .text(file)
+            .unwrap_or_default()
+            .lines()
+            .zip(1..)
+            .map(|(text, line)| (text.to_owned(), line))
+            .collect::<Vec<_>>()
+    };
+    for file in TEMPLATES.map(|name| join(folder, name)) {
+        for (text, line) in lines(&file) {
+            let Some(set) = LINE.captures(&text) else { continue };
+            if is_secret(&set[1]) || LOGIN.is_match(&set[2]) {
+                found.push(secret(&set[1], &file, line));
+            }
+        }
+    }
+    let file = join(folder, "Procfile");
+    for (text, line) in lines(&file) {
+        let names = SHELL
+            .captures_iter(&text)
+            .filter_map(|used| used.get(1).or_else(|| used.get(2)).map(|name| name.as_str().to_owned()));
+        found.extend(names.filter(|name| is_secret(name)).map(|name| secret(&name, &file, line)));
+    }
+    found.extend(in_app_json(files, &join(folder, "app.json")));
+    found
+}
+
+/// The variables of Heroku's `app.json` that have neither a value nor `required: false`.
+fn in_app_json(files: &Files, file: &str) -> Vec<Secret> {
+    let text = files.text(file).unwrap_or_default();
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else { return Vec::new() };
+    let variables = json["env"].as_object().into_iter().flatten();
+    let needed = variables.filter_map(|(name, about)| {
+        let generate = about["generator"] == "secret";
+        let valued = about.is_string() || about["value"].as_str().is_some_and(|value| !value.is_empty());
+        let optional = about["required"] == false || valued;
+        if !generate && (optional || !is_secret(name)) {
+            return None;
+        }
+        let line = text.lines().position(|line| line.contains(&format!("\"{name}\""))).unwrap_or_default() + 1;
+        Some(Secret { name: name.clone(), place: Place::new(file, line), generate })
+    });
+    needed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names, each with `*` if it is generated.
+    fn names(list: &[(&str, &str)]) -> Vec<String> {
+        let mut files = Files::default();
+        list.iter().for_each(|(name, text)| files.add(*name, *text));
+        let mark = |secret: Secret| format!("{}{}", secret.name, if secret.generate { "*" } else { "" });
+        needed(&files, "", "APP_SECRET_TOKEN").into_iter().map(mark).collect()
+    }
+
+    #[test]
+    fn the_source_tells_which_secrets_are_needed() {
+        let django = "import environ
+env = environ.Env(DEBUG=(bool, False))
+SECRET_KEY = env('DJANGO_SECRET_KEY', default='dev')
+DATABASES = {'default': env.db()}
+EMAIL_HOST = env('EMAIL_HOST')
+EMAIL_HOST_PASSWORD = env('EMAIL_HOST_PASSWORD')
+SENTRY_DSN = env('SENTRY_DSN', default='')
+TOKEN_LIFETIME = env.int('TOKEN_LIFETIME')
+";
+        assert_eq!(
+            names(&[("shop/settings.py", django)]),
+            ["DATABASE_URL", "DJANGO_SECRET_KEY*", "EMAIL_HOST_PASSWORD"]
+        );
+        let flask = "app.config['SECRET_KEY'] = os.environ['SHOP_SECRET']
+stripe.api_key = os.environ.get('STRIPE_SECRET_KEY')
+url = os.getenv('REDIS_URL', 'redis://localhost')
+token = os.environ['APP_SECRET_TOKEN'], os.environ.get('APP_SECRET_TOKEN_PREVIOUS')
+key = os.environ['PUBLIC_KEY'], environ['HTTP_X_API_KEY'], os.environ['GREETING'], os.environ['AUTH_URL']
+";
+        assert_eq!(names(&[("app.py", flask)]), ["SHOP_SECRET*", "STRIPE_SECRET_KEY"]);
+    }
+
+    #[test]
+    fn other_files_name_secrets_too() {
+        let template = "# A=b\nMAILGUN_API_KEY=\nexport SITE_URL=https://example.com\nUPSTREAM=http://u:p@example.com\nSECRET_KEY=change-me\nDEBUG=1\nSMTP_PASSWORD=x\n";
+        let source = ("app.py", "password = os.environ.get('SMTP_PASSWORD', '')\n");
+        for name in TEMPLATES {
+            assert_eq!(names(&[(name, template), source]), ["MAILGUN_API_KEY", "SECRET_KEY*", "UPSTREAM"], "{name}");
+        }
+        let json = r#"{"env": {"COOKIE_SALT": {"generator": "secret"}, "API_KEY": {"required": true}, "B_KEY": "x",
+            "C_KEY": {"value": "x"}, "D_KEY": {"required": false}, "WEB_CONCURRENCY": {"description": "x"}}}"#;
+        assert_eq!(names(&[("app.json", json)]), ["API_KEY", "COOKIE_SALT*"]);
+        assert_eq!(names(&[("app.json", "[")]), [""; 0]);
+        let procfile = "web: gunicorn -b :$PORT app\nworker: celery -b $REDIS_URL -p ${A_PASSWORD} ${B_PASSWORD:-x}\n";
+        assert_eq!(names(&[("Procfile", procfile)]), ["A_PASSWORD", "REDIS_URL"]);
+    }
+
+    #[test]
+    fn a_secret_has_the_place_that_names_it() {
+        let mut files = Files::default();
+        files.add("backend/app.json", "{\"env\": {\n  \"API_KEY\": {}\n}}");
+        files.add("backend/app.py", "\nkey = os.environ['B_KEY']\n");
+        files.add("tools/admin.py", "key = os.environ['C_KEY']\n");
+        let places: Vec<String> =
+            needed(&files, "backend", "A").iter().map(|secret| format!("{} {}", secret.name, secret.place)).collect();
+        assert_eq!(places, ["API_KEY backend/app.json:2", "B_KEY backend/app.py:2"]);
+    }
+}

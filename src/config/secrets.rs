@@ -1,0 +1,88 @@
+//! `app.secrets`: the names of the secrets that the app needs. Values are never in the file.
+
+use std::collections::BTreeMap;
+
+use super::reader::{Found, Reader, Wrong};
+use super::tree::Value;
+use super::{Deployment, check, table};
+use crate::base::error::{Exit, Failure, Result};
+
+/// Where the value of a secret comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretOrigin {
+    /// A user sets it with `secrets set`.
+    Set,
+    /// `up` generates it once.
+    Generated,
+}
+
+/// Whether a variable can have this name.
+pub fn is_variable(name: &str) -> bool {
+    check::env_key(name).is_ok()
+}
+
+/// Checks that the app of this deployment can have a secret of this name.
+///
+/// # Errors
+/// The reason why not.
+pub fn check_secret(deployment: &Deployment, name: &str) -> Result<()> {
+    let wrong = match check::secret(name, &deployment.token.env) {
+        Err(wrong) => wrong,
+        Ok(()) if deployment.app.env.contains_key(name) => check::set_by_env(),
+        Ok(()) => return Ok(()),
+    };
+    let failure = Failure::new(Exit::Usage, format!("{name} cannot be a secret: it {}", wrong.what));
+    Err(failure.standing("No call was made.").next(wrong.hint))
+}
+
+/// Reads `app.secrets`.
+pub(super) fn section(
+    reader: &mut Reader,
+    found: Option<Found>,
+    env: &BTreeMap<String, String>,
+    token_env: &str,
+) -> BTreeMap<String, SecretOrigin> {
+    if let Some(Found { node, .. }) = &found
+        && matches!(node.value, Value::Map(_))
+    {
+        reader.hide(node.span);
+    }
+    let mut secrets = BTreeMap::new();
+    for found in reader.list(found, "write\n  secrets:\n    - DATABASE_URL\n    - SECRET_KEY: generate") {
+        let Some((name, origin)) = secret(reader, &found) else { continue };
+        let wrong = match check::secret(&name, token_env) {
+            Err(wrong) => Some(wrong),
+            Ok(()) if env.contains_key(&name) => Some(check::set_by_env()),
+            Ok(()) if secrets.contains_key(&name) => Some(Wrong::new("is listed twice", "remove one of the two")),
+            Ok(()) => None,
+        };
+        match wrong {
+            Some(wrong) => {
+                let what = format!("`{}`: `{name}` {}", found.path, wrong.what);
+                reader.find(found.node.span, what, "here", wrong.hint);
+            }
+            None => drop(secrets.insert(name, origin)),
+        }
+    }
+    secrets
+}
+
+/// A name alone, or with the word. Any other text beside a name may be the secret itself.
+fn secret(reader: &mut Reader, found: &Found) -> Option<(String, SecretOrigin)> {
+    let (label, hint) = match &found.node.value {
+        Value::Text(name) => return Some((name.clone(), SecretOrigin::Set)),
+        Value::Map(entries) => match &entries[..] {
+            [(key, node)] if matches!(&node.value, Value::Text(word) if word == table::SECRETS.word) => {
+                return Some((key.name.clone(), SecretOrigin::Generated));
+            }
+            entries => {
+                entries.iter().for_each(|(_, node)| reader.hide(node.span));
+                ("this is more than a name", "write only the name; set the value with `devopsctl secrets set NAME`")
+            }
+        },
+        other => (other.kind(), "write the name, in quotes if it is needed"),
+    };
+    let what = format!("`{}` must list names, each alone or as `NAME: {}`", found.path, table::SECRETS.word);
+    reader.find(found.node.span, what, label, hint);
+    None
+}
