@@ -123,7 +123,7 @@ fn asgi_apps_are_found() {
     let fastapi = "from fastapi import FastAPI\napi = FastAPI()\n@api.get('/ping')\nasync def ping():\n    return 1\n";
     let plan = is(&[("main.py", fastapi), ("requirements.txt", "fastapi")], "", "main:api");
     assert_eq!((plan.module, plan.health.unwrap().0.as_str()), (None, "/ping"));
-    assert_eq!(plan.warnings.len(), 1, "only about the token: {:?}", plan.warnings);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
     let wrapped = "from a2wsgi import ASGIMiddleware\nfrom main import api\napp = ASGIMiddleware(api)\n";
     is(&[("main.py", fastapi), ("wsgi.py", wrapped)], "", "wsgi:app");
     for (maker, call) in [
