@@ -1,8 +1,10 @@
 """A machine with a release and a token, and its processes."""
 
 import pathlib
+import threading
+import time
 
-from machine import release
+from machine import CLIENT_PAUSE, release
 
 TOKEN = "first-token"
 
@@ -39,3 +41,31 @@ def alive(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+class Load:
+    """Clients that send requests continuously, each with its own token; and their responses."""
+
+    def __init__(self, machine, *tokens):
+        self.machine, self.seen, self.broken, self.going = machine, {token: [] for token in tokens}, [], True
+        self.threads = [threading.Thread(target=self.ask, args=(token,)) for token in tokens]
+        for thread in self.threads:
+            thread.start()
+
+    def ask(self, token):
+        while self.going:
+            began = time.monotonic()
+            try:
+                self.seen[token].append((began, self.machine.get(token)[0]))
+            except OSError as problem:
+                self.broken.append(repr(problem))
+            time.sleep(CLIENT_PAUSE)
+
+    def count(self):
+        return sum(map(len, self.seen.values()))
+
+    def end(self):
+        self.going = False
+        for thread in self.threads:
+            thread.join()
+        assert not self.broken, self.broken[:5]

@@ -11,8 +11,8 @@ import types
 
 import pytest
 from machine import agent_file, release, until
+from running_machine import TOKEN, Load, alive, bring_up, healthy
 from test_app_behaviour import Asking, rotate
-from test_machine import TOKEN, Load, alive, bring_up, healthy
 from test_proof import CASES, check, proof_of
 from test_proof import TOKEN as RIGHT
 

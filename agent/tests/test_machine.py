@@ -11,38 +11,10 @@ import time
 
 import machine as machines
 import pytest
-from machine import CLIENT_PAUSE, agent_file, release, until
-from running_machine import TOKEN, bring_up, healthy, state
+from machine import agent_file, release, until
+from running_machine import TOKEN, Load, bring_up, healthy, state
 
 begin = bring_up
-
-
-class Load:
-    """Clients that send requests continuously, each with its own token; and their responses."""
-
-    def __init__(self, machine, *tokens):
-        self.machine, self.seen, self.broken, self.going = machine, {token: [] for token in tokens}, [], True
-        self.threads = [threading.Thread(target=self.ask, args=(token,)) for token in tokens]
-        for thread in self.threads:
-            thread.start()
-
-    def ask(self, token):
-        while self.going:
-            began = time.monotonic()
-            try:
-                self.seen[token].append((began, self.machine.get(token)[0]))
-            except OSError as problem:
-                self.broken.append(repr(problem))
-            time.sleep(CLIENT_PAUSE)
-
-    def count(self):
-        return sum(map(len, self.seen.values()))
-
-    def end(self):
-        self.going = False
-        for thread in self.threads:
-            thread.join()
-        assert not self.broken, self.broken[:5]
 
 
 @pytest.fixture
