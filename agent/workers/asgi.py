@@ -30,7 +30,7 @@ NO_UVICORN = "the app is ASGI, and its release has no uvicorn: add a line `uvico
 
 
 class StartUpFailed(Exception):
-    """The app reports that its start-up failed, without an exception."""
+    """The app reports that its start-up failed, and logs the exception itself."""
 
 
 def is_app(app):
@@ -51,6 +51,13 @@ def new_loop():
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+def only(problem):
+    """The exception itself, where it is alone in a group of exceptions."""
+    while len(getattr(problem, "exceptions", ())) == 1:
+        problem = problem.exceptions[0]
+    return problem
 
 
 class Server:
@@ -131,8 +138,10 @@ class Server:
     def start(self):
         """The app's start-up. Raises the app's own exception; an app without lifespan raises one before it asks for an event."""
         self.loop.run_until_complete(self.lifespan.startup())
-        if self.lifespan.should_exit or (self.problem and self.begun):
-            raise self.problem or StartUpFailed(self.reason)
+        if self.problem and (self.begun or self.lifespan.should_exit):
+            raise only(self.problem)
+        if self.lifespan.should_exit:
+            raise StartUpFailed(self.reason or "it gives no reason")
 
     def call(self, app, request, answer):
         """The proof's request; see proof.py."""

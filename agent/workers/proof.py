@@ -54,10 +54,10 @@ class Proof:
     def born(self, worker):
         self.say(worker=worker.pid)
 
-    def failed(self, worker, reason):
-        """Records the current exception, if the generation depends on this worker."""
+    def failed(self, worker, reason, traced=True):
+        """Records the current exception, if the generation depends on this worker; without its traceback if not `traced`."""
         if self.is_first(worker) and not self.proved:
-            self.say(failed=reason, detail=story(sys.exc_info()[1], worker))
+            self.say(failed=reason, detail=story(sys.exc_info()[1], worker) if traced else "")
 
     def prove(self, worker):
         if not self.is_first(worker):

@@ -62,20 +62,21 @@ class Worker(ThreadWorker):
         try:
             yield
         except BaseException as problem:
-            text = str(problem) or repr(problem)
-            self.proof.failed(self, f"{what}: {type(problem).__name__}: {text}")
-            if isinstance(problem, SystemExit):
+            told = isinstance(problem, self.asgi.StartUpFailed)
+            text = str(problem) if told else f"{type(problem).__name__}: {str(problem) or repr(problem)}"
+            self.proof.failed(self, f"{what}: {text}", traced=not told)
+            if told or isinstance(problem, SystemExit):
                 sys.exit(3)  # Otherwise gunicorn would restart it forever.
             raise
 
     def start_up(self):
-        try:
+        if self.proof.is_first(self):
             with self.reported("the app's start-up failed"):
                 self.asgi_server.start()
-        except Exception:
-            if self.proof.is_first(self):
-                raise
-            # The reason may be temporary, such as a database that restarts.
+            return
+        try:
+            self.asgi_server.start()
+        except Exception:  # The reason may be temporary, such as a database that restarts.
             self.log.exception("The app's start-up failed")
             time.sleep(1)
             sys.exit(1)  # gunicorn starts another worker. With 3, it would end all workers.
