@@ -71,9 +71,8 @@ fn every_command_prints_one_document_and_only_two_show_a_secret() {
     assert!(read::<shapes::SandboxStatus>(&say(runs("sandbox status --json", 0))).sandbox.is_some());
     assert!(!read::<shapes::SandboxLogs>(&say(runs("sandbox logs --json", 0))).files.is_empty());
 
-    let secrets = ["DATABASE_URL", "SESSION_KEY"].map(|name| {
-        read::<shapes::Secret>(&runs(&format!("secrets get {name} --sandbox --json"), 0)).value
-    });
+    let secrets = ["DATABASE_URL", "SESSION_KEY"]
+        .map(|name| read::<shapes::Secret>(&runs(&format!("secrets get {name} --sandbox --json"), 0)).value);
     assert_eq!(secrets[0], "a-horse-and-a-battery");
     assert!(read::<shapes::SecretsChanged>(&say(runs("secrets unset SESSION_KEY --sandbox --json", 0))).changed);
     let token = read::<shapes::Token>(&runs("token --sandbox --json", 0)).token;
