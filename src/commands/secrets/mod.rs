@@ -133,7 +133,9 @@ fn follows<'a>(session: &Session, observed: &'a Observed, then: Then) -> Result<
         return Err(format!("the change is stored; {} is {}: {up} starts it", instance.id, instance.phase.name()));
     }
     if report.is_some_and(|report| report.healthy && report.secrets.is_none()) {
-        return Err(format!("the change is stored; the running release is from before devopsctl had secrets: {up} will use them"));
+        return Err(format!(
+            "the change is stored; the running release is from before devopsctl had secrets: {up} will use them"
+        ));
     }
     if !then.wait {
         return Err("the change is stored; the app was not checked".to_owned());
