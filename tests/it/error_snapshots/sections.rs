@@ -110,7 +110,7 @@ pub const COMMON: [(&str, &str, &str, &str); 15] = [
     ),
 ];
 
-pub const SECTIONS: [Section; 11] = [
+pub const SECTIONS: [Section; 12] = [
     Section {
         title: "Command line",
         errors: &[
