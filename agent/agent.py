@@ -197,8 +197,10 @@ class Agent:
         return tasks.read_token(self.aws, self.name())
 
     def do_secrets(self, *order):
-        # After a reboot, the last healthy release does not wait until SSM shows the ordered secrets.
-        ordered = order[0] if self.state.secrets else None
+        # Only the first read for an order waits until SSM shows the ordered secrets. After a reboot, the last healthy release
+        # does not wait for it.
+        known = self.state.secrets
+        ordered = order[0] if known and not known.answered else None
 
         def wanted():
             return decide.read_secrets(self.state) == ("secrets", *order)
@@ -216,7 +218,8 @@ class Agent:
         if step == decide.TOKEN:
             self.got_token(result)
         elif step[0] == "secrets":
-            self.got_secrets(step, result)
+            self.generations.hide(result.values.values())
+            decide.take_secrets(self.state, step, result, self.clock.monotonic())
         else:
             self.state.failures.pop(step, None)
             self.state.ready.add(step[1])
@@ -238,12 +241,6 @@ class Agent:
             decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=0.3, most=30)
         else:
             self.state.failures.pop(decide.TOKEN, None)
-
-    def got_secrets(self, step, result):
-        self.generations.hide(result.values.values())
-        self.state.failures.pop(step, None)
-        if self.state.secrets is None or step == decide.read_secrets(self.state):
-            self.state.secrets = result  # A read for earlier orders may end after a newer one.
 
     def failed(self, step, problem):
         self.state.under_way.discard(step)

@@ -17,6 +17,7 @@ from orders.report import ErrorCode, Phase
 
 FOREVER = float("inf")
 NO_SECRETS = "none"  # The fingerprint of no secrets.
+AGAIN_SECONDS = 20  # Between two reads of secrets that are not the ordered ones.
 
 
 class Token(namedtuple("Token", "version current previous previous_until", defaults=(None, 0))):
@@ -32,7 +33,7 @@ class Token(namedtuple("Token", "version current previous previous_until", defau
 
 
 class Secrets(namedtuple("Secrets", "fingerprint values answered", defaults=(False,))):
-    """The secrets as SSM has them. `values`: by name. `answered`: they were read for these orders, so they count even if others
+    """The secrets as SSM has them. `values`: by name. `answered`: they were read for these orders, so they count although others
     are ordered. `repr` leaves the values out."""
 
     __slots__ = ()
@@ -59,6 +60,7 @@ class State:
         self.ready = set(ready)  # Releases on disk.
         self.healthy = healthy  # The last release that passed its health check.
         self.token, self.secrets, self.serving, self.starting = token, secrets, serving, starting
+        self.secrets_read_at = 0.0  # On the steady clock.
         self.grace_over = 0  # The token version whose grace period has ended.
         self.retiring = False  # An old generation might still accept requests.
         self.under_way = set()  # Steps without a result yet.
@@ -78,9 +80,15 @@ class State:
 
     def are_secrets_old(self):
         """Whether they must be read: there was no read yet, or others are ordered."""
-        if self.secrets is None:
-            return True
-        return not self.secrets.answered and self.orders.secrets not in (None, self.secrets.fingerprint)
+        return self.secrets is None or (self.are_others_ordered() and not self.secrets.answered)
+
+    def are_others_ordered(self):
+        return self.orders.secrets not in (None, self.secrets.fingerprint)
+
+    def is_look_due(self, steady):
+        """Whether it is time to look for the ordered secrets again. The orders do not tell: a secret that was stored without an
+        order, and then removed, leaves them as they were."""
+        return self.secrets is not None and self.are_others_ordered() and steady >= self.secrets_read_at + AGAIN_SECONDS
 
     def target(self, release, now):
         """What a generation of that release runs; None while that is not known."""
@@ -95,15 +103,14 @@ TOKEN, ABORT = ("token",), ("abort",)
 
 def read_secrets(state):
     """The step that reads the secrets: another one for each order, so that a read which began before a change does not answer
-    it. The fingerprint alone does not tell orders apart: a secret that was stored without an order, and removed, leaves it as
-    it was."""
+    it."""
     return "secrets", state.orders.secrets, state.orders.attempt
 
 
 def decide(state, now, steady):
     """The steps to start now."""
     read = read_secrets(state)
-    reads = (TOKEN, state.is_token_old()), (read, state.are_secrets_old())
+    reads = (TOKEN, state.is_token_old()), (read, state.are_secrets_old() or state.is_look_due(steady))
     steps = [step for step, needed in reads if needed and due(state, step, steady)]
     # A new release may need a secret that was set for it. If that cannot be read, its start says what it lacks.
     waits = state.are_secrets_old() and read not in state.failures
@@ -157,6 +164,18 @@ def take_orders(state, orders):
         state.failures.clear()
         state.secrets = state.secrets and state.secrets._replace(answered=False)
     state.orders = orders
+
+
+def take_secrets(state, step, found, steady):
+    """Takes in what `step` read. A read for earlier orders may end after a newer one. Once these orders are answered, only the
+    ordered secrets count: others were stored for the next start."""
+    state.failures.pop(step, None)
+    if state.secrets is None:
+        state.secrets = found
+    elif step == read_secrets(state):
+        state.secrets_read_at = steady
+        if not state.secrets.answered or found.fingerprint == state.orders.secrets:
+            state.secrets = found
 
 
 class Progress(namedtuple("Progress", "phase error code tail", defaults=(None, None, ""))):

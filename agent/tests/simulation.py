@@ -293,8 +293,7 @@ class Simulation:
             self.ring_secrets()
 
     def ring_secrets(self):
-        """Like the command line: if the fingerprint is as before, the attempt tells that there was a change."""
-        self.want(**{"secrets": self.aws.secrets.fingerprint(), "try": f"secrets-{self.turns}"})
+        self.want(secrets=self.aws.secrets.fingerprint())
 
     def kill(self, role):
         """The kernel kills a generation's processes, as when memory runs out."""

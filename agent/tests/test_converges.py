@@ -410,6 +410,12 @@ def test_a_secret_that_was_only_stored_and_then_removed_does_not_stay():
         it.power_failure()
         it.run(30, 0.5)
         assert it.reporter.last["secrets"] == it.aws.secrets.fingerprint() != ordered
+        it.set_secret("a_b", ring=False)
+        it.run(60, 0.5)
+        assert it.agent.state.serving.secrets == it.reporter.last["secrets"] != it.aws.secrets.fingerprint(), (
+            "stored only"
+        )
+        it.unset_secret("a_b", ring=False)
         it.unset_secret("B")
-        it.run(5, 0.2)
+        it.run(30, 0.5)
         assert it.aws.tags["secrets"] == it.reporter.last["secrets"] == ordered

@@ -32,7 +32,9 @@ class Simulation:
             elif step == TOKEN:
                 self.token()
             elif kind == "secrets":
-                self.state.secrets = Secrets(self.secrets, {}, True)
+                known = self.state.secrets
+                waited = known is not None and not known.answered and step[1] is not None
+                decide.take_secrets(self.state, step, Secrets(self.secrets, {}, waited), self.now)
             elif kind == "prepare":
                 self.prepare(step, *args)
             else:
@@ -66,10 +68,7 @@ class Simulation:
             self.served.append(target.token)
 
     def tell_secrets(self):
-        """Like the command line: if the fingerprint is as before, the attempt tells that there was a change."""
-        orders = self.state.orders._replace(secrets=self.secrets, attempt=f"attempt {self.now}")
-        decide.take_orders(self.state, orders)
-        self.now += 1
+        decide.take_orders(self.state, self.state.orders._replace(secrets=self.secrets))
 
     def crash(self):
         self.state.serving = None
@@ -213,8 +212,16 @@ def test_an_order_that_ssm_does_not_confirm_is_answered_once():
     """Secrets were stored without an order, or the tag was forged."""
     state = changing(secrets=Secrets(ONE, {}, True))
     assert (decide.decide(state, 0, 0), describe(state, 0).phase) == ([], Phase.HEALTHY)
+    # They may have been removed since. Others count with the next start only.
+    assert decide.decide(state, 0, decide.AGAIN_SECONDS) == [READ_TWO]
+    decide.take_secrets(state, READ_TWO, Secrets("3" * 16, {}), 100)
+    assert state.secrets.fingerprint == ONE and decide.decide(state, 0, 100) == []
+    decide.take_secrets(state, READ_TWO, Secrets(TWO, {}), 200)
+    assert decide.decide(state, 0, 200) == [("start", Target(GOOD, 1, False, TWO))]
+    # Another attempt asks at once.
+    state.secrets = Secrets(ONE, {}, True)
     decide.take_orders(state, state.orders._replace(attempt="2"))
-    assert decide.decide(state, 0, 0) == [("secrets", TWO, "2")], "it may be a secret that was removed"
+    assert decide.decide(state, 0, 200) == [("secrets", TWO, "2")]
     decide.take_orders(state, state.orders._replace(secrets=None))
     assert (decide.decide(state, 0, 0), describe(state, 0).phase) == ([], Phase.HEALTHY)
 
@@ -254,6 +261,8 @@ def test_a_read_for_earlier_orders_does_not_answer_for_new_ones():
     decide.failed(state, ("secrets", ONE, None), "the parameter x", code=ErrorCode.BAD_SECRET)
     assert decide.decide(state, 0, 0) == [READ_TWO]
     assert describe(state, 0)[:2] == (Phase.STARTING, None)
+    decide.take_secrets(state, ("secrets", ONE, None), Secrets("3" * 16, {}), 0)
+    assert state.secrets.fingerprint == ONE
 
 
 def test_a_failure_with_the_former_secrets_does_not_answer_the_new_ones():

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::{Found, Reader, Wrong};
-use super::tree::Value;
+use super::tree::{Node, Value};
 use super::{Deployment, check, table};
 use crate::base::error::{Exit, Failure, Result};
 
@@ -42,10 +42,8 @@ pub(super) fn section(
     env: &BTreeMap<String, String>,
     token_env: &str,
 ) -> BTreeMap<String, SecretOrigin> {
-    if let Some(Found { node, .. }) = &found
-        && matches!(node.value, Value::Map(_))
-    {
-        reader.hide(node.span);
+    if let Some(Found { node, .. }) = found.as_ref().filter(|found| !matches!(found.node.value, Value::List(_))) {
+        hide_values(reader, node);
     }
     let mut secrets = BTreeMap::new();
     for found in reader.list(found, "write\n  secrets:\n    - DATABASE_URL\n    - SECRET_KEY: generate") {
@@ -67,6 +65,15 @@ pub(super) fn section(
     secrets
 }
 
+/// Hides every text that may be a secret.
+fn hide_values(reader: &mut Reader, node: &Node) {
+    match &node.value {
+        Value::Map(entries) => entries.iter().for_each(|(_, node)| hide_values(reader, node)),
+        Value::List(nodes) => nodes.iter().for_each(|node| hide_values(reader, node)),
+        _ => reader.hide(node.span),
+    }
+}
+
 /// A name alone, or with the word. Any other text beside a name may be the secret itself.
 fn secret(reader: &mut Reader, found: &Found) -> Option<(String, SecretOrigin)> {
     let (label, hint) = match &found.node.value {
@@ -76,7 +83,7 @@ fn secret(reader: &mut Reader, found: &Found) -> Option<(String, SecretOrigin)> 
                 return Some((key.name.clone(), SecretOrigin::Generated));
             }
             entries => {
-                entries.iter().for_each(|(_, node)| reader.hide(node.span));
+                entries.iter().for_each(|(_, node)| hide_values(reader, node));
                 ("this is more than a name", "write only the name; set the value with `devopsctl secrets set NAME`")
             }
         },

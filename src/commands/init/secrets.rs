@@ -16,12 +16,10 @@ use crate::release::code::{Line, regex};
 pub const TEMPLATES: [&str; 6] =
     [".env.example", ".env.sample", ".env.template", ".env.dist", "example.env", "sample.env"];
 
-// As `agent/logs/masking.py` has them, because a value under such a name is masked in logs.
-static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"KEYS?(_|$)|TOKEN|SECRET|PASSWORD|PASS(WD|PHRASE)?(_|$)|PWD|CREDENTIAL|PRIVATE|AUTH(_|$)|SALT|DSN(_|$)|WEBHOOK",
-    )
-});
+/// The names of secrets, as in `agent/logs/masking.py`: the agent masks the values of such settings, too.
+const NAMES: &str =
+    r"KEYS?(_|$)|TOKEN|SECRET|PASSWORD|PASS(WD|PHRASE)?(_|$)|PWD|CREDENTIAL|PRIVATE|AUTH(_|$)|SALT|DSN|WEBHOOK";
+static NAMED: LazyLock<Regex> = LazyLock::new(|| regex(NAMES));
 // URLs that usually contain a password.
 static STORES: LazyLock<Regex> = LazyLock::new(|| {
     regex(
@@ -149,6 +147,11 @@ mod tests {
         list.iter().for_each(|(name, text)| files.add(*name, *text));
         let mark = |secret: Secret| format!("{}{}", secret.name, if secret.generate { "*" } else { "" });
         needed(&files, "", "APP_SECRET_TOKEN").into_iter().map(mark).collect()
+    }
+
+    #[test]
+    fn the_agent_has_the_same_names() {
+        assert!(include_str!("../../../agent/logs/masking.py").contains(NAMES));
     }
 
     #[test]

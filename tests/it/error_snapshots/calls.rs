@@ -79,6 +79,7 @@ fn while_looking() {
         ("ssm:ListTagsForResource", ALL, "status"),
         ("ssm:GetParametersByPath", "arn:aws:ssm:*:*:parameter/devopsctl/hello/report", "status"),
         ("ssm:GetParametersByPath", "arn:aws:ssm:*:*:parameter/devopsctl/hello/secrets", "status"),
+        ("ssm:GetParameters", "arn:aws:ssm:*:*:parameter/devopsctl/hello/secrets/*", "secrets get DATABASE_URL"),
         ("ec2:DescribeVolumes", ALL, "list"),
         ("ec2:DescribeSecurityGroups", ALL, "list"),
         ("ec2:DescribeKeyPairs", ALL, "list"),

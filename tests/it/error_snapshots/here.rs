@@ -75,6 +75,9 @@ fn secrets() {
     }
     project.file("deploy.yaml", "name: hello\napp: {path: app, secrets: [MAIL_PASSWORD]}\n");
     shown(&project, "a_secret_that_is_needed", "secrets unset MAIL_PASSWORD", 2);
+    shown(&project, "a_file_of_secrets_that_is_missing", "secrets import .env", 2);
+    project.file(".env", "MAIL_USER=shop\nMAIL_PASSWORD='not-for-your-eyes\n");
+    shown(&project, "a_line_that_is_no_variable", "secrets import .env", 2);
     assert!(project.processes().is_empty(), "nothing was started");
 }
 

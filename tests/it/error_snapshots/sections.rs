@@ -295,6 +295,10 @@ pub const SECTIONS: [Section; 12] = [
             ("an_empty_secret", ""),
             ("a_secret_that_is_too_long", ""),
             ("a_secret_that_is_no_text", ""),
+            ("a_secret_that_is_not_set", ""),
+            ("a_file_of_secrets_that_is_missing", ""),
+            ("a_line_that_is_no_variable", ""),
+            ("secrets_that_would_be_overwritten", ""),
         ],
     },
     Section {

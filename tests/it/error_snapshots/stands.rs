@@ -45,6 +45,11 @@ fn what_is_not_there() {
     account.project.file("deploy.yaml", secrets);
     account.shown("secrets_that_are_missing", "up --no-wait", 1);
     account.deploy("");
+    account.shown("a_secret_that_is_not_set", "secrets get DATABASE_URL", 1);
+    account.project.file(".env", "DATABASE_URL=not-for-your-eyes\n");
+    account.run("secrets import .env").ok();
+    account.project.file(".env", "DATABASE_URL=nor-this\n");
+    account.shown("secrets_that_would_be_overwritten", "secrets import .env", 2);
     account.shown("no_log_without_an_instance", "logs", 1);
     account.shown("nothing_to_open", "open", 1);
     account.shown("nothing_to_go_back_to", "rollback", 1);
