@@ -129,4 +129,4 @@ def answer(machine, timeout=5):
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
             return ask()
 
-    return until(once_it_listens, what="Caddy listens")
+    return until(once_it_listens, 60, "Caddy listens")

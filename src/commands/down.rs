@@ -35,8 +35,8 @@ pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<S
 
 pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode> {
     let observed = session.interrupt.or(observe_all(session)).await?;
-    for foreign in observed.foreign() {
-        session.ui.warn(format!("{} does not belong to this deployment and is not deleted", foreign.describe()));
+    for conflict in observed.conflicts() {
+        session.ui.warn(format!("{} does not belong to this deployment and is not deleted", conflict.describe()));
     }
     let plan = plan::down(&observed)?;
     if plan.is_empty() {

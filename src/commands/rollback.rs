@@ -134,8 +134,8 @@ impl Found {
 
     /// The instance that will run the release.
     fn instance(&self, session: &Session) -> Result<&instance::State> {
-        if let Some(foreign) = self.observed.token.foreign() {
-            return Err(foreign.refuse());
+        if let Some(conflict) = self.observed.token.conflict() {
+            return Err(conflict.refuse());
         }
         let Some((instance, _)) = self.observed.serving() else {
             return Err(Failure::failed(format!("{} has no instance", session.name())).next(create_one()));

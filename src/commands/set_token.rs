@@ -81,8 +81,8 @@ async fn observe(session: &Session) -> Result<(Stored, Observed)> {
     };
     let (before, token, instances, addresses, group) = session.interrupt.or(looked).await?;
     session.tidy(group.present(), &instances).await;
-    if let Some(foreign) = token.foreign() {
-        return Err(foreign.refuse());
+    if let Some(conflict) = token.conflict() {
+        return Err(conflict.refuse());
     }
     Ok((before, Observed { token, instances, addresses, ..Observed::default() }))
 }

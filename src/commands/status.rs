@@ -154,7 +154,7 @@ impl View<'_> {
         if let Some(error) = self.report.and_then(|report| report.error.as_deref()) {
             lines.push(("error", error.to_owned()));
         }
-        lines.extend(self.observed.foreign().map(|foreign| ("not ours", foreign.describe())));
+        lines.extend(self.observed.conflicts().map(|conflict| ("not ours", conflict.describe())));
         lines
     }
 
@@ -354,7 +354,7 @@ impl View<'_> {
             },
             report: report.cloned(),
             cost: (&self.cost).into(),
-            foreign: observed.foreign().map(NameConflict::describe).collect(),
+            foreign: observed.conflicts().map(NameConflict::describe).collect(),
         }
     }
 }

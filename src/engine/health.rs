@@ -170,8 +170,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let started = Instant::now();
     let mut last = (None, Instant::now());
     let mut unseen = Unseen::now();
-    let mut looked = Instant::now();
-    let mut other = None;
+    let mut rival = Rival { looked: Instant::now(), seen: None };
     let (mut first, mut error, mut heard, mut goal) = (None, None, None, goal.clone());
     let mut patience = Patience::new(started);
     loop {
@@ -216,19 +215,34 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             false if last.1.elapsed() > patience => return Err(stuck(watch, id, stage, error, patience)),
             _ => {}
         }
-        if looked.elapsed() > Duration::from_secs(5) {
-            let told = alive(watch, id).await?.release;
-            let replaced = told.filter(|told| goal.release.as_ref().is_some_and(|ours| ours != told));
-            // The first read may show the orders from before this command changed them; a second read does not.
-            if let Some(theirs) = replaced.as_ref().filter(|_| replaced == other) {
-                return Err(superseded(watch, theirs).await);
-            }
-            other = replaced;
-            looked = Instant::now();
-        }
+        rival.look(watch, id, &goal).await?;
         // Polls often at first, when the change is about to take effect; then less often.
         let pause = if started.elapsed() < Duration::from_secs(15) { 200 } else { 1000 };
         tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+/// Another command that gives the instance another release.
+struct Rival {
+    looked: Instant,
+    /// Its release, when the orders were read last.
+    seen: Option<String>,
+}
+
+impl Rival {
+    /// Reads the orders every few seconds. Fails if they name another release than the goal.
+    async fn look(&mut self, watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<()> {
+        if self.looked.elapsed() <= Duration::from_secs(5) {
+            return Ok(());
+        }
+        let told = alive(watch, id).await?.release;
+        let other = told.filter(|told| goal.release.as_ref().is_some_and(|ours| ours != told));
+        // The first read may show the orders from before this command changed them; a second read does not.
+        if let Some(theirs) = other.as_ref().filter(|_| other == self.seen) {
+            return Err(superseded(watch, theirs).await);
+        }
+        *self = Self { looked: Instant::now(), seen: other };
+        Ok(())
     }
 }
 

@@ -121,8 +121,8 @@ impl<'a> Spec<'a> {
     /// # Errors
     /// The first problem.
     pub fn check(&self, have: &Observed) -> Result<()> {
-        if let Some(foreign) = have.foreign().next() {
-            return Err(foreign.refuse());
+        if let Some(conflict) = have.conflicts().next() {
+            return Err(conflict.refuse());
         }
         if self.launches(have) {
             have.image

@@ -149,7 +149,7 @@ async fn import(context: &Context, tags: &Tags) -> Result<String> {
     match call("ec2:ImportKeyPair", request).await {
         Ok(_) => Ok(format!("{name}, private half in {}", path.display())),
         Err(error) if error.is(&["InvalidKeyPair.Duplicate"]) => match observe(&context.aws, &context.name).await? {
-            Lookup::NotOurs(foreign) => Err(foreign.refuse()),
+            Lookup::NotOurs(conflict) => Err(conflict.refuse()),
             _ => Ok(name),
         },
         Err(error) => Err(explain("cannot import the key pair", &error)),

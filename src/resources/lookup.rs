@@ -37,9 +37,9 @@ impl<T> Lookup<T> {
     }
 
     /// The conflict, if there is one.
-    pub fn foreign(&self) -> Option<&NameConflict> {
+    pub fn conflict(&self) -> Option<&NameConflict> {
         match self {
-            Self::NotOurs(foreign) => Some(foreign),
+            Self::NotOurs(conflict) => Some(conflict),
             _ => None,
         }
     }
@@ -104,11 +104,11 @@ mod tests {
 
     #[test]
     fn only_a_resource_that_was_not_read_is_refused() {
-        let foreign = || Lookup::NotOurs(NameConflict::new("bucket", "x"));
-        for (lookup, present) in [(Lookup::Absent, None), (foreign(), None), (Lookup::Present(1), Some(&1))] {
+        let conflict = || Lookup::NotOurs(NameConflict::new("bucket", "x"));
+        for (lookup, present) in [(Lookup::Absent, None), (conflict(), None), (Lookup::Present(1), Some(&1))] {
             assert_eq!((lookup.present(), lookup.looked().unwrap()), (present, present));
         }
         assert!(Lookup::<u8>::NotAsked.looked().is_err() && Lookup::<u8>::NotAsked.present().is_none());
-        assert_eq!((foreign().foreign().is_some(), Lookup::Present(1).foreign()), (true, None));
+        assert_eq!((conflict().conflict().is_some(), Lookup::Present(1).conflict()), (true, None));
     }
 }

@@ -217,7 +217,7 @@ async fn adopt(context: &Context, error: &ApiError) -> Result<String> {
                 }
                 return Ok(found.id);
             }
-            Lookup::NotOurs(foreign) => return Err(foreign.refuse()),
+            Lookup::NotOurs(conflict) => return Err(conflict.refuse()),
             _ if backoff.wait().await == Retry::Again => {}
             _ => return Err(explain("cannot create the security group", error)),
         }

@@ -54,7 +54,7 @@ fn app_suite() {
 fn agent_suite() {
     // Most of its tests wait.
     let mut command = pytest("agent/tests");
-    command.args(["--numprocesses", "4"]);
+    command.args(["--numprocesses", "3"]);
     passes(command);
 }
 

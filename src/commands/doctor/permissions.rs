@@ -32,7 +32,7 @@ pub struct Reads {
 #[derive(Default)]
 pub struct Answers {
     answers: Vec<Result<()>>,
-    foreign: Vec<NameConflict>,
+    conflicts: Vec<NameConflict>,
 }
 
 /// Makes the reads concurrently.
@@ -63,7 +63,7 @@ impl Answers {
                 self.answers.push(Ok(()));
                 match found {
                     Lookup::Present(found) => return Some(found),
-                    Lookup::NotOurs(foreign) => self.foreign.push(foreign),
+                    Lookup::NotOurs(conflict) => self.conflicts.push(conflict),
                     Lookup::Absent | Lookup::NotAsked => {}
                 }
                 None
@@ -79,7 +79,7 @@ impl Answers {
 /// What was asked, and the answers.
 pub struct Seen {
     reads: Vec<Result<()>>,
-    foreign: Vec<NameConflict>,
+    conflicts: Vec<NameConflict>,
     writes: Vec<Result<(), ApiError>>,
     /// Whether the dry run of the launch named the deployment's security group.
     group: bool,
@@ -89,7 +89,7 @@ pub struct Seen {
 
 /// Makes the dry runs, and reads the bucket.
 pub async fn observe(aws: &Aws, deployment: &Deployment, account: &str, launch: &Launch<'_>, reads: Answers) -> Seen {
-    let Answers { mut answers, foreign } = reads;
+    let Answers { mut answers, conflicts } = reads;
     let (bucket, releases, writes) = tokio::join!(
         soon(bucket::observe(aws, account)),
         soon(release::observe(aws, account, &deployment.name)),
@@ -97,14 +97,14 @@ pub async fn observe(aws: &Aws, deployment: &Deployment, account: &str, launch: 
     );
     answers.extend([bucket.map(drop), releases.map(drop)]);
     let launched = launch.network && launch.image.is_some();
-    Seen { reads: answers, foreign, writes, group: launch.group.is_some(), launch: launched }
+    Seen { reads: answers, conflicts, writes, group: launch.group.is_some(), launch: launched }
 }
 
 impl Seen {
     /// The permissions, and resources with a needed name that belong to another owner.
     pub fn judge(&self) -> Vec<Check> {
         let mut checks = vec![self.permissions()];
-        checks.extend(self.foreign.iter().map(|foreign| Check::failed("name", &foreign.refuse())));
+        checks.extend(self.conflicts.iter().map(|conflict| Check::failed("name", &conflict.refuse())));
         checks
     }
 
@@ -176,7 +176,7 @@ mod tests {
 
     fn seen(write: Result<(), ApiError>, read: Result<()>, group: bool) -> Check {
         let (reads, writes) = (vec![read], vec![write]);
-        Seen { reads, foreign: Vec::new(), writes, group, launch: true }.permissions()
+        Seen { reads, conflicts: Vec::new(), writes, group, launch: true }.permissions()
     }
 
     #[test]

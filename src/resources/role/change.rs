@@ -226,7 +226,7 @@ async fn made<T>(context: &Context, answer: Result<T, ApiError>) -> Result<()> {
     match answer {
         Err(error) if error.is(&["EntityAlreadyExists"]) => {
             let found = observe(&context.aws, &context.name).await?;
-            found.foreign().map_or(Ok(()), |foreign| Err(foreign.refuse()))
+            found.conflict().map_or(Ok(()), |conflict| Err(conflict.refuse()))
         }
         Err(error) => Err(cannot_be_made(&error)),
         Ok(_) => Ok(()),
