@@ -99,14 +99,19 @@ class WebSocket:
             head += self.sock.recv(1)
         assert head.startswith(b"HTTP/1.1 101 "), head
 
-    def send(self, text):
-        """Text of less than 126 bytes, with a mask of zeros."""
-        self.sock.sendall(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text.encode())
+    def send(self, text, opcode=1):
+        """Less than 126 bytes, with a mask of zeros."""
+        content = text if isinstance(text, bytes) else text.encode()
+        self.sock.sendall(bytes([0x80 | opcode, 0x80 | len(content)]) + bytes(4) + content)
 
     def frame(self):
-        """(opcode, payload) of the next frame; None at the end of the connection."""
-        head = self.sock.recv(2, socket.MSG_WAITALL)
-        return (head[0] & 15, self.sock.recv(head[1], socket.MSG_WAITALL)) if head else None
+        """(opcode, payload) of the next frame; None at the end of the connection. Pings (9) get their pongs (10)."""
+        while head := self.sock.recv(2, socket.MSG_WAITALL):
+            content = self.sock.recv(head[1], socket.MSG_WAITALL) if head[1] else b""
+            if head[0] & 15 != 9:
+                return head[0] & 15, content
+            self.send(content, 10)
+        return None
 
 
 @pytest.mark.parametrize("packages", [FAST, PLAIN, OLDEST], ids=["uvloop", "asyncio", "oldest"])

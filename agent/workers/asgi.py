@@ -186,7 +186,7 @@ class Server:
         except Exception as problem:  # Frameworks answer with 500 and raise as well, for the server to log it.
             if answer.status is None:
                 raise
-            answer.problem = problem
+            answer.problem = only(problem)
             self.worker.tell(request.path, problem)
         if answer.status is None:
             raise RuntimeError("it returned without a response")
@@ -195,6 +195,7 @@ class Server:
         """Serves until SIGTERM."""
         # Libraries for server-sent events ask the object of this handler whether the server ends.
         signal.signal(signal.SIGTERM, self.server.handle_exit)
+        self.server.should_exit = not self.worker.alive  # A signal may have come before.
         try:
             self.loop.run_until_complete(self.serve())
         finally:

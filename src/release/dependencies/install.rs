@@ -65,13 +65,18 @@ struct Install<'a> {
 impl Install<'_> {
     /// Installs the servers that the requirements do not contain.
     async fn servers(&self) -> Result<()> {
-        let [preferred, least] = self.requirements.servers(self.target);
-        let missing = |wanted| servers::missing(&self.site, wanted);
-        let wanted = missing(preferred);
-        if wanted.is_empty() || self.run(self.pip_install().args(wanted)).await.is_ok() {
-            return Ok(());
+        let mut result = Ok(());
+        for wanted in self.requirements.servers(self.target) {
+            let missing = servers::missing(&self.site, &wanted);
+            if missing.is_empty() {
+                return Ok(());
+            }
+            result = self.run(self.pip_install().args(missing)).await;
+            if result.is_ok() {
+                break;
+            }
         }
-        self.run(self.pip_install().args(missing(least))).await
+        result
     }
 
     /// Resolves the requirements into `lock`, and keeps the versions in `before` if possible.
@@ -84,11 +89,14 @@ impl Install<'_> {
         let pins = before.unwrap_or_default().lines().filter(|line| !line.contains("file://"));
         fs::write(draft.path(), pins.map(|line| format!("{line}\n")).collect::<String>())
             .map_err(|error| unwritable(folder, &error))?;
-        let [preferred, least] = requirements.servers(target);
-        match self.compile(file, draft.path(), &preferred).await {
-            Err(_) if preferred != least => self.compile(file, draft.path(), &least).await?,
-            result => result?,
+        let mut result = Ok(());
+        for servers in requirements.servers(target) {
+            result = self.compile(file, draft.path(), &servers).await;
+            if result.is_ok() {
+                break;
+            }
         }
+        result?;
         let text = fs::read_to_string(draft.path()).map_err(|error| unwritable(folder, &error))?;
         if !requirements.builds {
             wheels::check_resolved(&requirements.file, &self.as_here(&text))?;

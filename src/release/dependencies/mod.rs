@@ -108,10 +108,9 @@ impl Requirements {
         &self.local
     }
 
-    /// The requirements for the servers: the preferred ones, and those that are enough.
-    fn servers(&self, target: &Target) -> [Vec<String>; 2] {
-        let listed = format!("{}\n{}", self.text, self.local.text());
-        [servers::wanted(target, self.asgi, &listed), servers::least(target, self.asgi, &listed)]
+    /// The requirements for the servers, the preferred ones first.
+    fn servers(&self, target: &Target) -> Vec<Vec<String>> {
+        servers::wanted(target, self.asgi, &format!("{}\n{}", self.text, self.local.text()))
     }
 
     /// A hash of the requirements and the target.
@@ -119,7 +118,7 @@ impl Requirements {
         let mut hash = Sha256::new();
         // If builds are allowed, requirements resolve to other versions.
         let builds = if self.builds { "builds" } else { "wheels" };
-        let servers = servers::wanted(target, self.asgi, "").join("\n");
+        let servers = servers::wanted(target, self.asgi, "").concat().join("\n");
         hash.update(format!("{target:?}\n{servers}\n{builds}\n"));
         hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
         hash.update(&self.around);

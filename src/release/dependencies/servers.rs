@@ -14,20 +14,24 @@ struct Server {
     versions: [&'static str; 2],
     /// The first version that the agent supports, if it depends on one.
     oldest: Option<[u32; 2]>,
-    /// Whether it only makes uvicorn faster, so that a target without a wheel for it does without.
-    optional: bool,
+    /// What that of uvicorn needs, if the app lists another version.
+    bound: &'static str,
 }
 
 /// The first version with a setting for the app's name, which the agent uses.
-const GUNICORN: Server =
-    Server { name: "gunicorn", versions: ["23.0.0", "27.0.1"], oldest: Some([20, 1]), optional: false };
+const GUNICORN: Server = Server { name: "gunicorn", versions: ["23.0.0", "27.0.1"], oldest: Some([20, 1]), bound: "" };
 
 const UVICORN: [Server; 4] = [
-    Server { name: "uvicorn", versions: ["0.39.0", "0.54.0"], oldest: Some([0, 23]), optional: false },
-    Server { name: "websockets", versions: ["15.0.1", "17.4"], oldest: None, optional: false },
-    Server { name: "httptools", versions: ["0.9.0", "0.9.0"], oldest: None, optional: true },
-    Server { name: "uvloop", versions: ["0.23.0", "0.23.0"], oldest: None, optional: true },
+    Server { name: "uvicorn", versions: ["0.39.0", "0.54.0"], oldest: Some([0, 23]), bound: "" },
+    Server { name: "websockets", versions: ["15.0.1", "17.4"], oldest: None, bound: ">=13" },
+    Server { name: "httptools", versions: ["0.9.0", "0.9.0"], oldest: None, bound: "" },
+    Server { name: "uvloop", versions: ["0.23.0", "0.23.0"], oldest: None, bound: "" },
 ];
+
+/// For packages that need other versions: uvicorn itself lists what fits to it.
+const FITTING: [&str; 1] = ["uvicorn[standard]>=0.23"];
+/// For targets without wheels of the compiled packages, which only make uvicorn faster.
+const PURE: [&str; 2] = ["uvicorn>=0.23", "websockets>=13"];
 
 /// The servers of an app.
 fn servers(asgi: bool) -> impl Iterator<Item = &'static Server> {
@@ -35,7 +39,7 @@ fn servers(asgi: bool) -> impl Iterator<Item = &'static Server> {
 }
 
 impl Server {
-    /// Its requirement: never in conflict with the app's own.
+    /// Its requirement if the app does not list it.
     fn pinned(&self, target: &Target) -> String {
         format!("{}=={}", self.name, self.versions[usize::from(target.python() != "3.9")])
     }
@@ -50,27 +54,25 @@ impl Server {
     }
 }
 
-/// The requirements for the servers. A bare name never overrides the app's own pin.
-pub(super) fn wanted(target: &Target, asgi: bool, listed: &str) -> Vec<String> {
-    let is_listed = |server: &Server| server.pattern().is_match(listed);
-    servers(asgi).map(|one| if is_listed(one) { one.name.to_owned() } else { one.pinned(target) }).collect()
-}
-
-/// The same, for a target without wheels of the optional servers, or an app whose packages need another version of uvicorn.
-pub(super) fn least(target: &Target, asgi: bool, listed: &str) -> Vec<String> {
-    let needed = wanted(target, asgi, listed).into_iter().zip(servers(asgi)).filter(|(_, server)| !server.optional);
-    let any = |(wanted, server): (String, &Server)| match server.oldest {
-        _ if server.name == GUNICORN.name => wanted,
-        Some([major, minor]) => format!("{}>={major}.{minor}", server.name),
-        None => server.name.to_owned(),
+/// The requirements for the servers, the preferred ones first; the others are for when those cannot be installed. A name without
+/// a version never overrides the app's own pin.
+pub(super) fn wanted(target: &Target, asgi: bool, listed: &str) -> Vec<Vec<String>> {
+    let one = |server: &Server| match server.pattern().is_match(listed) {
+        true => format!("{}{}", server.name, server.bound),
+        false => server.pinned(target),
     };
-    needed.map(any).collect()
+    let other = |with: &[&str]| [one(&GUNICORN)].into_iter().chain(with.iter().map(|one| (*one).to_owned())).collect();
+    let mut wanted = vec![servers(asgi).map(one).collect()];
+    if asgi {
+        wanted.extend([other(&FITTING), other(&PURE)]);
+    }
+    wanted
 }
 
 /// Those of the requirements whose package is not installed in `site`.
-pub(super) fn missing(site: &Path, wanted: Vec<String>) -> Vec<String> {
-    let name = |one: &str| one.split(['=', '>']).next().unwrap_or_default().to_owned();
-    wanted.into_iter().filter(|one| !site.join(name(one)).is_dir()).collect()
+pub(super) fn missing(site: &Path, wanted: &[String]) -> Vec<String> {
+    let name = |one: &str| one.split(['=', '>', '[']).next().unwrap_or_default().to_owned();
+    wanted.iter().filter(|one| !site.join(name(one)).is_dir()).cloned().collect()
 }
 
 /// Checks that no server is pinned that is too old.
@@ -118,26 +120,24 @@ mod tests {
             "dependencies = [\"flask\", \"gunicorn==20.1.0\"]",
             "Gunicorn == 20.1.0",
         ] {
-            assert_eq!(wanted(&target("3.13"), false, text), ["gunicorn"], "{text}");
+            assert_eq!(wanted(&target("3.13"), false, text), [["gunicorn"]], "{text}");
         }
         for text in ["flask", "gunicorn-extras", "# gunicorn", "not-gunicorn", "uvicorn"] {
-            assert_eq!(wanted(&target("3.13"), false, text), ["gunicorn==27.0.1"], "{text}");
+            assert_eq!(wanted(&target("3.13"), false, text), [["gunicorn==27.0.1"]], "{text}");
         }
     }
 
     #[test]
     fn an_asgi_app_gets_uvicorn_unless_it_lists_it() {
         let all = ["gunicorn==23.0.0", "uvicorn==0.39.0", "websockets==15.0.1", "httptools==0.9.0", "uvloop==0.23.0"];
-        assert_eq!(wanted(&target("3.9"), true, "fastapi"), all);
-        let listed = "uvicorn[standard]==0.30.1\nuvloop";
-        let own = ["gunicorn==27.0.1", "uvicorn", "websockets==17.4", "httptools==0.9.0", "uvloop"];
-        assert_eq!(wanted(&target("3.13"), true, listed), own);
-        assert_eq!(least(&target("3.13"), true, listed), ["gunicorn==27.0.1", "uvicorn>=0.23", "websockets"]);
-        assert_eq!(least(&target("3.13"), false, listed), wanted(&target("3.13"), false, listed));
+        assert_eq!(wanted(&target("3.9"), true, "fastapi")[0], all);
+        let all = wanted(&target("3.13"), true, "uvicorn[standard]==0.30.1\nwebsockets==12.0\nuvloop");
+        assert_eq!(all[0], ["gunicorn==27.0.1", "uvicorn", "websockets>=13", "httptools==0.9.0", "uvloop"]);
+        assert_eq!(all[1], ["gunicorn==27.0.1", "uvicorn[standard]>=0.23"]);
+        assert_eq!(all[2], ["gunicorn==27.0.1", "uvicorn>=0.23", "websockets>=13"]);
         let site = tempfile::tempdir().unwrap();
         std::fs::create_dir(site.path().join("uvicorn")).unwrap();
-        let absent = missing(site.path(), least(&target("3.13"), true, ""));
-        assert_eq!(absent, ["gunicorn==27.0.1", "websockets"]);
+        assert_eq!(missing(site.path(), &all[1]), ["gunicorn==27.0.1"]);
     }
 
     #[test]

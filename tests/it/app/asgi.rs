@@ -12,6 +12,7 @@ const APP: &str = "import asyncio
 import os
 from contextlib import asynccontextmanager
 
+import uvicorn
 from fastapi import FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
 
 
@@ -32,7 +33,8 @@ async def index(request: Request):
     if not known(request):
         raise HTTPException(401)
     loop = type(asyncio.get_running_loop()).__module__
-    return f'{request.state.greeting} by {loop} from {request.client.host} over {request.url.scheme}'
+    by = f'{loop} and uvicorn {uvicorn.__version__}'
+    return f'{request.state.greeting} from {request.client.host} over {request.url.scheme} by {by}'
 
 
 @app.websocket('/echo')
@@ -72,22 +74,32 @@ impl WebSocket {
         (status, Self(stream))
     }
 
-    /// Sends a text, with a mask of zeros, and returns the answer.
+    /// Sends a frame, with a mask of zeros.
+    fn send(&mut self, kind: u8, content: &[u8]) {
+        let length = u8::try_from(content.len()).unwrap();
+        self.0.write_all(&[&[0x80 | kind, 0x80 | length, 0, 0, 0, 0], content].concat()).unwrap();
+    }
+
+    /// Sends a text, and returns the answer.
     fn ask(&mut self, text: &str) -> String {
-        let length = u8::try_from(text.len()).unwrap();
-        self.0.write_all(&[&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()).unwrap();
+        self.send(1, text.as_bytes());
         let (kind, answer) = self.frame();
         assert_eq!(kind, 1);
         String::from_utf8(answer).unwrap()
     }
 
-    /// The kind and the content of the next frame.
+    /// The kind and the content of the next frame. Pings (9) get their pongs (10).
     fn frame(&mut self) -> (u8, Vec<u8>) {
-        let mut head = [0; 2];
-        self.0.read_exact(&mut head).unwrap();
-        let mut content = vec![0; usize::from(head[1])];
-        self.0.read_exact(&mut content).unwrap();
-        (head[0] & 15, content)
+        loop {
+            let mut head = [0; 2];
+            self.0.read_exact(&mut head).unwrap();
+            let mut content = vec![0; usize::from(head[1])];
+            self.0.read_exact(&mut content).unwrap();
+            match head[0] & 15 {
+                9 => self.send(10, &content),
+                kind => return (kind, content),
+            }
+        }
     }
 }
 
@@ -97,14 +109,14 @@ fn a_fastapi_app_is_served_and_changes_without_a_lost_request() {
     project.file("main.py", APP).file("requirements.txt", "fastapi\n");
     let found = project.run("init --name shop --yes").ok();
     assert!(
-        found.stderr.contains("FastAPI, main.py:13 → main:app") && !found.stderr.contains("warning"),
+        found.stderr.contains("FastAPI, main.py:14 → main:app") && !found.stderr.contains("warning"),
         "{}",
         found.shown()
     );
     let url = project.up();
     let token = project.token();
     assert_eq!(get(&url, None).status, 401);
-    assert_eq!(get(&url, Some(&token)).body, "\"Welcome by uvloop from 127.0.0.1 over http\"");
+    assert_eq!(get(&url, Some(&token)).body, "\"Welcome from 127.0.0.1 over http by uvloop and uvicorn 0.54.0\"");
     let (status, mut socket) = WebSocket::open(&url, &token);
     assert_eq!((status.as_str(), socket.ask("hello").as_str()), ("101", "hello!"));
     assert_eq!(WebSocket::open(&url, "another-token-than-that").0, "403");
@@ -121,13 +133,18 @@ fn a_fastapi_app_is_served_and_changes_without_a_lost_request() {
 
     project.file("main.py", &APP.replace("    yield {", "    raise RuntimeError('no database')\n    yield {"));
     let ran = project.run("up --sandbox").code(4).says("the app's start-up failed: RuntimeError: no database");
-    assert!(ran.stderr.contains("main.py\", line 10, in lifespan"), "{}", ran.shown());
+    assert!(ran.stderr.contains("main.py\", line 11, in lifespan"), "{}", ran.shown());
     assert_eq!(get(&url, Some("the-second-token")).status, 200);
     assert_eq!(socket.ask("still"), "still!", "nothing has changed for its client");
 
-    // The app asks for another version of uvicorn, and for one that is too old.
+    // The app requires another version of uvicorn, of what uvicorn needs, and one that is too old.
+    let by = || get(&url, Some("the-second-token")).body.split(" by ").nth(1).unwrap_or_default().to_owned();
     project.file("main.py", APP).file("requirements.txt", "fastapi\nuvicorn[standard]==0.30.6\n").up();
-    assert_eq!(get(&url, Some("the-second-token")).status, 200);
+    assert_eq!(by(), "uvloop and uvicorn 0.30.6\"");
+    project.file("requirements.txt", "fastapi\nwebsockets==12.0\n").up();
+    assert_eq!(by(), "uvloop and uvicorn 0.50.1\"");
+    let (_, mut socket) = WebSocket::open(&url, "the-second-token");
+    assert_eq!(socket.ask("older"), "older!");
     project.file("requirements.txt", "fastapi\nuvicorn==0.17.6\n");
     project.run("up --sandbox").code(2).says("devopsctl needs uvicorn 0.23 or newer").says("replace `uvicorn==0.17.6`");
 }
