@@ -20,13 +20,13 @@ def begin(aws, machine):
     put(aws)
     aws.put_token(TOKEN)
     machine.boot()
-    until(lambda: serves(machine), what="the proxy")
+    until(lambda: serves(machine), 60, "the proxy")
 
 
 @pytest.fixture
 def served(serving):
     """A shared machine whose app is reached through the proxy."""
-    until(lambda: serves(serving), what="the proxy")
+    until(lambda: serves(serving), 60, "the proxy")
     return serving
 
 
@@ -134,7 +134,7 @@ def test_clients_that_read_nothing_block_no_thread_and_are_disconnected(aws, mac
     put(aws, agent={"proxy/caddy.py": agent_file("proxy/caddy.py", TAKE_SECONDS=1)})
     aws.put_token(TOKEN)
     machine.boot()
-    until(lambda: serves(machine), what="the proxy")
+    until(lambda: serves(machine), 60, "the proxy")
     ways = []
     try:
         for _ in range(16):
@@ -228,7 +228,7 @@ def test_requests_get_503_if_the_app_does_not_come_back(aws, machine):
     put(aws, FRAGILE, agent={"processes/generations.py": agent_file("processes/generations.py", GAP_SECONDS=2)})
     aws.put_token(TOKEN)
     machine.boot()
-    until(lambda: serves(machine), what="the proxy")
+    until(lambda: serves(machine), 60, "the proxy")
     broken = machine.root / "tmp/broken"
     broken.touch()
     master = machine.pid()
@@ -288,7 +288,7 @@ def test_a_missing_first_caddy_is_no_failure(aws, machine):
     until(lambda: aws.calls.count(("s3", f"/{BUCKET}/_tools/caddy-{sha384}.gz")) > tries + 2, what="another look")
     assert {each["edge"]["phase"] for _, each, _ in aws.reports if each.get("edge")} == {"fetching"}, report
     aws.objects[f"_tools/caddy-{sha384}.gz"] = packed
-    until(lambda: serves(machine), what="the proxy")
+    until(lambda: serves(machine), 60, "the proxy")
 
 
 def test_the_proxy_never_stores_or_logs_the_token(served):
