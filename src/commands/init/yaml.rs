@@ -59,7 +59,9 @@ impl Plan {
             false => format!("    - {}\n", secret.name),
         };
         let entries: String = self.secrets.iter().map(entry).collect();
-        format!("  # The variables that need a value, which `devopsctl secrets set` sets.\n  secrets:\n{entries}")
+        format!(
+            "  # The variables that need a value, which `devopsctl secrets set` sets. Remove those that the app can do without.\n  secrets:\n{entries}"
+        )
     }
 
     fn token(&self) -> String {
@@ -74,7 +76,10 @@ impl Plan {
         let section = if self.token.is_none() && self.token_path.is_none() { "# token:" } else { "token:" };
         match section {
             "token:" => format!("{comment}token:\n{body}"),
-            _ => format!("{comment}# token:\n{}", body.replace("  # ", "#   ")),
+            _ => {
+                let body = body.lines().map(|line| line.replacen("  # ", "#   ", 1) + "\n").collect::<String>();
+                format!("{comment}# token:\n{body}")
+            }
         }
     }
 
