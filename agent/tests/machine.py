@@ -63,12 +63,12 @@ def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, pa
     """
     settings = {
         "v": 1,
-        "wsgi": "app:app",
+        "web": "app:app",
         "workers": 2,
         "threads": 4,
         "env": {},
         "health": {"path": "/", "timeout": 30},
-        "token": {"env": "APP_SECRET_TOKEN", "enforce": True, "path": "/"},
+        "token": {"env": "APP_SECRET_TOKEN", "check": "app", "open": [], "open_preflight": False, "path": "/"},
         **manifest,
     }
     files = {

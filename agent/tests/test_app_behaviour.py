@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from machine import agent_file, release, until
-from test_machine import TOKEN, alive, bring_up, healthy
+from running_machine import TOKEN, alive, bring_up, healthy
 
 GUARD = """
 def app(environ, start_response):

@@ -10,7 +10,8 @@ import shutil
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from simulation import BAD, FULL, GOOD, NEEDY, READ_ONLY, RELEASES, SECRETS, simulated
+from simulated_processes import BAD, FULL, GOOD, NEEDY, READ_ONLY, RELEASES, SECRETS
+from simulation import simulated
 
 from agent import REST_SECONDS
 from orders import tasks

@@ -1,6 +1,8 @@
-"""Hostile input of the app, of the proxy and in tags: it costs that value, and nothing else."""
+"""Hostile input of the app, of the proxy and in tags: it costs that value, and nothing else.
 
-import base64
+test_untrusted_files.py has the attacks by files of other users.
+"""
+
 import json
 import os
 import pathlib
@@ -13,14 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import AGENT
-from simulation import GOOD, simulated
+from simulated_processes import GOOD
+from simulation import simulated
 
 from boot import aws, bootstrap, validate
 from logs import publisher
 from orders import decide, tasks
 from processes import generation, generations, runner_process, runner_systemd, supervisor
 from proxy import certificates, proxy
-from system import systemd, untrusted
+from system import systemd
 from system.paths import Paths
 
 DEEP = b"[" * 200_000
@@ -281,73 +284,7 @@ def test_a_line_without_end_does_not_block_a_log(tmp_path):
     assert [text for _, text in file.read()] == ["x" * 10, "next"]
 
 
-# Files of other users
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = tmp_path / "store"
-    (store / "certificates/ca/host").mkdir(parents=True)
-    (store / "certificates/ca/host/host.key").write_text("a key")
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "secret/host.crt").write_text("root's own")
-    return store
-
-
-def test_only_the_proxys_own_files_are_kept(store, tmp_path):
-    """The attack: a link in the proxy's store pointed to a file of root, which was restored as readable."""
-    host = store / "certificates/ca/host"
-    (host / "host.crt").symlink_to(tmp_path / "secret/host.crt")
-    (store / "certificates/other").symlink_to(tmp_path / "secret")
-    (store / "acme").symlink_to(tmp_path / "secret")
-    os.link(tmp_path / "secret/host.crt", host / "hard.crt")
-    os.mkfifo(host / "pipe.crt")
-    with open(host / "large.crt", "wb") as file:
-        file.truncate(certificates.FILE_BYTES + 1)
-    (host / "host with spaces").write_text("x")
-    document = certificates.pack(str(store))
-    assert document == {"certificates/ca/host/host.key": base64.b64encode(b"a key").decode()}
-    assert [name for name, *_ in certificates.marks(str(store))] == list(document)
-    assert certificates.find(str(store), "host") is None
-
-
-def test_an_endless_store_is_read_up_to_a_limit(store):
-    folder = store / "acme"
-    for _ in range(30):
-        folder = folder / "d"
-    folder.mkdir(parents=True)
-    (folder / "file").write_text("x")
-    assert list(certificates.pack(str(store))) == ["certificates/ca/host/host.key"]
-
-
-@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "hard link"])
-def test_only_a_plain_file_is_read_as_a_log(tmp_path, kind):
-    target, path = tmp_path / "target", tmp_path / "log"
-    target.write_text("root's own\n")
-    if kind == "link":
-        path.symlink_to(target)
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        os.link(target, path)
-    with pytest.raises(OSError):
-        untrusted.read(str(path), 100)
-    assert untrusted.size(str(path)) == 0 and publisher.File(str(path)).read() == []
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_file_of_another_user_is_not_read(tmp_path):
-    folder = tmp_path / "theirs"
-    folder.mkdir()
-    for name in ("own", "roots"):
-        (folder / name).write_text("x")
-    os.chown(folder, 1234, 1234)
-    os.chown(folder / "own", 1234, 1234)
-    assert untrusted.read(str(folder / "own"), 9) == b"x"
-    with pytest.raises(OSError, match="not a plain file of the owner"):
-        untrusted.read(str(folder / "roots"), 9)
+# The certificates in the bucket
 
 
 @pytest.mark.parametrize(

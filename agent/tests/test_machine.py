@@ -6,69 +6,15 @@ import http.client
 import os
 import pathlib
 import re
-import signal
 import threading
 import time
 
 import machine as machines
 import pytest
-from machine import CLIENT_PAUSE, agent_file, release, until
-
-TOKEN = "first-token"
-
-
-def healthy(name, version):
-    def is_so(report):
-        return report["phase"] == "healthy" and report["release"] == name and report["token"] == version
-
-    return is_so
-
-
-def bring_up(aws, machine, archive=None, token=TOKEN):
-    """Boots a machine with a token until it is healthy -> the release and the token's version."""
-    name = aws.put_release(archive or release())
-    aws.tags["devopsctl:release"] = name
-    version = aws.put_token(token)
-    machine.boot()
-    aws.wait_report(healthy(name, version), 60)
-    return name, version
-
+from machine import agent_file, release, until
+from running_machine import TOKEN, Load, bring_up, healthy, state
 
 begin = bring_up
-
-
-def state(machine):
-    """A shared machine's fake AWS, release, token version and token."""
-    version, token = machine.aws.token()
-    return machine.aws, machine.aws.tags["devopsctl:release"], version, token
-
-
-class Load:
-    """Clients that send requests continuously, each with its own token; and their responses."""
-
-    def __init__(self, machine, *tokens):
-        self.machine, self.seen, self.broken, self.going = machine, {token: [] for token in tokens}, [], True
-        self.threads = [threading.Thread(target=self.ask, args=(token,)) for token in tokens]
-        for thread in self.threads:
-            thread.start()
-
-    def ask(self, token):
-        while self.going:
-            began = time.monotonic()
-            try:
-                self.seen[token].append((began, self.machine.get(token)[0]))
-            except OSError as problem:
-                self.broken.append(repr(problem))
-            time.sleep(CLIENT_PAUSE)
-
-    def count(self):
-        return sum(map(len, self.seen.values()))
-
-    def end(self):
-        self.going = False
-        for thread in self.threads:
-            thread.join()
-        assert not self.broken, self.broken[:5]
 
 
 @pytest.fixture
@@ -313,37 +259,6 @@ def test_the_token_is_only_in_the_file_of_its_generation(serving):
                 continue
 
 
-def test_a_boot_waits_for_what_is_missing(aws, machine):
-    """The role appears late, and S3 and SSM refuse at first, as on a new account."""
-    aws.role = False
-    aws.faults["s3"] = 403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
-    aws.faults["GetParameter"] = 400, '{"__type":"AccessDeniedException","message":"no"}'
-    name = aws.put_release(release())
-    aws.tags["devopsctl:release"] = name
-    aws.put_token(TOKEN)
-    machine.boot()
-    until(lambda: ("imds", "meta-data/iam/security-credentials/") in aws.calls)
-    aws.role = True
-    until(lambda: any(service == "s3" for service, _ in aws.calls))
-    aws.faults.clear()
-    aws.wait_report(healthy(name, 1), 60)
-
-
-@pytest.mark.parametrize("absent", [(404, "NoSuchKey"), (403, "AccessDenied")], ids=["404", "403"])
-def test_a_missing_first_release_is_no_failure(aws, machine, absent):
-    """As if `up` uploads it for more than five minutes."""
-    status, code = absent
-    aws.faults["s3"] = status, f"<Error><Code>{code}</Code><Message>no</Message></Error>"
-    name = aws.put_release(release())
-    aws.tags["devopsctl:release"] = name
-    aws.put_token(TOKEN)
-    machine.boot(DEVOPSCTL_BOOTED=str(time.monotonic() - 1000))
-    report = aws.wait_report(lambda each: each["error"])
-    assert report["phase"] == "fetching" and code in report["error"]
-    aws.faults.clear()
-    aws.wait_report(healthy(name, 1), 60)
-
-
 def test_the_app_serves_without_the_metadata_service(serving):
     machine, (aws, name, version, token) = serving, state(serving)
     asked = len(aws.calls)
@@ -370,49 +285,6 @@ def test_an_older_token_never_comes_back(aws, machine):
     )
     assert machine.get("second-token")[0] == 200
     assert machine.get(TOKEN)[0] == 401
-
-
-@pytest.mark.parametrize("which", ["master", "worker"])
-def test_a_killed_process_is_restarted(serving, which):
-    master = serving.pid()
-    victim = master if which == "master" else children(master)[0]
-    os.kill(victim, signal.SIGKILL)
-    until(lambda: not alive(victim))
-    until(lambda: master_lives(serving) and serves(serving), 60)
-
-
-def master_lives(machine):
-    """Workers of a killed master live for a moment, and would answer."""
-    return any(each["role"] == "serving" and alive(each["pid"]) for each in machine.running())
-
-
-def children(pid):
-    return [int(each) for each in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def serves(machine):
-    try:
-        return machine.get(machine.aws.token()[1])[0] == 200
-    except OSError:
-        return False
-
-
-def test_after_a_reboot_the_same_release_runs_without_a_download(serving):
-    machine, (aws, name, version, token) = serving, state(serving)
-    assert machine.stop() == 0
-    aws.reports.clear()
-    aws.faults["s3"] = 503, "<Error><Code>SlowDown</Code></Error>"
-    machine.boot()
-    aws.wait_report(healthy(name, version), 60)
-    assert machine.get(token)[0] == 200
-    aws.faults.clear()
 
 
 def test_a_broken_agent_does_not_take_over(serving):

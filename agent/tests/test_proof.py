@@ -19,7 +19,7 @@ OTHER = "a-secret-of-this-test"
 def proof_of(folder, token=None, **edge):
     manifest = {
         "health": {"path": "/healthz"},
-        "token": {"env": "KEY", "enforce": True, "path": "/", **(token or {})},
+        "token": {"env": "KEY", "check": "app", "path": "/", **(token or {})},
         "edge": {**EDGE, **edge},
     }
     secrets = folder / "secrets"

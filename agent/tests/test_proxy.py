@@ -1,69 +1,19 @@
 """The real Caddy before the app, from the package that the command line uses."""
 
-import base64
 import collections
-import contextlib
-import functools
 import gzip
-import hashlib
-import itertools
 import json
 import os
 import re
-import shutil
 import signal
 import threading
 import time
 
 import pytest
 from fake_aws import BUCKET
-from machine import CLIENT_PAUSE, agent_file, release, until
-from test_machine import children
-
-from proxy import caddy, certificates, proxy, restore
-from proxy.runner import SystemdProxy
-
-TOKEN, ADDRESS = "a-token-of-the-proxy-tests", "203.0.113.7"
-ECHO = """
-import json, os
-
-def app(environ, start_response):
-    token = environ.get("HTTP_AUTHORIZATION") == "Token " + os.environ["APP_SECRET_TOKEN"]
-    body = environ["wsgi.input"].read()
-    print("asked for", environ["PATH_INFO"], flush=True)
-    told = {key: value for key, value in environ.items() if isinstance(value, str)}
-    text = json.dumps({"environ": told, "length": len(body)}).encode()
-    if environ["PATH_INFO"] == "/much":
-        text += b" " * (4 << 20)
-    start_response("200 OK" if token else "401 UNAUTHORIZED", [("Content-Length", str(len(text))), ("Server", "mine")])
-    return [text]
-"""
-HTTP = {
-    "https": False,
-    "port": 80,
-    "domain": None,
-    "address": "static",
-    "acme": {"directory": None, "root": None},
-    "limits": {"body_mb": 1, "header_seconds": 2, "body_seconds": 3, "idle_seconds": 5},
-}
-
-
-@functools.lru_cache(None)
-def program():
-    """(sha384, packed) of Caddy."""
-    path = shutil.which("caddy")
-    with open(path, "rb") as file:
-        content = file.read()
-    return hashlib.sha384(content).hexdigest(), gzip.compress(content, 1)
-
-
-def put(aws, app=ECHO, agent=None, **settings):
-    sha384, packed = program()
-    aws.objects[f"_tools/caddy-{sha384}.gz"] = packed
-    packed = release(app=app, agent=agent, edge={**HTTP, "caddy": sha384, **settings})
-    aws.tags["devopsctl:address"] = ADDRESS
-    aws.tags["devopsctl:release"] = aws.put_release(packed, caddy=sha384)
-    return aws.tags["devopsctl:release"]
+from machine import CLIENT_PAUSE, agent_file, until
+from proxied_machine import ADDRESS, ECHO, HTTP, TOKEN, Visitors, answer, pid_of_proxy, program, put, raw, serves
+from running_machine import children
 
 
 def begin(aws, machine):
@@ -78,42 +28,6 @@ def served(serving):
     """A shared machine whose app is reached through the proxy."""
     until(lambda: serves(serving), what="the proxy")
     return serving
-
-
-def serves(machine):
-    try:
-        return machine.get(TOKEN, socket="80.sock")[0] == 200
-    except OSError:
-        return False
-
-
-def pid_of_proxy(machine):
-    for process in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{process}/cmdline") as file:
-                if f"{machine.root}/opt/devopsctl/tools/caddy-" in file.read():
-                    return int(process)
-        except OSError:
-            continue
-    return None
-
-
-def raw(machine, request, seconds=5, whole=False):
-    """The response to a client that sends just this: up to the end of the headers or, if `whole`, up to the end of the connection."""
-    connection = machine.connect(seconds, "80.sock")
-    connection.connect()
-    found = b""
-    try:
-        with contextlib.suppress(BrokenPipeError):  # The proxy may answer before all is sent.
-            connection.sock.sendall(request)
-        while chunk := connection.sock.recv(65536):
-            found += chunk
-            if b"\r\n\r\n" in found and not whole:
-                break
-    except ConnectionResetError:
-        pass
-    connection.close()
-    return found
 
 
 def test_only_the_proxy_describes_the_client_to_the_app(served):
@@ -284,47 +198,6 @@ BROKEN = "raise ValueError('not yet')\n"
 FRAGILE = "import os\nif os.path.exists(os.environ['TMPDIR'] + '/broken'):\n    " + BROKEN + ECHO
 
 
-class Visitors:
-    """Clients that send requests through the proxy continuously, each on a new connection: the statuses they got, in order."""
-
-    def __init__(self, machine, number=3):
-        self.machine, self.going, self.seen = machine, True, [[] for _ in range(number)]
-        self.threads = [threading.Thread(target=self.visit, args=(seen,), daemon=True) for seen in self.seen]
-        for thread in self.threads:
-            thread.start()
-
-    def visit(self, seen):
-        while self.going:
-            try:
-                status, text = self.machine.get(TOKEN, timeout=10, socket="80.sock")
-                seen.append(status if text else f"{status} and no text")
-            except OSError as problem:
-                seen.append(repr(problem))
-            time.sleep(CLIENT_PAUSE)
-
-    def end(self):
-        """The statuses of each client, without repetitions."""
-        self.going = False
-        for thread in self.threads:
-            thread.join()
-        return [[status for status, _ in itertools.groupby(seen)] for seen in self.seen]
-
-
-def answer(machine, timeout=5):
-    def ask():
-        connection = machine.connect(timeout, "80.sock")
-        connection.request("GET", "/", headers={"Authorization": f"Token {TOKEN}"})
-        found = connection.getresponse()
-        return found.status, found.headers["Retry-After"], found.read().decode()
-
-    def once_it_listens():
-        # Caddy creates the socket a moment before it listens.
-        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-            return ask()
-
-    return until(once_it_listens, what="Caddy listens")
-
-
 UNAVAILABLE = (503, "5", "The app is not running yet. Try again in a few seconds.\n")
 
 
@@ -443,153 +316,3 @@ def test_it_restarts_when_killed_and_ends_with_the_machine(served):
     until(lambda: serves(served), what="the proxy is back")
     served.stop()
     assert pid_of_proxy(served) is None
-
-
-# The configuration
-
-
-def secure(host="203.0.113.7", **settings):
-    return caddy.config({**HTTP, "https": True, **settings}, host, SystemdProxy.where)
-
-
-def test_without_a_certificate_nothing_is_served_over_plain_http():
-    text = json.dumps(secure(host=None))
-    assert "reverse_proxy" not in text and ":443" not in text and "503" in text
-    servers = secure()["apps"]["http"]["servers"]
-    assert "reverse_proxy" not in json.dumps(servers["plain"]) and "308" in json.dumps(servers["plain"])
-    assert servers["secure"]["tls_connection_policies"][0]["default_sni"] == "203.0.113.7"
-
-
-def test_certificates_are_checked_often_whatever_the_first_configuration_is():
-    for whole in (secure(), secure(host=None), secure(host=None, https=False)):
-        assert whole["apps"]["tls"]["automation"]["renew_interval"] == "20s"
-
-
-def test_only_addresses_at_lets_encrypt_use_the_short_lived_profile():
-    def issuer(**settings):
-        return secure(**settings)["apps"]["tls"]["automation"]["policies"][0]["issuers"][0]
-
-    assert issuer()["profile"] == "shortlived" and issuer()["ca"] == caddy.LETS_ENCRYPT
-    assert "profile" not in issuer(domain="app.example.com")
-    own = issuer(acme={"directory": "https://ca.example.com/dir", "root": "PEM"})
-    assert "profile" not in own and own["trusted_roots_pem_files"] == [SystemdProxy.where.root]
-
-
-@pytest.mark.parametrize("limit", [1, 9, 10, 99, 1048576, 10 << 20, 5000 << 20])
-def test_the_pattern_matches_numbers_above_the_limit(limit):
-    pattern = re.compile(caddy.more_than(limit))
-    near = range(max(0, limit - 1200), limit + 1200)
-    far = (limit * 9, limit * 10, limit * 10 + 9, limit * 123, limit // 10, limit // 123, 10**18)
-    for number in (*near, *far):
-        for written in (f"{number}", f"00{number}"):
-            assert bool(pattern.search(written)) == (number > limit), written
-    for other in ("", "+99999999999", "99999999999 ", "0x99999999999", "1e12"):
-        assert not pattern.search(other)
-
-
-def test_only_a_domain_gets_strict_transport_security():
-    assert "Strict-Transport-Security" not in json.dumps(secure())
-    assert "Strict-Transport-Security" in json.dumps(secure(host="a.example.com", domain="a.example.com"))
-
-
-# The host of the certificate
-
-
-class Metadata:
-    def __init__(self, own=None):
-        self.own = own
-
-    def get(self, path):
-        assert path == "meta-data/public-ipv4"
-        return self.own
-
-
-class Runner:
-    def __init__(self, folder):
-        self.store, self.log = str(folder / "store"), str(folder / "log")
-
-
-class Clock:
-    def monotonic(self):
-        return 0.0
-
-
-@pytest.fixture
-def looker(tmp_path):
-    class Aws:
-        metadata = Metadata()
-
-    return proxy.Proxy(None, Aws, Runner(tmp_path), None, None, Clock())
-
-
-def look(looker, own, want=None, address=None):
-    looker.aws.metadata = Metadata(own)
-    looker.look({**HTTP, "https": True, **(want or {})}, address)
-    return looker.host, looker.waits
-
-
-def test_no_certificate_is_requested_before_the_address_leads_here(looker):
-    assert look(looker, "198.51.100.1") == (None, "waiting for the address")
-    host, waits = look(looker, "198.51.100.1", address="203.0.113.7")
-    assert host is None and "203.0.113.7 does not lead here yet" in waits
-    assert look(looker, "203.0.113.7", address="203.0.113.7") == ("203.0.113.7", None)
-
-
-def test_the_instances_own_address_needs_no_wait(looker):
-    assert look(looker, "198.51.100.1", {"address": "own"}) == ("198.51.100.1", None)
-
-
-def test_a_domain_must_lead_here_and_the_missing_record_is_named(looker, monkeypatch):
-    leads = []
-    monkeypatch.setattr(proxy.socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (ip, 443)) for ip in leads])
-    want = {"domain": "app.example.com"}
-    host, waits = look(looker, "203.0.113.7", want, address="203.0.113.7")
-    assert host is None and "app.example.com. A 203.0.113.7" in waits
-    leads[:] = ["192.0.2.1"]
-    assert "leads to 192.0.2.1" in look(looker, "203.0.113.7", want, address="203.0.113.7")[1]
-    leads[:] = ["203.0.113.7", "2001:db8::1"]
-    assert "2001:db8::1" in look(looker, "203.0.113.7", want, address="203.0.113.7")[1], "the authority prefers IPv6"
-    leads[:] = ["203.0.113.7"]
-    assert look(looker, "203.0.113.7", want, address="203.0.113.7") == ("app.example.com", None)
-
-
-def test_the_authority_is_quoted_until_a_certificate_is_issued(looker):
-    lines = [
-        {"level": "info", "msg": "obtaining certificate"},
-        {"level": "error", "msg": "will retry", "error": "[203.0.113.7] HTTP 429 rateLimited - too many"},
-    ]
-    log = looker.runner.log
-    assert looker.refusal() is None
-    with open(log, "w") as file:
-        file.write("\n".join(map(json.dumps, lines)) + "\n{torn")
-    assert "too many" in looker.refusal()
-    with open(log, "a") as file:
-        file.write("\n" + json.dumps({"level": "info", "msg": "certificate obtained successfully"}) + "\n")
-    assert looker.refusal() is None
-
-
-# Certificates outlive the machine
-
-
-def test_stored_certificates_are_restored_and_nothing_else(tmp_path):
-    before, after = tmp_path / "before", tmp_path / "after"
-    for name in ("certificates/ca/host/host.key", "acme/ca/users/default/default.json", "locks/x", "last_clean.json"):
-        (before / name).parent.mkdir(parents=True, exist_ok=True)
-        (before / name).write_text(f"content of {name}")
-    document = certificates.pack(str(before))
-    assert sorted(document) == ["acme/ca/users/default/default.json", "certificates/ca/host/host.key"]
-    after.mkdir()
-    newer = after / "acme/ca/users/default/default.json"
-    newer.parent.mkdir(parents=True)
-    newer.write_text("newer")
-    document["certificates/../../escaped"] = document["/etc/passwd"] = document["locks/x"] = base64.b64encode(
-        b"x"
-    ).decode()
-    restore.unpack(document, str(after))
-    key = after / "certificates/ca/host/host.key"
-    assert key.read_text() == "content of certificates/ca/host/host.key" and key.stat().st_mode & 0o777 == 0o600
-    assert newer.read_text() == "newer"
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and "before" not in path.parts) == [
-        "default.json",
-        "host.key",
-    ]

@@ -5,7 +5,6 @@ where Caddy keeps those that it has been given, so nobody is asked for one.
 """
 
 import contextlib
-import http.client
 import json
 import shutil
 import socket
@@ -13,28 +12,21 @@ import ssl
 import struct
 import subprocess
 import tempfile
-import time
 from types import SimpleNamespace
 
 import pytest
-from aioquic.h3.connection import H3_ALPN, H3Connection
-from aioquic.h3.events import DataReceived, HeadersReceived
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
-from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted
 from fake_aws import FakeAws
-from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived as H2Data
-from h2.events import ResponseReceived, StreamEnded, StreamReset
+from h2.events import StreamReset
 from h2.settings import SettingCodes
+from http_clients import HOST, RIGHT, SECONDS, fields, over_http1, over_http2, over_http3
 from machine import Machine, release, until
-from test_proxy import ECHO, HTTP, TOKEN
+from proxied_machine import ECHO, HTTP, TOKEN
 
 from proxy import caddy
 from proxy.runner import SystemdProxy
 
-HOST = "127.0.0.1"
 LIMIT = HTTP["limits"]["body_mb"] << 20
 # Longer than a client may read nothing.
 PAUSING = """
@@ -52,8 +44,6 @@ def pauses():
     time.sleep(2)
     yield b"after"
 """
-RIGHT = {"authorization": f"Token {TOKEN}"}
-SECONDS = 20
 # A separate Caddy: the agent manages the machine's own.
 ADMITS = "this.admits"
 
@@ -157,79 +147,6 @@ def free_port():
             with contextlib.suppress(OSError):
                 udp.bind(tcp.getsockname())
                 return tcp.getsockname()[1]
-
-
-# Three protocols for a request: each returns (status, headers, body).
-
-
-def over_http1(edge, method="GET", path="/", headers=RIGHT, body=b"", host=HOST):
-    connection = http.client.HTTPSConnection(HOST, edge.port)
-    connection.sock = edge.connect(alpn=["http/1.1"])
-    try:
-        connection.request(method, path, body or None, {"Host": host, **headers})
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-    finally:
-        connection.close()
-
-
-def fields(method, path, host, headers):
-    pseudo = {":method": method, ":scheme": "https", ":authority": host, ":path": path}
-    return list({**pseudo, **headers}.items())
-
-
-def over_http2(edge, method="GET", path="/", headers=RIGHT, body=b"", host=HOST):
-    got, said = {}, b""
-    with edge.connect(alpn=["h2"]) as way:
-        talk = H2Connection(H2Configuration(header_encoding="utf-8"))
-        talk.initiate_connection()
-        talk.send_headers(1, fields(method, path, host, headers), end_stream=not body)
-        while True:
-            # No more than the flow control window, which grows as the other side reads.
-            while body and (room := min(talk.local_flow_control_window(1), talk.max_outbound_frame_size, len(body))):
-                talk.send_data(1, body[:room], end_stream=room == len(body))
-                body = body[room:]
-            way.sendall(talk.data_to_send())
-            for event in talk.receive_data(way.recv(65536)):
-                if isinstance(event, ResponseReceived):
-                    got = dict(event.headers)
-                elif isinstance(event, H2Data):
-                    said += event.data
-                elif isinstance(event, (StreamEnded, StreamReset)):
-                    return int(got[":status"]), got, said
-
-
-def over_http3(edge, method="GET", path="/", headers=RIGHT, body=b"", host=HOST):
-    configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=HOST, cafile=str(edge.certificate))
-    quic, there, end = QuicConnection(configuration=configuration), (HOST, edge.port), time.monotonic() + SECONDS
-    talk, got, said = H3Connection(quic), {}, b""
-    with socket.socket(type=socket.SOCK_DGRAM) as way:
-        way.connect(there)
-        quic.connect(there, now=time.monotonic())
-        while (now := time.monotonic()) < end:
-            for datagram, _ in quic.datagrams_to_send(now):
-                way.send(datagram)
-            way.settimeout(max(min(quic.get_timer() or end, end) - now, 0.001))
-            try:
-                quic.receive_datagram(way.recv(65536), there, now=time.monotonic())
-            except TimeoutError:
-                quic.handle_timer(now=time.monotonic())
-            while event := quic.next_event():
-                assert not isinstance(event, ConnectionTerminated), event
-                if isinstance(event, HandshakeCompleted):
-                    stream = quic.get_next_available_stream_id()
-                    wanted = [(name.encode(), text.encode()) for name, text in fields(method, path, host, headers)]
-                    talk.send_headers(stream, wanted, end_stream=not body)
-                    if body:
-                        talk.send_data(stream, body, end_stream=True)
-                for told in talk.handle_event(event):
-                    if isinstance(told, HeadersReceived):
-                        got = {name.decode(): text.decode() for name, text in told.headers}
-                    elif isinstance(told, DataReceived):
-                        said += told.data
-                    if getattr(told, "stream_ended", False):
-                        return int(got[":status"]), got, said
-    raise TimeoutError("no answer over HTTP/3")
 
 
 EACH_WAY = pytest.mark.parametrize(
@@ -358,7 +275,7 @@ WEAK = {
 }
 
 
-def offer(edge, suite):
+def offer(secured, suite):
     """The proxy's answer to a TLS 1.2 client with only one cipher suite: `hello`, or the number of an alert.
 
     Written by hand, because no OpenSSL of today would offer some of them.
@@ -375,7 +292,7 @@ def offer(edge, suite):
     extensions += extension(13, sized(2, bytes.fromhex("040308040401050302030201")))
     hello = b"\3\3" + bytes(range(32)) + sized(1, b"") + sized(2, struct.pack(">H", suite)) + sized(1, b"\0")
     message = b"\1" + sized(3, hello + sized(2, extensions))
-    with socket.create_connection((HOST, edge.port), SECONDS) as way:
+    with socket.create_connection((HOST, secured.port), SECONDS) as way:
         way.sendall(b"\x16\3\1" + sized(2, message))
         answer = way.makefile("rb").read(7)
     return "hello" if (answer[0], answer[5]) == (22, 2) else answer[6]

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 from machine import release, until
+from running_machine import TOKEN, bring_up
 from test_app_behaviour import rotate
-from test_machine import TOKEN, bring_up
 
 from workers import response_spool
 from workers.response_spool import Room, SpooledSocket

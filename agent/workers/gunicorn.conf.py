@@ -18,7 +18,14 @@ import sys
 import time
 
 # The names of frameworks, and the module of each that is imported before the first answer.
-FRAMEWORKS = {"bottle": "bottle", "django": "django.core.handlers.wsgi", "falcon": "falcon", "flask": "flask"}
+FRAMEWORKS = {
+    "bottle": "bottle",
+    "django": "django.core.handlers.wsgi",
+    "falcon": "falcon",
+    "flask": "flask",
+    "starlette": "starlette.applications",
+    "uvicorn": "uvicorn",
+}
 
 
 def load(name):
@@ -45,18 +52,17 @@ if "LISTEN_PID" not in os.environ:
     os.environ["LISTEN_PID"] = str(os.getpid())
 site.addsitedir(os.path.join(release, "site"))
 kernel = load("system/kernel")
+guards = load("workers/guard") if manifest["token"]["check"] == "proxy" else None
 proof = load("workers/proof").Proof(manifest, secrets, verdict, ready, os.environ.get("DEVOPSCTL_ADDRESS"))
 
-wsgi_app = manifest["wsgi"]
+wsgi_app = manifest["web"]
 chdir = os.path.join(release, "app")
 workers = manifest["workers"]
 threads = manifest["threads"]
 worker = load("workers/worker").Worker
-worker.proof, worker.response_spool, worker.unavailable = (
-    proof,
-    load("workers/response_spool"),
-    load("workers/unavailable"),
-)
+worker.proof = proof
+for part in ("response_spool", "unavailable", "asgi"):
+    setattr(worker, part, load(f"workers/{part}"))
 worker_class = f"{worker.__module__}.{worker.__name__}"  # gunicorn before 23 accepts no class.
 graceful_timeout = 30
 keepalive = 15
@@ -93,8 +99,12 @@ def post_fork(server, worker):
     """In the worker, before it loads the app: so neither the master nor /proc/PID/environ ever holds a secret."""
     for name in [name for name in os.environ if name.startswith("DEVOPSCTL_")]:
         del os.environ[name]
+    variables = proof.variables()
+    if guards:
+        worker.guard = guards.Guard(manifest["token"], variables)
+        variables = {name: value for name, value in variables.items() if name not in proof.token_names()}
     os.environ.update(manifest["env"])
-    os.environ.update(proof.variables())
+    os.environ.update(variables)
     time.tzset()
     proof.born(worker)
 

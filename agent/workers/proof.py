@@ -32,11 +32,17 @@ class Proof:
         self.manifest, self.secrets_file, self.verdict, self.ready = manifest, secrets_file, verdict, ready
         self.origin = origin(manifest.get("edge"), address)
         self.proved = False
+        self.call = call_wsgi  # How a worker calls its app; asgi.py sets another way.
 
     def variables(self):
         """The environment variables that hold the secrets and the token."""
         with open(self.secrets_file) as file:
             return json.load(file)
+
+    def token_names(self):
+        """The names of the variables that hold tokens."""
+        name = self.manifest["token"]["env"]
+        return name, name + "_PREVIOUS"
 
     def say(self, **line):
         with open(self.verdict, "a") as file:
@@ -48,10 +54,10 @@ class Proof:
     def born(self, worker):
         self.say(worker=worker.pid)
 
-    def failed(self, worker, reason):
-        """Records the current exception, if the generation depends on this worker."""
+    def failed(self, worker, reason, traced=True):
+        """Records the current exception, if the generation depends on this worker; without its traceback if not `traced`."""
         if self.is_first(worker) and not self.proved:
-            self.say(failed=reason, detail=story(sys.exc_info()[1], worker))
+            self.say(failed=reason, detail=story(sys.exc_info()[1], worker) if traced else "")
 
     def prove(self, worker):
         if not self.is_first(worker):
@@ -127,12 +133,18 @@ class Proof:
         return answer
 
     def ask(self, app, path, token):
-        return ask(app, path, token, *self.origin)
+        """GET `path` of the app -> its answer."""
+        request, answer = Request(path, token, *self.origin), Answer()
+        try:
+            self.call(app, request, answer)
+        except Exception as problem:
+            raise Failed(f"the app fails at {request.path}: {type(problem).__name__}: {problem}") from problem
+        return answer
 
     def check_guard(self, app, health):
         """`health`: the app's answer at health.path with the token."""
         token, path = self.manifest["token"], self.manifest["token"]["path"]
-        if not token["enforce"]:
+        if token["check"] == "none":
             return
         right, own = health, self.variables().get(token["env"])
         if path != self.manifest["health"]["path"]:
@@ -194,7 +206,7 @@ def open_because(path, status, how, right):
         what += f", {same}, so it is open to everyone"
     else:
         what += f" and {right} with the token, which does not show that it refuses"
-    return f"{what}: let it answer 401 or 403, or set `token.enforce: false` in deploy.yaml if that is intended"
+    return f"{what}: let it answer 401 or 403, or set `token.check` in deploy.yaml: `proxy` for a check in front of the app, `none` for a public app"
 
 
 def story(problem, worker):
@@ -211,6 +223,9 @@ class Answer:
     def __init__(self):
         self.status, self.headers, self.body, self.problem = None, {}, b"", None
 
+    def add(self, chunk):
+        self.body += chunk[: max(0, BODY_BYTES - len(self.body))]
+
     def text(self):
         """The beginning of its text, as one line; empty for other content."""
         kind = self.headers.get("content-type", "text/plain").lower()
@@ -223,48 +238,53 @@ class Answer:
         return text if len(text) <= WORDS else text[:WORDS] + "..."
 
 
-def ask(app, path, token, scheme, host):
-    """GET `path` of a WSGI app, like a request of a client through the proxy -> its answer."""
-    path, _, query = path.partition("?")
-    name, _, port = host.partition(":")
-    answer = Answer()
+class Request:
+    """A request like that of a client through the proxy."""
+
+    def __init__(self, path, token, scheme, host):
+        self.path, _, self.query = path.partition("?")
+        self.decoded, self.scheme = unquote_to_bytes(self.path), scheme
+        self.name, _, port = host.partition(":")
+        self.port = port or ("443" if scheme == "https" else "80")
+        self.headers = [
+            ("Host", host),
+            ("User-Agent", "devopsctl"),
+            ("X-Forwarded-For", "127.0.0.1"),
+            ("X-Forwarded-Host", host),
+            ("X-Forwarded-Proto", scheme),
+        ]
+        if token is not None:
+            self.headers.append(("Authorization", f"Token {token}"))
+
+
+def call_wsgi(app, request, answer):
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "QUERY_STRING": query,
-        "SERVER_NAME": name,
-        "SERVER_PORT": port or ("443" if scheme == "https" else "80"),
+        "PATH_INFO": request.decoded.decode("latin-1"),
+        "QUERY_STRING": request.query,
+        "SERVER_NAME": request.name,
+        "SERVER_PORT": request.port,
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": "",  # The request comes through a Unix socket.
-        "HTTP_HOST": host,
-        "HTTP_USER_AGENT": "devopsctl",
-        "HTTP_X_FORWARDED_FOR": "127.0.0.1",
-        "HTTP_X_FORWARDED_HOST": host,
-        "HTTP_X_FORWARDED_PROTO": scheme,
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scheme,
+        "wsgi.url_scheme": request.scheme,
         "wsgi.input": io.BytesIO(),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    if token is not None:
-        environ["HTTP_AUTHORIZATION"] = f"Token {token}"
+    environ.update((f"HTTP_{name.upper().replace('-', '_')}", value) for name, value in request.headers)
 
     def start_response(line, headers, exc_info=None):
         answer.status, answer.problem = int(line.split()[0]), exc_info and exc_info[1]
         answer.headers = {name.lower(): value for name, value in headers}
         return lambda data: None
 
+    body = app(environ, start_response)
     try:
-        body = app(environ, start_response)
-        try:
-            for chunk in body:
-                answer.body += chunk[: max(0, BODY_BYTES - len(answer.body))]
-        finally:
-            getattr(body, "close", lambda: None)()
-    except Exception as problem:
-        raise Failed(f"the app fails at {path}: {type(problem).__name__}: {problem}") from problem
-    return answer
+        for chunk in body:
+            answer.add(chunk)
+    finally:
+        getattr(body, "close", lambda: None)()

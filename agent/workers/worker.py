@@ -13,6 +13,8 @@ no more requests here, and finishes the busy connections.
 
 A worker whose threads are all busy stops accepting, so that a worker with a free thread accepts instead. If all workers are full,
 requests wait for a thread for a limited time, and then get 503. The time that a thread takes for a request is not limited.
+
+An ASGI app needs no threads: asgi.py serves it.
 """
 
 import collections
@@ -37,23 +39,50 @@ FULL = "The app is too busy: all of its threads are taken. Try again in a few se
 
 
 class Worker(ThreadWorker):
-    proof = response_spool = unavailable = None
+    proof = response_spool = unavailable = asgi = asgi_server = None
+    guard = None  # Checks the token of each request, if the app need not.
 
     def load_wsgi(self):
         # A process that the app forks must not hold the listening socket: the agent would take this generation for listening.
         os.register_at_fork(after_in_child=self.let_go)
-        try:
+        with self.reported("the app can't be loaded"):
             super().load_wsgi()
             self.tell_of_asgi()
+            is_asgi = self.asgi.is_app(self.wsgi)
+            if self.guard:
+                self.wsgi = self.guard.asgi(self.wsgi) if is_asgi else self.guard.wsgi(self.wsgi)
+            if is_asgi:
+                self.asgi_server = self.asgi.Server(self)
+        if self.asgi_server:
+            self.start_up()
+
+    @contextlib.contextmanager
+    def reported(self, what):
+        """Records an exception as the reason why the generation must not serve."""
+        try:
+            yield
         except BaseException as problem:
-            text = str(problem) or repr(problem)
-            self.proof.failed(self, f"the app can't be loaded: {type(problem).__name__}: {text}")
-            if isinstance(problem, SystemExit):
+            told = isinstance(problem, self.asgi.StartUpFailed)
+            text = str(problem) if told else f"{type(problem).__name__}: {str(problem) or repr(problem)}"
+            self.proof.failed(self, f"{what}: {text}", traced=not told)
+            if told or isinstance(problem, SystemExit):
                 sys.exit(3)  # Otherwise gunicorn would restart it forever.
             raise
 
+    def start_up(self):
+        if self.proof.is_first(self):
+            with self.reported("the app's start-up failed"):
+                self.asgi_server.start()
+            return
+        try:
+            self.asgi_server.start()
+        except Exception:  # The reason may be temporary, such as a database that restarts.
+            self.log.exception("The app's start-up failed")
+            time.sleep(1)
+            sys.exit(1)  # gunicorn starts another worker. With 3, it would end all workers.
+
     def tell_of_asgi(self):
-        """Logs the exceptions of an ASGI app, as ASGI servers do.
+        """Logs the exceptions of an ASGI app behind the bridge a2wsgi, as ASGI servers do.
 
         Frameworks answer with 500 and raise the exception as well, for the server to log it. The bridge a2wsgi drops an exception
         after a response, and passes one before a response to `start_response`, where gunicorn drops it.
@@ -87,6 +116,9 @@ class Worker(ThreadWorker):
             listener.close()
 
     def run(self):
+        if self.asgi_server:
+            self.asgi_server.run()
+            return
         self.waiting, self.busy, self.finished = {}, set(), collections.deque()
         # The busy connections that wait for a thread, until when; the waiting connections without a request yet.
         self.queued, self.fresh = {}, set()

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use super::status::ago;
-use super::{connect, file, load, warn_of_open_doors};
+use super::{connect, file, load, warn_of_ssh_rules};
 use crate::aws::{Aws, identity};
 use crate::base::error::Result;
 use crate::base::interrupt::Interrupt;
@@ -71,7 +71,7 @@ impl List {
         for group in &found.groups {
             let instances: Vec<_> =
                 found.instances.iter().filter(|one| owner(&one.tags) == owner(&group.tags)).cloned().collect();
-            warn_of_open_doors(ui, &group.doors, &instances);
+            warn_of_ssh_rules(ui, &group.ssh_rules, &instances);
         }
         let row = |found: Deployment| async {
             let url = match found.front.clone() {

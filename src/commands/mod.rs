@@ -39,7 +39,7 @@ use crate::config::{self, Deployment};
 use crate::engine::health::Watch;
 use crate::engine::observe::{self, Ask, Observed};
 use crate::resources::context::Shared;
-use crate::resources::ssh::{self as ssh_doors, Door};
+use crate::resources::ssh::{self as ssh_session, SshRule};
 use crate::resources::{instance, inventory, security_group};
 use crate::sandbox as local;
 use crate::ui::{self, Style, Ui};
@@ -179,17 +179,17 @@ impl Session {
     /// Closes SSH ports that killed sessions left open; a verb that only looks warns once. A port that cannot be closed is a
     /// warning.
     async fn tidy(&self, group: Option<&security_group::State>, instances: &[instance::State]) {
-        let group = group.map(|group| (group.id.as_str(), group.doors.as_slice()));
+        let group = group.map(|group| (group.id.as_str(), group.ssh_rules.as_slice()));
         if self.purpose == Purpose::Look {
             if self.warned.swap(true, Ordering::Relaxed) {
                 return;
             }
-            return warn_of_open_doors(&self.ui, group.map_or(&[], |(_, doors)| doors), instances);
+            return warn_of_ssh_rules(&self.ui, group.map_or(&[], |(_, rules)| rules), instances);
         }
-        let (closed, failures) = ssh_doors::sweep(&self.aws, group, instances).await;
-        for door in closed {
+        let (closed, failures) = ssh_session::sweep(&self.aws, group, instances).await;
+        for rule in closed {
             self.ui
-                .say(format!("closed port 22 for {}, which an ssh session that was killed had left open", door.source));
+                .say(format!("closed port 22 for {}, which an ssh session that was killed had left open", rule.source));
         }
         for failure in failures {
             self.ui.warn(format!("{failure}: {}", failure.reasons().join(": ")));
@@ -266,11 +266,11 @@ async fn connect(globals: &Globals, ui: &Ui, interrupt: &Interrupt, region: Opti
 }
 
 /// Warns of SSH ports that killed sessions left open.
-fn warn_of_open_doors(ui: &Ui, doors: &[Door], instances: &[instance::State]) {
-    for door in ssh_doors::left(doors, instances) {
+fn warn_of_ssh_rules(ui: &Ui, rules: &[SshRule], instances: &[instance::State]) {
+    for rule in ssh_session::left(rules, instances) {
         ui.warn(format!(
             "port 22 is open for {}: an ssh session was killed; the next command that changes something closes it",
-            door.source
+            rule.source
         ));
     }
 }

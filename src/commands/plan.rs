@@ -14,7 +14,7 @@ use crate::engine::topology;
 use crate::release::proxy::Build;
 use crate::release::{self, Release};
 use crate::resources::release::{other_content, short, without_damaged};
-use crate::resources::{Action, Step, instance};
+use crate::resources::{Action, Lookup, Step, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.renew, Store::Always)).await?;
@@ -96,7 +96,9 @@ pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Resul
 impl Looked {
     /// Treats damaged objects in the bucket as absent, so that they are uploaded again.
     async fn doubt_store(&mut self, session: &Session, or_sound: bool) -> Result<()> {
-        let Observed { store: Some(store), reports, account, .. } = &mut self.observed else { return Ok(()) };
+        let Observed { store: Lookup::Present(store), reports, account, .. } = &mut self.observed else {
+            return Ok(());
+        };
         let id = &self.release.id;
         let other = if reports.iter().any(|(_, report)| report.blames_release(id)) {
             Some("its sha256 on the instance differs")

@@ -14,6 +14,7 @@ use crate::base::secret::Secret;
 use crate::base::{clock, names, secret};
 use crate::commands::cli::{Globals, SetToken};
 use crate::commands::documents;
+use crate::config::Check;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
@@ -213,13 +214,13 @@ async fn in_force(
         goal.alone = true;
         health::wait(&session.watch(), &instance.id, &goal).await?;
     }
-    if !session.deployment.token.enforce {
+    if session.deployment.token.check == Check::None {
         let previous = match window {
             Some((_, at)) => format!(", and the previous one until {}", clock::until(at).await),
             None => String::new(),
         };
         session.ui.say(format!(
-            "the instance reports that the app has {title}{previous}; not checked from outside, because token.enforce is false"
+            "the instance reports that the app has {title}{previous}; not checked from outside, because token.check is none"
         ));
         return Ok(expiry(&document));
     }

@@ -19,7 +19,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::{Globals, Ssh};
 use crate::resources::reports::{self, Ssh as Said};
-use crate::resources::ssh::{self, Folder, Lease, Place};
+use crate::resources::ssh::{self, Lease, Place, SessionDir};
 use crate::ui::Ui;
 
 /// A lease lasts ten minutes, so that two renewals may fail.
@@ -42,12 +42,12 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<Exi
     };
     let look = async { tokio::try_join!(whereto(&session), source) };
     let ((instance, group, address), source) = session.interrupt.or(look).await?;
-    let folder = Folder::new()?;
-    let lease = Lease::new(&folder.id, source, &folder.public, now());
+    let dir = SessionDir::new()?;
+    let lease = Lease::new(&dir.id, source, &dir.public, now());
     let place = Place { name: session.name(), instance: &instance, group: &group };
     let mut end = End::listen()?;
     session.ui.say(format!("opening port 22 of {instance} for {source} until the session ends"));
-    let visit = Visit { session: &session, place, lease: &lease, folder: &folder };
+    let visit = Visit { session: &session, place, lease: &lease, dir: &dir };
     let begun = tokio::select! {
         begun = session.interrupt.or(visit.begin()) => begun,
         signal = end.asked() => Err(stopped(signal)),
@@ -99,7 +99,7 @@ struct Visit<'a> {
     session: &'a Session,
     place: Place<'a>,
     lease: &'a Lease,
-    folder: &'a Folder,
+    dir: &'a SessionDir,
 }
 
 impl Visit<'_> {
@@ -143,10 +143,10 @@ impl Visit<'_> {
         line: &[String],
         end: &mut End,
     ) -> Result<ExitCode> {
-        let hosts = self.folder.know(self.place.instance, &said.host_key)?;
+        let hosts = self.dir.know(self.place.instance, &said.host_key)?;
         let mut command = child::command(program);
         // The user's own settings are ignored: they could redirect the connection or accept another host key.
-        command.args(["-F", "/dev/null", "-l", &said.user, "-p", &port, "-i"]).arg(self.folder.key());
+        command.args(["-F", "/dev/null", "-l", &said.user, "-p", &port, "-i"]).arg(self.dir.key());
         let settings =
             [format!("UserKnownHostsFile=\"{}\"", hosts.display()), format!("HostKeyAlias={}", self.place.instance)];
         for setting in settings.iter().map(String::as_str).chain(SETTINGS) {

@@ -143,7 +143,7 @@ impl View<'_> {
                 .present()
                 .map_or_else(none, |group| format!("{} allows {}", group.id, ingress::list(&group.ingress))),
         ));
-        lines.extend(self.doors().map(|doors| ("ssh", doors)));
+        lines.extend(self.ssh_rules().map(|sources| ("ssh", sources)));
         let others = instance::alive(&self.observed.instances).filter(|state| self.current != Some(*state));
         lines.extend(others.map(|state| ("also", format!("{} ({}, {})", state.id, state.kind, state.phase.name()))));
         lines.push(("cost", super::cost::words(session, &self.cost)));
@@ -239,9 +239,9 @@ impl View<'_> {
     }
 
     /// The open SSH ports.
-    fn doors(&self) -> Option<String> {
-        let group = self.observed.security_group.present().filter(|group| !group.doors.is_empty())?;
-        let sources: Vec<String> = group.doors.iter().map(|door| door.source.to_string()).collect();
+    fn ssh_rules(&self) -> Option<String> {
+        let group = self.observed.security_group.present().filter(|group| !group.ssh_rules.is_empty())?;
+        let sources: Vec<String> = group.ssh_rules.iter().map(|rule| rule.source.to_string()).collect();
         Some(format!("port 22 is open for {} during an ssh session", sources.join(", ")))
     }
 

@@ -9,6 +9,7 @@ use super::{Session, cost, declined, secrets};
 use crate::base::error::Result;
 use crate::commands::cli::Up;
 use crate::commands::documents;
+use crate::config::Check;
 use crate::engine::execute::execute;
 use crate::engine::observe::Observed;
 use crate::engine::plan::Plan;
@@ -34,6 +35,9 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
         Context::new(session.aws.clone(), &session.deployment, start, Some(release.clone()), session.shared());
     if !session.deployment.network.https && session.aws.flag().is_empty() {
         session.ui.warn("network.https is off: anyone on the network path can read the token");
+    }
+    if session.deployment.token.check == Check::None {
+        session.ui.warn("token.check is none: the app is public");
     }
     execute(&context, plan).await?;
     let (network, ip) =

@@ -38,7 +38,7 @@ pub fn region(region: &str) -> Checked {
 }
 
 /// A callable that gunicorn can load.
-pub fn wsgi(target: &str) -> Checked {
+pub fn web(target: &str) -> Checked {
     let hint = "write module:callable, for example app:app, or module:factory() for a function that creates the app";
     let Some((module, callable)) = target.split_once(':') else {
         return Err(Wrong::new("names no callable", hint));
@@ -90,6 +90,25 @@ pub fn url_path(path: &str) -> Checked {
         "is not a path",
         "start with /, for example /healthz",
     )
+}
+
+/// A path that needs no token, or all paths below it. Escapes and `..` are not allowed, because the app may read them in another
+/// way; `/*` would open everything.
+pub fn open_path(path: &str) -> Checked {
+    let name = path.strip_suffix("/*").unwrap_or(path);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._~!$&'()+,=:@/-".contains(c);
+    let holds = path != "/*" && path.starts_with('/') && name.chars().all(plain) && !name.contains("//");
+    ensure(
+        holds && !name.split('/').any(|part| matches!(part, "." | "..")),
+        "is not a path that can be open",
+        "write a path such as /healthz, or /static/* for all paths below; `check: none` opens the whole app",
+    )
+}
+
+/// A shell command.
+pub fn command(text: &str) -> Checked {
+    let holds = !text.trim().is_empty() && !text.contains('\0');
+    ensure(holds, "is not a command", "write one such as `npm ci && npm run build`")
 }
 
 /// An instance type; only its form is checked.
@@ -210,9 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn wsgi_targets() {
+    fn web_targets() {
         all(
-            wsgi,
+            web,
             &["app:app", "pkg.web:create_app()", "a:b.c", "_x:y1"],
             &["app", "app:", ":app", "app.py:app", "a b:c", "app:app(1)", "a:b:c", "1a:b", "app:app;import os"],
         );

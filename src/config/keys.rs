@@ -61,6 +61,25 @@ impl Key for Text {
     }
 }
 
+/// An earlier name of a text.
+pub struct Alias {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub of: &'static Text,
+}
+
+impl Key for Alias {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    fn value(&self) -> Value {
+        let mut value = self.of.value();
+        value["deprecated"] = true.into();
+        value
+    }
+}
+
 /// One of several words.
 pub struct Word {
     pub name: &'static str,
@@ -136,6 +155,24 @@ impl Key for List {
     }
     fn value(&self) -> Value {
         json!({"type": ["array", "null"], "items": {"type": "string", "pattern": self.pattern}})
+    }
+}
+
+/// One text or a list of them.
+pub struct Texts {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub pattern: &'static str,
+}
+
+impl Key for Texts {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    fn value(&self) -> Value {
+        let text = json!({"type": "string", "pattern": self.pattern});
+        json!({"anyOf": [text, {"type": "array", "items": text}, {"type": "null"}]})
     }
 }
 

@@ -60,13 +60,15 @@ pub struct App {
     /// The folder with the code, absolute.
     pub path: PathBuf,
     /// What gunicorn loads: `module:callable` or `module:factory()`.
-    pub wsgi: String,
+    pub web: String,
     /// The file in `path` that lists the dependencies.
     pub requirements: Option<PathBuf>,
     /// Files in `path` to deploy although they look like secrets.
     pub include: Vec<PathBuf>,
     /// Whether to build dependencies without a wheel, which runs their code on this machine.
     pub build_dependencies: bool,
+    /// Shell commands that write files of the release.
+    pub build: Vec<String>,
     /// gunicorn's worker processes.
     pub workers: u32,
     /// Threads in each worker.
@@ -82,10 +84,51 @@ pub struct App {
 pub struct Token {
     /// The environment variable that the app reads it from.
     pub env: String,
-    /// Whether to refuse an app that accepts requests without the token.
-    pub enforce: bool,
-    /// The path to check that at.
+    /// What checks it.
+    pub check: Check,
+    /// Paths that need no token, if the proxy checks it. One that ends with `/*` means all paths below.
+    pub open: Vec<String>,
+    /// Whether CORS preflight requests need no token, if the proxy checks it.
+    pub open_preflight: bool,
+    /// The path to test the check at.
     pub path: String,
+}
+
+impl Token {
+    /// Whether a path needs no token although the proxy checks it. `agent/workers/guard.py` has the same rule.
+    pub fn is_open(&self, path: &str) -> bool {
+        let path = path.split('?').next().unwrap_or_default();
+        self.open.iter().any(|open| match open.strip_suffix('*') {
+            Some(folder) => path.starts_with(folder),
+            None => path == open,
+        })
+    }
+}
+
+/// What checks the token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// The app. An app that accepts requests without the token is refused.
+    #[default]
+    App,
+    /// The proxy in front of the app, which can be any app.
+    Proxy,
+    /// Nothing: the app is public.
+    None,
+}
+
+impl Check {
+    /// All of them, the default first.
+    pub const ALL: [Check; 3] = [Check::App, Check::Proxy, Check::None];
+
+    /// The name in `deploy.yaml`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Check::App => "app",
+            Check::Proxy => "proxy",
+            Check::None => "none",
+        }
+    }
 }
 
 /// The EC2 instance.
@@ -333,7 +376,7 @@ pub fn is_name(name: &str) -> bool {
 
 /// Whether gunicorn can load this: `module:callable` or `module:factory()`.
 pub fn can_be_loaded(target: &str) -> bool {
-    check::wsgi(target).is_ok()
+    check::web(target).is_ok()
 }
 
 /// The variable that the app reads the token from, unless `token.env` names another one.

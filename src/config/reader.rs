@@ -149,6 +149,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The values of one text or a list of them.
+    pub fn texts(&mut self, found: Option<Found>, check: impl Fn(&str) -> Result<(), Wrong>) -> Vec<String> {
+        let found = match found {
+            Some(Found { path, node: Node { value: Value::List(nodes), .. } }) => {
+                nodes.into_iter().map(|node| Found { path: path.clone(), node }).collect()
+            }
+            one => Vec::from_iter(one),
+        };
+        found.into_iter().filter_map(|found| self.text_of(Some(found), &check)).collect()
+    }
+
     /// A key's whole number, or its default.
     pub fn number(&mut self, section: &mut Section, key: &Number) -> u32 {
         let Some(found) = section.take(key) else { return key.default };

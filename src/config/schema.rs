@@ -40,7 +40,8 @@ fn rows_below(path: &str, section: &dyn Key) -> String {
         };
         format!("| `{name}` | {default} | {}{range} |\n", key.about())
     };
-    section.keys().iter().map(of).collect()
+    let current = section.keys().iter().filter(|key| key.value()["deprecated"].is_null());
+    current.map(of).collect()
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use miette::SourceSpan;
 
 use super::keys::{self, Key};
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
 use super::{
-    Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, secrets, table,
+    Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, secrets,
+    table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -23,16 +25,15 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     }
     let name = reader.text(&mut top, &table::NAME, check::name);
     let region = reader.text(&mut top, &table::REGION, check::region);
-    let token = token_section(reader, &mut top);
-    let app = app_section(reader, &mut top, folder, &token.0.env);
+    let (mut token, decides) = token_section(reader, &mut top);
+    let app = app_section(reader, &mut top, folder, &token.env);
     let instance = instance_section(reader, &mut top);
     let network = network_section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
     let permissions_boundary = reader.text(&mut top, &table::BOUNDARY, check::managed_policy);
     let tags = tags_section(reader, &mut top);
     top.finish(reader);
-    let (mut token, token_path) = token;
-    token.path = token_path.unwrap_or_else(|| health.path.clone());
+    token.path = tested_path(reader, &token, decides, &health.path);
     Some(Deployment { name: name?, region, app: app?, token, instance, network, health, permissions_boundary, tags })
 }
 
@@ -52,12 +53,13 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
         );
     }
     let path = reader.text(&mut section, &table::APP_PATH, |path| app_folder(folder, path).map(|_| ()));
-    let wsgi = reader.text_or_default(&mut section, &table::WSGI, check::wsgi);
+    let web = web(reader, &mut section);
     let path = path.and_then(|path| app_folder(folder, &path).ok());
     let requirements = |name: &str| requirements_file(path.as_deref(), name);
     let requirements = reader.text(&mut section, &table::REQUIREMENTS, requirements).map(PathBuf::from);
     let include = include_list(reader, section.take(&table::INCLUDE));
     let build_dependencies = reader.flag(&mut section, &table::BUILD_DEPENDENCIES);
+    let build = reader.texts(section.take(&table::APP_BUILD), check::command);
     let workers = reader.number(&mut section, &table::WORKERS);
     let threads = reader.number(&mut section, &table::THREADS);
     let env = section.take(&table::APP_ENV).map(|found| found.node);
@@ -65,7 +67,18 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let secrets = section.take(&table::SECRETS);
     let secrets = secrets::section(reader, secrets, &env, token_env);
     section.finish(reader);
-    Some(App { path: path?, wsgi, requirements, include, build_dependencies, workers, threads, env, secrets })
+    Some(App { path: path?, web, requirements, include, build_dependencies, build, workers, threads, env, secrets })
+}
+
+/// The web app, which has two keys.
+fn web(reader: &mut Reader, section: &mut Section) -> String {
+    let alias = section.given(&table::WSGI).map(|node| node.span);
+    if let Some(span) = alias.filter(|_| section.given(&table::WEB).is_some()) {
+        reader.find(span, "`app.wsgi` is another name of `app.web`", "both are given", "remove `wsgi`");
+    }
+    let alias = reader.text(section, &table::WSGI, check::web);
+    let web = reader.text_or_default(section, &table::WEB, check::web);
+    alias.unwrap_or(web)
 }
 
 /// The folder with the code. It must be in the project, because code outside is not in the user's repository.
@@ -144,13 +157,40 @@ fn env_value(reader: &mut Reader, found: &Found) -> Option<String> {
     }
 }
 
-fn token_section(reader: &mut Reader, top: &mut Section) -> (Token, Option<String>) {
+/// The token, and the place of what decides where its check is tested.
+fn token_section(reader: &mut Reader, top: &mut Section) -> (Token, Option<SourceSpan>) {
     let mut section = sub(reader, top, &table::TOKEN);
+    let place = |section: &Section, key: &dyn Key| section.given(key).map(|node| node.span);
     let env = reader.text_or_default(&mut section, &table::TOKEN_ENV, check::env_key);
-    let enforce = reader.flag(&mut section, &table::ENFORCE);
-    let path = reader.text(&mut section, &table::TOKEN_PATH, check::url_path);
+    let word = reader.word(&mut section, &table::TOKEN_CHECK);
+    let check = Check::ALL.into_iter().find(|one| word.as_deref() == Some(one.name())).unwrap_or_default();
+    let (open_at, preflight_at) = (place(&section, &table::TOKEN_OPEN), place(&section, &table::OPEN_PREFLIGHT));
+    for span in [open_at, preflight_at].into_iter().flatten().filter(|_| check != Check::Proxy) {
+        let label = format!("check is {}", check.name());
+        reader.find(span, "this is for `token.check: proxy`", label, "write `check: proxy`, or remove it");
+    }
+    let open = section.take(&table::TOKEN_OPEN);
+    let open = reader.list(open, "write\n  open:\n    - /healthz");
+    let open = open.into_iter().filter_map(|found| reader.text_of(Some(found), check::open_path)).collect();
+    let open_preflight = reader.flag(&mut section, &table::OPEN_PREFLIGHT);
+    let decides = place(&section, &table::TOKEN_PATH).or(open_at);
+    let path = reader.text(&mut section, &table::TOKEN_PATH, check::url_path).unwrap_or_default();
     section.finish(reader);
-    (Token { env, enforce, path: String::new() }, path)
+    (Token { env, check, open, open_preflight, path }, decides)
+}
+
+/// Where the check of the token is tested: at the path of the health check, if that needs the token.
+fn tested_path(reader: &mut Reader, token: &Token, decides: Option<SourceSpan>, health: &str) -> String {
+    let path = match token.path.as_str() {
+        "" if token.is_open(health) => "/",
+        "" => health,
+        given => given,
+    };
+    if let Some(span) = decides.filter(|_| token.is_open(path)) {
+        let hint = "set `token.path` to a path that needs the token: there `up` and `set-token` test the check";
+        reader.find(span, format!("{path} needs no token"), "so the check cannot be tested there", hint);
+    }
+    path.to_owned()
 }
 
 fn instance_section(reader: &mut Reader, top: &mut Section) -> Instance {
@@ -212,7 +252,7 @@ fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Net
 }
 
 /// A DNS record needs a domain, and an address that outlives the instance.
-fn contradicts_dns(reader: &mut Reader, span: miette::SourceSpan, (https, domain, static_ip): (bool, bool, bool)) {
+fn contradicts_dns(reader: &mut Reader, span: SourceSpan, (https, domain, static_ip): (bool, bool, bool)) {
     let (what, label, hint) = match (https, domain, static_ip) {
         (false, ..) => ("`network.dns` is for HTTPS", "https is off", "remove it, or remove `https: off`"),
         (_, false, _) => (

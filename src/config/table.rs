@@ -3,14 +3,17 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Flag, List, Map, Names, Number, Section, Text, Word};
-use super::{CpuCredits, Image};
+use super::keys::{Alias, Flag, List, Map, Names, Number, Section, Text, Texts, Word};
+use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
 const ANY: &str = "^.+$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 /// The path of a request: printable, without `#`, and without a second `/` at the start.
 const REQUEST: &str = r#"^/([!"$-.0-~][!"$-~]*)?$"#;
+
+/// A path without escapes, and whether all paths below it are meant.
+const OPEN: &str = r"^/[A-Za-z0-9._~!$&'()+,=:@/-]*(/\*)?$";
 
 /// The file itself.
 pub static TOP: Section = Section {
@@ -39,7 +42,19 @@ pub static APP: Section = Section {
     name: "app",
     path: "app",
     about: "the code, and how to run it",
-    keys: &[&APP_PATH, &WSGI, &REQUIREMENTS, &INCLUDE, &BUILD_DEPENDENCIES, &WORKERS, &THREADS, &APP_ENV, &SECRETS],
+    keys: &[
+        &APP_PATH,
+        &WEB,
+        &WSGI,
+        &REQUIREMENTS,
+        &INCLUDE,
+        &BUILD_DEPENDENCIES,
+        &APP_BUILD,
+        &WORKERS,
+        &THREADS,
+        &APP_ENV,
+        &SECRETS,
+    ],
     needs: &["path"],
 };
 
@@ -50,12 +65,14 @@ pub static APP_PATH: Text = Text {
     pattern: ANY,
 };
 
-pub static WSGI: Text = Text {
-    name: "wsgi",
-    about: "WSGI app for gunicorn: module:callable, or module:factory()",
+pub static WEB: Text = Text {
+    name: "web",
+    about: "WSGI or ASGI app: module:callable, or module:factory()",
     default: Some("app:app"),
     pattern: r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(\(\))?$",
 };
+
+pub static WSGI: Alias = Alias { name: "wsgi", about: "another name of `web`", of: &WEB };
 
 pub static REQUIREMENTS: Text = Text {
     name: "requirements",
@@ -77,10 +94,21 @@ pub static BUILD_DEPENDENCIES: Flag = Flag {
     default: false,
 };
 
+pub static APP_BUILD: Texts = Texts {
+    name: "build",
+    about: "shell command, or a list of them, that `plan` and `up` run in a copy of the code; what it writes is deployed",
+    pattern: ANY,
+};
+
 pub static WORKERS: Number = Number { name: "workers", about: "gunicorn processes", least: 1, most: 64, default: 2 };
 
-pub static THREADS: Number =
-    Number { name: "threads", about: "gunicorn threads per process", least: 1, most: 256, default: 4 };
+pub static THREADS: Number = Number {
+    name: "threads",
+    about: "threads per gunicorn process, for a WSGI app; an ASGI app needs none",
+    least: 1,
+    most: 256,
+    default: 4,
+};
 
 pub static APP_ENV: Map = Map {
     name: "env",
@@ -103,7 +131,7 @@ pub static TOKEN: Section = Section {
     name: "token",
     path: "token",
     about: "the secret that every request needs; `devopsctl set-token` sets it",
-    keys: &[&TOKEN_ENV, &ENFORCE, &TOKEN_PATH],
+    keys: &[&TOKEN_ENV, &TOKEN_CHECK, &TOKEN_OPEN, &OPEN_PREFLIGHT, &TOKEN_PATH],
     needs: &[],
 };
 
@@ -117,12 +145,30 @@ pub static TOKEN_ENV: Text = Text {
     pattern: VARIABLE,
 };
 
-pub static ENFORCE: Flag =
-    Flag { name: "enforce", about: "refuse an app that accepts requests without the token", default: true };
+pub static TOKEN_CHECK: Word = Word {
+    name: "check",
+    about: "who checks the token: the `app`, which is refused if it does not; the `proxy` in front of any app; `none`: the app is public",
+    default: Some(Check::ALL[0].name()),
+    words: &[Check::ALL[0].name(), Check::ALL[1].name(), Check::ALL[2].name()],
+    switch: false,
+};
+
+pub static TOKEN_OPEN: List = List {
+    name: "open",
+    about: "with `check: proxy`: paths that need no token, such as `/healthz` or `/static/*`",
+    default: &[],
+    pattern: OPEN,
+};
+
+pub static OPEN_PREFLIGHT: Flag = Flag {
+    name: "open_preflight",
+    about: "with `check: proxy`: let a browser's CORS preflight requests, which carry no token, reach the app",
+    default: false,
+};
 
 pub static TOKEN_PATH: Text = Text {
     name: "path",
-    about: "path where the token is checked; default: health.path",
+    about: "path where `up` and `set-token` test the check; default: health.path, or / if that is open",
     default: None,
     pattern: REQUEST,
 };

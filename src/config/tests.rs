@@ -34,12 +34,24 @@ fn render(failure: &Failure) -> String {
 fn two_lines_are_enough() {
     let deployment = good("name: hello\napp: {path: app}\n");
     assert_eq!(deployment.name, "hello");
-    assert_eq!(deployment.app.wsgi, "app:app");
+    assert_eq!(deployment.app.web, "app:app");
     assert_eq!((deployment.instance.kind.as_str(), deployment.instance.image.name()), ("t3.micro", "debian-13"));
     assert_eq!((deployment.network.port, deployment.network.static_ip), (80, true));
     assert_eq!(deployment.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["0.0.0.0/0"]);
     assert_eq!((deployment.health.path.as_str(), deployment.token.path.as_str()), ("/", "/"));
-    assert_eq!((deployment.token.env.as_str(), deployment.token.enforce), ("APP_SECRET_TOKEN", true));
+    assert_eq!((deployment.token.env.as_str(), deployment.token.check), ("APP_SECRET_TOKEN", Check::App));
+}
+
+#[test]
+fn the_web_app_has_two_keys_of_which_one_is_given() {
+    for key in ["web", "wsgi"] {
+        assert_eq!(good(&format!("name: hello\napp: {{path: app, {key}: 'a.b:c()'}}\n")).app.web, "a.b:c()");
+        let said = bad(&format!("name: hello\napp: {{path: app, {key}: app.py}}\n"));
+        assert!(said.contains(&format!("`app.{key}` names no callable")), "{said}");
+    }
+    let said = bad("name: hello\napp: {path: app, web: 'app:app', wsgi: 'app:app'}\n");
+    assert!(said.contains("`app.wsgi` is another name of `app.web`") && said.contains("remove `wsgi`"), "{said}");
+    assert!(!said.contains("unknown key"), "{said}");
 }
 
 #[test]
@@ -188,7 +200,7 @@ fn a_key_given_twice_is_refused() {
 #[test]
 fn wrong_types() {
     insta::assert_snapshot!(bad(
-        "name: 12\napp: app\ntoken: {enforce: 'no'}\nnetwork: {allow: 0.0.0.0/0, port: '80'}\n"
+        "name: 12\napp: app\ntoken: {open_preflight: 'no'}\nnetwork: {allow: 0.0.0.0/0, port: '80'}\n"
     ));
 }
 
@@ -215,4 +227,26 @@ fn a_name_is_enough_for_down() {
     for name in ["", "Shop", "a b", "x\"\napp: {}", "-a", "../a", &"a".repeat(32)] {
         assert_eq!(super::named(name).unwrap_err().exit(), crate::base::error::Exit::Usage, "{name}");
     }
+}
+
+#[test]
+fn only_the_proxys_check_has_open_paths() {
+    let file = |token: &str| format!("name: hello\napp: {{path: app}}\ntoken: {{{token}}}\n");
+    let token = good(&file("check: proxy, open: [/healthz, '/static/*']")).token;
+    assert_eq!((token.check, token.path.as_str(), token.open_preflight), (Check::Proxy, "/", false));
+    let open = ["/healthz", "/static/a", "/static/", "/static/a?b=/c"];
+    let closed = ["/", "/healthz/", "/static", "/staticx", "/healthzz"];
+    assert!(open.iter().all(|path| token.is_open(path)) && !closed.iter().any(|path| token.is_open(path)));
+    for wrong in ["/*", "static/*", "//x", "/a/../b", "/a%2fb", "/*/x", "/a*", "/a b", "/a/./b"] {
+        let said = bad(&file(&format!("check: proxy, open: ['{wrong}']")));
+        assert!(said.contains("is not a path that can be open"), "{wrong}: {said}");
+    }
+    let shown = [
+        "open: [/healthz]",
+        "check: none, open_preflight: true",
+        "check: proxy, open: [/]",
+        "check: proxy, open: [/a], path: /a?b",
+        "check: maybe",
+    ];
+    insta::assert_snapshot!("token_open", shown.map(|token| bad(&file(token))).join("\n"));
 }

@@ -227,7 +227,7 @@ mod tests {
     fn group(name: &str, port: Option<u16>) -> security_group::State {
         let rule = |port| Rule::new("tcp", port, "0.0.0.0/0".parse().unwrap());
         let ingress = port.map(rule).into_iter().collect();
-        security_group::State { id: "sg-1".into(), nonce: None, ingress, doors: Vec::new(), tags: tags(name) }
+        security_group::State { id: "sg-1".into(), nonce: None, ingress, ssh_rules: Vec::new(), tags: tags(name) }
     }
 
     fn elastic(leads: bool) -> elastic_ip::State {

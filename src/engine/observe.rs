@@ -83,7 +83,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         role,
         token,
         secrets,
-        store: None,
+        store: Lookup::NotAsked,
         contents: Lookup::NotAsked,
         instances,
         addresses,
@@ -103,7 +103,7 @@ impl Observed {
             release::observe(aws, &self.account, name),
             proxy::observe(aws, &self.account, build)
         )?;
-        self.store = Some(Store { bucket, releases, proxy });
+        self.store = Lookup::Present(Store { bucket, releases, proxy });
         Ok(())
     }
 
@@ -169,11 +169,11 @@ async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Lookup<String>> {
 async fn launch(
     aws: &Aws,
     launch: Option<Launch<'_>>,
-) -> Result<(Lookup<instance::Kind>, route::Way, Option<BTreeSet<String>>)> {
+) -> Result<(Lookup<instance::Kind>, route::Way, Lookup<BTreeSet<String>>)> {
     match launch {
         Some(Launch { kind, subnet }) => {
             let kind = async { Ok(instance::observe_kind(aws, kind).await?.into()) };
-            let unlimited = async { Ok(instance::unlimited(aws).await) };
+            let unlimited = async { Ok(instance::unlimited(aws).await.map_or(Lookup::NotAsked, Lookup::Present)) };
             tokio::try_join!(kind, route::observe(aws, subnet), unlimited)
         }
         None => Ok(<_>::default()),

@@ -12,7 +12,7 @@ use crate::aws::Aws;
 use crate::aws::retry::{Backoff, Retry};
 use crate::base::error::{Exit, Failing, Failure, Result, innermost};
 use crate::base::secret;
-use crate::config::{Deployment, Root};
+use crate::config::{Check, Deployment, Root};
 
 /// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl<'a> App<'a> {
             }
             return Err(failure.because(self.blame()).next(self.yourself(path)));
         }
-        if self.deployment.token.enforce {
+        if self.deployment.token.check != Check::None {
             let right = self.right(token).await?;
             self.refuses(None, "no token", right.as_ref()).await?;
             self.refuses(Some(&secret::generate()?), "a wrong token", right.as_ref()).await?;
@@ -117,7 +117,7 @@ impl<'a> App<'a> {
             (_, right) => format!("the right token gets {}; an app that refuses answers 401 or 403", right.as_u16()),
         });
         Err(failure.next(
-            "make the app refuse it; or, if this app is meant to be public, set token.enforce: false in deploy.yaml",
+            "make the app refuse it, or set token.check in deploy.yaml: `proxy` to have the token checked in front of the app, `none` if the app is meant to be public",
         ))
     }
 

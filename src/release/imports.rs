@@ -1,13 +1,14 @@
 //! The modules that Python imports first, estimated from the source. The instance compiles them first; nothing else depends on the
 //! estimate.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::code;
+use super::{code, source};
+use crate::base::error::Result;
 
 /// The folders on Python's path, in order.
 const FOLDERS: [&str; 2] = ["app", "site"];
@@ -43,6 +44,18 @@ pub fn reachable(roots: &[&str], read: impl Fn(&str) -> io::Result<Option<Vec<u8
         }
     }
     Ok(order)
+}
+
+/// The app's own files that its module loads, with their texts, in about that order.
+pub fn loaded(files: &[source::File], module: &str) -> Result<Vec<(String, String)>> {
+    let mut texts = HashMap::new();
+    for file in files.iter().filter(|file| file.name.ends_with(".py")) {
+        texts.insert(format!("app/{}", file.name), file.read()?);
+    }
+    let read = |path: &str| -> io::Result<Option<Vec<u8>>> { Ok(texts.get(path).cloned()) };
+    let found = reachable(&[module], read).unwrap_or_default();
+    let text = |path: &String| String::from_utf8_lossy(&texts[path]).into_owned();
+    Ok(found.into_iter().map(|path| (path.clone(), text(&path))).collect())
 }
 
 /// A module's file and its text.

@@ -1,8 +1,8 @@
 //! The manifest: the agent's settings for a release. It is part of the archive, so a changed setting is a new release.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::config::Deployment;
+use crate::config::{Deployment, Token};
 use crate::release::proxy::{self, Build};
 
 /// The manifest in the archive.
@@ -10,14 +10,24 @@ pub fn render(deployment: &Deployment, build: Build) -> String {
     let app = &deployment.app;
     let manifest = json!({
         "v": 1,
-        "wsgi": app.wsgi,
+        "web": app.web,
         "workers": app.workers,
         "threads": app.threads,
         "env": app.env,
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "edge": proxy::manifest(&deployment.network, build),
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},
-        "token": {"env": deployment.token.env, "enforce": deployment.token.enforce, "path": deployment.token.path},
+        "token": token(&deployment.token),
     });
     format!("{manifest:#}\n")
+}
+
+fn token(token: &Token) -> Value {
+    json!({
+        "env": token.env,
+        "check": token.check.name(),
+        "open": token.open,
+        "open_preflight": token.open_preflight,
+        "path": token.path,
+    })
 }

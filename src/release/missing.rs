@@ -2,9 +2,7 @@
 //!
 //! Only imports that are certain to fail count: not indented, in files that are certainly loaded.
 
-use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use super::code;
@@ -36,14 +34,7 @@ const ELSEWHERE: [&str; 5] = ["sys.path", "sys.modules", "addsitedir", "meta_pat
 
 /// Checks that every imported module exists. `module`: the app's module; `site`: the installed dependencies.
 pub fn check(files: &[source::File], site: &Path, module: &str) -> Result<()> {
-    let mut code = HashMap::new();
-    for file in files.iter().filter(|file| file.name.ends_with(".py")) {
-        code.insert(format!("app/{}", file.name), file.read()?);
-    }
-    let read = |path: &str| -> io::Result<Option<Vec<u8>>> { Ok(code.get(path).cloned()) };
-    let loaded = imports::reachable(&[module], read).unwrap_or_default();
-    let texts: Vec<(&str, String)> =
-        loaded.iter().map(|path| (path.as_str(), String::from_utf8_lossy(&code[path]).into_owned())).collect();
+    let texts = imports::loaded(files, module)?;
     let installed = names(site);
     // If Python also searches other places, nothing is certain.
     let elsewhere = |text: &String| ELSEWHERE.iter().any(|word| text.contains(word));

@@ -5,6 +5,8 @@
 //! be read.
 
 mod agent;
+mod asgi;
+mod build;
 pub mod code;
 mod dependencies;
 mod ignored;
@@ -34,8 +36,9 @@ use crate::base::digest::{hex, sha256};
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
-use crate::config::Deployment;
+use crate::config::{App, Deployment};
 use crate::release::proxy::Build;
+use dependencies::Installed;
 pub use dependencies::Requirements;
 
 /// A release that is ready to upload.
@@ -70,7 +73,11 @@ pub struct Release {
 pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgrade: bool) -> Result<Release> {
     let app = &deployment.app;
     let (files, requirements) = look(deployment)?;
-    let mut warnings = ignored::named(&app.path, &files, &app.env)?;
+    // What git ignores is most often what the commands write.
+    let mut warnings = match app.build.is_empty() {
+        true => ignored::named(&app.path, &files, &app.env)?,
+        false => Vec::new(),
+    };
     for (folder, files) in requirements.local().folders().filter(|(folder, _)| *folder != app.path) {
         warnings.extend(ignored::named(folder, files, &BTreeMap::new())?);
     }
@@ -95,7 +102,13 @@ pub fn look(deployment: &Deployment) -> Result<(Vec<source::File>, Requirements)
     python::check(app, deployment.instance.image)?;
     let files = source::collect(&app.path)?;
     secrets::check(&app.path, &files, &app.include)?;
-    Ok((files, Requirements::find(app)?))
+    let asgi = asgi::is_asgi(&files, module(app))?;
+    Ok((files, Requirements::find(app, asgi)?))
+}
+
+/// The app's module.
+fn module(app: &App) -> &str {
+    app.web.split(':').next().unwrap_or_default()
 }
 
 /// An archive in the cache.
@@ -123,7 +136,7 @@ async fn archive(
     if upgrade {
         requirements.forget(target)?;
     }
-    let inputs = inputs(&files, requirements, target, &manifest)?;
+    let inputs = inputs(&files, requirements, &app.build, target, &manifest)?;
     // The requirements may not be resolved yet.
     let known = || -> Result<PathBuf> {
         Ok(cache.join(format!("{}.id", sha256(format!("{inputs}{}", requirements.lock_state(target)?)))))
@@ -133,11 +146,19 @@ async fn archive(
     }
     let work =
         tempfile::Builder::new().prefix("build-").tempdir_in(&cache).map_err(|error| unwritable(&cache, &error))?;
-    let resolved_anew = dependencies::install(requirements, target, work.path()).await?;
+    let Installed { list, resolved_anew } = dependencies::install(requirements, target, work.path()).await?;
     let known = known()?;
     let site = work.path().join("site");
     portable::check(&site, work.path())?;
-    let module = app.wsgi.split(':').next().unwrap_or_default().to_owned();
+    let files = match app.build.is_empty() {
+        true => files,
+        false => {
+            let packages = work.path().join("packages");
+            dependencies::environment(requirements, target, &list, &packages).await?;
+            build::run(app, &files, &packages, work.path()).await?
+        }
+    };
+    let module = module(app).to_owned();
     missing::check(&files, &site, &module)?;
     let archive = work.path().join("release.tar.gz");
     let packing = {
@@ -157,7 +178,13 @@ async fn archive(
 }
 
 /// The hash of all inputs except the resolved requirements.
-fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, manifest: &str) -> Result<String> {
+fn inputs(
+    files: &[source::File],
+    requirements: &Requirements,
+    commands: &[String],
+    target: &Target,
+    manifest: &str,
+) -> Result<String> {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -167,6 +194,7 @@ fn inputs(files: &[source::File], requirements: &Requirements, target: &Target, 
     part(format!("{target:?}").as_bytes());
     part(manifest.as_bytes());
     part(requirements.lock_key(target).as_bytes());
+    commands.iter().for_each(|command| part(command.as_bytes()));
     part(&requirements.local().content()?);
     for file in files {
         part(file.name.as_bytes());

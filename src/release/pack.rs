@@ -15,15 +15,23 @@ use crate::base::dirs::unwritable;
 use crate::base::error::Result;
 
 /// The modules that the server imports before the app.
-const SERVER: [&str; 3] = ["gunicorn.app.wsgiapp", "gunicorn.glogging", "gunicorn.workers.gthread"];
+const SERVER: [&str; 6] = [
+    "gunicorn.app.wsgiapp",
+    "gunicorn.glogging",
+    "gunicorn.workers.gthread",
+    "uvicorn",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.httptools_impl",
+];
 /// The files that `workers/gunicorn.conf.py` loads by their path.
-const LOADED: [&str; 6] = [
+const LOADED: [&str; 7] = [
     "agent/system/systemd.py",
     "agent/system/kernel.py",
     "agent/workers/proof.py",
     "agent/workers/worker.py",
     "agent/workers/response_spool.py",
     "agent/workers/unavailable.py",
+    "agent/workers/asgi.py",
 ];
 
 /// Writes the archive and returns its sha256. `module`: the app's module.

@@ -94,8 +94,20 @@ pub fn texts(files: &[File], ends: &[&str]) -> Vec<(String, String)> {
 /// # Errors
 /// A file cannot be read, a link's target is outside or a folder, or a name is not text.
 pub fn collect(folder: &Path) -> Result<Vec<File>> {
+    collect_all(folder, true)
+}
+
+/// The same with the files that `.gitignore` excludes, for a folder in which a build has run.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_built(folder: &Path) -> Result<Vec<File>> {
+    collect_all(folder, false)
+}
+
+fn collect_all(folder: &Path, git: bool) -> Result<Vec<File>> {
     let mut files = Vec::new();
-    for entry in candidates(folder, true)?.build() {
+    for entry in candidates(folder, git)?.build() {
         let entry = entry.map_err(|error| unreadable(folder, &error.to_string()))?;
         let path = entry.path();
         let target = fs::canonicalize(path).map_err(|error| unreadable(path, &error.to_string()))?;

@@ -58,7 +58,7 @@ impl Resource for Wanted {
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
-        Ok(match &sight.have.store {
+        Ok(match sight.have.store.present() {
             Some(store) => diff(&self.policy, store.bucket.as_ref()),
             None => Some(Planned::create("created if it does not exist", Change::Look)),
         })

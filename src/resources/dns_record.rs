@@ -210,7 +210,7 @@ impl State {
     /// What must change so that the name points to `ip`; `None` if the address does not exist yet.
     pub fn judge(&self, ip: Option<Ipv4Addr>) -> Verdict {
         let leads = |set: &Set| ip.is_some_and(|ip| set.leads_to(ip));
-        let refuse = |set: &Set| Verdict::Refuse(Obstacle::Foreign(set.words()));
+        let refuse = |set: &Set| Verdict::Refuse(Obstacle::NameConflict(set.words()));
         if let Mark::Theirs(said) = &self.mark {
             return Verdict::Refuse(Obstacle::Theirs(said.clone()));
         }

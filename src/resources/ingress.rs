@@ -15,7 +15,7 @@ use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::Result;
 use crate::resources::context::Context;
-use crate::resources::ssh::Door;
+use crate::resources::ssh::SshRule;
 
 /// The port of an SSH rule.
 const SSH: i32 = 22;
@@ -194,26 +194,26 @@ pub fn rules(permission: &IpPermission) -> Vec<Rule> {
 }
 
 /// All rules, and separately the SSH rules: port 22 with a description of ours.
-pub fn sort(permissions: &[IpPermission]) -> (BTreeSet<Rule>, Vec<Door>) {
-    let doors = permissions
+pub fn sort(permissions: &[IpPermission]) -> (BTreeSet<Rule>, Vec<SshRule>) {
+    let ssh_rules = permissions
         .iter()
         .filter(|one| (one.ip_protocol(), one.from_port(), one.to_port()) == (Some("tcp"), Some(SSH), Some(SSH)));
-    let doors = doors.flat_map(|permission| permission.ip_ranges());
-    let doors: Vec<Door> =
-        doors.filter_map(|range| Door::of(range.description()?, range.cidr_ip()?.parse().ok()?)).collect();
+    let ssh_rules = ssh_rules.flat_map(|permission| permission.ip_ranges());
+    let ssh_rules: Vec<SshRule> =
+        ssh_rules.filter_map(|range| SshRule::of(range.description()?, range.cidr_ip()?.parse().ok()?)).collect();
     let mut rules: BTreeSet<Rule> = permissions.iter().flat_map(rules).collect();
-    for door in &doors {
-        rules.remove(&rule_of(door));
+    for ssh_rule in &ssh_rules {
+        rules.remove(&rule_of(ssh_rule));
     }
-    (rules, doors)
+    (rules, ssh_rules)
 }
 
 /// Creates an SSH rule.
 ///
 /// # Errors
 /// A call to EC2 fails; also if the rule exists.
-pub async fn admit(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> {
-    let range = IpRange::builder().cidr_ip(door.source.to_string()).description(door.description()).build();
+pub async fn admit(aws: &Aws, group: &str, ssh_rule: &SshRule) -> Result<(), ApiError> {
+    let range = IpRange::builder().cidr_ip(ssh_rule.source.to_string()).description(ssh_rule.description()).build();
     let permission = IpPermission::builder().ip_protocol("tcp").from_port(SSH).to_port(SSH).ip_ranges(range).build();
     let request =
         || aws.ec2.authorize_security_group_ingress().group_id(group).ip_permissions(permission.clone()).send();
@@ -224,8 +224,8 @@ pub async fn admit(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> 
 ///
 /// # Errors
 /// A call to EC2 fails.
-pub async fn shut(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> {
-    let permission = permission(&rule_of(door));
+pub async fn shut(aws: &Aws, group: &str, ssh_rule: &SshRule) -> Result<(), ApiError> {
+    let permission = permission(&rule_of(ssh_rule));
     let request = || aws.ec2.revoke_security_group_ingress().group_id(group).ip_permissions(permission.clone()).send();
     match call("ec2:RevokeSecurityGroupIngress", request).await {
         // Another command was faster, or the group was deleted.
@@ -235,8 +235,8 @@ pub async fn shut(aws: &Aws, group: &str, door: &Door) -> Result<(), ApiError> {
 }
 
 /// The EC2 form of an SSH rule.
-pub fn rule_of(door: &Door) -> Rule {
-    Rule { protocol: "tcp".into(), from: SSH, to: SSH, source: Source::Block(door.source.into()) }
+pub fn rule_of(ssh_rule: &SshRule) -> Rule {
+    Rule { protocol: "tcp".into(), from: SSH, to: SSH, source: Source::Block(ssh_rule.source.into()) }
 }
 
 fn permission(rule: &Rule) -> IpPermission {
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_ssh_rule_is_known_by_its_description() {
-        let door = Door { id: "abcd".into(), until: 7, source: "203.0.113.7/32".parse().unwrap() };
+        let ssh_rule = SshRule { id: "abcd".into(), until: 7, source: "203.0.113.7/32".parse().unwrap() };
         let range = |block: &str, description: Option<String>| {
             IpRange::builder().cidr_ip(block).set_description(description).build()
         };
@@ -285,10 +285,10 @@ mod tests {
             let permission = IpPermission::builder().ip_protocol("tcp").from_port(port).to_port(port);
             permission.set_ip_ranges(Some(ranges.to_vec())).build()
         };
-        let ours = || range("203.0.113.7/32", Some(door.description()));
+        let ours = || range("203.0.113.7/32", Some(ssh_rule.description()));
         let office = || range("198.51.100.0/24", Some("the office".into()));
-        let (rules, doors) = sort(&[at(22, [ours(), office()]), at(23, [ours(), range("0.0.0.0/0", None)])]);
-        assert_eq!(doors, [door]);
+        let (rules, ssh_rules) = sort(&[at(22, [ours(), office()]), at(23, [ours(), range("0.0.0.0/0", None)])]);
+        assert_eq!(ssh_rules, [ssh_rule]);
         let all = [rule(22, "198.51.100.0/24"), rule(23, "0.0.0.0/0"), rule(23, "203.0.113.7/32")];
         assert_eq!(rules, BTreeSet::from(all));
     }

@@ -31,8 +31,8 @@ pub struct Observed {
     pub kind: Lookup<instance::Kind>,
     /// The route to the internet from the subnet of a new instance.
     pub way: route::Way,
-    /// The ids of all instances with unlimited CPU credits in the region, of any owner; `None` if EC2 does not tell.
-    pub unlimited: Option<BTreeSet<String>>,
+    /// The ids of all instances with unlimited CPU credits in the region, of any owner, if EC2 returns them.
+    pub unlimited: Lookup<BTreeSet<String>>,
     /// The security group.
     pub security_group: Lookup<security_group::State>,
     /// The key pair.
@@ -44,7 +44,7 @@ pub struct Observed {
     /// The app's secrets.
     pub secrets: Lookup<secrets::Stored>,
     /// The bucket and its releases, if they were read: [`Observed::look_into_store`].
-    pub store: Option<Store>,
+    pub store: Lookup<Store>,
     /// The deployments with objects in the bucket: [`Observed::look_into_bucket`].
     pub contents: Lookup<bucket::Contents>,
     /// Instances, the current one first.

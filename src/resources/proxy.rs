@@ -44,7 +44,7 @@ impl Resource for Wanted {
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         let change = |missing| Change { build: self.build, missing };
-        Ok(match &sight.have.store {
+        Ok(match sight.have.store.present() {
             Some(store) if store.proxy => None,
             Some(_) => Some(Planned::create("it is not in the bucket yet", change(true))),
             None => Some(Planned::create("uploaded to the bucket if it is not there", change(false))),

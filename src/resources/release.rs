@@ -73,7 +73,7 @@ impl Resource for Wanted {
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
-        let stored = sight.have.store.as_ref().map(|store| store.releases.clone());
+        let stored = sight.have.store.present().map(|store| store.releases.clone());
         if stored.as_ref().is_some_and(|stored| holds(stored, &self.id)) {
             return Ok(None);
         }
@@ -277,6 +277,7 @@ async fn delete_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::Lookup;
     use crate::resources::observed::{Observed, Store};
 
     fn stored(count: i64) -> Vec<Stored> {
@@ -285,7 +286,7 @@ mod tests {
 
     /// Whether a release is uploaded, given the known content of the bucket.
     fn put_there(id: &str, stored: &[Stored]) -> bool {
-        let store = Some(Store { releases: stored.to_vec(), ..Store::default() });
+        let store = Lookup::Present(Store { releases: stored.to_vec(), ..Store::default() });
         let have = Observed { store, ..Observed::default() };
         Wanted { id: id.to_owned() }.diff(&Sight::new(&[], &have)).unwrap().is_some()
     }

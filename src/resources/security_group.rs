@@ -16,7 +16,7 @@ use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
-use crate::resources::ssh::Door;
+use crate::resources::ssh::SshRule;
 use crate::resources::{Lookup, NameConflict};
 
 /// The state of a security group.
@@ -29,7 +29,7 @@ pub struct State {
     /// All ingress rules, except for SSH rules.
     pub ingress: BTreeSet<Rule>,
     /// The rules of `devopsctl ssh`, which are not part of a plan.
-    pub doors: Vec<Door>,
+    pub ssh_rules: Vec<SshRule>,
     /// All tags.
     pub tags: Tags,
 }
@@ -136,9 +136,9 @@ pub async fn observe_all(aws: &Aws) -> Result<Vec<State>> {
 impl State {
     fn of(found: SecurityGroup) -> Self {
         let tags = from_ec2(found.tags);
-        let (ingress, doors) = ingress::sort(&found.ip_permissions.unwrap_or_default());
+        let (ingress, ssh_rules) = ingress::sort(&found.ip_permissions.unwrap_or_default());
         let nonce = tags.get(names::TAG_NONCE).cloned();
-        Self { id: found.group_id.unwrap_or_default(), nonce, ingress, doors, tags }
+        Self { id: found.group_id.unwrap_or_default(), nonce, ingress, ssh_rules, tags }
     }
 
     /// The lowest allowed TCP port: the app's, if it is served over plain HTTP.
@@ -293,7 +293,7 @@ mod tests {
 
     fn state() -> State {
         let tags = Tags::from([(names::TAG_NAME.to_owned(), "hello".to_owned())]);
-        State { id: "sg-1".into(), nonce: Some("n".into()), ingress: BTreeSet::new(), doors: Vec::new(), tags }
+        State { id: "sg-1".into(), nonce: Some("n".into()), ingress: BTreeSet::new(), ssh_rules: Vec::new(), tags }
     }
 
     #[test]

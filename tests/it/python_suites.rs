@@ -52,7 +52,10 @@ fn app_suite() {
 #[test]
 #[ignore = "slow"]
 fn agent_suite() {
-    passes(pytest("agent/tests"));
+    // Most of its tests wait.
+    let mut command = pytest("agent/tests");
+    command.args(["--numprocesses", "4"]);
+    passes(command);
 }
 
 #[test]

@@ -128,30 +128,22 @@ def processes_of(folder):
     return found
 
 
-def test_the_life_of_a_machine(sandbox, machine, ec2):
+def metadata(sandbox, machine, path):
+    """The status without a session token; then, with one, the status and the value."""
+    return json.loads(fetch(sandbox, machine["address"], path))
+
+
+def security_groups_limit_access(sandbox, machine, ec2):
     address = machine["address"]
-    folder = sandbox.machine(machine["id"])
-    until(lambda: (folder / "net/80.sock").exists())
-    # No access is allowed yet.
-    assert fetch(sandbox, address, "/bytes") is None
-    ec2.authorize_security_group_ingress(
-        GroupId=machine["group"], IpProtocol="tcp", FromPort=443, ToPort=443, CidrIp="0.0.0.0/0"
-    )
-    assert fetch(sandbox, address, "/bytes") is None
-    ec2.authorize_security_group_ingress(
-        GroupId=machine["group"], IpProtocol="tcp", FromPort=80, ToPort=80, CidrIp="203.0.113.0/24"
-    )
-    assert fetch(sandbox, address, "/bytes") is None
-    ec2.authorize_security_group_ingress(
-        GroupId=machine["group"], IpProtocol="tcp", FromPort=80, ToPort=80, CidrIp="0.0.0.0/0"
-    )
+    for port, source in ((443, "0.0.0.0/0"), (80, "203.0.113.0/24"), (80, "0.0.0.0/0")):
+        assert fetch(sandbox, address, "/bytes") is None
+        ec2.authorize_security_group_ingress(
+            GroupId=machine["group"], IpProtocol="tcp", FromPort=port, ToPort=port, CidrIp=source
+        )
     until(lambda: fetch(sandbox, address, "/bytes"))
 
-    # The user-data is what was passed.
-    assert fetch(sandbox, address, "/bytes") == USER_DATA
 
-    # The environment is what the machine is to have, and nothing of ours.
-    environment = json.loads(fetch(sandbox, address, "/environment"))
+def the_environment_has_only_the_machines_own(environment, folder):
     assert environment["PATH"].split(":")[0] == f"{folder}/bin"
     assert set(environment) <= {
         "PATH", "LANG", "HOME", "TMPDIR", "DEVOPSCTL_ROOT", "DEVOPSCTL_RUNNER",
@@ -159,7 +151,9 @@ def test_the_life_of_a_machine(sandbox, machine, ec2):
         "LC_CTYPE", "PWD", "SHLVL", "_",
     }  # fmt: skip
 
-    # The metadata service refuses clients that do not know its path, and browsers.
+
+def the_metadata_service_refuses_browsers(environment):
+    """And clients that do not know its path."""
     metadata_service = urlsplit(environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"])
     assert len(metadata_service.path) > 40
     ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
@@ -175,26 +169,31 @@ def test_the_life_of_a_machine(sandbox, machine, ec2):
     ):
         assert metadata_answer(metadata_service, path, headers) == (403, b"")
 
-    # Metadata answers those who have a session token, and follows a changed tag.
-    def metadata(path):
-        return json.loads(fetch(sandbox, address, path))
 
-    assert metadata("/latest/meta-data/instance-id") == [401, 200, machine["id"]]
-    assert metadata("/latest/meta-data/public-ipv4") == [401, 200, address]
-    assert metadata("/latest/meta-data/tags/instance/") == [401, 200, "colour"]
-    assert metadata("/latest/meta-data/tags/instance/colour") == [401, 200, "red"]
-    assert metadata("/latest/meta-data/tags/instance/none")[1] == 404
+def metadata_follows_the_tags(sandbox, machine, ec2):
+    def read(path):
+        return metadata(sandbox, machine, path)
+
+    assert read("/latest/meta-data/instance-id") == [401, 200, machine["id"]]
+    assert read("/latest/meta-data/public-ipv4") == [401, 200, machine["address"]]
+    assert read("/latest/meta-data/tags/instance/") == [401, 200, "colour"]
+    assert read("/latest/meta-data/tags/instance/colour") == [401, 200, "red"]
+    assert read("/latest/meta-data/tags/instance/none")[1] == 404
     ec2.create_tags(Resources=[machine["id"]], Tags=[{"Key": "colour", "Value": "blue"}])
-    until(lambda: metadata("/latest/meta-data/tags/instance/colour")[2] == "blue")
-    document = json.loads(metadata("/latest/dynamic/instance-identity/document")[2])
+    until(lambda: read("/latest/meta-data/tags/instance/colour")[2] == "blue")
+    document = json.loads(read("/latest/dynamic/instance-identity/document")[2])
     assert (document["instanceId"], document["region"]) == (machine["id"], "eu-west-1")
 
-    # Credentials come with the association, not before.
+
+def credentials_come_with_the_association(sandbox, machine, ec2):
+    def read(path):
+        return metadata(sandbox, machine, path)
+
     credentials = "/latest/meta-data/iam/security-credentials/"
-    assert metadata(credentials)[1] == 404
+    assert read(credentials)[1] == 404
     until(lambda: associated(ec2, machine["id"], "machine"))
-    assert metadata(credentials)[2] == "machine"
-    keys = json.loads(metadata(credentials + "machine")[2])
+    assert read(credentials)[2] == "machine"
+    keys = json.loads(read(credentials + "machine")[2])
     caller = boto3.client(
         "sts",
         region_name="eu-west-1",
@@ -204,9 +203,10 @@ def test_the_life_of_a_machine(sandbox, machine, ec2):
         aws_session_token=keys["Token"],
     ).get_caller_identity()
     assert caller["Arn"].endswith(f":assumed-role/machine/{machine['id']}")
-    assert json.loads(metadata(credentials + "machine")[2]) == keys
+    assert json.loads(read(credentials + "machine")[2]) == keys
 
-    # An associated Elastic IP leads to the machine too.
+
+def an_elastic_ip_leads_to_the_machine(sandbox, machine, ec2):
     elastic = ec2.allocate_address(Domain="vpc")
     assert fetch(sandbox, elastic["PublicIp"], "/bytes") is None
     ec2.associate_address(AllocationId=elastic["AllocationId"], InstanceId=machine["id"])
@@ -215,6 +215,9 @@ def test_the_life_of_a_machine(sandbox, machine, ec2):
     ec2.disassociate_address(AssociationId=association)
     ec2.release_address(AllocationId=elastic["AllocationId"])
 
+
+def a_reboot_and_a_stop_keep_the_disk(sandbox, machine, ec2):
+    folder = sandbox.machine(machine["id"])
     # A reboot clears tmpfs and runs the program again.
     before = set(processes_of(folder))
     assert len(before) >= 2
@@ -231,6 +234,19 @@ def test_the_life_of_a_machine(sandbox, machine, ec2):
     ec2.start_instances(InstanceIds=[machine["id"]])
     until(lambda: processes_of(folder))
 
+
+def test_the_life_of_a_machine(sandbox, machine, ec2):
+    folder = sandbox.machine(machine["id"])
+    until(lambda: (folder / "net/80.sock").exists())
+    security_groups_limit_access(sandbox, machine, ec2)
+    assert fetch(sandbox, machine["address"], "/bytes") == USER_DATA, "it is what was passed"
+    environment = json.loads(fetch(sandbox, machine["address"], "/environment"))
+    the_environment_has_only_the_machines_own(environment, folder)
+    the_metadata_service_refuses_browsers(environment)
+    metadata_follows_the_tags(sandbox, machine, ec2)
+    credentials_come_with_the_association(sandbox, machine, ec2)
+    an_elastic_ip_leads_to_the_machine(sandbox, machine, ec2)
+    a_reboot_and_a_stop_keep_the_disk(sandbox, machine, ec2)
     # Nothing is left of a terminated machine, not even a process that ignores SIGTERM.
     ec2.terminate_instances(InstanceIds=[machine["id"]])
     until(lambda: not folder.exists())

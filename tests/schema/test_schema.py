@@ -24,9 +24,10 @@ GOOD = {
     "a switch": LEAST + "network: {https: true}\n",
     "numbers in env": "name: shop\napp: {path: app, env: {A: 1, B: 1.5, C: 'true', D: ''}}\n",
     "addresses": LEAST + "network: {allow: [203.0.113.0/24, '2001:db8::/32', 10.1.2.3/8]}\n",
+    "factory": "name: shop\napp: {path: app, web: 'shop.web:create_app()'}\n",
+    "an earlier name": "name: shop\napp: {path: app, wsgi: 'shop.wsgi:application'}\n",
     "secrets": "name: shop\napp: {path: app, secrets: [DATABASE_URL, {SESSION_KEY: generate}]}\n",
     "no secrets": "name: shop\napp: {path: app, secrets: }\n",
-    "factory": "name: shop\napp: {path: app, wsgi: 'shop.web:create_app()'}\n",
     "tags": LEAST + "tags: {team: web, 'cost:centre': '12', who: 'Zoë +-=._:/@'}\n",
     "files that are meant": "name: shop\napp: {path: app, include: [.env.public, certs/client.key]}\n",
     "most": "name: shop\napp: {path: app, workers: 64, threads: 256}\ninstance: {disk_gib: 16384}\n",
@@ -42,7 +43,8 @@ WRONG = {
     "a long name": f"name: {'a' * 32}\napp: {{path: app}}\n",
     "a region": LEAST + "region: Frankfurt\n",
     "an app that is text": "name: shop\napp: app\n",
-    "no callable": "name: shop\napp: {path: app, wsgi: app.py}\n",
+    "no callable": "name: shop\napp: {path: app, web: app.py}\n",
+    "no callable by its earlier name": "name: shop\napp: {path: app, wsgi: app.py}\n",
     "too few": "name: shop\napp: {path: app, workers: 0}\n",
     "too many": "name: shop\napp: {path: app, threads: 257}\n",
     "an include that is text": "name: shop\napp: {path: app, include: a.key}\n",
@@ -53,11 +55,11 @@ WRONG = {
     "a variable": "name: shop\napp: {path: app, env: {2FAST: x}}\n",
     "true in env": "name: shop\napp: {path: app, env: {DEBUG: true}}\n",
     "a list in env": "name: shop\napp: {path: app, env: {A: [1]}}\n",
+    "no for false": LEAST + "token: {open_preflight: 'no'}\n",
     "a secret": "name: shop\napp: {path: app, secrets: [2FAST]}\n",
     "a secret with a value": "name: shop\napp: {path: app, secrets: [{A: b}]}\n",
     "two secrets in one": "name: shop\napp: {path: app, secrets: [{A: generate, B: generate}]}\n",
     "secrets as a map": "name: shop\napp: {path: app, secrets: {A: generate}}\n",
-    "no for false": LEAST + "token: {enforce: 'no'}\n",
     "half a path": LEAST + "health: {path: healthz}\n",
     "two slashes": LEAST + "token: {path: //evil}\n",
     "a fragment": LEAST + "health: {path: '/a#b'}\n",
@@ -119,6 +121,8 @@ def uncommented(text):
 
 def keys(schema, above=""):
     for key, value in schema["properties"].items():
+        if value.get("deprecated"):
+            continue
         below = list(keys(value, f"{above}{key}.")) if "properties" in value else [above + key]
         yield from below
 

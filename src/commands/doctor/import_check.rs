@@ -39,7 +39,7 @@ pub async fn import(deployment: &Deployment) -> Import {
         return Import::NotTried;
     };
     let output = child::command(python)
-        .args(["-c", PROGRAM, &app.wsgi])
+        .args(["-c", PROGRAM, &app.web])
         .current_dir(&app.path)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .envs(&app.env)

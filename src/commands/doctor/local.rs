@@ -33,7 +33,7 @@ pub fn file(path: Option<&Path>, read: &Result<Deployment>, fits: &Result<()>) -
 pub fn app(deployment: &Deployment, import: &Import) -> Result<Check> {
     let (files, requirements) = release::look(deployment)?;
     let app = &deployment.app;
-    let (module, callable) = app.wsgi.split_once(':').unwrap_or((&app.wsgi, ""));
+    let (module, callable) = app.web.split_once(':').unwrap_or((&app.web, ""));
     let callable = callable.trim_end_matches("()");
     let place = module.replace('.', "/");
     let paths = [format!("{place}.py"), format!("{place}/__init__.py")];
@@ -44,13 +44,13 @@ pub fn app(deployment: &Deployment, import: &Import) -> Result<Check> {
     // A file that is not text is not a module; Python's own error for it is clearer.
     let text = file.read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     Ok(match import {
-        Import::NotTried => found(&app.wsgi, &file.name, callable, &text, &requirements.name()),
+        Import::NotTried => found(&app.web, &file.name, callable, &text, &requirements.name()),
         Import::Worked(python) => {
-            Check::pass(APP, format!("{} can be imported by {python}; {}", app.wsgi, requirements.name()))
+            Check::pass(APP, format!("{} can be imported by {python}; {}", app.web, requirements.name()))
         }
         Import::Failed(environment, why) => Check::warn(
             APP,
-            format!("{} cannot be imported in {environment}: {why}", app.wsgi),
+            format!("{} cannot be imported in {environment}: {why}", app.web),
             tested_by_up(Next::from("correct the app, or the packages in that environment; ")),
         ),
     })
@@ -67,21 +67,21 @@ fn missing(module: &str, path: &str, required: bool) -> Check {
     Check::fail(
         APP,
         format!("no module {module}: {path} is not in the app's folder, or an ignore file excludes it"),
-        Next::from(format!("correct app.wsgi in {}; ", config::FILE)).run_bare("init").and(" shows a possible value"),
+        Next::from(format!("correct app.web in {}; ", config::FILE)).run_bare("init").and(" shows a possible value"),
     )
 }
 
-fn found(wsgi: &str, file: &str, callable: &str, text: &str, requirements: &str) -> Check {
+fn found(web: &str, file: &str, callable: &str, text: &str, requirements: &str) -> Check {
     if mentions(text, callable) {
         return Check::pass(
             APP,
-            format!("{wsgi} in {file}, {requirements}; not imported: there is no virtual environment"),
+            format!("{web} in {file}, {requirements}; not imported: there is no virtual environment"),
         );
     }
     Check::warn(
         APP,
-        format!("{file} does not mention {callable}, which app.wsgi names"),
-        tested_by_up(Next::from(format!("correct app.wsgi in {}; ", config::FILE))),
+        format!("{file} does not mention {callable}, which app.web names"),
+        tested_by_up(Next::from(format!("correct app.web in {}; ", config::FILE))),
     )
 }
 

@@ -21,7 +21,9 @@ documents! {
         app: Candidate,
         /// The app's folder relative to the file's; empty if it is the same.
         path: String,
-        /// The WSGI app for gunicorn: `module:callable`.
+        /// The WSGI or ASGI app: `module:callable`.
+        web: String,
+        /// The same, by its earlier name.
         wsgi: String,
         /// All apps, the most likely one first.
         candidates: Vec<Candidate>,
@@ -47,7 +49,7 @@ documents! {
 
     /// An app in the folder.
     Candidate {
-        /// flask, django, bottle, falcon, wsgi, …
+        /// flask, django, bottle, falcon, fastapi, wsgi, asgi, …
         framework: String,
         /// Its module.
         module: String,

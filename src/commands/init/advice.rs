@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::builds;
 use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join, satisfies};
-use super::{Candidate, Files, Form, Framework, Place, Sight, ancestors, is_imported_from};
+use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{self, Image, can_be_loaded};
 use crate::release::written;
 
@@ -15,13 +16,15 @@ pub struct Plan {
     pub name: String,
     /// `app.path`, in the project; empty for the project itself.
     pub path: String,
-    /// `app.wsgi`
-    pub wsgi: String,
+    /// `app.web`
+    pub web: String,
     /// A module that the user must write first: its file, and its lines.
     pub module: Option<(String, [String; 2])>,
+    /// `app.build`
+    pub build: Vec<String>,
     /// The app's requirements.
     pub requirements: Requirements,
-    /// `token.env`
+    /// `token.env`, if the source reads the token; else the proxy checks it.
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
@@ -46,7 +49,7 @@ impl Plan {
         let (path, prefix, mut todo) = base(files, &app.root);
         let module = format!("{prefix}{}", app.module);
         let written = (!app.is_ready()).then(|| bridge(files, &path, app, &module));
-        let wsgi = match &written {
+        let web = match &written {
             Some((file, _)) => format!("{}:app", file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py")),
             None if app.form == Form::Factory => format!("{module}:{}()", app.callable),
             None => format!("{module}:{}", app.callable),
@@ -59,7 +62,6 @@ impl Plan {
         let python = settings::python(files, &path);
         let (image, unmet) = image(python.as_ref());
         todo.extend(unmet);
-        todo.extend(about_token(sight, app));
         todo.extend(about_health(sight));
         let (refused, kept) = about_env_files(sight);
         todo.extend(refused);
@@ -71,16 +73,19 @@ impl Plan {
         let texts = files.below(&path);
         warnings.extend(written::lines(texts, &BTreeMap::new()));
         let health = sight.health.clone();
-        // An open health path is usual. The app itself must refuse requests without the token, if it has a route `/`.
-        let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
-        let token_path = apart.then(|| "/".to_owned());
         let token = sight.token.clone();
+        // The health path of an app that checks the token is usually open. Then its route `/` shows the check.
+        let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
+        let token_path = (token.is_some() && apart).then(|| "/".to_owned());
         let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
+        let generated = secrets.iter().filter(|secret| secret.generate).map(|secret| secret.name.as_str());
+        let build = builds::commands(files, &path, generated);
         Self {
             name: name.to_owned(),
             path,
-            wsgi,
+            web,
             module: written,
+            build,
             requirements,
             token,
             token_path,
@@ -132,11 +137,7 @@ fn nearest(files: &Files, folder: &str) -> Requirements {
 fn why(app: &Candidate) -> String {
     let (framework, callable) = (app.framework.name(), &app.callable);
     match app.form {
-        _ if app.framework.is_asgi() => format!(
-            "{framework} is an ASGI framework, but devopsctl runs WSGI apps (gunicorn's threads): a2wsgi adapts it, without \
-             WebSockets and lifespan events"
-        ),
-        Form::Arguments => format!("{callable} needs arguments, but app.wsgi calls it without any"),
+        Form::Arguments => format!("{callable} needs arguments, but app.web calls it without any"),
         _ => format!("{framework}'s default app has no name that gunicorn could load"),
     }
 }
@@ -152,9 +153,6 @@ fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, 
         Form::Unnamed => "bottle.default_app()".to_owned(),
     };
     let lines = match app.form {
-        _ if app.framework.is_asgi() => {
-            [format!("import a2wsgi, {module}"), format!("app = a2wsgi.ASGIMiddleware({made})")]
-        }
         Form::Unnamed => [format!("import bottle, {module}"), format!("app = {made}")],
         _ => [format!("import {module}"), format!("app = {made}  # replace ... by the arguments")],
     };
@@ -162,8 +160,7 @@ fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, 
 }
 
 fn about_requirements(path: &str, found: &Requirements, app: &Candidate) -> Vec<String> {
-    let bridge = app.framework.is_asgi().then_some("a2wsgi");
-    let needed: Vec<&str> = app.framework.package().into_iter().chain(bridge).collect();
+    let needed: Vec<&str> = app.framework.package().into_iter().collect();
     match found {
         Requirements::Missing if needed.is_empty() => {
             vec![format!("the app has no requirements: write {}, empty if it needs none", requirements_txt(path))]
@@ -173,8 +170,7 @@ fn about_requirements(path: &str, found: &Requirements, app: &Candidate) -> Vec<
             vec![format!("the app has no requirements: write {}:\n    {lines}", requirements_txt(path))]
         }
         Requirements::Convert(file, command) => {
-            let then = bridge.map(|package| format!(", then add {package} to it")).unwrap_or_default();
-            vec![format!("devopsctl does not read {file}; convert it to a requirements.txt{then}:\n    {command}")]
+            vec![format!("devopsctl does not read {file}; convert it to a requirements.txt:\n    {command}")]
         }
         Requirements::Taken(file, packages) => {
             let missing = needed.into_iter().filter(|package| !packages.contains(*package));
@@ -206,34 +202,6 @@ fn image(asked: Option<&(String, Place)>) -> (Image, Option<String>) {
     let warning = format!("{place} requires Python {asked}, but the instance can have {}", known.join(", "));
     (default, Some(warning))
 }
-
-fn about_token(sight: &Sight, app: &Candidate) -> Option<String> {
-    if sight.token.is_some() {
-        return None;
-    }
-    let open = "the source reads no token, and up refuses an app without authentication";
-    let public = "or set token.enforce: false if it is meant to be public";
-    Some(match app.framework {
-        Framework::Flask => format!("{open}; add this ({public}):\n    {}", GUARD.join("\n    ")),
-        _ => format!(
-            "{open}: return 401 unless the header Authorization is `Token ` and the variable APP_SECRET_TOKEN, but allow CORS \
-             preflight requests (OPTIONS with Access-Control-Request-Method); {public}"
-        ),
-    })
-}
-
-/// The token check for all paths of a Flask app. CORS preflight requests carry no token.
-const GUARD: [&str; 9] = [
-    "import hmac, os",
-    "from flask import request",
-    "@app.before_request",
-    "def require_token():",
-    "    if request.method == \"OPTIONS\" and \"Access-Control-Request-Method\" in request.headers:",
-    "        return None  # a browser's CORS preflight, which carries no token",
-    "    sent, token = request.headers.get(\"Authorization\", \"\"), os.environ[\"APP_SECRET_TOKEN\"]",
-    "    if not hmac.compare_digest(sent.encode(), f\"Token {token}\".encode()):",
-    "        return \"unauthorized\\n\", 401",
-];
 
 fn about_health(sight: &Sight) -> Option<String> {
     let (path, place) = sight.routes.iter().next().filter(|_| sight.health.is_none())?;

@@ -18,8 +18,14 @@ pub enum Framework {
     Bottle,
     /// <https://falconframework.org>
     Falcon,
+    /// Django with ASGI.
+    DjangoAsgi,
+    /// <https://channels.readthedocs.io>
+    Channels,
     /// A plain WSGI function.
     Wsgi,
+    /// A plain ASGI function.
+    Asgi,
     /// An ASGI app that is already wrapped.
     Wrapped,
     /// <https://fastapi.tiangolo.com>
@@ -28,21 +34,28 @@ pub enum Framework {
     Starlette,
     /// <https://quart.palletsprojects.com>
     Quart,
+    /// <https://litestar.dev>
+    Litestar,
 }
 
 /// The constructors of apps, by their full names.
-const MAKERS: [(&str, Framework); 12] = [
+const MAKERS: [(&str, Framework); 17] = [
     ("flask.Flask", Framework::Flask),
     ("flask.app.Flask", Framework::Flask),
     ("django.core.wsgi.get_wsgi_application", Framework::Django),
+    ("django.core.asgi.get_asgi_application", Framework::DjangoAsgi),
+    ("channels.routing.ProtocolTypeRouter", Framework::Channels),
     ("bottle.Bottle", Framework::Bottle),
     ("bottle.default_app", Framework::Bottle),
     ("bottle.app", Framework::Bottle),
     ("falcon.App", Framework::Falcon),
+    ("falcon.asgi.App", Framework::Falcon),
     ("a2wsgi.ASGIMiddleware", Framework::Wrapped),
     ("fastapi.FastAPI", Framework::FastApi),
     ("starlette.applications.Starlette", Framework::Starlette),
     ("quart.Quart", Framework::Quart),
+    ("litestar.Litestar", Framework::Litestar),
+    ("litestar.app.Litestar", Framework::Litestar),
     ("fastapi.applications.FastAPI", Framework::FastApi),
 ];
 
@@ -52,34 +65,40 @@ impl Framework {
         match self {
             Framework::Flask => "Flask",
             Framework::Django => "Django",
+            Framework::DjangoAsgi => "Django (ASGI)",
+            Framework::Channels => "Django Channels",
             Framework::Bottle => "Bottle",
             Framework::Falcon => "Falcon",
             Framework::Wsgi => "WSGI",
+            Framework::Asgi => "ASGI",
             Framework::Wrapped => "a2wsgi",
             Framework::FastApi => "FastAPI",
             Framework::Starlette => "Starlette",
             Framework::Quart => "Quart",
+            Framework::Litestar => "Litestar",
         }
     }
 
     /// Its package.
     pub fn package(self) -> Option<&'static str> {
         match self {
-            Framework::Wsgi => None,
+            Framework::Wsgi | Framework::Asgi => None,
             Framework::Wrapped => Some("a2wsgi"),
             Framework::Flask => Some("flask"),
-            Framework::Django => Some("django"),
+            Framework::Django | Framework::DjangoAsgi => Some("django"),
+            Framework::Channels => Some("channels"),
             Framework::Bottle => Some("bottle"),
             Framework::Falcon => Some("falcon"),
             Framework::FastApi => Some("fastapi"),
             Framework::Starlette => Some("starlette"),
             Framework::Quart => Some("quart"),
+            Framework::Litestar => Some("litestar"),
         }
     }
 
-    /// Whether it is an ASGI framework, which gunicorn's threads do not support.
-    pub fn is_asgi(self) -> bool {
-        matches!(self, Framework::FastApi | Framework::Starlette | Framework::Quart)
+    /// Whether it is a part of a Django project.
+    pub fn is_django(self) -> bool {
+        matches!(self, Framework::Django | Framework::DjangoAsgi | Framework::Channels)
     }
 }
 
@@ -128,6 +147,7 @@ static ASSIGN: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^(\w+)(?: ?: ?[\w.\[\], |]+)? ?= ?(?:\w+ ?= ?)*([A-Za-z_][\w.]*) ?\("));
 static RETURN: LazyLock<Regex> = LazyLock::new(|| regex(r"^return ([A-Za-z_][\w.]*) ?(\(|$)"));
 static DEF: LazyLock<Regex> = LazyLock::new(|| regex(r"^def (\w+) ?\((.*)\)(?: ?->.*)? ?:"));
+static ASGI: LazyLock<Regex> = LazyLock::new(|| regex(r"^async def (\w+) ?\((.*)\)(?: ?->.*)? ?:"));
 static PLAIN: LazyLock<Regex> = LazyLock::new(|| regex(r"^(if|elif|else|try|except|finally|with)\b"));
 static HEADER: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^(if|elif|else|try|except|finally|with|for|while|match|case|class|def|async)\b"));
@@ -208,6 +228,11 @@ impl Module {
                 let name = found[1].to_owned();
                 self.apps.push(Seen { line: line.number, name, framework: Framework::Wsgi, form: Form::Object });
             }
+        } else if let Some(found) = ASGI.captures(&line.code)
+            && parameters(&found[2]).into_iter().map(word).eq(["scope", "receive", "send"])
+        {
+            let name = found[1].to_owned();
+            self.apps.push(Seen { line: line.number, name, framework: Framework::Asgi, form: Form::Object });
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod advice;
 mod apps;
+mod builds;
 mod secrets;
 mod settings;
 mod token;
@@ -101,7 +102,7 @@ pub struct Candidate {
 impl Candidate {
     /// Whether gunicorn can load it without changes.
     pub fn is_ready(&self) -> bool {
-        !self.framework.is_asgi() && matches!(self.form, Form::Object | Form::Factory)
+        matches!(self.form, Form::Object | Form::Factory)
     }
 
     /// The most likely app first: loadable without changes, in a higher folder, with a usual name.
@@ -111,9 +112,10 @@ impl Candidate {
         let usual = |names: &[&str], name: &str| names.iter().position(|usual| *usual == name).unwrap_or(names.len());
         (
             !self.is_ready(),
+            self.framework != Framework::Channels, // Its project has a plain WSGI app as well.
             self.form,
             file.matches('/').count(),
-            usual(&["wsgi", "app", "application", "main", "server"], stem),
+            usual(&["wsgi", "asgi", "app", "application", "main", "server"], stem),
             usual(&["app", "application", "create_app", "make_app"], &self.callable),
             self.place.file.clone(),
             self.place.line,
@@ -149,7 +151,7 @@ pub fn look(files: &Files) -> Sight {
         lines.iter().map(|(file, lines)| (file, apps::read(lines))).collect();
     let (mut candidates, mut nameless) = (Vec::new(), Vec::new());
     for (file, seen) in everything(&modules) {
-        match placed(files, file, seen.framework == Framework::Django) {
+        match placed(files, file, seen.framework.is_django()) {
             Some((root, module)) => candidates.push(Candidate {
                 place: Place::new(file, seen.line),
                 framework: seen.framework,

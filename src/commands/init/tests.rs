@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::config::Image;
+use crate::config::{Check, Image};
 
 fn files(list: &[(&str, &str)]) -> Files {
     let mut files = Files::default();
@@ -23,9 +23,9 @@ fn plan(list: &[(&str, &str)]) -> Plan {
     let text = plan.yaml();
     let loaded = config::parse(&text, Path::new("deploy.yaml"), folder.path())
         .unwrap_or_else(|failure| panic!("{text}\n{}", crate::ui::render(&failure, 100, false)));
-    assert_eq!(loaded.app.wsgi, plan.wsgi);
+    assert_eq!(loaded.app.web, plan.web);
     assert_eq!(loaded.health.path, plan.health.as_ref().map_or("/", |(path, _)| path));
-    assert!(loaded.token.enforce);
+    assert_eq!(loaded.token.check, if plan.token.is_some() { Check::App } else { Check::Proxy });
     plan
 }
 
@@ -38,11 +38,11 @@ const FLASK: &str = "from flask import Flask\napp = Flask(__name__)\n";
 const FACTORY: &str =
     "from flask import Flask\n\ndef create_app(config=None):\n    app = Flask(__name__)\n    return app\n";
 
-/// `app.path` and `app.wsgi`
+/// `app.path` and `app.web`
 #[track_caller]
-fn is(list: &[(&str, &str)], path: &str, wsgi: &str) -> Plan {
+fn is(list: &[(&str, &str)], path: &str, web: &str) -> Plan {
     let plan = plan(list);
-    assert_eq!((plan.path.as_str(), plan.wsgi.as_str()), (path, wsgi));
+    assert_eq!((plan.path.as_str(), plan.web.as_str()), (path, web));
     plan
 }
 
@@ -110,23 +110,45 @@ fn the_most_likely_app_is_first() {
 
 #[test]
 fn an_app_that_gunicorn_cannot_load_gets_a_module_of_two_lines() {
-    let fastapi = "from fastapi import FastAPI\napi = FastAPI()\n@api.get('/ping')\ndef ping():\n    return 1\n";
-    let plan = is(&[("main.py", fastapi), ("requirements.txt", "fastapi")], "", "wsgi:app");
-    let (file, lines) = plan.module.unwrap();
-    assert_eq!(file, "wsgi.py");
-    assert_eq!(lines, ["import a2wsgi, main", "app = a2wsgi.ASGIMiddleware(main.api)"]);
-    assert!(plan.warnings.iter().any(|warning| warning.contains("does not list a2wsgi")));
-    assert_eq!(plan.health.unwrap().0, "/ping");
-
     let told = FACTORY.replace("config=None", "config");
     let plan = is(&[("app.py", &told), ("wsgi.py", "")], "", "serve:app");
     assert!(plan.module.unwrap().1[1].starts_with("app = app.create_app(...)"));
 
     let bare = "from bottle import route, run\n@route('/')\ndef index():\n    return ''\n";
     assert_eq!(is(&[("hello.py", bare)], "", "wsgi:app").module.unwrap().1[1], "app = bottle.default_app()");
+}
 
+#[test]
+fn asgi_apps_are_found() {
+    let fastapi = "from fastapi import FastAPI\napi = FastAPI()\n@api.get('/ping')\nasync def ping():\n    return 1\n";
+    let plan = is(&[("main.py", fastapi), ("requirements.txt", "fastapi")], "", "main:api");
+    assert_eq!((plan.module, plan.health.unwrap().0.as_str()), (None, "/ping"));
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
     let wrapped = "from a2wsgi import ASGIMiddleware\nfrom main import api\napp = ASGIMiddleware(api)\n";
-    assert!(is(&[("main.py", fastapi), ("wsgi.py", wrapped)], "", "wsgi:app").module.is_none());
+    is(&[("main.py", fastapi), ("wsgi.py", wrapped)], "", "wsgi:app");
+    for (maker, call) in [
+        ("starlette.applications", "Starlette(routes=[])"),
+        ("quart", "Quart(__name__)"),
+        ("litestar", "Litestar([hello])"),
+        ("falcon.asgi", "App()"),
+    ] {
+        let name = call.split('(').next().unwrap();
+        let text = format!("from {maker} import {name}\n\ndef create_app():\n    app = {call}\n    return app\n");
+        is(&[("web.py", &text)], "", "web:create_app()");
+    }
+    is(&[("app.py", "async def app(scope: dict, receive, send) -> None:\n    pass\n")], "", "app:app");
+    nothing(&[("app.py", "async def app(scope, receive):\n    pass\nasync def create():\n    return app\n")]);
+    let project = |name: &str, more: &str| {
+        let function = format!("get_{name}_application");
+        format!("from django.core.{name} import {function}\n{more}application = {function}()\n")
+    };
+    let (wsgi, asgi) = (project("wsgi", ""), project("asgi", ""));
+    let manage = ("manage.py", "");
+    is(&[manage, ("shop/asgi.py", &asgi)], "", "shop.asgi:application");
+    is(&[manage, ("shop/asgi.py", &asgi), ("shop/wsgi.py", &wsgi)], "", "shop.wsgi:application");
+    let channels = asgi.replace("application = ", "django = ")
+        + "from channels.routing import ProtocolTypeRouter\napplication = ProtocolTypeRouter({'http': django})\n";
+    is(&[manage, ("shop/asgi.py", &channels), ("shop/wsgi.py", &wsgi)], "", "shop.asgi:application");
 }
 
 #[test]
@@ -169,7 +191,8 @@ def healthz(): return ''
     assert!(said.contains(".env.production may contain secrets: ignore it, or up refuses"), "{said}");
     assert!(!said.contains(".env.example") && !said.contains("not-for-your-eyes"), "{said}");
     assert!(!plan.yaml().contains("not-for-your-eyes"));
-    assert!(super::tests::plan(&[("app.py", FLASK)]).warnings.join("\n").contains("@app.before_request"));
+    let plan = super::tests::plan(&[("app.py", FLASK), ("requirements.txt", "flask")]);
+    assert_eq!((plan.token.as_ref(), plan.warnings.len()), (None, 0), "devopsctl checks it in front of the app");
 }
 
 #[test]
@@ -182,7 +205,7 @@ fn only_what_must_be_done_first_makes_a_plan_not_ready() {
     let known = format!("{guarded}SECRET_KEY = 'x'\n");
     let project = ("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['flask']\n");
     assert_eq!(of(&[("app.py", &known), project, (".env", ""), ("uv.lock", "")]), (true, 3));
-    assert_eq!(of(&[("app.py", FLASK), needs]), (false, 1), "no token");
+    assert_eq!(of(&[("app.py", FLASK), needs]), (true, 0), "no token");
     assert_eq!(of(&[("app.py", guarded)]), (false, 1), "no requirements");
     assert_eq!(of(&[("app.py", guarded), ("requirements.txt", "")]), (false, 1), "no flask");
     assert_eq!(of(&[("app.py", guarded), needs, (".env.production", "")]), (false, 1), "up refuses it");

@@ -158,7 +158,7 @@ fn is_the_app(entry: &DirEntry) -> bool {
 /// Whether the content of the file matters.
 fn is_relevant(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
-    let named = ["pyproject.toml", ".python-version", "app.json", "Procfile"].contains(&file);
+    let named = ["pyproject.toml", ".python-version", "app.json", "package.json", "Procfile"].contains(&file);
     file.ends_with(".py") || file.ends_with(".txt") || named || init::TEMPLATES.contains(&file)
 }
 
@@ -183,10 +183,10 @@ fn no_app(sight: &Sight, folder: &Path) -> Failure {
             .next("rename the file and its folders to letters, digits and _: for example app.py"),
         None => failure
             .because(format!(
-                "none of {} Python files creates a Flask, Django, Bottle, Falcon, FastAPI, Starlette or Quart app, or is plain WSGI",
+                "none of {} Python files creates a Flask, Django, Bottle, Falcon, FastAPI, Starlette, Quart or Litestar app, or is plain WSGI or ASGI",
                 sight.read
             ))
-            .next("pass the app's folder, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., wsgi: module:callable}"),
+            .next("pass the app's folder, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., web: module:callable}"),
     }
 }
 
@@ -239,16 +239,22 @@ fn others(sight: &Sight) -> String {
 
 /// One line per finding, with its place.
 fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
-    let mut lines = vec![format!("app: {}, {} → {}", app.framework.name(), app.place, plan.wsgi)];
+    let mut lines = vec![format!("app: {}, {} → {}", app.framework.name(), app.place, plan.web)];
     let at = |place: &Place| place.to_string();
     match &plan.requirements {
         Requirements::Taken(file, _) => lines.push(format!("requirements: {file}")),
         Requirements::Convert(file, _) => lines.push(format!("requirements: {file}, to be converted")),
         Requirements::Missing => {}
     }
-    if let Some((name, place)) = &plan.token {
-        lines.push(format!("token: {name}, {}", at(place)));
+    if !plan.build.is_empty() {
+        lines.push(format!("build: {}", plan.build.join("; ")));
     }
+    lines.push(match &plan.token {
+        Some((name, place)) => format!("token: {name}, {}", at(place)),
+        None => {
+            "token: checked in front of the app, which reads none; `token.check: none` makes the app public".to_owned()
+        }
+    });
     lines.extend(plan.secrets.iter().map(|Secret { name, place, generate }| {
         let how = if *generate { " → up generates it" } else { "" };
         format!("secret: {name}, {place}{how}")
@@ -301,7 +307,8 @@ fn document(
         },
         name: plan.name,
         path: plan.path,
-        wsgi: plan.wsgi,
+        wsgi: plan.web.clone(),
+        web: plan.web,
         token: seen(plan.token),
         health: seen(plan.health),
         python: seen(plan.python),

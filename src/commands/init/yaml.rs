@@ -40,11 +40,19 @@ impl Plan {
             }
             None => String::new(),
         };
+        let build = match self.build.as_slice() {
+            [] => String::new(),
+            [one] => format!("  build: {}   # what it writes is deployed\n", quoted(one)),
+            several => {
+                let lines = several.iter().map(|command| format!("    - {}\n", quoted(command)));
+                format!("  # What they write is deployed.\n  build:\n{}", lines.collect::<String>())
+            }
+        };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  wsgi: {}\n  # workers: 2\n  # threads: 4\n  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}  # workers: 2\n  # threads: 4\n  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
             quoted(path),
-            quoted(&self.wsgi),
+            quoted(&self.web),
             self.secrets()
         )
     }
@@ -66,21 +74,17 @@ impl Plan {
 
     fn token(&self) -> String {
         let comment = "# The secret that every request needs. `devopsctl set-token` sets it.\n";
-        let env = match &self.token {
-            Some((name, _)) => format!("  env: {}\n", quoted(name)),
-            None => "  # env: APP_SECRET_TOKEN   # the environment variable that the app reads it from\n".to_owned(),
+        let body = match &self.token {
+            Some((name, _)) => format!(
+                "  env: {}\n  # check: app   # the app checks it; an app that does not is refused\n",
+                quoted(name)
+            ),
+            None => "  check: proxy   # devopsctl checks it in front of the app; none: the app is public\n  \
+                     # open: [/static/*]   # paths that need no token\n"
+                .to_owned(),
         };
-        let enforce = "  # enforce: true           # refuse an app that accepts requests without it\n";
-        let path = self.token_path.as_ref().map(|path| format!("  path: {}   # where to check that\n", quoted(path)));
-        let body = format!("{env}{enforce}{}", path.unwrap_or_default());
-        let section = if self.token.is_none() && self.token_path.is_none() { "# token:" } else { "token:" };
-        match section {
-            "token:" => format!("{comment}token:\n{body}"),
-            _ => {
-                let body = body.lines().map(|line| line.replacen("  # ", "#   ", 1) + "\n").collect::<String>();
-                format!("{comment}# token:\n{body}")
-            }
-        }
+        let path = self.token_path.as_ref().map(|path| format!("  path: {}   # where to test that\n", quoted(path)));
+        format!("{comment}token:\n{body}{}", path.unwrap_or_default())
     }
 
     fn instance(&self) -> String {

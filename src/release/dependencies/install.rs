@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use super::lock::{is_whole, packages_line, packages_of, sealed};
-use super::{Requirements, gunicorn};
+use super::{Requirements, servers};
 use crate::aws::Target;
 use crate::base::child;
 use crate::base::dirs::{self, unwritable};
@@ -16,17 +16,23 @@ use crate::base::uv::{self, Uv};
 use crate::release::local::Local;
 use crate::release::wheels;
 
-/// Installs the requirements into `work/site`. Returns whether the cached lock was damaged, so that they were resolved again.
-pub async fn install(requirements: &Requirements, target: &Target, work: &Path) -> Result<bool> {
+/// What was installed.
+pub struct Installed {
+    /// The list of the packages, for uv.
+    pub list: PathBuf,
+    /// Whether the cached lock was damaged, so that the requirements were resolved again.
+    pub resolved_anew: bool,
+}
+
+/// Installs the requirements into `work/site`.
+pub async fn install(requirements: &Requirements, target: &Target, work: &Path) -> Result<Installed> {
     let install =
         Install { uv: Uv::find().await?, requirements, target, site: work.join("site"), tree: work.join("tree") };
     let file = requirements.local.stage(&install.tree, &requirements.file)?;
-    let mut damaged = false;
+    let (mut damaged, mut list) = (false, file.clone());
     if requirements.hashed() {
         install.run(install.pip_install().arg("--require-hashes").arg("-r").arg(&file)).await?;
-        if !gunicorn::is_installed(&install.site) {
-            install.run(install.pip_install().arg(gunicorn::pinned(target))).await?;
-        }
+        install.servers().await?;
     } else {
         let file_of_lock = requirements.lock(target)?;
         let known = fs::read_to_string(&file_of_lock).ok();
@@ -38,12 +44,12 @@ pub async fn install(requirements: &Requirements, target: &Target, work: &Path) 
             // The requirements of a local package may have changed; all other versions are kept.
             _ => install.resolve(&file, &file_of_lock, whole, &packages).await?,
         };
-        let list = work.join("lock.txt");
+        list = work.join("lock.txt");
         fs::write(&list, Local::to_install(&text, &install.tree)).map_err(|error| unwritable(&list, &error))?;
         install.run(install.pip_install().arg("--no-deps").arg("-r").arg(&list)).await?;
     }
     check_tags(&install.site, target)?;
-    Ok(damaged)
+    Ok(Installed { list, resolved_anew: damaged })
 }
 
 /// The calls of uv for a release.
@@ -57,34 +63,54 @@ struct Install<'a> {
 }
 
 impl Install<'_> {
+    /// Installs the servers that the requirements do not contain.
+    async fn servers(&self) -> Result<()> {
+        let [preferred, least] = self.requirements.servers(self.target);
+        let missing = |wanted| servers::missing(&self.site, wanted);
+        let wanted = missing(preferred);
+        if wanted.is_empty() || self.run(self.pip_install().args(wanted)).await.is_ok() {
+            return Ok(());
+        }
+        self.run(self.pip_install().args(missing(least))).await
+    }
+
     /// Resolves the requirements into `lock`, and keeps the versions in `before` if possible.
     async fn resolve(&self, file: &Path, lock: &Path, before: Option<&str>, packages: &str) -> Result<String> {
         let Self { requirements, target, .. } = self;
         let folder = lock.parent().unwrap_or(lock);
         dirs::private(folder)?;
         let draft = tempfile::NamedTempFile::new_in(folder).map_err(|error| unwritable(folder, &error))?;
-        let mut extra =
-            tempfile::Builder::new().suffix(".in").tempfile_in(folder).map_err(|error| unwritable(folder, &error))?;
-        // A bare name never overrides the app's own pin.
-        let wanted = if requirements.list_gunicorn() { "gunicorn" } else { gunicorn::pinned(target) };
-        std::io::Write::write_all(&mut extra, wanted.as_bytes()).map_err(|error| unwritable(folder, &error))?;
         // uv keeps the versions in its output file.
         let pins = before.unwrap_or_default().lines().filter(|line| !line.contains("file://"));
         fs::write(draft.path(), pins.map(|line| format!("{line}\n")).collect::<String>())
             .map_err(|error| unwritable(folder, &error))?;
-        let mut command = self.uv.command();
-        command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(draft.path());
-        aim(&mut command, requirements, target);
-        self.run(command.arg(file).arg(extra.path())).await?;
+        let [preferred, least] = requirements.servers(target);
+        match self.compile(file, draft.path(), &preferred).await {
+            Err(_) if preferred != least => self.compile(file, draft.path(), &least).await?,
+            result => result?,
+        }
         let text = fs::read_to_string(draft.path()).map_err(|error| unwritable(folder, &error))?;
         if !requirements.builds {
             wheels::check_resolved(&requirements.file, &self.as_here(&text))?;
         }
-        gunicorn::check(&requirements.file, &text)?;
+        servers::check(&requirements.file, &text, requirements.asgi)?;
         let text = requirements.local.resolved(&requirements.file, &text, &self.tree)?;
         let text = sealed(&format!("{packages}{text}"));
         dirs::write(lock, text.as_bytes()).map_err(|error| unwritable(lock, &error))?;
         Ok(text)
+    }
+
+    /// Resolves the requirements and those for the servers into the file `output`.
+    async fn compile(&self, file: &Path, output: &Path, servers: &[String]) -> Result<()> {
+        let folder = output.parent().unwrap_or(output);
+        let mut extra =
+            tempfile::Builder::new().suffix(".in").tempfile_in(folder).map_err(|error| unwritable(folder, &error))?;
+        std::io::Write::write_all(&mut extra, servers.join("\n").as_bytes())
+            .map_err(|error| unwritable(folder, &error))?;
+        let mut command = self.uv.command();
+        command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(output);
+        aim(&mut command, self.requirements, self.target);
+        self.run(command.arg(file).arg(extra.path())).await
     }
 
     fn pip_install(&self) -> Command {

@@ -1,8 +1,9 @@
 //! The app's dependencies, resolved once and installed for the target by uv.
 
-mod gunicorn;
+mod environment;
 mod install;
 mod lock;
+mod servers;
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use crate::base::digest::hex;
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Exit, Failure, Result};
 use crate::config::App;
-pub use install::install;
+pub use environment::create as environment;
+pub use install::{Installed, install};
 
 /// The requirements file, and the files beside it that it may refer to.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Requirements {
     builds: bool,
     /// The packages that they name by a path.
     local: Local,
+    /// Whether the app is ASGI.
+    asgi: bool,
 }
 
 impl Requirements {
@@ -35,7 +39,7 @@ impl Requirements {
     ///
     /// # Errors
     /// There is none, or it cannot be used.
-    pub fn find(app: &App) -> Result<Self> {
+    pub fn find(app: &App, asgi: bool) -> Result<Self> {
         let candidates = ["requirements.txt", "pyproject.toml"].map(PathBuf::from);
         let named = app
             .requirements
@@ -73,13 +77,13 @@ impl Requirements {
             around.extend(wheels::check(app, &file, &text)?);
         }
         let local = Local::find(&file, &text)?;
-        gunicorn::check(&file, &text)?;
-        local.requirements().try_for_each(|(file, text)| gunicorn::check(file, text))?;
+        servers::check(&file, &text, asgi)?;
+        local.requirements().try_for_each(|(file, text)| servers::check(file, text, asgi))?;
         if app.build_dependencies {
             let included = local.requirements().filter(|(included, _)| *included != file);
             around.extend(included.flat_map(|(_, text)| text.bytes()));
         }
-        Ok(Self { file, text, around, builds: app.build_dependencies, local })
+        Ok(Self { file, text, around, builds: app.build_dependencies, local, asgi })
     }
 
     /// The file's name.
@@ -104,8 +108,10 @@ impl Requirements {
         &self.local
     }
 
-    fn list_gunicorn(&self) -> bool {
-        gunicorn::is_listed(&self.text) || gunicorn::is_listed(&self.local.text())
+    /// The requirements for the servers: the preferred ones, and those that are enough.
+    fn servers(&self, target: &Target) -> [Vec<String>; 2] {
+        let listed = format!("{}\n{}", self.text, self.local.text());
+        [servers::wanted(target, self.asgi, &listed), servers::least(target, self.asgi, &listed)]
     }
 
     /// A hash of the requirements and the target.
@@ -113,7 +119,8 @@ impl Requirements {
         let mut hash = Sha256::new();
         // If builds are allowed, requirements resolve to other versions.
         let builds = if self.builds { "builds" } else { "wheels" };
-        hash.update(format!("{target:?}\n{}\n{builds}\n", gunicorn::pinned(target)));
+        let servers = servers::wanted(target, self.asgi, "").join("\n");
+        hash.update(format!("{target:?}\n{servers}\n{builds}\n"));
         hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
         hash.update(&self.around);
         hex(&hash.finalize())

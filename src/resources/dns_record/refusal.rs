@@ -10,7 +10,7 @@ use crate::base::names;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// A record that is not ours.
-    Foreign(String),
+    NameConflict(String),
     /// An IPv6 address: clients with IPv6 would not use our A record.
     Ipv6(String),
     /// The mark of another deployment, or another TXT record.
@@ -63,7 +63,7 @@ impl Obstacle {
         let (domain, mark) = (&state.domain, names::record_mark(&state.domain));
         let place = format!("Route 53, zone {} ({})", state.zone.name, state.zone.id);
         let (what, why, next) = match self {
-            Obstacle::Foreign(record) => (
+            Obstacle::NameConflict(record) => (
                 format!("{domain} has a record that does not belong to this deployment"),
                 format!("{place}, has {domain}. {record}; and no {mark} marks it as this deployment's"),
                 format!("delete it there if it is unused, or choose another network.domain; or {BY_HAND}"),

@@ -75,7 +75,7 @@ impl Resource for Wanted {
 
     fn outputs(sight: &Sight<'_>, outputs: &mut Outputs) {
         if let Some(instance) = sight.current {
-            let unlimited = sight.have.unlimited.as_ref().is_some_and(|ids| ids.contains(&instance.id));
+            let unlimited = sight.have.unlimited.present().is_some_and(|ids| ids.contains(&instance.id));
             let (id, since) = (instance.id.clone(), instance.launched);
             outputs.set(ID, Output { id, since, unlimited, launched: false, told: None });
         }
@@ -121,7 +121,7 @@ impl Wanted {
         let current = current.filter(|_| have.kind.present().is_some_and(|kind| kind.burstable))?;
         let healthy = have.report_of(&current.id).is_some_and(|report| report.healthy);
         let wanted = Credits::wanted(self.cpu_credits, healthy)?;
-        let unlimited = have.unlimited.as_ref()?.contains(&current.id);
+        let unlimited = have.unlimited.present()?.contains(&current.id);
         (unlimited != (wanted == Credits::Unlimited)).then_some(wanted)
     }
 }

@@ -61,8 +61,8 @@ impl Lease {
     }
 
     /// The SSH rule for it.
-    pub fn door(&self) -> Door {
-        Door { id: self.id.clone(), until: self.until, source: self.source }
+    pub fn ssh_rule(&self) -> SshRule {
+        SshRule { id: self.id.clone(), until: self.until, source: self.source }
     }
 }
 
@@ -77,7 +77,7 @@ pub fn tag_of(id: &str) -> String {
 
 /// A rule of the security group that allows port 22 from one address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Door {
+pub struct SshRule {
     /// The id of the lease for which it was created.
     pub id: String,
     /// The lease's first end: until then the rule stays, even if the lease is not visible yet.
@@ -86,7 +86,7 @@ pub struct Door {
     pub source: Ipv4Net,
 }
 
-impl Door {
+impl SshRule {
     /// The description by which the rule is known.
     pub fn description(&self) -> String {
         format!("{} until {}", tag_of(&self.id), self.until)
@@ -105,12 +105,12 @@ pub struct Stale {
     /// The tags of ended or invalid leases, by instance.
     pub tags: Vec<(String, Vec<String>)>,
     /// Rules without a lease.
-    pub doors: Vec<Door>,
+    pub ssh_rules: Vec<SshRule>,
 }
 
 /// Finds the leases and rules that have ended. `instances`: ids and tags; `gone`: leases whose sessions are known to be
 /// killed.
-pub fn stale(doors: &[Door], instances: &[(&str, &Tags)], gone: &BTreeSet<String>, now: i64) -> Stale {
+pub fn stale(ssh_rules: &[SshRule], instances: &[(&str, &Tags)], gone: &BTreeSet<String>, now: i64) -> Stale {
     let counts = |id: &str, until: i64| !gone.contains(id) && lasts(until, now);
     let live: Vec<Lease> = instances
         .iter()
@@ -122,10 +122,10 @@ pub fn stale(doors: &[Door], instances: &[(&str, &Tags)], gone: &BTreeSet<String
         let ended = tags.keys().filter(|tag| tag.starts_with(names::TAG_SSH) && !kept(tag)).cloned().collect();
         ((*instance).to_owned(), ended)
     });
-    let shut = |door: &&Door| !counts(&door.id, door.until) && !live.iter().any(|lease| lease.source == door.source);
+    let shut = |rule: &&SshRule| !counts(&rule.id, rule.until) && !live.iter().any(|lease| lease.source == rule.source);
     Stale {
         tags: tags.filter(|(_, ended): &(String, Vec<String>)| !ended.is_empty()).collect(),
-        doors: doors.iter().filter(shut).cloned().collect(),
+        ssh_rules: ssh_rules.iter().filter(shut).cloned().collect(),
     }
 }
 
@@ -158,10 +158,10 @@ mod tests {
         assert_eq!(key, "devopsctl:ssh:abcd");
         assert_eq!(value, format!("{NOW} 203.0.113.7/32 {KEY}"));
         assert_eq!(Lease::of(&key, &value), Some(lease.clone()));
-        assert_eq!(lease.door().description(), format!("devopsctl:ssh:abcd until {NOW}"));
-        assert_eq!(Door::of(&lease.door().description(), lease.source), Some(lease.door()));
+        assert_eq!(lease.ssh_rule().description(), format!("devopsctl:ssh:abcd until {NOW}"));
+        assert_eq!(SshRule::of(&lease.ssh_rule().description(), lease.source), Some(lease.ssh_rule()));
         for other in ["", "devopsctl:ssh:abcd", "the office", "devopsctl:ssh:abcd until tomorrow"] {
-            assert_eq!(Door::of(other, lease.source), None, "{other}");
+            assert_eq!(SshRule::of(other, lease.source), None, "{other}");
         }
     }
 
@@ -169,30 +169,31 @@ mod tests {
     fn a_rule_stays_for_another_session_from_the_same_address() {
         let (first, second) = (lease("aaaa", 7, NOW + 10), lease("bbbb", 7, NOW + 500));
         let both = tags(&[first.clone(), second.clone()]);
-        let look = |tags: &Tags, now| stale(&[first.door()], &[("i-1", tags)], &BTreeSet::new(), now);
+        let look = |tags: &Tags, now| stale(&[first.ssh_rule()], &[("i-1", tags)], &BTreeSet::new(), now);
         assert_eq!(look(&both, NOW), Stale::default());
         let later = look(&both, NOW + 11);
         assert_eq!(later.tags, [("i-1".to_owned(), vec!["devopsctl:ssh:aaaa".to_owned()])]);
-        assert_eq!(later.doors, []);
-        assert_eq!(look(&both, NOW + 501).doors, [first.door()]);
+        assert_eq!(later.ssh_rules, []);
+        assert_eq!(look(&both, NOW + 501).ssh_rules, [first.ssh_rule()]);
     }
 
     #[test]
     fn a_session_that_was_killed_keeps_nothing() {
         let lease = lease("aaaa", 7, NOW + 500);
         let gone = BTreeSet::from(["aaaa".to_owned()]);
-        let found = stale(&[lease.door()], &[("i-1", &tags(std::slice::from_ref(&lease)))], &gone, NOW);
-        assert_eq!((found.doors, found.tags.len()), (vec![lease.door()], 1));
+        let found = stale(&[lease.ssh_rule()], &[("i-1", &tags(std::slice::from_ref(&lease)))], &gone, NOW);
+        assert_eq!((found.ssh_rules, found.tags.len()), (vec![lease.ssh_rule()], 1));
     }
 
     #[test]
     fn a_rule_whose_lease_is_not_listed_yet_stays_until_its_first_end() {
-        let door = lease("aaaa", 7, NOW + 500).door();
-        let look = |now| stale(std::slice::from_ref(&door), &[("i-1", &Tags::new())], &BTreeSet::new(), now).doors;
+        let ssh_rule = lease("aaaa", 7, NOW + 500).ssh_rule();
+        let look =
+            |now| stale(std::slice::from_ref(&ssh_rule), &[("i-1", &Tags::new())], &BTreeSet::new(), now).ssh_rules;
         assert_eq!(look(NOW), vec![]);
-        assert_eq!(look(NOW + 500), vec![door.clone()]);
-        let forged = Door { until: NOW + 1_000_000, ..door };
-        assert_eq!(stale(std::slice::from_ref(&forged), &[], &BTreeSet::new(), NOW).doors, [forged]);
+        assert_eq!(look(NOW + 500), vec![ssh_rule.clone()]);
+        let forged = SshRule { until: NOW + 1_000_000, ..ssh_rule };
+        assert_eq!(stale(std::slice::from_ref(&forged), &[], &BTreeSet::new(), NOW).ssh_rules, [forged]);
     }
 
     #[test]
@@ -213,21 +214,21 @@ mod tests {
             let gone: BTreeSet<String> =
                 leases.iter().zip(&some).filter(|(_, one)| one.2).map(|(lease, _)| lease.id.clone()).collect();
             // Of several sessions from one address, one has created the rule; some have none.
-            let mut doors: Vec<Door> = leases.iter().zip(&some).filter(|(_, one)| one.3).map(|(lease, _)| lease.door()).collect();
-            doors.sort_by_key(|door| door.source);
-            doors.dedup_by_key(|door| door.source);
+            let mut ssh_rules: Vec<SshRule> = leases.iter().zip(&some).filter(|(_, one)| one.3).map(|(lease, _)| lease.ssh_rule()).collect();
+            ssh_rules.sort_by_key(|rule| rule.source);
+            ssh_rules.dedup_by_key(|rule| rule.source);
             let tags = tags(&leases);
-            let found = stale(&doors, &[("i-1", &tags)], &gone, NOW);
+            let found = stale(&ssh_rules, &[("i-1", &tags)], &gone, NOW);
             let ended: Vec<&String> = found.tags.iter().flat_map(|(_, tags)| tags).collect();
             for lease in &leases {
                 let lives = !gone.contains(&lease.id) && lease.until > NOW;
                 prop_assert_eq!(!ended.contains(&&tag_of(&lease.id)), lives);
                 if lives {
-                    prop_assert!(found.doors.iter().all(|door| door.source != lease.source));
+                    prop_assert!(found.ssh_rules.iter().all(|rule| rule.source != lease.source));
                 }
             }
-            let later = stale(&doors, &[("i-1", &tags)], &BTreeSet::new(), NOW + 700);
-            prop_assert_eq!(later.doors.len(), doors.len());
+            let later = stale(&ssh_rules, &[("i-1", &tags)], &BTreeSet::new(), NOW + 700);
+            prop_assert_eq!(later.ssh_rules.len(), ssh_rules.len());
             prop_assert_eq!(later.tags.iter().map(|(_, tags)| tags.len()).sum::<usize>(), leases.len());
         }
     }

@@ -86,7 +86,7 @@ fn an_app_can_be_public_if_deploy_yaml_allows_it() {
         )
         .file("app/requirements.txt", "")
         .file("deploy.yaml", "name: hello\napp: {path: app}\n");
-    project.run("up --sandbox").code(4).says("so it is open to everyone").says("token.enforce: false");
+    project.run("up --sandbox").code(4).says("so it is open to everyone").says("token.check");
     // Nothing serves, so the URL returns an error page at once.
     let status: serde_json::Value =
         serde_json::from_str(&project.run("status --sandbox --json").code(4).stdout).unwrap();
@@ -94,7 +94,7 @@ fn an_app_can_be_public_if_deploy_yaml_allows_it() {
     let answer = until(20, "an answer", || try_get(url, None).ok());
     assert_eq!((answer.status, answer.headers["retry-after"].as_bytes()), (503, &b"5"[..]));
     assert_eq!(answer.body, "The app is not running yet. Try again in a few seconds.\n");
-    project.file("deploy.yaml", "name: hello\napp: {path: app}\ntoken: {enforce: false}\n");
+    project.file("deploy.yaml", "name: hello\napp: {path: app}\ntoken: {check: none}\n");
     let url = project.up();
     assert_eq!(get(&url, None).body, "open");
     let ran = project
@@ -204,7 +204,7 @@ def app(environ, start_response):
 ",
         )
         .file("app/requirements.txt", "")
-        .file("deploy.yaml", "name: hello\napp: {path: app, workers: 1, threads: 1}\ntoken: {enforce: false}\n");
+        .file("deploy.yaml", "name: hello\napp: {path: app, workers: 1, threads: 1}\ntoken: {check: none}\n");
     let url = project.up();
     project.run("status --sandbox").ok().says("healthy (reported");
     std::thread::scope(|scope| {

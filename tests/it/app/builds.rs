@@ -64,6 +64,22 @@ fn refused(project: &Project, says: &str) {
     ran.code(2).says(says).says("build_dependencies: true");
 }
 
+/// uv builds editable projects in spite of `--no-build`, also indirect ones.
+fn editable_projects_are_refused(project: &Project) {
+    let named = "[project]\nname = 'builder'\nversion = '1'\n";
+    project.file("lib/pyproject.toml", &format!("{named}{BUILD}"));
+    let source = |path: &str| format!("[tool.uv.sources]\nbuilder = {{path = '{path}', editable = true}}\n");
+    let names = "version = '1'\ndependencies = ['flask', 'builder']\n";
+    project.file("other/pyproject.toml", &format!("[project]\nname = 'other'\n{names}{}", source("../lib")));
+    project.file("app/requirements.txt", &format!("other @ file://{}\n", project.folder().join("other").display()));
+    refused(project, "an editable project");
+    fs::remove_file(project.folder().join("app/requirements.txt")).unwrap();
+    project.file("app/pyproject.toml", &format!("[project]\nname = 'app'\n{names}{}", source("../lib")));
+    refused(project, "an editable project");
+    fs::remove_file(project.folder().join("app/pyproject.toml")).unwrap();
+    project.file("lib/pyproject.toml", BUILD).file("app/requirements.txt", "flask\nbuilder\n");
+}
+
 #[test]
 #[ignore = "slow"]
 fn code_of_dependencies_runs_only_if_deploy_yaml_allows_it() {
@@ -100,19 +116,7 @@ fn code_of_dependencies_runs_only_if_deploy_yaml_allows_it() {
         refused(&project, name);
         fs::remove_file(project.folder().join(name)).unwrap();
     }
-    // uv builds editable projects in spite of `--no-build`, also indirect ones.
-    let named = "[project]\nname = 'builder'\nversion = '1'\n";
-    project.file("lib/pyproject.toml", &format!("{named}{BUILD}"));
-    let source = |path: &str| format!("[tool.uv.sources]\nbuilder = {{path = '{path}', editable = true}}\n");
-    let names = "version = '1'\ndependencies = ['flask', 'builder']\n";
-    project.file("other/pyproject.toml", &format!("[project]\nname = 'other'\n{names}{}", source("../lib")));
-    project.file("app/requirements.txt", &format!("other @ file://{}\n", project.folder().join("other").display()));
-    refused(&project, "an editable project");
-    fs::remove_file(project.folder().join("app/requirements.txt")).unwrap();
-    project.file("app/pyproject.toml", &format!("[project]\nname = 'app'\n{names}{}", source("../lib")));
-    refused(&project, "an editable project");
-    fs::remove_file(project.folder().join("app/pyproject.toml")).unwrap();
-    project.file("lib/pyproject.toml", BUILD).file("app/requirements.txt", "flask\nbuilder\n");
+    editable_projects_are_refused(&project);
 
     let (ran, built) = plan(&project, |command| {
         command.env("UV_NO_BINARY", "1").env("UV_NO_BINARY_PACKAGE", "builder").env("UV_NO_BUILD", "0");

@@ -40,29 +40,6 @@ fn an_existing_app_is_deployed_as_found() {
     project.ok("down --sandbox --yes");
 }
 
-/// A browser sends a preflight before it calls the app from another origin, and never with the token.
-#[test]
-#[ignore = "slow"]
-fn the_proposed_token_check_allows_a_cors_preflight() {
-    let project = Project::empty();
-    let open = "from flask import Flask\napp = Flask(__name__)\n\n@app.get('/')\ndef index():\n    return 'shop'\n";
-    project.file("web.py", open).file("requirements.txt", "flask\n");
-    let said = project.run("init --name shop").ok().says("next: resolve the warnings, then: ").stderr;
-    let guard: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("    ")).collect();
-    project.file("web.py", &format!("{open}\n{}\n", guard.join("\n")));
-    let url = project.up();
-    let client = crate::http::client();
-    let asked = |preflight: bool| {
-        let mut request = client.request(reqwest::Method::OPTIONS, &url);
-        if preflight {
-            request = request.header("Origin", "https://example.com").header("Access-Control-Request-Method", "GET");
-        }
-        crate::http::runtime().block_on(async { request.send().await }).unwrap().status().as_u16()
-    };
-    assert_eq!((asked(true), asked(false), get(&url, None).status), (200, 401, 401));
-    assert_eq!(get(&url, Some(&project.token())).body, "shop");
-}
-
 #[test]
 fn init_overwrites_nothing() {
     let project = Project::empty();
@@ -79,7 +56,7 @@ fn with_yes_the_likeliest_app_is_selected() {
     project.file("app.py", SHOP).file("other.py", SHOP).file("requirements.txt", "flask");
     project.run("init").code(2).says("there is no terminal to ask on").says("--yes");
     project.run("init --yes").ok().says("the most likely of 2 apps");
-    assert!(written(&project).contains("wsgi: app:app"));
+    assert!(written(&project).contains("web: app:app"));
 }
 
 #[test]
@@ -96,7 +73,7 @@ fn at_a_terminal_it_asks_only_for_missing_settings() {
     let (code, shown) = at_a_terminal(&project, prompts, answers, "init 123");
     assert_eq!(code, 0, "{shown}");
     let text = written().unwrap();
-    assert!(text.contains("name: shop\n") && text.contains("wsgi: other:app\n"), "{text}");
+    assert!(text.contains("name: shop\n") && text.contains("web: other:app\n"), "{text}");
     // One app in a folder with a valid name: no prompt.
     project.file("kiosk/app.py", SHOP).file("kiosk/requirements.txt", "flask\n");
     let (code, shown) = at_a_terminal(&project, "", "", "init kiosk");
@@ -109,13 +86,13 @@ fn init_as_json() {
     let project = Project::empty();
     project.file("shop/app.py", SHOP).file("shop/requirements.txt", "flask");
     let json: Value = serde_json::from_str(&project.ok("init shop --json")).unwrap();
-    assert_eq!((&json["name"], &json["wsgi"], &json["path"]), (&"shop".into(), &"app:app".into(), &"".into()));
+    assert_eq!((&json["name"], &json["web"], &json["path"]), (&"shop".into(), &"app:app".into(), &"".into()));
     assert_eq!(json["token"], serde_json::json!({"value": "SHOP_TOKEN", "file": "app.py", "line": 8}));
     assert_eq!(json["text"], fs::read_to_string(project.folder().join("shop/deploy.yaml")).unwrap());
 }
 
 #[test]
-fn fastapi_gets_advice() {
+fn fastapi_is_deployed_as_found() {
     let project = Project::empty();
     project.file("main.py", "from fastapi import FastAPI\napp = FastAPI()\n").file("requirements.txt", "fastapi\n");
     snapshot!(project, project.run("init --name api").ok().shown());

@@ -1,6 +1,8 @@
 //! What is deployed: apps, dependencies, builds, and the cache.
 
+mod asgi;
 mod behaviour;
+mod build_commands;
 mod builds;
 mod cache;
 mod init;

@@ -1,17 +1,15 @@
 //! `rollback` goes back in the history of releases and changes nothing else.
 
+mod stored_releases;
+
 use std::fs;
 use std::process::Command;
 
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::MetadataDirective;
 use serde_json::Value;
 
 use crate::console::{aws, calls, fault, only_reads};
 use crate::http::get;
 use crate::project::{Project, Ran, until};
-
-const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 
 /// Changes the app's greeting.
 fn greet(project: &Project, words: &str) {
@@ -122,6 +120,50 @@ fn git(project: &Project, arguments: &[&str]) {
     assert!(ran.status.success(), "{ran:?}");
 }
 
+/// The list has the newer release `second`, which runs, and `first`, to which a rollback goes.
+fn assert_listed(project: &Project, first: &str, second: &str) {
+    let listed = project.ok("releases --sandbox");
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    assert!(lines[0].starts_with(short(second)) && lines[0].contains(" The first — grüezi"), "{listed}");
+    assert!(lines[0].ends_with("previous") || lines[0].ends_with("runs, previous"), "{listed}");
+    assert!(
+        lines[1].starts_with(short(first)) && lines[1].contains(" ago ") && lines[1].contains("  devopsctl  "),
+        "{listed}"
+    );
+    assert!(lines[1].ends_with("wanted"), "{listed}");
+    let releases = releases(project);
+    assert!(releases[0]["at"].as_i64().unwrap() >= releases[1]["at"].as_i64().unwrap());
+    assert!(releases[1]["target"].as_str().unwrap().starts_with("python3."), "{releases:?}");
+    assert_eq!((&releases[0]["by"], &releases[0]["id"]), (&"devopsctl".into(), &second.into()));
+}
+
+fn a_second_rollback_goes_forward(project: &Project, url: &str, first: &str, second: &str) {
+    let forward = json(&project.run("rollback --sandbox --yes --json").ok());
+    assert_eq!(
+        (&forward["release"], &forward["from"], &forward["changed"]),
+        (&second.into(), &first.into(), &true.into())
+    );
+    assert_eq!((&forward["token"], &forward["url"]), (&2.into(), &url.into()));
+    greets(project, url, "Good day!");
+    project.run("plan --sandbox").code(0).says("already up to date");
+    let made = changes(project, || {
+        project
+            .run(&format!("rollback --sandbox {}", &second[..8]))
+            .ok()
+            .says("is already running; nothing was changed");
+    });
+    assert_eq!(made, [""; 0]);
+}
+
+/// Without an id it would go forward.
+fn an_interrupted_rollback_continues_by_id(project: &Project, first: &str) {
+    fault(project, "refuse?action=GetParameter&code=ValidationException&message=no&status=400");
+    let go_on = format!("name the release, to continue from here: devopsctl rollback {} --sandbox", short(first));
+    project.run("rollback --sandbox").code(1).says(&go_on);
+    project.run(&format!("rollback {} --sandbox", short(first))).ok();
+}
+
 #[test]
 fn rollback_goes_back_and_forward_and_changes_nothing_else() {
     let project = Project::example();
@@ -168,46 +210,14 @@ fn rollback_goes_back_and_forward_and_changes_nothing_else() {
     // The folder still has the other code.
     project.run("plan --sandbox").code(3).says("the release changes to");
 
-    let forward = json(&project.run("rollback --sandbox --yes --json").ok());
-    assert_eq!(
-        (&forward["release"], &forward["from"], &forward["changed"]),
-        (&second.as_str().into(), &first.as_str().into(), &true.into())
-    );
-    assert_eq!((&forward["token"], &forward["url"]), (&2.into(), &url.as_str().into()));
-    greets(&project, &url, "Good day!");
-    project.run("plan --sandbox").code(0).says("already up to date");
-    let made = changes(&project, || {
-        project
-            .run(&format!("rollback --sandbox {}", &second[..8]))
-            .ok()
-            .says("is already running; nothing was changed");
-    });
-    assert_eq!(made, [""; 0]);
-
-    // An interrupted rollback continues by id: without an id it would go forward.
-    fault(&project, "refuse?action=GetParameter&code=ValidationException&message=no&status=400");
-    let go_on = format!("name the release, to continue from here: devopsctl rollback {} --sandbox", short(&first));
-    project.run("rollback --sandbox").code(1).says(&go_on);
-    project.run(&format!("rollback {} --sandbox", short(&first))).ok();
+    a_second_rollback_goes_forward(&project, &url, &first, &second);
+    an_interrupted_rollback_continues_by_id(&project, &first);
     greets(&project, &url, "Hello!");
     project.ok("rollback --sandbox");
 
-    // By id, without waiting; and the list's marks.
+    // By id, without waiting.
     project.run(&format!("rollback --sandbox --no-wait {}", &first[..6])).ok();
-    let listed = project.ok("releases --sandbox");
-    let lines: Vec<&str> = listed.lines().collect();
-    assert_eq!(lines.len(), 2, "{listed}");
-    assert!(lines[0].starts_with(short(&second)) && lines[0].contains(" The first — grüezi"), "{listed}");
-    assert!(lines[0].ends_with("previous") || lines[0].ends_with("runs, previous"), "{listed}");
-    assert!(
-        lines[1].starts_with(short(&first)) && lines[1].contains(" ago ") && lines[1].contains("  devopsctl  "),
-        "{listed}"
-    );
-    assert!(lines[1].ends_with("wanted"), "{listed}");
-    let releases = releases(&project);
-    assert!(releases[0]["at"].as_i64().unwrap() >= releases[1]["at"].as_i64().unwrap());
-    assert!(releases[1]["target"].as_str().unwrap().starts_with("python3."), "{releases:?}");
-    assert_eq!((&releases[0]["by"], &releases[0]["id"]), (&"devopsctl".into(), &second.as_str().into()));
+    assert_listed(&project, &first, &second);
 }
 
 #[test]
@@ -277,103 +287,6 @@ fn settings_belong_to_a_release_and_a_new_instance_can_roll_back() {
     greets(&project, &url, "Moin!");
     project.ok(&format!("rollback --sandbox {first}"));
     greets(&project, &url, "Servus!");
-}
-
-#[test]
-#[ignore = "slow"]
-fn ten_releases_are_kept_and_those_in_use() {
-    let project = Project::example();
-    let url = project.up();
-    let first = marked(&project, "runs");
-    let strangers = |from: u32, to: u32| {
-        aws(&project, async |aws| {
-            for number in from..to {
-                let key = format!("hello/releases/{number:064}.tar.gz");
-                aws.s3.put_object().bucket(BUCKET).key(key).body(ByteStream::from_static(b"x")).send().await.unwrap();
-            }
-            // Not a release, or of another deployment: must not be deleted.
-            for key in ["hello/logs/x", "other/releases/x.tar.gz", "hello/releases/note.txt"] {
-                aws.s3.put_object().bucket(BUCKET).key(key).body(ByteStream::from_static(b"x")).send().await.unwrap();
-            }
-        });
-    };
-    strangers(0, 12);
-    // Too many releases alone are no reason for a change.
-    assert_eq!(changes(&project, || drop(project.up())), [""; 0]);
-    greet(&project, "Good day!");
-    // Without the permission to delete, `up` works all the same.
-    deny(&project, "s3:DeleteObject");
-    project.run("up --sandbox").ok().says("warning: cannot delete old releases");
-    greets(&project, &url, "Good day!");
-    assert_eq!(releases(&project).len(), 14);
-    allow(&project);
-
-    let second = marked(&project, "runs");
-    greet(&project, "Good evening!");
-    let mut ran = None;
-    let made = changes(&project, || ran = Some(project.run("up --sandbox").ok()));
-    assert_eq!(made, ["CreateTags", "DeleteObjects", "PutObject"]);
-    ran.unwrap().says("because only 10 are kept");
-    let left: Vec<String> = releases(&project).iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(left.len(), 10, "{left:?}");
-    let third = marked(&project, "runs");
-    // The first is the oldest. It was in use when the third came, because the second would have rolled back to it.
-    assert!(left.contains(&first) && left.contains(&second) && left.contains(&third), "{left:?}");
-    assert!(!left.contains(&format!("{:064}", 4)) && left.contains(&format!("{:064}", 5)), "{left:?}");
-    project.ok("rollback --sandbox");
-    greets(&project, &url, "Good day!");
-    let keys = aws(&project, async |aws| {
-        let listed = aws.s3.list_objects_v2().bucket(BUCKET).send().await.unwrap();
-        listed.contents().iter().map(|object| object.key().unwrap().to_owned()).collect::<Vec<_>>()
-    });
-    for key in ["hello/logs/x", "other/releases/x.tar.gz", "hello/releases/note.txt"] {
-        assert!(keys.iter().any(|found| found == key), "{key} is gone: {keys:?}");
-    }
-}
-
-#[test]
-fn a_missing_or_incompatible_release_is_refused() {
-    let project = Project::example();
-    project.run("rollback --sandbox").code(1).says("there is no instance");
-    project.run("releases --sandbox").ok().says("hello has no releases; create one: ");
-    project.up();
-    let first = marked(&project, "runs");
-    // A release for another Python, and two ids with a common prefix.
-    let put = |id: &str, target: &'static str, reached: &'static str| {
-        let (from, to) = (format!("{BUCKET}/hello/releases/{first}.tar.gz"), format!("hello/releases/{id}.tar.gz"));
-        aws(&project, async |aws| {
-            let copy = aws.s3.copy_object().bucket(BUCKET).copy_source(from).key(to);
-            let copy = copy
-                .metadata_directive(MetadataDirective::Replace)
-                .metadata("target", target)
-                .metadata("reached", reached);
-            copy.metadata("what", "%1b[31mred%0a").send().await.unwrap();
-        });
-    };
-    let (one, two) = ("beef1".repeat(13)[..64].to_owned(), "beef2".repeat(13)[..64].to_owned());
-    put(&one, "python3.2 vax", "port 80");
-    put(&two, "", "https");
-    let made = changes(&project, || {
-        project
-            .run("rollback --sandbox beef1")
-            .code(1)
-            .says("cannot run on this instance")
-            .says("it was built for python3.2 vax")
-            .says("Nothing was changed.");
-        project
-            .run("rollback --sandbox beef2")
-            .code(1)
-            .says("it is served by https, but the app is now served by port 80");
-        project.run("rollback --sandbox beef").code(2).says("2 releases begin with beef").says("beef2beef2be");
-        project.run("rollback --sandbox cafe0").code(2).says("there is no release cafe0").says(short(&first));
-        project.run("rollback --sandbox bee").code(2).says("too short").says("at least 4 characters");
-    });
-    assert_eq!(made, [""; 0]);
-    let listed = project.ok("releases --sandbox");
-    assert!(listed.contains("[31mred") && !listed.contains('\u{1b}'), "{listed:?}");
-    deny(&project, "s3:GetObject");
-    project.run("rollback --sandbox").code(5).says("ask an administrator to allow s3:GetObject");
-    project.run("releases --sandbox").ok().says("warning: the author and source").says(short(&first));
 }
 
 #[test]

@@ -110,18 +110,10 @@ async fn untag(aws: &Aws, resource: &str) {
     aws.ec2.delete_tags().resources(resource).tags(Tag::builder().key("team").build()).send().await.unwrap();
 }
 
-#[test]
-#[ignore = "slow"]
-fn while_repairing() {
-    let account = Account::start();
-    let mut said = Vec::new();
-    let mut repaired = |action: &'static str, harm: &dyn Fn(&Account)| {
-        account.reset();
-        account.deploy("tags: {team: web}");
-        account.run("up --no-wait").ok();
-        harm(&account);
-        said.push(denied(&account, (action, ALL, "up --no-wait --yes")));
-    };
+/// Denies an action while `up` repairs the damage.
+type Repaired<'a> = &'a mut dyn FnMut(&'static str, &dyn Fn(&Account));
+
+fn missing_tags(repaired: Repaired) {
     repaired("ec2:CreateTags", &|account| {
         account.console(async |aws| {
             let groups = aws.ec2.describe_security_groups().group_names("devopsctl-hello").send().await.unwrap();
@@ -149,6 +141,9 @@ fn while_repairing() {
             untag.resource_id("/devopsctl/hello/token").tag_keys("team").send().await.unwrap();
         });
     });
+}
+
+fn changed_settings(repaired: Repaired) {
     repaired("ec2:ModifyInstanceMetadataOptions", &|account| {
         account.console(async |aws| {
             let lax = aws.ec2.modify_instance_metadata_options().instance_id(instance(&aws).await);
@@ -191,6 +186,22 @@ fn while_repairing() {
         account.reset();
         account.deploy(&format!("network: {{subnet: {subnet}}}"));
     });
+}
+
+#[test]
+#[ignore = "slow"]
+fn while_repairing() {
+    let account = Account::start();
+    let mut said = Vec::new();
+    let mut repaired = |action: &'static str, harm: &dyn Fn(&Account)| {
+        account.reset();
+        account.deploy("tags: {team: web}");
+        account.run("up --no-wait").ok();
+        harm(&account);
+        said.push(denied(&account, (action, ALL, "up --no-wait --yes")));
+    };
+    missing_tags(&mut repaired);
+    changed_settings(&mut repaired);
     account.stand();
     said.push(denied(&account, ("ec2:CreateTags", ALL, "set-token --generate --no-wait")));
     snapshot(&account.project, "denied_while_repairing", &said.join("\n"));

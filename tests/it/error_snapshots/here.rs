@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::{keep, shown, shown_after, typed};
 use crate::project::{Project, Ran};
@@ -95,12 +95,12 @@ fn deploy_yaml() {
     let project = Project::alone().with_example();
     let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\nnetwork: {{allow: [192.0.2.0/24]}}\n"));
-    let key = |command: &mut std::process::Command| {
+    let key = |command: &mut Command| {
         command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
     };
     shown_after(&project, "allow_keeps_the_authority_out", "up", 2, key);
     // The working directory was removed.
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     shell.args(["-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" up", env!("CARGO_BIN_EXE_devopsctl")]);
     project.settle(&mut shell);
     keep(&project, "the_folder_is_gone", Ran::new("up", &shell.env("COLUMNS", "80").output().unwrap()).code(2));
@@ -150,57 +150,76 @@ fn a_file_that_is_not_read() {
     shown(&project, "a_deploy_yaml_of_another_user", "up", 2);
 }
 
+/// The example in a region; with `line` among the keys of `app`.
+fn example(line: &str) -> Project {
+    let project = Project::alone().with_example();
+    let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    let text = text.replace("path: app\n", &format!("path: app\n{line}"));
+    project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
+    project
+}
+
 /// The inputs of the release are checked before any call that changes AWS; `plan` checks them as well.
+#[track_caller]
+fn up_without_calls(project: &Project, name: &str, prepare: impl FnOnce(&mut Command)) {
+    shown_after(project, name, "up", 2, |command| {
+        command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
+        // This endpoint does not answer.
+        command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+        prepare(command);
+    });
+}
+
 #[test]
 #[ignore = "slow"]
 fn the_apps_folder() {
-    let project = Project::alone().with_example();
-    let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
-    project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
-    let up = |name: &str, code: i32| {
-        shown_after(&project, name, "up", code, |command| {
-            command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
-            // No call should be made, and this endpoint does not answer.
-            command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
-        });
-    };
+    let project = example("");
+    let up = |name: &str| up_without_calls(&project, name, |_| {});
     let app = project.folder().join("app");
     symlink("/etc/hostname", app.join("hostname")).unwrap();
-    up("a_link_that_leads_out", 2);
+    up("a_link_that_leads_out");
     fs::remove_file(app.join("hostname")).unwrap();
     fs::create_dir(app.join("real")).unwrap();
     symlink("real", app.join("folder")).unwrap();
-    up("a_link_to_a_folder", 2);
+    up("a_link_to_a_folder");
     fs::remove_file(app.join("folder")).unwrap();
     symlink("nowhere", app.join("broken")).unwrap();
-    up("a_file_that_cannot_be_taken", 2);
+    up("a_file_that_cannot_be_taken");
     fs::remove_file(app.join("broken")).unwrap();
     for name in [".env.production", "certs/server.key", "id_ed25519", "a.pfx", "b.pfx", "c.pfx", "d.pfx"] {
         project.file(&format!("app/{name}"), "x");
     }
-    up("files_that_may_hold_secrets", 2);
+    up("files_that_may_hold_secrets");
     project.file("app/.gitignore", "*.pfx\n.env.*\n*.key\nid_*\n");
-    project.file(
-        "deploy.yaml",
-        &format!("{}\nregion: us-east-1\n", text.replace("path: app", "path: app\n  include: [a.pfx]")),
-    );
-    up("an_include_that_is_not_packed", 2);
-    project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\n"));
     let source = fs::read_to_string(app.join("app.py")).unwrap();
     project.file("app/app.py", &format!("import yaml\n{source}"));
-    up("a_module_that_is_missing", 2);
-    project.file("app/app.py", &source);
+    up("a_module_that_is_missing");
+}
+
+#[test]
+fn an_include_of_an_ignored_file() {
+    let project = example("  include: [a.pfx]\n");
+    project.file("app/a.pfx", "x").file("app/.gitignore", "*.pfx\n");
+    up_without_calls(&project, "an_include_that_is_not_packed", |_| {});
+}
+
+#[test]
+#[ignore = "slow"]
+fn requirements() {
+    let project = example("");
+    let app = project.folder().join("app");
+    let up = |name: &str| up_without_calls(&project, name, |_| {});
     fs::write(app.join("requirements.txt"), b"flask\xff\n").unwrap();
-    up("requirements_that_are_no_text", 2);
+    up("requirements_that_are_no_text");
     fs::write(app.join("requirements.txt"), "flask==3.0.0\nno-such-package-for-devopsctl==1.0\n").unwrap();
-    up("a_requirement_that_does_not_resolve", 2);
+    up("a_requirement_that_does_not_resolve");
     project
         .file("lib/pyproject.toml", "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n");
     let lib = project.folder().join("lib");
     project.file("app/requirements.txt", &format!("lib @ file://{}\n", lib.display()));
-    up("a_requirement_that_has_to_be_built", 2);
+    up("a_requirement_that_has_to_be_built");
     project.file("app/requirements.txt", "../lib\n");
-    up("a_project_that_has_to_be_built", 2);
+    up("a_project_that_has_to_be_built");
     let named = "[project]\nversion = '1'\nname = ";
     project.file("lib/pyproject.toml", &format!("{named}'lib'\n"));
     project.file(
@@ -211,39 +230,52 @@ fn the_apps_folder() {
     );
     let other = project.folder().join("other");
     project.file("app/requirements.txt", &format!("other @ file://{}\n", other.display()));
-    up("an_editable_project", 2);
+    up("an_editable_project");
     project.file("app/requirements.txt", "-r base.txt\n").file("app/base.txt", "--no-binary flask\nflask==3.0.0\n");
-    up("an_option_that_builds", 2);
+    up("an_option_that_builds");
     project.file("app/requirements.txt", "-r https://example.com/base.txt\n");
-    up("requirements_that_cannot_be_followed", 2);
+    up("requirements_that_cannot_be_followed");
     project.file("app/requirements.txt", "flask==3.0.0\ngunicorn==19.9.0\n");
-    up("a_gunicorn_that_is_too_old", 2);
+    up("a_gunicorn_that_is_too_old");
+}
+
+#[test]
+#[ignore = "slow"]
+fn versions_of_python() {
+    let project = example("");
+    let app = project.folder().join("app");
+    project.file("app/requirements.txt", "flask==3.0.0\n");
+    let up = |name: &str| up_without_calls(&project, name, |_| {});
     project.file("app/.python-version", "3.12\n");
-    up("a_python_that_the_image_lacks", 2);
+    up("a_python_that_the_image_lacks");
     project.file("app/.python-version", "").file("app/pyproject.toml", "[project]\nrequires-python = '~=3.11.4'\n");
-    up("a_python_that_no_image_has", 2);
+    up("a_python_that_no_image_has");
     fs::remove_file(app.join("pyproject.toml")).unwrap();
     fs::remove_file(app.join("requirements.txt")).unwrap();
-    up("no_requirements", 2);
-    // A fake uv that only finds packages to compile.
+    up("no_requirements");
+}
+
+/// With a fake uv.
+#[test]
+#[ignore = "slow"]
+fn packages_that_cannot_be_shipped() {
+    let project = example("  build_dependencies: true\n");
+    // It only finds packages to compile.
     let fake = "#!/bin/sh\n[ \"$1\" = --version ] && echo uv 9.9.9\nwhile [ $# -gt 0 ]; do case $1 in --target) t=$2;; --output-file) o=$2;; esac; shift; done\n\
                 [ -z \"$o\" ] || echo slow==1.0 >\"$o\"\n[ -z \"$t\" ] || mkdir -p \"$t/slow-1.0.dist-info\"\n\
                 [ -z \"$t\" ] || echo 'Tag: cp313-cp313-linux_x86_64' >\"$t/slow-1.0.dist-info/WHEEL\"\n";
-    let builds = text.replace("path: app", "path: app\n  build_dependencies: true");
-    project.file("deploy.yaml", &format!("{builds}\nregion: us-east-1\n"));
     let faked = |name: &str, uv: &str| {
         project.file("bin/uv", uv);
         fs::set_permissions(project.folder().join("bin/uv"), fs::Permissions::from_mode(0o755)).unwrap();
-        shown_after(&project, name, "up", 2, |command| {
-            command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "none");
-            command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("XDG_CACHE_HOME", project.folder().join("cache"));
+        up_without_calls(&project, name, |command| {
+            command.env("XDG_CACHE_HOME", project.folder().join("cache"));
             command.env("PATH", format!("{}:/usr/bin:/bin", project.folder().join("bin").display()));
         });
     };
     project.file("app/requirements.txt", "slow==1.0\n");
     faked("a_requirement_without_a_wheel", fake);
     let whole = fake.replace("linux_x86_64", "manylinux_2_17_x86_64");
-    // A fake uv that installs a package as editable; and one that finds an unknown local package.
+    // It installs a package as editable; then it finds an unknown local package.
     faked("a_package_that_leads_here", &format!("{whole}[ -z \"$t\" ] || echo /home/you/lib/src >\"$t/lib.pth\"\n"));
     project.file("app/requirements.txt", "slow==1.1\n");
     faked("a_local_package_that_was_not_seen", &fake.replace("echo slow==1.0", "echo 'lib @ file:///home/you/lib'"));

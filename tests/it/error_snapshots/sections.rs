@@ -94,7 +94,7 @@ pub const COMMON: [(&str, &str, &str, &str); 15] = [
         "an_app_that_answers_without_the_token",
         "without a token, so it is open to everyone",
         "The app does not check the token.",
-        "return 401 or 403 without the token; or set `token.enforce: false` if the app is public",
+        "return 401 or 403 without the token; or set `token.check`: `proxy` to have it checked in front of the app, `none` if the app is public",
     ),
     (
         "no_certificate",

@@ -1,4 +1,5 @@
 //! `set-token`: the token changes while the app serves.
 
+mod proxy_check;
 mod rotation;
 mod rotation_window;

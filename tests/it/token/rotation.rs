@@ -4,6 +4,7 @@
 //! and 401 are right; before and after it, only one of them. Any other result is wrong.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -156,11 +157,9 @@ fn wait_for_answers(load: &Load, phase: u32, answers: u64) {
     });
 }
 
-#[test]
-fn clients_notice_only_the_token() {
-    let project = Project::example();
+/// Adds a route that answers when the file `go_on` exists.
+fn add_slow_route(project: &Project, go_on: &Path) {
     let app = fs::read_to_string(project.folder().join("app/app.py")).unwrap();
-    let go_on = project.state().join("slow-goes-on");
     let slow_route = format!(
         "import time
 
@@ -175,6 +174,13 @@ def slow():
 if __name__"
     );
     project.file("app/app.py", &app.replace("if __name__", &slow_route));
+}
+
+#[test]
+fn clients_notice_only_the_token() {
+    let project = Project::example();
+    let go_on = project.state().join("slow-goes-on");
+    add_slow_route(&project, &go_on);
     let url = project.up();
     let begun = project.machine().join("tmp/slow-begun");
     let address = url.trim_start_matches("http://").to_owned();

@@ -1,106 +1,19 @@
-//! A model of AWS that applies plans, and the wanted state.
+//! A model of AWS that applies plans.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use super::super::*;
-use crate::aws::Target;
+use super::fixtures::up;
+use super::fixtures::*;
 use crate::base::names;
-use crate::config::{Acme, App, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, SecretOrigin, Token};
 use crate::engine::observe::Store;
-use crate::engine::spec::{Policies, Spec};
-use crate::engine::{plan, topology};
-use crate::release::proxy::Build;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
 use crate::resources::orders::{OfSsm, Orders};
 use crate::resources::{
-    bucket, dns_record, elastic_ip, history, instance_profile, key_pair, release, reports, role, secrets,
-    security_group,
+    bucket, dns_record, elastic_ip, history, instance_profile, key_pair, role, secrets, security_group,
 };
-
-pub const RELEASE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
-/// The release that ran before it.
-pub const BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// A release that never becomes healthy.
-pub const BROKEN: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
-pub const REGION: &str = "eu-central-1";
-
-/// Built once: the tests go through hundreds of thousands of plans.
-pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
-    name: "hello".into(),
-    region: None,
-    app: App {
-        path: PathBuf::new(),
-        wsgi: "app:app".into(),
-        requirements: None,
-        include: Vec::new(),
-        build_dependencies: false,
-        workers: 2,
-        threads: 4,
-        env: Default::default(),
-        secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
-    },
-    token: Token { env: "APP_SECRET_TOKEN".into(), enforce: true, path: "/".into() },
-    instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8, cpu_credits: CpuCredits::Auto },
-    network: Network {
-        https: true,
-        port: 80,
-        domain: None,
-        route53: false,
-        acme: Acme::default(),
-        limits: Limits { body_mb: 10, header_seconds: 10, body_seconds: 60, idle_seconds: 60 },
-        allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
-        static_ip: true,
-        subnet: None,
-    },
-    permissions_boundary: None,
-    health: Health { path: "/".into(), timeout: 30 },
-    tags: Tags::from([("team".into(), "web".into())]),
-});
-
-pub fn deployment() -> Deployment {
-    DEPLOYMENT.clone()
-}
-
-pub static POLICIES: LazyLock<Policies> = LazyLock::new(|| Policies::new("aws", "123456789012", REGION, "hello"));
-
-pub fn spec(deployment: &Deployment) -> Spec<'_> {
-    let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
-    let proxy = Build::of(&target).unwrap();
-    Spec {
-        deployment,
-        region: REGION,
-        image: "debian-13",
-        release: RELEASE,
-        proxy,
-        policies: &POLICIES,
-        wait: true,
-        refresh: false,
-    }
-}
-
-pub fn up(spec: &Spec, have: &Observed) -> Plan {
-    plan::up(&topology::single(spec), have).unwrap()
-}
-
-pub fn down(have: &Observed) -> Plan {
-    plan::down(have).unwrap()
-}
-
-pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
-    plan::rotation(tags, have, how).unwrap()
-}
-
-pub fn change_secrets(have: &Observed, edits: &BTreeMap<String, secrets::Edit>) -> Plan {
-    plan::secrets(&Tags::new(), have, edits, true).unwrap()
-}
-
-pub fn rollback(have: &Observed, to: &str) -> Plan {
-    plan::rollback(have, to).unwrap()
-}
 
 /// A model of AWS that applies plans.
 #[derive(Clone, Debug)]
@@ -139,7 +52,7 @@ impl Account {
 
     /// The state that a command reads if it reads everything.
     pub fn looked(mut self) -> Self {
-        self.seen.store = Some(self.store.clone());
+        self.seen.store = Lookup::Present(self.store.clone());
         let any = !self.store.releases.is_empty();
         self.seen.contents = self.store.bucket.is_some().then_some(bucket::Contents { ours: any, any }).into();
         self
@@ -212,26 +125,7 @@ impl Account {
             }
             Change::KeyPair(key_pair::Change::Delete { .. }) => self.seen.key_pair = Lookup::Absent,
             Change::Role(change) => self.role(change),
-            Change::Token(token::Change::Create { tags, floor }) => {
-                assert!(self.seen.token.present().is_none());
-                self.seen.token = Lookup::Present(token::State { version: floor + 1, tags });
-            }
-            Change::Token(token::Change::Raise { floor, tags }) => {
-                let state = self.seen.token.present_mut().unwrap();
-                state.version = floor + 1;
-                state.tags.extend(tags);
-            }
-            Change::Token(token::Change::Tag { tags }) => self.seen.token.present_mut().unwrap().tags.extend(tags),
-            Change::Token(token::Change::End { floor }) => {
-                let state = self.seen.token.present_mut().expect("the token exists");
-                state.version = floor.max(state.version) + 1;
-            }
-            Change::Token(token::Change::Write { stands, tags, floor, .. }) => {
-                assert_eq!(stands, self.seen.token.present().map(|token| token.version));
-                let state = self.seen.token.stand(|| token::State { version: 0, tags });
-                state.version = floor.max(state.version) + 1;
-            }
-            Change::Token(token::Change::Delete) => self.seen.token = Lookup::Absent,
+            Change::Token(change) => self.token(change),
             Change::Bucket(change) => self.bucket(change),
             Change::Secret(_) => unreachable!("the id of its step has the name"),
             Change::Release(change) => {
@@ -257,27 +151,7 @@ impl Account {
             Change::ElasticIp(change) => self.address(change),
             Change::DnsRecord(change) => self.record(change),
             Change::EipAssociation(_) => self.associate(),
-            Change::Orders(change) => {
-                let version = self.seen.token.present().map(|token| token.version);
-                let (token, secrets) = match change.of_ssm {
-                    OfSsm::Token => (version, None),
-                    OfSsm::Secrets => (None, Some(self.fingerprint())),
-                    OfSsm::Both => (version, Some(self.fingerprint())),
-                };
-                assert!(token.is_some() || change.of_ssm == OfSsm::Secrets, "orders need a token");
-                let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();
-                for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
-                    let there = self.store.releases.iter().any(|stored| stored.id == *release);
-                    assert!(there || release == BEFORE, "the orders name a release that is there");
-                }
-                if change.tell != Orders::default() {
-                    self.current().tell(change.tell);
-                }
-                let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
-                for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
-                    state.tell(Orders { token, secrets: secrets.clone(), ..Orders::default() });
-                }
-            }
+            Change::Orders(change) => self.orders(change),
             Change::HealthGate(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
@@ -331,7 +205,7 @@ impl Account {
                     id: "sg-1".into(),
                     nonce,
                     ingress,
-                    doors: Vec::new(),
+                    ssh_rules: Vec::new(),
                     tags,
                 });
             }
@@ -372,6 +246,53 @@ impl Account {
         assert!(profile.others.is_empty() || !ensure.membership, "a profile holds one role");
         profile.holds_role |= ensure.membership;
         profile.tags.extend(ensure.profile_tags);
+    }
+
+    pub fn token(&mut self, change: token::Change) {
+        match change {
+            token::Change::Create { tags, floor } => {
+                assert!(self.seen.token.present().is_none());
+                self.seen.token = Lookup::Present(token::State { version: floor + 1, tags });
+            }
+            token::Change::Raise { floor, tags } => {
+                let state = self.seen.token.present_mut().unwrap();
+                state.version = floor + 1;
+                state.tags.extend(tags);
+            }
+            token::Change::Tag { tags } => self.seen.token.present_mut().unwrap().tags.extend(tags),
+            token::Change::End { floor } => {
+                let state = self.seen.token.present_mut().expect("the token exists");
+                state.version = floor.max(state.version) + 1;
+            }
+            token::Change::Write { stands, tags, floor, .. } => {
+                assert_eq!(stands, self.seen.token.present().map(|token| token.version));
+                let state = self.seen.token.stand(|| token::State { version: 0, tags });
+                state.version = floor.max(state.version) + 1;
+            }
+            token::Change::Delete => self.seen.token = Lookup::Absent,
+        }
+    }
+
+    pub fn orders(&mut self, change: orders::Change) {
+        let version = self.seen.token.present().map(|token| token.version);
+        let (token, secrets) = match change.of_ssm {
+            OfSsm::Token => (version, None),
+            OfSsm::Secrets => (None, Some(self.fingerprint())),
+            OfSsm::Both => (version, Some(self.fingerprint())),
+        };
+        assert!(token.is_some() || change.of_ssm == OfSsm::Secrets, "orders need a token");
+        let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();
+        for release in named.filter(|release| [RELEASE, BEFORE].contains(&release.as_str())) {
+            let there = self.store.releases.iter().any(|stored| stored.id == *release);
+            assert!(there || release == BEFORE, "the orders name a release that is there");
+        }
+        if change.tell != Orders::default() {
+            self.current().tell(change.tell);
+        }
+        let told = self.told.clone().into_iter().chain(change.others).collect::<Vec<_>>();
+        for state in self.seen.instances.iter_mut().filter(|state| told.contains(&state.id)) {
+            state.tell(Orders { token, secrets: secrets.clone(), ..Orders::default() });
+        }
     }
 
     pub fn bucket(&mut self, change: bucket::Change) {
@@ -490,61 +411,4 @@ impl Account {
         let address = Some(address.ip);
         self.current().tell(Orders { address, ..Orders::default() });
     }
-}
-
-pub fn stored(id: &str) -> release::Stored {
-    release::Stored { id: id.into(), at: 0, size: 1 }
-}
-
-/// The report of the current instance: it runs this release.
-pub fn says(account: &mut Account, runs: &str) {
-    let release = account.current().orders().release;
-    let report = reports::Report {
-        release: Some(runs.into()),
-        healthy: true,
-        orders: Orders { release, ..Default::default() },
-        ..Default::default()
-    };
-    account.seen.reports = vec![(account.current().id.clone(), report)];
-}
-
-/// Orders to run this release.
-pub fn to_run(release: &str) -> Orders {
-    Orders { release: Some(release.into()), ..Orders::default() }
-}
-
-impl instance::State {
-    /// Gives the instance these orders.
-    pub fn tell(&mut self, orders: Orders) {
-        self.tags.extend(orders.tags());
-    }
-
-    /// Removes these orders.
-    pub fn forget(&mut self, forget: impl FnOnce(&mut Orders)) {
-        let mut orders = self.orders();
-        self.tags.retain(|key, _| !orders.tags().contains_key(key));
-        forget(&mut orders);
-        self.tell(orders);
-    }
-}
-
-pub fn running(id: &str, tags: Tags) -> instance::State {
-    instance::State {
-        id: id.into(),
-        phase: Phase::Running,
-        kind: "t3.micro".into(),
-        image: "ami-1".into(),
-        ip: None,
-        profile: None,
-        metadata: true,
-        tags,
-        launched: 1,
-    }
-}
-
-pub fn elastic(id: &str, instance: Option<&str>, tags: Tags) -> elastic_ip::State {
-    let instance = instance.map(str::to_owned);
-    let association = instance.as_ref().map(|_| "eipassoc-1".to_owned());
-    let last = id.bytes().last().unwrap_or_default();
-    elastic_ip::State { id: id.into(), ip: Ipv4Addr::new(203, 0, 113, last), instance, association, tags }
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::account::*;
+use super::fixtures::*;
 use crate::base::names;
 use crate::engine::observe::Store;
 use crate::resources::Lookup;
@@ -20,110 +21,132 @@ pub fn spoil_role(account: &mut Account, how: impl FnOnce(&mut role::State)) {
     account.served.clear();
 }
 
+/// The states of each kind. The address is last: it may point to a deleted instance.
 pub fn ways() -> [Ways; 7] {
-    let whole: fn(&mut Account) = |_| {};
-    [
-        vec![
-            whole,
-            |account| account.seen.security_group = Lookup::Absent,
-            |account| account.seen.security_group.present_mut().unwrap().ingress.clear(),
-            |account| account.seen.security_group.present_mut().unwrap().nonce = None,
-            |account| {
-                let ssh = Rule::new("tcp", 22, "0.0.0.0/0".parse().unwrap());
-                account.seen.security_group.present_mut().unwrap().ingress.insert(ssh);
-            },
-        ],
-        vec![whole, |account| account.seen.key_pair = Lookup::Absent, |account| {
-            drop(account.seen.key_pair.present_mut().unwrap().tags.remove("team"))
-        }],
-        vec![
-            whole,
-            |account| {
-                account.seen.role = Lookup::Absent;
-                account.served.clear();
-            },
-            |account| account.seen.role.present_mut().unwrap().policy = None,
-            |account| spoil_role(account, |role| role.profile = None),
-            |account| spoil_role(account, |role| role.profile.as_mut().unwrap().holds_role = false),
-            |account| {
-                spoil_role(account, |role| {
-                    let profile = role.profile.as_mut().unwrap();
-                    (profile.holds_role, profile.others) = (false, vec!["theirs".into()]);
-                });
-            },
-            |account| {
-                spoil_role(account, |role| {
-                    (role.role, role.policy) = (None, None);
-                    role.profile.as_mut().unwrap().holds_role = false;
-                });
-            },
-            |account| drop(account.seen.role.present_mut().unwrap().profile.as_mut().unwrap().tags.remove("team")),
-        ],
-        vec![
-            whole,
-            |account| account.seen.token = Lookup::Absent,
-            |account| account.seen.token.present_mut().unwrap().version = 7,
-            |account| {
-                // Deleted and re-created while the instance has a higher version.
-                account.current().tell(Orders { token: Some(9), ..Orders::default() });
-            },
-            |account| account.seen.secrets = Lookup::Absent,
-            // Set without a restart, or by a command that was killed then.
-            |account| account.secret("MORE", &secrets::Change::Write { tags: Tags::new(), stands: false }),
-        ],
-        vec![whole, |account| account.store = Store::default(), |account| account.store.releases.clear(), |account| {
-            account.store.bucket.as_mut().unwrap().closed = false
-        }],
-        vec![
-            whole,
-            |account| account.seen.instances.clear(),
-            |account| account.current().phase = Phase::Stopped,
-            |account| account.current().phase = Phase::Dying,
-            |account| {
-                account.current().profile = None;
-                account.served.clear();
-            },
-            |account| account.current().metadata = false,
-            |account| drop(account.current().tags.insert(names::TAG_SPEC.into(), "another".into())),
-            |account| account.current().forget(|orders| orders.release = None),
-            // Another release is ordered, and runs or does not run.
-            |account| {
-                account.current().tell(to_run(BEFORE));
-                says(account, BEFORE);
-            },
-            |account| {
-                account.current().tell(Orders { previous: Some(BEFORE.into()), ..to_run(BROKEN) });
-                says(account, BEFORE);
-            },
-            |account| account.current().forget(|orders| orders.token = None),
-            |account| drop(account.current().tags.remove("team")),
-            |account| {
-                let mut second = account.current().clone();
-                second.id = "i-second".into();
-                account.seen.instances.push(second);
-            },
-            // A replacement that was killed after the launch.
-            |account| {
-                let mut new = account.current().clone();
-                account.current().tags.insert(names::TAG_SPEC.into(), "another".into());
-                (new.id, new.profile, new.launched) = ("i-fresh".into(), None, 2);
-                account.seen.instances.insert(0, new);
-            },
-            // The same for a newer image.
-            |account| {
-                let mut new = account.current().clone();
-                account.seen.image = Lookup::Present("ami-2".into());
-                (new.id, new.image, new.profile, new.launched) = ("i-fresh".into(), "ami-2".into(), None, 2);
-                account.seen.instances.insert(0, new);
-            },
-        ],
-        vec![
-            whole,
-            |account| account.seen.addresses.clear(),
-            |account| (account.seen.addresses[0].instance, account.seen.addresses[0].association) = (None, None),
-            |account| account.seen.addresses[0].instance = Some("i-of-somebody".into()),
-            |account| account.seen.addresses.push(elastic("eipalloc-2", None, Tags::new())),
-        ],
+    [security_group(), key_pair(), role(), token(), bucket(), instance(), elastic_ip()]
+}
+
+const COMPLETE: fn(&mut Account) = |_| {};
+
+fn security_group() -> Ways {
+    vec![
+        COMPLETE,
+        |account| account.seen.security_group = Lookup::Absent,
+        |account| account.seen.security_group.present_mut().unwrap().ingress.clear(),
+        |account| account.seen.security_group.present_mut().unwrap().nonce = None,
+        |account| {
+            let ssh = Rule::new("tcp", 22, "0.0.0.0/0".parse().unwrap());
+            account.seen.security_group.present_mut().unwrap().ingress.insert(ssh);
+        },
+    ]
+}
+
+fn key_pair() -> Ways {
+    vec![COMPLETE, |account| account.seen.key_pair = Lookup::Absent, |account| {
+        drop(account.seen.key_pair.present_mut().unwrap().tags.remove("team"))
+    }]
+}
+
+fn role() -> Ways {
+    vec![
+        COMPLETE,
+        |account| {
+            account.seen.role = Lookup::Absent;
+            account.served.clear();
+        },
+        |account| account.seen.role.present_mut().unwrap().policy = None,
+        |account| spoil_role(account, |role| role.profile = None),
+        |account| spoil_role(account, |role| role.profile.as_mut().unwrap().holds_role = false),
+        |account| {
+            spoil_role(account, |role| {
+                let profile = role.profile.as_mut().unwrap();
+                (profile.holds_role, profile.others) = (false, vec!["theirs".into()]);
+            });
+        },
+        |account| {
+            spoil_role(account, |role| {
+                (role.role, role.policy) = (None, None);
+                role.profile.as_mut().unwrap().holds_role = false;
+            });
+        },
+        |account| drop(account.seen.role.present_mut().unwrap().profile.as_mut().unwrap().tags.remove("team")),
+    ]
+}
+
+fn token() -> Ways {
+    vec![
+        COMPLETE,
+        |account| account.seen.token = Lookup::Absent,
+        |account| account.seen.token.present_mut().unwrap().version = 7,
+        |account| {
+            // Deleted and re-created while the instance has a higher version.
+            account.current().tell(Orders { token: Some(9), ..Orders::default() });
+        },
+        |account| account.seen.secrets = Lookup::Absent,
+        // Set without a restart, or by a command that was killed then.
+        |account| account.secret("MORE", &secrets::Change::Write { tags: Tags::new(), stands: false }),
+    ]
+}
+
+fn bucket() -> Ways {
+    vec![COMPLETE, |account| account.store = Store::default(), |account| account.store.releases.clear(), |account| {
+        account.store.bucket.as_mut().unwrap().closed = false
+    }]
+}
+
+fn instance() -> Ways {
+    vec![
+        COMPLETE,
+        |account| account.seen.instances.clear(),
+        |account| account.current().phase = Phase::Stopped,
+        |account| account.current().phase = Phase::Dying,
+        |account| {
+            account.current().profile = None;
+            account.served.clear();
+        },
+        |account| account.current().metadata = false,
+        |account| drop(account.current().tags.insert(names::TAG_SPEC.into(), "another".into())),
+        |account| account.current().forget(|orders| orders.release = None),
+        // Another release is ordered, and runs or does not run.
+        |account| {
+            account.current().tell(to_run(BEFORE));
+            says(account, BEFORE);
+        },
+        |account| {
+            account.current().tell(Orders { previous: Some(BEFORE.into()), ..to_run(BROKEN) });
+            says(account, BEFORE);
+        },
+        |account| account.current().forget(|orders| orders.token = None),
+        |account| drop(account.current().tags.remove("team")),
+        |account| {
+            let mut second = account.current().clone();
+            second.id = "i-second".into();
+            account.seen.instances.push(second);
+        },
+        // A replacement that was killed after the launch.
+        |account| {
+            let mut new = account.current().clone();
+            account.current().tags.insert(names::TAG_SPEC.into(), "another".into());
+            (new.id, new.profile, new.launched) = ("i-fresh".into(), None, 2);
+            account.seen.instances.insert(0, new);
+        },
+        // The same for a newer image.
+        |account| {
+            let mut new = account.current().clone();
+            account.seen.image = Lookup::Present("ami-2".into());
+            (new.id, new.image, new.profile, new.launched) = ("i-fresh".into(), "ami-2".into(), None, 2);
+            account.seen.instances.insert(0, new);
+        },
+    ]
+}
+
+fn elastic_ip() -> Ways {
+    vec![
+        COMPLETE,
+        |account| account.seen.addresses.clear(),
+        |account| (account.seen.addresses[0].instance, account.seen.addresses[0].association) = (None, None),
+        |account| account.seen.addresses[0].instance = Some("i-of-another-user".into()),
+        |account| account.seen.addresses.push(elastic("eipalloc-2", None, Tags::new())),
     ]
 }
 
@@ -137,7 +160,6 @@ pub fn every(visit: &(dyn Fn(&Account) + Sync)) {
             spoil(rest, account, visit);
         }
     }
-    // The address last: it may point to a deleted instance.
     let ways = ways();
     let (first, rest) = ways.split_first().unwrap();
     std::thread::scope(|scope| {
@@ -159,7 +181,7 @@ pub fn spoilt() -> impl Strategy<Value = Account> {
         ways.iter().for_each(|way| way(&mut account));
         let mut account = account.looked();
         if !looked {
-            account.seen.store = None;
+            account.seen.store = Lookup::NotAsked;
         }
         account
     })

@@ -2,8 +2,8 @@
 
 use aws_sdk_ec2::types::Tag;
 
-use super::folder;
-use super::lease::{Door, Lease, Stale, stale, tag_of};
+use super::lease::{Lease, SshRule, Stale, stale, tag_of};
+use super::session_dir;
 use crate::aws::{ApiError, Aws, call, explain};
 use crate::base::clock::now;
 use crate::base::error::{Failure, Result};
@@ -36,7 +36,7 @@ pub async fn open(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
 /// # Errors
 /// A call to EC2 fails.
 pub async fn admit(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<()> {
-    match ingress::admit(aws, place.group, &lease.door()).await {
+    match ingress::admit(aws, place.group, &lease.ssh_rule()).await {
         Err(error) if !error.is(&["InvalidPermission.Duplicate"]) => {
             Err(explain(format!("cannot open port 22 for {}", lease.source), &error))
         }
@@ -73,20 +73,20 @@ pub async fn close(aws: &Aws, place: Place<'_>, lease: &Lease) -> Result<bool> {
         return untagged.map(|()| false);
     }
     // A rule that was created by hand stays. Ours may not be listed yet.
-    let by_hand = ingress::rule_of(&lease.door());
+    let by_hand = ingress::rule_of(&lease.ssh_rule());
     if let Some(group) = group.present().filter(|group| !group.ingress.contains(&by_hand)) {
-        ingress::shut(aws, &group.id, &lease.door()).await.map_err(left)?;
+        ingress::shut(aws, &group.id, &lease.ssh_rule()).await.map_err(left)?;
     }
     untagged.map(|()| true)
 }
 
 /// Deletes what killed sessions left: rules of a deployment's security group, and tags of its instances. A failure does
 /// not stop the command. Returns what was deleted, and the failures.
-pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State]) -> (Vec<Door>, Vec<Failure>) {
+pub async fn sweep(aws: &Aws, group: Option<(&str, &[SshRule])>, instances: &[State]) -> (Vec<SshRule>, Vec<Failure>) {
     let (mut closed, mut failures) = (Vec::new(), Vec::new());
-    let (group, doors) = group.unwrap_or_default();
-    let gone = folder::gone();
-    let Stale { tags, doors } = stale(doors, &told(instances), &gone, now());
+    let (group, ssh_rules) = group.unwrap_or_default();
+    let gone = session_dir::gone();
+    let Stale { tags, ssh_rules } = stale(ssh_rules, &told(instances), &gone, now());
     let over = |id: &&String| tags.iter().any(|(_, tags)| tags.contains(&tag_of(id)));
     let over: Vec<&String> = gone.iter().filter(over).collect();
     for (instance, tags) in &tags {
@@ -94,21 +94,21 @@ pub async fn sweep(aws: &Aws, group: Option<(&str, &[Door])>, instances: &[State
             failures.push(explain(format!("{instance} still has the tag of an SSH session that has ended"), &error));
         }
     }
-    for door in doors {
-        match ingress::shut(aws, group, &door).await {
-            Ok(()) => closed.push(door),
-            Err(error) => failures.push(explain(format!("port 22 is still open for {}", door.source), &error)),
+    for rule in ssh_rules {
+        match ingress::shut(aws, group, &rule).await {
+            Ok(()) => closed.push(rule),
+            Err(error) => failures.push(explain(format!("port 22 is still open for {}", rule.source), &error)),
         }
     }
     if failures.is_empty() {
-        over.into_iter().for_each(|id| folder::forget(id));
+        over.into_iter().for_each(|id| session_dir::forget(id));
     }
     (closed, failures)
 }
 
 /// The rules that killed sessions left: those that [`sweep`] would delete.
-pub fn left(doors: &[Door], instances: &[State]) -> Vec<Door> {
-    stale(doors, &told(instances), &folder::gone(), now()).doors
+pub fn left(ssh_rules: &[SshRule], instances: &[State]) -> Vec<SshRule> {
+    stale(ssh_rules, &told(instances), &session_dir::gone(), now()).ssh_rules
 }
 
 /// At least one tag: with an empty list, EC2 would delete all tags.

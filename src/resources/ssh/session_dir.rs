@@ -23,7 +23,7 @@ const HOSTS: &str = "known_hosts";
 const FORGOTTEN: Duration = Duration::from_secs(2 * 3600);
 
 /// The directory of a session. It is deleted when the session ends.
-pub struct Folder {
+pub struct SessionDir {
     /// The lease of the session.
     pub id: String,
     /// The public key in OpenSSH's format.
@@ -33,7 +33,7 @@ pub struct Folder {
     _lock: File,
 }
 
-impl Folder {
+impl SessionDir {
     /// Creates a directory with a new key.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for SessionDir {
     fn drop(&mut self) {
         // The next command deletes it otherwise.
         let _ = fs::remove_dir_all(&self.path);
@@ -136,7 +136,7 @@ mod tests {
     fn a_directory_is_private_and_is_deleted_with_its_session() {
         let root = tempfile::tempdir().unwrap();
         let all = root.path().join("ssh");
-        let (one, other) = (Folder::new_in(&all).unwrap(), Folder::new_in(&all).unwrap());
+        let (one, other) = (SessionDir::new_in(&all).unwrap(), SessionDir::new_in(&all).unwrap());
         assert_ne!((&one.id, &one.public), (&other.id, &other.public));
         assert!(one.public.starts_with("ssh-ed25519 ") && one.public.len() == 80, "{}", one.public);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -151,10 +151,10 @@ mod tests {
     #[test]
     fn the_key_of_a_killed_session_is_deleted_and_its_lease_is_known() {
         let root = tempfile::tempdir().unwrap();
-        let killed = Folder::new_in(root.path()).unwrap();
+        let killed = SessionDir::new_in(root.path()).unwrap();
         let (id, key) = (killed.id.clone(), killed.key());
         // The lock is released as by the kernel; nothing else is done.
-        let Folder { _lock: lock, .. } = &killed;
+        let SessionDir { _lock: lock, .. } = &killed;
         lock.unlock().unwrap();
         assert_eq!(gone_in(root.path()), BTreeSet::from([id.clone()]));
         assert!(!key.exists());

@@ -1,0 +1,182 @@
+"""The check of the token in front of the app, with `token.check: proxy` in deploy.yaml.
+
+It runs in the app's own process, before the app hears of a request, so that a rotation changes the token and the app together. The
+token is the value of the header Authorization, as `Token <it>` or `Bearer <it>`, or the password of `Basic` with any user name, which
+browsers ask for. The app sees neither that header nor the token.
+"""
+
+import base64
+import binascii
+import collections
+import hmac
+import ipaddress
+import time
+
+REALM = "the token of this app"
+CHALLENGES = [f'Basic realm="{REALM}", charset="UTF-8"', f'Token realm="{REALM}"']
+REFUSED = {
+    401: "This app needs its token: as the password in a browser, or in the header `Authorization: Token <the token>`.\n",
+    429: "Too many wrong tokens came from this address. Try again in a minute.\n",
+}
+REASONS = {401: "Unauthorized", 429: "Too Many Requests"}
+
+WRONG_AT_ONCE = 10  # Wrong tokens of one client address that each process answers with 401.
+SECONDS_EACH = 6  # After this long, the address may send one more.
+ADDRESSES = 4096  # The number of addresses that are remembered.
+TRUSTED_SECONDS = (
+    3600  # An address that sent the right token is served during this time although others there send wrong ones.
+)
+
+
+class Guard:
+    """Decides about requests. `token`: the manifest's; `variables`: with the valid tokens."""
+
+    def __init__(self, token, variables, clock=time.monotonic):
+        valid = (variables.get(token["env"] + end) for end in ("", "_PREVIOUS"))
+        self.tokens = [each.encode() for each in valid if each]
+        self.folders = tuple(path[:-1] for path in token["open"] if path.endswith("/*"))
+        self.paths = {path for path in token["open"] if not path.endswith("/*")}
+        self.open_preflight = token["open_preflight"]
+        self.attempts = Attempts(clock)
+
+    def refuses(self, method, path, headers, client):
+        """The status of a refusal, or None. `headers`: a function from a lower-case name to that header's values."""
+        if self.is_open(path) or (self.open_preflight and is_preflight(method, headers)):
+            return None
+        sent = headers("authorization")
+        if not sent:
+            return 401
+        token = token_in(sent[0]) if len(sent) == 1 else None
+        right = token is not None and self.is_right(token)
+        return self.attempts.judge(client, right)
+
+    def is_open(self, path):
+        """Whether a decoded path needs no token. One that the app might read as another path does."""
+        if not path.startswith("/") or "//" in path or any(each in path for each in "\\%;\0"):
+            return False
+        if any(part in (".", "..") for part in path.split("/")):
+            return False
+        return path in self.paths or path.startswith(self.folders)
+
+    def is_right(self, token):
+        """In a time that shows neither which character is wrong nor which token is meant."""
+        same = [hmac.compare_digest(token, each) for each in self.tokens]
+        return any(same)
+
+    def wsgi(self, app):
+        """A WSGI app behind the check."""
+
+        def guarded(environ, start_response):
+            def headers(name):
+                value = environ.get("HTTP_" + name.upper().replace("-", "_"))
+                return [] if value is None else [value]
+
+            path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+            client = environ.get("HTTP_X_FORWARDED_FOR", "")
+            status = self.refuses(environ["REQUEST_METHOD"], path, headers, client)
+            if status is None:
+                environ.pop("HTTP_AUTHORIZATION", None)
+                return app(environ, start_response)
+            body, fields = answer(status)
+            start_response(f"{status} {REASONS[status]}", fields)
+            return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+        return guarded
+
+    def asgi(self, app):
+        """An ASGI app behind the check."""
+
+        async def guarded(scope, receive, send):
+            if scope["type"] not in ("http", "websocket"):
+                await app(scope, receive, send)
+                return
+
+            def headers(name):
+                return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name.encode()]
+
+            client = headers("x-forwarded-for")
+            status = self.refuses(scope.get("method", "GET"), scope["path"], headers, client[0] if client else "")
+            if status is None:
+                kept = [pair for pair in scope["headers"] if pair[0].lower() != b"authorization"]
+                await app({**scope, "headers": kept}, receive, send)
+                return
+            body, fields = answer(status)
+            kind = "http.response"
+            if scope["type"] == "websocket":
+                kind = "websocket.http.response"
+                if kind not in scope.get("extensions", {}):
+                    await send({"type": "websocket.close"})  # The server answers 403.
+                    return
+            fields = [(name.lower().encode(), value.encode()) for name, value in fields]
+            await send({"type": kind + ".start", "status": status, "headers": fields})
+            await send({"type": kind + ".body", "body": b"" if scope.get("method") == "HEAD" else body})
+
+        return guarded
+
+
+class Attempts:
+    """The wrong tokens of each client address. Each process counts for itself."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        # By address: until when its wrong tokens count, and until when it is trusted. The address heard of last is the last entry.
+        self.known = collections.OrderedDict()
+
+    def judge(self, client, right):
+        """The status of a refusal, or None. Requests of several threads may overlap: then one attempt may not be counted."""
+        now, place = self.clock(), network(client)
+        until, trusted = self.known.pop(place, (0, 0))
+        limited = until > now + (WRONG_AT_ONCE - 1) * SECONDS_EACH
+        if right and (not limited or trusted > now):
+            self.known[place] = until, now + TRUSTED_SECONDS
+            status = None
+        else:
+            until = until if limited else max(until, now) + SECONDS_EACH
+            self.known[place] = until, trusted
+            status = 429 if limited else 401
+        while len(self.known) > ADDRESSES:
+            self.known.popitem(last=False)
+        return status
+
+
+def network(client):
+    """What counts as one address: of IPv6, the network that one household or server has."""
+    try:
+        address = ipaddress.ip_address(client.strip())
+    except ValueError:
+        return client[:64]
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def is_preflight(method, headers):
+    """Whether it is a browser's CORS preflight request: <https://fetch.spec.whatwg.org/#cors-preflight-request>"""
+    return method == "OPTIONS" and bool(headers("origin")) and bool(headers("access-control-request-method"))
+
+
+def token_in(header):
+    """The token in a value of the header Authorization, as bytes, or None."""
+    scheme, _, rest = header.partition(" ")
+    scheme, rest = scheme.lower(), rest.strip().encode("latin-1", "replace")
+    if scheme in ("token", "bearer"):
+        return rest
+    if scheme != "basic":
+        return None
+    try:
+        return base64.b64decode(rest, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return None
+
+
+def answer(status):
+    """(body, headers) of a refusal."""
+    body = REFUSED[status].encode()
+    fields = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+    if status == 401:
+        fields += [("WWW-Authenticate", challenge) for challenge in CHALLENGES]
+    else:
+        fields.append(("Retry-After", str(SECONDS_EACH)))
+    return body, fields

@@ -1,0 +1,133 @@
+//! `app.build`: commands that write files of the release, such as a frontend or collected static files.
+//!
+//! They run in a copy of the code, so that they never write into the user's source, with the app's packages for this machine and
+//! `app.env`. They get neither the token nor a secret.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use super::secrets;
+use super::source::{self, File};
+use crate::base::child;
+use crate::base::dirs::unwritable;
+use crate::base::error::{Exit, Failure, Result};
+use crate::config::App;
+
+/// The number of lines of a command's output that an error shows.
+const LINES: usize = 20;
+
+/// Runs the commands in a copy of these files below `work`. Returns all files of the copy afterwards, also those that git ignores.
+/// `packages`: a virtual environment with the app's packages.
+///
+/// # Errors
+/// A command fails, or writes a file that cannot be part of a release.
+pub async fn run(app: &App, files: &[File], packages: &Path, work: &Path) -> Result<Vec<File>> {
+    let copy = work.join("source");
+    for file in files {
+        place(file, &copy.join(&file.name))?;
+    }
+    // Without links, because files outside of the copy are refused.
+    let copy = fs::canonicalize(&copy).map_err(|error| unwritable(&copy, &error))?;
+    for command in &app.build {
+        let output = shell(command, &app.env, packages, &copy).await?;
+        if !output.status.success() {
+            return Err(failed(command, &output, &copy, &app.path));
+        }
+    }
+    let files = source::collect_built(&copy)?;
+    secrets::check(&copy, &files, &app.include)?;
+    Ok(files)
+}
+
+fn place(file: &File, path: &Path) -> Result<()> {
+    let bytes = file.read()?;
+    let mode = Permissions::from_mode(if file.executable { 0o755 } else { 0o644 });
+    let folder = path.parent().unwrap_or(path);
+    let placed = fs::create_dir_all(folder).and_then(|()| fs::write(path, bytes));
+    placed.and_then(|()| fs::set_permissions(path, mode)).map_err(|error| unwritable(path, &error))
+}
+
+async fn shell(command: &str, settings: &BTreeMap<String, String>, packages: &Path, copy: &Path) -> Result<Output> {
+    let programs = std::iter::once(packages.join("bin")).chain(child::path());
+    let path = env::join_paths(programs).map_err(|error| Failure::bug(format!("cannot set PATH: {error}")))?;
+    let mut shell = child::command("sh");
+    shell.arg("-c").arg(command).current_dir(copy).stdin(Stdio::null()).kill_on_drop(true);
+    shell.envs(settings).env("PATH", path).env("VIRTUAL_ENV", packages).env("PYTHONDONTWRITEBYTECODE", "1");
+    shell.output().await.map_err(|error| {
+        Failure::failed("cannot start sh").because(error.to_string()).next("install a POSIX shell as sh, in PATH")
+    })
+}
+
+/// The last lines of what it printed, with the paths of the user's own folder.
+fn failed(command: &str, output: &Output, copy: &Path, app: &Path) -> Failure {
+    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+    let said = said.replace(&*copy.to_string_lossy(), &app.to_string_lossy());
+    let lines: Vec<&str> = said.trim_end().lines().collect();
+    let shown = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    let how = output.status.code().map_or("it was killed".to_owned(), |code| format!("exit code {code}"));
+    let said = if shown.is_empty() { how } else { format!("{how}:\n{shown}") };
+    Failure::new(Exit::Usage, format!("app.build failed: {command}"))
+        .because(said)
+        .standing("Nothing was changed in AWS.")
+        .next(
+            "make the command work in a fresh copy of the code without ignored files; it gets app.env, but neither the token nor a \
+             secret (a setting that only the build needs can be part of the command: SECRET_KEY=x python manage.py …)",
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::source::tests::folder;
+
+    async fn built(files: &[(&str, &str)], commands: &[&str]) -> Result<Vec<(String, String)>> {
+        let (_keep, root) = folder(files);
+        let work = tempfile::tempdir().unwrap();
+        let mut app = crate::config::named("app").unwrap().app;
+        app.path = root.clone();
+        app.env = BTreeMap::from([("GREETING".to_owned(), "Hello".to_owned())]);
+        app.build = commands.iter().map(|&command| command.to_owned()).collect();
+        let before = source::collect(&root).unwrap();
+        let found = run(&app, &before, Path::new("/nonexistent"), work.path()).await?;
+        let after: Vec<String> = source::collect(&root).unwrap().into_iter().map(|file| file.name).collect();
+        assert_eq!(before.into_iter().map(|file| file.name).collect::<Vec<_>>(), after, "the source is unchanged");
+        let text = |file: File| (file.name.clone(), String::from_utf8(file.read().unwrap()).unwrap());
+        Ok(found.into_iter().map(text).collect())
+    }
+
+    #[tokio::test]
+    async fn what_the_commands_write_is_deployed_even_if_git_ignores_it() {
+        let files = [("app.py", "x"), (".gitignore", "static/\n"), (".devopsctlignore", "*.map\n")];
+        let commands = [
+            "mkdir -p static node_modules && echo $GREETING > static/a.css",
+            "touch static/a.map node_modules/x; cp app.py static; chmod +x static/app.py; rm app.py",
+        ];
+        let found = built(&files, &commands).await.unwrap();
+        let expected = [
+            (".devopsctlignore", "*.map\n"),
+            (".gitignore", "static/\n"),
+            ("static/a.css", "Hello\n"),
+            ("static/app.py", "x"),
+        ];
+        assert_eq!(found, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_failed_command_ends_the_build_and_shows_its_last_lines() {
+        let commands = ["seq 100; echo broken >&2; ls app.py; exit 7", "touch never"];
+        let failure = built(&[("app.py", "")], &commands).await.unwrap_err();
+        let said = crate::ui::render(&failure, 200, false);
+        assert!(said.contains("app.build failed: seq 100") && said.contains("exit code 7"), "{said}");
+        assert!(said.contains("broken") && said.contains(" 100") && !said.contains(" 81\n"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_link_out_of_the_copy_is_refused() {
+        let failure = built(&[("app.py", "")], &["ln -s /etc/hostname out"]).await.unwrap_err();
+        assert!(failure.what().contains("links out"), "{}", failure.what());
+    }
+}

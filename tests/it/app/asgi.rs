@@ -1,0 +1,133 @@
+//! An ASGI app: FastAPI with a start-up and a WebSocket, from `init` to a version that does not start.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::http::get;
+use crate::load_clients::LoadClients;
+use crate::project::Project;
+
+const APP: &str = "import asyncio
+import os
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
+
+
+@asynccontextmanager
+async def lifespan(app):
+    yield {'greeting': 'Welcome'}
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+def known(connection):
+    return connection.headers.get('Authorization') == 'Token ' + os.environ['SHOP_TOKEN']
+
+
+@app.get('/')
+async def index(request: Request):
+    if not known(request):
+        raise HTTPException(401)
+    loop = type(asyncio.get_running_loop()).__module__
+    return f'{request.state.greeting} by {loop} from {request.client.host} over {request.url.scheme}'
+
+
+@app.websocket('/echo')
+async def echo(socket: WebSocket):
+    if not known(socket):
+        return await socket.close()
+    await socket.accept()
+    try:
+        while True:
+            await socket.send_text(await socket.receive_text() + '!')
+    except WebSocketDisconnect as end:
+        print('disconnected', end.code, flush=True)
+";
+
+/// A WebSocket, with messages of less than 126 bytes.
+struct WebSocket(TcpStream);
+
+impl WebSocket {
+    /// The status of the handshake, and the WebSocket.
+    fn open(url: &str, token: &str) -> (String, Self) {
+        let address = url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        write!(
+            stream,
+            "GET /echo HTTP/1.1\r\nHost: {address}\r\nAuthorization: Token {token}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let status = String::from_utf8_lossy(&head).split_whitespace().nth(1).unwrap_or_default().to_owned();
+        (status, Self(stream))
+    }
+
+    /// Sends a text, with a mask of zeros, and returns the answer.
+    fn ask(&mut self, text: &str) -> String {
+        let length = u8::try_from(text.len()).unwrap();
+        self.0.write_all(&[&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()).unwrap();
+        let (kind, answer) = self.frame();
+        assert_eq!(kind, 1);
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// The kind and the content of the next frame.
+    fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head).unwrap();
+        let mut content = vec![0; usize::from(head[1])];
+        self.0.read_exact(&mut content).unwrap();
+        (head[0] & 15, content)
+    }
+}
+
+#[test]
+fn a_fastapi_app_is_served_and_changes_without_a_lost_request() {
+    let project = Project::empty();
+    project.file("main.py", APP).file("requirements.txt", "fastapi\n");
+    let found = project.run("init --name shop --yes").ok();
+    assert!(
+        found.stderr.contains("FastAPI, main.py:13 → main:app") && !found.stderr.contains("warning"),
+        "{}",
+        found.shown()
+    );
+    let url = project.up();
+    let token = project.token();
+    assert_eq!(get(&url, None).status, 401);
+    assert_eq!(get(&url, Some(&token)).body, "\"Welcome by uvloop from 127.0.0.1 over http\"");
+    let (status, mut socket) = WebSocket::open(&url, &token);
+    assert_eq!((status.as_str(), socket.ask("hello").as_str()), ("101", "hello!"));
+    assert_eq!(WebSocket::open(&url, "another-token-than-that").0, "403");
+
+    let clients = LoadClients::start(3, &url, &token, &[200, 401]);
+    let newer = LoadClients::start(3, &url, "the-second-token", &[200, 401]);
+    project.run_with("set-token --sandbox --stdin", "the-second-token").ok();
+    assert_eq!(socket.frame(), (8, 1012_u16.to_be_bytes().to_vec()), "the WebSocket is told to connect again");
+    assert!(clients.end(20) > 0 && newer.end(20) > 0);
+    assert_eq!((get(&url, Some(&token)).status, get(&url, Some("the-second-token")).status), (401, 200));
+    let (_, mut socket) = WebSocket::open(&url, "the-second-token");
+    assert_eq!(socket.ask("again"), "again!");
+    assert!(project.ok("logs --sandbox").contains("disconnected 1012"));
+
+    project.file("main.py", &APP.replace("    yield {", "    raise RuntimeError('no database')\n    yield {"));
+    let ran = project.run("up --sandbox").code(4).says("the app's start-up failed: RuntimeError: no database");
+    assert!(ran.stderr.contains("main.py\", line 10, in lifespan"), "{}", ran.shown());
+    assert_eq!(get(&url, Some("the-second-token")).status, 200);
+    assert_eq!(socket.ask("still"), "still!", "nothing has changed for its client");
+
+    // The app asks for another version of uvicorn, and for one that is too old.
+    project.file("main.py", APP).file("requirements.txt", "fastapi\nuvicorn[standard]==0.30.6\n").up();
+    assert_eq!(get(&url, Some("the-second-token")).status, 200);
+    project.file("requirements.txt", "fastapi\nuvicorn==0.17.6\n");
+    project.run("up --sandbox").code(2).says("devopsctl needs uvicorn 0.23 or newer").says("replace `uvicorn==0.17.6`");
+}
