@@ -104,13 +104,16 @@ impl<'a> Module<'a> {
             let need = match item || read.name("get").is_none() {
                 _ if guarded || (!item && has_default(after)) => Need::Optional,
                 true => Need::Required,
+                false if self.is_conditional(index) => Need::Optional,
                 false => Need::Expected,
             };
             found.push(self.read(name, line, before, need));
         }
         if let Some(read) = DATABASE.captures(&line.code) {
             let arguments = &line.code[read.name("next").map_or(0, |next| next.start())..];
-            let need = if arguments.contains("default") { Need::Optional } else { Need::Expected };
+            let optional =
+                arguments.contains("default") || self.is_conditional(index) || self.is_tested("DATABASE_URL", line, "");
+            let need = if optional { Need::Optional } else { Need::Expected };
             found.push(self.read("DATABASE_URL", line, "", need));
         }
     }
@@ -122,6 +125,13 @@ impl<'a> Module<'a> {
         let [handler, first, ..] = &self.lines[index + at..] else { return false };
         let ends = ["raise", "sys.exit", "exit"].iter().any(|word| first.code.starts_with(word));
         handler.code.starts_with("except") && !ends
+    }
+
+    /// Whether the line is directly in a branch of an `if`.
+    fn is_conditional(&self, index: usize) -> bool {
+        let indent = self.lines[index].indent;
+        let above = self.lines[..index].iter().rev().find(|line| line.indent < indent);
+        above.is_some_and(|line| ["if ", "elif ", "else"].iter().any(|branch| line.code.starts_with(branch)))
     }
 
     /// Whether the code tests if there is a value: in the line itself, by its name, or by the name that it is assigned to.
@@ -274,6 +284,7 @@ mod tests {
                 "a = os.getenv('X', default=None)\n",
                 "a = os.environ.get('X') or 'y'\n",
                 "a = os.environ.get('X') == '1'\n",
+                "if not DEBUG:\n    a = os.environ.get('X')\n",
                 "if os.environ.get('X'):\n    f()\n",
                 "if os.environ.get('X'):\n    f(os.environ.get('X'))\n",
                 "a = b if os.environ.get('X') else c\n",
@@ -316,6 +327,12 @@ mod tests {
         {
             assert_eq!(need(text), [("DATABASE_URL".to_owned(), Need::Expected)], "{text}");
         }
-        assert_eq!(need("D = dj_database_url.config(default='x')\n")[0].1, Need::Optional);
+        for text in [
+            "D = dj_database_url.config(default='x')\n",
+            "if HEROKU:\n    D = dj_database_url.config()\n",
+            "D = dj_database_url.config() if 'DATABASE_URL' in os.environ else {}\n",
+        ] {
+            assert_eq!(need(text)[0].1, Need::Optional, "{text}");
+        }
     }
 }

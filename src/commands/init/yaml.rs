@@ -67,7 +67,9 @@ impl Plan {
             false => format!("    - {}\n", secret.name),
         };
         let entries: String = self.secrets.iter().map(entry).collect();
-        format!("  # The variables that need a value, which `devopsctl secrets set` sets.\n  secrets:\n{entries}")
+        format!(
+            "  # The variables that need a value, which `devopsctl secrets set` sets. Remove those that the app can do without.\n  secrets:\n{entries}"
+        )
     }
 
     fn token(&self) -> String {
