@@ -122,6 +122,19 @@ pub(super) fn machine(instance: &Instance, sandbox: Option<&sandbox::Handle>) ->
             "x86_64-manylinux_2_39",
             "aarch64-manylinux_2_39",
         ),
+        Image::Ubuntu2604 => (
+            format!(
+                "/aws/service/canonical/ubuntu/server/26.04/stable/current/{}/hvm/ebs-gp3/ami-id",
+                pick("amd64", "arm64")
+            ),
+            "x86_64-manylinux_2_40",
+            "aarch64-manylinux_2_40",
+        ),
+        Image::Debian12 => (
+            format!("/aws/service/debian/release/12/latest/{}", pick("amd64", "arm64")),
+            "x86_64-manylinux_2_36",
+            "aarch64-manylinux_2_36",
+        ),
         Image::AmazonLinux2023 => (
             format!("/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}", pick("x86_64", "arm64")),
             "x86_64-manylinux_2_34",

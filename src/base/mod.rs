@@ -11,4 +11,5 @@ pub mod names;
 pub mod next;
 pub mod rotation_window;
 pub mod secret;
+pub mod toml_file;
 pub mod uv;

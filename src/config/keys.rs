@@ -158,6 +158,24 @@ impl Key for List {
     }
 }
 
+/// One of several versions. YAML reads one without quotes as a number.
+pub struct Version {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub versions: &'static [&'static str],
+}
+
+impl Key for Version {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    fn value(&self) -> Value {
+        let numbers = self.versions.iter().filter_map(|version| serde_json::from_str(version).ok());
+        json!({"enum": self.versions.iter().copied().map(Value::from).chain(numbers).collect::<Vec<_>>()})
+    }
+}
+
 /// One text or a list of them.
 pub struct Texts {
     pub name: &'static str,

@@ -3,6 +3,7 @@
 mod check;
 mod keys;
 mod owner;
+mod python;
 mod reader;
 mod schema;
 mod secrets;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 use crate::base::dirs::folder_of;
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
+pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
@@ -178,19 +180,26 @@ pub enum Image {
     Debian13,
     /// Ubuntu 24.04 LTS
     Ubuntu2404,
+    /// Ubuntu 26.04 LTS
+    Ubuntu2604,
+    /// Debian 12
+    Debian12,
     /// Amazon Linux 2023
     AmazonLinux2023,
 }
 
 impl Image {
     /// All of them, the default first.
-    pub const ALL: [Image; 3] = [Image::Debian13, Image::Ubuntu2404, Image::AmazonLinux2023];
+    pub const ALL: [Image; 5] =
+        [Image::Debian13, Image::Ubuntu2404, Image::Ubuntu2604, Image::Debian12, Image::AmazonLinux2023];
 
     /// The name in `deploy.yaml`, and in the instance's spec.
     pub const fn name(self) -> &'static str {
         match self {
             Image::Debian13 => "debian-13",
             Image::Ubuntu2404 => "ubuntu-24.04",
+            Image::Ubuntu2604 => "ubuntu-26.04",
+            Image::Debian12 => "debian-12",
             Image::AmazonLinux2023 => "al2023",
         }
     }
@@ -200,6 +209,8 @@ impl Image {
         match self {
             Image::Debian13 => "3.13",
             Image::Ubuntu2404 => "3.12",
+            Image::Ubuntu2604 => "3.14",
+            Image::Debian12 => "3.11",
             Image::AmazonLinux2023 => "3.9",
         }
     }

@@ -11,8 +11,8 @@ use super::keys::{self, Key};
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
 use super::{
-    Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, secrets,
-    table,
+    Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, python,
+    secrets, table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -27,7 +27,8 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     let region = reader.text(&mut top, &table::REGION, check::region);
     let (mut token, decides) = token_section(reader, &mut top);
     let app = app_section(reader, &mut top, folder, &token.env);
-    let instance = instance_section(reader, &mut top);
+    let (app, python) = app.map_or((None, None), |(app, python)| (Some(app), python));
+    let instance = instance_section(reader, &mut top, app.as_ref(), python);
     let network = network_section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
     let permissions_boundary = reader.text(&mut top, &table::BOUNDARY, check::managed_policy);
@@ -42,7 +43,8 @@ fn sub(reader: &mut Reader, above: &mut Section, of: &keys::Section) -> Section 
     reader.section(of, node)
 }
 
-fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env: &str) -> Option<App> {
+/// The app, and the image with the version of Python in the file.
+fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env: &str) -> Option<(App, Option<Image>)> {
     let mut section = sub(reader, top, &table::APP);
     if section.given(&table::APP_PATH).is_none() {
         reader.find(
@@ -55,6 +57,7 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let path = reader.text(&mut section, &table::APP_PATH, |path| app_folder(folder, path).map(|_| ()));
     let web = web(reader, &mut section);
     let path = path.and_then(|path| app_folder(folder, &path).ok());
+    let python = section.take(&table::PYTHON).and_then(|found| image_with(reader, &found));
     let requirements = |name: &str| requirements_file(path.as_deref(), name);
     let requirements = reader.text(&mut section, &table::REQUIREMENTS, requirements).map(PathBuf::from);
     let include = include_list(reader, section.take(&table::INCLUDE));
@@ -67,7 +70,24 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let secrets = section.take(&table::SECRETS);
     let secrets = secrets::section(reader, secrets, &env, token_env);
     section.finish(reader);
-    Some(App { path: path?, web, requirements, include, build_dependencies, build, workers, threads, env, secrets })
+    let app =
+        App { path: path?, web, requirements, include, build_dependencies, build, workers, threads, env, secrets };
+    Some((app, python))
+}
+
+/// The image with a version of Python.
+fn image_with(reader: &mut Reader, found: &Found) -> Option<Image> {
+    let version = match &found.node.value {
+        Value::Text(text) => text.clone(),
+        _ => reader.written(found.node.span).to_owned(),
+    };
+    let image = Image::ALL.into_iter().find(|image| image.python() == version);
+    if image.is_none() {
+        let all = Image::ALL.map(|image| format!("\"{}\" ({})", image.python(), image.name())).join(", ");
+        let what = format!("`{}` is not a version that an image has", found.path);
+        reader.find(found.node.span, what, "here", format!("write one of: {all}"));
+    }
+    image
 }
 
 /// The web app, which has two keys.
@@ -193,11 +213,18 @@ fn tested_path(reader: &mut Reader, token: &Token, decides: Option<SourceSpan>, 
     path.to_owned()
 }
 
-fn instance_section(reader: &mut Reader, top: &mut Section) -> Instance {
+/// `chosen`: the image with the version of Python in `app.python`.
+fn instance_section(reader: &mut Reader, top: &mut Section, app: Option<&App>, chosen: Option<Image>) -> Instance {
     let mut section = sub(reader, top, &table::INSTANCE);
     let kind = reader.text_or_default(&mut section, &table::KIND, check::instance_type);
+    let image_at = section.given(&table::IMAGE).map(|node| node.span);
     let image = reader.text(&mut section, &table::IMAGE, |name| image_named(name).map(|_| ()));
-    let image = image.and_then(|name| image_named(&name).ok()).unwrap_or(Image::ALL[0]);
+    let named = image.and_then(|name| image_named(&name).ok());
+    if let (Some(span), Some(image), Some(other)) = (image_at, named, chosen.filter(|chosen| named != Some(*chosen))) {
+        let hint = format!("remove it: `app.python` chooses {}", other.name());
+        reader.find(span, format!("{} has Python {}", image.name(), image.python()), "`app.python` is another", hint);
+    }
+    let image = named.or(chosen).or_else(|| python::image_for(&app?.path)).unwrap_or(Image::ALL[0]);
     let disk_gib = reader.number(&mut section, &table::DISK);
     let word = reader.word(&mut section, &table::CPU_CREDITS);
     let cpu_credits = CpuCredits::ALL.into_iter().find(|one| word.as_deref() == Some(one.name())).unwrap_or_default();

@@ -3,7 +3,7 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Alias, Flag, List, Map, Names, Number, Section, Text, Texts, Word};
+use super::keys::{Alias, Flag, List, Map, Names, Number, Section, Text, Texts, Version, Word};
 use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
@@ -46,6 +46,7 @@ pub static APP: Section = Section {
         &APP_PATH,
         &WEB,
         &WSGI,
+        &PYTHON,
         &REQUIREMENTS,
         &INCLUDE,
         &BUILD_DEPENDENCIES,
@@ -73,6 +74,12 @@ pub static WEB: Text = Text {
 };
 
 pub static WSGI: Alias = Alias { name: "wsgi", about: "another name of `web`", of: &WEB };
+
+pub static PYTHON: Version = Version {
+    name: "python",
+    about: "version of Python, which chooses the operating system; default: that of .python-version, pyproject.toml, Pipfile or Dockerfile",
+    versions: &["3.14", "3.13", "3.12", "3.11", "3.9"],
+};
 
 pub static REQUIREMENTS: Text = Text {
     name: "requirements",
@@ -186,9 +193,15 @@ pub static KIND: Text =
 
 pub static IMAGE: Word = Word {
     name: "image",
-    about: "operating system, which determines the version of Python",
-    default: Some(Image::ALL[0].name()),
-    words: &[Image::ALL[0].name(), Image::ALL[1].name(), Image::ALL[2].name()],
+    about: "operating system; default: debian-13, or the one with the project's version of Python",
+    default: None,
+    words: &[
+        Image::ALL[0].name(),
+        Image::ALL[1].name(),
+        Image::ALL[2].name(),
+        Image::ALL[3].name(),
+        Image::ALL[4].name(),
+    ],
     switch: false,
 };
 

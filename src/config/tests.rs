@@ -250,3 +250,18 @@ fn only_the_proxys_check_has_open_paths() {
     ];
     insta::assert_snapshot!("token_open", shown.map(|token| bad(&file(token))).join("\n"));
 }
+
+#[test]
+fn a_version_of_python_chooses_the_image() {
+    let file = |python: &str, image: &str| {
+        format!("name: hello\napp: {{path: app, python: {python}}}\ninstance: {{type: t3.micro{image}}}\n")
+    };
+    for (python, image) in
+        [("3.12", "ubuntu-24.04"), ("'3.13'", "debian-13"), ("\"3.14\"", "ubuntu-26.04"), ("3.9", "al2023")]
+    {
+        assert_eq!(good(&file(python, "")).instance.image.name(), image, "{python}");
+    }
+    assert_eq!(good(&file("3.12", ", image: ubuntu-24.04")).instance.image.name(), "ubuntu-24.04");
+    let shown = [bad(&file("3.12", ", image: debian-13")), bad(&file("3.10", "")), bad(&file("[3.12]", ""))];
+    insta::assert_snapshot!("python", shown.join("\n"));
+}

@@ -18,7 +18,6 @@ mod origin;
 mod pack;
 mod portable;
 pub mod proxy;
-mod python;
 mod secrets;
 pub mod source;
 pub mod text;
@@ -36,7 +35,7 @@ use crate::base::digest::{hex, sha256};
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
-use crate::config::{App, Deployment};
+use crate::config::{self, App, Deployment};
 use crate::release::proxy::Build;
 use dependencies::Installed;
 pub use dependencies::Requirements;
@@ -99,7 +98,7 @@ pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgra
 /// A mistake in the app's folder or its requirements, files that look like secrets, or a Python that the image does not have.
 pub fn look(deployment: &Deployment) -> Result<(Vec<source::File>, Requirements)> {
     let app = &deployment.app;
-    python::check(app, deployment.instance.image)?;
+    config::check_python(app, deployment.instance.image)?;
     let files = source::collect(&app.path)?;
     secrets::check(&app.path, &files, &app.include)?;
     let asgi = asgi::is_asgi(&files, module(app))?;

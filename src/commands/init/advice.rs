@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::builds;
 use super::secrets::{self, Secret};
-use super::settings::{self, Requirements, join, satisfies};
+use super::settings::{self, Requirements, join};
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{self, Image, can_be_loaded};
 use crate::release::written;
@@ -194,7 +194,7 @@ fn requirements_txt(path: &str) -> String {
 fn image(asked: Option<&(String, Place)>) -> (Image, Option<String>) {
     let default = Image::Debian13;
     let Some((asked, place)) = asked else { return (default, None) };
-    if let Some(image) = Image::ALL.into_iter().find(|image| satisfies(image.python(), asked)) {
+    if let Some(image) = Image::ALL.into_iter().find(|image| config::meets(asked, image.python())) {
         return (image, None);
     }
     let known: Vec<String> =

@@ -209,7 +209,7 @@ fn only_what_must_be_done_first_makes_a_plan_not_ready() {
     assert_eq!(of(&[("app.py", guarded)]), (false, 1), "no requirements");
     assert_eq!(of(&[("app.py", guarded), ("requirements.txt", "")]), (false, 1), "no flask");
     assert_eq!(of(&[("app.py", guarded), needs, (".env.production", "")]), (false, 1), "up refuses it");
-    assert_eq!(of(&[("app.py", guarded), needs, (".python-version", "3.11\n")]), (false, 1), "no such Python");
+    assert_eq!(of(&[("app.py", guarded), needs, (".python-version", "3.10\n")]), (false, 1), "no such Python");
     assert_eq!(of(&[("app.py", &guarded.replace("'/'", "'/shop'")), needs]), (false, 1), "no health path");
 }
 
@@ -218,7 +218,8 @@ fn the_image_has_a_suitable_python() {
     let image = |asked: &str| plan(&[("app.py", FLASK), (".python-version", asked)]);
     assert_eq!(image("3.13\n").image, Image::Debian13);
     assert_eq!(image("3.12.4\n").image, Image::Ubuntu2404);
-    assert!(image("3.11\n").warnings.iter().any(|warning| warning.contains("requires Python 3.11")));
+    assert_eq!((image("3.11\n").image, image("3.14.1\n").image), (Image::Debian12, Image::Ubuntu2604));
+    assert!(image("3.10\n").warnings.iter().any(|warning| warning.contains("requires Python 3.10")));
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use super::advice::Plan;
 use super::secrets::Secret;
 use super::settings::Requirements;
-use crate::config::Image;
 
 impl Plan {
     /// The file's text.
@@ -90,12 +89,8 @@ impl Plan {
     fn instance(&self) -> String {
         let kind = "t3.micro";
         let comment = "# The EC2 instance.\n";
-        match self.image {
-            Image::Debian13 => {
-                format!("{comment}# instance:\n#   type: {kind}\n#   image: debian-13   # or ubuntu-24.04, al2023\n")
-            }
-            other => format!("{comment}instance:\n  # type: {kind}\n  image: {}   # for its Python\n", other.name()),
-        }
+        let image = self.image.name();
+        format!("{comment}# instance:\n#   type: {kind}\n#   image: {image}   # by the project's version of Python\n")
     }
 
     fn health(&self) -> String {

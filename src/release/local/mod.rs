@@ -22,9 +22,9 @@ use percent_encoding::percent_decode_str;
 use super::source::{self, File};
 use super::text;
 use crate::base::error::Result;
+use crate::base::toml_file::{self, PROJECT, at};
 use lines::{INCLUDE, LINKS, Named, REQUIREMENT, VARIABLE, statements, unquoted};
 use paths::{ARCHIVE, archives, is_left_over, normalized};
-pub(super) use project::{PROJECT, at, toml_of};
 use project::{members, project_name, referenced, shared, sources};
 
 /// How many requirements files may include each other.
@@ -194,9 +194,9 @@ impl Local {
 
     /// Adds the packages that a project's `pyproject.toml` names by a path.
     fn project(&mut self, folder: &Path) -> Result<()> {
-        let Some(table) = toml_of(&folder.join(PROJECT)) else { return Ok(()) };
+        let Some(table) = toml_file::read(&folder.join(PROJECT)) else { return Ok(()) };
         let root = folder.ancestors().find_map(|root| {
-            let table = toml_of(&root.join(PROJECT))?;
+            let table = toml_file::read(&root.join(PROJECT))?;
             at(&table, &["tool", "uv", "workspace"]).is_some().then_some((root.to_owned(), table))
         });
         let mut found: Vec<PathBuf> = referenced(&table).iter().filter_map(|path| self.named(folder, path)).collect();
@@ -207,7 +207,7 @@ impl Local {
             found.extend(sources(&table).iter().filter_map(|path| self.named(&root, path)));
             shared.extend(project::shared(&table));
             for member in members(&root, &table) {
-                let name = toml_of(&member.join(PROJECT)).and_then(|table| project_name(&table));
+                let name = toml_file::read(&member.join(PROJECT)).and_then(|table| project_name(&table));
                 self.members.insert(member.join(PROJECT));
                 if name.is_some_and(|name| shared.contains(&name)) {
                     found.push(member);

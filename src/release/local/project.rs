@@ -1,26 +1,13 @@
 //! Projects: what a `pyproject.toml` refers to.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ignore::overrides::OverrideBuilder;
 use toml::{Table, Value};
 
 use super::super::source;
-
-pub(in crate::release) const PROJECT: &str = "pyproject.toml";
-
-/// A file of TOML. uv reports syntax errors.
-pub(in crate::release) fn toml_of(file: &Path) -> Option<Table> {
-    fs::read_to_string(file).ok()?.parse().ok()
-}
-
-/// The value at a path of keys.
-pub(in crate::release) fn at<'a>(table: &'a Table, keys: &[&str]) -> Option<&'a Value> {
-    let (first, rest) = keys.split_first()?;
-    rest.iter().try_fold(table.get(*first)?, |value, key| value.get(key))
-}
+use crate::base::toml_file::{PROJECT, at};
 
 /// The tables of a source: there may be several, each with a marker.
 fn entries(value: &Value) -> Vec<&Value> {

@@ -8,11 +8,12 @@ use std::sync::LazyLock;
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 
+use super::Local;
 use super::lines::{INCLUDE, LINKS, REQUIREMENT, statements, unquoted};
 use super::paths::{below, normalized, url};
-use super::{Local, PROJECT};
 use crate::base::dirs::unwritable;
 use crate::base::error::{Exit, Failure, Result};
+use crate::base::toml_file::PROJECT;
 
 /// A path in a table of TOML.
 static PATH: LazyLock<Regex> =

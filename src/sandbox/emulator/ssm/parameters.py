@@ -15,6 +15,10 @@ NEWEST_IMAGES = {
     "/aws/service/debian/release/13/latest/arm64": "ami-0de1b1a13d0000002",
     "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id": "ami-0b0b240400000001a",
     "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id": "ami-0b0b240400000002a",
+    "/aws/service/canonical/ubuntu/server/26.04/stable/current/amd64/hvm/ebs-gp3/ami-id": "ami-0b0b260400000001a",
+    "/aws/service/canonical/ubuntu/server/26.04/stable/current/arm64/hvm/ebs-gp3/ami-id": "ami-0b0b260400000002a",
+    "/aws/service/debian/release/12/latest/amd64": "ami-0de1b1a12d0000001",
+    "/aws/service/debian/release/12/latest/arm64": "ami-0de1b1a12d0000002",
     "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64": "ami-0a12023000000001a",
     "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64": "ami-0a12023000000002a",
     "/aws/service/devopsctl/process/latest/x86_64": "ami-0de0c7100000001aa",
@@ -23,6 +27,10 @@ NEWEST_IMAGES = {
     "/aws/service/devopsctl/process-ubuntu-24.04/latest/arm64": "ami-0de0c7100000004aa",
     "/aws/service/devopsctl/process-al2023/latest/x86_64": "ami-0de0c7100000005aa",
     "/aws/service/devopsctl/process-al2023/latest/arm64": "ami-0de0c7100000006aa",
+    "/aws/service/devopsctl/process-ubuntu-26.04/latest/x86_64": "ami-0de0c7100000007aa",
+    "/aws/service/devopsctl/process-ubuntu-26.04/latest/arm64": "ami-0de0c7100000008aa",
+    "/aws/service/devopsctl/process-debian-12/latest/x86_64": "ami-0de0c7100000009aa",
+    "/aws/service/devopsctl/process-debian-12/latest/arm64": "ami-0de0c710000000aaa",
 }
 
 

@@ -1,4 +1,4 @@
-//! The Python that a project requires. It is compared with the image's before anything is resolved.
+//! The Python that a project requires. It chooses the image, and is compared with the image's before anything is resolved.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 use toml::{Table, Value};
 
-use super::local::{PROJECT, at, toml_of};
+use super::{App, FILE, Image};
 use crate::base::error::{Exit, Failure, Result};
-use crate::config::{App, FILE, Image};
+use crate::base::toml_file::{self, PROJECT, at};
 
 /// How many patch versions are tried: the image's changes with its updates.
 const PATCHES: u32 = 40;
@@ -20,6 +20,10 @@ static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
 /// A version in a `.python-version`, such as `3.13`, `3.13.1` and `cpython-3.13.1-linux`. Other implementations are ignored.
 static PINNED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(?:cpython[-@]|python)?(\d+\.\d+)(?:\.\d+)?(?:-.*)?$").expect("a regex"));
+
+/// The version of a base image, such as `FROM docker.io/library/python:3.12-slim AS build`.
+static BASE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?mi)^FROM\s+(?:--\S+\s+)*(?:\S+/)?python:(\d+\.\d+)").expect("a regex"));
 
 /// The requirement of a file.
 struct Requirement {
@@ -32,10 +36,32 @@ struct Requirement {
 impl Requirement {
     /// Whether a Python such as 3.13 meets it, with any patch version.
     fn is_met_by(&self, python: &str) -> bool {
-        let minor: Vec<u32> = numbers(python);
-        let patches = (0..PATCHES).map(|patch| [&minor[..], &[patch]].concat());
-        patches.into_iter().any(|version| self.specifiers.iter().any(|specifier| allows(specifier, &version)))
+        self.specifiers.iter().any(|specifier| is_met(specifier, python))
     }
+}
+
+/// Whether a Python such as 3.13 meets what a file requires: a set such as `>=3.9,<4`, or a version such as `3.13.1`.
+pub fn meets(written: &str, python: &str) -> bool {
+    let pinned = PINNED.captures(written).map(|found| format!("=={}.*", &found[1]));
+    pinned.as_deref().unwrap_or(written).split("||").any(|specifier| is_met(specifier.trim(), python))
+}
+
+/// Whether a Python is in a set, with any patch version.
+fn is_met(specifier: &str, python: &str) -> bool {
+    let minor: Vec<u32> = numbers(python);
+    (0..PATCHES).any(|patch| allows(specifier, &[&minor[..], &[patch]].concat()))
+}
+
+/// The image for a project: the first one with a Python that its files require; if there are several, the one of its Dockerfile.
+/// `None` if no image has one.
+pub(super) fn image_for(app: &Path) -> Option<Image> {
+    let all = requirements(app);
+    let docker = folders(app).into_iter().find_map(|folder| fs::read_to_string(folder.join("Dockerfile")).ok());
+    let docker = docker.and_then(|text| Some(BASE.captures(&text)?[1].to_owned()));
+    let fits = |image: &Image| all.iter().all(|one| one.is_met_by(image.python()));
+    let mut images = Image::ALL.into_iter().filter(fits);
+    let first = images.clone().next();
+    images.find(|image| docker.as_deref() == Some(image.python())).or(first)
 }
 
 /// Checks that the image's Python meets the project's requirements.
@@ -47,7 +73,7 @@ pub fn check(app: &App, image: Image) -> Result<()> {
     let what = format!("{file} requires Python {}, but {} has {}", unmet.written, image.name(), image.python());
     let next = match Image::ALL.iter().find(|image| fits(image)) {
         Some(other) => format!(
-            "set `image: {}` under instance in {FILE}, which has Python {}; or change {file}",
+            "remove `instance.image` and `app.python` from {FILE}, so that {} with Python {} is chosen; or change {file}",
             other.name(),
             other.python()
         ),
@@ -61,16 +87,30 @@ pub fn check(app: &App, image: Image) -> Result<()> {
 
 /// The requirements in the app's folder, else in the nearest folder above it that belongs to the project.
 fn requirements(app: &Path) -> Vec<Requirement> {
-    let above = app.ancestors().position(|folder| folder.join(FILE).is_file()).unwrap_or_default();
-    let folders = || app.ancestors().take(above + 1);
-    let project = folders().find_map(|folder| requires(&folder.join(PROJECT)));
-    let pinned = folders().map(|folder| folder.join(".python-version")).find(|file| file.is_file());
+    let folders = folders(app);
+    let project = folders.iter().find_map(|folder| requires(&folder.join(PROJECT)));
+    let pipfile = folders.iter().find_map(|folder| of_pipfile(&folder.join("Pipfile")));
+    let pinned = folders.iter().map(|folder| folder.join(".python-version")).find(|file| file.is_file());
     let pinned = pinned.and_then(|file| self::pinned(&file));
-    project.into_iter().chain(pinned).collect()
+    project.into_iter().chain(pipfile).chain(pinned).collect()
+}
+
+/// The app's folder, and those above it that belong to the project.
+fn folders(app: &Path) -> Vec<&Path> {
+    let above = app.ancestors().position(|folder| folder.join(FILE).is_file()).unwrap_or_default();
+    app.ancestors().take(above + 1).collect()
+}
+
+fn of_pipfile(file: &Path) -> Option<Requirement> {
+    let table: Table = toml_file::read(file)?;
+    let key = |name: &str| at(&table, &["requires", name]).and_then(Value::as_str);
+    let written = key("python_full_version").or_else(|| key("python_version"))?;
+    let specifier = PINNED.captures(written).map(|found| format!("=={}.*", &found[1]))?;
+    Some(Requirement { file: file.to_owned(), written: written.to_owned(), specifiers: vec![specifier] })
 }
 
 fn requires(file: &Path) -> Option<Requirement> {
-    let table: Table = toml_of(file)?;
+    let table: Table = toml_file::read(file)?;
     let written = at(&table, &["project", "requires-python"])
         .or_else(|| at(&table, &["tool", "poetry", "dependencies", "python"]))
         .and_then(Value::as_str)?;
@@ -168,19 +208,52 @@ mod tests {
         assert_eq!(said(Image::Debian13), None, "it does not belong to the project");
         write("p/deploy.yaml", "");
         write("p/.python-version", "# ours\ncpython-3.12.4\n");
-        assert!(said(Image::Debian13).unwrap().contains("`image: ubuntu-24.04`"));
-        assert_eq!(said(Image::Ubuntu2404), None);
+        assert!(said(Image::Debian13).unwrap().contains("so that ubuntu-24.04 with Python 3.12 is chosen"));
+        assert_eq!((said(Image::Ubuntu2404), image_for(&app.path)), (None, Some(Image::Ubuntu2404)));
         write("p/app/.python-version", "3.13\n3.9.2\n");
         assert_eq!(said(Image::Debian13), None);
         assert_eq!(said(Image::AmazonLinux2023), None);
         write("p/app/pyproject.toml", "[project]\nname = 'x'\nrequires-python = '>=3.8,<3.10'\n");
-        assert!(said(Image::Debian13).unwrap().contains("`image: al2023`"));
+        assert!(said(Image::Debian13).unwrap().contains("so that al2023 "));
         write("p/app/.python-version", "3.11\n");
         assert!(said(Image::AmazonLinux2023).unwrap().contains("no image has"));
+        assert_eq!(image_for(&app.path), None);
         for other in ["pypy3.10-7.3.12", "system", "3", "shop-env"] {
             write("p/app/.python-version", other);
             write("p/app/pyproject.toml", "");
             assert_eq!(said(Image::AmazonLinux2023), None, "{other}");
         }
+    }
+
+    #[test]
+    fn the_files_of_a_project_choose_its_image() {
+        let chosen = |files: &[(&str, &str)]| {
+            let folder = tempfile::tempdir().unwrap();
+            files.iter().for_each(|(name, text)| fs::write(folder.path().join(name), text).unwrap());
+            image_for(folder.path()).map(Image::name)
+        };
+        assert_eq!(chosen(&[]), Some("debian-13"));
+        assert_eq!(chosen(&[("Pipfile", "[requires]\npython_version = '3.11'\n")]), Some("debian-12"));
+        assert_eq!(chosen(&[("Pipfile", "[packages]\nflask = '*'\n")]), Some("debian-13"));
+        assert_eq!(chosen(&[(".python-version", "3.14.0\n")]), Some("ubuntu-26.04"));
+        for base in ["FROM python:3.12-slim\n", "# x\nfrom --platform=linux/arm64 docker.io/library/python:3.12 AS b\n"]
+        {
+            assert_eq!(chosen(&[("Dockerfile", base)]), Some("ubuntu-24.04"), "{base}");
+            let project = "[project]\nname = 'x'\nrequires-python = '>=3.13'\n";
+            assert_eq!(chosen(&[("Dockerfile", base), ("pyproject.toml", project)]), Some("debian-13"), "{base}");
+        }
+        for other in ["FROM debian:13\n", "FROM python:3.7\n", "FROM python:latest\n"] {
+            assert_eq!(chosen(&[("Dockerfile", other)]), Some("debian-13"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_written_version_is_any_patch_of_it() {
+        for (written, yes, no) in
+            [("3.13.1", "3.13", "3.12"), ("3.12", "3.12", "3.13"), ("^3.11 || 3.9.*", "3.9", "3.10")]
+        {
+            assert!(meets(written, yes) && !meets(written, no), "{written}");
+        }
+        assert!(meets("pypy", "3.13") && meets("", "3.13"));
     }
 }
