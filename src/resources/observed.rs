@@ -72,7 +72,8 @@ pub struct Store {
 impl Observed {
     /// The resources with our name but without our tag.
     pub fn conflicts(&self) -> impl Iterator<Item = &NameConflict> {
-        let seen = [self.security_group.conflict(), self.key_pair.conflict(), self.role.conflict(), self.token.conflict()];
+        let seen =
+            [self.security_group.conflict(), self.key_pair.conflict(), self.role.conflict(), self.token.conflict()];
         seen.into_iter().flatten()
     }
 

@@ -26,7 +26,7 @@ mod stored;
 pub use authors::authors;
 pub use stored::{NONE, fingerprint, is_fingerprint};
 
-/// The maximum length of a value of the standard tier, in characters:
+/// The maximum length of a value of the standard tier, in bytes. AWS's documentation says both 4 KB and 4096 characters:
 /// <https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html>
 const LONGEST: usize = 4096;
 /// As many names as `GetParameters` takes.
@@ -261,9 +261,9 @@ pub fn check(name: &str, value: &str) -> Result<()> {
     if value.contains('\0') {
         return refuse("contains a NUL", "remove it; environment variables cannot contain one");
     }
-    match stored::encode(value)?.chars().count() {
+    match stored::encode(value)?.len() {
         length if length > LONGEST => refuse(
-            &format!("is too long: SSM stores at most {LONGEST} characters, and this one needs {length}"),
+            &format!("is too long: SSM stores at most {LONGEST} bytes, and this one needs {length}"),
             "store large data elsewhere, such as in a file in S3, and set its address as the secret",
         ),
         _ => Ok(()),
