@@ -202,9 +202,8 @@ def describe(state, now):
     if old_token:
         trouble = state.failures.get(TOKEN)
         return Progress(Phase.TOKEN, trouble and trouble.error)
-    trouble = state.failures.get(read_secrets(state))
+    trouble = old_secrets and state.failures.get(read_secrets(state))
     if not trouble:
         return Progress(Phase.STARTING)
-    return Progress(
-        Phase.FAILED if trouble.code is ErrorCode.BAD_SECRET else Phase.STARTING, trouble.error, trouble.code
-    )
+    phase = Phase.FAILED if trouble.code is ErrorCode.BAD_SECRET else Phase.STARTING
+    return Progress(phase, trouble.error, trouble.code)

@@ -255,6 +255,12 @@ def test_a_secret_that_no_variable_can_hold_is_a_failure():
     assert decide.decide(state, 0, 1e9) == [READ_TWO], "it is read again"
 
 
+def test_a_failed_look_for_the_ordered_secrets_is_no_failure_of_a_start():
+    state = changing(secrets=Secrets(ONE, {}, True), serving=None, starting=Target(GOOD, 1, False, ONE))
+    decide.failed(state, READ_TWO, "the parameter x", code=ErrorCode.BAD_SECRET)
+    assert describe(state, 0)[:2] == (Phase.STARTING, None)
+
+
 def test_a_read_for_earlier_orders_does_not_answer_for_new_ones():
     state = changing()
     state.under_way.add(("secrets", ONE, None))

@@ -122,7 +122,7 @@ pub static APP_ENV: Map = Map {
 
 pub static SECRETS: Names = Names {
     name: "secrets",
-    about: "names of secrets that must be set before the app starts, with `devopsctl secrets set NAME`; `{NAME: generate}`: `up` generates a random value once",
+    about: "names of secrets that must be set before the app starts, as `devopsctl secrets set NAME` does; `{NAME: generate}`: `up` generates a random value once",
     pattern: "^[A-Za-z_][A-Za-z0-9_]{0,99}$",
     word: "generate",
 };

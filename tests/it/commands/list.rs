@@ -113,9 +113,11 @@ fn every_kind_of_orphaned_resource_is_found() {
             let token = aws.ssm.put_parameter().name(names::token_parameter(name)).value("not-to-be-shown");
             token.r#type(ParameterType::SecureString).send().await.unwrap();
         }
+        let secret = aws.ssm.put_parameter().name(names::secret_parameter("secret", "KEY")).value("not-to-be-shown");
+        secret.r#type(ParameterType::SecureString).send().await.unwrap();
     });
     let mut wanted = tokens;
-    wanted.extend(["group", "pair", "stored"].map(str::to_owned));
+    wanted.extend(["group", "pair", "secret", "stored"].map(str::to_owned));
     wanted.sort();
     let found = until(30, "all are found", || {
         let found: Vec<String> = list(&project).iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();

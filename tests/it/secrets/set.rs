@@ -10,6 +10,7 @@ use crate::console::{aws, calls, only_reads};
 use crate::http::get;
 use crate::load_clients::LoadClients;
 use crate::project::{Project, Ran, until};
+use crate::pseudo_terminal::at_a_terminal;
 
 #[test]
 fn the_app_serves_the_new_secret_and_no_request_fails() {
@@ -228,6 +229,20 @@ fn without_an_instance_secrets_are_only_stored_and_down_deletes_them() {
     let project = Project::unbooted();
     project.run("secrets set --sandbox --generate ONE TWO").ok().says("the app gets it with its first start");
     assert_eq!(stored(&project), ["ONE", "TWO"]);
+    let (code, shown) = at_a_terminal(
+        &project,
+        "Value of ONE|Value of TWO",
+        "first-value|second-value",
+        "secrets set --sandbox ONE TWO",
+    );
+    assert!(code == 0 && !shown.contains("first-value") && !shown.contains("second-value"), "{code}: {shown}");
+    let values = aws(&project, async |aws| {
+        let names = ["ONE", "TWO"].map(|name| format!("/devopsctl/hello/secrets/{name}"));
+        let found = aws.ssm.get_parameters().set_names(Some(names.into())).with_decryption(true).send().await.unwrap();
+        let values = found.parameters().iter().map(|one| one.value().unwrap().to_owned());
+        values.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    });
+    assert_eq!(values, ["first-value", "second-value"]);
     let tags = aws(&project, async |aws| {
         let tags = aws.ssm.list_tags_for_resource().resource_id("/devopsctl/hello/secrets/ONE");
         let tags = tags.resource_type(aws_sdk_ssm::types::ResourceTypeForTagging::Parameter).send().await.unwrap();

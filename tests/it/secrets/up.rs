@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{project, stored, variable};
-use crate::console::{calls, only_reads};
+use crate::console::{aws, calls, only_reads};
 use crate::project::Project;
 
 fn needs(project: &Project, secrets: &str) {
@@ -45,6 +45,15 @@ fn a_running_app_gets_a_generated_secret_and_keeps_it() {
     project.run("up --sandbox").ok().says("+ secret SESSION_KEY");
     let generated = variable(&project, &url, "SESSION_KEY");
     assert_eq!(generated.len(), 43);
+    // Deleted tags are restored.
+    aws(&project, async |aws| {
+        let found = aws.ec2.describe_instances().send().await.unwrap();
+        let instance = found.reservations()[0].instances()[0].instance_id().unwrap().to_owned();
+        let tag = aws_sdk_ec2::types::Tag::builder().key("devopsctl:secrets").build();
+        aws.ec2.delete_tags().resources(instance).tags(tag).send().await.unwrap();
+    });
+    project.run("up --sandbox").ok().says("the secrets differ from the ones in the instance's orders");
+    project.run("up --sandbox").ok().says("already up to date");
     // Code changes and rolls back; secrets do not.
     project.file("app/more.py", "MORE = 1\n");
     project.up();
