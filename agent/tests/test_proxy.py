@@ -33,6 +33,8 @@ def served(serving):
 def test_only_the_proxy_describes_the_client_to_the_app(served):
     connection = served.connect(socket="80.sock")
     lies = dict.fromkeys(("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Prefix", "Forwarded", "X-Real-IP"), "lie")
+    # gunicorn accepts SCRIPT_NAME from a Unix socket and removes it from the path, and ASGI frameworks read `_` as `-`.
+    lies.update({"SCRIPT_NAME": "/some", "X_Forwarded_Host": "lie"})
     connection.request("POST", "/some?where=1", b"12345", {"Authorization": f"Token {TOKEN}", "Host": "here", **lies})
     answer = connection.getresponse()
     told = json.loads(answer.read())
@@ -40,6 +42,7 @@ def test_only_the_proxy_describes_the_client_to_the_app(served):
     assert (answer.status, answer.headers["Server"], answer.headers["Via"]) == (200, None, None)
     assert told["length"] == 5
     assert "lie" not in told["environ"].values()
+    assert (told["environ"]["SCRIPT_NAME"], told["environ"]["PATH_INFO"]) == ("", "/some")
     assert (told["environ"]["HTTP_X_FORWARDED_PROTO"], told["environ"]["HTTP_HOST"]) == ("http", "here")
 
 

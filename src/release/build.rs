@@ -38,8 +38,15 @@ pub async fn run(app: &App, files: &[File], packages: &Path, work: &Path) -> Res
             return Err(failed(command, &output, &copy, &app.path));
         }
     }
-    let files = source::collect_built(&copy)?;
-    secrets::check(&copy, &files, &app.include)?;
+    collect(app, &copy).map_err(|failure| {
+        // The copy no longer exists when the user reads this.
+        failure.mapped(&|text: &str| text.replace(&*copy.to_string_lossy(), &app.path.to_string_lossy()))
+    })
+}
+
+fn collect(app: &App, copy: &Path) -> Result<Vec<File>> {
+    let files = source::collect_built(copy)?;
+    secrets::check(copy, &files, &app.include)?;
     Ok(files)
 }
 
@@ -126,8 +133,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_out_of_the_copy_is_refused() {
+    async fn a_link_out_of_the_copy_and_a_secret_are_refused_with_the_users_own_folder() {
         let failure = built(&[("app.py", "")], &["ln -s /etc/hostname out"]).await.unwrap_err();
-        assert!(failure.what().contains("links out"), "{}", failure.what());
+        assert!(failure.what().contains("/out links out"), "{}", failure.what());
+        assert!(!failure.what().contains("/source/"), "{}", failure.what());
+        let failure = built(&[("app.py", "")], &["touch prod.env"]).await.unwrap_err();
+        let next = failure.next_step().unwrap().to_string();
+        assert!(next.contains("/.devopsctlignore") && !next.contains("/source/"), "{next}");
     }
 }

@@ -67,6 +67,10 @@ pub fn parse() -> Cli {
 
 /// Adds a tip for the words of other tools.
 fn hinted(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::TooManyValues {
+        // The value may be a secret: `secrets set NAME --stdin=…`.
+        error.insert(ContextKind::InvalidValue, ContextValue::String("...".to_owned()));
+    }
     let (said, alike) = match error.kind() {
         ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
         ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
@@ -144,6 +148,13 @@ mod tests {
             let said = hinted(Cli::try_parse_from(words).unwrap_err()).to_string();
             assert!(!said.contains("'down'"), "{line}: {said}");
         }
+    }
+
+    #[test]
+    fn the_value_of_an_option_without_one_is_not_shown() {
+        let words = ["devopsctl", "secrets", "set", "A", "--stdin=the-secret-value"];
+        let said = hinted(Cli::try_parse_from(words).unwrap_err()).to_string();
+        assert!(said.contains("--stdin") && !said.contains("the-secret-value"), "{said}");
     }
 
     #[test]

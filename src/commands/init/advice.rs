@@ -78,8 +78,7 @@ impl Plan {
         let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
         let token_path = (token.is_some() && apart).then(|| "/".to_owned());
         let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
-        let generated = secrets.iter().filter(|secret| secret.generate).map(|secret| secret.name.as_str());
-        let build = builds::commands(files, &path, generated);
+        let build = builds::commands(files, &path, secrets.iter().map(|secret| secret.name.as_str()));
         Self {
             name: name.to_owned(),
             path,

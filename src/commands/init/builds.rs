@@ -6,9 +6,9 @@ use super::Files;
 use super::settings::join;
 
 /// The commands for the code in `path`: the build of its frontend, and Django's collected static files, which may contain it.
-/// `generated`: the names of secrets that `up` generates.
-pub fn commands<'a>(files: &Files, path: &str, generated: impl Iterator<Item = &'a str>) -> Vec<String> {
-    frontend(files, path).into_iter().chain(collected(files, path, generated)).collect()
+/// `secrets`: the names of the secrets that the app needs.
+pub fn commands<'a>(files: &Files, path: &str, secrets: impl Iterator<Item = &'a str>) -> Vec<String> {
+    frontend(files, path).into_iter().chain(collected(files, path, secrets)).collect()
 }
 
 /// The build that the nearest `package.json` names, with the program that its lock file belongs to.
@@ -35,12 +35,17 @@ fn frontend(files: &Files, path: &str) -> Option<String> {
 }
 
 /// Django's command, if the settings say where the files go. The settings need a value for each secret, and a build gets none.
-fn collected<'a>(files: &Files, path: &str, generated: impl Iterator<Item = &'a str>) -> Option<String> {
+fn collected<'a>(files: &Files, path: &str, secrets: impl Iterator<Item = &'a str>) -> Option<String> {
     let root =
         |(name, text): (&str, &str)| name.ends_with(".py") && text.lines().any(|line| line.starts_with("STATIC_ROOT"));
     let collects = files.has(&join(path, "manage.py")) && files.below(path).any(root);
-    let settings: String = generated.map(|name| format!("{name}=unused ")).collect();
+    let settings: String = secrets.map(|name| format!("{name}={} ", unused(name))).collect();
     collects.then(|| format!("{settings}python manage.py collectstatic --noinput"))
+}
+
+/// A value that the settings accept: they parse a database's URL, but nothing connects to it.
+fn unused(name: &str) -> &'static str {
+    if name.ends_with("DATABASE_URL") { "sqlite://:memory:" } else { "unused" }
 }
 
 /// A folder that needs no quotes in a shell.
@@ -56,7 +61,7 @@ mod tests {
     fn of(list: &[(&str, &str)]) -> Vec<String> {
         let mut files = Files::default();
         list.iter().for_each(|(name, text)| files.add(*name, *text));
-        commands(&files, "web", ["SECRET_KEY"].into_iter())
+        commands(&files, "web", ["DATABASE_URL", "SECRET_KEY"].into_iter())
     }
 
     #[test]
@@ -67,7 +72,8 @@ mod tests {
         assert_eq!(of(&nested), ["cd ui && yarn install --frozen-lockfile && yarn run build"]);
         assert_eq!(of(&[("web/package.json", "{}"), ("web/a b/package.json", build)]), [""; 0]);
         let django = [("web/manage.py", ""), ("web/shop/settings.py", "STATIC_ROOT = BASE_DIR / 'static'\n")];
-        assert_eq!(of(&django), ["SECRET_KEY=unused python manage.py collectstatic --noinput"]);
+        let settings = "DATABASE_URL=sqlite://:memory: SECRET_KEY=unused";
+        assert_eq!(of(&django), [format!("{settings} python manage.py collectstatic --noinput")]);
         assert_eq!(of(&django[..1]), [""; 0]);
     }
 }

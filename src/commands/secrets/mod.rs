@@ -110,6 +110,9 @@ async fn observe(session: &Session) -> Result<Observed> {
 /// The wishes without those that are fulfilled: the same value is stored, or the secret to delete is not set.
 async fn different(session: &Session, observed: &Observed, mut wishes: Wishes) -> Result<Wishes> {
     let is_set = |name: &String| observed.secrets.present().is_some_and(|found| found.contains_key(name));
+    for (name, _) in wishes.iter().filter(|(name, value)| value.is_none() && !is_set(name)) {
+        session.ui.say(format!("{name} is not set"));
+    }
     wishes.retain(|name, value| value.is_some() || is_set(name));
     let written = wishes.iter().filter(|(name, value)| value.is_some() && is_set(name));
     let written: Vec<String> = written.map(|(name, _)| name.clone()).collect();

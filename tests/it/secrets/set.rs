@@ -44,7 +44,7 @@ fn the_app_serves_the_new_secret_and_no_request_fails() {
     assert_eq!(variable(&project, &url, "GREETING"), "is not set");
     assert_ne!(generation(&project, &url), before);
     assert_eq!(stored(&project), [""; 0]);
-    project.run("secrets unset --sandbox GREETING").ok().says("nothing was changed");
+    project.run("secrets unset --sandbox GREETING").ok().says("GREETING is not set").says("nothing was changed");
     project.run("up --sandbox").ok().says("already up to date");
 }
 
