@@ -246,9 +246,11 @@ fn versions_of_python() {
     let app = project.folder().join("app");
     project.file("app/requirements.txt", "flask==3.0.0\n");
     let up = |name: &str| up_without_calls(&project, name, |_| {});
+    let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &format!("{text}\ninstance: {{image: debian-13}}\n"));
     project.file("app/.python-version", "3.12\n");
     up("a_python_that_the_image_lacks");
-    project.file("app/.python-version", "").file("app/pyproject.toml", "[project]\nrequires-python = '~=3.11.4'\n");
+    project.file("app/.python-version", "").file("app/pyproject.toml", "[project]\nrequires-python = '~=3.10.4'\n");
     up("a_python_that_no_image_has");
     fs::remove_file(app.join("pyproject.toml")).unwrap();
     fs::remove_file(app.join("requirements.txt")).unwrap();
