@@ -13,7 +13,6 @@ from orders.decide import NO_SECRETS, Secrets
 from orders.report import ErrorCode
 
 PREFIX = "json:"  # Before a value that SSM would refuse as it is.
-REMEDY = "delete it, or write it again"
 LATE_SECONDS = 10  # How long SSM may show other secrets than the ordered ones.
 
 
@@ -44,11 +43,11 @@ def look(aws, path):
         raise AwsError("BadAnswer", "ssm:GetParametersByPath: SSM's answer does not have the expected form") from None
     for name, (_, _, value) in found.items():
         if not match("variable", name):
-            raise BadSecret(
-                f"the parameter {ascii(f'{path}/{name}')[:200]} does not have the name of a variable: {REMEDY}"
-            )
+            shown = ascii(f"{path}/{name}")[:200]
+            raise BadSecret(f"{shown} does not have the name of a variable: delete it with `devopsctl secrets unset`")
         if not is_variable(value):
-            raise BadSecret(f"the value of the parameter {path}/{name} cannot be that of a variable: {REMEDY}")
+            what = f"the value of {path}/{name} cannot be that of a variable"
+            raise BadSecret(f"{what}: replace it with `devopsctl secrets set {name}`")
     known = fingerprint((name, version, modified) for name, (version, modified, _) in found.items())
     return Secrets(known, {name: value for name, (_, _, value) in found.items()})
 

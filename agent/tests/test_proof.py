@@ -131,6 +131,15 @@ def test_a_refused_host_is_named(tmp_path):
         proof_of(tmp_path, domain="app.example.com").check_health(app("400 Bad Request", "400 Bad Request"))
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_app_that_refuses_the_token_is_told_how_it_was_sent(tmp_path, status):
+    refusal = f"{status} No"
+    with pytest.raises(Failed, match="with the token .sent as `Authorization: Token <the token>`.; healthy is"):
+        proof_of(tmp_path).check_health(app(refusal, refusal))
+    with pytest.raises(Failed, match="with the token; healthy is"):  # The app does not get that header.
+        proof_of(tmp_path, token={"check": "proxy"}).check_health(app(refusal, refusal))
+
+
 def test_without_an_address_it_names_localhost():
     assert origin(None, None) == ("http", "localhost")
     assert origin({**EDGE, "https": False}, None) == ("http", "localhost")

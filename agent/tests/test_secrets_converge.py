@@ -80,7 +80,8 @@ def test_a_parameter_that_is_no_variable_is_named_and_the_app_serves_on():
         it.run(20, 0.5)
         said = it.reporter.last
         assert (said["phase"], said["healthy"]) == ("failed", True)
-        assert "/devopsctl/shop/secrets/a-b" in said["error"] and said["error_code"] == "bad_secret"
+        assert "/devopsctl/shop/secrets/a-b" in said["error"] and "devopsctl secrets unset" in said["error"]
+        assert said["error_code"] == "bad_secret"
         it.unset_secret("a-b")
         it.run(5, 0.2)
         assert it.reporter.last["phase"] == "healthy"

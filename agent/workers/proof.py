@@ -127,10 +127,18 @@ class Proof:
         if not 200 <= answer.status < 400:
             said = answer.text()
             begins = f"; its answer begins: {said}" if said else "; its answer has no text"
-            asked = f" (asked for {self.origin[1]})" if answer.status in (400, 421) else ""
+            asked = self.how_asked(answer.status)
             reason = f"the app answers {answer.status} at {path} with the token{asked}; healthy is 2xx or 3xx{begins}"
             raise Failed(reason) from answer.problem
         return answer
+
+    def how_asked(self, status):
+        """The part of the request that may be the reason for the status."""
+        if status in (400, 421):
+            return f" (asked for {self.origin[1]})"
+        if status in (401, 403) and self.manifest["token"]["check"] == "app":
+            return " (sent as `Authorization: Token <the token>`)"
+        return ""
 
     def ask(self, app, path, token):
         """GET `path` of the app -> its answer."""
