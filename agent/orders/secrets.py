@@ -13,6 +13,7 @@ from orders.decide import NO_SECRETS, Secrets
 from orders.report import ErrorCode
 
 PREFIX = "json:"  # Before a value that SSM would refuse as it is.
+MOST_BYTES = 32 << 10  # Of all values: to mask them in logs takes 2.5 KB of the agent's memory per character.
 LATE_SECONDS = 10  # How long SSM may show other secrets than the ordered ones.
 
 
@@ -48,6 +49,9 @@ def look(aws, path):
         if not is_variable(value):
             what = f"the value of {path}/{name} cannot be that of a variable"
             raise BadSecret(f"{what}: replace it with `devopsctl secrets set {name}`")
+    if sum(len(value.encode()) for _, _, value in found.values()) > MOST_BYTES:
+        what = f"the secrets below {path} have more than {MOST_BYTES >> 10} KiB in all"
+        raise BadSecret(f"{what}: remove one with `devopsctl secrets unset`, and keep large data elsewhere")
     known = fingerprint((name, version, modified) for name, (version, modified, _) in found.items())
     return Secrets(known, {name: value for name, (_, _, value) in found.items()})
 

@@ -17,6 +17,7 @@ from system.paths import read_json, write_json
 DEAF_SECONDS = 10  # How long a retired generation may take to close the listening socket, before it is killed.
 LEAVE_SECONDS = 40  # How long it may take to finish its requests: gunicorn's graceful_timeout, and some more.
 DISCARD_SECONDS = 2  # How long a generation that never served may take to leave.
+HIDDEN_CHARACTERS = 64 << 10  # Of the secrets of two generations; see `MOST_BYTES`. More would need too much memory.
 FULL_SECONDS = 5  # The report says that all threads are busy once they have been for this long.
 GAP_SECONDS = 5  # How long requests wait for another generation after the serving one exited by itself.
 STEADY_SECONDS = 60  # A generation that served this long and exits is restarted at once, without a failure.
@@ -30,7 +31,7 @@ class Generations:
         self.fell_at = float("-inf")  # When the last serving generation exited by itself.
         self.looked_full, self.full = float("-inf"), None  # Since when the serving generation has no free thread.
         self.newest_token = 0  # The newest token version that ever served here.
-        self.secrets = set()
+        self.secrets = []  # That are masked, the newest first.
         self.hide(())
 
     def adopt(self):
@@ -71,11 +72,16 @@ class Generations:
         self.hide([*secrets_in(generation.manifest["env"]), *filter(None, given)])
 
     def hide(self, secrets):
-        """Masks these from now on, and the passwords in those that are URLs."""
-        secrets = set(secrets)
-        known = self.secrets.union(secrets, *map(passwords, secrets))
-        if known != self.secrets or not known:
-            self.secrets, self.masking = known, Mask(known)
+        """Masks these from now on, and the passwords in those that are URLs. Masks the newest of the earlier ones as well."""
+        secrets = list(dict.fromkeys(each for secret in secrets for each in (secret, *sorted(passwords(secret)))))
+        left, known = HIDDEN_CHARACTERS, []
+        for each in dict.fromkeys([*secrets, *self.secrets]):
+            left -= len(each)
+            if left >= 0 or each in secrets:
+                known.append(each)
+        if set(known) != set(self.secrets) or not known:
+            self.masking = Mask(known)
+        self.secrets = known
 
     def mask(self, text):
         return self.masking(text)

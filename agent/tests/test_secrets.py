@@ -12,7 +12,9 @@ from machine import AGENT, release, until
 
 from boot.aws import AwsError
 from orders import secrets
+from orders.decide import State
 from processes.generation import require
+from processes.generations import Generations
 from system.paths import Paths
 
 TOKEN = "token-of-these-tests"
@@ -321,3 +323,27 @@ def test_an_old_record_is_a_generation_without_secrets(tmp_path):
     for wrong in ("", "../..", 7, None, "0123456789ABCDEF"):
         with pytest.raises(ValueError, match="fingerprint"):
             Generation.from_record(paths, {**record, "target": {**target, "secrets": wrong}})
+
+
+def test_more_secrets_than_the_agent_can_mask_are_refused():
+    def shown(count):
+        value = "x" * (4 << 10)
+        held = [{"Name": f"/devopsctl/shop/secrets/S{at}", "Version": 1, "Value": value} for at in range(count)]
+        return lambda request: {"Parameters": [each | {"LastModifiedDate": 1.0} for each in held]}
+
+    assert len(look(shown(8)).values) == 8
+    with pytest.raises(secrets.BadSecret, match="32 KiB in all.*secrets unset"):
+        look(shown(9))
+
+
+def test_the_secrets_of_two_generations_are_masked_and_the_oldest_are_forgotten(tmp_path):
+    paths = Paths(str(tmp_path))
+    generations = Generations(paths, None, State(), time)
+    half = secrets.MOST_BYTES
+    for digit in "123":
+        generations.hide([digit * half])
+    masked = [generations.mask(digit * 100) for digit in "123"]
+    assert masked == ["1" * 100, "***", "***"]
+    # One generation's own are masked, however long they are.
+    generations.hide(["4" * 3 * half, "5" * half])
+    assert [generations.mask(digit * 100) for digit in "345"] == ["3" * 100, "***", "***"]

@@ -1,6 +1,7 @@
 """Changed secrets reach the app with one generation, whatever SSM shows and whenever; in the simulation of test_converges.py."""
 
-from simulation import GOOD, NEEDY, SECRETS, simulated
+from simulated_processes import GOOD, NEEDY, SECRETS
+from simulation import simulated
 from test_converges import until, up
 
 from orders.decide import Target

@@ -23,9 +23,7 @@ REASONS = {401: "Unauthorized", 429: "Too Many Requests"}
 WRONG_AT_ONCE = 10  # Wrong tokens of one client address that each process answers with 401.
 SECONDS_EACH = 6  # After this long, the address may send one more.
 ADDRESSES = 4096  # The number of addresses that are remembered.
-TRUSTED_SECONDS = (
-    3600  # An address that sent the right token is served during this time although others there send wrong ones.
-)
+LONG = 12  # A token of this length cannot be guessed, so the right one is accepted also while its address is limited.
 
 
 class Guard:
@@ -48,7 +46,7 @@ class Guard:
             return 401
         token = token_in(sent[0]) if len(sent) == 1 else None
         right = token is not None and self.is_right(token)
-        return self.attempts.judge(client, right)
+        return self.attempts.judge(client, right, right and len(token) >= LONG)
 
     def is_open(self, path):
         """Whether a decoded path needs no token. One that the app might read as another path does."""
@@ -119,24 +117,23 @@ class Attempts:
 
     def __init__(self, clock):
         self.clock = clock
-        # By address: until when its wrong tokens count, and until when it is trusted. The address heard of last is the last entry.
+        # By address: until when its wrong tokens count. The address heard of last is the last entry.
         self.known = collections.OrderedDict()
 
-    def judge(self, client, right):
-        """The status of a refusal, or None. Requests of several threads may overlap: then one attempt may not be counted."""
+    def judge(self, client, right, long):
+        """The status of a refusal, or None. `long`: whether the right token is. Requests of several threads may overlap: then one
+        attempt may not be counted."""
+        if right and long:
+            return None
         now, place = self.clock(), network(client)
-        until, trusted = self.known.pop(place, (0, 0))
+        until = self.known.pop(place, 0)
         limited = until > now + (WRONG_AT_ONCE - 1) * SECONDS_EACH
-        if right and (not limited or trusted > now):
-            self.known[place] = until, now + TRUSTED_SECONDS
-            status = None
-        else:
-            until = until if limited else max(until, now) + SECONDS_EACH
-            self.known[place] = until, trusted
-            status = 429 if limited else 401
+        self.known[place] = until if right or limited else max(until, now) + SECONDS_EACH
         while len(self.known) > ADDRESSES:
             self.known.popitem(last=False)
-        return status
+        if limited:
+            return 429
+        return None if right else 401
 
 
 def network(client):

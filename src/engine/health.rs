@@ -11,7 +11,7 @@ use crate::base::next::Next;
 use crate::engine::proxy::{Need, Patience};
 use crate::resources::context::{Context, Health};
 use crate::resources::orders::{self, Orders};
-use crate::resources::reports::{self, Phase, Proxy, Report};
+use crate::resources::reports::{self, ErrorCode, Phase, Proxy, Report};
 use crate::resources::{health_gate, instance, release, secrets, token};
 
 /// How long a new instance may take until its first report. A boot usually takes one to two minutes.
@@ -296,6 +296,11 @@ async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
 fn broken(watch: &Watch, goal: &Goal, report: &Report) -> Failure {
     let secrets = goal.release.is_none() && !goal.secrets.is_empty();
     let (what, kept, next) = match secrets {
+        _ if report.error_code == Some(ErrorCode::BadSecret) => (
+            "the instance cannot give the secrets to the app",
+            "The previous version keeps serving, with the previous secrets; no request was lost.",
+            format!("correct the secret, then run: {}", watch.up).into(),
+        ),
         true => (
             "the app failed its checks with the new secrets and does not use them",
             "The app keeps serving with the previous secrets; no request was lost.",

@@ -24,9 +24,10 @@ const SERVER: [&str; 6] = [
     "uvicorn.protocols.http.httptools_impl",
 ];
 /// The files that `workers/gunicorn.conf.py` loads by their path.
-const LOADED: [&str; 7] = [
+const LOADED: [&str; 8] = [
     "agent/system/systemd.py",
     "agent/system/kernel.py",
+    "agent/workers/guard.py",
     "agent/workers/proof.py",
     "agent/workers/worker.py",
     "agent/workers/response_spool.py",

@@ -47,7 +47,7 @@ pub struct Report {
     pub healthy: bool,
     /// The error, for users.
     pub error: Option<String>,
-    /// The error's code, if a program acts on it: `bad_release`, `no_release`, `bad_proxy`.
+    /// The error's code, if a program acts on it: `bad_release`, `no_release`, `bad_proxy`, `bad_secret`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub error_code: Option<ErrorCode>,
     /// The app's threads, while all of them are busy.
@@ -144,6 +144,8 @@ pub enum ErrorCode {
     NoRelease,
     /// The bucket has other content under Caddy's key.
     BadProxy,
+    /// The app's secrets cannot become its variables.
+    BadSecret,
     /// A code of another version's agent.
     #[serde(untagged)]
     Other(String),
