@@ -223,8 +223,6 @@ impl Session {
         Shared {
             interrupt: self.interrupt.clone(),
             sink: self.ui.sink(),
-            up: self.ui.run("up"),
-            status: self.ui.run("status"),
             token: self.ui.run("token"),
             fresh: None,
             secrets: BTreeMap::new(),
@@ -232,14 +230,7 @@ impl Session {
     }
 
     fn watch(&self) -> Watch<'_> {
-        Watch {
-            aws: &self.aws,
-            name: self.name(),
-            timeout: self.deployment.health.timeout,
-            sink: self.ui.sink_ref(),
-            up: self.ui.run("up"),
-            status: self.ui.run("status"),
-        }
+        Watch { aws: &self.aws, name: self.name(), timeout: self.deployment.health.timeout, sink: self.ui.sink_ref() }
     }
 }
 

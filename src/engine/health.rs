@@ -9,7 +9,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::base::event::{Event, Sink};
 use crate::base::next::Next;
 use crate::engine::proxy::{Need, Patience};
-use crate::resources::context::{Context, Health};
+use crate::resources::context::Context;
 use crate::resources::orders::{self, Orders};
 use crate::resources::reports::{self, ErrorCode, Phase, Proxy, Report};
 use crate::resources::{health_gate, instance, release, secrets, token};
@@ -155,10 +155,6 @@ pub struct Watch<'a> {
     pub timeout: u32,
     /// The sink for events.
     pub sink: &'a dyn Sink,
-    /// The command that deploys a corrected app.
-    pub up: String,
-    /// The command that shows what runs.
-    pub status: String,
 }
 
 /// Waits until the instance reaches the goal.
@@ -190,11 +186,11 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             let early = *first.get_or_insert(report.version) == report.version && report.misses_release();
             if goal.failed(&report) && !early {
                 sink.event(Event::Fail(TOPIC, "not deployed".into()));
-                return Err(broken(watch, &goal, &report));
+                return Err(broken(&goal, &report));
             }
             let stage = goal.stage(&report);
             if let Some(proxy) = goal.waits_for(&report) {
-                if let Some(words) = patience.look(proxy, Instant::now(), &watch.up)? {
+                if let Some(words) = patience.look(proxy, Instant::now())? {
                     sink.event(Event::Go("proxy".into(), words));
                 }
                 last = (Some(stage.clone()), Instant::now()); // The app itself is done.
@@ -211,7 +207,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
         let stage = last.0.as_ref().unwrap_or(&Stage::Silent);
         let patience = if *stage == Stage::Silent { SILENCE } else { PHASE + Duration::from_secs((*timeout).into()) };
         match *stage == Stage::Unseen {
-            true if unseen.is_over() => return Err(orders_not_seen(watch, id)),
+            true if unseen.is_over() => return Err(orders_not_seen(id)),
             false if last.1.elapsed() > patience => return Err(stuck(watch, id, stage, error, patience)),
             _ => {}
         }
@@ -252,8 +248,8 @@ impl Rival {
 /// As for [`wait`].
 pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Result<String> {
     let (id, goal) = Goal::of(context, &gate.release, Need::Ready)?;
-    let Health { timeout, up, status, .. } = context.health.clone();
-    let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink(), up, status };
+    let timeout = context.health.timeout;
+    let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink() };
     context
         .or_interrupt(wait(&watch, &id, &goal))
         .await
@@ -270,7 +266,7 @@ async fn alive(watch: &Watch<'_>, id: &str) -> Result<Orders> {
             let now = other.map_or("deleted", |state| state.phase.name());
             Err(Failure::new(Exit::Unhealthy, format!("the instance {id} is {now}"))
                 .because("a person, or a rule of this account, stopped it")
-                .next(format!("start or replace it: {}", watch.up)))
+                .next(Next::from("start or replace it: ").run("up")))
         }
     }
 }
@@ -290,16 +286,16 @@ async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
             None => "another up or rollback of this deployment ordered it".to_owned(),
         })
         .standing("The instance runs that release, or is about to. The release of this command stays in the bucket.")
-        .next(format!("check the status: {}; to deploy your release over it: {}", watch.status, watch.up))
+        .next(Next::from("check the status: ").run("status").and("; to deploy your release over it: ").run("up"))
 }
 
-fn broken(watch: &Watch, goal: &Goal, report: &Report) -> Failure {
+fn broken(goal: &Goal, report: &Report) -> Failure {
     let secrets = goal.release.is_none() && !goal.secrets.is_empty();
     let (what, kept, next) = match secrets {
         _ if report.error_code == Some(ErrorCode::BadSecret) => (
             "the instance cannot give the secrets to the app",
             "The previous version keeps serving, with the previous secrets; no request was lost.",
-            format!("correct the secret, then run: {}", watch.up).into(),
+            Next::from("correct the secret, then run: ").run("up"),
         ),
         true => (
             "the app failed its checks with the new secrets and does not use them",
@@ -309,7 +305,7 @@ fn broken(watch: &Watch, goal: &Goal, report: &Report) -> Failure {
         false => (
             "the new version failed its checks and was not deployed",
             "The previous version keeps serving; no request was lost.",
-            format!("fix the app, then run: {}", watch.up).into(),
+            Next::from("fix the app, then run: ").run("up"),
         ),
     };
     let error = report.error.as_deref().unwrap_or("it does not become healthy");
@@ -340,12 +336,12 @@ fn stuck(watch: &Watch, id: &str, stage: &Stage, error: Option<String>, patience
 }
 
 /// The instance reports, but does not see its orders.
-fn orders_not_seen(watch: &Watch, id: &str) -> Failure {
+fn orders_not_seen(id: &str) -> Failure {
     let minutes = Unseen::minutes();
     Failure::new(Exit::Unhealthy, format!("the instance {id} has not seen its new orders for {minutes} minutes"))
         .because("AWS is slow to show the instance its tags, or its agent does not work")
         .standing("The previous version keeps serving. The instance follows its new orders as soon as it sees them.")
-        .next(format!("check the status: {}", watch.status))
+        .next(Next::from("check the status: ").run("status"))
 }
 
 fn unreported(watch: &Watch, id: &str, at: i64) -> Failure {
@@ -354,11 +350,11 @@ fn unreported(watch: &Watch, id: &str, at: i64) -> Failure {
         .because(format!("its last report is {minutes} minutes old: the agent has stopped, or cannot reach AWS"))
         .standing("The app may still serve, but changes do not reach it.")
         .next(match watch.aws.flag() {
-            "" => format!(
-                "reboot it: aws ec2 reboot-instances --instance-ids {id} --region {}; then, in a minute: {}",
-                watch.aws.region, watch.up
-            )
-            .into(),
+            "" => Next::from(format!(
+                "reboot it: aws ec2 reboot-instances --instance-ids {id} --region {}; then, in a minute: ",
+                watch.aws.region
+            ))
+            .run("up"),
             _ => Next::from("start over: ").run("down").and(", then ").run("up"),
         })
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::error::{Exit, Failure, Result};
+use crate::base::next::Next;
 use crate::resources::reports::{Proxy, ProxyPhase, Report};
 
 /// What a command needs of the proxy.
@@ -60,7 +61,7 @@ impl Patience {
     ///
     /// # Errors
     /// The phase lasts too long, or waiting cannot help.
-    pub fn look(&mut self, proxy: &Proxy, now: Instant, up: &str) -> Result<Option<String>> {
+    pub fn look(&mut self, proxy: &Proxy, now: Instant) -> Result<Option<String>> {
         let changed = self.phase != proxy.phase || self.error.is_some() != proxy.error.is_some();
         let other = changed || self.error != proxy.error;
         if changed {
@@ -70,7 +71,7 @@ impl Patience {
         let waited = now.saturating_duration_since(self.since);
         let hopeless = proxy.error.as_deref().is_some_and(|error| FINAL.iter().any(|word| error.contains(word)));
         if waited > self.patience() || (hopeless && proxy.phase == ProxyPhase::Certificate) {
-            return Err(self.failure(waited, up));
+            return Err(self.failure(waited));
         }
         Ok(other.then(|| self.words()))
     }
@@ -97,7 +98,7 @@ impl Patience {
         }
     }
 
-    fn failure(&self, waited: Duration, up: &str) -> Failure {
+    fn failure(&self, waited: Duration) -> Failure {
         let error = self.error.clone().unwrap_or_else(|| "the instance reports no reason".to_owned());
         let what = match self.phase {
             ProxyPhase::Certificate => "there is no certificate for the app".to_owned(),
@@ -107,7 +108,7 @@ impl Patience {
         Failure::new(Exit::Unhealthy, what)
             .because(error)
             .standing("The app runs, and is not served over plain HTTP. The instance keeps retrying by itself.")
-            .next(format!("when that is fixed: {up}"))
+            .next(Next::from("when that is fixed: ").run("up"))
     }
 }
 
@@ -143,16 +144,16 @@ mod tests {
         let mut patience = Patience::new(start);
         let at = |seconds| start + Duration::from_secs(seconds);
         let dns = proxy(ProxyPhase::Certificate, Some("urn:ietf:params:acme:error:dns: no such name"));
-        assert!(patience.look(&proxy(ProxyPhase::Certificate, None), at(0), "up").unwrap().is_some());
-        assert!(patience.look(&proxy(ProxyPhase::Certificate, None), at(170), "up").unwrap().is_none());
-        assert!(patience.look(&dns, at(175), "up").unwrap().unwrap().contains("no such name"));
-        assert!(patience.look(&dns, at(240), "up").is_ok());
-        assert!(patience.look(&dns, at(251), "up").is_err());
+        assert!(patience.look(&proxy(ProxyPhase::Certificate, None), at(0)).unwrap().is_some());
+        assert!(patience.look(&proxy(ProxyPhase::Certificate, None), at(170)).unwrap().is_none());
+        assert!(patience.look(&dns, at(175)).unwrap().unwrap().contains("no such name"));
+        assert!(patience.look(&dns, at(240)).is_ok());
+        assert!(patience.look(&dns, at(251)).is_err());
         let limit = proxy(
             ProxyPhase::Certificate,
             Some("HTTP 429 urn:ietf:params:acme:error:rateLimited - too many certificates"),
         );
-        let failure = Patience::new(start).look(&limit, at(0), "devopsctl up").unwrap_err();
+        let failure = Patience::new(start).look(&limit, at(0)).unwrap_err();
         assert!(failure.reasons().concat().contains("too many certificates"));
     }
 
@@ -160,6 +161,6 @@ mod tests {
     fn a_failed_renewal_does_not_end_the_wait() {
         let start = Instant::now();
         let limit = proxy(ProxyPhase::Serving, Some("urn:ietf:params:acme:error:rateLimited"));
-        assert!(Patience::new(start).look(&limit, start, "up").is_ok());
+        assert!(Patience::new(start).look(&limit, start).is_ok());
     }
 }

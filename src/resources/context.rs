@@ -76,10 +76,6 @@ pub struct Run {
 pub struct Health {
     /// The app's own health timeout, seconds.
     pub timeout: u32,
-    /// The command that deploys a corrected app.
-    pub up: String,
-    /// The command that shows what runs.
-    pub status: String,
     /// The command that prints the token.
     pub token: String,
 }
@@ -115,12 +111,7 @@ impl Context {
             instance_type: deployment.instance.kind.clone(),
             disk_gib: deployment.instance.disk_gib,
             credits: start.burstable.then(|| Credits::at_launch(deployment.instance.cpu_credits)),
-            health: Health {
-                timeout: deployment.health.timeout,
-                up: shared.up,
-                status: shared.status,
-                token: shared.token,
-            },
+            health: Health { timeout: deployment.health.timeout, token: shared.token },
             image_id: start.image,
             image: Mutex::default(),
             release,
@@ -276,10 +267,6 @@ pub struct Shared {
     pub interrupt: Interrupt,
     /// The sink for events.
     pub sink: Arc<dyn Sink>,
-    /// The command that deploys a corrected app.
-    pub up: String,
-    /// The command that shows what runs.
-    pub status: String,
     /// The command that prints the token.
     pub token: String,
     /// The new token. It is not part of the plan, because a plan can be printed.

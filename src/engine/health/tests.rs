@@ -83,8 +83,7 @@ fn the_last_reported_error_says_why_it_is_stuck() {
     let aws = Aws::sandbox(&crate::aws::Settings::default(), serde_json::from_value(handle).unwrap());
     let sink =
         crate::ui::Ui::new(crate::ui::Style { quiet: true, verbose: false }, crate::ui::Invocation::new(String::new()));
-    let (up, status) = (String::new(), String::new());
-    let watch = Watch { aws: &aws, name: "hello", timeout: 30, sink: sink.sink_ref(), up, status };
+    let watch = Watch { aws: &aws, name: "hello", timeout: 30, sink: sink.sink_ref() };
     let why = |error: Option<&str>| {
         let failure = stuck(&watch, "i-1", &Stage::At(Phase::Fetching), error.map(str::to_owned), PHASE);
         failure.reasons()[0].to_owned()
