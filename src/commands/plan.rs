@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use super::{Session, cost};
+use super::{Session, cost, secrets};
 use crate::base::error::{Exit, Failure, Result};
 use crate::commands::cli::{self, Renew};
 use crate::commands::documents;
 use crate::config::Network;
 use crate::engine::observe::{Ask, Launch, Observed};
 use crate::engine::plan::{self, Plan};
-use crate::engine::spec::{Policies, Spec};
+use crate::engine::spec::{Policies, Spec, missing_secrets};
 use crate::engine::topology;
 use crate::release::proxy::Build;
 use crate::release::{self, Release};
@@ -17,9 +17,9 @@ use crate::resources::release::{other_content, short, without_damaged};
 use crate::resources::{Action, Lookup, Step, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
-    let looked = session.interrupt.or(look(session, arguments.renew, Store::Always)).await?;
+    let looked = session.interrupt.or(look(session, arguments.renew, Use::Show)).await?;
     let plan = looked.plan(session, true)?;
-    let missing = looked.missing_secrets(session)?;
+    let missing = missing_secrets(&session.deployment, &looked.observed)?;
     if !missing.is_empty() {
         let (names, set) = (missing.join(", "), session.ui.run(&format!("secrets set {}", missing.join(" "))));
         session.ui.warn(format!("the app needs secrets that are not set: {names}; up will refuse; set them: {set}"));
@@ -39,12 +39,13 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
     Ok(if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Changes as u8) })
 }
 
-/// Whether the bucket is observed.
+/// What the plan is for.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Store {
-    Always,
-    /// Not before a launch, which need not wait for it: the steps observe the bucket themselves.
-    UnlessLaunching,
+pub(super) enum Use {
+    /// It is shown.
+    Show,
+    /// It is executed. The bucket is not observed before a launch, which need not wait for it: the steps do that themselves.
+    Execute,
 }
 
 /// The wanted release, and the observed resources.
@@ -61,7 +62,7 @@ pub(super) struct Looked {
 ///
 /// # Errors
 /// A mistake in the app, an error of AWS, or a resource with a needed name that belongs to another owner.
-pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Result<Looked> {
+pub(super) async fn look(session: &Session, renew: Renew, purpose: Use) -> Result<Looked> {
     certifiable(&session.deployment.network)?;
     let machine = session.aws.machine(&session.deployment.instance);
     let proxy = Build::of(&machine.target)?;
@@ -72,7 +73,14 @@ pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Resul
         domain: session.deployment.network.record(),
     };
     let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade);
-    let look = session.observe(ask);
+    let look = async {
+        let observed = session.observe(ask).await?;
+        // Before a build that may take minutes.
+        match missing_secrets(&session.deployment, &observed)? {
+            missing if purpose == Use::Execute && !missing.is_empty() => Err(secrets::missing(&missing)),
+            _ => Ok(observed),
+        }
+    };
     let (release, mut observed) = tokio::try_join!(build, look)?;
     if release.resolved_anew {
         session.ui.warn("the resolved requirements in the cache were damaged and were resolved again");
@@ -85,10 +93,10 @@ pub(super) async fn look(session: &Session, renew: Renew, store: Store) -> Resul
     let policies = Policies::new(&observed.partition, &observed.account, &session.aws.region, session.name());
     let mut looked = Looked { image: machine.image, release, proxy, observed, policies, refresh: renew.refresh_image };
     looked.spec(session, true).check(&looked.observed)?;
-    if store == Store::Always || instance::alive(&looked.observed.instances).next().is_some() {
+    if purpose == Use::Show || instance::alive(&looked.observed.instances).next().is_some() {
         looked.observed.look_into_store(&session.aws, session.name(), proxy).await?;
         // `policy --plan` does not allow to read a release.
-        looked.doubt_store(session, store == Store::Always).await?;
+        looked.doubt_store(session, purpose == Use::Show).await?;
     }
     Ok(looked)
 }
@@ -133,11 +141,6 @@ impl Looked {
             wait,
             refresh: self.refresh,
         }
-    }
-
-    /// The secrets that a user must set first.
-    pub fn missing_secrets<'a>(&'a self, session: &'a Session) -> Result<Vec<&'a str>> {
-        self.spec(session, true).missing_secrets(&self.observed)
     }
 
     /// The message when there are no changes.

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::plan::{Looked, Store, look, summary};
-use super::{Session, cost, declined, secrets};
+use super::plan::{Looked, Use, look, summary};
+use super::{Session, cost, declined};
 use crate::base::error::Result;
 use crate::commands::cli::Up;
 use crate::commands::documents;
@@ -20,11 +20,7 @@ use crate::resources::{elastic_ip, instance};
 use crate::ui;
 
 pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
-    let looked = session.interrupt.or(look(session, arguments.renew, Store::UnlessLaunching)).await?;
-    match looked.missing_secrets(session)? {
-        missing if missing.is_empty() => {}
-        missing => return Err(secrets::missing(&missing)),
-    }
+    let looked = session.interrupt.or(look(session, arguments.renew, Use::Execute)).await?;
     let plan = looked.plan(session, !arguments.no_wait)?;
     let changed = !plan.is_empty();
     agree(session, arguments, &plan)?;

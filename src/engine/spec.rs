@@ -84,17 +84,6 @@ impl<'a> Spec<'a> {
         network.allow.iter().copied().flat_map(rules).collect()
     }
 
-    /// The secrets that a user must set before the app can start.
-    ///
-    /// # Errors
-    /// The secrets were not read.
-    pub fn missing_secrets(&self, have: &Observed) -> Result<Vec<&'a str>> {
-        let found = have.secrets.looked()?;
-        let missing = |name: &str| !found.is_some_and(|found| found.contains_key(name));
-        let wanted = self.deployment.app.secrets.iter().filter(|(_, origin)| **origin == SecretOrigin::Set);
-        Ok(wanted.map(|(name, _)| name.as_str()).filter(|name| missing(name)).collect())
-    }
-
     /// Whether an instance must be launched, or would be if the image existed.
     fn launches(&self, have: &Observed) -> bool {
         let spec = self.instance_spec();
@@ -136,4 +125,15 @@ impl<'a> Spec<'a> {
         let ip = kept.map(|address| address.ip);
         network.record().map_or(Ok(()), |domain| dns_record::check(domain, ip, &have.records))
     }
+}
+
+/// The secrets that a user must set before the app can start.
+///
+/// # Errors
+/// The secrets were not read.
+pub fn missing_secrets<'a>(deployment: &'a Deployment, have: &Observed) -> Result<Vec<&'a str>> {
+    let found = have.secrets.looked()?;
+    let missing = |name: &str| !found.is_some_and(|found| found.contains_key(name));
+    let wanted = deployment.app.secrets.iter().filter(|(_, origin)| **origin == SecretOrigin::Set);
+    Ok(wanted.map(|(name, _)| name.as_str()).filter(|name| missing(name)).collect())
 }

@@ -10,6 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinHandle;
+
 use super::secrets;
 use super::source::{self, File};
 use crate::base::child;
@@ -64,9 +68,38 @@ async fn shell(command: &str, settings: &BTreeMap<String, String>, packages: &Pa
     let mut shell = child::command("sh");
     shell.arg("-c").arg(command).current_dir(copy).stdin(Stdio::null()).kill_on_drop(true);
     shell.envs(settings).env("PATH", path).env("VIRTUAL_ENV", packages).env("PYTHONDONTWRITEBYTECODE", "1");
-    shell.output().await.map_err(|error| {
+    let cannot = |error: std::io::Error| {
         Failure::failed("cannot start sh").because(error.to_string()).next("install a POSIX shell as sh, in PATH")
+    };
+    let mut shell = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().map_err(cannot)?;
+    let group = shell.id().and_then(|id| Pid::from_raw(id.cast_signed())).map(Group);
+    let (stdout, stderr) = (said(shell.stdout.take()), said(shell.stderr.take()));
+    let status = shell.wait().await.map_err(cannot)?;
+    drop(group); // A process in the background would keep the output open.
+    let (stdout, stderr) = tokio::join!(stdout, stderr);
+    Ok(Output { status, stdout: stdout.unwrap_or_default(), stderr: stderr.unwrap_or_default() })
+}
+
+/// Reads all that a process prints, while it runs.
+fn said(pipe: Option<impl AsyncRead + Unpin + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What was read until an error is shown.
+            let _ = pipe.read_to_end(&mut bytes).await;
+        }
+        bytes
     })
+}
+
+/// The processes of a command. They end with it, also if this program stops waiting for it.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // If it fails, they have ended.
+        let _ = kill_process_group(self.0, Signal::KILL);
+    }
 }
 
 /// The last lines of what it printed, with the paths of the user's own folder.
@@ -130,6 +163,17 @@ mod tests {
         let said = crate::ui::render(&failure, 200, false);
         assert!(said.contains("app.build failed: seq 100") && said.contains("exit code 7"), "{said}");
         assert!(said.contains("broken") && said.contains(" 100") && !said.contains(" 81\n"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_command_outlives_it() {
+        let found = built(&[("app.py", "")], &["sleep 1000 & echo $! > pid"]).await.unwrap();
+        let stat = format!("/proc/{}/stat", found.iter().find(|(name, _)| name == "pid").unwrap().1.trim());
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z")) {
+            assert!(std::time::Instant::now() < end, "it still runs");
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use states::*;
 use super::*;
 use crate::base::names;
 use crate::engine::spec::Spec;
+use crate::engine::spec::missing_secrets;
 use crate::engine::topology;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
@@ -219,9 +220,9 @@ fn a_secret_that_is_not_generated_is_missing_until_it_is_set() {
     let mut deployment = deployment();
     deployment.app.secrets.insert("DATABASE_URL".into(), crate::config::SecretOrigin::Set);
     let mut account = Account::empty();
-    assert_eq!(spec(&deployment).missing_secrets(&account.seen).unwrap(), ["DATABASE_URL"]);
+    assert_eq!(missing_secrets(&deployment, &account.seen).unwrap(), ["DATABASE_URL"]);
     account.run(change_secrets(&account.seen, &BTreeMap::from([("DATABASE_URL".into(), secrets::Edit::Write)])));
-    assert_eq!(spec(&deployment).missing_secrets(&account.seen).unwrap(), [""; 0]);
+    assert_eq!(missing_secrets(&deployment, &account.seen).unwrap(), [""; 0]);
     assert!(!account.seen.nothing() && down(&account.seen).steps.len() == 1, "{:?}", account.seen);
 }
 

@@ -15,7 +15,12 @@ fn a_missing_secret_is_refused_before_anything_is_made() {
     let project = project();
     needs(&project, "DATABASE_URL, {SESSION_KEY: generate}, MAIL_PASSWORD");
     let before = calls(&project).len();
+    // Before the build ends, too.
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    project.file("deploy.yaml", &text.replace("path: app,", "path: app, build: sleep 60,"));
     let up = project.run("up --sandbox").code(1);
+    assert!(!up.stderr.contains("built release"), "{}", up.shown());
+    project.file("deploy.yaml", &text);
     up.says("the app needs secrets that are not set: DATABASE_URL, MAIL_PASSWORD")
         .says("devopsctl secrets set DATABASE_URL MAIL_PASSWORD --sandbox");
     let plan = project.run("plan --sandbox").code(3).says("secret SESSION_KEY");
