@@ -1,6 +1,7 @@
 //! From every state of a deployment, `up` reaches the wanted state, and `down` leaves nothing.
 
 mod account;
+mod account_secrets;
 mod domains;
 mod fixtures;
 mod states;
