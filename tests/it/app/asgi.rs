@@ -104,6 +104,7 @@ impl WebSocket {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_fastapi_app_is_served_and_changes_without_a_lost_request() {
     let project = Project::empty();
     project.file("main.py", APP).file("requirements.txt", "fastapi\n");

@@ -42,6 +42,7 @@ fn project(build: &str) -> Project {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_a_build_writes_is_deployed_and_nothing_is_written_into_the_source() {
     let project = project("[python make.py, test -f static/site.txt]");
     let url = project.up();

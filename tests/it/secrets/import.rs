@@ -62,6 +62,7 @@ fn an_import_sets_what_the_app_needs_and_shows_no_value() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_import_asks_before_it_overwrites() {
     let project = Project::unbooted();
     project.file(".env", "A_KEY=one\nB_KEY=two\n");
@@ -101,6 +102,7 @@ fn a_file_that_cannot_be_read_changes_nothing() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_credential_for_aws_is_imported_if_the_app_needs_it() {
     let project = Project::unbooted();
     require(&project, "[AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY]");
@@ -110,6 +112,7 @@ fn a_credential_for_aws_is_imported_if_the_app_needs_it() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_running_app_gets_all_imported_secrets_at_once() {
     let project = project();
     let url = project.up();

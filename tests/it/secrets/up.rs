@@ -11,6 +11,7 @@ fn needs(project: &Project, secrets: &str) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_missing_secret_is_refused_before_anything_is_made() {
     let project = project();
     needs(&project, "DATABASE_URL, {SESSION_KEY: generate}, MAIL_PASSWORD");
