@@ -24,16 +24,19 @@ mod token;
 mod up;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use zeroize::Zeroizing;
+
 use crate::aws::{Aws, Settings};
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::interrupt::Interrupt;
 use crate::base::next::Next;
-use crate::base::secret::keep_from_dumps;
+use crate::base::secret::{Secret, keep_from_dumps};
 use crate::commands::cli::{Cli, Globals, SandboxVerb, Verb};
 use crate::config::{self, Deployment};
 use crate::engine::health::Watch;
@@ -232,6 +235,17 @@ impl Session {
     fn watch(&self) -> Watch<'_> {
         Watch { aws: &self.aws, name: self.name(), timeout: self.deployment.health.timeout, sink: self.ui.sink_ref() }
     }
+}
+
+/// Reads a secret from standard input, at most this many bytes. `what` names it, and `next` says how to provide it.
+fn from_stdin(what: &str, most: u64, next: &str) -> Result<Secret> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().take(most).read_to_string(&mut text).map_err(|error| {
+        let failure = Failure::new(Exit::Usage, format!("cannot read {what} from standard input"));
+        failure.because(error.to_string()).next(next)
+    })?;
+    // echo and editors add a line end, which is not part of it.
+    Ok(text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text).into())
 }
 
 /// The error when the user answered no. `verb` shows what the question was about.

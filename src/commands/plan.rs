@@ -39,7 +39,7 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
     Ok(if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Changes as u8) })
 }
 
-/// What the plan is for.
+/// The use of a plan.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Use {
     /// It is shown.

@@ -1,14 +1,11 @@
 //! `set-token`: sets or rotates the token. The token never comes from the command line's arguments.
 
-use std::io::Read;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
-use super::{Purpose, Session, deployment};
-use crate::base::error::{Exit, Failure, Result};
+use super::{Purpose, Session, deployment, from_stdin};
+use crate::base::error::{Failure, Result};
 use crate::base::next::Next;
 use crate::base::secret::Secret;
 use crate::base::{clock, names, secret};
@@ -313,12 +310,5 @@ fn new(arguments: &SetToken) -> Result<Secret> {
     if !arguments.stdin {
         return ui::new_token().map(Secret::from);
     }
-    let mut text = Zeroizing::new(String::new());
-    std::io::stdin().take(4096).read_to_string(&mut text).map_err(|error| {
-        Failure::new(Exit::Usage, "cannot read the token from standard input")
-            .because(error.to_string())
-            .next("pipe in one line of text")
-    })?;
-    // echo and editors add a line end, which is not part of the token.
-    Ok(text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text).into())
+    from_stdin("the token", 4096, "pipe in one line of text")
 }

@@ -1,5 +1,6 @@
 //! Validates the values of `deploy.yaml`: a pure function each, which returns a hint with the error.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -66,20 +67,21 @@ pub fn env_key(key: &str) -> Checked {
     )
 }
 
-/// The name of a secret: a variable that nothing else sets. `token`: the variable with the token.
-pub fn secret(name: &str, token: &str) -> Checked {
-    env_key(name)?;
-    ensure(name.len() <= 100, "is longer than 100 characters", "choose a shorter name")?;
-    ensure(
-        name != token && name.strip_suffix("_PREVIOUS") != Some(token),
-        "holds the token",
-        "set the token with `devopsctl set-token`",
-    )
+/// Whether a variable holds the token or the previous one. `token`: the variable with the token.
+pub fn is_token(name: &str, token: &str) -> bool {
+    name == token || name.strip_suffix("_PREVIOUS") == Some(token)
 }
 
-/// A secret that `app.env` sets, too.
-pub fn set_by_env() -> Wrong {
-    Wrong::new("is set by `app.env`", "remove it there if it is a secret; otherwise it is a setting and stays there")
+/// The name of a secret: a variable that neither the token nor `app.env` sets.
+pub fn secret(name: &str, token: &str, env: &BTreeMap<String, String>) -> Checked {
+    env_key(name)?;
+    ensure(name.len() <= 100, "is longer than 100 characters", "choose a shorter name")?;
+    ensure(!is_token(name, token), "holds the token", "set the token with `devopsctl set-token`")?;
+    ensure(
+        !env.contains_key(name),
+        "is set by `app.env`",
+        "remove it there if it is a secret; otherwise it is a setting and stays there",
+    )
 }
 
 /// The path of a request.
@@ -322,12 +324,13 @@ mod tests {
 
     #[test]
     fn secrets() {
-        let name = |name: &str| secret(name, "TOKEN");
+        let env = BTreeMap::from([("DEBUG".to_owned(), "1".to_owned())]);
+        let name = |name: &str| secret(name, "TOKEN", &env);
         let longest = "A".repeat(100);
         all(
             name,
             &["A", "_a1", "TOKEN_OLD", "PREVIOUS", &longest],
-            &["", "1A", "A-B", "A/B", "Ä", "A\n", "TOKEN", "TOKEN_PREVIOUS", &"A".repeat(101)],
+            &["", "1A", "A-B", "A/B", "Ä", "A\n", "TOKEN", "TOKEN_PREVIOUS", "DEBUG", &"A".repeat(101)],
         );
     }
 

@@ -1,4 +1,4 @@
-//! The operating systems that devopsctl supports.
+//! `instance.image`.
 
 /// The operating systems that devopsctl supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use crate::base::dirs::folder_of;
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
+pub use check::is_token;
 pub use image::Image;
 pub use python::{check as check_python, meets};
 use reader::Reader;
@@ -88,7 +89,7 @@ pub struct App {
 pub struct Token {
     /// The environment variable that the app reads it from.
     pub env: String,
-    /// What checks it.
+    /// The part that checks it.
     pub check: Check,
     /// Paths that need no token, if the proxy checks it. One that ends with `/*` means all paths below.
     pub open: Vec<String>,
@@ -109,7 +110,7 @@ impl Token {
     }
 }
 
-/// What checks the token.
+/// The part that checks the token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Check {
     /// The app. An app that accepts requests without the token is refused.

@@ -68,10 +68,9 @@ pub(super) fn image_for(app: &Path) -> Option<Image> {
 pub fn check(app: &App, image: Image) -> Result<()> {
     let all = requirements(&app.path);
     let Some(unmet) = all.iter().find(|one| !one.is_met_by(image.python())) else { return Ok(()) };
-    let fits = |image: &Image| all.iter().all(|one| one.is_met_by(image.python()));
     let file = unmet.file.display();
     let what = format!("{file} requires Python {}, but {} has {}", unmet.written, image.name(), image.python());
-    let next = match Image::ALL.iter().find(|image| fits(image)) {
+    let next = match image_for(&app.path) {
         Some(other) => format!(
             "remove `instance.image` and `app.python` from {FILE}, so that {} with Python {} is chosen; or change {file}",
             other.name(),

@@ -256,6 +256,11 @@ impl Section {
         (!matches!(node.value, Value::Null)).then_some(node)
     }
 
+    /// The place of such a value.
+    pub fn place(&self, key: &dyn Key) -> Option<SourceSpan> {
+        self.given(key).map(|node| node.span)
+    }
+
     /// Adds a finding for every key that was not taken, with the most similar known key.
     pub fn finish(self, reader: &mut Reader) {
         let known: Vec<&str> = self.keys.iter().map(|key| key.name()).collect();

@@ -26,13 +26,10 @@ pub fn is_variable(name: &str) -> bool {
 /// # Errors
 /// The reason why not.
 pub fn check_secret(deployment: &Deployment, name: &str) -> Result<()> {
-    let wrong = match check::secret(name, &deployment.token.env) {
-        Err(wrong) => wrong,
-        Ok(()) if deployment.app.env.contains_key(name) => check::set_by_env(),
-        Ok(()) => return Ok(()),
-    };
-    let failure = Failure::new(Exit::Usage, format!("{name} cannot be a secret: it {}", wrong.what));
-    Err(failure.standing("No call was made.").next(wrong.hint))
+    check::secret(name, &deployment.token.env, &deployment.app.env).map_err(|wrong| {
+        let failure = Failure::new(Exit::Usage, format!("{name} cannot be a secret: it {}", wrong.what));
+        failure.standing("No call was made.").next(wrong.hint)
+    })
 }
 
 /// Reads `app.secrets`.
@@ -48,9 +45,8 @@ pub(super) fn section(
     let mut secrets = BTreeMap::new();
     for found in reader.list(found, "write\n  secrets:\n    - DATABASE_URL\n    - SECRET_KEY: generate") {
         let Some((name, origin)) = secret(reader, &found) else { continue };
-        let wrong = match check::secret(&name, token_env) {
+        let wrong = match check::secret(&name, token_env, env) {
             Err(wrong) => Some(wrong),
-            Ok(()) if env.contains_key(&name) => Some(check::set_by_env()),
             Ok(()) if secrets.contains_key(&name) => Some(Wrong::new("is listed twice", "remove one of the two")),
             Ok(()) => None,
         };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use miette::SourceSpan;
 
-use super::keys::{self, Key};
+use super::keys;
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
 use super::{
@@ -92,7 +92,7 @@ fn image_with(reader: &mut Reader, found: &Found) -> Option<Image> {
 
 /// The web app, which has two keys.
 fn web(reader: &mut Reader, section: &mut Section) -> String {
-    let alias = section.given(&table::WSGI).map(|node| node.span);
+    let alias = section.place(&table::WSGI);
     if let Some(span) = alias.filter(|_| section.given(&table::WEB).is_some()) {
         reader.find(span, "`app.wsgi` is another name of `app.web`", "both are given", "remove `wsgi`");
     }
@@ -144,7 +144,7 @@ fn env_section(reader: &mut Reader, node: Option<Node>, token_env: &str) -> BTre
     for (key, found) in reader.map(&table::APP_ENV, node) {
         if let Err(wrong) = check::env_key(&key.name) {
             reader.find(key.span, format!("`{}` {}", key.name, wrong.what), "here", wrong.hint);
-        } else if key.name == token_env || key.name == format!("{token_env}_PREVIOUS") {
+        } else if check::is_token(&key.name, token_env) {
             let hint = "remove it; set the token with `devopsctl set-token`, never in a file";
             reader.hide(found.node.span);
             reader.find(key.span, format!("`app.env` sets `{}`, which holds the token", key.name), "here", hint);
@@ -180,11 +180,10 @@ fn env_value(reader: &mut Reader, found: &Found) -> Option<String> {
 /// The token, and the place of what decides where its check is tested.
 fn token_section(reader: &mut Reader, top: &mut Section) -> (Token, Option<SourceSpan>) {
     let mut section = sub(reader, top, &table::TOKEN);
-    let place = |section: &Section, key: &dyn Key| section.given(key).map(|node| node.span);
     let env = reader.text_or_default(&mut section, &table::TOKEN_ENV, check::env_key);
     let word = reader.word(&mut section, &table::TOKEN_CHECK);
     let check = Check::ALL.into_iter().find(|one| word.as_deref() == Some(one.name())).unwrap_or_default();
-    let (open_at, preflight_at) = (place(&section, &table::TOKEN_OPEN), place(&section, &table::OPEN_PREFLIGHT));
+    let (open_at, preflight_at) = (section.place(&table::TOKEN_OPEN), section.place(&table::OPEN_PREFLIGHT));
     for span in [open_at, preflight_at].into_iter().flatten().filter(|_| check != Check::Proxy) {
         let label = format!("check is {}", check.name());
         reader.find(span, "this is for `token.check: proxy`", label, "write `check: proxy`, or remove it");
@@ -193,7 +192,7 @@ fn token_section(reader: &mut Reader, top: &mut Section) -> (Token, Option<Sourc
     let open = reader.list(open, "write\n  open:\n    - /healthz");
     let open = open.into_iter().filter_map(|found| reader.text_of(Some(found), check::open_path)).collect();
     let open_preflight = reader.flag(&mut section, &table::OPEN_PREFLIGHT);
-    let decides = place(&section, &table::TOKEN_PATH).or(open_at);
+    let decides = section.place(&table::TOKEN_PATH).or(open_at);
     let path = reader.text(&mut section, &table::TOKEN_PATH, check::url_path).unwrap_or_default();
     section.finish(reader);
     (Token { env, check, open, open_preflight, path }, decides)
@@ -217,7 +216,7 @@ fn tested_path(reader: &mut Reader, token: &Token, decides: Option<SourceSpan>, 
 fn instance_section(reader: &mut Reader, top: &mut Section, app: Option<&App>, chosen: Option<Image>) -> Instance {
     let mut section = sub(reader, top, &table::INSTANCE);
     let kind = reader.text_or_default(&mut section, &table::KIND, check::instance_type);
-    let image_at = section.given(&table::IMAGE).map(|node| node.span);
+    let image_at = section.place(&table::IMAGE);
     let image = reader.text(&mut section, &table::IMAGE, |name| image_named(name).map(|_| ()));
     let named = image.and_then(|name| image_named(&name).ok());
     if let (Some(span), Some(image), Some(other)) = (image_at, named, chosen.filter(|chosen| named != Some(*chosen))) {
@@ -241,25 +240,24 @@ fn image_named(name: &str) -> Result<Image, Wrong> {
 
 fn network_section(reader: &mut Reader, top: &mut Section, folder: &Path) -> Network {
     let mut section = sub(reader, top, &table::NETWORK);
-    let place = |section: &Section, key: &dyn Key| section.given(key).map(|node| node.span);
     let https = match section.given(&table::HTTPS).map(|node| &node.value) {
         Some(&Value::Bool(on)) => section.take(&table::HTTPS).is_some() && on, // YAML parses `off` as false.
         _ => reader.word(&mut section, &table::HTTPS).is_none_or(|word| word == "auto"),
     };
-    let port_given = place(&section, &table::PORT);
+    let port_given = section.place(&table::PORT);
     let port = reader.number(&mut section, &table::PORT);
     if let Some(span) = port_given.filter(|_| https && port != table::PORT.default) {
         let hint =
             "remove it: HTTPS uses port 443, and port 80 redirects to it; or set `https: off` to serve plain HTTP";
         reader.find(span, "`network.port` is for plain HTTP", "https is not off", hint);
     }
-    let domain_given = place(&section, &table::DOMAIN);
+    let domain_given = section.place(&table::DOMAIN);
     let domain = reader.text(&mut section, &table::DOMAIN, check::domain);
     if let Some(span) = domain_given.filter(|_| !https) {
         let hint = "remove it, or remove `https: off`";
         reader.find(span, "`network.domain` is for HTTPS", "https is off", hint);
     }
-    let dns_given = place(&section, &table::DNS);
+    let dns_given = section.place(&table::DNS);
     let route53 = reader.word(&mut section, &table::DNS).is_some();
     let directory = reader.text(&mut section, &table::ACME_DIRECTORY, check::https_url);
     let root = reader.text(&mut section, &table::ACME_ROOT, |name| pem(folder, name).map(|_| ()));

@@ -78,7 +78,13 @@ pub static WSGI: Alias = Alias { name: "wsgi", about: "another name of `web`", o
 pub static PYTHON: Version = Version {
     name: "python",
     about: "version of Python, which chooses the operating system; default: that of .python-version, pyproject.toml, Pipfile or Dockerfile",
-    versions: &["3.14", "3.13", "3.12", "3.11", "3.9"],
+    versions: &[
+        Image::ALL[0].python(),
+        Image::ALL[1].python(),
+        Image::ALL[2].python(),
+        Image::ALL[3].python(),
+        Image::ALL[4].python(),
+    ],
 };
 
 pub static REQUIREMENTS: Text = Text {

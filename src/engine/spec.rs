@@ -11,6 +11,7 @@ use crate::engine::observe::Observed;
 use crate::release::proxy::Build;
 use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
+use crate::resources::secrets::Stored;
 use crate::resources::{Tags, bucket, dns_record, elastic_ip, instance, role};
 
 /// The wanted state: the deployment with all values resolved.
@@ -132,8 +133,12 @@ impl<'a> Spec<'a> {
 /// # Errors
 /// The secrets were not read.
 pub fn missing_secrets<'a>(deployment: &'a Deployment, have: &Observed) -> Result<Vec<&'a str>> {
-    let found = have.secrets.looked()?;
-    let missing = |name: &str| !found.is_some_and(|found| found.contains_key(name));
-    let wanted = deployment.app.secrets.iter().filter(|(_, origin)| **origin == SecretOrigin::Set);
-    Ok(wanted.map(|(name, _)| name.as_str()).filter(|name| missing(name)).collect())
+    Ok(unset_secrets(deployment, have.secrets.looked()?, SecretOrigin::Set))
+}
+
+/// The secrets of this origin that the app needs and that are not stored.
+pub fn unset_secrets<'a>(deployment: &'a Deployment, stored: Option<&Stored>, origin: SecretOrigin) -> Vec<&'a str> {
+    let unset = |name: &str| !stored.is_some_and(|stored| stored.contains_key(name));
+    let wanted = deployment.app.secrets.iter().filter(|(_, of)| **of == origin);
+    wanted.map(|(name, _)| name.as_str()).filter(|name| unset(name)).collect()
 }

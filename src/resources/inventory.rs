@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::Volume;
 use aws_sdk_ssm::types::Parameter;
 
 use super::reports::{self, Report};
-use super::{Tags, any_name_tag, elastic_ip, from_ec2, instance, key_pair, security_group};
+use super::{Tags, any_name_tag, elastic_ip, from_ec2, instance, key_pair, parameter, security_group};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
@@ -116,21 +116,10 @@ fn disk(volume: Volume) -> Option<Disk> {
 
 /// Tokens, secrets and reports have a common path. Tokens and secrets are returned encrypted, and are dropped unread.
 async fn parameters(aws: &Aws) -> Result<(Vec<String>, Vec<String>, Vec<(String, String, Report)>)> {
-    let (mut tokens, mut secrets, mut reports, mut page) = (Vec::new(), Vec::new(), Vec::new(), None);
-    loop {
-        let request = aws.ssm.get_parameters_by_path().path(names::PARAMETERS).recursive(true).set_next_token(page);
-        let answer = call("ssm:GetParametersByPath", || request.clone().send())
-            .await
-            .map_err(|error| explain("cannot list the tokens, secrets and reports", &error))?;
-        let parameters = answer.parameters.unwrap_or_default();
-        tokens.extend(parameters.iter().filter_map(token));
-        secrets.extend(parameters.iter().filter_map(secret));
-        reports.extend(parameters.into_iter().filter_map(report));
-        page = answer.next_token.filter(|token| !token.is_empty());
-        if page.is_none() {
-            return Ok((tokens, secrets, reports));
-        }
-    }
+    let found = parameter::below(aws, names::PARAMETERS, true).await;
+    let found = found.map_err(|error| explain("cannot list the tokens, secrets and reports", &error))?;
+    let (tokens, secrets) = (found.iter().filter_map(token).collect(), found.iter().filter_map(secret).collect());
+    Ok((tokens, secrets, found.into_iter().filter_map(report).collect()))
 }
 
 /// The deployment of the token.

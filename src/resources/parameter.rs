@@ -1,9 +1,23 @@
-//! An encrypted SSM parameter: the calls that write, tag and delete one.
+//! The calls for SSM parameters: they list those below a path, and write, tag and delete an encrypted one.
 
-use aws_sdk_ssm::types::{ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
+use aws_sdk_ssm::types::{Parameter, ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
 
 use super::Tags;
 use crate::aws::{ApiError, Aws, call};
+
+/// All parameters below a path; with `recursive` also those below its folders. Encrypted ones are returned encrypted.
+pub(super) async fn below(aws: &Aws, path: &str, recursive: bool) -> Result<Vec<Parameter>, ApiError> {
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let request = aws.ssm.get_parameters_by_path().path(path).recursive(recursive).set_next_token(page);
+        let answer = call("ssm:GetParametersByPath", || request.clone().send()).await?;
+        found.extend(answer.parameters.unwrap_or_default());
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
+}
 
 /// With tags: creates the parameter. Without: overwrites it. Returns the new version.
 pub(super) async fn put(aws: &Aws, parameter: &str, value: &str, tags: Option<&Tags>) -> Result<i64, ApiError> {

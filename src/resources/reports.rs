@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::kinds::{Id, Kind};
 use super::orders::{Orders, fingerprint, release};
 use super::step::{Resource, Step};
-use super::{Planned, Sight};
+use super::{Planned, Sight, parameter};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
@@ -274,23 +274,14 @@ fn tool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 
 /// All reports of a deployment, by instance.
 pub async fn observe(aws: &Aws, name: &str) -> Result<Vec<(String, Report)>> {
-    let path = names::report_path(name);
-    let (mut reports, mut page) = (Vec::new(), None);
-    loop {
-        let request = || aws.ssm.get_parameters_by_path().path(&path).set_next_token(page.clone()).send();
-        let answer = call("ssm:GetParametersByPath", request)
-            .await
-            .map_err(|error| explain("cannot list the instance's reports", &error))?;
-        reports.extend(answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
-            let instance = parameter.name.as_deref()?.rsplit('/').next()?.to_owned();
-            // A report of another release may not be readable: it exists, and says nothing.
-            Some((instance, parsed(&parameter).unwrap_or_default()))
-        }));
-        page = answer.next_token.filter(|token| !token.is_empty());
-        if page.is_none() {
-            return Ok(reports);
-        }
-    }
+    let found = parameter::below(aws, &names::report_path(name), false).await;
+    let found = found.map_err(|error| explain("cannot list the instance's reports", &error))?;
+    let report = |parameter: &Parameter| {
+        let instance = parameter.name.as_deref()?.rsplit('/').next()?.to_owned();
+        // A report of another release may not be readable: it exists, and says nothing.
+        Some((instance, parsed(parameter).unwrap_or_default()))
+    };
+    Ok(found.iter().filter_map(report).collect())
 }
 
 /// The report that a parameter holds, if it can be read.

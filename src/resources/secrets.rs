@@ -67,7 +67,7 @@ pub struct Wanted {
     pub tags: Tags,
 }
 
-/// What a command does with one secret.
+/// The change of one secret by a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
     /// Write the value in the context.
@@ -166,19 +166,9 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<Stored>> {
 /// # Errors
 /// A call to SSM fails.
 pub async fn list(aws: &Aws, name: &str) -> Result<Stored> {
-    let path = names::secrets_path(name);
-    let (mut found, mut page) = (Stored::new(), None);
-    loop {
-        let request = || aws.ssm.get_parameters_by_path().path(&path).set_next_token(page.clone()).send();
-        let answer = call("ssm:GetParametersByPath", request)
-            .await
-            .map_err(|error| explain("cannot list the app's secrets", &error))?;
-        found.extend(answer.parameters.unwrap_or_default().iter().filter_map(state));
-        page = answer.next_token.filter(|token| !token.is_empty());
-        if page.is_none() {
-            return Ok(found);
-        }
-    }
+    let found = parameter::below(aws, &names::secrets_path(name), false).await;
+    let found = found.map_err(|error| explain("cannot list the app's secrets", &error))?;
+    Ok(found.iter().filter_map(state).collect())
 }
 
 fn state(parameter: &Parameter) -> Option<(String, State)> {
@@ -250,7 +240,7 @@ pub fn is_parameter(name: &str) -> bool {
 /// Checks that this can be the value of a secret: a variable can hold it, and SSM can store it.
 ///
 /// # Errors
-/// What is wrong with it, without the value itself.
+/// The mistake, without the value itself.
 pub fn check(name: &str, value: &str) -> Result<()> {
     let refuse = |what: &str, next: &str| {
         Err(Failure::new(Exit::Usage, format!("the value of {name} {what}")).standing("No call was made.").next(next))

@@ -3,6 +3,7 @@
 use super::Check;
 use crate::base::next::Next;
 use crate::config::{Deployment, SecretOrigin};
+use crate::engine::spec::unset_secrets;
 use crate::resources::secrets::Stored;
 
 const SECRETS: &str = "secrets";
@@ -13,10 +14,7 @@ pub fn judge(deployment: &Deployment, stored: Option<&Stored>) -> Option<Check> 
     if needed.is_empty() {
         return None;
     }
-    let unset = |origin: SecretOrigin| {
-        let found = needed.iter().filter(|(name, of)| **of == origin && !stored.contains_key(*name));
-        found.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
-    };
+    let unset = |origin| unset_secrets(deployment, Some(stored), origin);
     let (missing, generated) = (unset(SecretOrigin::Set), unset(SecretOrigin::Generated));
     if !missing.is_empty() {
         let next = Next::from("set what is missing: ").run(format!("secrets set {}", missing.join(" ")));

@@ -174,7 +174,7 @@ documents! {
         version: Option<i64>,
         /// When it was written, in seconds since 1970; `null` if it is not set.
         at: Option<i64>,
-        /// Who wrote it; `null` if that is not known.
+        /// The author of this version; `null` if that is not known.
         by: Option<String>,
         /// Whether deploy.yaml requires it.
         required: bool,

@@ -26,7 +26,7 @@ static STORES: LazyLock<Regex> = LazyLock::new(|| {
         r"(DATABASE|DB|POSTGRES\w*|PG|MYSQL|MARIADB|MONGO\w*|REDIS\w*|CACHE|AMQP|RABBITMQ\w*|BROKER|CELERY_RESULT_BACKEND|CLOUDINARY|SMTP|EMAIL)(_URL|_URI|URL|URI)$",
     )
 });
-// What a name like `TOKEN_LIFETIME` says about a secret, without being one.
+// Names of facts about a secret, such as `TOKEN_LIFETIME`.
 static ABOUT: LazyLock<Regex> = LazyLock::new(|| {
     regex(
         r"^HTTP_|PUBLIC|PUBLISHABLE|(_URL|_URI|_DOMAIN|_HOST|_PORT|_TTL|_LIFETIME|_EXPIR\w*|_SECONDS|_MINUTES|_HOURS|_DAYS|_TIMEOUT|_ALGORITHM|_ISSUER|_AUDIENCE|_HEADER|_PATH|_FILE|_DIR|_NAME|_PREFIX|_TYPE|_LENGTH|_BACKEND|_CLASS|_ENABLED|_REQUIRED|_USER|_USERNAME|_ID)$",
@@ -71,8 +71,8 @@ pub fn needed(files: &Files, folder: &str, token: &str) -> Vec<Secret> {
             found.insert(secret.name.clone(), secret);
         }
     }
-    let is_token = |name: &str| name == token || name.strip_suffix("_PREVIOUS") == Some(token);
-    found.into_values().filter(|secret| config::is_variable(&secret.name) && !is_token(&secret.name)).collect()
+    let can_be = |name: &str| config::is_variable(name) && !config::is_token(name, token);
+    found.into_values().filter(|secret| can_be(&secret.name)).collect()
 }
 
 /// Whether a variable of this name usually holds a secret.

@@ -91,7 +91,7 @@ pub fn is_session_key(read: &Read<'_>, modules: &BTreeMap<String, Vec<Line>>) ->
     given || SESSION_KEYS.contains(&read.name.as_str())
 }
 
-/// What a value is assigned to.
+/// The name that a value is assigned to.
 enum Given<'a> {
     Nothing,
     /// `x["name"] = ` or `"name": `

@@ -26,7 +26,7 @@ pub struct Entry {
 pub struct Mistake {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The mistake, as a phrase.
     pub what: &'static str,
     /// How to correct it.
     pub hint: &'static str,

@@ -107,8 +107,7 @@ fn settings(values: &[(String, Secret)]) -> String {
 
 /// Why a variable is not set as a secret.
 fn reason(deployment: &Deployment, name: &str, value: &str) -> Option<&'static str> {
-    let token = deployment.token.env.as_str();
-    if name == token || name.strip_suffix("_PREVIOUS") == Some(token) {
+    if config::is_token(name, &deployment.token.env) {
         return Some("it is the token's variable; `devopsctl set-token` sets the token");
     }
     if deployment.app.env.contains_key(name) {

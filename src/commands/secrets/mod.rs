@@ -44,7 +44,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, verb: SecretsVerb) -> Result<E
 /// The wanted secrets by name: a value, or nothing to delete it.
 type Wishes = BTreeMap<String, Option<Secret>>;
 
-/// What follows after the secrets are stored.
+/// The work after the secrets are stored.
 #[derive(Clone, Copy, Debug)]
 struct Then {
     /// Whether the app gets them now.

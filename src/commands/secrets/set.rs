@@ -1,14 +1,12 @@
 //! `secrets set`: sets or replaces secrets.
 
-use std::io::Read;
 use std::process::ExitCode;
-
-use zeroize::Zeroizing;
 
 use super::{Purpose, Session, Then, Wishes, change, deployment, done, no_name};
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::secret::{self, Secret};
 use crate::commands::cli::{Globals, SecretsSet};
+use crate::commands::from_stdin;
 use crate::config::{self, Deployment};
 use crate::resources::secrets;
 use crate::ui::{self, Ui};
@@ -55,12 +53,5 @@ fn value(name: &str, arguments: &SecretsSet) -> Result<Secret> {
     if !arguments.stdin {
         return ui::new_secret(name).map(Secret::from);
     }
-    let mut text = Zeroizing::new(String::new());
-    std::io::stdin().take(MOST).read_to_string(&mut text).map_err(|error| {
-        Failure::new(Exit::Usage, "cannot read the value from standard input")
-            .because(error.to_string())
-            .next("pipe in text")
-    })?;
-    // echo and editors add a line end, which is not part of the value.
-    Ok(text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text).into())
+    from_stdin("the value", MOST, "pipe in text")
 }

@@ -16,7 +16,7 @@ use crate::base::uv::{self, Uv};
 use crate::release::local::Local;
 use crate::release::wheels;
 
-/// What was installed.
+/// The result of an installation.
 pub struct Installed {
     /// The list of the packages, for uv.
     pub list: PathBuf,
