@@ -48,7 +48,7 @@ def pauses():
 ADMITS = "this.admits"
 
 
-def write_config(folder, host, port, directory):
+def write_config(folder, host, port, directory, **settings):
     """The configuration of the unit on EC2, with other paths."""
     where = {
         "folder": "run",
@@ -59,8 +59,9 @@ def write_config(folder, host, port, directory):
         "admin": "run/admin.sock",
         "store": str(folder / "store"),
         "log": str(folder / "run/certificates.log"),
+        "static": "opt/devopsctl/static",
     }
-    want = {**HTTP, "https": True, "acme": {"directory": directory, "root": None}}
+    want = {**HTTP, "https": True, "acme": {"directory": directory, "root": None}, **settings}
     config = caddy.config(want, host, SimpleNamespace(**{**vars(SystemdProxy.where), **where}))
     (folder / "caddy.json").write_text(json.dumps(config))
 
@@ -85,14 +86,14 @@ def running(folder, log, is_ready):
 class Secured:
     """An app with Caddy before it."""
 
-    def __init__(self, machine):
+    def __init__(self, machine, **settings):
         self.root, self.port = machine.root, free_port()
         self.certificate, self.log = self.root / "own.pem", self.root / "var/log/caddy.log"
         store, key = self.root / "store", self.root / "own.key"
         (self.root / "run" / ADMITS).touch()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(caddy, "TAKE_SECONDS", 1)
-            write_config(self.root, HOST, self.port, "https://ca.invalid/directory")
+            write_config(self.root, HOST, self.port, "https://ca.invalid/directory", **settings)
         make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         make += ["-days", "90", "-subj", "/CN=a test", "-addext", f"subjectAltName=IP:{HOST}"]
         subprocess.run([*make, "-keyout", key, "-out", self.certificate], check=True, capture_output=True)

@@ -47,8 +47,17 @@ impl Plan {
                 format!("  # What they write is deployed.\n  build:\n{}", lines.collect::<String>())
             }
         };
+        let pairs: Vec<String> = self
+            .static_files
+            .iter()
+            .map(|(prefix, folder)| format!("{}: {}", quoted(prefix), quoted(folder)))
+            .collect();
+        let statics = match pairs.is_empty() {
+            true => String::new(),
+            false => format!("  static: {{{}}}   # served without the app\n", pairs.join(", ")),
+        };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}  # workers: 2\n  # threads: 4\n  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{statics}  # workers: 2\n  # threads: 4\n  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
             quoted(path),
             quoted(&self.web),
