@@ -111,7 +111,7 @@ class Agent:
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
-        self.supervisor.attempt("static files", self.publish)
+        self.publish()
         self.tell()
         self.self_update.consider()
         self.runner.tidy()

@@ -1,16 +1,15 @@
-"""The static files of the releases, as Caddy serves them: a tree for each release, and links that say which release has which role.
+"""The static files of the releases, as Caddy serves them: a tree for each release, and a file that names the releases to serve.
 
     static/<release>/plain/...    the files, by the path of their URL
     static/<release>/hashed/...   those with a hash of their content in their name, which never change
-    static/serving                a link to the newest release that became healthy, static/previous to the one before it,
-    static/starting               and static/starting to the one that is being started
+    static/roles                  three releases: the newest that became healthy, the one that is being started, and the one before
 
 Only what may be served is in a tree: hard links to regular files, without dot-files and without symbolic links. So no request can
 reach anything else. Beside each file is its ETag, which Caddy reads: a hash of the content, because files may have equal sizes and
-times. A change of the release replaces a link, and does not touch Caddy.
+times. A change of the release replaces the file `roles`, and does not touch Caddy, which reads it once for each request. With a link
+for each role, a request during a change could get the content of one release with the ETag of another.
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -18,9 +17,11 @@ import shutil
 import stat
 import threading
 
-from boot.validate import Invalid, check, match
+from boot.validate import Invalid, check, in_words, match
+from system.systemd import write
 
 ROLES = ("serving", "starting", "previous")
+NONE = "-"
 ETAG = ".devopsctl-etag"
 # Of a name: what follows the hash, such as `.min.css` or `.js.map`, and what precedes it.
 ENDING = r"(\.[A-Za-z0-9]+){1,2}(\.(gz|br|zst))?\Z"
@@ -49,11 +50,12 @@ def kind_of(character):
 
 class StaticFiles:
     def __init__(self, paths):
-        self.paths, self.linked, self.laying = paths, {}, threading.Lock()
+        self.paths, self.laying = paths, threading.Lock()
+        self.published = self.trouble = None
 
     def lay(self, release):
         """Makes the tree of a release on the disk, if it has static files and no tree yet."""
-        folders, place = self.paths.manifest(release).get("static") or {}, self.paths.static_tree(release)
+        folders, place = self.folders(release), self.paths.static_tree(release)
         with self.laying:
             if folders and not os.path.isdir(place):
                 aside = place + ".new"
@@ -62,26 +64,26 @@ class StaticFiles:
                     lay_folder(f"{self.paths.release(release)}/app", prefix, folder, aside, folders)
                 os.rename(aside, place)
 
-    def publish(self, in_thread, **releases):
-        """Sets the links: the release of each role, or None."""
-        for role in ROLES:
-            release = releases[role]
-            if role not in self.linked or self.linked[role] != release:
-                self.link(role, release)
-                self.linked[role] = release
-                if release and not os.path.isdir(self.paths.static_tree(release)):
-                    in_thread(self.lay, release)  # An earlier agent prepared it.
+    def folders(self, release):
+        """The folders of a release, by URL prefix."""
+        return self.paths.manifest(release).get("static") or {}
 
-    def link(self, role, release):
-        path = f"{self.paths.static}/{role}"
-        if release:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path + ".new")
-            os.symlink(check("release", release), path + ".new")
-            os.rename(path + ".new", path)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
+    def publish(self, in_thread, **releases):
+        """Sets the release of each role, or None. The app goes on if that fails, and the next call tries again."""
+        wanted = [releases[role] for role in ROLES]
+        if wanted == self.published:
+            return
+        try:
+            served = [release if release and self.folders(release) else NONE for release in wanted]
+            write(self.paths.static_roles, " ".join(served) + "\n")
+            for release in set(served) - {NONE}:
+                if not os.path.isdir(self.paths.static_tree(release)):  # An earlier agent prepared it.
+                    in_thread(self.lay, release)
+            self.published, self.trouble = wanted, None
+        except (OSError, ValueError) as problem:
+            if self.trouble != in_words(problem):
+                self.trouble = in_words(problem)
+                print(f"agent: cannot change which static files are served: {self.trouble}", flush=True)
 
 
 def lay_folder(app, prefix, folder, tree, prefixes):

@@ -5,11 +5,12 @@ header `Devopsctl-Static`, which no client can send (workers/guard.py): Caddy ha
 stored by any cache, another one by the client's own only.
 """
 
-from proxy.static_files import ETAG
+from proxy.static_files import ETAG, NONE, ROLES
 
 ASKS = "Devopsctl-Static"
 # The release whose files answer, and which of them. A page that was loaded before a change still finds its files with a hash.
 TREES = (("serving", "plain"), ("serving", "hashed"), ("starting", "hashed"), ("previous", "hashed"))
+RELEASES = "^" + " ".join([f"([0-9a-f]{{64}}|{NONE})"] * len(ROLES)) + "$"
 FRESHNESS = {"plain": "no-cache", "hashed": "max-age=31536000, immutable"}
 PATH = "{http.request.uri.path}"
 # Go knows few types, and the instance may have no list of its own.
@@ -35,19 +36,32 @@ def routes(static, folder, before, proxy):
     headers. `proxy`: the handler that passes a request to the app."""
     if not static:
         return []
-    asks = [question(proxy)] if static["guarded"] else []
-    who = "{http.reverse_proxy.header.Cache-Control}" if static["guarded"] else "public"
-    return [route(static["prefixes"], f"{folder}/{role}/{kind}", kind, who, [before, *asks]) for role, kind in TREES]
-
-
-def route(prefixes, root, kind, who, first):
-    plain = kind == "plain"
     match = {
         "method": ["GET", "HEAD"],
-        "path": [prefix.rstrip("/") + "/*" for prefix in prefixes],
+        "path": [prefix.rstrip("/") + "/*" for prefix in static["prefixes"]],
         "not": [{"path": ["*" + ETAG]}],
-        "file": {"root": root, "try_files": [PATH, PATH + "/index.html"] if plain else [PATH]},
     }
+    asks = [question(proxy)] if static["guarded"] else []
+    who = "{http.reverse_proxy.header.Cache-Control}" if static["guarded"] else "public"
+    trees = [route(f"{folder}/{{static.{role}}}/{kind}", kind, who, [before, *asks]) for role, kind in TREES]
+    handlers = [*releases(folder), {"handler": "subroute", "routes": trees}]
+    return [{"match": [match], "handle": handlers}]
+
+
+def releases(folder):
+    """Sets the release of each role, for this request."""
+    roles = {
+        "handler": "map",
+        "source": "{http.vars.static_roles}",
+        "destinations": [f"{{static.{role}}}" for role in ROLES],
+        "mappings": [{"input_regexp": RELEASES, "outputs": [f"${{{n + 1}}}" for n in range(len(ROLES))]}],
+        "defaults": [NONE] * len(ROLES),
+    }
+    return [{"handler": "vars", "static_roles": f"{{file.{folder}/roles}}"}, roles]
+
+
+def route(root, kind, who, first):
+    plain = kind == "plain"
     files = {
         "handler": "file_server",
         "root": root,
@@ -56,6 +70,7 @@ def route(prefixes, root, kind, who, first):
         "precompressed": {"br": {}, **ENCODINGS},
         "precompressed_order": ["br", "zstd", "gzip"],
     }
+    match = {"file": {"root": root, "try_files": [PATH, PATH + "/index.html"] if plain else [PATH]}}
     handlers = [*first, *headers(f"{who}, {FRESHNESS[kind]}"), {"handler": "encode", "encodings": ENCODINGS}, files]
     return {"match": [match], "handle": handlers, "terminal": True}
 

@@ -20,6 +20,7 @@ class Paths:
         self.state = root + "/var/lib/devopsctl/state.json"
         self.tools = root + "/opt/devopsctl/tools"
         self.static = root + "/opt/devopsctl/static"
+        self.static_roles = self.static + "/roles"
         self.app_log = root + "/var/log/app.log"
         self.proxy_log = root + "/var/log/edge.log"
         self.net = root + "/net"

@@ -153,32 +153,38 @@ def test_a_tree_has_regular_files_only_and_the_longest_prefix_wins(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_links_follow_the_roles_and_trees_go_with_their_release(tmp_path):
+def test_the_roles_are_in_one_file_and_trees_go_with_their_release(tmp_path):
     paths = Paths(str(tmp_path))
     paths.prepare()
-    names = ["a" * 64, "b" * 64]
+    first, second, without = names = ["a" * 64, "b" * 64, "c" * 64]
     for name in names:
         place = pathlib.Path(paths.release(name))
         (place / "app/files").mkdir(parents=True)
         (place / "app/files/x.css").write_text(name)
-        write_json(f"{place}/manifest.json", {"static": {"/static": "files"}})
+        write_json(f"{place}/manifest.json", {} if name == without else {"static": {"/static": "files"}})
     files, laid = StaticFiles(paths), []
-    files.publish(lambda work, release: laid.append((work, release)), serving=names[0], starting=None, previous=None)
-    assert laid == [(files.lay, names[0])], "an earlier agent did not make the tree"
-    files.lay(names[0])
-    files.lay(names[0])
-    files.lay(names[1])
-    files.publish(None, serving=names[1], starting=None, previous=names[0])
+
+    def roles(**releases):
+        files.publish(lambda work, release: laid.append((work, release)), **releases)
+        return pathlib.Path(paths.static_roles).read_text().split()
+
+    assert roles(serving=first, starting=None, previous=None) == [first, "-", "-"]
+    assert laid == [(files.lay, first)], "an earlier agent did not make the tree"
+    for name in (first, first, second, without):
+        files.lay(name)
+    assert roles(serving=second, starting=without, previous=first) == [second, "-", first]
+    assert len(laid) == 1
     static = pathlib.Path(paths.static)
-    assert {link.name: os.readlink(link) for link in static.iterdir() if link.is_symlink()} == {
-        "serving": names[1],
-        "previous": names[0],
-    }
-    assert (static / "serving/plain/static/x.css").read_text() == names[1]
-    os.rename(paths.release(names[0]), paths.release(names[0]) + ".old")
-    (static / f"{names[0]}.new").mkdir()
+    assert (static / second / "plain/static/x.css").read_text() == second
+    # A failure is tried again.
+    (static / "roles.new").mkdir()
+    assert roles(serving=first, starting=None, previous=None) == [second, "-", first]
+    (static / "roles.new").rmdir()
+    assert roles(serving=first, starting=None, previous=None) == [first, "-", "-"]
+    os.rename(paths.release(first), paths.release(first) + ".old")
+    (static / f"{first}.new").mkdir()
     sweep(paths)
-    assert sorted(entry.name for entry in static.iterdir()) == [names[1], "previous", "serving"]
+    assert sorted(entry.name for entry in static.iterdir()) == [second, "roles"]
 
 
 def test_files_are_served_with_the_token_and_the_right_headers(served):
