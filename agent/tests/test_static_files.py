@@ -231,7 +231,7 @@ def test_the_token_guards_files_unless_their_path_is_open(served):
     assert status == 200 and b"DEVOPSCTL_STATIC" not in body and TOKEN.encode() in body
     # Wrong tokens are limited, in each of the two processes.
     statuses = [ask(served, "/static/site.css", {"Authorization": f"Token {n}"})[0] for n in range(40)]
-    assert statuses[-1] == 429 and ask(served, "/static/site.css")[0] == 200
+    assert set(statuses) == {401, 429} and ask(served, "/static/site.css")[0] == 200
 
 
 def test_other_requests_reach_the_app(served):
