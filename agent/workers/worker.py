@@ -30,13 +30,7 @@ import time
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-<<<<<<< HEAD
-# How long waiting connections have at a shutdown, in seconds. A client that got a response expects that the connection can be
-# closed, and retries; the first request of a new connection is on its way.
-IDLE, SILENT = 0.5, 2.0
 LINGER = 5.0  # How long the rest of a request is read whose response came early.
-=======
->>>>>>> 99529bfd91a546a7da1a0bf67561737999d25320
 THREAD_SECONDS = 30  # How long a request may wait for a thread: as long as a replaced app may take to finish.
 FULL_SECONDS = 1  # A worker whose threads have all been busy for this long tells the other workers and the agent.
 FULL = "The app is too busy: all of its threads are taken. Try again in a few seconds.\n"
