@@ -24,6 +24,7 @@ class Paths:
         self.app_log = root + "/var/log/app.log"
         self.proxy_log = root + "/var/log/edge.log"
         self.net = root + "/net"
+        self.kept = root + "/var/lib/devopsctl-app"  # The app's own; `StateDirectory=` of its unit.
 
     def prepare(self):
         folders = (self.releases, 0o755), (self.static, 0o755), (self.run, 0o700), (self.generations, 0o700)
@@ -39,6 +40,12 @@ class Paths:
     def static_tree(self, release):
         """The tree of a release's static files; see proxy/static_files.py."""
         return os.path.join(self.static, check("release", release))
+
+    def keep_instance(self, release):
+        """Links `instance` in the app's folder, where Flask has the files that are not code, to the folder that outlives releases."""
+        folder = self.release(release) + "/app"
+        if os.path.isdir(folder) and not os.path.lexists(folder + "/instance"):
+            os.symlink(self.kept, folder + "/instance")
 
     def verdict(self, number):
         """The file with a generation's verdict. Under systemd its unit creates the folder."""
