@@ -4,6 +4,7 @@ mod check;
 mod image;
 mod keys;
 mod owner;
+mod permissions;
 mod python;
 mod reader;
 mod schema;
@@ -25,6 +26,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 pub use check::is_token;
 pub use image::Image;
+pub use permissions::{Permissions, PolicyFile};
 pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use schema::schema;
@@ -82,6 +84,8 @@ pub struct App {
     pub env: BTreeMap<String, String>,
     /// The secrets that must be set before the app starts.
     pub secrets: BTreeMap<String, SecretOrigin>,
+    /// What the app may do in AWS. Without it, the app has no credentials.
+    pub permissions: Option<Permissions>,
 }
 
 /// The token, and how to check it.

@@ -12,8 +12,8 @@ use crate::base::names;
 use crate::release::proxy::Build;
 pub use crate::resources::observed::{Observed, Store};
 use crate::resources::{
-    Lookup, bucket, dns_record, elastic_ip, instance, key_pair, proxy, release, reports, role, route, secrets,
-    security_group, token,
+    Lookup, app_role, bucket, dns_record, elastic_ip, instance, key_pair, proxy, release, reports, role, route,
+    secrets, security_group, token,
 };
 
 /// What to read besides the resources themselves.
@@ -48,6 +48,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         security_group,
         key_pair,
         role,
+        app_role,
         token,
         secrets,
         instances,
@@ -61,6 +62,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         security_group::observe(aws, name),
         key_pair::observe(aws, name),
         role::observe(aws, name),
+        app_role::observe(aws, name),
         token::observe(aws, name),
         secrets::observe(aws, name),
         instance::observe(aws, name),
@@ -81,6 +83,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         security_group,
         key_pair,
         role,
+        app_role,
         token,
         secrets,
         store: Lookup::NotAsked,

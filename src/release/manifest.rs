@@ -14,6 +14,7 @@ pub fn render(deployment: &Deployment, build: Build) -> String {
         "workers": app.workers,
         "threads": app.threads,
         "env": app.env,
+        "permissions": app.permissions.is_some(),
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "edge": proxy::manifest(&deployment.network, build),
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},

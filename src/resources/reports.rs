@@ -59,6 +59,8 @@ pub struct Report {
     pub ssh: Option<Ssh>,
     /// The security updates of the operating system.
     pub updates: Option<Updates>,
+    /// The app's role in AWS, if the serving release needs it.
+    pub role: Option<Role>,
     /// The last lines of the app's output.
     pub log_tail: String,
     /// Seconds since 1970.
@@ -245,6 +247,15 @@ pub struct Ssh {
     /// The host's public key, as OpenSSH writes it.
     pub host_key: String,
     /// Why no key can be authorized.
+    pub error: Option<String>,
+}
+
+/// The app's role in AWS, in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Role {
+    /// Why the app has no credentials of it, or will have none once the present ones expire.
     pub error: Option<String>,
 }
 

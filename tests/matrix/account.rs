@@ -158,11 +158,11 @@ impl Account {
 
     /// Writes the example of the repository with this name, domain and instance type.
     pub fn project(&self, name: &str, kind: &str) {
-        self.project_with(name, kind, "");
+        self.project_with(name, kind, "path: app");
     }
 
-    /// The same with these secrets, each as `deploy.yaml` lists it.
-    pub fn project_with(&self, name: &str, kind: &str, secrets: &str) {
+    /// The same with this `app`, as `deploy.yaml` has it. A policy for the app is beside it.
+    pub fn project_with(&self, name: &str, kind: &str, app: &str) {
         let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("app"), self.root.path().join(name));
         fs::create_dir_all(to.join("app")).unwrap();
         for file in ["app.py", "requirements.txt"] {
@@ -170,9 +170,10 @@ impl Account {
         }
         let network = format!("domain: {name}.{ZONE}, dns: route53");
         let text = format!(
-            "name: {name}\napp: {{path: app, secrets: [{secrets}]}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n"
+            "name: {name}\napp: {{{app}}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n"
         );
         fs::write(to.join("deploy.yaml"), text).unwrap();
+        fs::write(to.join("policy.json"), POLICY).unwrap();
     }
 
     /// Runs one command.

@@ -2,6 +2,7 @@
 
 mod account;
 mod account_secrets;
+mod app_role;
 mod domains;
 mod fixtures;
 mod states;
@@ -29,7 +30,8 @@ use crate::resources::{bucket, history, reports};
 
 #[test]
 fn no_plan_is_made_from_a_kind_that_was_not_read() {
-    let looks: [fn(&mut Observed); 6] = [
+    let looks: [fn(&mut Observed); 7] = [
+        |seen| seen.app_role = Lookup::NotAsked,
         |seen| seen.secrets = Lookup::NotAsked,
         |seen| seen.security_group = Lookup::NotAsked,
         |seen| seen.key_pair = Lookup::NotAsked,
@@ -42,8 +44,8 @@ fn no_plan_is_made_from_a_kind_that_was_not_read() {
         forget(&mut seen);
         assert!(super::down(&seen).is_err(), "{place}");
         // `up` does not depend on the content of the bucket.
-        assert_eq!(super::up(&topology::single(&spec(&DEPLOYMENT)), &seen).is_err(), place < 5, "{place}");
-        assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 4, "{place}");
+        assert_eq!(super::up(&topology::single(&spec(&DEPLOYMENT)), &seen).is_err(), place < 6, "{place}");
+        assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 5, "{place}");
     }
 }
 
