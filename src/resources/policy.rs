@@ -107,9 +107,10 @@ impl Scope {
             ANY => self.global("iam", &format!("{kind}/{}", names::common(ANY))),
             region => self.global("iam", &format!("{kind}/{}", names::role(ANY, region))),
         };
+        // The name of an app's role is that of the instance's role with another end. One pattern for both is shorter than two.
         let role = || match region {
             ANY => vec![named("role")],
-            region => vec![named("role"), self.global("iam", &format!("role/{}", names::app_role(ANY, region)))],
+            _ => vec![named("role") + ANY],
         };
         // Each action supports one of the two types only. AWS does not accept `*` for the type.
         let both = || [vec![named("instance-profile")], role()].concat();

@@ -29,6 +29,9 @@ pub const NAME: &str = "hello";
 pub const REGION: &str = "us-east-1";
 /// The zone of the deployments' domains.
 pub const ZONE: &str = "example.com";
+/// The policy of an app.
+const POLICY: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}"#;
 /// A command that takes longer hangs.
 const HANGS: Duration = Duration::from_secs(180);
 
@@ -169,9 +172,7 @@ impl Account {
             fs::copy(from.join(file), to.join("app").join(file)).unwrap();
         }
         let network = format!("domain: {name}.{ZONE}, dns: route53");
-        let text = format!(
-            "name: {name}\napp: {{{app}}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n"
-        );
+        let text = format!("name: {name}\napp: {{{app}}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n");
         fs::write(to.join("deploy.yaml"), text).unwrap();
         fs::write(to.join("policy.json"), POLICY).unwrap();
     }

@@ -259,7 +259,7 @@ impl Inventory {
             ("addresses", self.addresses.len()),
             ("security groups", self.groups.len()),
             ("key pairs", self.key_pairs.len()),
-            ("roles", self.roles.len() - all.iter().filter(|wanted| wanted.app_role).count()),
+            ("roles", self.roles.len().saturating_sub(all.iter().filter(|wanted| wanted.app_role).count())),
             ("instance profiles", self.profiles.len()),
             ("tokens", self.parameters.iter().filter(|parameter| parameter.name.ends_with("/token")).count()),
             ("records and marks, by two,", self.records.len().div_ceil(2)),
