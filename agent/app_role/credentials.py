@@ -82,10 +82,13 @@ class AppRole:
         """Sets the tokens of the generations that live. `port`: where they expect the server, if an earlier agent started them."""
         ended, self.tokens = self.tokens and not tokens, frozenset(tokens)
         if tokens:
-            self.need(port)
+            try:
+                self.need(port)
+            except OSError as problem:  # Another process has the port. It is tried again with the next turn.
+                self.fail(problem)
         elif ended:
             self.held = self.since = self.error = None
-        self.disinherit()
+        self.take_over(None)  # The listener of an earlier agent that no generation needs.
 
     def need(self, port=None):
         """Listens, and keeps credentials from now on."""
@@ -111,22 +114,17 @@ class AppRole:
             os.environ[LISTENER] = str(self.listener.fileno())
 
     def take_over(self, port):
-        """The listener of the earlier agent in this process, if it is the one at that port."""
+        """The listener of the earlier agent in this process, if it is the one at that port; otherwise it is closed."""
         given, self.inherited = self.inherited, None
         try:
             listener = given and socket.socket(fileno=integer(int(given), 3, 1 << 16))
         except (OSError, ValueError):
             return None
-        if not listener or listener.getsockname() != (server.HOST, port):
+        if listener and listener.getsockname() != (server.HOST, port):
+            listener.close()
             return None
-        listener.set_inheritable(False)
+        listener and listener.set_inheritable(False)
         return listener
-
-    def disinherit(self):
-        """Closes a listener that no generation needs."""
-        if self.inherited:
-            unused = self.take_over(None)
-            unused and unused.close()
 
     # In threads
 

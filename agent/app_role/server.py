@@ -65,6 +65,10 @@ class Server:
     def run(self):
         """Runs forever."""
         self.listener.setblocking(False)
+        for client in self.clients:
+            client.close()  # Of an earlier run.
+        self.clients.clear()
+        self.waiting.clear()
         with selectors.DefaultSelector() as self.selector:
             self.selector.register(self.listener, selectors.EVENT_READ)
             while True:

@@ -204,6 +204,16 @@ def test_credentials_are_for_living_generations_until_they_expire(role):
     assert role.held is None and role.said() == {"error": None} and role.grant(NEEDS) is None
 
 
+def test_a_port_that_another_process_took_is_an_error_and_tried_again(role):
+    taken = server.listen()
+    port = taken.getsockname()[1]
+    role.admit({"one"}, port)
+    assert "in use" in role.said()["error"] and role.listener is None
+    taken.close()
+    role.admit({"one"}, port)
+    assert role.listener.getsockname() == (server.HOST, port)
+
+
 def test_without_any_credentials_an_error_is_reported_at_once(role):
     role.fail(AwsError("AccessDenied", "sts:AssumeRole was refused: AccessDenied: x"))
     assert role.said() == {"error": "sts:AssumeRole was refused: AccessDenied: x"}

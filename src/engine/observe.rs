@@ -47,8 +47,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         (kind, way, unlimited),
         security_group,
         key_pair,
-        role,
-        app_role,
+        (role, app_role),
         token,
         secrets,
         instances,
@@ -61,8 +60,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         launch(aws, ask.launch),
         security_group::observe(aws, name),
         key_pair::observe(aws, name),
-        role::observe(aws, name),
-        app_role::observe(aws, name),
+        roles(aws, name),
         token::observe(aws, name),
         secrets::observe(aws, name),
         instance::observe(aws, name),
@@ -159,6 +157,12 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
         reports,
         ..Observed::default()
     })
+}
+
+/// The instance's role and the app's. The same call reads both, so the error does not depend on which fails first.
+async fn roles(aws: &Aws, name: &str) -> Result<(Lookup<role::State>, Lookup<app_role::State>)> {
+    let (role, app_role) = tokio::join!(role::observe(aws, name), app_role::observe(aws, name));
+    Ok((role?, app_role?))
 }
 
 async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Lookup<String>> {

@@ -79,7 +79,9 @@ impl Story {
         let project = Project::alone();
         project.file("app/requirements.txt", "flask\n");
         // Emulation is slow, so the app needs a longer timeout than on EC2.
-        let settings = format!("health: {{timeout: 150}}\napp: {{path: app, permissions: policy.json, env: {{APP_MARK: {MARK}}}}}\n");
+        let settings = format!(
+            "health: {{timeout: 150}}\napp: {{path: app, permissions: policy.json, env: {{APP_MARK: {MARK}}}}}\n"
+        );
         project.file("policy.json", POLICY);
         project.file("deploy.yaml", &format!("name: hello\n{settings}"));
         code(&project, "first", "");
@@ -192,7 +194,9 @@ impl Story {
     fn is_shown_nowhere(&self, value: &str) {
         // In this form, it is not in the arguments of the search itself.
         let (first, rest) = value.split_at(1);
-        let search = format!("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -ac -e '[{first}]{rest}' || true");
+        let search = format!(
+            "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -ac -e '[{first}]{rest}' || true"
+        );
         assert_eq!(self.machine.sh(&search), "0");
         assert!(!status(&self.project).to_string().contains(value));
     }

@@ -137,7 +137,7 @@ fn the_role_of_the_app_is_restored_and_removed() {
     assert_ne!(with, text);
     project.file("deploy.yaml", &with);
     mended(&project, &["+ app role", "there is no role for the app"]);
-    let trust = r#"{"Version":"2012-10-17","Statement":[]}"#;
+    let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
     aws(&project, async |aws| {
         let iam = &aws.iam;
         iam.update_assume_role_policy().role_name(APP_ROLE).policy_document(trust).send().await.unwrap();
