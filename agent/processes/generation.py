@@ -46,6 +46,7 @@ class Generation:
         variables = {**secrets.values, **names, **grant.variables}
         variables = {name: value for name, value in variables.items() if value is not None}
         try:
+            paths.keep_instance(target.release)
             os.mkdir(self.folder, 0o700)
             write_json(self.variables, variables)
         except OSError:
