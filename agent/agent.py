@@ -14,7 +14,7 @@ import sys
 import time
 
 import bytecode
-from app_role.credentials import TOKEN, AppRole
+from app_role.credentials import AppRole
 from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.bootstrap import BadRelease
@@ -75,7 +75,7 @@ class Agent:
         self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
-        self.admit_to_role()  # Before a start could take another port.
+        self.app_role.admit(self.generations.grants())  # Before a start could take another port.
         self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
@@ -112,7 +112,7 @@ class Agent:
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
-        self.admit_to_role()
+        self.app_role.admit(self.generations.grants())
         self.tell()
         self.self_update.consider()
         self.runner.tidy()
@@ -123,11 +123,6 @@ class Agent:
         self.runner.proxy.admit(admits)
         if not admits:
             self.runner.turn_away()
-
-    def admit_to_role(self):
-        """Gives the credentials of the app's role to the generations that live."""
-        tokens = {each.variables[TOKEN]: each.port for each in self.generations.grants() if each.variables[TOKEN]}
-        self.app_role.admit(tokens, next(iter(tokens.values()), None))
 
     def in_thread(self, work, *args):
         self.supervisor.once(work, *args)

@@ -78,12 +78,13 @@ class AppRole:
         environment.update({"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
         return Grant({TOKEN: secrets.token_urlsafe(32)}, environment, port)
 
-    def admit(self, tokens, port=None):
-        """Sets the tokens of the generations that live. `port`: where they expect the server, if an earlier agent started them."""
-        ended, self.tokens = self.tokens and not tokens, frozenset(tokens)
-        if tokens:
+    def admit(self, grants):
+        """From now on, the generations that live are those with these grants. An earlier agent may have made them."""
+        ports = {grant.variables[TOKEN]: grant.port for grant in grants if grant.variables[TOKEN]}
+        ended, self.tokens = self.tokens and not ports, frozenset(ports)
+        if ports:
             try:
-                self.need(port)
+                self.need(next(iter(ports.values())))
             except OSError as problem:  # Another process has the port. It is tried again with the next turn.
                 self.fail(problem)
         elif ended:

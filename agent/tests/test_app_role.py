@@ -154,6 +154,11 @@ def role():
         role.listener.close()
 
 
+def living(*tokens, port=None):
+    """The grants of generations with these tokens."""
+    return [credentials.Grant({credentials.TOKEN: token}, {}, port) for token in tokens]
+
+
 def held(role, number=1, seconds=3600):
     role.held = credentials_in(session(number, role.clock.time() + seconds))
 
@@ -181,14 +186,14 @@ def test_a_start_waits_for_the_first_credentials_for_a_time(role):
 def test_credentials_are_for_living_generations_until_they_expire(role):
     assert role.grant(NEEDS) is None
     held(role)
-    role.admit({"one", "two"})
+    role.admit(living("one", "two"))
     given, role.held = role.held, None
     assert role.answer("one") is None and role.answer("three")[0] == 401
     role.held = given
     assert [role.answer(token)[0] for token in ("one", "two", "three", "", "öne")] == [200, 200, 401, 401, 401]
     document = role.answer("one")[1]
     assert document["AccessKeyId"] == "ASIA1" and set(document) == {*credentials.FIELDS, "Expiration"}
-    role.admit({"two"})
+    role.admit(living("two"))
     assert role.answer("one")[0] == 401
     role.fail(AwsError("Network", "no way"))
     assert role.said() == {"error": None} and role.answer("two")[0] == 200
@@ -200,17 +205,17 @@ def test_credentials_are_for_living_generations_until_they_expire(role):
     role.aws.skew = -3600  # This machine's clock is fast.
     assert role.answer("two")[0] == 200
     # Another need begins anew.
-    role.admit(())
+    role.admit([])
     assert role.held is None and role.said() == {"error": None} and role.grant(NEEDS) is None
 
 
 def test_a_port_that_another_process_took_is_an_error_and_tried_again(role):
     taken = server.listen()
     port = taken.getsockname()[1]
-    role.admit({"one"}, port)
+    role.admit(living("one", port=port))
     assert "in use" in role.said()["error"] and role.listener is None
     taken.close()
-    role.admit({"one"}, port)
+    role.admit(living("one", port=port))
     assert role.listener.getsockname() == (server.HOST, port)
 
 
