@@ -3,10 +3,12 @@
 mod environment;
 mod install;
 mod lock;
+mod logins;
+mod refusals;
 mod servers;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +18,7 @@ use crate::aws::Target;
 use crate::base::digest::hex;
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Exit, Failure, Result};
+use crate::base::uv;
 use crate::config::App;
 pub use environment::create as environment;
 pub use install::{Installed, install};
@@ -77,6 +80,7 @@ impl Requirements {
             around.extend(wheels::check(app, &file, &text)?);
         }
         let local = Local::find(&file, &text)?;
+        logins::check(&app.path, &local)?;
         servers::check(&file, &text, asgi)?;
         local.requirements().try_for_each(|(file, text)| servers::check(file, text, asgi))?;
         if app.build_dependencies {
@@ -89,6 +93,11 @@ impl Requirements {
     /// The file's name.
     pub fn name(&self) -> String {
         self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The folder of the file, from which uv looks for its settings.
+    fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
     }
 
     /// Whether they list this package; dashes, dots and underscores are equivalent.
@@ -119,7 +128,7 @@ impl Requirements {
         // If builds are allowed, requirements resolve to other versions.
         let builds = if self.builds { "builds" } else { "wheels" };
         let servers = servers::wanted(target, self.asgi, "").concat().join("\n");
-        hash.update(format!("{target:?}\n{servers}\n{builds}\n"));
+        hash.update(format!("{target:?}\n{servers}\n{builds}\n{}", uv::indexes()));
         hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
         hash.update(&self.around);
         hex(&hash.finalize())

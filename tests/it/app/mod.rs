@@ -5,5 +5,6 @@ mod behaviour;
 mod build_commands;
 mod builds;
 mod cache;
+mod indexes;
 mod init;
 mod local_packages;
