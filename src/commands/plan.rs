@@ -72,7 +72,8 @@ pub(super) async fn look(session: &Session, renew: Renew, purpose: Use) -> Resul
         launch: Some(Launch { kind, subnet }),
         domain: session.deployment.network.record(),
     };
-    let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade);
+    let sink = session.ui.sink();
+    let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade, &*sink);
     let look = async {
         let observed = session.observe(ask).await?;
         // Before a build that may take minutes.

@@ -34,6 +34,7 @@ use crate::aws::Target;
 use crate::base::digest::{hex, sha256};
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
+use crate::base::event::Sink;
 use crate::base::names;
 use crate::config::{self, App, Deployment};
 use crate::release::proxy::Build;
@@ -65,11 +66,18 @@ pub struct Release {
     pub warnings: Vec<String>,
 }
 
-/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements again.
+/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements and run `app.build`
+/// again. `sink` shows what `app.build` prints.
 ///
 /// # Errors
 /// A mistake in the app's folder or its requirements. No call to AWS was made.
-pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgrade: bool) -> Result<Release> {
+pub async fn build(
+    deployment: &Deployment,
+    target: &Target,
+    proxy: Build,
+    upgrade: bool,
+    sink: &dyn Sink,
+) -> Result<Release> {
     let app = &deployment.app;
     let (files, requirements) = look(deployment)?;
     // What git ignores is most often what the commands write.
@@ -81,7 +89,7 @@ pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgra
         warnings.extend(ignored::named(folder, files, &BTreeMap::new())?);
     }
     let Built { id, archive, fresh, resolved_anew } =
-        archive(deployment, files.clone(), &requirements, target, proxy, upgrade).await?;
+        archive(deployment, files.clone(), &requirements, target, proxy, upgrade, sink).await?;
     // For a release from the cache, these warnings were shown when it was built.
     if fresh {
         let texts = source::texts(&files, &["py"]);
@@ -127,6 +135,7 @@ async fn archive(
     target: &Target,
     proxy: Build,
     upgrade: bool,
+    sink: &dyn Sink,
 ) -> Result<Built> {
     let app = &deployment.app;
     let manifest = manifest::render(deployment, proxy);
@@ -140,7 +149,10 @@ async fn archive(
     let known = || -> Result<PathBuf> {
         Ok(cache.join(format!("{}.id", sha256(format!("{inputs}{}", requirements.lock_state(target)?)))))
     };
-    if let Some(release) = cached(&cache, &known()?).await {
+    // The commands may use more than the inputs, such as the newest packages for a frontend.
+    if !(upgrade && !app.build.is_empty())
+        && let Some(release) = cached(&cache, &known()?).await
+    {
         return Ok(release);
     }
     let work =
@@ -154,7 +166,7 @@ async fn archive(
         false => {
             let packages = work.path().join("packages");
             dependencies::environment(requirements, target, &list, &packages).await?;
-            build::run(app, &files, &packages, work.path()).await?
+            build::run(app, &files, &packages, work.path(), sink).await?
         }
     };
     let module = module(app).to_owned();
