@@ -30,9 +30,6 @@ import time
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-# How long waiting connections have at a shutdown, in seconds. A client that got a response expects that the connection can be
-# closed, and retries; the first request of a new connection is on its way.
-IDLE, SILENT = 0.5, 2.0
 THREAD_SECONDS = 30  # How long a request may wait for a thread: as long as a replaced app may take to finish.
 FULL_SECONDS = 1  # A worker whose threads have all been busy for this long tells the other workers and the agent.
 FULL = "The app is too busy: all of its threads are taken. Try again in a few seconds.\n"
@@ -41,6 +38,9 @@ FULL = "The app is too busy: all of its threads are taken. Try again in a few se
 class Worker(ThreadWorker):
     proof = response_spool = unavailable = asgi = asgi_server = None
     guard = None  # Checks the token of each request, if the app need not.
+    # How long waiting connections have at a shutdown, in seconds. A client that got a response expects that the connection can be
+    # closed, and retries; the first request of a new connection is on its way.
+    idle_seconds, silent_seconds = 0.5, 2.0
 
     def load_wsgi(self):
         # A process that the app forks must not hold the listening socket: the agent would take this generation for listening.
@@ -145,7 +145,7 @@ class Worker(ThreadWorker):
         end = now + self.cfg.graceful_timeout
         self.accept_more(False)
         for conn, until in self.waiting.items():
-            self.waiting[conn] = min(until, now + (IDLE if conn.initialized else SILENT))
+            self.waiting[conn] = min(until, now + (self.idle_seconds if conn.initialized else self.silent_seconds))
         while self.waiting and time.monotonic() < end:
             self.turn(0.05)
         self.let_go()
