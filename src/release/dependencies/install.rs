@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use super::lock::{is_whole, packages_line, packages_of, sealed};
-use super::{Requirements, refusals, servers};
+use super::{Requirements, refusals, servers, sources};
 use crate::aws::Target;
 use crate::base::child;
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Exit, Failure, Result};
+use crate::base::toml_file::PROJECT;
 use crate::base::uv::{self, Uv};
 use crate::release::local::Local;
 use crate::release::wheels;
@@ -43,14 +44,22 @@ pub async fn install(requirements: &Requirements, target: &Target, work: &Path) 
             // The requirements of a local package may have changed; all other versions are kept.
             _ => install.resolve(&file, &file_of_lock, whole, &packages).await?,
         };
-        list = work.join("lock.txt");
-        // A lock does not name the indexes.
-        let text = requirements.local.indexes(&install.tree) + &Local::to_install(&text, &install.tree);
-        fs::write(&list, text).map_err(|error| unwritable(&list, &error))?;
+        list = write_list(requirements, &Local::to_install(&text, &install.tree), work, &install.tree)?;
         install.run(install.pip_install().arg("--no-deps").arg("-r").arg(&list)).await?;
     }
     check_tags(&install.site, target)?;
     Ok(Installed { list, resolved_anew: damaged })
+}
+
+/// Writes the packages of a lock as a file for uv, with the indexes, which a lock does not name.
+fn write_list(requirements: &Requirements, lock: &str, work: &Path, tree: &Path) -> Result<PathBuf> {
+    let (list, text) = match sources::project(&requirements.file, lock) {
+        Some(project) => (work.join("lock").join(PROJECT), project),
+        None => (work.join("lock.txt"), requirements.local.indexes(tree) + lock),
+    };
+    let written = fs::create_dir_all(list.parent().unwrap_or(work)).and_then(|()| fs::write(&list, text));
+    written.map_err(|error| unwritable(&list, &error))?;
+    Ok(list)
 }
 
 /// The calls of uv for a release.

@@ -138,6 +138,14 @@ fn a_private_index_is_used_with_every_kind_of_login_and_keeps_it_secret() {
 
     project.file("app/pyproject.toml", &format!("[[tool.uv.index]]\nname = 'company'\nurl = '{simple}'\n"));
     works(&[("UV_INDEX_COMPANY_USERNAME", USER), ("UV_INDEX_COMPANY_PASSWORD", PASSWORD)]);
+    // Only this package comes from that index.
+    let explicit = format!(
+        "[project]\nname = 'app'\nversion = '1'\ndependencies = ['{PACKAGE}']\n[tool.uv.sources]\n{PACKAGE} = {{index = 'company'}}\n\
+         [[tool.uv.index]]\nname = 'company'\nurl = '{simple}'\nexplicit = true\n"
+    );
+    fs::remove_file(project.folder().join("app/requirements.txt")).unwrap();
+    project.file("app/pyproject.toml", &explicit);
+    works(&[("UV_INDEX_COMPANY_USERNAME", USER), ("UV_INDEX_COMPANY_PASSWORD", PASSWORD)]);
     fs::remove_file(project.folder().join("app/pyproject.toml")).unwrap();
 
     let lines = |login: &str| format!("--extra-index-url http://{login}@{address}/simple\n{PACKAGE}\n");
