@@ -74,8 +74,8 @@ pub struct App {
     pub build_dependencies: bool,
     /// Shell commands that write files of the release.
     pub build: Vec<String>,
-    /// gunicorn's worker processes.
-    pub workers: u32,
+    /// gunicorn's worker processes; without a number, it depends on the kind of the app and the size of the instance.
+    pub workers: Option<u32>,
     /// Threads in each worker.
     pub threads: u32,
     /// The app's environment, without the token.

@@ -17,6 +17,7 @@ mod missing;
 mod origin;
 mod pack;
 mod portable;
+mod processes;
 pub mod proxy;
 mod secrets;
 pub mod source;
@@ -40,6 +41,7 @@ use crate::config::{self, App, Deployment};
 use crate::release::proxy::Build;
 use dependencies::Installed;
 pub use dependencies::Requirements;
+pub use processes::Processes;
 
 /// A release that is ready to upload.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub struct Release {
     pub reached: String,
     /// The proxy.
     pub proxy: Build,
+    /// The app's processes.
+    pub processes: Processes,
     /// The commit that it was built from; empty if that is unknown.
     pub what: String,
     /// Warnings for the user, a line each.
@@ -88,8 +92,10 @@ pub async fn build(
     for (folder, files) in requirements.local().folders().filter(|(folder, _)| *folder != app.path) {
         warnings.extend(ignored::named(folder, files, &BTreeMap::new())?);
     }
+    let processes = Processes::of(deployment, requirements.is_asgi());
+    let manifest = manifest::render(deployment, proxy, processes);
     let Built { id, archive, fresh, resolved_anew } =
-        archive(deployment, files.clone(), &requirements, target, proxy, upgrade, sink).await?;
+        archive(app, files.clone(), &requirements, target, manifest, upgrade, sink).await?;
     // For a release from the cache, these warnings were shown when it was built.
     if fresh {
         let texts = source::texts(&files, &["py"]);
@@ -97,7 +103,8 @@ pub async fn build(
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, proxy, what, warnings })
+    let target = target.clone();
+    Ok(Release { id, archive, fresh, resolved_anew, size, target, reached, proxy, processes, what, warnings })
 }
 
 /// Reads the inputs of a release, without building it: the app's files and its requirements.
@@ -129,16 +136,14 @@ struct Built {
 
 /// Builds the archive, or takes it from the cache.
 async fn archive(
-    deployment: &Deployment,
+    app: &App,
     files: Vec<source::File>,
     requirements: &Requirements,
     target: &Target,
-    proxy: Build,
+    manifest: String,
     upgrade: bool,
     sink: &dyn Sink,
 ) -> Result<Built> {
-    let app = &deployment.app;
-    let manifest = manifest::render(deployment, proxy);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;
     if upgrade {

@@ -6,6 +6,7 @@ mod lock;
 mod logins;
 mod refusals;
 mod servers;
+mod sources;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,6 +107,11 @@ impl Requirements {
         let other = |c: char| !c.is_alphanumeric() && !"-_.".contains(c);
         let code = self.text.lines().map(|line| line.split('#').next().unwrap_or_default());
         code.flat_map(|line| line.split(other)).any(|word| plain(word) == plain(package))
+    }
+
+    /// Whether the app is ASGI.
+    pub fn is_asgi(&self) -> bool {
+        self.asgi
     }
 
     fn hashed(&self) -> bool {

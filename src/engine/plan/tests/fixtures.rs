@@ -36,7 +36,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         include: Vec::new(),
         build_dependencies: false,
         build: Vec::new(),
-        workers: 2,
+        workers: None,
         threads: 4,
         env: Default::default(),
         secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
