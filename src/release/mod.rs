@@ -161,7 +161,7 @@ async fn archive(
         Ok(cache.join(format!("{}.id", sha256(format!("{inputs}{}", requirements.lock_state(target)?)))))
     };
     // The commands may use more than the inputs, such as the newest packages for a frontend.
-    if !(upgrade && !app.build.is_empty())
+    if (!upgrade || app.build.is_empty())
         && let Some(release) = cached(&cache, &known()?).await
     {
         return Ok(release);

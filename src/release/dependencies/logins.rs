@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::child;
 use crate::base::error::{Exit, Failure, Result};
@@ -24,7 +24,7 @@ pub(super) fn check(app: &Path, local: &Local) -> Result<()> {
     listed.chain(read).try_for_each(|(file, text)| has_none(&file, &text))
 }
 
-fn has_none(file: &PathBuf, text: &str) -> Result<()> {
+fn has_none(file: &Path, text: &str) -> Result<()> {
     let Some(host) = host_with_login(text) else { return Ok(()) };
     Err(Failure::new(Exit::Usage, format!("{} contains a login for {host}", file.display()))
         .because("the file is part of the release, which the app on the instance can read")
