@@ -8,3 +8,4 @@ mod cache;
 mod indexes;
 mod init;
 mod local_packages;
+mod static_files;
