@@ -77,8 +77,8 @@ pub struct App {
     pub build: Vec<String>,
     /// Folders in `path` whose files are served without the app, by URL prefix.
     pub static_files: BTreeMap<String, String>,
-    /// gunicorn's worker processes.
-    pub workers: u32,
+    /// gunicorn's worker processes; without a number, it depends on the kind of the app and the size of the instance.
+    pub workers: Option<u32>,
     /// Threads in each worker.
     pub threads: u32,
     /// The app's environment, without the token.

@@ -67,7 +67,7 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let build_dependencies = reader.flag(&mut section, &table::BUILD_DEPENDENCIES);
     let build = reader.texts(section.take(&table::APP_BUILD), check::command);
     let static_files = static_files::section(reader, section.take(&table::STATIC));
-    let workers = reader.number(&mut section, &table::WORKERS);
+    let workers = reader.count(&mut section, &table::WORKERS);
     let threads = reader.number(&mut section, &table::THREADS);
     let env = section.take(&table::APP_ENV).map(|found| found.node);
     let env = env_section(reader, env, token_env);

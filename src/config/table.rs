@@ -3,7 +3,7 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Alias, Flag, List, Map, Names, Number, Section, Text, Texts, Version, Word};
+use super::keys::{Alias, Count, Flag, List, Map, Names, Number, Section, Text, Texts, Version, Word};
 use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
@@ -126,7 +126,12 @@ pub static STATIC: Map = Map {
     most: Some((20, "a deployment has few folders of static files")),
 };
 
-pub static WORKERS: Number = Number { name: "workers", about: "gunicorn processes", least: 1, most: 64, default: 2 };
+pub static WORKERS: Count = Count {
+    name: "workers",
+    about: "gunicorn processes; default: 2 on t3.micro, and more on a larger `instance.type`",
+    least: 1,
+    most: 64,
+};
 
 pub static THREADS: Number = Number {
     name: "threads",
