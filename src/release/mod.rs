@@ -17,6 +17,7 @@ mod missing;
 mod origin;
 mod pack;
 mod portable;
+pub mod projects;
 pub mod proxy;
 mod secrets;
 pub mod source;
