@@ -50,13 +50,23 @@ impl Plan {
             false => "",
         };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{local}{}  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{local}{}{}  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
             quoted(path),
             quoted(&self.web),
+            self.statics(),
             self.threads(),
             self.secrets()
         )
+    }
+
+    fn statics(&self) -> String {
+        let pair = |(prefix, folder): (&String, &String)| format!("{}: {}", quoted(prefix), quoted(folder));
+        let pairs: Vec<String> = self.static_files.iter().map(pair).collect();
+        match pairs.is_empty() {
+            true => String::new(),
+            false => format!("  static: {{{}}}   # served without the app\n", pairs.join(", ")),
+        }
     }
 
     fn threads(&self) -> String {
