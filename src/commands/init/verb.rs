@@ -184,7 +184,7 @@ fn no_app(sight: &Sight, folder: &Path) -> Failure {
             .next("rename the file and its folders to letters, digits and _: for example app.py"),
         None => failure
             .because(format!(
-                "none of {} Python files creates a Flask, Django, Bottle, Falcon, FastAPI, Starlette, Quart or Litestar app, or is plain WSGI or ASGI",
+                "none of {} Python files creates a Flask, Django, Bottle, Falcon, Dash, FastAPI, Starlette, Quart or Litestar app, or is plain WSGI or ASGI",
                 sight.read
             ))
             .next("pass the app's folder, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., web: module:callable}"),

@@ -21,9 +21,7 @@ fn a_dashboard_calls_back() {
         "inputs": [{"id": "region", "property": "value", "value": "south"}], "changedPropIds": ["region.value"],
     });
     browser.post_json("/_dash-update-component", &call).ok().says("south: 7");
+    // Its packages have 90 MB, so other stories deploy new code.
     rotate(&project, &mut browser);
-    project.edit("app.py", "\"south\": 7", "\"south\": 8").up();
-    browser.post_json("/_dash-update-component", &call).ok().says("south: 8");
-    project.ok("rollback --sandbox");
     browser.post_json("/_dash-update-component", &call).ok().says("south: 7");
 }
