@@ -93,7 +93,7 @@ pub static PYTHON: Version = Version {
 
 pub static REQUIREMENTS: Text = Text {
     name: "requirements",
-    about: "file in app.path that lists the dependencies; default: requirements.txt, else pyproject.toml",
+    about: "file in app.path that lists the dependencies; default: requirements.txt, else pyproject.toml or Pipfile, in the versions of a lock file of uv, Poetry, PDM or Pipenv",
     default: None,
     pattern: ANY,
 };
