@@ -3,6 +3,7 @@
 // Each test binary uses only a part of it.
 #![allow(dead_code, unused_macros)]
 
+pub mod browser;
 pub mod console;
 pub mod files;
 pub mod http;
