@@ -1,8 +1,7 @@
 //! The content of the `deploy.yaml` for the chosen app, and what is left for the user to do.
 
-use std::collections::BTreeMap;
-
 use super::builds;
+use super::django::{Django, Setting};
 use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
@@ -28,6 +27,8 @@ pub struct Plan {
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
+    /// `app.env`
+    pub env: Vec<Setting>,
     /// `app.secrets`
     pub secrets: Vec<Secret>,
     /// `health.path`
@@ -45,6 +46,8 @@ pub struct Plan {
 impl Plan {
     /// The plan for one of the candidates.
     pub fn new(files: &Files, sight: &Sight, app: &Candidate, name: &str) -> Self {
+        let django = Django::new(files, app);
+        let files = &files.without(&django.unused);
         // What must be done before `up`, before what is only worth knowing.
         let (path, prefix, mut todo) = base(files, &app.root);
         let module = format!("{prefix}{}", app.module);
@@ -63,22 +66,25 @@ impl Plan {
         let (image, unmet) = image(python.as_ref());
         todo.extend(unmet);
         todo.extend(about_health(sight));
+        let token = sight.token.clone();
+        let variable = token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name);
+        let needed = secrets::needed(files, &path, variable);
+        let env = django.variables();
+        todo.extend(about_unset(secrets::unset(files, &path, variable, &env)));
         let (refused, kept) = about_env_files(sight);
         todo.extend(refused);
         let ready = todo.is_empty();
         let mut warnings = todo;
         warnings.extend(about_lock(files, &path, &requirements));
         warnings.extend(kept);
-        warnings.extend(about_hard_coded(sight));
-        let texts = files.below(&path);
-        warnings.extend(written::lines(texts, &BTreeMap::new()));
+        warnings.extend(django.warnings);
+        warnings.extend(about_hard_coded(files, sight));
+        warnings.extend(written::lines(files.below(&path), &env));
         let health = sight.health.clone();
-        let token = sight.token.clone();
         // The health path of an app that checks the token is usually open. Then its route `/` shows the check.
         let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
         let token_path = (token.is_some() && apart).then(|| "/".to_owned());
-        let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
-        let build = builds::commands(files, &path, secrets.iter().map(|secret| secret.name.as_str()));
+        let build = builds::commands(files, &path, needed.iter().map(|secret| secret.name.as_str()));
         Self {
             name: name.to_owned(),
             path,
@@ -88,7 +94,8 @@ impl Plan {
             requirements,
             token,
             token_path,
-            secrets,
+            env: django.env,
+            secrets: needed,
             health,
             image,
             python,
@@ -209,6 +216,10 @@ fn about_health(sight: &Sight) -> Option<String> {
     ))
 }
 
+fn about_unset(unset: Vec<(String, Place)>) -> impl Iterator<Item = String> {
+    unset.into_iter().map(|(name, place)| format!("{place} needs {name}: set it in app.env"))
+}
+
 /// Warnings about environment files that `up` refuses to deploy, and about the others.
 fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
     let about = |file: &String| {
@@ -222,8 +233,8 @@ fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
     (refused.into_iter().map(about).collect(), kept.into_iter().map(about).collect())
 }
 
-fn about_hard_coded(sight: &Sight) -> impl Iterator<Item = String> {
-    sight.hard_coded.iter().map(|(name, place)| {
+fn about_hard_coded(files: &Files, sight: &Sight) -> impl Iterator<Item = String> {
+    sight.hard_coded.iter().filter(|(_, place)| files.has(&place.file)).map(|(name, place)| {
         format!("{place}: {name} is a secret in the source code, which everyone with the code can read")
     })
 }

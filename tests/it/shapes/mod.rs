@@ -1,7 +1,9 @@
 //! Small apps in the shape of real ones, each deployed as `init` says and used as its users would: a session, a form, a file, new
 //! code, another token or secret, a rollback. Their sources are in `tests/apps/`, without a `deploy.yaml`.
 
+mod django;
 mod flaskr;
+mod starlette;
 
 use crate::browser::Browser;
 use crate::project::Project;
