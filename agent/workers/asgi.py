@@ -103,13 +103,22 @@ class Server:
         return self.server.server_state.connections
 
     async def polite(self, scope, receive, send):
-        """The app, whose responses during the shutdown say `Connection: close`."""
+        """The app, whose responses during the shutdown say `Connection: close`, and end after their request.
+
+        uvicorn closes the connection after the response. The proxy would answer 502 if it still had to send some of the request.
+        """
         if scope["type"] == "lifespan":
             await self.live(scope, receive, send)
             return
         if not scope.get("client"):  # In the sandbox, the proxy does not know its client.
             scope["client"] = CLIENT
-        has_open_events = False
+        has_open_events, has_more = False, True
+
+        async def take():
+            nonlocal has_more
+            message = await receive()
+            has_more = message.get("more_body", False)
+            return message
 
         async def close_after(message):
             nonlocal has_open_events
@@ -121,10 +130,12 @@ class Server:
                     message = {**message, "headers": [*kept, (b"connection", b"close")]}
             elif not message.get("more_body", False):
                 has_open_events = False
+                while has_more and message["type"] == "http.response.body":
+                    await take()
             await send(message)
 
         try:
-            await self.app(scope, receive, close_after)
+            await self.app(scope, take, close_after)
         except asyncio.CancelledError:  # A request that is cut off at the end of the shutdown is no error of the app.
             if not self.server.should_exit:
                 raise

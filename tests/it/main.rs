@@ -31,5 +31,5 @@ mod support;
 mod token;
 
 use support::{
-    browser, console, event_stream, files, http, load_clients, project, pseudo_terminal, ssh_session, times,
+    browser, console, event_stream, files, http, load_clients, project, pseudo_terminal, ssh_session, times, websocket,
 };

@@ -6,6 +6,7 @@ use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{self, Image, can_be_loaded};
+use crate::release::websockets::{self, Sockets};
 use crate::release::written;
 
 /// The content of the `deploy.yaml`, and the warnings.
@@ -29,6 +30,8 @@ pub struct Plan {
     pub token_path: Option<String>,
     /// `app.env`
     pub env: Vec<Setting>,
+    /// What takes threads for longer than a response: it decides about `app.workers` and `app.threads`.
+    pub sockets: Option<Sockets>,
     /// `app.secrets`
     pub secrets: Vec<Secret>,
     /// `health.path`
@@ -52,11 +55,7 @@ impl Plan {
         let (path, prefix, mut todo) = base(files, &app.root);
         let module = format!("{prefix}{}", app.module);
         let written = (!app.is_ready()).then(|| bridge(files, &path, app, &module));
-        let web = match &written {
-            Some((file, _)) => format!("{}:app", file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py")),
-            None if app.form == Form::Factory => format!("{module}:{}()", app.callable),
-            None => format!("{module}:{}", app.callable),
-        };
+        let web = web(app, &module, written.as_ref().map(|(file, _)| file.as_str()));
         let requirements = nearest(files, &path);
         if let Some((file, lines)) = &written {
             todo.insert(0, format!("{}; write {file}:\n    {}\n    {}", why(app), lines[0], lines[1]));
@@ -71,6 +70,10 @@ impl Plan {
         let needed = secrets::needed(files, &path, variable);
         let env = django.variables();
         todo.extend(about_unset(secrets::unset(files, &path, variable, &env)));
+        let sockets = websockets::find(files.below(&path));
+        if let (Some(sockets), Requirements::Taken(_, packages)) = (&sockets, &requirements) {
+            todo.extend(sockets.trouble(|name| packages.contains(name)));
+        }
         let (refused, kept) = about_env_files(sight);
         todo.extend(refused);
         let ready = todo.is_empty();
@@ -94,6 +97,7 @@ impl Plan {
             requirements,
             token,
             token_path,
+            sockets,
             env: django.env,
             secrets: needed,
             health,
@@ -109,6 +113,15 @@ impl Plan {
         let names: Vec<&str> =
             self.secrets.iter().filter(|secret| !secret.generate).map(|secret| secret.name.as_str()).collect();
         (!names.is_empty()).then_some(names)
+    }
+}
+
+/// `app.web`. `written`: the file of the module that the user must write first.
+fn web(app: &Candidate, module: &str, written: Option<&str>) -> String {
+    match written {
+        Some(file) => format!("{}:app", file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py")),
+        None if app.form == Form::Factory => format!("{module}:{}()", app.callable),
+        None => format!("{module}:{}", app.callable),
     }
 }
 
@@ -235,6 +248,9 @@ fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
 
 fn about_hard_coded(files: &Files, sight: &Sight) -> impl Iterator<Item = String> {
     sight.hard_coded.iter().filter(|(_, place)| files.has(&place.file)).map(|(name, place)| {
-        format!("{place}: {name} is a secret in the source code, which everyone with the code can read")
+        format!(
+            "{place}: {name} is a secret in the source code, which everyone with the code can read; read it from a variable instead, \
+             and list that in app.secrets"
+        )
     })
 }

@@ -4,6 +4,7 @@ use super::advice::Plan;
 use super::django::Setting;
 use super::secrets::Secret;
 use super::settings::Requirements;
+use crate::release::websockets::{Sockets, THREADS};
 
 impl Plan {
     /// The file's text.
@@ -49,9 +50,10 @@ impl Plan {
             }
         };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}  # workers: 2\n  # threads: 4\n{}{}",
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{}{}{}",
             quoted(path),
             quoted(&self.web),
+            self.threads(),
             self.env(),
             self.secrets()
         )
@@ -64,6 +66,17 @@ impl Plan {
         let entry = |Setting { name, value, why, .. }: &Setting| format!("    {name}: {}   # {why}\n", quoted(value));
         let entries: String = self.env.iter().map(entry).collect();
         format!("  # The app's settings; no secrets.\n  env:\n{entries}")
+    }
+
+    fn threads(&self) -> String {
+        let Some(Sockets { package, single, .. }) = &self.sockets else {
+            return "  # workers: 2\n  # threads: 4\n".to_owned();
+        };
+        let workers = match single {
+            true => format!("  workers: 1   # {package} needs all requests of a client in the same process\n"),
+            false => "  # workers: 2\n".to_owned(),
+        };
+        format!("{workers}  threads: {THREADS}   # each WebSocket, and each request that waits, takes one\n")
     }
 
     fn secrets(&self) -> String {

@@ -4,6 +4,7 @@ use super::{deployed, rotate};
 use crate::project::Project;
 
 #[test]
+#[ignore = "slow"]
 fn the_tutorials_blog_keeps_its_sessions_and_its_database() {
     let project = Project::empty().with_app("flaskr");
     let mut browser = deployed(&project, &[]);

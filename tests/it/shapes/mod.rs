@@ -1,8 +1,10 @@
 //! Small apps in the shape of real ones, each deployed as `init` says and used as its users would: a session, a form, a file, new
 //! code, another token or secret, a rollback. Their sources are in `tests/apps/`, without a `deploy.yaml`.
 
+mod chat;
 mod django;
 mod flaskr;
+mod members;
 mod starlette;
 
 use crate::browser::Browser;

@@ -45,6 +45,11 @@ impl Browser {
         }
     }
 
+    /// The app's URL.
+    pub fn url(&self) -> String {
+        self.url.to_string().trim_end_matches('/').to_owned()
+    }
+
     /// Opens a page.
     #[track_caller]
     pub fn open(&mut self, path: &str) -> Page {
@@ -73,6 +78,12 @@ impl Browser {
     #[track_caller]
     pub fn post_json(&mut self, path: &str, document: &serde_json::Value) -> Page {
         self.visit(Method::POST, path, Some(("application/json".into(), document.to_string().into_bytes())))
+    }
+
+    /// Sends a text.
+    #[track_caller]
+    pub fn post_text(&mut self, path: &str, text: &str) -> Page {
+        self.visit(Method::POST, path, Some(("text/plain".into(), text.as_bytes().to_vec())))
     }
 
     /// Fills in the form of a page with a file, and sends it to the same path.

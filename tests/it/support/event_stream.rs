@@ -13,7 +13,8 @@ impl EventStream {
     #[track_caller]
     pub fn open(url: &str, token: &str) -> Self {
         let request = client_for(120).get(url).header("Authorization", format!("Token {token}"));
-        let response = runtime().block_on(async { request.send().await }).unwrap_or_else(|error| panic!("{url}: {error:?}"));
+        let response =
+            runtime().block_on(async { request.send().await }).unwrap_or_else(|error| panic!("{url}: {error:?}"));
         assert_eq!(response.status(), 200, "{url}");
         assert!(response.headers()["Content-Type"].to_str().unwrap().starts_with("text/event-stream"));
         Self { response, read: String::new() }

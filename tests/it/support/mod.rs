@@ -14,3 +14,4 @@ pub mod project;
 pub mod pseudo_terminal;
 pub mod ssh_session;
 pub mod times;
+pub mod websocket;
