@@ -20,6 +20,7 @@ mod portable;
 pub mod proxy;
 mod secrets;
 pub mod source;
+mod static_files;
 pub mod text;
 pub mod websockets;
 mod wheels;
@@ -107,6 +108,9 @@ pub fn look(deployment: &Deployment) -> Result<(Vec<source::File>, Requirements)
     config::check_python(app, deployment.instance.image)?;
     let files = source::collect(&app.path)?;
     secrets::check(&app.path, &files, &app.include)?;
+    if app.build.is_empty() {
+        static_files::check(app, &files)?;
+    }
     let asgi = asgi::is_asgi(&files, module(app))?;
     Ok((files, Requirements::find(app, asgi)?))
 }
@@ -160,7 +164,9 @@ async fn archive(
         false => {
             let packages = work.path().join("packages");
             dependencies::environment(requirements, target, &list, &packages).await?;
-            build::run(app, &files, &packages, work.path()).await?
+            let files = build::run(app, &files, &packages, work.path()).await?;
+            static_files::check(app, &files)?;
+            files
         }
     };
     let module = module(app).to_owned();

@@ -1,9 +1,12 @@
 //! The content of the `deploy.yaml` for the chosen app, and what is left for the user to do.
 
+use std::collections::BTreeMap;
+
 use super::builds;
 use super::django::{Django, Setting};
 use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
+use super::static_files;
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{self, Image, can_be_loaded};
 use crate::release::websockets::{self, Sockets};
@@ -22,6 +25,8 @@ pub struct Plan {
     pub module: Option<(String, [String; 2])>,
     /// `app.build`
     pub build: Vec<String>,
+    /// `app.static`
+    pub static_files: BTreeMap<String, String>,
     /// The app's requirements.
     pub requirements: Requirements,
     /// `token.env`, if the source reads the token; else the proxy checks it.
@@ -83,24 +88,22 @@ impl Plan {
         warnings.extend(django.warnings);
         warnings.extend(about_hard_coded(files, sight));
         warnings.extend(written::lines(files.below(&path), &env));
-        let health = sight.health.clone();
-        // The health path of an app that checks the token is usually open. Then its route `/` shows the check.
-        let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
-        let token_path = (token.is_some() && apart).then(|| "/".to_owned());
         let build = builds::commands(files, &path, needed.iter().map(|secret| secret.name.as_str()));
+        let static_files = static_files::folders(files, &path, &build);
         Self {
             name: name.to_owned(),
             path,
             web,
             module: written,
             build,
+            static_files,
             requirements,
             token,
-            token_path,
+            token_path: token_path(sight),
             sockets,
             env: django.env,
             secrets: needed,
-            health,
+            health: sight.health.clone(),
             image,
             python,
             warnings,
@@ -220,6 +223,12 @@ fn image(asked: Option<&(String, Place)>) -> (Image, Option<String>) {
         Image::ALL.into_iter().map(|image| format!("{} ({})", image.python(), image.name())).collect();
     let warning = format!("{place} requires Python {asked}, but the instance can have {}", known.join(", "));
     (default, Some(warning))
+}
+
+/// The health path of an app that checks the token is usually open. Then its route `/` shows the check.
+fn token_path(sight: &Sight) -> Option<String> {
+    let apart = sight.health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
+    (sight.token.is_some() && apart).then(|| "/".to_owned())
 }
 
 fn about_health(sight: &Sight) -> Option<String> {

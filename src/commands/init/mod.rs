@@ -7,6 +7,7 @@ mod builds;
 mod django;
 mod secrets;
 mod settings;
+mod static_files;
 mod token;
 mod variables;
 mod verb;

@@ -50,9 +50,10 @@ impl Plan {
             }
         };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{}{}{}",
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{}{}{}{}",
             quoted(path),
             quoted(&self.web),
+            self.statics(),
             self.threads(),
             self.env(),
             self.secrets()
@@ -66,6 +67,15 @@ impl Plan {
         let entry = |Setting { name, value, why, .. }: &Setting| format!("    {name}: {}   # {why}\n", quoted(value));
         let entries: String = self.env.iter().map(entry).collect();
         format!("  # The app's settings; no secrets.\n  env:\n{entries}")
+    }
+
+    fn statics(&self) -> String {
+        let pair = |(prefix, folder): (&String, &String)| format!("{}: {}", quoted(prefix), quoted(folder));
+        let pairs: Vec<String> = self.static_files.iter().map(pair).collect();
+        match pairs.is_empty() {
+            true => String::new(),
+            false => format!("  static: {{{}}}   # served without the app\n", pairs.join(", ")),
+        }
     }
 
     fn threads(&self) -> String {

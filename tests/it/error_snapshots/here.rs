@@ -204,6 +204,12 @@ fn an_include_of_an_ignored_file() {
 }
 
 #[test]
+fn static_files_that_are_not_there() {
+    let project = example("  static: {/static: staticfiles}\n");
+    up_without_calls(&project, "static_files_that_are_missing", |_| {});
+}
+
+#[test]
 #[ignore = "slow"]
 fn requirements() {
     let project = example("");

@@ -167,6 +167,7 @@ pub const SECTIONS: [Section; 12] = [
                 "files_that_may_hold_secrets",
                 "`.env`, `.git`, virtual environments and files in `.gitignore` are never part of a release.",
             ),
+            ("static_files_that_are_missing", "`devopsctl init` proposes the command for Django and for a frontend."),
             ("an_include_that_is_not_packed", ""),
             ("a_file_that_cannot_be_taken", ""),
             ("a_requirement_that_has_to_be_built", "A wheel runs no code on your machine, a build does."),

@@ -36,6 +36,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         include: Vec::new(),
         build_dependencies: false,
         build: Vec::new(),
+        static_files: BTreeMap::new(),
         workers: 2,
         threads: 4,
         env: Default::default(),
