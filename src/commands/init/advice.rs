@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::builds;
+use super::django::{Django, Setting};
 use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
 use super::static_files;
@@ -36,6 +37,8 @@ pub struct Plan {
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
+    /// `app.env`
+    pub env: Vec<Setting>,
     /// What takes threads for longer than a response: it decides about `app.workers` and `app.threads`.
     pub sockets: Option<Sockets>,
     /// `app.secrets`
@@ -55,15 +58,13 @@ pub struct Plan {
 impl Plan {
     /// The plan for one of the candidates.
     pub fn new(files: &Files, sight: &Sight, app: &Candidate, name: &str) -> Self {
+        let django = Django::new(files, app);
+        let files = &files.without(&django.unused);
         // What must be done before `up`, before what is only worth knowing.
         let (path, prefix, mut todo) = base(files, &app.root);
         let module = format!("{prefix}{}", app.module);
         let written = (!app.is_ready()).then(|| bridge(files, &path, app, &module));
-        let web = match &written {
-            Some((file, _)) => format!("{}:app", file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py")),
-            None if app.form == Form::Factory => format!("{module}:{}()", app.callable),
-            None => format!("{module}:{}", app.callable),
-        };
+        let web = web(app, &module, written.as_ref().map(|(file, _)| file.as_str()));
         let requirements = nearest(files, &path);
         if let Some((file, lines)) = &written {
             todo.insert(0, format!("{}; write {file}:\n    {}\n    {}", why(app), lines[0], lines[1]));
@@ -73,6 +74,11 @@ impl Plan {
         let (image, unmet) = image(python.as_ref());
         todo.extend(unmet);
         todo.extend(about_health(sight));
+        let token = sight.token.clone();
+        let variable = token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name);
+        let needed = secrets::needed(files, &path, variable);
+        let env = django.variables();
+        todo.extend(about_unset(secrets::unset(files, &path, variable, &env)));
         let sockets = websockets::find(files.below(&path));
         if let (Some(sockets), Requirements::Taken(_, packages)) = (&sockets, &requirements) {
             todo.extend(sockets.trouble(|name| packages.contains(name)));
@@ -82,16 +88,10 @@ impl Plan {
         let ready = todo.is_empty();
         let mut warnings = todo;
         warnings.extend(kept);
-        warnings.extend(about_hard_coded(sight));
-        let texts = files.below(&path);
-        warnings.extend(written::lines(texts, &BTreeMap::new()));
-        let health = sight.health.clone();
-        let token = sight.token.clone();
-        // The health path of an app that checks the token is usually open. Then its route `/` shows the check.
-        let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
-        let token_path = (token.is_some() && apart).then(|| "/".to_owned());
-        let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
-        let build = builds::commands(files, &path, secrets.iter().map(|secret| secret.name.as_str()));
+        warnings.extend(django.warnings);
+        warnings.extend(about_hard_coded(files, sight));
+        warnings.extend(written::lines(files.below(&path), &env));
+        let build = builds::commands(files, &path, needed.iter().map(|secret| secret.name.as_str()));
         let static_files = static_files::folders(files, &path, &build);
         Self {
             name: name.to_owned(),
@@ -104,10 +104,11 @@ impl Plan {
             static_files,
             requirements,
             token,
-            token_path,
+            token_path: token_path(sight),
             sockets,
-            secrets,
-            health,
+            env: django.env,
+            secrets: needed,
+            health: sight.health.clone(),
             image,
             python,
             warnings,
@@ -120,6 +121,15 @@ impl Plan {
         let names: Vec<&str> =
             self.secrets.iter().filter(|secret| !secret.generate).map(|secret| secret.name.as_str()).collect();
         (!names.is_empty()).then_some(names)
+    }
+}
+
+/// `app.web`. `written`: the file of the module that the user must write first.
+fn web(app: &Candidate, module: &str, written: Option<&str>) -> String {
+    match written {
+        Some(file) => format!("{}:app", file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py")),
+        None if app.form == Form::Factory => format!("{module}:{}()", app.callable),
+        None => format!("{module}:{}", app.callable),
     }
 }
 
@@ -213,11 +223,21 @@ fn image(asked: Option<&(String, Place)>) -> (Image, Option<String>) {
     (default, Some(warning))
 }
 
+/// The health path of an app that checks the token is usually open. Then its route `/` shows the check.
+fn token_path(sight: &Sight) -> Option<String> {
+    let apart = sight.health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
+    (sight.token.is_some() && apart).then(|| "/".to_owned())
+}
+
 fn about_health(sight: &Sight) -> Option<String> {
     let (path, place) = sight.routes.iter().next().filter(|_| sight.health.is_none())?;
     Some(format!(
         "the app counts as healthy when / returns 2xx or 3xx, but it has no route / ({place} has {path}): set health.path"
     ))
+}
+
+fn about_unset(unset: Vec<(String, Place)>) -> impl Iterator<Item = String> {
+    unset.into_iter().map(|(name, place)| format!("{place} needs {name}: set it in app.env"))
 }
 
 /// Warnings about environment files that `up` refuses to deploy, and about the others.
@@ -233,8 +253,8 @@ fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
     (refused.into_iter().map(about).collect(), kept.into_iter().map(about).collect())
 }
 
-fn about_hard_coded(sight: &Sight) -> impl Iterator<Item = String> {
-    sight.hard_coded.iter().map(|(name, place)| {
+fn about_hard_coded(files: &Files, sight: &Sight) -> impl Iterator<Item = String> {
+    sight.hard_coded.iter().filter(|(_, place)| files.has(&place.file)).map(|(name, place)| {
         format!(
             "{place}: {name} is a secret in the source code, which everyone with the code can read; read it from a variable instead, \
              and list that in app.secrets"

@@ -25,6 +25,8 @@ fn plan(list: &[(&str, &str)]) -> Plan {
         .unwrap_or_else(|failure| panic!("{text}\n{}", crate::ui::render(&failure, 100, false)));
     assert_eq!(loaded.app.web, plan.web);
     assert_eq!(loaded.health.path, plan.health.as_ref().map_or("/", |(path, _)| path));
+    let env: Vec<(&String, &String)> = plan.env.iter().map(|setting| (&setting.name, &setting.value)).collect();
+    assert!(loaded.app.env.iter().eq(env), "{text}");
     assert_eq!(loaded.token.check, if plan.token.is_some() { Check::App } else { Check::Proxy });
     plan
 }
@@ -149,6 +151,31 @@ fn asgi_apps_are_found() {
     let channels = asgi.replace("application = ", "django = ")
         + "from channels.routing import ProtocolTypeRouter\napplication = ProtocolTypeRouter({'http': django})\n";
     is(&[manage, ("shop/asgi.py", &channels), ("shop/wsgi.py", &wsgi)], "", "shop.asgi:application");
+}
+
+#[test]
+fn split_settings_are_deployed_as_those_of_production() {
+    let names = |module: &str| format!("import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', '{module}')\n");
+    let wsgi = names("config.settings.dev")
+        + "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n";
+    let prod = "import os\nfrom .base import *\nSECRET_KEY = os.environ['SECRET_KEY']\nALLOWED_HOSTS = [os.environ['HOSTS']]\n";
+    let list = [
+        ("manage.py", &*names("config.settings.dev")),
+        ("requirements.txt", "django"),
+        ("config/wsgi.py", &wsgi),
+        ("config/settings/base.py", "STATIC_ROOT = 'static'\n"),
+        ("config/settings/dev.py", "SECRET_KEY = 'x'\nDEBUG = True\nDB = 'db.sqlite3', os.environ['DEV_PASSWORD']\n"),
+        ("config/settings/prod.py", prod),
+    ];
+    let plan = is(&list, "", "config.wsgi:application");
+    let env = [("DJANGO_SETTINGS_MODULE", "config.settings.prod"), ("HOSTS", "*")];
+    assert!(plan.env.iter().map(|setting| (setting.name.as_str(), setting.value.as_str())).eq(env), "{:?}", plan.env);
+    assert_eq!(plan.build, ["SECRET_KEY=unused python manage.py collectstatic --noinput"]);
+    assert_eq!((plan.warnings.len(), plan.to_set()), (0, None), "{:?}", plan.warnings);
+    let more = format!("{prod}EMAIL_HOST = os.environ['EMAIL_HOST']\n");
+    let plan = is(&[&list[..5], &[("config/settings/prod.py", &*more)]].concat(), "", "config.wsgi:application");
+    assert_eq!(plan.warnings, ["config/settings/prod.py:5 needs EMAIL_HOST: set it in app.env"]);
+    assert!(!plan.ready);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::{Globals, Init};
 use crate::commands::documents;
-use crate::commands::init::{self, Candidate, Files, Place, Plan, Requirements, Secret, Sight};
+use crate::commands::init::{self, Candidate, Files, Place, Plan, Requirements, Secret, Setting, Sight};
 use crate::config;
 use crate::release::{source, text};
 use crate::ui::{self, Ui};
@@ -259,6 +259,9 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
             "token: checked in front of the app, which reads none; `token.check: none` makes the app public".to_owned()
         }
     });
+    lines.extend(
+        plan.env.iter().map(|Setting { name, value, place, .. }| format!("setting: {name}, {place} → {value}")),
+    );
     lines.extend(plan.secrets.iter().map(|Secret { name, place, generate }| {
         let how = if *generate { " → up generates it" } else { "" };
         format!("secret: {name}, {place}{how}")

@@ -1,6 +1,7 @@
 //! The text of `deploy.yaml`: short, with a line of explanation for each section.
 
 use super::advice::Plan;
+use super::django::Setting;
 use super::secrets::Secret;
 use super::settings::Requirements;
 use crate::release::websockets::{Sockets, THREADS};
@@ -50,14 +51,23 @@ impl Plan {
             false => "",
         };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{local}{}{}  \
-             # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{local}{}{}{}{}",
             quoted(path),
             quoted(&self.web),
             self.statics(),
             self.threads(),
+            self.env(),
             self.secrets()
         )
+    }
+
+    fn env(&self) -> String {
+        if self.env.is_empty() {
+            return "  # env: {GREETING: Hello}   # the app's settings; no secrets\n".to_owned();
+        }
+        let entry = |Setting { name, value, why, .. }: &Setting| format!("    {name}: {}   # {why}\n", quoted(value));
+        let entries: String = self.env.iter().map(entry).collect();
+        format!("  # The app's settings; no secrets.\n  env:\n{entries}")
     }
 
     fn statics(&self) -> String {

@@ -3,9 +3,11 @@
 
 mod chat;
 mod dashboard;
+mod django;
 mod flaskr;
 mod members;
 mod projects;
+mod starlette;
 
 use crate::browser::Browser;
 use crate::project::Project;
