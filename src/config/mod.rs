@@ -6,6 +6,7 @@ mod keys;
 mod owner;
 mod python;
 mod reader;
+mod reference;
 mod schema;
 mod secrets;
 mod sections;
@@ -27,6 +28,7 @@ pub use check::is_token;
 pub use image::Image;
 pub use python::{check as check_python, meets};
 use reader::Reader;
+pub use reference::{Reference, Source};
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
 
@@ -82,6 +84,17 @@ pub struct App {
     pub env: BTreeMap<String, String>,
     /// The secrets that must be set before the app starts.
     pub secrets: BTreeMap<String, SecretOrigin>,
+}
+
+impl App {
+    /// The secrets that are kept elsewhere in AWS, by the variable's name.
+    pub fn references(&self) -> BTreeMap<&str, &Reference> {
+        let found = self.secrets.iter().filter_map(|(name, origin)| match origin {
+            SecretOrigin::Reference(reference) => Some((name.as_str(), reference)),
+            SecretOrigin::Set | SecretOrigin::Generated => None,
+        });
+        found.collect()
+    }
 }
 
 /// The token, and how to check it.

@@ -24,7 +24,7 @@ pub enum Scenario {
     Grace,
     /// `secrets set` for a running deployment.
     SetSecret,
-    /// `up` of a running deployment that needs a generated secret now.
+    /// `up` of a running deployment that needs a generated secret now, and two that are kept elsewhere.
     Generate,
     /// `down` of a running deployment.
     Down,
@@ -49,6 +49,9 @@ const TOKEN: &str = "a-token-for-the-matrix";
 const SECRET: (&str, &str) = ("DATABASE_URL", "a secret for the matrix");
 /// A generated one, as `deploy.yaml` lists it.
 pub const GENERATED: &str = "{SESSION_KEY: generate}";
+
+/// Secrets that are kept elsewhere, as `deploy.yaml` lists them.
+const ELSEWHERE: &str = "{URL: ssm:/matrix/url}, {PASSWORD: 'secretsmanager:matrix/db#password'}";
 
 /// `up`, in the folder of a project.
 pub fn up(project: &str) -> Line<'_> {
@@ -112,7 +115,8 @@ impl Scenario {
             account.project(NAME, "t3.small");
         }
         if self == Scenario::Generate {
-            account.project_with(NAME, "t3.micro", GENERATED);
+            keep_elsewhere(account).await;
+            account.project_with(NAME, "t3.micro", &format!("{GENERATED}, {ELSEWHERE}"));
         }
         if self == Scenario::Refresh {
             account.control(&format!("emulator/publish-image?region={REGION}")).await;
@@ -168,6 +172,15 @@ impl Scenario {
         self.check(account).await?;
         Ok(ran.calls)
     }
+}
+
+/// Creates the secrets that are kept elsewhere, unless they exist.
+async fn keep_elsewhere(account: &Account) {
+    let put = account.aws.ssm.put_parameter().name("/matrix/url").value("a url for the matrix").overwrite(true);
+    put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.unwrap();
+    let make = account.aws.secrets_manager.create_secret().name("matrix/db");
+    // It may exist.
+    let _ = make.secret_string(r#"{"password": "a password for the matrix"}"#).send().await;
 }
 
 /// Asserts that the generated token still counts beside the new one.
