@@ -65,8 +65,8 @@ if __name__ == "__main__":
         sys.path[0] = HERE + "/workers"  # Not as a package: the app may have one of the name `workers`.
         import landlock
 
-        # The folders that the unit lets an app write to on EC2: temporary files, devices, the generation's verdict.
-        own = [os.environ.get(name, "/tmp") for name in ("TMPDIR", "HOME")]
+        # The folders that the unit lets an app write to on EC2: temporary files, its state, devices, the generation's verdict.
+        own = [os.environ.get(name, "/tmp") for name in ("TMPDIR", "HOME", "STATE_DIRECTORY")]
         folders = [*own, "/tmp", "/var/tmp", "/dev", os.path.dirname(os.environ["DEVOPSCTL_VERDICT"])]
         # A test's machine may be inside /tmp.
         release = os.path.realpath(os.environ["DEVOPSCTL_RELEASE"])

@@ -43,6 +43,7 @@ class Generation:
         names = {name: token.current, name + "_PREVIOUS": token.previous if target.grace else None}
         variables = {name: value for name, value in {**secrets.values, **names}.items() if value is not None}
         try:
+            paths.keep_instance(target.release)
             os.mkdir(self.folder, 0o700)
             write_json(self.variables, variables)
         except OSError:

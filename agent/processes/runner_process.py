@@ -60,6 +60,8 @@ class ProcessRunner:
     def start(self, generation):
         environment = {**generation.environment(), **inherited()}
         environment["DEVOPSCTL_RUNNER"] = "process"
+        environment["STATE_DIRECTORY"] = self.paths.kept
+        os.makedirs(self.paths.kept, 0o700, exist_ok=True)
         environment["LISTEN_FDS"] = "1"  # gunicorn.conf.py adds LISTEN_PID.
         environment["INVOCATION_ID"] = invocation(
             generation

@@ -74,6 +74,10 @@ def server(want, protocols, listen, routes):
         "logs": {"default_logger_name": "access"},
         "routes": [
             NAMELESS,
+            # It asks for a tunnel. Over HTTP/3 also for a WebSocket, which Caddy would end after `read_timeout`.
+            refuse({"method": ["CONNECT"]}, 501),
+            # A target such as `*` or `x:a://b/../c`, whose path Caddy does not see, but the app's server may.
+            refuse({"vars_regexp": {"{http.request.uri}": {"pattern": "^[^/]"}}}, 400),
             *routes,
         ],
         "errors": {"routes": [NAMELESS, respond("{http.error.status_code}", body=ERROR, close=True)]},
@@ -137,8 +141,9 @@ def app(want, paths, headers=None):
         # generation could be closed just when it is used.
         "transport": {"protocol": "http", "keep_alive": {"enabled": False}},
         "headers": {"request": {"set": {"X-Forwarded-Proto": ["{http.request.scheme}"]}}},
-        # The body is read completely before one of the app's few threads handles the request.
-        "request_buffers": body,
+        # The body is read completely before one of the app's few threads handles the request; with a byte more than is allowed,
+        # also the end of the longest.
+        "request_buffers": body + 1,
         # Only when the connection is refused: then no request can be sent twice.
         "load_balancing": {"try_duration": "5s", "try_interval": "50ms"},
     }

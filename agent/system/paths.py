@@ -22,6 +22,7 @@ class Paths:
         self.app_log = root + "/var/log/app.log"
         self.proxy_log = root + "/var/log/edge.log"
         self.net = root + "/net"
+        self.kept = root + "/var/lib/devopsctl-app"  # The app's own; `StateDirectory=` of its unit.
 
     def prepare(self):
         for folder, mode in ((self.releases, 0o755), (self.run, 0o700), (self.generations, 0o700)):
@@ -32,6 +33,12 @@ class Paths:
     def release(self, release):
         """The folder of a release. Every path of a release is made here, so only an id can become one."""
         return os.path.join(self.releases, check("release", release))
+
+    def keep_instance(self, release):
+        """Links `instance` in the app's folder, where Flask has the files that are not code, to the folder that outlives releases."""
+        folder = self.release(release) + "/app"
+        if os.path.isdir(folder) and not os.path.lexists(folder + "/instance"):
+            os.symlink(self.kept, folder + "/instance")
 
     def verdict(self, number):
         """The file with a generation's verdict. Under systemd its unit creates the folder."""

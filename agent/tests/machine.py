@@ -43,7 +43,7 @@ def site(gunicorn, flask, *more):
         shutil.rmtree(folder + "/bin", ignore_errors=True)
         return {
             f"site/{path.relative_to(folder)}": path.read_bytes()
-            for path in pathlib.Path(folder).rglob("*.*")
+            for path in pathlib.Path(folder).rglob("*")
             if path.is_file()
         }
 

@@ -137,6 +137,8 @@ def test_only_a_preflight_passes_and_only_if_that_is_set():
     assert ask(guard_of(preflight=True), method="PUT", **preflight)[0] == 401
     assert ask(guard_of(preflight=True), method="OPTIONS", HTTP_ORIGIN="https://example.com")[0] == 401
     assert ask(guard_of(), method="OPTIONS", **preflight)[0] == 401
+    for name in ("HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_HTTP_METHOD", "HTTP_X_METHOD_OVERRIDE"):
+        assert ask(guard_of(preflight=True), method="OPTIONS", **preflight, **{name: "PUT"})[0] == 401
 
 
 def test_wrong_tokens_of_an_address_are_limited():

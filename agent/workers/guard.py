@@ -20,6 +20,9 @@ REFUSED = {
 }
 REASONS = {401: "Unauthorized", 429: "Too Many Requests"}
 
+# In these, apps may accept another method than the request's. A browser's preflight request has none of them.
+OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
+
 WRONG_AT_ONCE = 10  # Wrong tokens of one client address that each process answers with 401.
 SECONDS_EACH = 6  # After this long, the address may send one more.
 ADDRESSES = 4096  # The number of addresses that are remembered.
@@ -147,7 +150,8 @@ def network(client):
 
 def is_preflight(method, headers):
     """Whether it is a browser's CORS preflight request: <https://fetch.spec.whatwg.org/#cors-preflight-request>"""
-    return method == "OPTIONS" and bool(headers("origin")) and bool(headers("access-control-request-method"))
+    names = ("origin", "access-control-request-method")
+    return method == "OPTIONS" and all(map(headers, names)) and not any(map(headers, OVERRIDES))
 
 
 def token_in(header):

@@ -21,6 +21,7 @@ pub mod proxy;
 mod secrets;
 pub mod source;
 pub mod text;
+pub mod websockets;
 mod wheels;
 pub mod written;
 
@@ -87,7 +88,12 @@ pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgra
     // For a release from the cache, these warnings were shown when it was built.
     if fresh {
         let texts = source::texts(&files, &["py"]);
-        warnings.extend(written::lines(texts.iter().map(|(name, text)| (&**name, &**text)), &app.env));
+        let texts = || texts.iter().map(|(name, text)| (&**name, &**text));
+        warnings.extend(written::lines(texts(), &app.env));
+        if let Some(sockets) = websockets::find(texts()) {
+            warnings.extend(sockets.trouble(|name| requirements.mentions(name)));
+            warnings.extend(sockets.processes(app.workers));
+        }
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());

@@ -7,6 +7,7 @@ use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{self, Image, can_be_loaded};
+use crate::release::websockets::{self, Sockets};
 use crate::release::written;
 
 /// The content of the `deploy.yaml`, and the warnings.
@@ -28,6 +29,8 @@ pub struct Plan {
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
+    /// What takes threads for longer than a response: it decides about `app.workers` and `app.threads`.
+    pub sockets: Option<Sockets>,
     /// `app.secrets`
     pub secrets: Vec<Secret>,
     /// `health.path`
@@ -63,6 +66,10 @@ impl Plan {
         let (image, unmet) = image(python.as_ref());
         todo.extend(unmet);
         todo.extend(about_health(sight));
+        let sockets = websockets::find(files.below(&path));
+        if let (Some(sockets), Requirements::Taken(_, packages)) = (&sockets, &requirements) {
+            todo.extend(sockets.trouble(|name| packages.contains(name)));
+        }
         let (refused, kept) = about_env_files(sight);
         todo.extend(refused);
         let ready = todo.is_empty();
@@ -88,6 +95,7 @@ impl Plan {
             requirements,
             token,
             token_path,
+            sockets,
             secrets,
             health,
             image,
@@ -224,6 +232,9 @@ fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
 
 fn about_hard_coded(sight: &Sight) -> impl Iterator<Item = String> {
     sight.hard_coded.iter().map(|(name, place)| {
-        format!("{place}: {name} is a secret in the source code, which everyone with the code can read")
+        format!(
+            "{place}: {name} is a secret in the source code, which everyone with the code can read; read it from a variable instead, \
+             and list that in app.secrets"
+        )
     })
 }

@@ -3,6 +3,7 @@
 use super::advice::Plan;
 use super::secrets::Secret;
 use super::settings::Requirements;
+use crate::release::websockets::{Sockets, THREADS};
 
 impl Plan {
     /// The file's text.
@@ -48,12 +49,24 @@ impl Plan {
             }
         };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}  # workers: 2\n  # threads: 4\n  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{}  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
             quoted(path),
             quoted(&self.web),
+            self.threads(),
             self.secrets()
         )
+    }
+
+    fn threads(&self) -> String {
+        let Some(Sockets { package, single, .. }) = &self.sockets else {
+            return "  # workers: 2\n  # threads: 4\n".to_owned();
+        };
+        let workers = match single {
+            true => format!("  workers: 1   # {package} needs all requests of a client in the same process\n"),
+            false => "  # workers: 2\n".to_owned(),
+        };
+        format!("{workers}  threads: {THREADS}   # each WebSocket, and each request that waits, takes one\n")
     }
 
     fn secrets(&self) -> String {
