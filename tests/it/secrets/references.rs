@@ -42,6 +42,7 @@ fn readable(project: &Project) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "slow"]
 fn references_are_checked_listed_and_never_written() {
     let project = Project::unbooted();
     require(&project, "[OTHER, {DB: ssm:/shared/db}, {PASSWORD: 'secretsmanager:prod/db#password'}]");
