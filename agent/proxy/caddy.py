@@ -5,6 +5,7 @@ It contains neither the release nor the token, so a change of either does not to
 
 import ipaddress
 
+from proxy import static_routes
 from workers import unavailable
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -131,7 +132,7 @@ def to_https(host):
 def app(want, paths, headers=None):
     body = want["limits"]["body_mb"] << 20
     # Caddy sets these headers itself, but on a Unix socket it knows no client, and would not set the protocol.
-    hearsay = {"handler": "headers", "request": {"delete": HEARSAY}}
+    hearsay = {"handler": "headers", "request": {"delete": [*HEARSAY, static_routes.ASKS]}}
     if headers:
         hearsay["response"] = {"set": headers}
     proxy = {
@@ -155,6 +156,7 @@ def app(want, paths, headers=None):
         # Without a serving generation, a request would wait in the app's socket until its client gives up. Caddy checks the file
         # at each request, so that neither its configuration nor a connection changes.
         *not_available({"not": [{"file": {"root": paths.folder, "try_files": ["/" + paths.admits]}}]}),
+        *static_routes.routes(want.get("static"), paths.static, hearsay, proxy),
         {"handle": [hearsay, {"handler": "request_body", "max_size": body}, proxy]},
     ]
 

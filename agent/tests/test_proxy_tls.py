@@ -50,7 +50,7 @@ def pauses():
 ADMITS = "this.admits"
 
 
-def write_config(folder, host, port, directory, plain=None):
+def write_config(folder, host, port, directory, plain=None, **settings):
     """The configuration of the unit on EC2, with other paths. `plain`: the port of plain HTTP."""
     where = {
         "folder": "run",
@@ -61,8 +61,9 @@ def write_config(folder, host, port, directory, plain=None):
         "admin": "run/admin.sock",
         "store": str(folder / "store"),
         "log": str(folder / "run/certificates.log"),
+        "static": "opt/devopsctl/static",
     }
-    want = {**HTTP, "https": True, "acme": {"directory": directory, "root": None}}
+    want = {**HTTP, "https": True, "acme": {"directory": directory, "root": None}, **settings}
     config = caddy.config(want, host, SimpleNamespace(**{**vars(SystemdProxy.where), **where}))
     (folder / "caddy.json").write_text(json.dumps(config))
 
@@ -87,7 +88,7 @@ def running(folder, log, is_ready):
 class Secured:
     """An app with Caddy before it."""
 
-    def __init__(self, machine):
+    def __init__(self, machine, **settings):
         self.machine, self.root, self.port, self.plain, self.source = (
             machine,
             machine.root,
@@ -100,7 +101,7 @@ class Secured:
         (self.root / "run" / ADMITS).touch()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(caddy, "TAKE_SECONDS", 1)
-            write_config(self.root, HOST, self.port, "https://ca.invalid/directory", self.plain)
+            write_config(self.root, HOST, self.port, "https://ca.invalid/directory", self.plain, **settings)
         make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         make += ["-days", "90", "-subj", "/CN=a test", "-addext", f"subjectAltName=IP:{HOST}"]
         subprocess.run([*make, "-keyout", key, "-out", self.certificate], check=True, capture_output=True)

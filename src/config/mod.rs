@@ -10,6 +10,7 @@ mod reference;
 mod schema;
 mod secrets;
 mod sections;
+mod static_files;
 mod table;
 mod tree;
 
@@ -76,8 +77,10 @@ pub struct App {
     pub build_dependencies: bool,
     /// Shell commands that write files of the release.
     pub build: Vec<String>,
-    /// gunicorn's worker processes.
-    pub workers: u32,
+    /// Folders in `path` whose files are served without the app, by URL prefix.
+    pub static_files: BTreeMap<String, String>,
+    /// gunicorn's worker processes; without a number, it depends on the kind of the app and the size of the instance.
+    pub workers: Option<u32>,
     /// Threads in each worker.
     pub threads: u32,
     /// The app's environment, without the token.
@@ -104,7 +107,7 @@ pub struct Token {
     pub env: String,
     /// The part that checks it.
     pub check: Check,
-    /// Paths that need no token, if the proxy checks it. One that ends with `/*` means all paths below.
+    /// Paths that need no token; if the app checks it, paths of static files. One that ends with `/*` means all paths below.
     pub open: Vec<String>,
     /// Whether CORS preflight requests need no token, if the proxy checks it.
     pub open_preflight: bool,
@@ -113,7 +116,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether a path needs no token although the proxy checks it. `agent/workers/guard.py` has the same rule.
+    /// Whether a path needs no token although it is checked in front of the app. `agent/workers/guard.py` has the same rule.
     pub fn is_open(&self, path: &str) -> bool {
         let path = path.split('?').next().unwrap_or_default();
         self.open.iter().any(|open| match open.strip_suffix('*') {
@@ -351,6 +354,11 @@ pub fn is_managed_policy(arn: &str) -> bool {
 /// Whether a deployment can have this name.
 pub fn is_name(name: &str) -> bool {
     check::name(name).is_ok()
+}
+
+/// Whether these can be a URL prefix and a folder of static files.
+pub fn is_static(prefix: &str, folder: &str) -> bool {
+    check::url_prefix(prefix).is_ok() && check::static_folder(folder).is_ok()
 }
 
 /// Whether gunicorn can load this: `module:callable` or `module:factory()`.

@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::config::{App, Deployment, Token};
+use crate::config::{App, Check, Deployment, Token};
+use crate::release::processes::Processes;
 use crate::release::proxy::{self, Build};
 
 /// The manifest in the archive.
-pub fn render(deployment: &Deployment, build: Build) -> String {
+pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> String {
     let app = &deployment.app;
+    let mut edge = proxy::manifest(&deployment.network, build);
+    edge["static"] = static_files(deployment);
     let manifest = json!({
         "v": 1,
         "web": app.web,
-        "workers": app.workers,
-        "threads": app.threads,
+        "workers": processes.workers,
+        "threads": processes.threads,
         "env": app.env,
         "references": references(app),
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
-        "edge": proxy::manifest(&deployment.network, build),
+        "static": app.static_files,
+        "edge": edge,
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},
         "token": token(&deployment.token),
     });
@@ -28,6 +32,18 @@ pub fn render(deployment: &Deployment, build: Build) -> String {
 /// By the variable's name.
 fn references(app: &App) -> BTreeMap<&str, String> {
     app.references().into_iter().map(|(name, reference)| (name, reference.to_string())).collect()
+}
+
+/// What the proxy must know of the static files: a change of the files does not touch it.
+fn static_files(deployment: &Deployment) -> Value {
+    let folders = &deployment.app.static_files;
+    match folders.is_empty() {
+        true => Value::Null,
+        false => json!({
+            "prefixes": folders.keys().collect::<Vec<_>>(),
+            "guarded": deployment.token.check != Check::None,
+        }),
+    }
 }
 
 fn token(token: &Token) -> Value {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::builds;
 use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
+use super::static_files;
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{self, Image, can_be_loaded};
 use crate::release::websockets::{self, Sockets};
@@ -23,6 +24,8 @@ pub struct Plan {
     pub module: Option<(String, [String; 2])>,
     /// `app.build`
     pub build: Vec<String>,
+    /// `app.static`
+    pub static_files: BTreeMap<String, String>,
     /// The app's requirements.
     pub requirements: Requirements,
     /// `token.env`, if the source reads the token; else the proxy checks it.
@@ -86,12 +89,14 @@ impl Plan {
         let token_path = (token.is_some() && apart).then(|| "/".to_owned());
         let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
         let build = builds::commands(files, &path, secrets.iter().map(|secret| secret.name.as_str()));
+        let static_files = static_files::folders(files, &path, &build);
         Self {
             name: name.to_owned(),
             path,
             web,
             module: written,
             build,
+            static_files,
             requirements,
             token,
             token_path,

@@ -49,13 +49,23 @@ impl Plan {
             }
         };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{}  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{}{}  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
             quoted(path),
             quoted(&self.web),
+            self.statics(),
             self.threads(),
             self.secrets()
         )
+    }
+
+    fn statics(&self) -> String {
+        let pair = |(prefix, folder): (&String, &String)| format!("{}: {}", quoted(prefix), quoted(folder));
+        let pairs: Vec<String> = self.static_files.iter().map(pair).collect();
+        match pairs.is_empty() {
+            true => String::new(),
+            false => format!("  static: {{{}}}   # served without the app\n", pairs.join(", ")),
+        }
     }
 
     fn threads(&self) -> String {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::base::error::Result;
 use crate::commands::status::ago;
 use crate::commands::{Session, documents};
-use crate::config::SecretOrigin;
+use crate::config::{self, SecretOrigin};
 use crate::engine::observe;
 use crate::resources::references::{self, Found};
 use crate::resources::secrets::{self, State, Stored};
@@ -102,6 +102,7 @@ impl Row {
             (None, Some(SecretOrigin::Generated), _) => "required, up generates it".to_owned(),
             (None, ..) => "required, missing".to_owned(),
             (Some(_), Some(_), _) => "required".to_owned(),
+            (Some(_), None, _) if !config::is_variable(&self.name) => "not a variable's name: unset it".to_owned(),
             (Some(_), None, _) => String::new(),
         }
     }

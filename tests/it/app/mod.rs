@@ -5,5 +5,7 @@ mod behaviour;
 mod build_commands;
 mod builds;
 mod cache;
+mod indexes;
 mod init;
 mod local_packages;
+mod static_files;
