@@ -6,6 +6,7 @@ them and reports. Slow work (the network, compiling) runs in threads, which put 
 Agents of other releases and boot programs start this file by its path: see `src/release/agent.rs`.
 """
 
+import contextlib
 import os
 import queue
 import signal
@@ -20,7 +21,7 @@ from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.bootstrap import BadRelease
 from boot.validate import in_words, match
 from logs.publisher import Logs
-from orders import decide, secrets, tasks
+from orders import decide, references, secrets, tasks
 from orders.decide import State
 from orders.orders import read_orders
 from orders.report import Phase, Report, error_code, publish
@@ -111,6 +112,7 @@ class Agent:
         self.keep()
         self.settle()
         self.state.tick(self.clock.time())
+        self.refer()
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
@@ -119,6 +121,14 @@ class Agent:
         self.tell()
         self.self_update.consider()
         self.runner.tidy()
+
+    def refer(self):
+        """A release without references needs no read, so none delays its start."""
+        for release in decide.candidates(self.state):
+            if release in self.state.ready and release not in self.state.references:
+                with contextlib.suppress(OSError, ValueError):  # Its start reports that.
+                    if not self.paths.manifest(release).get("references"):
+                        self.state.references[release] = decide.Secrets(decide.NO_SECRETS, {})
 
     def admit(self):
         """Lets requests through while a generation accepts them; otherwise the proxy and the agent answer with 503."""
@@ -179,9 +189,11 @@ class Agent:
         if kind == "start":
             try:
                 address, waits = self.address(args[0].release)
-                grant = self.app_role.grant(self.paths.manifest(args[0].release))
+                release = args[0].release
+                grant = self.app_role.grant(self.paths.manifest(release))
                 if not waits and grant:
-                    self.generations.start(*args, self.state.token, self.state.secrets, address, grant)
+                    given = self.state.given(release)
+                    self.generations.start(*args, self.state.token, given, address, grant)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
                 self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
                 self.failed(step, problem)
@@ -221,6 +233,16 @@ class Agent:
 
         return secrets.read_secrets(self.aws, self.name(), ordered, wanted, self.clock)
 
+    def do_references(self, release, *order):
+        # After a reboot, the last healthy release does not wait until AWS shows the ordered versions.
+        named = self.paths.manifest(release).get("references") or {}
+        waits = release in self.state.references or release != self.state.healthy
+
+        def wanted():
+            return decide.read_references(self.state, release) == ("references", release, *order)
+
+        return references.read_references(self.aws, named, order[0] if waits else None, wanted, self.clock)
+
     def do_prepare(self, release):
         def wanted():
             return release in decide.candidates(self.state)
@@ -235,6 +257,9 @@ class Agent:
         elif step[0] == "secrets":
             self.generations.hide(result.values.values())
             decide.take_secrets(self.state, step, result, self.clock.monotonic())
+        elif step[0] == "references":
+            self.generations.hide(result.values.values())
+            decide.take_references(self.state, step, result)
         else:
             self.state.failures.pop(step, None)
             self.state.ready.add(step[1])
@@ -262,7 +287,7 @@ class Agent:
         error = decide.one_line(self.generations.mask(in_words(problem)))
         print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
-        if step[0] in ("token", "secrets"):
+        if step[0] in ("token", "secrets", "references"):
             missing = getattr(problem, "code", "") == "ParameterNotFound"
             least, most = (0.5, 2) if early or missing else (1, 60)
         else:
@@ -342,6 +367,7 @@ class Agent:
             release=serving and serving.release,
             token=serving and serving.token,
             secrets=serving and serving.secrets,
+            references=serving and serving.references,
             grace_until=int(token.previous_until) if both else None,
             threads=self.generations.busy_threads(),
             proxy=proxy and proxy._replace(error=proxy.error and self.generations.mask(proxy.error)),

@@ -35,7 +35,7 @@ class ErrorCode(str, enum.Enum):
     BAD_RELEASE = "bad_release"  # The bucket holds something else under the release's key.
     NO_RELEASE = "no_release"  # The bucket does not give the release.
     BAD_PROXY = "bad_proxy"  # The bucket holds something else under Caddy's key.
-    BAD_SECRET = "bad_secret"  # A parameter below the path of the secrets cannot be a variable.
+    BAD_SECRET = "bad_secret"  # A secret cannot be a variable, or the instance may not read it.
 
 
 def error_code(problem):
@@ -55,11 +55,14 @@ class ProxyReport(
         return dict(zip(names, self))
 
 
-FIELDS = "orders phase error code release token secrets grace_until threads proxy ssh updates agent role log_tail"
+FIELDS = (
+    "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role log_tail"
+)
 
 
-class Report(namedtuple("Report", FIELDS, defaults=(None,) * 12 + ("",))):
-    """`release`, `token` and `secrets` (their fingerprint): what serves. `role`: the app's role in AWS, if it has one. `grace_until`: as long as the token before it counts as
+class Report(namedtuple("Report", FIELDS, defaults=(None,) * 13 + ("",))):
+    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one.
+    `grace_until`: as long as the token before it counts as
     well. `agent`: which part of the agent ended unexpectedly. `log_tail`: what the app printed before it failed."""
 
     __slots__ = ()
@@ -71,6 +74,7 @@ class Report(namedtuple("Report", FIELDS, defaults=(None,) * 12 + ("",))):
             "release": self.release,
             "token": self.token,
             "secrets": self.secrets,
+            "references": self.references,
             "grace_until": self.grace_until,
             "phase": self.phase,
             "healthy": self.release is not None,

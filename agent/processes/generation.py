@@ -6,6 +6,7 @@ import shutil
 from app_role import credentials
 from boot.validate import Invalid, check, clean, integer, match, parse, process_id
 from orders.decide import NO_SECRETS, Target
+from orders.secrets import MOST_BYTES
 from system import untrusted
 from system.paths import read_json, write_json
 
@@ -65,13 +66,12 @@ class Generation:
         number, target, until = integer(record["number"], 1, 10**9), record["target"], record["until"]
         check("release", target["release"])
         integer(target["token"], 1)
-        secrets = check(
-            "fingerprint", target.get("secrets", NO_SECRETS)
-        )  # Agents before it had secrets did not write it.
+        # Agents before it had secrets, or references, did not write them.
+        known = [check("fingerprint", target.get(name, NO_SECRETS)) for name in ("secrets", "references")]
         if record["role"] not in ROLES or type(until) not in (int, float) or type(target["grace"]) is not bool:
             raise Invalid("not a record of a generation")
         own = None if record["pid"] is None else process_id(record["pid"])
-        self = cls(paths, number, Target(target["release"], target["token"], target["grace"], secrets), own, until)
+        self = cls(paths, number, Target(target["release"], target["token"], target["grace"], *known), own, until)
         if record.get("port") is not None:
             given = read_json(self.variables, {}).get(credentials.TOKEN)
             self.grant = credentials.Grant({credentials.TOKEN: given}, {}, integer(record["port"], 1024, 65535))
@@ -130,6 +130,8 @@ class Generation:
 
 def require(names, values):
     """Refuses a start without a secret that the app needs: it would fail in words of its own, or not until a request needs it."""
+    if sum(len(value.encode()) for value in values.values()) > MOST_BYTES:
+        raise Invalid(f"the secrets have more than {MOST_BYTES >> 10} KiB in all, with those that are kept elsewhere")
     missing = " ".join(name for name in names if name not in values)
     if missing:
         what = f"the secrets {missing} are" if " " in missing else f"the secret {missing} is"

@@ -8,6 +8,7 @@ mod owner;
 mod permissions;
 mod python;
 mod reader;
+mod reference;
 mod schema;
 mod secrets;
 mod sections;
@@ -33,6 +34,7 @@ pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
 pub use python::{check as check_python, meets};
 use reader::Reader;
+pub use reference::{Reference, Source};
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
 pub use token::{Check, Token};
@@ -93,6 +95,17 @@ pub struct App {
     pub secrets: BTreeMap<String, SecretOrigin>,
     /// What the app may do in AWS. Without it, the app has no credentials.
     pub permissions: Option<Permissions>,
+}
+
+impl App {
+    /// The secrets that are kept elsewhere in AWS, by the variable's name.
+    pub fn references(&self) -> BTreeMap<&str, &Reference> {
+        let found = self.secrets.iter().filter_map(|(name, origin)| match origin {
+            SecretOrigin::Reference(reference) => Some((name.as_str(), reference)),
+            SecretOrigin::Set | SecretOrigin::Generated => None,
+        });
+        found.collect()
+    }
 }
 
 /// The EC2 instance.

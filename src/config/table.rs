@@ -154,9 +154,10 @@ pub static APP_ENV: Map = Map {
 
 pub static SECRETS: Names = Names {
     name: "secrets",
-    about: "names of secrets that must be set before the app starts, with `devopsctl secrets set NAME`; `{NAME: generate}`: `up` generates a random value once",
+    about: "names of secrets that must be set before the app starts, with `devopsctl secrets set NAME`; `{NAME: generate}`: `up` generates a random value once; `{NAME: ssm:/a/parameter}`, `{NAME: secretsmanager:name-or-arn}` or `{NAME: secretsmanager:name-or-arn#key}`: the app gets a secret that is kept there",
     pattern: "^[A-Za-z_][A-Za-z0-9_]{0,99}$",
     word: "generate",
+    reference: r"^(ssm:[A-Za-z0-9_./-]+|secretsmanager:[A-Za-z0-9:/_+=.@!-]+(#[A-Za-z0-9_.-]+)?)$",
 };
 
 pub static PERMISSIONS: Texts = Texts {

@@ -12,6 +12,8 @@ use crate::resources::{
 pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
     let (deployment, network) = (spec.deployment, &spec.deployment.network);
     let tags = || spec.tags();
+    let named = deployment.app.references();
+    let references = || named.iter().map(|(&name, &reference)| (name.to_owned(), reference.clone())).collect();
     let mut wanted: Vec<Wanted> = vec![
         security_group::Wanted { tags: tags() }.into(),
         ingress::Wanted { rules: spec.rules() }.into(),
@@ -30,17 +32,23 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
             tags: spec.named_tags(),
             spec: spec.instance_spec(),
             release: spec.release.to_owned(),
+            references: references(),
             refresh: spec.refresh,
             cpu_credits: deployment.instance.cpu_credits,
         }
         .into(),
         instance_profile::Wanted { profile: names::role(&deployment.name, spec.region) }.into(),
-        orders::Wanted { release: spec.release.to_owned() }.into(),
+        orders::Wanted { release: spec.release.to_owned(), references: references() }.into(),
         reports::Wanted.into(),
     ];
-    wanted.extend(deployment.app.secrets.iter().map(|(name, origin)| {
-        let (name, generate) = (name.clone(), *origin == SecretOrigin::Generated);
-        secrets::Wanted { name, generate, tags: tags() }.into()
+    wanted.extend(deployment.app.secrets.iter().filter_map(|(name, origin)| {
+        let generate = match origin {
+            SecretOrigin::Set => false,
+            SecretOrigin::Generated => true,
+            // It is kept elsewhere, and nothing here changes it.
+            SecretOrigin::Reference(_) => return None,
+        };
+        Some(secrets::Wanted { name: name.clone(), generate, tags: tags() }.into())
     }));
     wanted.extend(deployment.app.permissions.as_ref().map(|permissions| {
         let (file, policy) =

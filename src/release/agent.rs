@@ -26,6 +26,7 @@ pub const FILES: &[(&str, &str)] = files![
     "orders/__init__.py",
     "orders/decide.py",
     "orders/orders.py",
+    "orders/references.py",
     "orders/report.py",
     "orders/reporter.py",
     "orders/secrets.py",

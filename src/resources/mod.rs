@@ -28,6 +28,7 @@ mod parameter;
 pub mod policy;
 pub mod preflight;
 pub mod proxy;
+pub mod references;
 pub mod release;
 pub mod reports;
 pub mod role;

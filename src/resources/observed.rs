@@ -6,8 +6,8 @@ use super::kinds::{Change, Id, Kind, OfKind, Wanted};
 use super::reports::{Phase, ProxyPhase};
 use super::step::{Planned, Step};
 use super::{
-    Lookup, NameConflict, app_role, bucket, dns_record, elastic_ip, instance, key_pair, release, reports, role, route,
-    secrets, security_group, token,
+    Lookup, NameConflict, app_role, bucket, dns_record, elastic_ip, instance, key_pair, references, release, reports,
+    role, route, secrets, security_group, token,
 };
 use crate::base::error::Result;
 
@@ -45,6 +45,8 @@ pub struct Observed {
     pub token: Lookup<token::State>,
     /// The app's secrets.
     pub secrets: Lookup<secrets::Stored>,
+    /// The secrets that are kept elsewhere, to which `deploy.yaml` refers.
+    pub references: Lookup<references::Found>,
     /// The bucket and its releases, if they were read: [`Observed::look_into_store`].
     pub store: Lookup<Store>,
     /// The deployments with objects in the bucket: [`Observed::look_into_bucket`].

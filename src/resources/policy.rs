@@ -38,7 +38,8 @@ pub struct Scope {
 impl Scope {
     /// The policy.
     pub fn policy(&self) -> Value {
-        let mut statements = [self.ec2(), self.iam(), self.ssm(), self.s3(), self.route53()].concat();
+        let mut statements =
+            [self.ec2(), self.iam(), self.ssm(), self.secrets_manager(), self.s3(), self.route53()].concat();
         if self.plan {
             statements = statements.into_iter().filter_map(looking).chain([never_decrypt()]).collect();
         }
@@ -133,6 +134,12 @@ impl Scope {
                 allow("PassRole", &of("iam", &["PassRole"]), vec![named("role")]),
             ),
         ]
+    }
+
+    /// The versions of secrets that are kept elsewhere, without their values; also those of other accounts.
+    fn secrets_manager(&self) -> Vec<Value> {
+        let any = self.arn("secretsmanager", ANY, "secret:*");
+        vec![allow("Versions", &of("secretsmanager", &["DescribeSecret"]), vec![any])]
     }
 
     /// Token and reports; and AWS's public parameters with the newest images.

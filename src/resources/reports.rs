@@ -38,6 +38,9 @@ pub struct Report {
     /// The fingerprint of the serving secrets. Older agents do not report it, and give the app no secrets.
     #[serde(deserialize_with = "fingerprint")]
     pub secrets: Option<String>,
+    /// The fingerprint of the references of the serving release. Older agents do not report it, and know none.
+    #[serde(deserialize_with = "fingerprint")]
+    pub references: Option<String>,
     /// Until when the previous token is accepted too, in seconds since 1970; only during the rotation window.
     pub grace_until: Option<i64>,
     /// Its progress with its orders: `booting`, `fetching`, `token`, `starting`, `healthy`, `failed`.

@@ -76,6 +76,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "route53/zones.py",
     "rules.py",
     "s3/buckets.py",
+    "secretsmanager/secrets.py",
     "ssm/parameters.py",
     "ssm/values.py",
 ];

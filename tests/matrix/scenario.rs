@@ -24,7 +24,7 @@ pub enum Scenario {
     Grace,
     /// `secrets set` for a running deployment.
     SetSecret,
-    /// `up` of a running deployment that needs a generated secret and permissions for its app now.
+    /// `up` of a running deployment that now needs a generated secret, two that are kept elsewhere, and permissions for its app.
     Generate,
     /// `down` of a running deployment.
     Down,
@@ -47,9 +47,10 @@ const IMAGE: &str = "/aws/service/debian/release/13/latest/amd64";
 const TOKEN: &str = "a-token-for-the-matrix";
 /// The new secret.
 const SECRET: (&str, &str) = ("DATABASE_URL", "a secret for the matrix");
-/// An app with a generated one and with permissions, as `deploy.yaml` has it.
-pub const GENERATED: &str = "path: app, secrets: [{SESSION_KEY: generate}], permissions: [policy.json, \
-                             'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess']";
+/// An app with a generated one, two that are kept elsewhere, and permissions, as `deploy.yaml` has it.
+const MORE: &str = "path: app, \
+                    secrets: [{SESSION_KEY: generate}, {URL: ssm:/matrix/url}, {PASSWORD: 'secretsmanager:matrix/db#password'}], \
+                    permissions: [policy.json, 'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess']";
 
 /// `up`, in the folder of a project.
 pub fn up(project: &str) -> Line<'_> {
@@ -113,7 +114,8 @@ impl Scenario {
             account.project(NAME, "t3.small");
         }
         if self == Scenario::Generate {
-            account.project_with(NAME, "t3.micro", GENERATED);
+            keep_elsewhere(account).await;
+            account.project_with(NAME, "t3.micro", MORE);
         }
         if self == Scenario::Refresh {
             account.control(&format!("emulator/publish-image?region={REGION}")).await;
@@ -172,6 +174,15 @@ impl Scenario {
         self.check(account).await?;
         Ok(ran.calls)
     }
+}
+
+/// Creates the secrets that are kept elsewhere, unless they exist.
+async fn keep_elsewhere(account: &Account) {
+    let put = account.aws.ssm.put_parameter().name("/matrix/url").value("a url for the matrix").overwrite(true);
+    put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.unwrap();
+    let make = account.aws.secrets_manager.create_secret().name("matrix/db");
+    // It may exist.
+    let _ = make.secret_string(r#"{"password": "a password for the matrix"}"#).send().await;
 }
 
 /// Asserts that the generated token still counts beside the new one.

@@ -1,5 +1,6 @@
 //! The metadata of a release in the bucket, for users and for `rollback`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -11,6 +12,7 @@ use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, explain, once};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
+use crate::config::Source;
 
 /// Characters that a header may not contain, or that would be read as an escape.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
@@ -29,6 +31,8 @@ pub struct Notes {
     pub target: String,
     /// How clients reach it.
     pub reached: String,
+    /// The sources of the secrets to which it refers.
+    pub sources: BTreeSet<Source>,
     /// When it was uploaded, in seconds since 1970.
     pub at: i64,
 }
@@ -82,7 +86,8 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
         let at = answer.last_modified.map_or(0, |time| time.secs());
         let metadata = answer.metadata.unwrap_or_default();
         let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
-        Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), at }
+        let sources = note("sources").split(' ').filter_map(Source::read).collect();
+        Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), sources, at }
     }))
 }
 

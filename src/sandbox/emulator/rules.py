@@ -19,6 +19,7 @@ from ec2 import (
 from iam import auth, role_policies, roles, sessions  # noqa: F401
 from route53 import zones  # noqa: F401
 from s3 import buckets
+from secretsmanager import secrets  # noqa: F401
 from ssm import parameters, values
 
 

@@ -75,9 +75,14 @@ fn secrets() {
     }
     project.file("deploy.yaml", "name: hello\napp: {path: app, secrets: [MAIL_PASSWORD]}\n");
     shown(&project, "a_secret_that_is_needed", "secrets unset MAIL_PASSWORD", 2);
+    shown(&project, "no_secret_is_kept_elsewhere", "secrets refresh", 2);
     shown(&project, "a_file_of_secrets_that_is_missing", "secrets import .env", 2);
     project.file(".env", "MAIL_USER=shop\nMAIL_PASSWORD='not-for-your-eyes\n");
     shown(&project, "a_line_that_is_no_variable", "secrets import .env", 2);
+    project.file("deploy.yaml", "name: hello\napp: {path: app, secrets: [{MAIL_PASSWORD: ssm:/shared/mail}]}\n");
+    shown(&project, "a_secret_that_is_kept_elsewhere", "secrets set MAIL_PASSWORD", 2);
+    project.file("deploy.yaml", "name: hello\napp: {path: app, secrets: [{MAIL_PASSWORD: 'ssm:/mail:3'}]}\n");
+    shown(&project, "a_reference_that_is_not_valid", "up", 2);
     assert!(project.processes().is_empty(), "nothing was started");
 }
 

@@ -292,6 +292,11 @@ pub const SECTIONS: [Section; 12] = [
         title: "Secrets",
         errors: &[
             ("secrets_that_are_missing", ""),
+            ("secrets_elsewhere_that_are_missing", ""),
+            ("a_secret_that_is_kept_elsewhere", ""),
+            ("no_secret_is_kept_elsewhere", ""),
+            ("a_reference_that_is_not_valid", ""),
+            ("a_secret_of_another_region", ""),
             ("a_secret_that_is_needed", ""),
             ("a_value_in_the_arguments", ""),
             ("a_name_that_is_taken", ""),

@@ -250,6 +250,7 @@ impl Account {
             OfSsm::Token => (version, None),
             OfSsm::Secrets => (None, Some(self.fingerprint())),
             OfSsm::Both => (version, Some(self.fingerprint())),
+            OfSsm::Nothing => (None, None),
         };
         assert!(token.is_some() || change.of_ssm == OfSsm::Secrets, "orders need a token");
         let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();

@@ -18,7 +18,7 @@ Ruling = namedtuple("Ruling", "by denied")
 ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 KEYS = re.compile(
     r"aws:(RequestTag|ResourceTag)/.+|aws:(PrincipalArn|SecureTransport)|ec2:(CreateAction|Encrypted|MetadataHttpTokens)"
-    r"|iam:(PassedToService|PermissionsBoundary)",
+    r"|iam:(PassedToService|PermissionsBoundary)|kms:(ViaService|EncryptionContext:.+)",
     re.IGNORECASE,
 )
 # Keys with several values, which need a set operator (`ForAllValues`, `ForAnyValue`).
