@@ -58,6 +58,7 @@ pub static APP: Section = Section {
         &THREADS,
         &APP_ENV,
         &SECRETS,
+        &PERMISSIONS,
     ],
     needs: &["path"],
 };
@@ -92,7 +93,7 @@ pub static PYTHON: Version = Version {
 
 pub static REQUIREMENTS: Text = Text {
     name: "requirements",
-    about: "file in app.path that lists the dependencies; default: requirements.txt, else pyproject.toml",
+    about: "file in app.path that lists the dependencies; default: requirements.txt, else pyproject.toml or Pipfile, in the versions of a lock file of uv, Poetry, PDM or Pipenv",
     default: None,
     pattern: ANY,
 };
@@ -156,6 +157,12 @@ pub static SECRETS: Names = Names {
     about: "names of secrets that must be set before the app starts, with `devopsctl secrets set NAME`; `{NAME: generate}`: `up` generates a random value once",
     pattern: "^[A-Za-z_][A-Za-z0-9_]{0,99}$",
     word: "generate",
+};
+
+pub static PERMISSIONS: Texts = Texts {
+    name: "permissions",
+    about: "what the app may do in AWS: a file with an IAM policy, relative to this one, or a list of ARNs of managed policies; default: nothing, and the app has no credentials",
+    pattern: ANY,
 };
 
 pub static TOKEN: Section = Section {

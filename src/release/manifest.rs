@@ -17,6 +17,7 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "workers": processes.workers,
         "threads": processes.threads,
         "env": app.env,
+        "permissions": app.permissions.is_some(),
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "static": app.static_files,
         "edge": edge,

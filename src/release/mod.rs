@@ -18,6 +18,7 @@ mod origin;
 mod pack;
 mod portable;
 mod processes;
+pub mod projects;
 pub mod proxy;
 mod secrets;
 pub mod source;

@@ -30,7 +30,7 @@ pub(super) fn of_release(requirements: &Requirements, target: &Target, said: &st
     Failure::new(Exit::Usage, what)
         .because(uv::words(said))
         .standing("Nothing was changed in AWS.")
-        .next(format!("correct {}{AGAIN}", requirements.file.display()))
+        .next(requirements.correction())
 }
 
 /// The error for the environment of `app.build`. `version`: that of its Python, if it is known.

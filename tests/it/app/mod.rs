@@ -8,4 +8,5 @@ mod cache;
 mod indexes;
 mod init;
 mod local_packages;
+mod permissions;
 mod static_files;

@@ -263,6 +263,12 @@ fn versions_of_python() {
     fs::remove_file(app.join("pyproject.toml")).unwrap();
     fs::remove_file(app.join("requirements.txt")).unwrap();
     up("no_requirements");
+    let pipfile = "[[source]]\nurl = 'https://me:password@packages.example.com/simple'\n[packages]\nflask = '*'\n";
+    project.file("app/Pipfile", pipfile);
+    up("a_pipfile_with_another_index");
+    project.file("app/Pipfile", "[packages]\nbottle = '>=0.13.2'\n");
+    project.file("app/Pipfile.lock", "{\"default\": {\"bottle\": {\"version\": \"==0.13.1\"}}}\n");
+    up("a_lock_that_does_not_fit");
 }
 
 /// With a fake uv.

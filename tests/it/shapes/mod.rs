@@ -2,8 +2,10 @@
 //! code, another token or secret, a rollback. Their sources are in `tests/apps/`, without a `deploy.yaml`.
 
 mod chat;
+mod dashboard;
 mod flaskr;
 mod members;
+mod projects;
 
 use crate::browser::Browser;
 use crate::project::Project;

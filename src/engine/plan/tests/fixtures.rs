@@ -41,6 +41,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         threads: 4,
         env: Default::default(),
         secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
+        permissions: None,
     },
     token: Token {
         env: "APP_SECRET_TOKEN".into(),
