@@ -12,6 +12,9 @@ use crate::base::toml_file::PROJECT;
 use crate::release::local::Local;
 use crate::release::projects::PIPFILE;
 
+/// The files in an app's folder that may name indexes, besides the requirements.
+const FILES: [&str; 6] = [PROJECT, PIPFILE, "uv.toml", "uv.lock", "poetry.lock", "Pipfile.lock"];
+
 /// Checks that no file in which uv looks for requirements or indexes contains a login: such files are part of the release, and their
 /// resolution is cached.
 ///
@@ -20,7 +23,7 @@ use crate::release::projects::PIPFILE;
 pub(super) fn check(app: &Path, local: &Local) -> Result<()> {
     let listed = local.requirements().map(|(file, text)| (file.to_owned(), text.to_owned()));
     let projects = local.folders().map(|(folder, _)| folder.join(PROJECT));
-    let settings = [PROJECT, "uv.toml", PIPFILE].map(|name| app.join(name)).into_iter().chain(projects);
+    let settings = FILES.map(|name| app.join(name)).into_iter().chain(projects);
     let read = settings.filter_map(|file| Some((file.clone(), fs::read_to_string(file).ok()?)));
     listed.chain(read).try_for_each(|(file, text)| has_none(&file, &text))
 }
@@ -67,7 +70,7 @@ mod tests {
         assert!(said.contains("requirements.txt contains a login for example.com"), "{said}");
         assert!(said.contains("https://${UV_USER}:${UV_PASSWORD}@example.com") && !said.contains("hunter22"), "{said}");
         assert!(check("flask\n").is_ok());
-        for name in [PROJECT, "uv.toml", PIPFILE] {
+        for name in FILES {
             let text = "[[tool.uv.index]]\nurl = 'https://me:hunter22@example.com/simple'\n";
             fs::write(folder.path().join(name), text).unwrap();
             assert!(check("flask\n").unwrap_err().what().contains(name));
