@@ -14,6 +14,7 @@ import sys
 import time
 
 import bytecode
+from app_role.credentials import AppRole
 from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.bootstrap import BadRelease
@@ -51,6 +52,7 @@ class Agent:
         self.refused = {}  # By tag: why its value does not count.
         self.state = State(ready=tasks.on_disk(paths), healthy=self.kept.get("healthy"))
         self.generations = Generations(paths, runner, self.state, clock)
+        self.app_role = AppRole(aws, self.name, self.supervisor.start, clock)
         self.self_update = self_update.SelfUpdate(self)
         self.proxy_settings = None, None  # A release, and the settings that its manifest has.
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
@@ -75,6 +77,7 @@ class Agent:
         self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
+        self.app_role.admit(self.generations.grants())  # Before a start could take another port.
         self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
@@ -111,6 +114,7 @@ class Agent:
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
+        self.app_role.admit(self.generations.grants())
         self.publish()
         self.tell()
         self.self_update.consider()
@@ -175,8 +179,9 @@ class Agent:
         if kind == "start":
             try:
                 address, waits = self.address(args[0].release)
-                if not waits:
-                    self.generations.start(*args, self.state.token, self.state.secrets, address)
+                grant = self.app_role.grant(self.paths.manifest(args[0].release))
+                if not waits and grant:
+                    self.generations.start(*args, self.state.token, self.state.secrets, address, grant)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
                 self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
                 self.failed(step, problem)
@@ -342,6 +347,7 @@ class Agent:
             proxy=proxy and proxy._replace(error=proxy.error and self.generations.mask(proxy.error)),
             ssh=self.masked(self.ssh.said),
             updates=self.masked(self.runner.updates.said),
+            role=self.app_role.said() if self.generations.serving and self.generations.serving.grant.port else None,
             agent=ended and self.generations.mask(decide.one_line(ended)),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
         ).document()

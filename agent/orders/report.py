@@ -55,11 +55,11 @@ class ProxyReport(
         return dict(zip(names, self))
 
 
-FIELDS = "orders phase error code release token secrets grace_until threads proxy ssh updates agent log_tail"
+FIELDS = "orders phase error code release token secrets grace_until threads proxy ssh updates agent role log_tail"
 
 
-class Report(namedtuple("Report", FIELDS, defaults=(None,) * 11 + ("",))):
-    """`release`, `token` and `secrets` (their fingerprint): what serves. `grace_until`: as long as the token before it counts as
+class Report(namedtuple("Report", FIELDS, defaults=(None,) * 12 + ("",))):
+    """`release`, `token` and `secrets` (their fingerprint): what serves. `role`: the app's role in AWS, if it has one. `grace_until`: as long as the token before it counts as
     well. `agent`: which part of the agent ended unexpectedly. `log_tail`: what the app printed before it failed."""
 
     __slots__ = ()
@@ -81,6 +81,7 @@ class Report(namedtuple("Report", FIELDS, defaults=(None,) * 11 + ("",))):
             "ssh": self.ssh,
             "updates": self.updates,
             "agent": self.agent,
+            "role": self.role,
             "log_tail": self.log_tail,
         }
 

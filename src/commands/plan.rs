@@ -12,7 +12,7 @@ use crate::engine::plan::{self, Plan};
 use crate::engine::spec::{Policies, Spec, missing_secrets};
 use crate::engine::topology;
 use crate::release::proxy::Build;
-use crate::release::{self, Release};
+use crate::release::{self, Processes, Release};
 use crate::resources::release::{other_content, short, without_damaged};
 use crate::resources::{Action, Lookup, Step, instance};
 
@@ -25,11 +25,12 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
         session.ui.warn(format!("the app needs secrets that are not set: {names}; up will refuse; set them: {set}"));
     }
     if session.globals.json {
-        session.ui.document(&document(session, &plan, &missing));
+        session.ui.document(&document(session, &plan, looked.release.processes, &missing));
     } else if plan.is_empty() {
         session.ui.result(&looked.up_to_date());
     } else {
         lines(&plan).iter().for_each(|line| session.ui.result(line));
+        session.ui.say(format!("app: {}", looked.release.processes));
         if plan.costs() {
             session.ui.say(cost::line(session));
         }
@@ -72,7 +73,8 @@ pub(super) async fn look(session: &Session, renew: Renew, purpose: Use) -> Resul
         launch: Some(Launch { kind, subnet }),
         domain: session.deployment.network.record(),
     };
-    let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade);
+    let sink = session.ui.sink();
+    let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade, &*sink);
     let look = async {
         let observed = session.observe(ask).await?;
         // Before a build that may take minutes.
@@ -197,7 +199,7 @@ pub(super) fn summary(plan: &Plan) -> Vec<String> {
     made.into_iter().chain(aligned(rest)).collect()
 }
 
-fn document(session: &Session, plan: &Plan, missing: &[&str]) -> documents::Plan {
+fn document(session: &Session, plan: &Plan, processes: Processes, missing: &[&str]) -> documents::Plan {
     let step = |step: &Step| documents::Step {
         kind: step.id.kind.title().to_owned(),
         name: Some(step.id.name.clone()).filter(|name| !name.is_empty()),
@@ -211,6 +213,7 @@ fn document(session: &Session, plan: &Plan, missing: &[&str]) -> documents::Plan
         changes: !plan.is_empty(),
         steps: plan.steps.iter().map(step).collect(),
         missing_secrets: missing.iter().map(|&name| name.to_owned()).collect(),
+        app: processes.into(),
         cost: (&cost::of(&session.deployment, &session.aws.region)).into(),
     }
 }

@@ -1,9 +1,11 @@
 //! `deploy.yaml` → [`Deployment`]: validated and with defaults, before any call to AWS.
 
 mod check;
+mod cpu_credits;
 mod image;
 mod keys;
 mod owner;
+mod permissions;
 mod python;
 mod reader;
 mod schema;
@@ -11,6 +13,7 @@ mod secrets;
 mod sections;
 mod static_files;
 mod table;
+mod token;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -25,11 +28,14 @@ use crate::base::dirs::folder_of;
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 pub use check::is_token;
+pub use cpu_credits::CpuCredits;
 pub use image::Image;
+pub use permissions::{Permissions, PolicyFile};
 pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
+pub use token::{Check, Token};
 
 /// The name of the file, which is searched upwards from the working directory.
 pub const FILE: &str = "deploy.yaml";
@@ -77,66 +83,16 @@ pub struct App {
     pub build: Vec<String>,
     /// Folders in `path` whose files are served without the app, by URL prefix.
     pub static_files: BTreeMap<String, String>,
-    /// gunicorn's worker processes.
-    pub workers: u32,
+    /// gunicorn's worker processes; without a number, it depends on the kind of the app and the size of the instance.
+    pub workers: Option<u32>,
     /// Threads in each worker.
     pub threads: u32,
     /// The app's environment, without the token.
     pub env: BTreeMap<String, String>,
     /// The secrets that must be set before the app starts.
     pub secrets: BTreeMap<String, SecretOrigin>,
-}
-
-/// The token, and how to check it.
-#[derive(Clone, Debug)]
-pub struct Token {
-    /// The environment variable that the app reads it from.
-    pub env: String,
-    /// The part that checks it.
-    pub check: Check,
-    /// Paths that need no token; if the app checks it, paths of static files. One that ends with `/*` means all paths below.
-    pub open: Vec<String>,
-    /// Whether CORS preflight requests need no token, if the proxy checks it.
-    pub open_preflight: bool,
-    /// The path to test the check at.
-    pub path: String,
-}
-
-impl Token {
-    /// Whether a path needs no token although it is checked in front of the app. `agent/workers/guard.py` has the same rule.
-    pub fn is_open(&self, path: &str) -> bool {
-        let path = path.split('?').next().unwrap_or_default();
-        self.open.iter().any(|open| match open.strip_suffix('*') {
-            Some(folder) => path.starts_with(folder),
-            None => path == open,
-        })
-    }
-}
-
-/// The part that checks the token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Check {
-    /// The app. An app that accepts requests without the token is refused.
-    #[default]
-    App,
-    /// The proxy in front of the app, which can be any app.
-    Proxy,
-    /// Nothing: the app is public.
-    None,
-}
-
-impl Check {
-    /// All of them, the default first.
-    pub const ALL: [Check; 3] = [Check::App, Check::Proxy, Check::None];
-
-    /// The name in `deploy.yaml`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Check::App => "app",
-            Check::Proxy => "proxy",
-            Check::None => "none",
-        }
-    }
+    /// What the app may do in AWS. Without it, the app has no credentials.
+    pub permissions: Option<Permissions>,
 }
 
 /// The EC2 instance.
@@ -150,33 +106,6 @@ pub struct Instance {
     pub disk_gib: u32,
     /// Whether a burstable type may exceed its baseline.
     pub cpu_credits: CpuCredits,
-}
-
-/// The mode of a burstable instance when its CPU credits are used up.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html>
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CpuCredits {
-    /// Unlimited until `up` has waited for the app, then standard: T3 and T4g start without credits.
-    #[default]
-    Auto,
-    /// The instance is throttled.
-    Standard,
-    /// The instance is not throttled, and costs more.
-    Unlimited,
-}
-
-impl CpuCredits {
-    /// All of them, the default first.
-    pub const ALL: [CpuCredits; 3] = [CpuCredits::Auto, CpuCredits::Standard, CpuCredits::Unlimited];
-
-    /// The name in `deploy.yaml`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            CpuCredits::Auto => "auto",
-            CpuCredits::Standard => "standard",
-            CpuCredits::Unlimited => "unlimited",
-        }
-    }
 }
 
 /// How the app is served.

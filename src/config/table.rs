@@ -3,7 +3,7 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Alias, Flag, List, Map, Names, Number, Section, Text, Texts, Version, Word};
+use super::keys::{Alias, Count, Flag, List, Map, Names, Number, Section, Text, Texts, Version, Word};
 use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
@@ -58,6 +58,7 @@ pub static APP: Section = Section {
         &THREADS,
         &APP_ENV,
         &SECRETS,
+        &PERMISSIONS,
     ],
     needs: &["path"],
 };
@@ -92,7 +93,7 @@ pub static PYTHON: Version = Version {
 
 pub static REQUIREMENTS: Text = Text {
     name: "requirements",
-    about: "file in app.path that lists the dependencies; default: requirements.txt, else pyproject.toml",
+    about: "file in app.path that lists the dependencies; default: requirements.txt, else pyproject.toml or Pipfile, in the versions of a lock file of uv, Poetry, PDM or Pipenv",
     default: None,
     pattern: ANY,
 };
@@ -126,7 +127,12 @@ pub static STATIC: Map = Map {
     most: Some((20, "a deployment has few folders of static files")),
 };
 
-pub static WORKERS: Number = Number { name: "workers", about: "gunicorn processes", least: 1, most: 64, default: 2 };
+pub static WORKERS: Count = Count {
+    name: "workers",
+    about: "gunicorn processes; default: 2 on t3.micro, and more on a larger `instance.type`",
+    least: 1,
+    most: 64,
+};
 
 pub static THREADS: Number = Number {
     name: "threads",
@@ -151,6 +157,12 @@ pub static SECRETS: Names = Names {
     about: "names of secrets that must be set before the app starts, with `devopsctl secrets set NAME`; `{NAME: generate}`: `up` generates a random value once",
     pattern: "^[A-Za-z_][A-Za-z0-9_]{0,99}$",
     word: "generate",
+};
+
+pub static PERMISSIONS: Texts = Texts {
+    name: "permissions",
+    about: "what the app may do in AWS: a file with an IAM policy, relative to this one, or a list of ARNs of managed policies; default: nothing, and the app has no credentials",
+    pattern: ANY,
 };
 
 pub static TOKEN: Section = Section {

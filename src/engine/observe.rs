@@ -12,8 +12,8 @@ use crate::base::names;
 use crate::release::proxy::Build;
 pub use crate::resources::observed::{Observed, Store};
 use crate::resources::{
-    Lookup, bucket, dns_record, elastic_ip, instance, key_pair, proxy, release, reports, role, route, secrets,
-    security_group, token,
+    Lookup, app_role, bucket, dns_record, elastic_ip, instance, key_pair, proxy, release, reports, role, route,
+    secrets, security_group, token,
 };
 
 /// What to read besides the resources themselves.
@@ -47,7 +47,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         (kind, way, unlimited),
         security_group,
         key_pair,
-        role,
+        (role, app_role),
         token,
         secrets,
         instances,
@@ -60,7 +60,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         launch(aws, ask.launch),
         security_group::observe(aws, name),
         key_pair::observe(aws, name),
-        role::observe(aws, name),
+        roles(aws, name),
         token::observe(aws, name),
         secrets::observe(aws, name),
         instance::observe(aws, name),
@@ -81,6 +81,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         security_group,
         key_pair,
         role,
+        app_role,
         token,
         secrets,
         store: Lookup::NotAsked,
@@ -156,6 +157,12 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
         reports,
         ..Observed::default()
     })
+}
+
+/// The instance's role and the app's. The same call reads both, so the error does not depend on which fails first.
+async fn roles(aws: &Aws, name: &str) -> Result<(Lookup<role::State>, Lookup<app_role::State>)> {
+    let (role, app_role) = tokio::join!(role::observe(aws, name), app_role::observe(aws, name));
+    Ok((role?, app_role?))
 }
 
 async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Lookup<String>> {

@@ -12,7 +12,7 @@ use crate::release::proxy::Build;
 use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
 use crate::resources::secrets::Stored;
-use crate::resources::{Tags, bucket, dns_record, elastic_ip, instance, role};
+use crate::resources::{Tags, app_role, bucket, dns_record, elastic_ip, instance, role};
 
 /// The wanted state: the deployment with all values resolved.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Spec<'a> {
     pub release: &'a str,
     /// The build of the proxy.
     pub proxy: Build,
-    /// The policies of the role and of the bucket.
+    /// The policies of the roles and of the bucket.
     pub policies: &'a Policies,
     /// Whether a new instance must be healthy before it replaces an old one.
     pub wait: bool,
@@ -39,6 +39,8 @@ pub struct Spec<'a> {
 #[derive(Clone, Debug)]
 pub struct Policies {
     pub(super) role: Document,
+    /// Of the app's role: which role may assume it.
+    pub(super) trust: Document,
     pub(super) bucket: Document,
 }
 
@@ -48,6 +50,7 @@ impl Policies {
         let (bucket, _) = names::bucket(account, region);
         Self {
             role: Document::from(&role::policy(partition, account, region, name, &bucket)),
+            trust: Document::from(&app_role::trust(partition, account, region, name)),
             bucket: Document::from(&bucket::policy(partition, account, region)),
         }
     }

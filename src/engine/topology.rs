@@ -4,8 +4,8 @@ use super::spec::Spec;
 use crate::base::names;
 use crate::config::SecretOrigin;
 use crate::resources::{
-    Wanted, bucket, dns_record, eip_association, elastic_ip, health_gate, ingress, instance, instance_profile,
-    key_pair, orders, proxy, release, reports, role, secrets, security_group, token,
+    Wanted, app_role, bucket, dns_record, eip_association, elastic_ip, health_gate, ingress, instance,
+    instance_profile, key_pair, orders, proxy, release, reports, role, secrets, security_group, token,
 };
 
 /// One instance, with an Elastic IP unless that is disabled.
@@ -41,6 +41,14 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
     wanted.extend(deployment.app.secrets.iter().map(|(name, origin)| {
         let (name, generate) = (name.clone(), *origin == SecretOrigin::Generated);
         secrets::Wanted { name, generate, tags: tags() }.into()
+    }));
+    wanted.extend(deployment.app.permissions.as_ref().map(|permissions| {
+        let (file, policy) =
+            permissions.policy.as_ref().map(|policy| (policy.file.clone(), (&policy.document).into())).unzip();
+        let (managed, boundary) = (permissions.managed.clone(), deployment.permissions_boundary.clone());
+        let name = names::app_role(&deployment.name, spec.region);
+        app_role::Wanted { name, trust: spec.policies.trust.clone(), file, policy, managed, boundary, tags: tags() }
+            .into()
     }));
     if spec.wait {
         wanted.push(health_gate::Wanted { release: spec.release.to_owned() }.into());

@@ -3,19 +3,21 @@
 use serde_json::{Value, json};
 
 use crate::config::{Check, Deployment, Token};
+use crate::release::processes::Processes;
 use crate::release::proxy::{self, Build};
 
 /// The manifest in the archive.
-pub fn render(deployment: &Deployment, build: Build) -> String {
+pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> String {
     let app = &deployment.app;
     let mut edge = proxy::manifest(&deployment.network, build);
     edge["static"] = static_files(deployment);
     let manifest = json!({
         "v": 1,
         "web": app.web,
-        "workers": app.workers,
-        "threads": app.threads,
+        "workers": processes.workers,
+        "threads": processes.threads,
         "env": app.env,
+        "permissions": app.permissions.is_some(),
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "static": app.static_files,
         "edge": edge,

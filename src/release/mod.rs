@@ -17,6 +17,8 @@ mod missing;
 mod origin;
 mod pack;
 mod portable;
+mod processes;
+pub mod projects;
 pub mod proxy;
 mod secrets;
 pub mod source;
@@ -36,11 +38,13 @@ use crate::aws::Target;
 use crate::base::digest::{hex, sha256};
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
+use crate::base::event::Sink;
 use crate::base::names;
 use crate::config::{self, App, Deployment};
 use crate::release::proxy::Build;
 use dependencies::Installed;
 pub use dependencies::Requirements;
+pub use processes::Processes;
 
 /// A release that is ready to upload.
 #[derive(Clone, Debug)]
@@ -61,17 +65,26 @@ pub struct Release {
     pub reached: String,
     /// The proxy.
     pub proxy: Build,
+    /// The app's processes.
+    pub processes: Processes,
     /// The commit that it was built from; empty if that is unknown.
     pub what: String,
     /// Warnings for the user, a line each.
     pub warnings: Vec<String>,
 }
 
-/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements again.
+/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements and run `app.build`
+/// again. `sink` shows what `app.build` prints.
 ///
 /// # Errors
 /// A mistake in the app's folder or its requirements. No call to AWS was made.
-pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgrade: bool) -> Result<Release> {
+pub async fn build(
+    deployment: &Deployment,
+    target: &Target,
+    proxy: Build,
+    upgrade: bool,
+    sink: &dyn Sink,
+) -> Result<Release> {
     let app = &deployment.app;
     let (files, requirements) = look(deployment)?;
     // What git ignores is most often what the commands write.
@@ -82,8 +95,10 @@ pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgra
     for (folder, files) in requirements.local().folders().filter(|(folder, _)| *folder != app.path) {
         warnings.extend(ignored::named(folder, files, &BTreeMap::new())?);
     }
+    let processes = Processes::of(deployment, requirements.is_asgi());
+    let manifest = manifest::render(deployment, proxy, processes);
     let Built { id, archive, fresh, resolved_anew } =
-        archive(deployment, files.clone(), &requirements, target, proxy, upgrade).await?;
+        archive(app, files.clone(), &requirements, target, manifest, upgrade, sink).await?;
     // For a release from the cache, these warnings were shown when it was built.
     if fresh {
         let texts = source::texts(&files, &["py"]);
@@ -91,12 +106,13 @@ pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgra
         warnings.extend(written::lines(texts(), &app.env));
         if let Some(sockets) = websockets::find(texts()) {
             warnings.extend(sockets.trouble(|name| requirements.mentions(name)));
-            warnings.extend(sockets.processes(app.workers));
+            warnings.extend(sockets.processes(processes.workers));
         }
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, proxy, what, warnings })
+    let target = target.clone();
+    Ok(Release { id, archive, fresh, resolved_anew, size, target, reached, proxy, processes, what, warnings })
 }
 
 /// Reads the inputs of a release, without building it: the app's files and its requirements.
@@ -131,15 +147,14 @@ struct Built {
 
 /// Builds the archive, or takes it from the cache.
 async fn archive(
-    deployment: &Deployment,
+    app: &App,
     files: Vec<source::File>,
     requirements: &Requirements,
     target: &Target,
-    proxy: Build,
+    manifest: String,
     upgrade: bool,
+    sink: &dyn Sink,
 ) -> Result<Built> {
-    let app = &deployment.app;
-    let manifest = manifest::render(deployment, proxy);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;
     if upgrade {
@@ -150,7 +165,10 @@ async fn archive(
     let known = || -> Result<PathBuf> {
         Ok(cache.join(format!("{}.id", sha256(format!("{inputs}{}", requirements.lock_state(target)?)))))
     };
-    if let Some(release) = cached(&cache, &known()?).await {
+    // The commands may use more than the inputs, such as the newest packages for a frontend.
+    if (!upgrade || app.build.is_empty())
+        && let Some(release) = cached(&cache, &known()?).await
+    {
         return Ok(release);
     }
     let work =
@@ -164,7 +182,7 @@ async fn archive(
         false => {
             let packages = work.path().join("packages");
             dependencies::environment(requirements, target, &list, &packages).await?;
-            let files = build::run(app, &files, &packages, work.path()).await?;
+            let files = build::run(app, &files, &packages, work.path(), sink).await?;
             static_files::check(app, &files)?;
             files
         }

@@ -162,7 +162,8 @@ impl Resource for Wanted {
     }
 
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
-        [only([Kind::Token, Kind::Release, Kind::Instance]), secrets::ids(sight)].concat()
+        let roles = if sight.wants(Kind::AppRole) { only([Kind::Role, Kind::AppRole]) } else { Vec::new() };
+        [only([Kind::Token, Kind::Release, Kind::Instance]), secrets::ids(sight), roles].concat()
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {

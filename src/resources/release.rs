@@ -323,6 +323,7 @@ mod tests {
             size: 1,
             proxy: crate::release::proxy::Build::of(&target).unwrap(),
             target,
+            processes: crate::release::Processes { asgi: false, workers: 2, threads: 4 },
             reached: "https".into(),
             what: String::new(),
         };

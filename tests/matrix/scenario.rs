@@ -24,7 +24,7 @@ pub enum Scenario {
     Grace,
     /// `secrets set` for a running deployment.
     SetSecret,
-    /// `up` of a running deployment that needs a generated secret now.
+    /// `up` of a running deployment that needs a generated secret and permissions for its app now.
     Generate,
     /// `down` of a running deployment.
     Down,
@@ -47,8 +47,9 @@ const IMAGE: &str = "/aws/service/debian/release/13/latest/amd64";
 const TOKEN: &str = "a-token-for-the-matrix";
 /// The new secret.
 const SECRET: (&str, &str) = ("DATABASE_URL", "a secret for the matrix");
-/// A generated one, as `deploy.yaml` lists it.
-pub const GENERATED: &str = "{SESSION_KEY: generate}";
+/// An app with a generated one and with permissions, as `deploy.yaml` has it.
+pub const GENERATED: &str = "path: app, secrets: [{SESSION_KEY: generate}], permissions: [policy.json, \
+                             'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess']";
 
 /// `up`, in the folder of a project.
 pub fn up(project: &str) -> Line<'_> {
@@ -146,7 +147,10 @@ impl Scenario {
         let wanted = Wanted { token, ..Wanted::new(NAME, kind) };
         match self {
             Scenario::SetSecret => found.holds(&[Wanted { secrets: &[SECRET], ..wanted }]),
-            Scenario::Generate => found.holds(&[Wanted { secrets: &[("SESSION_KEY", "")], releases: 2, ..wanted }]),
+            Scenario::Generate => {
+                let secrets = &[("SESSION_KEY", "")];
+                found.holds(&[Wanted { secrets, app_role: true, releases: 2, ..wanted }])
+            }
             Scenario::Grace => {
                 found.holds(&[wanted])?;
                 keeps_the_one_made_up(account).await

@@ -29,6 +29,10 @@ pub struct Plan {
     pub static_files: BTreeMap<String, String>,
     /// The app's requirements.
     pub requirements: Requirements,
+    /// Whether they name a package by its path, which must be built.
+    pub local: bool,
+    /// The lock file with the versions of the requirements.
+    pub lock: Option<String>,
     /// `token.env`, if the source reads the token; else the proxy checks it.
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
@@ -83,7 +87,6 @@ impl Plan {
         todo.extend(refused);
         let ready = todo.is_empty();
         let mut warnings = todo;
-        warnings.extend(about_lock(files, &path, &requirements));
         warnings.extend(kept);
         warnings.extend(django.warnings);
         warnings.extend(about_hard_coded(files, sight));
@@ -96,6 +99,8 @@ impl Plan {
             web,
             module: written,
             build,
+            lock: settings::lock(files, &requirements),
+            local: settings::names_paths(files, &requirements),
             static_files,
             requirements,
             token,
@@ -139,13 +144,11 @@ fn base(files: &Files, root: &str) -> (String, String, Vec<String>) {
     if can_be_loaded(&format!("{prefix}x:x")) && !is_imported_from(files, root) {
         return (above.to_owned(), prefix, Vec::new());
     }
-    let (first, file) = match settings::requirements(files, above) {
-        Requirements::Taken(file, _) => (String::new(), file),
-        Requirements::Convert(_, command) => (format!("{command} && "), join(above, "requirements.txt")),
-        Requirements::Missing => return (root.to_owned(), String::new(), Vec::new()),
+    let Requirements::Taken(file, _) = settings::requirements(files, above) else {
+        return (root.to_owned(), String::new(), Vec::new());
     };
     let warning = format!(
-        "the code is imported from {root}, and devopsctl reads the requirements from the same folder: {first}cp {file} {root}/"
+        "the code is imported from {root}, and devopsctl reads the requirements from the same folder: cp {file} {root}/"
     );
     (root.to_owned(), String::new(), vec![warning])
 }
@@ -160,6 +163,9 @@ fn why(app: &Candidate) -> String {
     let (framework, callable) = (app.framework.name(), &app.callable);
     match app.form {
         Form::Arguments => format!("{callable} needs arguments, but app.web calls it without any"),
+        Form::Inner => {
+            format!("{framework}'s app is the `server` of {callable}, which has no name that gunicorn could load")
+        }
         _ => format!("{framework}'s default app has no name that gunicorn could load"),
     }
 }
@@ -172,9 +178,11 @@ fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, 
         Form::Object => format!("{module}.{}", app.callable),
         Form::Factory => format!("{module}.{}()", app.callable),
         Form::Arguments => format!("{module}.{}(...)", app.callable),
+        Form::Inner => format!("{module}.{}.server", app.callable),
         Form::Unnamed => "bottle.default_app()".to_owned(),
     };
     let lines = match app.form {
+        Form::Inner => [format!("import {module}"), format!("app = {made}")],
         Form::Unnamed => [format!("import bottle, {module}"), format!("app = {made}")],
         _ => [format!("import {module}"), format!("app = {made}  # replace ... by the arguments")],
     };
@@ -191,21 +199,11 @@ fn about_requirements(path: &str, found: &Requirements, app: &Candidate) -> Vec<
             let lines = needed.join("\n    ");
             vec![format!("the app has no requirements: write {}:\n    {lines}", requirements_txt(path))]
         }
-        Requirements::Convert(file, command) => {
-            vec![format!("devopsctl does not read {file}; convert it to a requirements.txt:\n    {command}")]
-        }
         Requirements::Taken(file, packages) => {
             let missing = needed.into_iter().filter(|package| !packages.contains(*package));
-            missing.map(|package| format!("{file} does not list {package}: add a line {package}")).collect()
+            missing.map(|package| format!("{file} does not list {package}: add it")).collect()
         }
     }
-}
-
-/// A lock file that is ignored because there is a pyproject.toml.
-fn about_lock(files: &Files, path: &str, found: &Requirements) -> Option<String> {
-    let Requirements::Taken(file, _) = found else { return None };
-    let (lock, command) = settings::unused_lock(files, path).filter(|_| file.ends_with("pyproject.toml"))?;
-    Some(format!("devopsctl uses {file}, not the versions in {lock}; to use those:\n    {command}"))
 }
 
 fn requirements_txt(path: &str) -> String {

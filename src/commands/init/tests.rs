@@ -192,9 +192,18 @@ fn missing_requirements_are_warned_of() {
     }
     let project = "[project]\nname = 'x'\ndependencies = [\n  'flask>=3', # yes\n]\n";
     assert!(!said(&[("pyproject.toml", project)]).contains("does not"));
-    assert!(said(&[("pyproject.toml", project), ("uv.lock", "")]).contains("uv export"));
-    assert!(said(&[("pyproject.toml", "[tool.poetry]\n"), ("poetry.lock", "")]).contains("poetry export"));
-    assert!(said(&[("Pipfile", "")]).contains("pipenv requirements"));
+    let poetry = "[tool.poetry.dependencies]\nFlask = '^3'\n";
+    for file in [("pyproject.toml", poetry), ("Pipfile", "[packages]\nflask = {version = '*'}\n")] {
+        assert_eq!(said(&[file]), "", "{file:?}");
+    }
+    assert!(
+        said(&[("pyproject.toml", poetry), ("requirements.txt", "")]).contains("requirements.txt does not list flask")
+    );
+    assert!(said(&[("Pipfile", "[packages]\nrequests = '*'\n")]).contains("Pipfile does not list flask"));
+    assert!(said(&[("pyproject.toml", "[tool.ruff]\n")]).contains("no requirements"));
+    let lock = |list: &[(&str, &str)]| plan(&[list, &[("app.py", FLASK)]].concat()).lock;
+    assert_eq!(lock(&[("pyproject.toml", project), ("uv.lock", "")]).as_deref(), Some("uv.lock"));
+    assert_eq!(lock(&[("pyproject.toml", poetry), ("poetry.lock", ""), ("requirements.txt", "")]), None);
 }
 
 #[test]
@@ -231,7 +240,7 @@ fn only_what_must_be_done_first_makes_a_plan_not_ready() {
     assert_eq!(of(&[("app.py", guarded), needs]), (true, 0));
     let known = format!("{guarded}SECRET_KEY = 'x'\n");
     let project = ("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['flask']\n");
-    assert_eq!(of(&[("app.py", &known), project, (".env", ""), ("uv.lock", "")]), (true, 3));
+    assert_eq!(of(&[("app.py", &known), project, (".env", ""), ("uv.lock", "")]), (true, 2));
     assert_eq!(of(&[("app.py", FLASK), needs]), (true, 0), "no token");
     assert_eq!(of(&[("app.py", guarded)]), (false, 1), "no requirements");
     assert_eq!(of(&[("app.py", guarded), ("requirements.txt", "")]), (false, 1), "no flask");
@@ -257,4 +266,32 @@ fn the_name_is_derived_from_the_folder() {
         assert_eq!(name_of(folder), name);
     }
     assert!(config::check_name(&name_of(&format!("{}-b", "a".repeat(30)))).is_ok());
+}
+
+#[test]
+fn the_server_of_a_dashboard_is_found() {
+    let dash = "from dash import Dash\napp = Dash(__name__)\n";
+    is(&[("app.py", &format!("{dash}server = app.server\n")), ("requirements.txt", "dash\n")], "", "app:server");
+    let bare = is(&[("app.py", dash), ("requirements.txt", "dash\n")], "", "wsgi:app");
+    assert_eq!(bare.module.unwrap().1, ["import app", "app = app.app.server"]);
+    let own =
+        format!("from flask import Flask\nweb = Flask(__name__)\n{}", dash.replace("__name__", "__name__, server=web"));
+    is(&[("app.py", &own), ("requirements.txt", "dash\nflask\n")], "", "app:web");
+}
+
+#[test]
+fn local_packages_are_built() {
+    let builds = |name: &str, text: &str| {
+        let plan = plan(&[("app.py", FLASK), (name, text)]);
+        assert_eq!(plan.yaml().contains("\n  build_dependencies: true"), plan.local);
+        plan.local
+    };
+    for text in ["flask\n-e ../shared\n", "flask\n./shared\n", "flask\nshared @ file:///srv/shared\n", "flask\n-e .\n"]
+    {
+        assert!(builds("requirements.txt", text), "{text}");
+    }
+    let project = "[project]\nname = 'x'\ndependencies = ['flask', 'shared']\n";
+    assert!(builds("pyproject.toml", &format!("{project}[tool.uv.sources]\nshared = {{path = '../shared'}}\n")));
+    assert!(builds("pyproject.toml", "[tool.poetry.dependencies]\nflask = '*'\nshared = {path = '../shared'}\n"));
+    assert!(!builds("pyproject.toml", project) && !builds("requirements.txt", "flask\ngit+https://example.com/x\n"));
 }

@@ -27,9 +27,6 @@ impl Plan {
     fn app(&self) -> String {
         let path = if self.path.is_empty() { "." } else { &self.path };
         let requirements = match &self.requirements {
-            Requirements::Convert(_, command) => {
-                format!("  # It needs a requirements.txt: {command}\n")
-            }
             Requirements::Missing => {
                 "  # It needs a requirements.txt that lists the packages the app imports.\n".to_owned()
             }
@@ -49,8 +46,12 @@ impl Plan {
                 format!("  # What they write is deployed.\n  build:\n{}", lines.collect::<String>())
             }
         };
+        let local = match self.local {
+            true => "  build_dependencies: true   # local packages are built, and packages without a wheel, too\n",
+            false => "",
+        };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{}{}{}{}",
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{local}{}{}{}{}",
             quoted(path),
             quoted(&self.web),
             self.statics(),

@@ -57,7 +57,7 @@ pub const COMMON: [(&str, &str, &str, &str); 15] = [
     (
         "no_requirements",
         "has no requirements",
-        "The app's folder has neither a `requirements.txt` nor a `pyproject.toml`.",
+        "The app's folder has neither a `requirements.txt` nor a `pyproject.toml` nor a `Pipfile`.",
         "write a `requirements.txt`, for example one line: `flask`",
     ),
     (
@@ -158,6 +158,8 @@ pub const SECTIONS: [Section; 12] = [
         title: "Building a release",
         errors: &[
             ("no_requirements", ""),
+            ("a_pipfile_with_another_index", ""),
+            ("a_lock_that_does_not_fit", ""),
             ("requirements_that_are_no_text", ""),
             ("a_requirement_that_does_not_resolve", "uv's message names the requirement and the reason."),
             ("a_module_that_is_missing", "The package may have another name than the module: `yaml` is in PyYAML."),
@@ -177,6 +179,8 @@ pub const SECTIONS: [Section; 12] = [
             ("requirements_that_cannot_be_followed", ""),
             ("neither_uv_nor_python", ""),
             ("no_uv_and_no_pip", ""),
+            ("an_index_that_refuses", "An index refuses with 401 or 403. README.md lists the ways to log in."),
+            ("a_login_in_requirements", ""),
             ("a_requirement_without_a_wheel", "Code that is compiled on your machine may not run on the instance."),
             (
                 "a_python_that_the_image_lacks",

@@ -37,10 +37,11 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         build_dependencies: false,
         build: Vec::new(),
         static_files: BTreeMap::new(),
-        workers: 2,
+        workers: None,
         threads: 4,
         env: Default::default(),
         secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
+        permissions: None,
     },
     token: Token {
         env: "APP_SECRET_TOKEN".into(),

@@ -232,8 +232,23 @@ def zone_arn(call):
     return f"arn:{call.partition}:route53:::hostedzone/{call._get_param('HostedZoneId')}"
 
 
-OF_ROLES = ("DeleteRole", "DeleteRolePermissionsBoundary", "DeleteRolePolicy", "DetachRolePolicy", "GetRole")
-OF_ROLES += ("GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy")
+# STS
+
+
+def assume_role(call):
+    """The role's trust policy is another check (sessions.py)."""
+    yield Check("sts:AssumeRole", call._get_param("RoleArn"), {})
+
+
+OF_ROLES = (
+    "AttachRolePolicy",
+    "DeleteRole",
+    "DeleteRolePermissionsBoundary",
+    "DeleteRolePolicy",
+    "DetachRolePolicy",
+    "GetRole",
+)
+OF_ROLES += ("GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy", "UpdateAssumeRolePolicy")
 OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile")
 OF_BUCKETS = ("CreateBucket", "DeleteBucket", "GetBucketPolicy", "GetBucketPublicAccessBlock", "ListBucket")
 OF_BUCKETS += ("ListBucketVersions", "PutBucketPolicy", "PutBucketPublicAccessBlock")
@@ -268,4 +283,5 @@ RULES = {
     "servicequotas:GetServiceQuota": without_resource("servicequotas:GetServiceQuota"),
     "ssm:DescribeParameters": describe_parameters,
     "ssm:PutParameter": put_parameter,
+    "sts:AssumeRole": assume_role,
 }
