@@ -38,8 +38,7 @@ pub struct Scope {
 impl Scope {
     /// The policy.
     pub fn policy(&self) -> Value {
-        let mut statements =
-            [self.ec2(), self.iam(), self.ssm(), self.secrets_manager(), self.s3(), self.route53()].concat();
+        let mut statements = [self.ec2(), self.iam(), self.ssm(), self.s3(), self.route53()].concat();
         if self.plan {
             statements = statements.into_iter().filter_map(looking).chain([never_decrypt()]).collect();
         }
@@ -58,13 +57,15 @@ impl Scope {
         let (asked_for, carried) = (asked_for(), carried());
         let making = ["AllocateAddress", "CreateSecurityGroup", "ImportKeyPair", "RunInstances"];
         vec![
-            // AWS has no resource-level permissions for these.
+            // AWS has no resource-level permissions for these; and a secret that is kept elsewhere, whose version is looked up but
+            // not its value, may have any name, also in another account.
             allow(
                 "Look",
                 &[
                     of("ec2", &LOOKS),
                     of("freetier", &PLAN),
                     of("route53", &["ListHostedZonesByName"]),
+                    of("secretsmanager", &["DescribeSecret"]),
                     of("servicequotas", &QUOTAS),
                     of("ssm", &["DescribeParameters"]),
                 ]
@@ -134,12 +135,6 @@ impl Scope {
                 allow("PassRole", &of("iam", &["PassRole"]), vec![named("role")]),
             ),
         ]
-    }
-
-    /// The versions of secrets that are kept elsewhere, without their values; also those of other accounts.
-    fn secrets_manager(&self) -> Vec<Value> {
-        let any = self.arn("secretsmanager", ANY, "secret:*");
-        vec![allow("Versions", &of("secretsmanager", &["DescribeSecret"]), vec![any])]
     }
 
     /// Token and reports; and AWS's public parameters with the newest images.
