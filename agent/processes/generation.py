@@ -36,14 +36,10 @@ class Generation:
             number += 1  # The verdict of an earlier generation with that number still exists.
         self = cls(paths, number, target)
         self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
-        require(self.manifest.get("secrets", ()), secrets.values)
-        name = self.manifest["token"]["env"]
-        # A secret with the name of the previous token would make the app accept it.
-        names = {name: token.current, name + "_PREVIOUS": token.previous if target.grace else None}
-        variables = {name: value for name, value in {**secrets.values, **names}.items() if value is not None}
+        given = variables(self.manifest, token, target.grace, secrets)
         try:
             os.mkdir(self.folder, 0o700)
-            write_json(self.variables, variables)
+            write_json(self.variables, given)
         except OSError:
             self.forget()
             raise
@@ -70,19 +66,14 @@ class Generation:
     def environment(self):
         """The environment of its gunicorn. It holds neither the token, nor secrets, nor any variable of the machine."""
         release = self.paths.release(self.target.release)
-        return {
-            "DEVOPSCTL_ADDRESS": self.address or "",
-            "DEVOPSCTL_RELEASE": release,
-            "DEVOPSCTL_SECRETS": self.variables,
-            "DEVOPSCTL_VERDICT": self.verdict,
-            "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONNOUSERSITE": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        return {"DEVOPSCTL_ADDRESS": self.address or "", **environment(release, self.variables, self.verdict)}
 
     def program(self):
         return self.paths.release(self.target.release) + "/agent/serve.py"
+
+    def unit(self):
+        """Its unit under systemd."""
+        return f"app@{check('unit number', str(self.number))}.service"
 
     def lines(self):
         """The lines of its verdict. The app can write that file: a line that proof.py would not write does not count."""
@@ -114,6 +105,28 @@ class Generation:
 
     def forget(self):
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def environment(release, variables, verdict):
+    """The environment of a program that starts in a release. `variables`: the file with the secrets and the token."""
+    return {
+        "DEVOPSCTL_RELEASE": release,
+        "DEVOPSCTL_SECRETS": variables,
+        "DEVOPSCTL_VERDICT": verdict,
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def variables(manifest, token, grace, secrets):
+    """The variables with the secrets and the token. `grace`: whether the previous token counts as well."""
+    require(manifest.get("secrets", ()), secrets.values)
+    name = manifest["token"]["env"]
+    # A secret with the name of the previous token would make the app accept it.
+    names = {name: token.current, name + "_PREVIOUS": token.previous if grace else None}
+    return {name: value for name, value in {**secrets.values, **names}.items() if value is not None}
 
 
 def require(names, values):

@@ -16,15 +16,22 @@ class Paths:
         self.releases = root + "/opt/devopsctl/releases"
         self.run = root + "/run/devopsctl"  # Secrets; on tmpfs, so they do not survive a power failure.
         self.generations = self.run + "/generations"
+        self.commands = self.run + "/commands"
         self.running = self.run + "/running.json"
         self.state = root + "/var/lib/devopsctl/state.json"
         self.tools = root + "/opt/devopsctl/tools"
         self.app_log = root + "/var/log/app.log"
+        self.release_log = root + "/var/log/release.log"
         self.proxy_log = root + "/var/log/edge.log"
         self.net = root + "/net"
 
     def prepare(self):
-        for folder, mode in ((self.releases, 0o755), (self.run, 0o700), (self.generations, 0o700)):
+        for folder, mode in (
+            (self.releases, 0o755),
+            (self.run, 0o700),
+            (self.generations, 0o700),
+            (self.commands, 0o700),
+        ):
             os.makedirs(folder, exist_ok=True)
             os.chmod(folder, mode)
         os.makedirs(os.path.dirname(self.state), exist_ok=True)
@@ -36,6 +43,10 @@ class Paths:
     def verdict(self, number):
         """The file with a generation's verdict. Under systemd its unit creates the folder."""
         return f"{self.generations}/{number}/verdict" if self.root else f"/run/app-{number}/verdict"
+
+    def command_verdict(self, name, run):
+        """The file in which a run of a command says how it ended."""
+        return f"{self.commands}/{name}/verdict-{run}" if self.root else f"/run/command-{name}/verdict-{run}"
 
     def shorten(self, text):
         """`text` with paths relative to the release, as the app's owner knows them."""

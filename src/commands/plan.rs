@@ -14,6 +14,7 @@ use crate::engine::topology;
 use crate::release::proxy::Build;
 use crate::release::{self, Release};
 use crate::resources::release::{other_content, short, without_damaged};
+use crate::resources::reports::Report;
 use crate::resources::{Action, Lookup, Step, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
@@ -25,7 +26,7 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
         session.ui.warn(format!("the app needs secrets that are not set: {names}; up will refuse; set them: {set}"));
     }
     if session.globals.json {
-        session.ui.document(&document(session, &plan, &missing));
+        session.ui.document(&document(session, &plan, &missing, looked.commands(session, &plan)));
     } else if plan.is_empty() {
         session.ui.result(&looked.up_to_date());
     } else {
@@ -33,6 +34,7 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
         if plan.costs() {
             session.ui.say(cost::line(session));
         }
+        looked.say_commands(session, &plan);
         let up = if arguments.renew.refresh_image { "up --refresh-image" } else { "up" };
         session.ui.say(format!("apply it: {}", session.ui.run(up)));
     }
@@ -143,6 +145,22 @@ impl Looked {
         }
     }
 
+    /// The commands of `app.release` that run if the plan is executed. A release that was healthy has run them.
+    fn commands<'a>(&self, session: &'a Session, plan: &Plan) -> &'a [String] {
+        let ran = |report: &Report| report.healthy && report.release.as_ref() == Some(&self.release.id);
+        let ran = self.observed.reports.iter().any(|(_, report)| ran(report));
+        if plan.is_empty() || ran { &[] } else { &session.deployment.app.release }
+    }
+
+    /// Says which commands will run.
+    pub fn say_commands(&self, session: &Session, plan: &Plan) {
+        let commands = self.commands(session, plan);
+        if !commands.is_empty() {
+            let commands = commands.join("; ");
+            session.ui.say(format!("app.release runs once for this release, before it starts: {commands}"));
+        }
+    }
+
     /// The message when there are no changes.
     pub fn up_to_date(&self) -> String {
         let newest = self.observed.image.present().filter(|_| self.refresh);
@@ -197,7 +215,7 @@ pub(super) fn summary(plan: &Plan) -> Vec<String> {
     made.into_iter().chain(aligned(rest)).collect()
 }
 
-fn document(session: &Session, plan: &Plan, missing: &[&str]) -> documents::Plan {
+fn document(session: &Session, plan: &Plan, missing: &[&str], commands: &[String]) -> documents::Plan {
     let step = |step: &Step| documents::Step {
         kind: step.id.kind.title().to_owned(),
         name: Some(step.id.name.clone()).filter(|name| !name.is_empty()),
@@ -211,6 +229,7 @@ fn document(session: &Session, plan: &Plan, missing: &[&str]) -> documents::Plan
         changes: !plan.is_empty(),
         steps: plan.steps.iter().map(step).collect(),
         missing_secrets: missing.iter().map(|&name| name.to_owned()).collect(),
+        release_commands: commands.to_vec(),
         cost: (&cost::of(&session.deployment, &session.aws.region)).into(),
     }
 }

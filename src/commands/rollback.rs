@@ -55,6 +55,9 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     if !session.interrupt.or(secrets::list(&session.aws, session.name())).await?.is_empty() {
         session.ui.say("secrets are not rolled back: the app has the same as before");
     }
+    if let Some(commands) = found.commands(&to) {
+        session.ui.say(format!("app.release did not run, and what it changed before stays: {commands}"));
+    }
     session.ui.say(format!("the app's folder is unchanged: {} deploys its code again", session.ui.run("up")));
     done(session, &found, &to, Some((version, url)))
 }
@@ -100,6 +103,13 @@ impl Found {
                 .next(name_one()));
         }
         Ok(back.to_owned())
+    }
+
+    /// The commands of the release that ran until now, or of the target: a rollback does not undo them.
+    fn commands(&self, to: &str) -> Option<&str> {
+        let of = |id: &str| self.release(id).map(|release| release.notes.commands.as_str());
+        let mut known = [self.history.runs.as_deref(), Some(to)].into_iter().flatten().filter_map(of);
+        known.find(|commands| !commands.is_empty())
     }
 
     fn named(&self, named: &str) -> Result<String> {

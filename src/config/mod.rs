@@ -74,6 +74,10 @@ pub struct App {
     pub build_dependencies: bool,
     /// Shell commands that write files of the release.
     pub build: Vec<String>,
+    /// Shell commands that run on the instance once for each release, before it starts.
+    pub release: Vec<String>,
+    /// How long these commands may take together, in seconds.
+    pub release_timeout: u32,
     /// gunicorn's worker processes.
     pub workers: u32,
     /// Threads in each worker.
@@ -82,6 +86,13 @@ pub struct App {
     pub env: BTreeMap<String, String>,
     /// The secrets that must be set before the app starts.
     pub secrets: BTreeMap<String, SecretOrigin>,
+}
+
+impl App {
+    /// The time limit of the commands in `release`, in seconds, if there are any.
+    pub fn release_timeout(&self) -> Option<u32> {
+        (!self.release.is_empty()).then_some(self.release_timeout)
+    }
 }
 
 /// The token, and how to check it.

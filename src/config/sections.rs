@@ -63,6 +63,8 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let include = include_list(reader, section.take(&table::INCLUDE));
     let build_dependencies = reader.flag(&mut section, &table::BUILD_DEPENDENCIES);
     let build = reader.texts(section.take(&table::APP_BUILD), check::command);
+    let release = reader.texts(section.take(&table::APP_RELEASE), check::command);
+    let release_timeout = reader.number(&mut section, &table::RELEASE_TIMEOUT);
     let workers = reader.number(&mut section, &table::WORKERS);
     let threads = reader.number(&mut section, &table::THREADS);
     let env = section.take(&table::APP_ENV).map(|found| found.node);
@@ -70,8 +72,20 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let secrets = section.take(&table::SECRETS);
     let secrets = secrets::section(reader, secrets, &env, token_env);
     section.finish(reader);
-    let app =
-        App { path: path?, web, requirements, include, build_dependencies, build, workers, threads, env, secrets };
+    let app = App {
+        path: path?,
+        web,
+        requirements,
+        include,
+        build_dependencies,
+        build,
+        release,
+        release_timeout,
+        workers,
+        threads,
+        env,
+        secrets,
+    };
     Some((app, python))
 }
 

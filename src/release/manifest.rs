@@ -15,6 +15,7 @@ pub fn render(deployment: &Deployment, build: Build) -> String {
         "threads": app.threads,
         "env": app.env,
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
+        "release": (!app.release.is_empty()).then(|| json!({"commands": app.release, "timeout": app.release_timeout})),
         "edge": proxy::manifest(&deployment.network, build),
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},
         "token": token(&deployment.token),

@@ -55,6 +55,8 @@ pub struct Release {
     pub size: u64,
     /// The build target.
     pub target: Target,
+    /// The commands that run once before it starts; empty if there are none.
+    pub commands: String,
     /// How it is served, such as `https`: a rollback to a release that is served in another way is refused.
     pub reached: String,
     /// The proxy.
@@ -89,7 +91,8 @@ pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgra
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    Ok(Release { id, archive, fresh, resolved_anew, size, target: target.clone(), reached, proxy, what, warnings })
+    let (target, commands) = (target.clone(), app.release.join("; "));
+    Ok(Release { id, archive, fresh, resolved_anew, size, target, commands, reached, proxy, what, warnings })
 }
 
 /// Reads the inputs of a release, without building it: the app's files and its requirements.

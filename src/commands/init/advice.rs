@@ -22,6 +22,8 @@ pub struct Plan {
     pub module: Option<(String, [String; 2])>,
     /// `app.build`
     pub build: Vec<String>,
+    /// `app.release`, from the `Procfile`.
+    pub release: Option<String>,
     /// The app's requirements.
     pub requirements: Requirements,
     /// `token.env`, if the source reads the token; else the proxy checks it.
@@ -79,12 +81,14 @@ impl Plan {
         let token_path = (token.is_some() && apart).then(|| "/".to_owned());
         let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
         let build = builds::commands(files, &path, secrets.iter().map(|secret| secret.name.as_str()));
+        let release = builds::release(files, &path);
         Self {
             name: name.to_owned(),
             path,
             web,
             module: written,
             build,
+            release,
             requirements,
             token,
             token_path,

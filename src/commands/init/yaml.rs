@@ -47,8 +47,13 @@ impl Plan {
                 format!("  # What they write is deployed.\n  build:\n{}", lines.collect::<String>())
             }
         };
+        let release = self
+            .release
+            .as_ref()
+            .map(|command| format!("  release: {}   # runs on the instance, once for each release\n", quoted(command)));
+        let release = release.unwrap_or_default();
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}  # workers: 2\n  # threads: 4\n  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{release}  # workers: 2\n  # threads: 4\n  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
             quoted(path),
             quoted(&self.web),

@@ -29,6 +29,8 @@ pub struct Notes {
     pub target: String,
     /// How clients reach it.
     pub reached: String,
+    /// The commands that ran once before it started.
+    pub commands: String,
     /// When it was uploaded, in seconds since 1970.
     pub at: i64,
 }
@@ -82,7 +84,8 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
         let at = answer.last_modified.map_or(0, |time| time.secs());
         let metadata = answer.metadata.unwrap_or_default();
         let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
-        Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), at }
+        let (by, what, target) = (note("by"), note("what"), note("target"));
+        Notes { by, what, target, reached: note("reached"), commands: note("commands"), at }
     }))
 }
 

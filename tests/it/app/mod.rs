@@ -7,3 +7,4 @@ mod builds;
 mod cache;
 mod init;
 mod local_packages;
+mod release_command;

@@ -36,6 +36,8 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         include: Vec::new(),
         build_dependencies: false,
         build: Vec::new(),
+        release: Vec::new(),
+        release_timeout: 600,
         workers: 2,
         threads: 4,
         env: Default::default(),
