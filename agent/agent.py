@@ -30,6 +30,7 @@ from processes.generations import Generations
 from processes.release_commands import ReleaseCommands, owed
 from processes.supervisor import Supervisor
 from proxy.proxy import Proxy
+from proxy.static_files import StaticFiles
 from ssh.keys import Ssh
 from system.kernel import no_core_dumps, not_dumpable
 from system.paths import Paths, read_json, write_json
@@ -56,6 +57,7 @@ class Agent:
         self.self_update = self_update.SelfUpdate(self)
         self.proxy_settings = None, None  # A release, and the settings that its manifest has.
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
+        self.static_files = StaticFiles(paths)
         self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
         self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
         self.owe(self.state.ready)
@@ -116,6 +118,7 @@ class Agent:
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
+        self.publish()
         self.tell()
         self.self_update.consider()
         self.runner.tidy()
@@ -126,6 +129,12 @@ class Agent:
         self.runner.proxy.admit(admits)
         if not admits:
             self.runner.turn_away()
+
+    def publish(self):
+        """A release that never became healthy has only the role `starting`."""
+        starting = self.state.starting and self.state.starting.release
+        healthy, previous = self.state.healthy, self.kept.get("previous")
+        self.static_files.publish(self.in_thread, serving=healthy, starting=starting, previous=previous)
 
     def in_thread(self, work, *args):
         self.supervisor.once(work, *args)
@@ -216,6 +225,7 @@ class Agent:
 
     def do_prepare(self, release):
         tasks.prepare(self.aws, self.name(), release, self.paths, lambda: self.wants(release), self.clock)
+        self.static_files.lay(release)
 
     def do_release(self, release, *ordered):
         orders = dict(zip(self.state.orders.answered(), ordered))

@@ -33,6 +33,8 @@ FORMS = {
     "source": "[a-z]{1,16}",
     "session": "[!-~]{1,512}",
     "microseconds": "[0-9]{1,17}",
+    "URL prefix": "/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,9}",
+    "folder": "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,9}",
     "stored name": "[A-Za-z0-9_@+-][A-Za-z0-9_@+.-]{0,254}",
 }
 PATTERNS = {kind: re.compile(form, re.ASCII) for kind, form in FORMS.items()}

@@ -12,6 +12,7 @@ from boot.bootstrap import fetch
 from boot.validate import Invalid, in_words, integer, match, parse
 from orders.decide import Token
 from orders.secrets import is_variable
+from proxy import static_files
 
 LAST_SECOND = 1 << 40  # No grace period ends later.
 KEEP = 3  # Releases that stay on disk: the current one, the previous one, one more.
@@ -109,6 +110,7 @@ def disown(paths):
 
 def sweep(paths):
     """Removes what was renamed, now or before a power failure."""
+    static_files.sweep(paths)
     for name in os.listdir(paths.releases):
         if name.endswith(".old"):
             path = f"{paths.releases}/{name}"

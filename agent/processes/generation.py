@@ -38,6 +38,7 @@ class Generation:
         self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
         given = variables(self.manifest, token, target.grace, secrets)
         try:
+            paths.keep_instance(target.release)
             os.mkdir(self.folder, 0o700)
             write_json(self.variables, given)
         except OSError:

@@ -75,6 +75,8 @@ class ProcessRunner:
     def spawn(self, generation, environment, files):
         environment = {**generation.environment(), **inherited(), **environment}
         environment["DEVOPSCTL_RUNNER"] = "process"
+        environment["STATE_DIRECTORY"] = self.paths.kept
+        os.makedirs(self.paths.kept, 0o700, exist_ok=True)
         # As systemd does. The processes that the app starts inherit it.
         environment["INVOCATION_ID"] = invocation(generation)
         log = self.log_of(generation)

@@ -5,6 +5,7 @@ It contains neither the release nor the token, so a change of either does not to
 
 import ipaddress
 
+from proxy import static_routes
 from workers import unavailable
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -74,6 +75,10 @@ def server(want, protocols, listen, routes):
         "logs": {"default_logger_name": "access"},
         "routes": [
             NAMELESS,
+            # It asks for a tunnel. Over HTTP/3 also for a WebSocket, which Caddy would end after `read_timeout`.
+            refuse({"method": ["CONNECT"]}, 501),
+            # A target such as `*` or `x:a://b/../c`, whose path Caddy does not see, but the app's server may.
+            refuse({"vars_regexp": {"{http.request.uri}": {"pattern": "^[^/]"}}}, 400),
             *routes,
         ],
         "errors": {"routes": [NAMELESS, respond("{http.error.status_code}", body=ERROR, close=True)]},
@@ -127,7 +132,7 @@ def to_https(host):
 def app(want, paths, headers=None):
     body = want["limits"]["body_mb"] << 20
     # Caddy sets these headers itself, but on a Unix socket it knows no client, and would not set the protocol.
-    hearsay = {"handler": "headers", "request": {"delete": HEARSAY}}
+    hearsay = {"handler": "headers", "request": {"delete": [*HEARSAY, static_routes.ASKS]}}
     if headers:
         hearsay["response"] = {"set": headers}
     proxy = {
@@ -137,8 +142,9 @@ def app(want, paths, headers=None):
         # generation could be closed just when it is used.
         "transport": {"protocol": "http", "keep_alive": {"enabled": False}},
         "headers": {"request": {"set": {"X-Forwarded-Proto": ["{http.request.scheme}"]}}},
-        # The body is read completely before one of the app's few threads handles the request.
-        "request_buffers": body,
+        # The body is read completely before one of the app's few threads handles the request; with a byte more than is allowed,
+        # also the end of the longest.
+        "request_buffers": body + 1,
         # Only when the connection is refused: then no request can be sent twice.
         "load_balancing": {"try_duration": "5s", "try_interval": "50ms"},
     }
@@ -150,6 +156,7 @@ def app(want, paths, headers=None):
         # Without a serving generation, a request would wait in the app's socket until its client gives up. Caddy checks the file
         # at each request, so that neither its configuration nor a connection changes.
         *not_available({"not": [{"file": {"root": paths.folder, "try_files": ["/" + paths.admits]}}]}),
+        *static_routes.routes(want.get("static"), paths.static, hearsay, proxy),
         {"handle": [hearsay, {"handler": "request_body", "max_size": body}, proxy]},
     ]
 

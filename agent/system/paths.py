@@ -20,18 +20,18 @@ class Paths:
         self.running = self.run + "/running.json"
         self.state = root + "/var/lib/devopsctl/state.json"
         self.tools = root + "/opt/devopsctl/tools"
+        self.static = root + "/opt/devopsctl/static"
+        self.static_roles = self.static + "/roles"
         self.app_log = root + "/var/log/app.log"
         self.release_log = root + "/var/log/release.log"
         self.proxy_log = root + "/var/log/edge.log"
         self.net = root + "/net"
+        self.kept = root + "/var/lib/devopsctl-app"  # The app's own; `StateDirectory=` of its unit.
 
     def prepare(self):
-        for folder, mode in (
-            (self.releases, 0o755),
-            (self.run, 0o700),
-            (self.generations, 0o700),
-            (self.commands, 0o700),
-        ):
+        folders = [(self.releases, 0o755), (self.static, 0o755)]
+        folders += [(folder, 0o700) for folder in (self.run, self.generations, self.commands)]
+        for folder, mode in folders:
             os.makedirs(folder, exist_ok=True)
             os.chmod(folder, mode)
         os.makedirs(os.path.dirname(self.state), exist_ok=True)
@@ -39,6 +39,16 @@ class Paths:
     def release(self, release):
         """The folder of a release. Every path of a release is made here, so only an id can become one."""
         return os.path.join(self.releases, check("release", release))
+
+    def static_tree(self, release):
+        """The tree of a release's static files; see proxy/static_files.py."""
+        return os.path.join(self.static, check("release", release))
+
+    def keep_instance(self, release):
+        """Links `instance` in the app's folder, where Flask has the files that are not code, to the folder that outlives releases."""
+        folder = self.release(release) + "/app"
+        if os.path.isdir(folder) and not os.path.lexists(folder + "/instance"):
+            os.symlink(self.kept, folder + "/instance")
 
     def verdict(self, number):
         """The file with a generation's verdict. Under systemd its unit creates the folder."""

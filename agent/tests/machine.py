@@ -43,7 +43,7 @@ def site(gunicorn, flask, *more):
         shutil.rmtree(folder + "/bin", ignore_errors=True)
         return {
             f"site/{path.relative_to(folder)}": path.read_bytes()
-            for path in pathlib.Path(folder).rglob("*.*")
+            for path in pathlib.Path(folder).rglob("*")
             if path.is_file()
         }
 
@@ -56,9 +56,9 @@ def byte_code(name, source):
     return importlib.util.MAGIC_NUMBER + unchecked + marshal.dumps(code)
 
 
-def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, packages=(), **manifest):
+def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, packages=(), files=None, **manifest):
     """An archive. `app`: source of app.py, by default that of app/, with Flask; `agent`: files to replace in it;
-    `packages`: what else it brings;
+    `packages`: what else it brings; `files`: more files of the app, as bytes;
     `compiled`: it brings byte-code along, so that no machine spends time on that. What the command line makes brings none.
     """
     settings = {
@@ -71,17 +71,18 @@ def release(gunicorn=">=23", app=None, agent=None, flask=None, compiled=True, pa
         "token": {"env": "APP_SECRET_TOKEN", "check": "app", "open": [], "open_preflight": False, "path": "/"},
         **manifest,
     }
-    files = {
+    archive = {
         "manifest.json": json.dumps(settings).encode(),
         "first.txt": b"app/app.py\n",
         "app/app.py": app.encode() if app else (APP / "app.py").read_bytes(),
+        **{f"app/{name}": content for name, content in (files or {}).items()},
         **{f"agent/{name}": text.encode() for name, text in {**agent_files(), **(agent or {})}.items()},
         **site(gunicorn, app is None if flask is None else flask, *packages),
     }
     if compiled:
-        sources = [name for name in files if name.endswith(".py") and not name.startswith("app/")]
-        files.update({importlib.util.cache_from_source(name): byte_code(name, files[name]) for name in sources})
-    return pack(files)
+        sources = [name for name in archive if name.endswith(".py") and not name.startswith("app/")]
+        archive.update({importlib.util.cache_from_source(name): byte_code(name, archive[name]) for name in sources})
+    return pack(archive)
 
 
 def pack(files):

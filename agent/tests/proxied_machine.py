@@ -46,10 +46,12 @@ def program():
     return hashlib.sha384(content).hexdigest(), gzip.compress(content, 1)
 
 
-def put(aws, app=ECHO, agent=None, **settings):
+def put(aws, app=ECHO, agent=None, packages=(), more=None, **settings):
+    """Orders a release. `more`: other arguments of its archive; `settings`: of the proxy."""
     sha384, packed = program()
     aws.objects[f"_tools/caddy-{sha384}.gz"] = packed
-    packed = release(app=app, agent=agent, edge={**HTTP, "caddy": sha384, **settings})
+    edge = {**HTTP, "caddy": sha384, **settings}
+    packed = release(app=app, agent=agent, packages=packages, edge=edge, **(more or {}))
     aws.tags["devopsctl:address"] = ADDRESS
     aws.tags["devopsctl:release"] = aws.put_release(packed, caddy=sha384)
     return aws.tags["devopsctl:release"]

@@ -250,6 +250,7 @@ WRITING = """
 import os, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+os.makedirs(HERE + "/instance", exist_ok=True)  # As Flask's apps do.
 with tempfile.TemporaryDirectory() as folder:
     os.mkdir(folder + "/a")
     open(folder + "/b", "w").close()
@@ -267,13 +268,43 @@ def app(environ, start_response):
     start_response("200 OK" if right else "401 No", [])
     tried = [(open, HERE + "/new", "w"), (open, HERE + "/app.py", "a"), (os.truncate, HERE + "/app.py", 1), (os.mkdir, HERE + "/folder")]
     tried += [(os.remove, HERE + "/app.py"), (os.rename, HERE + "/app.py", HERE + "/other.py"), (open, HERE + "/../../../../../note", "w")]
-    return [str([refused(*each) for each in tried]).encode()]
+    with open(HERE + "/instance/notes", "a+") as notes:
+        if environ["PATH_INFO"] == "/note":
+            notes.write("x")
+        notes.seek(0)
+        return [str([refused(*each) for each in tried] + [notes.read()]).encode()]
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="Linux's own")
-def test_an_app_cannot_change_its_release_and_has_its_temporary_folder(aws, machine):
+def test_an_app_cannot_change_its_release_and_has_a_temporary_and_an_instance_folder(aws, machine):
     bring_up(aws, machine, release(app=WRITING))
     before = sorted(machine.root.rglob("*.py"))
-    assert machine.get(TOKEN) == (200, str([True] * 7))
+    assert machine.get(TOKEN, "/note") == (200, str([True] * 7 + ["x"]))
     assert sorted(machine.root.rglob("*.py")) == before
+    # The next release has the same instance folder.
+    newer = aws.tags["devopsctl:release"] = aws.put_release(release(app=WRITING + "# newer"))
+    aws.wait_report(lambda report: (report["phase"], report["release"]) == ("healthy", newer), 60)
+    assert machine.get(TOKEN, "/note") == (200, str([True] * 7 + ["xx"]))
+
+
+EARLY = """
+import os
+
+def app(environ, start_response):
+    right = environ.get("HTTP_AUTHORIZATION") == "Token " + os.environ["APP_SECRET_TOKEN"]
+    upload = environ["REQUEST_METHOD"] == "POST"
+    start_response("413 Too Large" if upload else "200 OK" if right else "401 No", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+def test_an_answer_before_the_end_of_an_upload_reaches_its_client(aws, machine):
+    bring_up(aws, machine, release(app=EARLY))
+    for _ in range(5):
+        connection = machine.connect()
+        # The proxy closes its connections, too.
+        connection.request("POST", "/", b"x" * 5_000_000, {"Connection": "close"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (413, b"ok")
+        connection.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import http.client
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ FAST = (*PLAIN, "httptools==0.9.0", "uvloop==0.23.0")
 # The oldest version that src/release/dependencies accepts.
 OLDEST = ("uvicorn==0.23.0", *FAST[1:])
 
-# "/3" answers after three seconds; "/events" never ends; "/ws" echoes.
+# "/3" answers after three seconds; "/events" and "/file" never end; "/ws" echoes.
 APP = """
 import asyncio, os
 
@@ -62,8 +63,9 @@ async def app(scope, receive, send):
     if scope["type"] == "websocket":
         return await echo(receive, send)
     status, path = 401 if refused(scope) else 200, scope["path"]
-    if path == "/events":
-        await send({{"type": "http.response.start", "status": status, "headers": []}})
+    if path in ("/events", "/file"):
+        kind = b"Text/event-stream; charset=utf-8" if path == "/events" else b"text/csv"
+        await send({{"type": "http.response.start", "status": status, "headers": [(b"Content-Type", kind)]}})
         while True:
             await send({{"type": "http.response.body", "body": b"data: x\\n\\n", "more_body": True}})
             await asyncio.sleep(0.1)
@@ -89,8 +91,8 @@ def app(startup="pass", more=""):
 class WebSocket:
     """The part of RFC 6455 that an echo needs."""
 
-    def __init__(self, machine):
-        self.connection = machine.connect(60)
+    def __init__(self, machine, path="app.sock"):
+        self.connection = machine.connect(60, path)
         key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
         self.connection.request("GET", "/ws", headers={"Connection": "Upgrade", "Upgrade": "websocket", **key})
         self.sock = self.connection.sock
@@ -114,6 +116,13 @@ class WebSocket:
         return None
 
 
+def streamed(machine, path, token=TOKEN, socket="app.sock"):
+    """A response that has begun."""
+    connection = machine.connect(60, socket)
+    connection.request("GET", path, headers={"Authorization": f"Token {token}"})
+    return connection.getresponse()
+
+
 @pytest.mark.parametrize("packages", [FAST, PLAIN, OLDEST], ids=["uvloop", "asyncio", "oldest"])
 def test_an_app_rotates_its_token_under_load(aws, machine, packages):
     agent = {"workers/gunicorn.conf.py": agent_file("workers/gunicorn.conf.py", graceful_timeout=12)}
@@ -130,9 +139,7 @@ def test_an_app_rotates_its_token_under_load(aws, machine, packages):
     silent.connect()
     clients = Load(machine, TOKEN, "second-token")
     try:
-        asking, events = Asking(machine, "/6"), machine.connect()
-        events.request("GET", "/events", headers={"Authorization": f"Token {TOKEN}"})
-        streamed = events.getresponse()
+        asking, events, file = Asking(machine, "/6"), streamed(machine, "/events"), streamed(machine, "/file")
         until(lambda: clients.count() > 50)
         rotate(aws, name)
         changed, before = time.monotonic(), clients.count()
@@ -149,7 +156,9 @@ def test_an_app_rotates_its_token_under_load(aws, machine, packages):
     assert asking.answer[:2] == (200, b"ok")
     assert websocket.frame() == (8, struct.pack("!H", 1012)) and websocket.frame() is None
     assert kept.recv(1) == b"" and silent.sock.recv(1) == b"", "an end, no reset"
-    assert streamed.read(9) == b"data: x\n\n"
+    assert events.read().endswith(b"data: x\n\n"), "its client connects again after an orderly end"
+    with pytest.raises(http.client.IncompleteRead):
+        file.read()
     until(lambda: "event lifespan.shutdown" in machine.app_log(), 60)
     until(lambda: [each["role"] for each in machine.running()] == ["serving"], 60)
     assert "disconnect 1012" in machine.app_log() or packages is OLDEST

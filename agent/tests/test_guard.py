@@ -18,8 +18,8 @@ class Clock:
         return self.now
 
 
-def guard_of(open_paths=(), preflight=False, previous=None, clock=None, token=TOKEN):
-    settings = {"env": "KEY", "open": list(open_paths), "open_preflight": preflight}
+def guard_of(open_paths=(), preflight=False, previous=None, clock=None, token=TOKEN, check="proxy"):
+    settings = {"env": "KEY", "check": check, "open": list(open_paths), "open_preflight": preflight}
     variables = {"KEY": token, **({"KEY_PREVIOUS": previous} if previous else {})}
     return Guard(settings, variables, clock or Clock())
 
@@ -137,6 +137,8 @@ def test_only_a_preflight_passes_and_only_if_that_is_set():
     assert ask(guard_of(preflight=True), method="PUT", **preflight)[0] == 401
     assert ask(guard_of(preflight=True), method="OPTIONS", HTTP_ORIGIN="https://example.com")[0] == 401
     assert ask(guard_of(), method="OPTIONS", **preflight)[0] == 401
+    for name in ("HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_HTTP_METHOD", "HTTP_X_METHOD_OVERRIDE"):
+        assert ask(guard_of(preflight=True), method="OPTIONS", **preflight, **{name: "PUT"})[0] == 401
 
 
 def test_wrong_tokens_of_an_address_are_limited():
@@ -182,7 +184,7 @@ def test_a_token_with_a_colon_is_the_whole_password():
     assert token_in(basic("user", "a:b:c")) == b"a:b:c"
 
 
-def ask_asgi(guard, sent=(), kind="http", path="/", **scope):
+def ask_asgi(guard, sent=(), kind="http", path="/", marked=False, **scope):
     """(what was sent, the scope that the app saw) of a request."""
     said, seen = [], {}
 
@@ -194,6 +196,7 @@ def ask_asgi(guard, sent=(), kind="http", path="/", **scope):
         said.append(message)
 
     headers = [(b"x-forwarded-for", b"203.0.113.7"), *((b"Authorization", each.encode("latin-1")) for each in sent)]
+    headers += [(b"devopsctl-static", b"1")] if marked else []
     scope = {"type": kind, "path": path, "headers": headers, **scope}
     asyncio.run(guard.asgi(app)(scope, None, send))
     return said, seen
@@ -226,3 +229,31 @@ def test_a_web_socket_without_the_token_is_refused_before_it_is_accepted():
         "websocket.http.response.body",
     ]
     assert ask_asgi(guard_of(), kind="websocket")[0] == [{"type": "websocket.close"}]
+
+
+@pytest.mark.parametrize("check", ["proxy", "app"])
+def test_a_question_about_a_static_file_never_reaches_the_app(check):
+    guard = guard_of(OPEN, check=check)
+    for sent, path, expected in (
+        (None, "/css/a.css", (401, None)),
+        ("Token wrong", "/css/a.css", (401, None)),
+        (f"Token {TOKEN}", "/css/a.css", (204, "private")),
+        (None, "/static/a.css", (204, "public")),
+        (None, "/static/..\\a.css", (401, None)),
+    ):
+        status, fields, body, seen = ask(guard, sent, path, HTTP_DEVOPSCTL_STATIC="1")
+        said, reached = ask_asgi(guard, [sent] if sent else [], path=path, method="GET", marked=True)
+        assert seen == reached == {} and (status, body == b"") == (said[0]["status"], said[1]["body"] == b"")
+        assert (status, dict(fields)["Cache-Control"] if status == 204 else None) == expected
+        assert status != 204 or said[0]["headers"] == [(b"cache-control", expected[1].encode())]
+    limited = [ask(guard, "Token wrong", HTTP_DEVOPSCTL_STATIC="1", client="c")[0] for _ in range(WRONG_AT_ONCE + 1)]
+    assert limited[-1] == 429
+
+
+def test_an_app_that_checks_the_token_gets_every_other_request_as_it_is():
+    guard = guard_of(check="app")
+    assert ask(guard)[0] == 200
+    assert ask(guard, "Token wrong")[3]["HTTP_AUTHORIZATION"] == "Token wrong"
+    for kind in ("http", "websocket"):
+        said, seen = ask_asgi(guard, ["Token wrong"], kind=kind)
+        assert said == [{"type": "served"}] and (b"Authorization", b"Token wrong") in seen["headers"]

@@ -5,6 +5,8 @@ where Caddy keeps those that it has been given, so nobody is asked for one.
 """
 
 import contextlib
+import copy
+import http.client
 import json
 import shutil
 import socket
@@ -48,19 +50,20 @@ def pauses():
 ADMITS = "this.admits"
 
 
-def write_config(folder, host, port, directory):
-    """The configuration of the unit on EC2, with other paths."""
+def write_config(folder, host, port, directory, plain=None, **settings):
+    """The configuration of the unit on EC2, with other paths. `plain`: the port of plain HTTP."""
     where = {
         "folder": "run",
         "admits": ADMITS,
         "app": "net/app.sock",
-        "plain": lambda _: f"{HOST}:{free_port()}",
+        "plain": lambda _: f"{HOST}:{plain or free_port()}",
         "secure": f"{HOST}:{port}",
         "admin": "run/admin.sock",
         "store": str(folder / "store"),
         "log": str(folder / "run/certificates.log"),
+        "static": "opt/devopsctl/static",
     }
-    want = {**HTTP, "https": True, "acme": {"directory": directory, "root": None}}
+    want = {**HTTP, "https": True, "acme": {"directory": directory, "root": None}, **settings}
     config = caddy.config(want, host, SimpleNamespace(**{**vars(SystemdProxy.where), **where}))
     (folder / "caddy.json").write_text(json.dumps(config))
 
@@ -85,14 +88,20 @@ def running(folder, log, is_ready):
 class Secured:
     """An app with Caddy before it."""
 
-    def __init__(self, machine):
-        self.root, self.port = machine.root, free_port()
+    def __init__(self, machine, **settings):
+        self.machine, self.root, self.port, self.plain, self.source = (
+            machine,
+            machine.root,
+            free_port(),
+            free_port(),
+            HOST,
+        )
         self.certificate, self.log = self.root / "own.pem", self.root / "var/log/caddy.log"
         store, key = self.root / "store", self.root / "own.key"
         (self.root / "run" / ADMITS).touch()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(caddy, "TAKE_SECONDS", 1)
-            write_config(self.root, HOST, self.port, "https://ca.invalid/directory")
+            write_config(self.root, HOST, self.port, "https://ca.invalid/directory", self.plain, **settings)
         make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         make += ["-days", "90", "-subj", "/CN=a test", "-addext", f"subjectAltName=IP:{HOST}"]
         subprocess.run([*make, "-keyout", key, "-out", self.certificate], check=True, capture_output=True)
@@ -114,6 +123,12 @@ class Secured:
         except OSError:
             return False
 
+    def seen_from(self, source):
+        """The same proxy for clients with another address."""
+        other = copy.copy(self)
+        other.source = source
+        return other
+
     def connect(self, version=None, alpn=None, ciphers=None):
         """Like a client that connects to an address: without a server name, and with full verification."""
         context = ssl.create_default_context(cafile=self.certificate)
@@ -122,21 +137,30 @@ class Secured:
             context.set_ciphers(ciphers)
         if version:
             context.minimum_version = context.maximum_version = version
-        return context.wrap_socket(socket.create_connection((HOST, self.port), SECONDS), server_hostname=HOST)
+        way = socket.create_connection((HOST, self.port), SECONDS, source_address=(self.source, 0))
+        way.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return context.wrap_socket(way, server_hostname=HOST)
 
 
-@pytest.fixture(scope="module")
-def secured():
+@contextlib.contextmanager
+def secured_app(archive):
+    """A machine with this release, and Caddy before it."""
     with contextlib.ExitStack() as ends:
         aws = FakeAws()
         ends.callback(aws.close)
         machine = Machine(aws, tempfile.mkdtemp(prefix="machine-"))
         ends.callback(machine.destroy)
-        aws.tags["devopsctl:release"] = aws.put_release(release(app=ECHO + PAUSING))
+        aws.tags["devopsctl:release"] = aws.put_release(archive)
         aws.put_token(TOKEN)
         machine.boot()
         aws.wait_report(lambda report: report["healthy"])
         yield ends.enter_context(Secured(machine).running())
+
+
+@pytest.fixture(scope="module")
+def secured():
+    with secured_app(release(app=ECHO + PAUSING)) as secured:
+        yield secured
 
 
 def free_port():
@@ -229,6 +253,22 @@ def test_an_http2_client_that_reads_nothing_is_disconnected(secured):
             way.sendall(talk.data_to_send())
             events += talk.receive_data(way.recv(65536))
         assert not any(isinstance(event, H2Data) for event in events)
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "location"),
+    [
+        ("/some?where=1", 308, f"https://{HOST}/some?where=1"),
+        ("//example.com/", 308, f"https://{HOST}//example.com/"),
+        ("x:.example.com/", 400, None),  # Not to 127.0.0.1.example.com.
+    ],
+)
+def test_plain_http_leads_to_this_host_only(secured, target, status, location):
+    connection = http.client.HTTPConnection(HOST, secured.plain)
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Location"]) == (status, location)
+    connection.close()
 
 
 def test_http3_is_advertised(secured):

@@ -7,7 +7,8 @@ would close the listening socket before it answers the others. On SIGTERM, this 
 
     1. stops accepting connections; those without a request have a moment to send one, and responses say `Connection: close`;
     2. **closes the listening socket**, which tells the agent that it accepts no more requests here;
-    3. closes WebSockets with the code 1012 (service restart), finishes the other requests, and ends the app (lifespan).
+    3. closes WebSockets with the code 1012 (service restart), finishes the other requests, and ends the app (lifespan). A request
+       without an end is aborted; server-sent events then end like a complete response, because their clients connect again.
 """
 
 import asyncio
@@ -19,13 +20,13 @@ import os
 import signal
 import time
 
-# How long connections without a request have at a shutdown, in seconds: see worker.py.
-IDLE, SILENT = 0.5, 2.0
 # How much of `graceful_timeout` is left for the app's own shutdown (lifespan), in seconds.
 ENDING = 3
 # How often the worker notifies its master, in seconds.
 BEAT = 1
 CLIENT = ("127.0.0.1", 0)
+EVENTS = b"text/event-stream"
+LAST = {"type": "http.response.body", "body": b"", "more_body": False}
 NO_UVICORN = "the app is ASGI, and its release has no uvicorn: add a line `uvicorn` to the app's requirements"
 
 
@@ -58,6 +59,11 @@ def only(problem):
     while len(getattr(problem, "exceptions", ())) == 1:
         problem = problem.exceptions[0]
     return problem
+
+
+def are_events(headers):
+    """Whether a response has server-sent events, without a fixed length."""
+    return headers.get(b"content-type", b"").lower().startswith(EVENTS) and b"content-length" not in headers
 
 
 class Server:
@@ -97,23 +103,44 @@ class Server:
         return self.server.server_state.connections
 
     async def polite(self, scope, receive, send):
-        """The app, whose responses during the shutdown say `Connection: close`."""
+        """The app, whose responses during the shutdown say `Connection: close`, and end after their request.
+
+        uvicorn closes the connection after the response. The proxy would answer 502 if it still had to send some of the request.
+        """
         if scope["type"] == "lifespan":
             return await self.live(scope, receive, send)
         if not scope.get("client"):  # In the sandbox, the proxy does not know its client.
             scope["client"] = CLIENT
 
+        has_open_events, has_more = False, True
+
+        async def take():
+            nonlocal has_more
+            message = await receive()
+            has_more = message.get("more_body", False)
+            return message
+
         async def close_after(message):
-            if message["type"] == "http.response.start" and self.server.should_exit:
-                kept = [each for each in message.get("headers", ()) if bytes(each[0]).lower() != b"connection"]
-                message = {**message, "headers": [*kept, (b"connection", b"close")]}
+            nonlocal has_open_events
+            if message["type"] == "http.response.start":
+                headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+                has_open_events = are_events(dict(headers))
+                if self.server.should_exit:
+                    kept = [each for each in headers if each[0] != b"connection"]
+                    message = {**message, "headers": [*kept, (b"connection", b"close")]}
+            elif not message.get("more_body", False):
+                has_open_events = False
+                while has_more and message["type"] == "http.response.body":
+                    await take()
             await send(message)
 
         try:
-            return await self.app(scope, receive, close_after)
+            return await self.app(scope, take, close_after)
         except asyncio.CancelledError:  # A request that is cut off at the end of the shutdown is no error of the app.
             if not self.server.should_exit:
                 raise
+            if has_open_events:  # Any other response must not look complete.
+                await send(LAST)
 
     async def live(self, scope, receive, send):
         """The app's lifespan. Records what its start-up raises or reports."""
@@ -261,13 +288,13 @@ class Server:
         now = time.monotonic()
         end = now + self.worker.cfg.graceful_timeout - ENDING
         self.accept_more(False)
-        known = {each: now + IDLE for each in self.waiting() if each.cycle}
+        known = {each: now + self.worker.idle_seconds for each in self.waiting() if each.cycle}
         while True:
             await asyncio.sleep(0.05)
             now = time.monotonic()
             for connection in self.waiting():
                 # A connection with a cycle that is new here has just got its response.
-                if known.setdefault(connection, now if connection.cycle else now + SILENT) <= now:
+                if known.setdefault(connection, now if connection.cycle else now + self.worker.silent_seconds) <= now:
                     connection.shutdown()
             if now >= end or not (self.joining or self.waiting()):
                 break

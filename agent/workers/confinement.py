@@ -29,8 +29,8 @@ def reachable(family, address, port=80):
 def confine():
     """Why the program must not start; None if it may."""
     if IN_SANDBOX:
-        # The folders that the unit lets an app write to on EC2: temporary files, devices, the verdict.
-        own = [os.environ.get(name, "/tmp") for name in ("TMPDIR", "HOME")]
+        # The folders that the unit lets an app write to on EC2: temporary files, its state, devices, the verdict.
+        own = [os.environ.get(name, "/tmp") for name in ("TMPDIR", "HOME", "STATE_DIRECTORY")]
         folders = [*own, "/tmp", "/var/tmp", "/dev", os.path.dirname(os.environ["DEVOPSCTL_VERDICT"])]
         # A test's machine may be inside /tmp.
         release = os.path.realpath(os.environ["DEVOPSCTL_RELEASE"])

@@ -1,8 +1,11 @@
-"""The check of the token in front of the app, with `token.check: proxy` in deploy.yaml.
+"""The check of the token in front of the app, with `token.check: proxy` in deploy.yaml, and for static files.
 
 It runs in the app's own process, before the app hears of a request, so that a rotation changes the token and the app together. The
 token is the value of the header Authorization, as `Token <it>` or `Bearer <it>`, or the password of `Basic` with any user name, which
 browsers ask for. The app sees neither that header nor the token.
+
+For a static file, the proxy first asks with the header `Devopsctl-Static`, which it removes from the requests of clients. The response
+says whether the client may have the file; the app does not hear of it. With `token.check: app`, only these requests are checked here.
 """
 
 import base64
@@ -18,7 +21,11 @@ REFUSED = {
     401: "This app needs its token: as the password in a browser, or in the header `Authorization: Token <the token>`.\n",
     429: "Too many wrong tokens came from this address. Try again in a minute.\n",
 }
-REASONS = {401: "Unauthorized", 429: "Too Many Requests"}
+REASONS = {204: "No Content", 401: "Unauthorized", 429: "Too Many Requests"}
+
+ASKED = "devopsctl-static"  # The header of the proxy's question about a static file.
+# In these, apps may accept another method than the request's. A browser's preflight request has none of them.
+OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
 WRONG_AT_ONCE = 10  # Wrong tokens of one client address that each process answers with 401.
 SECONDS_EACH = 6  # After this long, the address may send one more.
@@ -35,6 +42,7 @@ class Guard:
         self.folders = tuple(path[:-1] for path in token["open"] if path.endswith("/*"))
         self.paths = {path for path in token["open"] if not path.endswith("/*")}
         self.open_preflight = token["open_preflight"]
+        self.before_app = token["check"] == "proxy"
         self.attempts = Attempts(clock)
 
     def refuses(self, method, path, headers, client):
@@ -47,6 +55,17 @@ class Guard:
         token = token_in(sent[0]) if len(sent) == 1 else None
         right = token is not None and self.is_right(token)
         return self.attempts.judge(client, right, right and len(token) >= LONG)
+
+    def response(self, method, path, headers, client):
+        """(status, body, headers) of the response, or None: the app gets the request. The arguments are those of `refuses`."""
+        asked = bool(headers(ASKED))
+        if not asked and not self.before_app:
+            return None
+        status = self.refuses(method, path, headers, client)
+        if status is not None:
+            return (status, *answer(status))
+        # Which caches may store the file.
+        return (204, b"", [("Cache-Control", "public" if self.is_open(path) else "private")]) if asked else None
 
     def is_open(self, path):
         """Whether a decoded path needs no token. One that the app might read as another path does."""
@@ -71,11 +90,12 @@ class Guard:
 
             path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
             client = environ.get("HTTP_X_FORWARDED_FOR", "")
-            status = self.refuses(environ["REQUEST_METHOD"], path, headers, client)
-            if status is None:
-                environ.pop("HTTP_AUTHORIZATION", None)
+            found = self.response(environ["REQUEST_METHOD"], path, headers, client)
+            if found is None:
+                if self.before_app:
+                    environ.pop("HTTP_AUTHORIZATION", None)
                 return app(environ, start_response)
-            body, fields = answer(status)
+            status, body, fields = found
             start_response(f"{status} {REASONS[status]}", fields)
             return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
@@ -93,12 +113,14 @@ class Guard:
                 return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name.encode()]
 
             client = headers("x-forwarded-for")
-            status = self.refuses(scope.get("method", "GET"), scope["path"], headers, client[0] if client else "")
-            if status is None:
-                kept = [pair for pair in scope["headers"] if pair[0].lower() != b"authorization"]
-                await app({**scope, "headers": kept}, receive, send)
+            found = self.response(scope.get("method", "GET"), scope["path"], headers, client[0] if client else "")
+            if found is None:
+                if self.before_app:
+                    kept = [pair for pair in scope["headers"] if pair[0].lower() != b"authorization"]
+                    scope = {**scope, "headers": kept}
+                await app(scope, receive, send)
                 return
-            body, fields = answer(status)
+            status, body, fields = found
             kind = "http.response"
             if scope["type"] == "websocket":
                 kind = "websocket.http.response"
@@ -147,7 +169,8 @@ def network(client):
 
 def is_preflight(method, headers):
     """Whether it is a browser's CORS preflight request: <https://fetch.spec.whatwg.org/#cors-preflight-request>"""
-    return method == "OPTIONS" and bool(headers("origin")) and bool(headers("access-control-request-method"))
+    names = ("origin", "access-control-request-method")
+    return method == "OPTIONS" and all(map(headers, names)) and not any(map(headers, OVERRIDES))
 
 
 def token_in(header):

@@ -52,7 +52,9 @@ if "LISTEN_PID" not in os.environ:
     os.environ["LISTEN_PID"] = str(os.getpid())
 site.addsitedir(os.path.join(release, "site"))
 kernel = load("system/kernel")
-guards = load("workers/guard") if manifest["token"]["check"] == "proxy" else None
+checks = manifest["token"]["check"]
+# With a check in the app, the guard answers only for static files.
+guards = load("workers/guard") if checks == "proxy" or (checks == "app" and manifest.get("static")) else None
 proof = load("workers/proof").Proof(manifest, secrets, verdict, ready, os.environ.get("DEVOPSCTL_ADDRESS"))
 
 wsgi_app = manifest["web"]
@@ -102,7 +104,8 @@ def post_fork(server, worker):
     variables = proof.variables()
     if guards:
         worker.guard = guards.Guard(manifest["token"], variables)
-        variables = {name: value for name, value in variables.items() if name not in proof.token_names()}
+        if checks == "proxy":
+            variables = {name: value for name, value in variables.items() if name not in proof.token_names()}
     os.environ.update(manifest["env"])
     os.environ.update(variables)
     time.tzset()

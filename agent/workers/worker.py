@@ -30,9 +30,7 @@ import time
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-# How long waiting connections have at a shutdown, in seconds. A client that got a response expects that the connection can be
-# closed, and retries; the first request of a new connection is on its way.
-IDLE, SILENT = 0.5, 2.0
+LINGER = 5.0  # How long the rest of a request is read whose response came early.
 THREAD_SECONDS = 30  # How long a request may wait for a thread: as long as a replaced app may take to finish.
 FULL_SECONDS = 1  # A worker whose threads have all been busy for this long tells the other workers and the agent.
 FULL = "The app is too busy: all of its threads are taken. Try again in a few seconds.\n"
@@ -41,6 +39,9 @@ FULL = "The app is too busy: all of its threads are taken. Try again in a few se
 class Worker(ThreadWorker):
     proof = response_spool = unavailable = asgi = asgi_server = None
     guard = None  # Checks the token of each request, if the app need not.
+    # How long waiting connections have at a shutdown, in seconds. A client that got a response expects that the connection can be
+    # closed, and retries; the first request of a new connection is on its way.
+    idle_seconds, silent_seconds = 0.5, 2.0
 
     def load_wsgi(self):
         # A process that the app forks must not hold the listening socket: the agent would take this generation for listening.
@@ -120,6 +121,8 @@ class Worker(ThreadWorker):
             self.asgi_server.run()
             return
         self.waiting, self.busy, self.finished = {}, set(), collections.deque()
+        self.leaving = {}  # Connections that get no further response, until when their rest is read.
+        self.websockets = set()  # The sockets that the app speaks WebSocket on, such as with simple-websocket.
         # The busy connections that wait for a thread, until when; the waiting connections without a request yet.
         self.queued, self.fresh = {}, set()
         self.full_since, self.told_full = None, False
@@ -145,11 +148,13 @@ class Worker(ThreadWorker):
         end = now + self.cfg.graceful_timeout
         self.accept_more(False)
         for conn, until in self.waiting.items():
-            self.waiting[conn] = min(until, now + (IDLE if conn.initialized else SILENT))
+            self.waiting[conn] = min(until, now + (self.idle_seconds if conn.initialized else self.silent_seconds))
         while self.waiting and time.monotonic() < end:
             self.turn(0.05)
         self.let_go()
-        while self.busy and time.monotonic() < end:
+        while (self.busy or self.leaving) and time.monotonic() < end:
+            while self.websockets:
+                end_websocket(self.websockets.pop())
             self.turn(1.0)
         self.tpool.shutdown(False)
 
@@ -180,6 +185,8 @@ class Worker(ThreadWorker):
             del self.waiting[conn]
             self.fresh.discard(conn)
             self.close(conn)
+        for conn in [conn for conn, until in self.leaving.items() if until <= now]:
+            self.leave(conn)
         for conn, (future, until) in list(self.queued.items()):
             if future.running() or future.done():
                 del self.queued[conn]
@@ -291,15 +298,20 @@ class Worker(ThreadWorker):
             self.wait(conn)
 
     def close(self, conn):
-        """Reads the rest first: closing with unread data would reset the connection before the client has the response."""
-        try:
+        """Reads the rest first: closing with unread data would reset the connection before the client has the response. An app may
+        answer before it has read a whole upload, and the proxy still sends the rest."""
+        with contextlib.suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
-            for _ in range(16):
-                if not conn.sock.recv(65536):
-                    break
-        except OSError:
-            pass
+        if is_over(conn.sock) or not may_send(conn) or len(self.leaving) >= self.worker_connections:
+            conn.close()
+        else:
+            self.leaving[conn] = time.monotonic() + LINGER
+            self.poller.register(conn.sock, selectors.EVENT_READ, lambda sock: is_over(sock) and self.leave(conn))
+
+    def leave(self, conn):
+        self.poller.unregister(conn.sock)
+        del self.leaving[conn]
         conn.close()
 
     def polite(self, app):
@@ -314,6 +326,37 @@ class Worker(ThreadWorker):
                     self.tell(environ.get("PATH_INFO"), exc_info[1])
                 return start_response(status, headers, exc_info)
 
-            return app(environ, start)
+            if environ.get("HTTP_UPGRADE", "").lower() != "websocket":
+                return app(environ, start)
+            # As long as the app uses the connection, it stays in this call.
+            sock = environ["gunicorn.socket"]
+            self.websockets.add(sock)
+            try:
+                return app(environ, start)
+            finally:
+                self.websockets.discard(sock)
 
         return wrapped
+
+
+def may_send(conn):
+    """Whether the client may still send a part of its last request: most methods have no body."""
+    request = conn.parser and conn.parser.mesg
+    return bool(request) and request.method not in ("GET", "HEAD", "OPTIONS")
+
+
+def end_websocket(sock):
+    """Tells the client to connect again (1012, service restart), and the app that the connection has ended."""
+    with contextlib.suppress(OSError):
+        sock.send(b"\x88\x02\x03\xf4", socket.MSG_DONTWAIT)
+        sock.shutdown(socket.SHUT_RD)
+
+
+def is_over(sock):
+    """Discards what has arrived -> whether nothing can arrive any more."""
+    try:
+        return not all(sock.recv(65536) for _ in range(16))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

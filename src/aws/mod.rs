@@ -10,6 +10,7 @@ mod explain;
 mod free_tier;
 mod identity;
 mod images;
+mod instance_size;
 pub mod retry;
 mod source;
 pub mod time;
@@ -32,6 +33,7 @@ pub use explain::explain;
 pub use free_tier::{AccountPlan, FreeTier, has_plans};
 pub use identity::{Identity, identity, read as read_identity};
 pub use images::{Machine, Target};
+pub use instance_size::{Size, size};
 
 /// The clients for one account and region.
 #[derive(Clone)]

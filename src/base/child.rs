@@ -48,7 +48,8 @@ fn passes(name: &OsStr) -> bool {
     })
 }
 
-fn is_for_installers(name: &OsStr) -> bool {
+/// Whether uv and pip get a variable of this name.
+pub fn is_for_installers(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
         let for_installers = INSTALLER_PREFIXES.into_iter().any(|prefix| name.starts_with(prefix));
         for_installers && !BUILDS.into_iter().any(|part| name.contains(part))
@@ -57,8 +58,12 @@ fn is_for_installers(name: &OsStr) -> bool {
 
 /// The variables that uv and pip get in addition to [`environment`].
 pub fn installer_settings() -> impl Iterator<Item = (OsString, OsString)> {
-    env::vars_os().filter(|(name, _)| is_for_installers(name))
+    env::vars_os().filter(|(name, _)| is_for_installers(name) || (name == BUS && env::var_os(KEYRING).is_some()))
 }
+
+/// With this variable, uv asks the program `keyring` for the passwords of indexes, and that asks the desktop's keyring over the bus.
+const KEYRING: &str = "UV_KEYRING_PROVIDER";
+const BUS: &str = "DBUS_SESSION_BUS_ADDRESS";
 
 /// The variables that a program with a window needs in addition.
 const SCREEN: [&str; 12] = [

@@ -7,6 +7,7 @@ pub mod dirs;
 pub mod error;
 pub mod event;
 pub mod interrupt;
+pub mod logins;
 pub mod names;
 pub mod next;
 pub mod rotation_window;

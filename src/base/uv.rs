@@ -2,12 +2,15 @@
 //!
 //! uv comes from `PATH`. If it is missing or too old, the user's own pip installs a pinned one into the cache folder.
 
+use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
 
 use crate::base::error::{Failure, Result};
+use crate::base::logins::masked;
 use crate::base::{child, dirs};
 
 /// The version to install, and the oldest one to accept: `release/wheels.rs` relies on how this version reads its settings.
@@ -38,9 +41,49 @@ impl Uv {
     /// A uv command that reads nothing from the terminal.
     pub fn command(&self) -> Command {
         let mut command = child::command(&self.program);
-        command.envs(child::installer_settings()).env("UV_NO_PROGRESS", "1").stdin(Stdio::null()).kill_on_drop(true);
+        command.envs(child::installer_settings()).envs(of_pip(|name| env::var_os(name)));
+        command.env("UV_NO_PROGRESS", "1").stdin(Stdio::null()).kill_on_drop(true);
         command
     }
+}
+
+/// Runs a command of uv. The inner error is what uv printed, without logins.
+///
+/// # Errors
+/// It cannot be started.
+pub async fn run(command: &mut Command) -> Result<Result<(), String>> {
+    let output = command.output().await.map_err(|error| {
+        Failure::failed("cannot start uv")
+            .because(error.to_string())
+            .next("install uv, then run the same command again")
+    })?;
+    match output.status.success() {
+        true => Ok(Ok(())),
+        false => Ok(Err(masked(&String::from_utf8_lossy(&output.stderr)))),
+    }
+}
+
+/// The variables with uv's indexes: the default one, and the others.
+const INDEXES: [[&str; 2]; 2] = [["UV_DEFAULT_INDEX", "UV_INDEX_URL"], ["UV_INDEX", "UV_EXTRA_INDEX_URL"]];
+/// pip's variables for the same.
+const OF_PIP: [&str; 2] = ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"];
+
+/// The indexes of pip's variables as settings of uv, unless uv has its own. uv does not read them
+/// (<https://docs.astral.sh/uv/pip/compatibility/>), and would take a public package that has the name of a private one.
+fn of_pip(get: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
+    let get = |name: &str| get(name).filter(|value| !value.is_empty());
+    let index = |([name, other], pip): ([&'static str; 2], &str)| match (get(name), get(other)) {
+        (None, None) => Some((name, get(pip)?)),
+        _ => None,
+    };
+    INDEXES.into_iter().zip(OF_PIP).filter_map(index).collect()
+}
+
+/// The indexes in the environment, without logins: another index can have other versions.
+pub fn indexes() -> String {
+    let names = INDEXES.into_iter().flatten().chain(OF_PIP);
+    let values = names.filter_map(|name| Some(format!("{name}={}\n", env::var(name).ok()?)));
+    masked(&values.collect::<String>())
 }
 
 /// What to do if there is neither uv nor pip.
@@ -126,13 +169,27 @@ async fn install(target: &Path) -> Result<()> {
         "uv {} or newer is not installed on this machine, and pip cannot install it",
         pinned()
     ))
-    .because(said.trim().lines().last().unwrap_or("pip printed nothing").to_owned())
+    .because(masked(said.trim().lines().last().unwrap_or("pip printed nothing")))
     .next(ADVICE))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pips_indexes_count_unless_uv_has_its_own() {
+        let settings = |set: &[(&str, &str)]| -> Vec<(&'static str, OsString)> {
+            of_pip(|name| set.iter().find(|(one, _)| *one == name).map(|(_, value)| value.into()))
+        };
+        let pip = [("PIP_INDEX_URL", "https://a"), ("PIP_EXTRA_INDEX_URL", "https://b https://c")];
+        let both = [("UV_DEFAULT_INDEX", "https://a".into()), ("UV_INDEX", "https://b https://c".into())];
+        assert_eq!(settings(&pip), both);
+        assert_eq!(settings(&[pip[0], pip[1], ("UV_INDEX_URL", "https://d")]), both[1..]);
+        assert_eq!(settings(&[pip[0], pip[1], ("UV_EXTRA_INDEX_URL", "https://d")]), both[..1]);
+        assert_eq!(settings(&[pip[0], ("UV_INDEX_URL", "")]), both[..1]);
+        assert_eq!(settings(&[]), []);
+    }
 
     #[test]
     fn an_old_uv_is_not_used() {

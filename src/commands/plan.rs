@@ -12,7 +12,7 @@ use crate::engine::plan::{self, Plan};
 use crate::engine::spec::{Policies, Spec, missing_secrets};
 use crate::engine::topology;
 use crate::release::proxy::Build;
-use crate::release::{self, Release};
+use crate::release::{self, Processes, Release};
 use crate::resources::release::{other_content, short, without_damaged};
 use crate::resources::reports::Report;
 use crate::resources::{Action, Lookup, Step, instance};
@@ -26,11 +26,13 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
         session.ui.warn(format!("the app needs secrets that are not set: {names}; up will refuse; set them: {set}"));
     }
     if session.globals.json {
-        session.ui.document(&document(session, &plan, &missing, looked.commands(session, &plan)));
+        let commands = looked.commands(session, &plan);
+        session.ui.document(&document(session, &plan, looked.release.processes, (&missing, commands)));
     } else if plan.is_empty() {
         session.ui.result(&looked.up_to_date());
     } else {
         lines(&plan).iter().for_each(|line| session.ui.result(line));
+        session.ui.say(format!("app: {}", looked.release.processes));
         if plan.costs() {
             session.ui.say(cost::line(session));
         }
@@ -74,7 +76,8 @@ pub(super) async fn look(session: &Session, renew: Renew, purpose: Use) -> Resul
         launch: Some(Launch { kind, subnet }),
         domain: session.deployment.network.record(),
     };
-    let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade);
+    let sink = session.ui.sink();
+    let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade, &*sink);
     let look = async {
         let observed = session.observe(ask).await?;
         // Before a build that may take minutes.
@@ -215,7 +218,12 @@ pub(super) fn summary(plan: &Plan) -> Vec<String> {
     made.into_iter().chain(aligned(rest)).collect()
 }
 
-fn document(session: &Session, plan: &Plan, missing: &[&str], commands: &[String]) -> documents::Plan {
+fn document(
+    session: &Session,
+    plan: &Plan,
+    processes: Processes,
+    (missing, commands): (&[&str], &[String]),
+) -> documents::Plan {
     let step = |step: &Step| documents::Step {
         kind: step.id.kind.title().to_owned(),
         name: Some(step.id.name.clone()).filter(|name| !name.is_empty()),
@@ -230,6 +238,7 @@ fn document(session: &Session, plan: &Plan, missing: &[&str], commands: &[String
         steps: plan.steps.iter().map(step).collect(),
         missing_secrets: missing.iter().map(|&name| name.to_owned()).collect(),
         release_commands: commands.to_vec(),
+        app: processes.into(),
         cost: (&cost::of(&session.deployment, &session.aws.region)).into(),
     }
 }

@@ -17,7 +17,8 @@ use crate::engine::rollout;
 use crate::resources::context::Context;
 use crate::resources::instance::{self, Phase};
 use crate::resources::release::{Notes, short};
-use crate::resources::{secrets, token};
+use crate::resources::secrets::{self, Stored};
+use crate::resources::token;
 
 /// The least number of characters of an id.
 const LEAST: usize = 4;
@@ -52,14 +53,28 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     let url = work.await.map_err(|failure| by_name(session, failure, &to))?;
     let version = context.output::<token::Output>(&token::ID)?.version;
     session.ui.say(format!("the token is not rolled back: version {version} stays valid"));
-    if !session.interrupt.or(secrets::list(&session.aws, session.name())).await?.is_empty() {
-        session.ui.say("secrets are not rolled back: the app has the same as before");
+    // The rollback is done, so an error here is not one of the command.
+    match secrets::list(&session.aws, session.name()).await {
+        Ok(stored) if stored.is_empty() => {}
+        Ok(stored) => session.ui.say(about_secrets(&stored, instance)),
+        Err(failure) => session.ui.warn(format!("{failure}; secrets are not rolled back")),
     }
     if let Some(commands) = found.commands(&to) {
         session.ui.say(format!("app.release did not run, and what it changed before stays: {commands}"));
     }
     session.ui.say(format!("the app's folder is unchanged: {} deploys its code again", session.ui.run("up")));
     done(session, &found, &to, Some((version, url)))
+}
+
+/// The app keeps the secrets that it has: a rollback does not order others.
+fn about_secrets(stored: &Stored, instance: &instance::State) -> String {
+    let same = "secrets are not rolled back: the app has the same as before";
+    match instance.orders().of_secrets() == secrets::fingerprint(stored) {
+        true => same.to_owned(),
+        false => {
+            format!("{same}; those that were stored with --no-restart reach it with the next `secrets set` or `up`")
+        }
+    }
 }
 
 /// Once the instance has the order, the same command without a release would roll back in the other direction.

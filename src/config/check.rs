@@ -107,6 +107,33 @@ pub fn open_path(path: &str) -> Checked {
     )
 }
 
+/// The path below which static files are served. It becomes part of paths on the instance and of the proxy's configuration.
+pub fn url_prefix(prefix: &str) -> Checked {
+    let holds = prefix == "/" || prefix.strip_prefix('/').is_some_and(|rest| parts(rest, "._~-"));
+    ensure(
+        holds,
+        "is not a URL prefix",
+        "write a path such as /static, without a slash at its end, or / for the whole site; \
+         use letters, digits, and . _ ~ - after the first character",
+    )
+}
+
+/// A folder of the app with static files.
+pub fn static_folder(folder: &str) -> Checked {
+    ensure(
+        parts(folder, "._-"),
+        "is not a folder that can be served",
+        "write its path in app.path, such as staticfiles; hidden folders and app.path itself are not served",
+    )
+}
+
+/// Whether each part of a path is a plain name that is not hidden. `agent/boot/validate.py` has the same rule.
+fn parts(path: &str, marks: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
+    let name = |part: &str| (1..=100).contains(&part.len()) && !part.starts_with('.') && part.chars().all(plain);
+    path.split('/').all(name) && path.split('/').count() < 10
+}
+
 /// A shell command.
 pub fn command(text: &str) -> Checked {
     let holds = !text.trim().is_empty() && !text.contains('\0');
@@ -242,6 +269,24 @@ mod tests {
     #[test]
     fn paths() {
         all(url_path, &["/", "/healthz", "/a?b=c"], &["", "healthz", "//evil", "/a b", "/é", "/a#b", "/a\n"]);
+    }
+
+    #[test]
+    fn url_prefixes_and_folders() {
+        let (long, deep) = (format!("/{}", "a".repeat(101)), "/a".repeat(10));
+        all(
+            url_prefix,
+            &["/", "/static", "/a/b.c/~d_e-f"],
+            &[
+                "", "static", "/static/", "//a", "/a//b", "/.a", "/a/..", "/a*", "/{x}", "/a b", "/é", "/a\n", &long,
+                &deep,
+            ],
+        );
+        all(
+            static_folder,
+            &["staticfiles", "frontend/dist", "a.b/_c-d"],
+            &["", ".", "/etc", "a/", "a//b", "../a", "a/../b", ".git", "a/.b", "a b", "a\\b", "~", "a\0"],
+        );
     }
 
     #[test]

@@ -123,6 +123,24 @@ impl Key for Number {
     }
 }
 
+/// A whole number within inclusive bounds, whose default depends on other keys.
+pub struct Count {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub least: u32,
+    pub most: u32,
+}
+
+impl Key for Count {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    fn value(&self) -> Value {
+        json!({"type": "integer", "minimum": self.least, "maximum": self.most})
+    }
+}
+
 /// `true` or `false`
 pub struct Flag {
     pub name: &'static str,

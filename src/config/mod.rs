@@ -9,7 +9,9 @@ mod reader;
 mod schema;
 mod secrets;
 mod sections;
+mod static_files;
 mod table;
+mod token;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
+pub use token::{Check, Token};
 
 /// The name of the file, which is searched upwards from the working directory.
 pub const FILE: &str = "deploy.yaml";
@@ -78,8 +81,10 @@ pub struct App {
     pub release: Vec<String>,
     /// How long these commands may take together, in seconds.
     pub release_timeout: u32,
-    /// gunicorn's worker processes.
-    pub workers: u32,
+    /// Folders in `path` whose files are served without the app, by URL prefix.
+    pub static_files: BTreeMap<String, String>,
+    /// gunicorn's worker processes; without a number, it depends on the kind of the app and the size of the instance.
+    pub workers: Option<u32>,
     /// Threads in each worker.
     pub threads: u32,
     /// The app's environment, without the token.
@@ -92,58 +97,6 @@ impl App {
     /// The time limit of the commands in `release`, in seconds, if there are any.
     pub fn release_timeout(&self) -> Option<u32> {
         (!self.release.is_empty()).then_some(self.release_timeout)
-    }
-}
-
-/// The token, and how to check it.
-#[derive(Clone, Debug)]
-pub struct Token {
-    /// The environment variable that the app reads it from.
-    pub env: String,
-    /// The part that checks it.
-    pub check: Check,
-    /// Paths that need no token, if the proxy checks it. One that ends with `/*` means all paths below.
-    pub open: Vec<String>,
-    /// Whether CORS preflight requests need no token, if the proxy checks it.
-    pub open_preflight: bool,
-    /// The path to test the check at.
-    pub path: String,
-}
-
-impl Token {
-    /// Whether a path needs no token although the proxy checks it. `agent/workers/guard.py` has the same rule.
-    pub fn is_open(&self, path: &str) -> bool {
-        let path = path.split('?').next().unwrap_or_default();
-        self.open.iter().any(|open| match open.strip_suffix('*') {
-            Some(folder) => path.starts_with(folder),
-            None => path == open,
-        })
-    }
-}
-
-/// The part that checks the token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Check {
-    /// The app. An app that accepts requests without the token is refused.
-    #[default]
-    App,
-    /// The proxy in front of the app, which can be any app.
-    Proxy,
-    /// Nothing: the app is public.
-    None,
-}
-
-impl Check {
-    /// All of them, the default first.
-    pub const ALL: [Check; 3] = [Check::App, Check::Proxy, Check::None];
-
-    /// The name in `deploy.yaml`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Check::App => "app",
-            Check::Proxy => "proxy",
-            Check::None => "none",
-        }
     }
 }
 
@@ -349,6 +302,11 @@ pub fn is_managed_policy(arn: &str) -> bool {
 /// Whether a deployment can have this name.
 pub fn is_name(name: &str) -> bool {
     check::name(name).is_ok()
+}
+
+/// Whether these can be a URL prefix and a folder of static files.
+pub fn is_static(prefix: &str, folder: &str) -> bool {
+    check::url_prefix(prefix).is_ok() && check::static_folder(folder).is_ok()
 }
 
 /// Whether gunicorn can load this: `module:callable` or `module:factory()`.

@@ -162,11 +162,20 @@ impl<'a> Reader<'a> {
 
     /// A key's whole number, or its default.
     pub fn number(&mut self, section: &mut Section, key: &Number) -> u32 {
-        let Some(found) = section.take(key) else { return key.default };
-        let (least, most) = (key.least, key.most);
+        let found = section.take(key);
+        found.and_then(|found| self.bounded(&found, key.least, key.most)).unwrap_or(key.default)
+    }
+
+    /// A key's number, if it is given.
+    pub fn count(&mut self, section: &mut Section, key: &keys::Count) -> Option<u32> {
+        let found = section.take(key)?;
+        self.bounded(&found, key.least, key.most)
+    }
+
+    fn bounded(&mut self, found: &Found, least: u32, most: u32) -> Option<u32> {
         match found.node.value {
             Value::Integer(value) => match u32::try_from(value) {
-                Ok(value) if (least..=most).contains(&value) => return value,
+                Ok(value) if (least..=most).contains(&value) => return Some(value),
                 _ => self.find(
                     found.node.span,
                     format!("`{}` is out of range", found.path),
@@ -181,7 +190,7 @@ impl<'a> Reader<'a> {
                 format!("write a number from {least} to {most}, without quotes"),
             ),
         }
-        key.default
+        None
     }
 
     /// A key's `true` or `false`, or its default.

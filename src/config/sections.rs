@@ -12,7 +12,7 @@ use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
 use super::{
     Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, python,
-    secrets, table,
+    secrets, static_files, table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -25,9 +25,12 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     }
     let name = reader.text(&mut top, &table::NAME, check::name);
     let region = reader.text(&mut top, &table::REGION, check::region);
-    let (mut token, decides) = token_section(reader, &mut top);
+    let (mut token, open, decides) = token_section(reader, &mut top);
     let app = app_section(reader, &mut top, folder, &token.env);
     let (app, python) = app.map_or((None, None), |(app, python)| (Some(app), python));
+    if let Some(app) = &app {
+        static_files::check_open(reader, &token, &open, &app.static_files);
+    }
     let instance = instance_section(reader, &mut top, app.as_ref(), python);
     let network = network_section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
@@ -65,7 +68,8 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let build = reader.texts(section.take(&table::APP_BUILD), check::command);
     let release = reader.texts(section.take(&table::APP_RELEASE), check::command);
     let release_timeout = reader.number(&mut section, &table::RELEASE_TIMEOUT);
-    let workers = reader.number(&mut section, &table::WORKERS);
+    let static_files = static_files::section(reader, section.take(&table::STATIC));
+    let workers = reader.count(&mut section, &table::WORKERS);
     let threads = reader.number(&mut section, &table::THREADS);
     let env = section.take(&table::APP_ENV).map(|found| found.node);
     let env = env_section(reader, env, token_env);
@@ -81,6 +85,7 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
         build,
         release,
         release_timeout,
+        static_files,
         workers,
         threads,
         env,
@@ -191,25 +196,31 @@ fn env_value(reader: &mut Reader, found: &Found) -> Option<String> {
     }
 }
 
-/// The token, and the place of what decides where its check is tested.
-fn token_section(reader: &mut Reader, top: &mut Section) -> (Token, Option<SourceSpan>) {
+/// The token, its open paths with their places, and the place of what decides where its check is tested.
+fn token_section(reader: &mut Reader, top: &mut Section) -> (Token, Vec<(String, SourceSpan)>, Option<SourceSpan>) {
     let mut section = sub(reader, top, &table::TOKEN);
     let env = reader.text_or_default(&mut section, &table::TOKEN_ENV, check::env_key);
     let word = reader.word(&mut section, &table::TOKEN_CHECK);
     let check = Check::ALL.into_iter().find(|one| word.as_deref() == Some(one.name())).unwrap_or_default();
     let (open_at, preflight_at) = (section.place(&table::TOKEN_OPEN), section.place(&table::OPEN_PREFLIGHT));
-    for span in [open_at, preflight_at].into_iter().flatten().filter(|_| check != Check::Proxy) {
+    let misplaced = [open_at.filter(|_| check == Check::None), preflight_at.filter(|_| check != Check::Proxy)];
+    for span in misplaced.into_iter().flatten() {
         let label = format!("check is {}", check.name());
         reader.find(span, "this is for `token.check: proxy`", label, "write `check: proxy`, or remove it");
     }
     let open = section.take(&table::TOKEN_OPEN);
     let open = reader.list(open, "write\n  open:\n    - /healthz");
-    let open = open.into_iter().filter_map(|found| reader.text_of(Some(found), check::open_path)).collect();
+    let mut path_of = |found: Found| {
+        let span = found.node.span;
+        Some((reader.text_of(Some(found), check::open_path)?, span))
+    };
+    let open_paths: Vec<(String, SourceSpan)> = open.into_iter().filter_map(&mut path_of).collect();
+    let open = open_paths.iter().map(|(path, _)| path.clone()).collect();
     let open_preflight = reader.flag(&mut section, &table::OPEN_PREFLIGHT);
     let decides = section.place(&table::TOKEN_PATH).or(open_at);
     let path = reader.text(&mut section, &table::TOKEN_PATH, check::url_path).unwrap_or_default();
     section.finish(reader);
-    (Token { env, check, open, open_preflight, path }, decides)
+    (Token { env, check, open, open_preflight, path }, open_paths, decides)
 }
 
 /// Where the check of the token is tested: at the path of the health check, if that needs the token.

@@ -3,11 +3,13 @@
 //! The reader ([`super::sections`]) uses them; `devopsctl schema`, `docs/deploy.schema.json` and the README's table are generated
 //! from them.
 
-use super::keys::{Alias, Flag, List, Map, Names, Number, Section, Text, Texts, Version, Word};
+use super::keys::{Alias, Count, Flag, List, Map, Names, Number, Section, Text, Texts, Version, Word};
 use super::{Check, CpuCredits, Image};
 
 /// Any text that is not empty: only the reader can check it.
 const ANY: &str = "^.+$";
+/// The path of a URL without escapes, and without a slash at its end.
+const PREFIX: &str = "^(/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,9})$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 /// The path of a request: printable, without `#`, and without a second `/` at the start.
 const REQUEST: &str = r#"^/([!"$-.0-~][!"$-~]*)?$"#;
@@ -53,6 +55,7 @@ pub static APP: Section = Section {
         &APP_BUILD,
         &APP_RELEASE,
         &RELEASE_TIMEOUT,
+        &STATIC,
         &WORKERS,
         &THREADS,
         &APP_ENV,
@@ -129,7 +132,22 @@ pub static RELEASE_TIMEOUT: Number = Number {
     default: 600,
 };
 
-pub static WORKERS: Number = Number { name: "workers", about: "gunicorn processes", least: 1, most: 64, default: 2 };
+pub static STATIC: Map = Map {
+    name: "static",
+    path: "app.static",
+    about: "static files, as `{/static: staticfiles}`: a URL prefix, and the folder in app.path whose files are served below it, without the app",
+    names: PREFIX,
+    types: &["string"],
+    longest: None,
+    most: Some((20, "a deployment has few folders of static files")),
+};
+
+pub static WORKERS: Count = Count {
+    name: "workers",
+    about: "gunicorn processes; default: 2 on t3.micro, and more on a larger `instance.type`",
+    least: 1,
+    most: 64,
+};
 
 pub static THREADS: Number = Number {
     name: "threads",
@@ -184,7 +202,7 @@ pub static TOKEN_CHECK: Word = Word {
 
 pub static TOKEN_OPEN: List = List {
     name: "open",
-    about: "with `check: proxy`: paths that need no token, such as `/healthz` or `/static/*`",
+    about: "paths that need no token, such as `/healthz` or `/static/*`; with `check: app` only paths of static files",
     default: &[],
     pattern: OPEN,
 };

@@ -252,6 +252,30 @@ fn only_the_proxys_check_has_open_paths() {
 }
 
 #[test]
+fn static_files_have_prefixes_and_their_paths_can_be_open() {
+    let file = |folders: &str, token: &str| {
+        format!("name: hello\napp: {{path: app, static: {{{folders}}}}}\ntoken: {{{token}}}\n")
+    };
+    let deployment = good(&file("/static: staticfiles, /: frontend/dist", "open: ['/static/*', /logo.svg]"));
+    let folders: Vec<(&str, &str)> =
+        deployment.app.static_files.iter().map(|(prefix, folder)| (prefix.as_str(), folder.as_str())).collect();
+    assert_eq!(folders, [("/", "frontend/dist"), ("/static", "staticfiles")]);
+    assert_eq!((deployment.token.check, deployment.token.open.len()), (Check::App, 2));
+    assert!(good("name: hello\napp: {path: app, static: }\n").app.static_files.is_empty());
+    let shown = [
+        file("/static/: files", ""),
+        file("static: files", ""),
+        file("/static: .", ""),
+        file("/static: ../files", ""),
+        file("/static: {folder: files}", ""),
+        file("/static: files", "open: [/healthz, /static/a, /static]"),
+        file("/static: files", "check: none, open: [/static/a]"),
+        "name: hello\napp: {path: app, static: files}\n".to_owned(),
+    ];
+    insta::assert_snapshot!("static_files", shown.map(|text| bad(&text)).join("\n"));
+}
+
+#[test]
 fn a_version_of_python_chooses_the_image() {
     let file = |python: &str, image: &str| {
         format!("name: hello\napp: {{path: app, python: {python}}}\ninstance: {{type: t3.micro{image}}}\n")

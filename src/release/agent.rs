@@ -44,6 +44,8 @@ pub const FILES: &[(&str, &str)] = files![
     "proxy/proxy.py",
     "proxy/restore.py",
     "proxy/runner.py",
+    "proxy/static_files.py",
+    "proxy/static_routes.py",
     "ssh/__init__.py",
     "ssh/keys.py",
     "ssh/sshd.py",

@@ -2,25 +2,41 @@
 
 use serde_json::{Value, json};
 
-use crate::config::{Deployment, Token};
+use crate::config::{Check, Deployment, Token};
+use crate::release::processes::Processes;
 use crate::release::proxy::{self, Build};
 
 /// The manifest in the archive.
-pub fn render(deployment: &Deployment, build: Build) -> String {
+pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> String {
     let app = &deployment.app;
+    let mut edge = proxy::manifest(&deployment.network, build);
+    edge["static"] = static_files(deployment);
     let manifest = json!({
         "v": 1,
         "web": app.web,
-        "workers": app.workers,
-        "threads": app.threads,
+        "workers": processes.workers,
+        "threads": processes.threads,
         "env": app.env,
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "release": (!app.release.is_empty()).then(|| json!({"commands": app.release, "timeout": app.release_timeout})),
-        "edge": proxy::manifest(&deployment.network, build),
+        "static": app.static_files,
+        "edge": edge,
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},
         "token": token(&deployment.token),
     });
     format!("{manifest:#}\n")
+}
+
+/// What the proxy must know of the static files: a change of the files does not touch it.
+fn static_files(deployment: &Deployment) -> Value {
+    let folders = &deployment.app.static_files;
+    match folders.is_empty() {
+        true => Value::Null,
+        false => json!({
+            "prefixes": folders.keys().collect::<Vec<_>>(),
+            "guarded": deployment.token.check != Check::None,
+        }),
+    }
 }
 
 fn token(token: &Token) -> Value {

@@ -17,10 +17,13 @@ mod missing;
 mod origin;
 mod pack;
 mod portable;
+mod processes;
 pub mod proxy;
 mod secrets;
 pub mod source;
+mod static_files;
 pub mod text;
+pub mod websockets;
 mod wheels;
 pub mod written;
 
@@ -34,11 +37,13 @@ use crate::aws::Target;
 use crate::base::digest::{hex, sha256};
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
+use crate::base::event::Sink;
 use crate::base::names;
 use crate::config::{self, App, Deployment};
 use crate::release::proxy::Build;
 use dependencies::Installed;
 pub use dependencies::Requirements;
+pub use processes::Processes;
 
 /// A release that is ready to upload.
 #[derive(Clone, Debug)]
@@ -61,17 +66,26 @@ pub struct Release {
     pub reached: String,
     /// The proxy.
     pub proxy: Build,
+    /// The app's processes.
+    pub processes: Processes,
     /// The commit that it was built from; empty if that is unknown.
     pub what: String,
     /// Warnings for the user, a line each.
     pub warnings: Vec<String>,
 }
 
-/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements again.
+/// Builds the release of a deployment, or takes it from the cache. `upgrade`: resolve unpinned requirements and run `app.build`
+/// again. `sink` shows what `app.build` prints.
 ///
 /// # Errors
 /// A mistake in the app's folder or its requirements. No call to AWS was made.
-pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgrade: bool) -> Result<Release> {
+pub async fn build(
+    deployment: &Deployment,
+    target: &Target,
+    proxy: Build,
+    upgrade: bool,
+    sink: &dyn Sink,
+) -> Result<Release> {
     let app = &deployment.app;
     let (files, requirements) = look(deployment)?;
     // What git ignores is most often what the commands write.
@@ -82,17 +96,24 @@ pub async fn build(deployment: &Deployment, target: &Target, proxy: Build, upgra
     for (folder, files) in requirements.local().folders().filter(|(folder, _)| *folder != app.path) {
         warnings.extend(ignored::named(folder, files, &BTreeMap::new())?);
     }
+    let processes = Processes::of(deployment, requirements.is_asgi());
+    let manifest = manifest::render(deployment, proxy, processes);
     let Built { id, archive, fresh, resolved_anew } =
-        archive(deployment, files.clone(), &requirements, target, proxy, upgrade).await?;
+        archive(app, files.clone(), &requirements, target, manifest, upgrade, sink).await?;
     // For a release from the cache, these warnings were shown when it was built.
     if fresh {
         let texts = source::texts(&files, &["py"]);
-        warnings.extend(written::lines(texts.iter().map(|(name, text)| (&**name, &**text)), &app.env));
+        let texts = || texts.iter().map(|(name, text)| (&**name, &**text));
+        warnings.extend(written::lines(texts(), &app.env));
+        if let Some(sockets) = websockets::find(texts()) {
+            warnings.extend(sockets.trouble(|name| requirements.mentions(name)));
+            warnings.extend(sockets.processes(processes.workers));
+        }
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
     let (target, commands) = (target.clone(), app.release.join("; "));
-    Ok(Release { id, archive, fresh, resolved_anew, size, target, commands, reached, proxy, what, warnings })
+    Ok(Release { id, archive, fresh, resolved_anew, size, target, commands, reached, proxy, processes, what, warnings })
 }
 
 /// Reads the inputs of a release, without building it: the app's files and its requirements.
@@ -104,6 +125,9 @@ pub fn look(deployment: &Deployment) -> Result<(Vec<source::File>, Requirements)
     config::check_python(app, deployment.instance.image)?;
     let files = source::collect(&app.path)?;
     secrets::check(&app.path, &files, &app.include)?;
+    if app.build.is_empty() {
+        static_files::check(app, &files)?;
+    }
     let asgi = asgi::is_asgi(&files, module(app))?;
     Ok((files, Requirements::find(app, asgi)?))
 }
@@ -124,15 +148,14 @@ struct Built {
 
 /// Builds the archive, or takes it from the cache.
 async fn archive(
-    deployment: &Deployment,
+    app: &App,
     files: Vec<source::File>,
     requirements: &Requirements,
     target: &Target,
-    proxy: Build,
+    manifest: String,
     upgrade: bool,
+    sink: &dyn Sink,
 ) -> Result<Built> {
-    let app = &deployment.app;
-    let manifest = manifest::render(deployment, proxy);
     let cache = dirs::cache()?.join("releases");
     dirs::private(&cache)?;
     if upgrade {
@@ -143,7 +166,10 @@ async fn archive(
     let known = || -> Result<PathBuf> {
         Ok(cache.join(format!("{}.id", sha256(format!("{inputs}{}", requirements.lock_state(target)?)))))
     };
-    if let Some(release) = cached(&cache, &known()?).await {
+    // The commands may use more than the inputs, such as the newest packages for a frontend.
+    if (!upgrade || app.build.is_empty())
+        && let Some(release) = cached(&cache, &known()?).await
+    {
         return Ok(release);
     }
     let work =
@@ -157,7 +183,9 @@ async fn archive(
         false => {
             let packages = work.path().join("packages");
             dependencies::environment(requirements, target, &list, &packages).await?;
-            build::run(app, &files, &packages, work.path()).await?
+            let files = build::run(app, &files, &packages, work.path(), sink).await?;
+            static_files::check(app, &files)?;
+            files
         }
     };
     let module = module(app).to_owned();

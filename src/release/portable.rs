@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::dirs::unwritable;
 use crate::base::error::{Exit, Failure, Result};
+use crate::base::logins::masked;
 
 /// The prefixes of the files of editable packages: of setuptools, hatchling, poetry-core and maturin, and scikit-build.
 const EDITABLE: [&str; 3] = ["__editable__", "_editable_impl_", "_editable_skbc_"];
@@ -46,7 +47,7 @@ fn refused(file: &Path) -> Failure {
         .next("build that package as a plain wheel, or list its folder in the requirements, then run the same command again")
 }
 
-/// The metadata of a project contains the paths of other projects that it requires.
+/// The metadata of a project contains the paths and URLs of what it requires.
 fn without_paths(file: &Path) -> io::Result<()> {
     let text = String::from_utf8_lossy(&fs::read(file)?).into_owned();
     let without = |line: &str| match line.split_once(" @ file:") {
@@ -54,9 +55,10 @@ fn without_paths(file: &Path) -> io::Result<()> {
             let marker = rest.split_once(" ;").map_or_else(String::new, |(_, marker)| format!(" ;{marker}"));
             format!("{name}{marker}\n")
         }
+        None if line.starts_with("Requires-Dist: ") => format!("{}\n", masked(line)),
         _ => format!("{line}\n"),
     };
-    if !text.contains(" @ file:") {
+    if !text.lines().any(|line| line.starts_with("Requires-Dist: ") && line.contains(" @ ")) {
         return Ok(());
     }
     fs::write(file, text.lines().map(without).collect::<String>())
@@ -109,6 +111,9 @@ mod tests {
 
     #[test]
     fn paths_are_removed_from_metadata() {
+        let login = "Requires-Dist: c @ https://me:secret@example.com/c.whl\n";
+        let masked = "Requires-Dist: c @ https://****@example.com/c.whl\n";
+        assert_eq!(checked("lib-1.dist-info/METADATA", login).unwrap(), masked);
         let text = "Name: lib\nRequires-Dist: a @ file:///cache/build-x/a ; extra == \"x\"\nRequires-Dist: b @ file:///b\n\nRead @ file:me\n";
         let without = "Name: lib\nRequires-Dist: a ; extra == \"x\"\nRequires-Dist: b\n\nRead @ file:me\n";
         assert_eq!(checked("lib-1.dist-info/METADATA", text).unwrap(), without);

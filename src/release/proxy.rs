@@ -77,10 +77,7 @@ impl Build {
         let mut command = Uv::find().await?.command();
         command.args(["pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--link-mode", "copy"]);
         command.args(["--python-platform", self.platform, "--target"]).arg(work.path()).arg(PACKAGE);
-        let output = command.output().await.map_err(|error| unavailable(&error.to_string()))?;
-        if !output.status.success() {
-            return Err(unavailable(&uv::words(&String::from_utf8_lossy(&output.stderr))));
-        }
+        uv::run(&mut command).await?.map_err(|said| unavailable(&uv::words(&said)))?;
         let program = work.path().join("bin/caddy");
         let packing = tokio::task::spawn_blocking(move || self.pack(&program, &place));
         packing.await.map_err(|error| unavailable(&error.to_string()))?

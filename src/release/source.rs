@@ -9,8 +9,8 @@ use ignore::overrides::OverrideBuilder;
 
 use crate::base::error::{Exit, Failure, Result};
 
-/// Never packed: repositories, environments, caches and secrets.
-const NEVER: [&str; 19] = [
+/// Never packed: repositories, environments, caches, secrets, and the databases of Flask's instance folder here.
+const NEVER: [&str; 22] = [
     ".git",
     ".hg",
     ".svn",
@@ -30,6 +30,9 @@ const NEVER: [&str; 19] = [
     ".nox",
     ".env",
     ".DS_Store",
+    "/instance/*.db",
+    "/instance/*.sqlite",
+    "/instance/*.sqlite3",
 ];
 /// A folder with one of these files is a virtual environment or a cache (<https://bford.info/cachedir/>), whatever its name.
 const MARKS: [&str; 2] = ["pyvenv.cfg", "CACHEDIR.TAG"];
@@ -185,8 +188,11 @@ pub(super) mod tests {
             (".some_cache/CACHEDIR.TAG", ""),
             (".some_cache/x", ""),
             ("caches/x.py", ""),
+            ("instance/app.sqlite", ""),
+            ("instance/config.py", ""),
         ]);
-        assert_eq!(names(&root), [".devopsctlignore", ".gitignore", "app.py", "caches/x.py", "static/.well-known/x"]);
+        let packed = ["app.py", "caches/x.py", "instance/config.py", "static/.well-known/x"];
+        assert_eq!(names(&root), [&[".devopsctlignore", ".gitignore"], &packed[..]].concat());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use regex::Regex;
 
 use super::text;
 use crate::base::error::{Exit, Failing, Failure, Result};
+use crate::base::logins::masked;
 use crate::config::{App, FILE};
 
 /// How many requirements files may include each other, and their maximum depth.
@@ -121,7 +122,7 @@ impl Followed {
         let name = bare.unwrap_or(name);
         let unfollowed = |why: &str| {
             Failure::new(Exit::Usage, format!("cannot check the requirements that {} includes", by.display()))
-                .because(format!("{name}: {why}"))
+                .because(format!("{}: {why}", masked(name)))
                 .because("such a file can require builds of packages, which run their code on this machine")
                 .standing("Nothing was changed in AWS.")
                 .next(format!("copy its content into {}; or, {ALLOW}", by.display()))

@@ -1,5 +1,5 @@
-//! Data that an app seems to write beside its code, such as a SQLite file or uploads. On the instance the app's folder is read-only,
-//! and files elsewhere are deleted with the instance.
+//! Data that an app seems to write beside its code, such as a SQLite file or uploads. On the EC2 instance the app's folder is read-only,
+//! except for Flask's instance folder, and files elsewhere are deleted with the EC2 instance.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,21 +21,34 @@ static FROM_OUTSIDE: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?:environ|gete
 /// A warning for each. `texts`: the modules' names and sources; `env`: the variables in deploy.yaml, which may replace a default in
 /// such a line.
 pub fn lines<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>, env: &BTreeMap<String, String>) -> Vec<String> {
+    let texts: Vec<_> = texts.into_iter().filter(|(file, _)| is_code(file)).collect();
+    let alchemy = texts.iter().any(|(_, text)| text.contains("flask_sqlalchemy"));
     let (mut told, mut lines) = (BTreeSet::new(), Vec::new());
-    for (file, text) in texts.into_iter().filter(|(file, _)| is_code(file)) {
+    for (file, text) in texts {
         for (number, line) in text.lines().enumerate() {
             let code = line.split('#').next().unwrap_or_default();
             let Some(what) = named(code).filter(|_| !is_set(code, env)) else { continue };
             if told.insert(what.clone()) {
-                lines.push(format!(
-                    "{file}:{} uses {what}: on the instance the app cannot write to its own folder, and files elsewhere are \
-                     deleted with the instance; store data in an external database or a bucket",
-                    number + 1
-                ));
+                let fate = if is_kept(code, alchemy) { KEPT } else { LOST };
+                lines.push(format!("{file}:{} uses {what}{fate}", number + 1));
             }
         }
     }
     lines
+}
+
+/// For data in Flask's instance folder.
+const KEPT: &str = " in Flask's instance folder: new releases and reboots keep it, but it is deleted with the EC2 instance, for example \
+                    by `down` or when another instance type replaces it; store data that must survive in an external database or a \
+                    bucket";
+/// For other data.
+const LOST: &str = ": on the instance the app cannot write to its own folder, and files elsewhere are deleted with the instance; store \
+                    data in an external database or a bucket";
+
+/// Whether the line's path is in Flask's instance folder. Flask-SQLAlchemy reads relative paths of SQLite as relative to it.
+fn is_kept(code: &str, alchemy: bool) -> bool {
+    let relative = DATABASE.captures(code).is_some_and(|found| found.get(1).is_some());
+    code.contains("instance_path") || (alchemy && relative)
 }
 
 /// Whether the file is code of the app itself.
@@ -71,7 +84,7 @@ mod tests {
         let lines = lines([("app.py", line)], &env);
         assert!(lines.len() < 2, "{lines:?}");
         let said = lines.into_iter().next()?;
-        let (what, _) = said.strip_prefix("app.py:1 uses ")?.split_once(": on the instance")?;
+        let (what, _) = said.strip_prefix("app.py:1 uses ")?.split_once(LOST)?;
         Some(what.to_owned())
     }
 
@@ -108,6 +121,21 @@ mod tests {
         }
         let text = [("tests/test_app.py", "'x.db'"), ("a/conftest.py", "'x.db'"), ("data.json", "'x.db'")];
         assert_eq!(lines(text, &BTreeMap::new()), [""; 0]);
+    }
+
+    #[test]
+    fn flasks_instance_folder_is_kept() {
+        let said = |text: &str| lines([("app.py", text)], &BTreeMap::new()).concat();
+        assert!(
+            said("DATABASE=os.path.join(app.instance_path, 'flaskr.sqlite'),").contains("releases and reboots keep it")
+        );
+        assert!(said("UPLOAD_FOLDER = os.path.join(app.instance_path, 'u')").contains("releases and reboots keep it"));
+        let relative = "URI = 'sqlite:///site.db'\n";
+        assert!(said(relative).contains("cannot write to its own folder"));
+        let alchemy = "from flask_sqlalchemy import SQLAlchemy\n";
+        assert!(said(&format!("{alchemy}{relative}")).contains("app.py:2 uses site.db in Flask's instance folder"));
+        let joined = "URI = 'sqlite:///' + os.path.join(basedir, 'app.db')\n";
+        assert!(said(&format!("{alchemy}{joined}")).contains("cannot write to its own folder"));
     }
 
     #[test]

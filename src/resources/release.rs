@@ -326,6 +326,7 @@ mod tests {
             proxy: crate::release::proxy::Build::of(&target).unwrap(),
             target,
             commands: String::new(),
+            processes: crate::release::Processes { asgi: false, workers: 2, threads: 4 },
             reached: "https".into(),
             what: String::new(),
         };

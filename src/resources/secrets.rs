@@ -29,6 +29,9 @@ pub use stored::{NONE, fingerprint, is_fingerprint};
 /// The maximum length of a value of the standard tier, in bytes. AWS's documentation says both 4 KB and 4096 characters:
 /// <https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html>
 const LONGEST: usize = 4096;
+/// The maximum length of a parameter's name, with its path:
+/// <https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html>
+const LONGEST_NAME: usize = 1011;
 /// As many names as `GetParameters` takes.
 const AT_ONCE: usize = 10;
 
@@ -41,7 +44,7 @@ pub struct State {
     pub modified: i64,
 }
 
-/// All secrets by name.
+/// All secrets by name. The name of a parameter in a folder contains slashes: the app does not get it, but `down` deletes it.
 pub type Stored = BTreeMap<String, State>;
 
 /// The change to apply. The name is that of the step, and a new value is in the context.
@@ -166,13 +169,14 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<Stored>> {
 /// # Errors
 /// A call to SSM fails.
 pub async fn list(aws: &Aws, name: &str) -> Result<Stored> {
-    let found = parameter::below(aws, &names::secrets_path(name), false).await;
+    let path = names::secrets_path(name);
+    let found = parameter::below(aws, &path, true).await;
     let found = found.map_err(|error| explain("cannot list the app's secrets", &error))?;
-    Ok(found.iter().filter_map(state).collect())
+    Ok(found.iter().filter_map(|parameter| state(&path, parameter)).collect())
 }
 
-fn state(parameter: &Parameter) -> Option<(String, State)> {
-    let name = parameter.name()?.rsplit('/').next()?.to_owned();
+fn state(path: &str, parameter: &Parameter) -> Option<(String, State)> {
+    let name = parameter.name()?.strip_prefix(path)?.strip_prefix('/')?.to_owned();
     let modified = parameter.last_modified_date().map(milliseconds)?;
     Some((name, State { version: parameter.version(), modified }))
 }
@@ -188,6 +192,7 @@ fn milliseconds(time: &DateTime) -> i64 {
 /// # Errors
 /// A call to SSM fails.
 pub async fn values(aws: &Aws, name: &str, secrets: &[String]) -> Result<BTreeMap<String, (Secret, State)>> {
+    let path = names::secrets_path(name);
     let parameters: Vec<String> = secrets.iter().map(|secret| names::secret_parameter(name, secret)).collect();
     let mut found = BTreeMap::new();
     for some in parameters.chunks(AT_ONCE) {
@@ -196,7 +201,7 @@ pub async fn values(aws: &Aws, name: &str, secrets: &[String]) -> Result<BTreeMa
             .await
             .map_err(|error| explain("cannot read the app's secrets", &error))?;
         found.extend(answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
-            let (name, state) = state(&parameter)?;
+            let (name, state) = state(&path, &parameter)?;
             Some((name, (stored::decode(parameter.value?.into()), state)))
         }));
     }
@@ -231,10 +236,11 @@ pub(super) async fn known(context: &Context) -> Result<String> {
     }
 }
 
-/// Whether a parameter with this name can be below the path. Fewer names are those of variables.
+/// Whether a parameter with this name can be below the path, also in a folder. Fewer names are those of variables.
 pub fn is_parameter(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    (1..=100).contains(&name.len()) && name.bytes().all(plain)
+    let part = |part: &str| !part.is_empty() && part.bytes().all(plain);
+    name.len() <= LONGEST_NAME && name.split('/').all(part)
 }
 
 /// Checks that this can be the value of a secret: a variable can hold it, and SSM can store it.

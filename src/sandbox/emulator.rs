@@ -21,7 +21,7 @@ use tokio::net::UnixStream;
 use crate::base::digest;
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Failure, Result};
-use crate::base::uv::Uv;
+use crate::base::uv::{self, Uv};
 
 use super::log_advice;
 use super::state_dir::{StateDir, remove_tree};
@@ -147,14 +147,11 @@ fn key() -> String {
 }
 
 async fn run(mut command: tokio::process::Command) -> Result<()> {
-    let why = match command.output().await {
-        Ok(output) if output.status.success() => return Ok(()),
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        Err(error) => error.to_string(),
-    };
-    Err(Failure::failed("cannot install the local AWS (moto)")
-        .because(why)
-        .next("its packages come from PyPI the first time: check the network, then run the same command again"))
+    uv::run(&mut command).await?.map_err(|said| {
+        Failure::failed("cannot install the local AWS (moto)")
+            .because(said.trim().to_owned())
+            .next("its packages come from PyPI the first time: check the network, then run the same command again")
+    })
 }
 
 /// Writes a file, and creates its folder.

@@ -11,6 +11,7 @@
 //! - `commands/` the other commands, and what all of them share: help, JSON, the terminal, permissions
 //! - `sandbox/` the sandbox itself
 //! - `error_snapshots/` every error message
+//! - `shapes/` small apps in the shape of real ones, each used by a client as its user would
 //! - `support/` what the tests share
 //!
 //! Beside them, `docs.rs` checks the documents, `architecture.rs` the layers of the source, and `python_suites.rs` runs pytest.
@@ -25,7 +26,8 @@ mod network;
 mod python_suites;
 mod sandbox;
 mod secrets;
+mod shapes;
 mod support;
 mod token;
 
-use support::{console, files, http, load_clients, project, pseudo_terminal, ssh_session, times};
+use support::{browser, console, files, http, load_clients, project, pseudo_terminal, ssh_session, times, websocket};

@@ -242,8 +242,13 @@ impl Story {
             assert!(can.contains("CapEff:\t0000000000000400") && can.contains("NoNewPrivs:\t1"), "{can}");
             assert!(!can.contains("Uid:\t0"), "{can}");
             let inside = format!("nsenter -t {pid} -m setpriv --reuid $(stat -c %u /proc/{pid}) --clear-groups");
-            let secret = ["/run/devopsctl/generations/*", "/run/credentials/app@*/*", "/var/lib/cloud/instance/*"];
-            for files in secret {
+            let hidden = [
+                "/run/devopsctl/generations/*",
+                "/run/credentials/app@*/*",
+                "/var/lib/cloud/instance/*",
+                "/opt/devopsctl/releases/*",
+            ];
+            for files in hidden {
                 let read = self.machine.try_sh(&format!("{inside} ls {files}"));
                 assert!(!read.status.success(), "it can read {files}");
             }
@@ -254,9 +259,13 @@ impl Story {
             let before = self.machine.sh("systemctl show -P MainPID devopsctl-edge.service");
             let visitors = self.visitors(2, self.token(), &[200]);
             let text = source_of(&self.project, "deploy.yaml");
-            self.project
-                .file("deploy.yaml", &text.replace("acme_root: ca.pem", "acme_root: ca.pem, limits: {body_mb: 5}"));
+            let limits = text.replace("acme_root: ca.pem", "acme_root: ca.pem, limits: {body_mb: 5}");
+            self.project.file("app/files/style.css", "body {}");
+            self.project.file("deploy.yaml", &limits.replace("app: {", "app: {static: {/files: files}, "));
             self.project.up();
+            let file = format!("{}/files/style.css", self.url);
+            assert_eq!(curl(&self.project, &file, &["--header", &header]), (200, "body {}".to_owned()));
+            assert_eq!(curl(&self.project, &file, &[]).0, 401);
             println!("   {} answers, none of them wrong", visitors.end(10));
             assert_eq!(self.machine.sh("systemctl show -P MainPID devopsctl-edge.service"), before);
             let reloads = "journalctl -u devopsctl-edge --no-pager | grep -c 'Reloaded devopsctl-edge' || true";

@@ -43,7 +43,7 @@ pub struct Up {
 /// What `up` keeps unless it is told otherwise; `plan` takes the same options.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Renew {
-    /// Resolve unpinned requirements again
+    /// Resolve unpinned requirements again, and run `app.build` again
     #[arg(long)]
     pub upgrade: bool,
     /// Replace the instance if its image has a newer build; the old one serves until the new one is healthy

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Version;
 use crate::engine::cost::{self, Money};
+use crate::release::Processes;
 
 documents! {
     /// `up`: the app's URL.
@@ -34,8 +35,20 @@ documents! {
         missing_secrets: Vec<String>,
         /// The commands of `app.release` that the changes run, unless they ran for this release before.
         release_commands: Vec<String>,
+        /// How the app would be served.
+        app: Served,
         /// The cost of deploy.yaml.
         cost: Cost,
+    }
+
+    /// The processes that serve the app.
+    Served {
+        /// `wsgi` or `asgi`.
+        kind: String,
+        /// The number of processes.
+        workers: u32,
+        /// The number of threads in each; `null` for an ASGI app.
+        threads: Option<u32>,
     }
 
     /// One step.
@@ -208,6 +221,13 @@ documents! {
         name: String,
         /// Whether there were any.
         changed: bool,
+    }
+}
+
+impl From<Processes> for Served {
+    fn from(Processes { asgi, workers, threads }: Processes) -> Self {
+        let kind = if asgi { "asgi" } else { "wsgi" };
+        Self { kind: kind.to_owned(), workers, threads: (!asgi).then_some(threads) }
     }
 }
 

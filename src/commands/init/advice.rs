@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use super::builds;
 use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
+use super::static_files;
 use super::{Candidate, Files, Form, Place, Sight, ancestors, is_imported_from};
 use crate::config::{self, Image, can_be_loaded};
+use crate::release::websockets::{self, Sockets};
 use crate::release::written;
 
 /// The content of the `deploy.yaml`, and the warnings.
@@ -24,12 +26,16 @@ pub struct Plan {
     pub build: Vec<String>,
     /// `app.release`, from the `Procfile`.
     pub release: Option<String>,
+    /// `app.static`
+    pub static_files: BTreeMap<String, String>,
     /// The app's requirements.
     pub requirements: Requirements,
     /// `token.env`, if the source reads the token; else the proxy checks it.
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
+    /// What takes threads for longer than a response: it decides about `app.workers` and `app.threads`.
+    pub sockets: Option<Sockets>,
     /// `app.secrets`
     pub secrets: Vec<Secret>,
     /// `health.path`
@@ -65,6 +71,10 @@ impl Plan {
         let (image, unmet) = image(python.as_ref());
         todo.extend(unmet);
         todo.extend(about_health(sight));
+        let sockets = websockets::find(files.below(&path));
+        if let (Some(sockets), Requirements::Taken(_, packages)) = (&sockets, &requirements) {
+            todo.extend(sockets.trouble(|name| packages.contains(name)));
+        }
         let (refused, kept) = about_env_files(sight);
         todo.extend(refused);
         let ready = todo.is_empty();
@@ -82,6 +92,7 @@ impl Plan {
         let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
         let build = builds::commands(files, &path, secrets.iter().map(|secret| secret.name.as_str()));
         let release = builds::release(files, &path);
+        let static_files = static_files::folders(files, &path, &build);
         Self {
             name: name.to_owned(),
             path,
@@ -89,9 +100,11 @@ impl Plan {
             module: written,
             build,
             release,
+            static_files,
             requirements,
             token,
             token_path,
+            sockets,
             secrets,
             health,
             image,
@@ -228,6 +241,9 @@ fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
 
 fn about_hard_coded(sight: &Sight) -> impl Iterator<Item = String> {
     sight.hard_coded.iter().map(|(name, place)| {
-        format!("{place}: {name} is a secret in the source code, which everyone with the code can read")
+        format!(
+            "{place}: {name} is a secret in the source code, which everyone with the code can read; read it from a variable instead, \
+             and list that in app.secrets"
+        )
     })
 }

@@ -6,6 +6,7 @@ mod apps;
 mod builds;
 mod secrets;
 mod settings;
+mod static_files;
 mod token;
 mod variables;
 mod verb;

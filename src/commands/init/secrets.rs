@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::settings::join;
+use super::settings::{PREFIXED, join};
 use super::variables::{self, Need};
 use super::{Files, Place, token};
 use crate::config;
@@ -62,6 +62,9 @@ pub fn needed(files: &Files, folder: &str, token: &str) -> Vec<Secret> {
             found.insert(name.clone(), Secret { name: name.clone(), place: read.place(), generate });
         }
     }
+    for secret in prefixed(&modules) {
+        found.entry(secret.name.clone()).or_insert(secret);
+    }
     let named = ["", folder].into_iter().collect::<BTreeSet<_>>();
     for secret in named.into_iter().flat_map(|folder| in_files(files, folder)) {
         let optional = needs.get(&secret.name).is_some_and(|read| read.need == Need::Optional);
@@ -73,6 +76,17 @@ pub fn needed(files: &Files, folder: &str, token: &str) -> Vec<Secret> {
     }
     let can_be = |name: &str| config::is_variable(name) && !config::is_token(name, token);
     found.into_values().filter(|secret| can_be(&secret.name)).collect()
+}
+
+/// Flask's key for sessions, if the app reads its configuration from all variables with a prefix.
+fn prefixed(modules: &BTreeMap<String, Vec<Line>>) -> Vec<Secret> {
+    let all = modules.iter().flat_map(|(file, lines)| lines.iter().map(move |line| (file, line)));
+    let found = all.filter_map(|(file, line)| {
+        let found = PREFIXED.captures(&line.code)?;
+        let prefix = found.get(1).map_or("FLASK", |index| line.string(index.as_str()));
+        Some(Secret { name: format!("{prefix}_SECRET_KEY"), place: Place::new(file, line.number), generate: true })
+    });
+    found.collect()
 }
 
 /// Whether a variable of this name usually holds a secret.
@@ -191,6 +205,12 @@ key = os.environ['PUBLIC_KEY'], environ['HTTP_X_API_KEY'], os.environ['GREETING'
         assert_eq!(names(&[("app.json", "[")]), [""; 0]);
         let procfile = "web: gunicorn -b :$PORT app\nworker: celery -b $REDIS_URL -p ${A_PASSWORD} ${B_PASSWORD:-x}\n";
         assert_eq!(names(&[("Procfile", procfile)]), ["A_PASSWORD", "REDIS_URL"]);
+    }
+
+    #[test]
+    fn flask_reads_its_key_from_a_variable_with_its_prefix() {
+        assert_eq!(names(&[("app.py", "app.config.from_prefixed_env()\n")]), ["FLASK_SECRET_KEY*"]);
+        assert_eq!(names(&[("app.py", "app.config.from_prefixed_env(prefix='SHOP')\n")]), ["SHOP_SECRET_KEY*"]);
     }
 
     #[test]

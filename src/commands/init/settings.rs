@@ -3,36 +3,61 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use super::{Files, Place};
 use crate::release::code::{self, Line, regex};
 
 static ROUTE: LazyLock<Regex> = LazyLock::new(|| regex(r#"^@(?:(\w+)\.)?(route|get) ?\( ?"(\d+)""#));
 static URL: LazyLock<Regex> = LazyLock::new(|| regex(r#"\bpath ?\( ?"(\d+)""#));
+static ADDED: LazyLock<Regex> = LazyLock::new(|| regex(r#"^(?:(\w+)\.)?add_url_rule ?\( ?"(\d+)""#));
+static ROUTER: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\w+) ?= ?(?:\w+\.)*(?:Blueprint|APIRouter) ?\("));
+/// `SECRET_KEY="x"` as an argument.
+static ARGUMENT: LazyLock<Regex> = LazyLock::new(|| regex(r#"\b(\w+) ?= ?"(\d+)" ?[,)]"#));
+/// A call that sets Flask's configuration from its arguments, or from variables of the environment.
+static CONFIG: LazyLock<Regex> = LazyLock::new(|| regex(r"\bconfig\.(?:from_mapping|update) ?\("));
+pub static PREFIXED: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"\bconfig\.from_prefixed_env ?\( ?(?:(?:prefix ?= ?)?"(\d+)")?"#));
 static SECRET: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"^(?:\w+\.)*(?:config ?\[ ?"(\d+)" ?\]|(\w+)) ?= ?"(\d+)"$"#));
 
-/// The app's routes, as far as they are literals. If routers have prefixes, only the app's own routes count.
+/// The app's routes, as far as they are literals. If there are prefixes, only the routes of the app and of routers without one count.
 pub fn routes(modules: &BTreeMap<String, Vec<Line>>, apps: &BTreeSet<String>) -> BTreeMap<String, Place> {
     let all = || modules.iter().flat_map(|(file, lines)| lines.iter().map(move |line| (file, line)));
-    let prefixed = all().any(|(_, line)| line.code.contains("prefix") || line.code.contains("include("));
+    let prefixed = all().any(|(_, line)| has_prefix(line) || line.code.contains("include("));
     let mut routes = BTreeMap::new();
     for (file, line) in all() {
-        let own = |receiver: Option<&str>| receiver.is_none_or(|name| apps.contains(name)) || !prefixed;
-        let path = match ROUTE.captures(&line.code) {
-            Some(found) if own(found.get(1).map(|name| name.as_str())) => Some(line.string(&found[3]).to_owned()),
-            Some(_) => None,
-            None if file.ends_with("urls.py") && !prefixed => {
+        let own = |receiver: Option<&str>| {
+            receiver.is_none_or(|name| apps.contains(name) || is_plain(modules, file, name)) || !prefixed
+        };
+        let (decorator, added) = (ROUTE.captures(&line.code), ADDED.captures(&line.code));
+        let name = |found: &Captures<'_>| found.get(1).map(|name| name.as_str().to_owned());
+        let path = match (decorator, added) {
+            (Some(found), _) => own(name(&found).as_deref()).then(|| line.string(&found[3]).to_owned()),
+            (_, Some(found)) => own(name(&found).as_deref()).then(|| line.string(&found[2]).to_owned()),
+            _ if file.ends_with("urls.py") && !prefixed => {
                 URL.captures(&line.code).map(|found| format!("/{}", line.string(&found[1])))
             }
-            None => None,
+            _ => None,
         };
         if let Some(path) = path {
             routes.entry(path).or_insert_with(|| Place::new(file, line.number));
         }
     }
     routes
+}
+
+fn has_prefix(line: &Line) -> bool {
+    line.code.contains("prefix") && !PREFIXED.is_match(&line.code)
+}
+
+/// Whether a router of a file has no prefix, and no router of that name gets one where it is registered.
+fn is_plain(modules: &BTreeMap<String, Vec<Line>>, file: &str, name: &str) -> bool {
+    let made = |line: &Line| ROUTER.captures(&line.code).is_some_and(|found| &found[1] == name) && !has_prefix(line);
+    let registers = |line: &Line| ["register_blueprint", "include_router"].iter().any(|call| line.code.contains(call));
+    let word = |code: &str| code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == name);
+    modules[file].iter().any(made)
+        && !modules.values().flatten().any(|line| registers(line) && has_prefix(line) && word(&line.code))
 }
 
 /// The best path for the health check.
@@ -44,22 +69,31 @@ pub fn health(routes: &BTreeMap<String, Place>) -> Option<(String, Place)> {
 /// Secrets in the source code: their names and places, not their values.
 pub fn hard_coded(modules: &BTreeMap<String, Vec<Line>>) -> Vec<(String, Place)> {
     let mut found = Vec::new();
+    // Then a variable of the environment replaces what the source sets.
+    let replaced = modules.values().flatten().any(|line| PREFIXED.is_match(&line.code));
     for (file, lines) in modules {
         for line in lines {
+            let arguments = ARGUMENT.captures_iter(&line.code).filter(|_| CONFIG.is_match(&line.code) && !replaced);
+            let named = arguments.filter(|argument| is_named_secret(&argument[1], line.string(&argument[2])));
+            found.extend(named.map(|argument| (argument[1].to_owned(), Place::new(file, line.number))));
             let Some(assigned) = SECRET.captures(&line.code) else { continue };
             let name = match (assigned.get(1), assigned.get(2)) {
                 (Some(index), _) => line.string(index.as_str()),
                 (_, Some(name)) => name.as_str(),
                 _ => continue,
             };
-            let upper = name.to_uppercase();
-            let secret = ["SECRET", "TOKEN", "PASSWORD", "API_KEY"].iter().any(|part| upper.contains(part));
-            if secret && !is_message(&upper, line.string(&assigned[3])) {
+            if is_named_secret(name, line.string(&assigned[3])) {
                 found.push((name.to_owned(), Place::new(file, line.number)));
             }
         }
     }
     found
+}
+
+fn is_named_secret(name: &str, value: &str) -> bool {
+    let upper = name.to_uppercase();
+    let secret = ["SECRET", "TOKEN", "PASSWORD", "API_KEY"].iter().any(|part| upper.contains(part));
+    secret && !is_message(&upper, value)
 }
 
 /// Whether a text is a message, such as an error, or empty.
@@ -189,7 +223,26 @@ mod tests {
         ] {
             assert_eq!(names(text), Vec::<String>::new(), "{text}");
         }
+        let text = "app.config.from_mapping(DATABASE=x, SECRET_KEY='dev')\nrun(SECRET_KEY='dev')\n";
+        assert_eq!(names(text), ["SECRET_KEY"]);
+        assert_eq!(names(&format!("{text}app.config.from_prefixed_env()\n")), Vec::<String>::new());
         let text = "SECRET_KEY = 'my very secret key'\nAPI_TOKEN = 'abc'\nDB_PASSWORD = 'a horse'\n";
         assert_eq!(names(text), ["SECRET_KEY", "API_TOKEN", "DB_PASSWORD"]);
+    }
+
+    #[test]
+    fn the_routes_of_a_router_without_a_prefix_count() {
+        let paths = |files: &[(&str, &str)]| {
+            let modules = files.iter().map(|(name, text)| ((*name).to_owned(), code::lines(text))).collect();
+            routes(&modules, &BTreeSet::from(["app".to_owned()])).into_keys().collect::<Vec<_>>()
+        };
+        let auth =
+            ("auth.py", "bp = Blueprint('auth', __name__, url_prefix='/auth')\n@bp.route('/login')\ndef f(): pass\n");
+        let blog = ("blog.py", "bp = Blueprint('blog', __name__)\n@bp.route('/')\ndef f(): pass\n");
+        let app =
+            "app.register_blueprint(auth.bp)\napp.register_blueprint(blog.bp)\napp.add_url_rule('/x', endpoint='x')\n";
+        assert_eq!(paths(&[auth, blog, ("app.py", app)]), ["/", "/x"]);
+        let registered = app.replace("(blog.bp)", "(blog.bp, url_prefix='/blog')");
+        assert_eq!(paths(&[auth, blog, ("app.py", &registered)]), ["/x"]);
     }
 }

@@ -3,6 +3,7 @@
 use super::advice::Plan;
 use super::secrets::Secret;
 use super::settings::Requirements;
+use crate::release::websockets::{Sockets, THREADS};
 
 impl Plan {
     /// The file's text.
@@ -53,12 +54,34 @@ impl Plan {
             .map(|command| format!("  release: {}   # runs on the instance, once for each release\n", quoted(command)));
         let release = release.unwrap_or_default();
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{release}  # workers: 2\n  # threads: 4\n  \
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{release}{}{}  \
              # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
             quoted(path),
             quoted(&self.web),
+            self.statics(),
+            self.threads(),
             self.secrets()
         )
+    }
+
+    fn statics(&self) -> String {
+        let pair = |(prefix, folder): (&String, &String)| format!("{}: {}", quoted(prefix), quoted(folder));
+        let pairs: Vec<String> = self.static_files.iter().map(pair).collect();
+        match pairs.is_empty() {
+            true => String::new(),
+            false => format!("  static: {{{}}}   # served without the app\n", pairs.join(", ")),
+        }
+    }
+
+    fn threads(&self) -> String {
+        let Some(Sockets { package, single, .. }) = &self.sockets else {
+            return "  # workers: 2\n  # threads: 4\n".to_owned();
+        };
+        let workers = match single {
+            true => format!("  workers: 1   # {package} needs all requests of a client in the same process\n"),
+            false => "  # workers: 2\n".to_owned(),
+        };
+        format!("{workers}  threads: {THREADS}   # each WebSocket, and each request that waits, takes one\n")
     }
 
     fn secrets(&self) -> String {

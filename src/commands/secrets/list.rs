@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::base::error::Result;
 use crate::commands::status::ago;
 use crate::commands::{Session, documents};
-use crate::config::SecretOrigin;
+use crate::config::{self, SecretOrigin};
 use crate::resources::secrets::{self, State, Stored};
 use crate::ui::aligned;
 
@@ -67,6 +67,7 @@ impl Row {
             (None, Some(SecretOrigin::Generated)) => "required, up generates it",
             (None, _) => "required, missing",
             (Some(_), Some(_)) => "required",
+            (Some(_), None) if !config::is_variable(&self.name) => "not a variable's name: unset it",
             (Some(_), None) => "",
         };
         [

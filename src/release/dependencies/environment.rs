@@ -1,13 +1,12 @@
 //! The app's packages for this machine, for the commands of `app.build`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use tokio::process::Command;
-
-use super::Requirements;
+use super::{Requirements, refusals};
 use crate::aws::Target;
 use crate::base::child;
-use crate::base::error::{Exit, Failure, Result};
+use crate::base::error::{Failure, Result};
 use crate::base::uv::{self, Uv};
 
 /// Creates a virtual environment in `place`, with the packages that [`super::install`] has listed in `list`.
@@ -18,14 +17,15 @@ pub async fn create(requirements: &Requirements, target: &Target, list: &Path, p
     let uv = Uv::find().await?;
     let mut make = uv.command();
     make.args(["venv", "--quiet", "--no-project", "--python"]).arg(python(target)).arg(place);
-    said(&mut make).await.map_err(|why| {
+    uv::run(&mut make).await?.map_err(|said| {
         Failure::failed("cannot create a virtual environment for app.build")
-            .because(why)
+            .because(uv::words(&said))
             .standing("Nothing was changed in AWS.")
             .next(format!("install Python {} (for example: uv python install {0})", target.python()))
     })?;
     let mut install = uv.command();
-    install.args(["pip", "install", "--quiet", "--python"]).arg(place).arg("-r").arg(list);
+    install.args(["pip", "install", "--quiet", "--python"]).arg(place).arg("--project").arg(requirements.folder());
+    install.arg("-r").arg(list);
     if requirements.hashed() {
         install.arg("--require-hashes");
     } else {
@@ -34,12 +34,8 @@ pub async fn create(requirements: &Requirements, target: &Target, list: &Path, p
     if !requirements.builds {
         install.arg("--no-build");
     }
-    said(&mut install).await.map_err(|why| {
-        let what = format!("cannot install the requirements in {} on this machine, for app.build", requirements.name());
-        Failure::new(Exit::Usage, what).because(why).standing("Nothing was changed in AWS.").next(
-            "require versions that have wheels for this machine too, or remove app.build and commit what it writes",
-        )
-    })
+    let version = version(place);
+    uv::run(&mut install).await?.map_err(|said| refusals::of_build(requirements, target, version.as_deref(), &said))
 }
 
 /// The image's version of Python if this machine has it, else the `python3` on `PATH`. uv would download one that is missing.
@@ -53,11 +49,10 @@ fn python(target: &Target) -> PathBuf {
     }
 }
 
-/// Runs uv. The error is what it printed.
-async fn said(command: &mut Command) -> Result<(), String> {
-    let output = command.output().await.map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(uv::words(&String::from_utf8_lossy(&output.stderr))),
-    }
+/// The version of Python in a virtual environment, such as `3.13`.
+fn version(place: &Path) -> Option<String> {
+    let settings = fs::read_to_string(place.join("pyvenv.cfg")).ok()?;
+    let version = settings.lines().find_map(|line| line.strip_prefix("version_info = "))?;
+    let mut parts = version.split('.');
+    Some(format!("{}.{}", parts.next()?, parts.next()?))
 }

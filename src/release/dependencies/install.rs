@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use super::lock::{is_whole, packages_line, packages_of, sealed};
-use super::{Requirements, servers};
+use super::{Requirements, refusals, servers, sources};
 use crate::aws::Target;
 use crate::base::child;
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Exit, Failure, Result};
-use crate::base::next::Next;
+use crate::base::toml_file::PROJECT;
 use crate::base::uv::{self, Uv};
 use crate::release::local::Local;
 use crate::release::wheels;
@@ -44,12 +44,22 @@ pub async fn install(requirements: &Requirements, target: &Target, work: &Path) 
             // The requirements of a local package may have changed; all other versions are kept.
             _ => install.resolve(&file, &file_of_lock, whole, &packages).await?,
         };
-        list = work.join("lock.txt");
-        fs::write(&list, Local::to_install(&text, &install.tree)).map_err(|error| unwritable(&list, &error))?;
+        list = write_list(requirements, &Local::to_install(&text, &install.tree), work, &install.tree)?;
         install.run(install.pip_install().arg("--no-deps").arg("-r").arg(&list)).await?;
     }
     check_tags(&install.site, target)?;
     Ok(Installed { list, resolved_anew: damaged })
+}
+
+/// Writes the packages of a lock as a file for uv, with the indexes, which a lock does not name.
+fn write_list(requirements: &Requirements, lock: &str, work: &Path, tree: &Path) -> Result<PathBuf> {
+    let (list, text) = match sources::project(&requirements.file, lock) {
+        Some(project) => (work.join("lock").join(PROJECT), project),
+        None => (work.join("lock.txt"), requirements.local.indexes(tree) + lock),
+    };
+    let written = fs::create_dir_all(list.parent().unwrap_or(work)).and_then(|()| fs::write(&list, text));
+    written.map_err(|error| unwritable(&list, &error))?;
+    Ok(list)
 }
 
 /// The calls of uv for a release.
@@ -134,34 +144,14 @@ impl Install<'_> {
     }
 
     async fn run(&self, command: &mut Command) -> Result<()> {
-        let Self { requirements, target, .. } = self;
-        let output = command.output().await.map_err(|error| {
-            Failure::failed("cannot start uv")
-                .because(error.to_string())
-                .next("install uv, then run the same command again")
-        })?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = self.as_here(&String::from_utf8_lossy(&output.stderr));
-        let file = requirements.name();
-        if let Some(packages) = wheels::unbuilt(&said).filter(|_| !requirements.builds) {
-            return Err(no_wheels(&packages, &file, target, &said));
-        }
-        if let Target::Host { version, image, .. } = target
-            && version != image
-        {
-            return Err(another_python(&file, version, image, &said));
-        }
-        let what = format!("cannot install the requirements in {file} for Python {}", target.python());
-        Err(Failure::new(Exit::Usage, what)
-            .because(uv::words(&said))
-            .standing("Nothing was changed in AWS.")
-            .next(format!("correct {}, then run the same command again", requirements.file.display())))
+        let refused = |said: String| refusals::of_release(self.requirements, self.target, &self.as_here(&said));
+        uv::run(command).await?.map_err(refused)
     }
 }
 
 fn aim(command: &mut Command, requirements: &Requirements, target: &Target) {
+    // uv's settings are those of the app, not those of the working directory.
+    command.arg("--project").arg(requirements.folder());
     match target {
         Target::Image { python, platform } => command.args(["--python-version", python, "--python-platform", platform]),
         Target::Host { python, .. } => command.arg("--python").arg(python),
@@ -177,39 +167,6 @@ fn aim(command: &mut Command, requirements: &Requirements, target: &Target) {
             None => command.arg("--system"),
         };
     }
-}
-
-/// The requirements may be valid for the image.
-fn another_python(file: &str, version: &str, image: &str, said: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("cannot install the requirements in {file} for this machine's Python {version}"))
-        .because(uv::words(said))
-        .because(format!("the instance's image has Python {image}, which is not installed on this machine"))
-        .standing("Nothing was changed in AWS.")
-        .next(
-            Next::from(format!("install Python {image} (for example: uv python install {image}), run "))
-                .run_bare("sandbox stop")
-                .and(", then run the same command again"),
-        )
-}
-
-fn no_wheels(packages: &[String], file: &str, target: &Target, said: &str) -> Failure {
-    let advice = wheels::ALLOW;
-    if packages.is_empty() {
-        return wheels::refused(format!("a project that {file} lists by its path needs a build"))
-            .because(uv::words(said))
-            .next(format!("write it as `name @ file:///path/to/name.whl`; or, {advice}"));
-    }
-    let (names, them) = (packages.join(", "), if packages.len() == 1 { "it" } else { "each" });
-    let refused = wheels::refused(format!("there is no wheel of {names} for Python {}", target.python()));
-    let refused = match target {
-        Target::Host { version, image, .. } if version != image => refused.because(format!(
-            "the instance's image has Python {image}, which is not installed on this machine and for which there may be a wheel"
-        )),
-        _ => refused,
-    };
-    refused
-        .because(uv::words(said))
-        .next(format!("in {file}, require a version of {them} that has wheels; or, {advice}"))
 }
 
 /// Checks the tags of the installed wheels: a source distribution with compiled code is built for this machine and not for the target.

@@ -3,10 +3,13 @@
 mod environment;
 mod install;
 mod lock;
+mod logins;
+mod refusals;
 mod servers;
+mod sources;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +19,7 @@ use crate::aws::Target;
 use crate::base::digest::hex;
 use crate::base::dirs::{self, unwritable};
 use crate::base::error::{Exit, Failure, Result};
+use crate::base::uv;
 use crate::config::App;
 pub use environment::create as environment;
 pub use install::{Installed, install};
@@ -77,6 +81,7 @@ impl Requirements {
             around.extend(wheels::check(app, &file, &text)?);
         }
         let local = Local::find(&file, &text)?;
+        logins::check(&app.path, &local)?;
         servers::check(&file, &text, asgi)?;
         local.requirements().try_for_each(|(file, text)| servers::check(file, text, asgi))?;
         if app.build_dependencies {
@@ -91,12 +96,22 @@ impl Requirements {
         self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// The folder of the file, from which uv looks for its settings.
+    fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
+    }
+
     /// Whether they list this package; dashes, dots and underscores are equivalent.
     pub fn mentions(&self, package: &str) -> bool {
         let plain = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
         let other = |c: char| !c.is_alphanumeric() && !"-_.".contains(c);
         let code = self.text.lines().map(|line| line.split('#').next().unwrap_or_default());
         code.flat_map(|line| line.split(other)).any(|word| plain(word) == plain(package))
+    }
+
+    /// Whether the app is ASGI.
+    pub fn is_asgi(&self) -> bool {
+        self.asgi
     }
 
     fn hashed(&self) -> bool {
@@ -119,7 +134,7 @@ impl Requirements {
         // If builds are allowed, requirements resolve to other versions.
         let builds = if self.builds { "builds" } else { "wheels" };
         let servers = servers::wanted(target, self.asgi, "").concat().join("\n");
-        hash.update(format!("{target:?}\n{servers}\n{builds}\n"));
+        hash.update(format!("{target:?}\n{servers}\n{builds}\n{}", uv::indexes()));
         hash.update(self.file.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
         hash.update(&self.around);
         hex(&hash.finalize())

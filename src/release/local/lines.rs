@@ -11,6 +11,10 @@ pub(super) static INCLUDE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^\s*(-r|-c|--requirement|--constraint)[=\s]\s*(.+)$").expect("a regex"));
 pub(super) static LINKS: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^\s*(-f|--find-links)[=\s]\s*(.+)$").expect("a regex"));
+/// An option that names an index, or a folder of packages.
+pub(super) static INDEX: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^(?:-i|--index-url|--extra-index-url|--no-index|-f|--find-links)(?:[=\s]|$)").expect("a regex")
+});
 pub(super) static REQUIREMENT: LazyLock<Regex> = LazyLock::new(|| {
     let name = r"(?:([A-Za-z0-9](?:[\w.-]*\w)?\s*(?:\[[^\]]*\])?)\s*@\s*)?";
     Regex::new(&format!(r"^\s*(?:(-e|--editable)[=\s]\s*)?{name}([^\s;](?:.*?\S)??)(\[[^\]/]*\])?(\s*;.*|\s+--.*)?$"))

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use regex::Regex;
 
 use super::Local;
-use super::lines::{INCLUDE, LINKS, REQUIREMENT, statements, unquoted};
+use super::lines::{INCLUDE, INDEX, LINKS, REQUIREMENT, statements, unquoted};
 use super::paths::{below, normalized, url};
 use crate::base::dirs::unwritable;
 use crate::base::error::{Exit, Failure, Result};
@@ -84,6 +84,19 @@ impl Local {
             staged.push_str(written);
         }
         staged
+    }
+
+    /// The options of all requirements files that name indexes and folders of packages, with paths below `root`.
+    pub fn indexes(&self, root: &Path) -> String {
+        let staged = |(file, text): (&PathBuf, &String)| self.staged(root, file, text) + "\n";
+        let text: String = self.requirements.iter().map(staged).collect();
+        let mut lines: Vec<String> = Vec::new();
+        for (line, _) in statements(&text).into_iter().filter(|(line, _)| INDEX.is_match(line)) {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        lines.into_iter().map(|line| line + "\n").collect()
     }
 
     /// The text of a `pyproject.toml` whose paths are below `root`: uv copies a relative path into a lock without resolving it.

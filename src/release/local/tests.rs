@@ -54,6 +54,10 @@ fn every_form_of_a_local_requirement_is_staged() {
     ] {
         assert_eq!(staged(&root, same), same);
     }
+    let text = "-i https://a/\n--extra-index-url https://${UV_X}@b/\nx==1\n-f ./w\n-i https://a/\n--no-index";
+    let indexes = Local::find(&root.join("app/requirements.txt"), text).unwrap().indexes(Path::new("/copy"));
+    let links = url(&below(Path::new("/copy"), &root.join("app/w")));
+    assert_eq!(indexes, format!("-i https://a/\n--extra-index-url https://${{UV_X}}@b/\n-f {links}\n--no-index\n"));
     let text = "-r more/own.txt\n";
     let local = Local::find(&root.join("app/requirements.txt"), text).unwrap();
     assert!(local.packages.contains_key(&root.join("app/more/here")), "it is relative to the file that names it");

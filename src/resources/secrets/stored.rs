@@ -34,16 +34,13 @@ pub(super) fn decode(stored: Secret) -> Secret {
 }
 
 /// A short hash of all names and versions. A secret that was deleted and set again has its old version number, so the time of the
-/// write is part of it.
+/// write is part of it. Parameters in folders do not count, because the agent does not read them.
 pub fn fingerprint(secrets: &BTreeMap<String, State>) -> String {
-    if secrets.is_empty() {
-        return NONE.to_owned();
-    }
     let mut lines = String::new();
-    for (name, State { version, modified }) in secrets {
+    for (name, State { version, modified }) in secrets.iter().filter(|(name, _)| !name.contains('/')) {
         let _ = writeln!(lines, "{name} {version} {modified}");
     }
-    digest::short(lines)
+    if lines.is_empty() { NONE.to_owned() } else { digest::short(lines) }
 }
 
 /// Whether this is a fingerprint. It comes from a tag or from a report.
@@ -91,6 +88,15 @@ mod tests {
             assert_eq!(made, case["fingerprint"], "{}", case["name"]);
             assert!(is_fingerprint(&made), "{made}");
         }
+    }
+
+    #[test]
+    fn a_parameter_in_a_folder_does_not_count() {
+        let state = State { version: 1, modified: 1 };
+        let one = BTreeMap::from([("KEY".to_owned(), state)]);
+        let both = BTreeMap::from([("KEY".to_owned(), state), ("a/b".to_owned(), state)]);
+        assert_eq!(fingerprint(&both), fingerprint(&one));
+        assert_eq!(fingerprint(&BTreeMap::from([("a/b".to_owned(), state)])), NONE);
     }
 
     #[test]

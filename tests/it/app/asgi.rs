@@ -1,12 +1,9 @@
 //! An ASGI app: FastAPI with a start-up and a WebSocket, from `init` to a version that does not start.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use crate::http::get;
 use crate::load_clients::LoadClients;
 use crate::project::Project;
+use crate::websocket::WebSocket;
 
 const APP: &str = "import asyncio
 import os
@@ -49,60 +46,6 @@ async def echo(socket: WebSocket):
         print('disconnected', end.code, flush=True)
 ";
 
-/// A WebSocket, with messages of less than 126 bytes.
-struct WebSocket(TcpStream);
-
-impl WebSocket {
-    /// The status of the handshake, and the WebSocket.
-    fn open(url: &str, token: &str) -> (String, Self) {
-        let address = url.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        write!(
-            stream,
-            "GET /echo HTTP/1.1\r\nHost: {address}\r\nAuthorization: Token {token}\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        .unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let status = String::from_utf8_lossy(&head).split_whitespace().nth(1).unwrap_or_default().to_owned();
-        (status, Self(stream))
-    }
-
-    /// Sends a frame, with a mask of zeros.
-    fn send(&mut self, kind: u8, content: &[u8]) {
-        let length = u8::try_from(content.len()).unwrap();
-        self.0.write_all(&[&[0x80 | kind, 0x80 | length, 0, 0, 0, 0], content].concat()).unwrap();
-    }
-
-    /// Sends a text, and returns the answer.
-    fn ask(&mut self, text: &str) -> String {
-        self.send(1, text.as_bytes());
-        let (kind, answer) = self.frame();
-        assert_eq!(kind, 1);
-        String::from_utf8(answer).unwrap()
-    }
-
-    /// The kind and the content of the next frame. Pings (9) get their pongs (10).
-    fn frame(&mut self) -> (u8, Vec<u8>) {
-        loop {
-            let mut head = [0; 2];
-            self.0.read_exact(&mut head).unwrap();
-            let mut content = vec![0; usize::from(head[1])];
-            self.0.read_exact(&mut content).unwrap();
-            match head[0] & 15 {
-                9 => self.send(10, &content),
-                kind => return (kind, content),
-            }
-        }
-    }
-}
-
 #[test]
 #[ignore = "slow"]
 fn a_fastapi_app_is_served_and_changes_without_a_lost_request() {
@@ -118,9 +61,9 @@ fn a_fastapi_app_is_served_and_changes_without_a_lost_request() {
     let token = project.token();
     assert_eq!(get(&url, None).status, 401);
     assert_eq!(get(&url, Some(&token)).body, "\"Welcome from 127.0.0.1 over http by uvloop and uvicorn 0.54.0\"");
-    let (status, mut socket) = WebSocket::open(&url, &token);
+    let (status, mut socket) = WebSocket::open(&url, "/echo", &token);
     assert_eq!((status.as_str(), socket.ask("hello").as_str()), ("101", "hello!"));
-    assert_eq!(WebSocket::open(&url, "another-token-than-that").0, "403");
+    assert_eq!(WebSocket::open(&url, "/echo", "another-token-than-that").0, "403");
 
     let clients = LoadClients::start(3, &url, &token, &[200, 401]);
     let newer = LoadClients::start(3, &url, "the-second-token", &[200, 401]);
@@ -128,7 +71,7 @@ fn a_fastapi_app_is_served_and_changes_without_a_lost_request() {
     assert_eq!(socket.frame(), (8, 1012_u16.to_be_bytes().to_vec()), "the WebSocket is told to connect again");
     assert!(clients.end(20) > 0 && newer.end(20) > 0);
     assert_eq!((get(&url, Some(&token)).status, get(&url, Some("the-second-token")).status), (401, 200));
-    let (_, mut socket) = WebSocket::open(&url, "the-second-token");
+    let (_, mut socket) = WebSocket::open(&url, "/echo", "the-second-token");
     assert_eq!(socket.ask("again"), "again!");
     assert!(project.ok("logs --sandbox").contains("disconnected 1012"));
 
@@ -144,7 +87,7 @@ fn a_fastapi_app_is_served_and_changes_without_a_lost_request() {
     assert_eq!(by(), "uvloop and uvicorn 0.30.6\"");
     project.file("requirements.txt", "fastapi\nwebsockets==12.0\n").up();
     assert_eq!(by(), "uvloop and uvicorn 0.50.1\"");
-    let (_, mut socket) = WebSocket::open(&url, "the-second-token");
+    let (_, mut socket) = WebSocket::open(&url, "/echo", "the-second-token");
     assert_eq!(socket.ask("older"), "older!");
     project.file("requirements.txt", "fastapi\nuvicorn==0.17.6\n");
     project.run("up --sandbox").code(2).says("devopsctl needs uvicorn 0.23 or newer").says("replace `uvicorn==0.17.6`");

@@ -5,6 +5,8 @@ mod behaviour;
 mod build_commands;
 mod builds;
 mod cache;
+mod indexes;
 mod init;
 mod local_packages;
 mod release_command;
+mod static_files;

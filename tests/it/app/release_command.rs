@@ -66,7 +66,7 @@ fn a_command_runs_once_for_a_release_and_a_failure_keeps_what_serves() {
         assert_eq!(found.lines().count(), tries, "each up tries again, and nothing else does");
         assert_eq!(database(), "1\n");
     }
-    project.run("logs --sandbox --release").ok().says("no such table").says("migrated to 1 with ***");
+    project.run("logs --sandbox --release").ok().says("$ python migrate.py").says("no such table");
     project.run("status --sandbox").says("app.release failed: python migrate.py: exit code 1");
 
     project.file("app/migrate.py", &migrates(2));

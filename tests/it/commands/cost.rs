@@ -37,6 +37,7 @@ fn a_plan_shows_the_price_of_new_resources() {
     project.run("plan --sandbox").code(3).says("cost: about $11.88 a month");
     let json: Value = serde_json::from_str(&project.run("plan --sandbox --json").code(3).stdout).unwrap();
     assert_eq!(json["cost"]["month"], json!(11.88));
+    assert_eq!(json["app"], json!({"kind": "wsgi", "workers": 2, "threads": 4}));
     project.ok("up --sandbox --no-wait");
     // A new rule costs nothing.
     let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();

@@ -56,7 +56,7 @@ fn man_pages_exist_for_every_visible_command() {
     pages.sort();
     snapshot!(project, pages.join("\n"));
     let up = std::fs::read_to_string(folder.join("devopsctl-up.1")).unwrap();
-    for words in [".TH", "no\\-wait", "Resolve unpinned requirements again", "devopsctl up \\-\\-sandbox"] {
+    for words in [".TH", "no\\-wait", "Resolve unpinned requirements again, and run", "devopsctl up \\-\\-sandbox"] {
         assert!(up.contains(words), "{words} is missing in:\n{up}");
     }
     // A file has the folder's name.

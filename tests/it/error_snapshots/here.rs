@@ -204,6 +204,12 @@ fn an_include_of_an_ignored_file() {
 }
 
 #[test]
+fn static_files_that_are_not_there() {
+    let project = example("  static: {/static: staticfiles}\n");
+    up_without_calls(&project, "static_files_that_are_missing", |_| {});
+}
+
+#[test]
 #[ignore = "slow"]
 fn requirements() {
     let project = example("");
@@ -237,6 +243,8 @@ fn requirements() {
     up("requirements_that_cannot_be_followed");
     project.file("app/requirements.txt", "flask==3.0.0\ngunicorn==19.9.0\n");
     up("a_gunicorn_that_is_too_old");
+    project.file("app/requirements.txt", "--extra-index-url https://me:my-password@example.com/simple\nflask==3.0.0\n");
+    up("a_login_in_requirements");
 }
 
 #[test]
@@ -281,4 +289,10 @@ fn packages_that_cannot_be_shipped() {
     faked("a_package_that_leads_here", &format!("{whole}[ -z \"$t\" ] || echo /home/you/lib/src >\"$t/lib.pth\"\n"));
     project.file("app/requirements.txt", "slow==1.1\n");
     faked("a_local_package_that_was_not_seen", &fake.replace("echo slow==1.0", "echo 'lib @ file:///home/you/lib'"));
+    project.file("app/requirements.txt", "slow==1.2\n");
+    let denied = "hint: An index URL (https://example.com/simple) could not be queried due to a lack of valid authentication \
+                  credentials (401 Unauthorized)";
+    let refuses =
+        format!("#!/bin/sh\n[ \"$1\" = --version ] && echo uv 9.9.9 && exit 0\necho '{denied}' >&2\nexit 1\n");
+    faked("an_index_that_refuses", &refuses);
 }

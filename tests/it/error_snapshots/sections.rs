@@ -167,6 +167,7 @@ pub const SECTIONS: [Section; 12] = [
                 "files_that_may_hold_secrets",
                 "`.env`, `.git`, virtual environments and files in `.gitignore` are never part of a release.",
             ),
+            ("static_files_that_are_missing", "`devopsctl init` proposes the command for Django and for a frontend."),
             ("an_include_that_is_not_packed", ""),
             ("a_file_that_cannot_be_taken", ""),
             ("a_requirement_that_has_to_be_built", "A wheel runs no code on your machine, a build does."),
@@ -176,6 +177,8 @@ pub const SECTIONS: [Section; 12] = [
             ("requirements_that_cannot_be_followed", ""),
             ("neither_uv_nor_python", ""),
             ("no_uv_and_no_pip", ""),
+            ("an_index_that_refuses", "An index refuses with 401 or 403. README.md lists the ways to log in."),
+            ("a_login_in_requirements", ""),
             ("a_requirement_without_a_wheel", "Code that is compiled on your machine may not run on the instance."),
             (
                 "a_python_that_the_image_lacks",

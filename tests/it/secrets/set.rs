@@ -166,13 +166,16 @@ fn mistakes_are_found_before_any_call() {
         ("set ASKED", "", "no terminal to type the value of ASKED on"),
         ("set NAME=not-for-the-screen", "", "argument 1 is not a valid name"),
         ("set NAME postgres://not-for-the-screen", "", "argument 2 is not a valid name"),
-        ("unset not/for-the-screen", "", "argument 1 is not a valid name"),
+        ("unset not=for-the-screen", "", "argument 1 is not a valid name"),
         ("unset NEEDED", "", "the app needs the secret NEEDED"),
     ] {
         let ran = project.run_with(&format!("secrets {line} --sandbox"), input).code(2).says(words);
         assert!(!ran.stderr.contains("for-the-screen"), "{}", ran.stderr);
     }
     assert_eq!(calls(&project).len(), before);
+    let ran =
+        project.run("secrets unset --sandbox not/for-the-screen").code(2).says("argument 1 is not a secret of hello");
+    assert!(!ran.stderr.contains("for-the-screen"), "{}", ran.stderr);
     project.run("secrets set --sandbox --generate=1 SHORT").code(2).says("16..=1024");
 }
 
@@ -251,13 +254,19 @@ fn without_an_instance_secrets_are_only_stored_and_down_deletes_them() {
     });
     assert_eq!(tags, ["devopsctl:name=hello"]);
     project.run("list --sandbox").ok().says("hello");
-    // A secret with a name that no variable can have was set in the console.
+    // Parameters whose names no variable can have were created in the console.
+    let long = "x".repeat(101);
     aws(&project, async |aws| {
-        let put = aws.ssm.put_parameter().name("/devopsctl/hello/secrets/by-hand").value("x");
-        put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.unwrap();
+        for name in ["by-hand", "folder/ONE", "folder/left", &long] {
+            let put = aws.ssm.put_parameter().name(format!("/devopsctl/hello/secrets/{name}")).value("x");
+            put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.unwrap();
+        }
     });
-    project.run("secrets unset --sandbox by-hand").ok();
-    project.run("down --sandbox --yes").ok().says("secret ONE, secret TWO").says("deleted hello");
+    project.run("secrets list --sandbox").ok().says("folder/ONE").says("not a variable's name: unset it");
+    project.run(&format!("secrets unset --sandbox by-hand folder/ONE {long}")).ok().says("secret folder/ONE: deleted");
+    project.run("secrets unset --sandbox folder//ONE").code(2).says("is not a valid name");
+    let all = "secret ONE, secret TWO, secret folder/left";
+    project.run("down --sandbox --yes").ok().says(all).says("deleted hello");
     assert_eq!(stored(&project), [""; 0]);
     let before = calls(&project).len();
     project.run("down --sandbox --yes").ok().says("hello has no resources");

@@ -67,6 +67,9 @@ fn a_running_app_gets_a_generated_secret_and_keeps_it() {
     project.run("rollback --sandbox").ok().says("secrets are not rolled back: the app has the same as before");
     assert_eq!(variable(&project, &url, "SESSION_KEY"), generated);
     assert_eq!(variable(&project, &url, "GREETING"), "hello");
+    project.run_with("secrets set --sandbox --stdin --no-restart GREETING", "later").ok();
+    project.run("rollback --sandbox").ok().says("those that were stored with --no-restart");
+    assert_eq!(variable(&project, &url, "GREETING"), "hello");
     project.run("down --sandbox --yes").ok();
     assert_eq!(stored(&project), [""; 0]);
 }

@@ -3,6 +3,7 @@
 // Each test binary uses only a part of it.
 #![allow(dead_code, unused_macros)]
 
+pub mod browser;
 pub mod console;
 pub mod files;
 pub mod http;
@@ -12,3 +13,4 @@ pub mod project;
 pub mod pseudo_terminal;
 pub mod ssh_session;
 pub mod times;
+pub mod websocket;

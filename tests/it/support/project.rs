@@ -10,6 +10,7 @@ use std::{env, fs};
 use devopsctl::sandbox::{Machines, OWNER};
 use tempfile::TempDir;
 
+use super::files::files;
 use super::{pool, times};
 
 /// Variables of the user's environment that would change the tests.
@@ -113,6 +114,25 @@ impl Project {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
         self
+    }
+
+    /// Adds a copy of the app in `tests/apps/`.
+    pub fn with_app(self, app: &str) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps").join(app);
+        for path in files(&source) {
+            let copy = self.folder().join(path.strip_prefix(&source).unwrap());
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::copy(&path, copy).unwrap();
+        }
+        self
+    }
+
+    /// Replaces a text in a file of the project.
+    #[track_caller]
+    pub fn edit(&self, name: &str, from: &str, to: &str) -> &Self {
+        let text = fs::read_to_string(self.folder().join(name)).unwrap();
+        assert!(text.contains(from), "{name} does not contain {from:?}");
+        self.file(name, &text.replace(from, to))
     }
 
     /// A command that is not started yet. Words are split at white space.
