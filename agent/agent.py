@@ -6,6 +6,7 @@ them and reports. Slow work (the network, compiling) runs in threads, which put 
 Agents of other releases and boot programs start this file by its path: see `src/release/agent.rs`.
 """
 
+import contextlib
 import os
 import queue
 import signal
@@ -14,13 +15,14 @@ import sys
 import time
 
 import bytecode
+from app_role.credentials import AppRole
 from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.bootstrap import BadRelease
 from boot.validate import in_words, match
 from logs.masking import secrets_in
 from logs.publisher import Logs
-from orders import decide, secrets, tasks
+from orders import decide, references, secrets, tasks
 from orders.decide import State
 from orders.orders import read_orders
 from orders.report import Phase, Report, error_code, publish
@@ -54,6 +56,7 @@ class Agent:
         self.refused = {}  # By tag: why its value does not count.
         self.state = State(ready=tasks.on_disk(paths), healthy=self.kept.get("healthy"))
         self.generations = Generations(paths, runner, self.state, clock)
+        self.app_role = AppRole(aws, self.name, self.supervisor.start, clock)
         self.self_update = self_update.SelfUpdate(self)
         self.proxy_settings = None, None  # A release, and the settings that its manifest has.
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
@@ -81,6 +84,7 @@ class Agent:
         self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
+        self.app_role.admit(self.generations.grants())  # Before a start could take another port.
         self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
@@ -115,13 +119,23 @@ class Agent:
         self.keep()
         self.settle()
         self.state.tick(self.clock.time())
+        self.refer()
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
+        self.app_role.admit(self.generations.grants())
         self.publish()
         self.tell()
         self.self_update.consider()
         self.runner.tidy()
+
+    def refer(self):
+        """A release without references needs no read, so none delays its start."""
+        for release in decide.candidates(self.state):
+            if release in self.state.ready and release not in self.state.references:
+                with contextlib.suppress(OSError, ValueError):  # Its start reports that.
+                    if not self.paths.manifest(release).get("references"):
+                        self.state.references[release] = decide.Secrets(decide.NO_SECRETS, {})
 
     def admit(self):
         """Lets requests through while a generation accepts them; otherwise the proxy and the agent answer with 503."""
@@ -182,8 +196,11 @@ class Agent:
         if kind == "start":
             try:
                 address, waits = self.address(args[0].release)
-                if not waits:
-                    self.generations.start(*args, self.state.token, self.state.secrets, address)
+                release = args[0].release
+                grant = self.app_role.grant(self.paths.manifest(release))
+                if not waits and grant:
+                    given = self.state.given(release)
+                    self.generations.start(*args, self.state.token, given, address, grant)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
                 self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
                 self.failed(step, problem)
@@ -223,6 +240,16 @@ class Agent:
 
         return secrets.read_secrets(self.aws, self.name(), ordered, wanted, self.clock)
 
+    def do_references(self, release, *order):
+        # After a reboot, the last healthy release does not wait until AWS shows the ordered versions.
+        named = self.paths.manifest(release).get("references") or {}
+        waits = release in self.state.references or release != self.state.healthy
+
+        def wanted():
+            return decide.read_references(self.state, release) == ("references", release, *order)
+
+        return references.read_references(self.aws, named, order[0] if waits else None, wanted, self.clock)
+
     def do_prepare(self, release):
         tasks.prepare(self.aws, self.name(), release, self.paths, lambda: self.wants(release), self.clock)
         self.static_files.lay(release)
@@ -247,6 +274,9 @@ class Agent:
         elif step[0] == "secrets":
             self.generations.hide(result.values.values())
             decide.take_secrets(self.state, step, result, self.clock.monotonic())
+        elif step[0] == "references":
+            self.generations.hide(result.values.values())
+            decide.take_references(self.state, step, result)
         else:
             self.state.failures.pop(step, None)
             if step[0] == "prepare":
@@ -277,7 +307,7 @@ class Agent:
         print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
         tail = self.generations.mask(getattr(problem, "tail", ""))
-        if step[0] in ("token", "secrets", "release"):
+        if step[0] in ("token", "secrets", "references", "release"):
             missing = getattr(problem, "code", "") == "ParameterNotFound"
             least, most = (0.5, 2) if early or missing else (1, 60)
         else:
@@ -351,11 +381,13 @@ class Agent:
             release=serving and serving.release,
             token=serving and serving.token,
             secrets=serving and serving.secrets,
+            references=serving and serving.references,
             grace_until=int(token.previous_until) if both else None,
             threads=self.generations.busy_threads(),
             proxy=proxy and proxy._replace(error=proxy.error and self.generations.mask(proxy.error)),
             ssh=self.masked(self.ssh.said),
             updates=self.masked(self.runner.updates.said),
+            role=self.app_role.said() if self.generations.serving and self.generations.serving.grant.port else None,
             agent=ended and self.generations.mask(decide.one_line(ended)),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
         ).document()

@@ -221,9 +221,16 @@ class Aws:
         return f"https://{bucket and bucket + '.'}{service}.{region}.{check('domain', domain)}/"
 
     def ssm(self, action, **request):
-        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM." + action}
-        body = json.dumps(request).encode()
-        return parse(self.call("ssm:" + action, "ssm", "POST", self.endpoint("ssm"), headers, body), MOST, dict)
+        return self.json("ssm", "AmazonSSM", action, request)
+
+    def secrets_manager(self, action, **request):
+        return self.json("secretsmanager", "secretsmanager", action, request)
+
+    def json(self, service, prefix, action, request):
+        """The answer of a service with the JSON protocol."""
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"{prefix}.{action}"}
+        url, body = self.endpoint(service), json.dumps(request).encode()
+        return parse(self.call(f"{service}:{action}", service, "POST", url, headers, body), MOST, dict)
 
     def object(self, key):
         """(url, headers) of an object in the deployments' bucket."""

@@ -73,6 +73,7 @@ class SelfUpdate:
         print(f"agent: the agent of release {release[:12]} takes over", flush=True)
         program = self.agent.paths.release(release) + "/agent/agent.py"
         self.agent.runner.before_exec()
+        self.agent.app_role.before_exec()
         os.execve(sys.executable, [sys.executable, program], {**os.environ, HANDOVER: "1"})
 
 

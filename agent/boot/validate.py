@@ -14,6 +14,7 @@ FORMS = {
     "sha384": "[0-9a-f]{96}",
     "name": "[a-z][a-z0-9-]{0,30}",
     "account": "[0-9]{12}",
+    "partition": "aws(-[a-z]{1,8}){0,3}",
     "region": "[a-z]{2,12}(-[a-z]{2,12}){1,4}-[0-9]{1,2}",
     "instance": "i-[0-9a-f]{8,17}",
     "domain": "[a-z0-9.-]{1,64}",
@@ -22,6 +23,9 @@ FORMS = {
     "host": "[A-Za-z0-9][A-Za-z0-9.-]{0,252}",
     "number": "[0-9]{1,12}",
     "fingerprint": "none|[0-9a-f]{16}",
+    "reference": r"ssm:(?P<parameter>(?!/?(?i:aws|ssm|devopsctl(/|$)))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15}))"
+    r"|secretsmanager:(?P<secret>[A-Za-z0-9/_+=.@!-]{1,512}|arn:aws[a-z-]{0,10}:secretsmanager:[a-z0-9-]{1,32}:[0-9]{12}"
+    r":secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6})(#(?P<key>[A-Za-z0-9_.-]{1,128}))?",
     "variable": "[A-Za-z_][A-Za-z0-9_]{0,99}",
     "lease": "[0-9a-f]{4,32}",
     "ssh key": r"(?P<end>[0-9]{1,12}) [0-9./]{7,18} (?P<key>ssh-ed25519 [A-Za-z0-9+/]{68})",

@@ -42,8 +42,8 @@ class Secrets(namedtuple("Secrets", "fingerprint values answered", defaults=(Fal
         return f"Secrets(fingerprint={self.fingerprint})"
 
 
-class Target(namedtuple("Target", "release token grace secrets", defaults=(False, NO_SECRETS))):
-    """What one generation runs: `secrets` is their fingerprint. It never changes: another target is another generation."""
+class Target(namedtuple("Target", "release token grace secrets references", defaults=(False, NO_SECRETS, NO_SECRETS))):
+    """What one generation runs: `secrets` and `references` are fingerprints. It never changes: another target is another generation."""
 
     __slots__ = ()
 
@@ -63,6 +63,7 @@ class State:
         )  # Those whose commands (`app.release`) have not ended well yet, as far as this instance knows.
         self.healthy = healthy  # The last release that passed its health check.
         self.token, self.secrets, self.serving, self.starting = token, secrets, serving, starting
+        self.references = {}  # By release: the secrets that are kept elsewhere, as it refers to them.
         self.secrets_read_at = 0.0  # On the steady clock.
         self.grace_over = 0  # The token version whose grace period has ended.
         self.retiring = False  # An old generation might still accept requests.
@@ -93,15 +94,27 @@ class State:
         order, and then removed, leaves them as they were."""
         return self.secrets is not None and self.are_others_ordered() and steady >= self.secrets_read_at + AGAIN_SECONDS
 
+    def are_references_old(self, release):
+        """Whether those of the release must be read: there was no read yet, or others are ordered."""
+        known = self.references.get(release)
+        if known is None or release != self.orders.release or known.answered:
+            return known is None
+        return self.orders.references not in (None, NO_SECRETS, known.fingerprint)
+
     def target(self, release, now):
         """What a generation of that release runs; None while that is not known."""
-        if self.token is None or self.secrets is None:
+        referred = self.references.get(release)
+        if self.token is None or self.secrets is None or referred is None:
             return None
-        return Target(release, self.token.version, self.in_grace(now), self.secrets.fingerprint)
+        return Target(release, self.token.version, self.in_grace(now), self.secrets.fingerprint, referred.fingerprint)
+
+    def given(self, release):
+        """All secrets of a generation of that release. A reference of deploy.yaml wins over a stored secret."""
+        return self.secrets._replace(values={**self.secrets.values, **self.references[release].values})
 
 
-# Steps, as tuples: ("token",), ("secrets", fingerprint, attempt), ("prepare", release), ("release", release, orders...),
-# ("start", Target), ("abort",)
+# Steps, as tuples: ("token",), ("secrets", fingerprint, attempt), ("references", release, fingerprint, attempt),
+# ("prepare", release), ("release", release, orders...), ("start", Target), ("abort",)
 TOKEN, ABORT = ("token",), ("abort",)
 
 
@@ -109,6 +122,16 @@ def read_secrets(state):
     """The step that reads the secrets: another one for each order, so that a read which began before a change does not answer
     it."""
     return "secrets", state.orders.secrets, state.orders.attempt
+
+
+def read_references(state, release):
+    """The step that reads the secrets to which a release refers. An order is about the ordered release."""
+    return (
+        "references",
+        release,
+        state.orders.references if release == state.orders.release else None,
+        state.orders.attempt,
+    )
 
 
 def run_commands(state, release):
@@ -135,10 +158,13 @@ def decide(state, now, steady):
             if due(state, ("prepare", release), steady):
                 steps.append(("prepare", release))
             continue  # Meanwhile the last healthy release serves, with the newest token and secrets.
+        read, old = read_references(state, release), state.are_references_old(release)
+        if old and due(state, read, steady):
+            steps.append(read)
         target = state.target(release, now)
         if target is None:
-            break
-        if waits and release != state.healthy:
+            continue
+        if (waits or (old and read not in state.failures)) and release != state.healthy:
             continue
         if release in state.owing:
             # Commands run to their end, also if another release is ordered meanwhile: a migration that is killed may leave a
@@ -185,7 +211,14 @@ def take_orders(state, orders):
     if orders.answered() != state.orders.answered():
         state.failures.clear()
         state.secrets = state.secrets and state.secrets._replace(answered=False)
+    if referred(orders) != referred(state.orders):
+        state.references = {release: known._replace(answered=False) for release, known in state.references.items()}
     state.orders = orders
+
+
+def referred(orders):
+    """The orders for which references are read again."""
+    return orders.release, orders.references, orders.attempt
 
 
 def take_secrets(state, step, found, steady):
@@ -200,6 +233,18 @@ def take_secrets(state, step, found, steady):
             state.secrets = found
 
 
+def take_references(state, step, found):
+    """Takes in what `step` read, and forgets those of releases that are not needed any more."""
+    state.failures.pop(step, None)
+    release = step[1]
+    if step == read_references(state, release):
+        state.references[release] = found
+    else:
+        state.references.setdefault(release, found._replace(answered=False))
+    needed = {*candidates(state), *(target.release for target in (state.serving, state.starting) if target)}
+    state.references = {release: known for release, known in state.references.items() if release in needed}
+
+
 class Progress(namedtuple("Progress", "phase error code tail", defaults=(None, None, ""))):
     """How far the instance is with its orders."""
 
@@ -212,15 +257,20 @@ def describe(state, now):
     if not release:
         return Progress(Phase.BOOTING, "the instance has no tag devopsctl:release")
     target = state.target(release, now)
-    old_token, old_secrets = state.is_token_old(), state.are_secrets_old()
-    if not old_token and not old_secrets and target == state.serving and not state.retiring:
+    old_token, old_secrets, old_references = (
+        state.is_token_old(),
+        state.are_secrets_old(),
+        state.are_references_old(release),
+    )
+    old = old_token or old_secrets or old_references
+    if not old and target == state.serving and not state.retiring:
         return Progress(Phase.HEALTHY)
     failure = state.failures.get(("prepare", release)) or state.failures.get(("start", target))
     commands = state.failures.get(run_commands(state, release))
     if commands and commands.retry_at == FOREVER:
         failure = commands
     settling = state.retiring or (state.starting and state.starting.release != release)
-    if failure and not settling and (target is None or not (old_token or old_secrets)):
+    if failure and not settling and (target is None or not old):
         return Progress(Phase.FAILED, failure.error, failure.code, failure.tail)
     if release not in state.ready:
         return Progress(Phase.FETCHING)
@@ -228,7 +278,8 @@ def describe(state, now):
         trouble = state.failures.get(TOKEN)
         return Progress(Phase.TOKEN, trouble and trouble.error)
     trouble = old_secrets and state.failures.get(read_secrets(state))
-    if release in state.owing and (trouble or not old_secrets):
+    trouble = trouble or (old_references and state.failures.get(read_references(state, release)))
+    if release in state.owing and (trouble or not (old_secrets or old_references)):
         return Progress(Phase.RELEASING, commands.error if commands else before(state, release))
     if not trouble:
         return Progress(Phase.STARTING)

@@ -15,21 +15,29 @@ TAGS = {
     "token": ("number", "a version number"),
     "try": ("attempt", "a word"),
     "secrets": ("fingerprint", "the fingerprint of secrets"),
+    "references": ("fingerprint", "the fingerprint of references"),
     "address": ("address", None),
     "logs": ("log request", None),
 }
 
 
-class Orders(namedtuple("Orders", "release token attempt secrets address log leases", defaults=(None,) * 7)):
+class Orders(namedtuple("Orders", "release token attempt secrets address log leases references", defaults=(None,) * 8)):
     """`token`: the version that SSM should have by now; the agent always takes the newest. `attempt` changes to have what
-    failed tried again. `secrets`: the fingerprint that they should have in SSM by now; the agent takes those that SSM has.
+    failed tried again. `secrets`: the fingerprint that they should have in SSM by now; the agent takes those that SSM has. `references`: the same for secrets that are kept
+    elsewhere.
     `leases`: by id, what lets a key in by SSH (`ssh/keys.py` checks it)."""
 
     __slots__ = ()
 
     def answered(self):
         """What a report names, to say which orders it answers."""
-        return {"release": self.release, "token": self.token, "try": self.attempt, "secrets": self.secrets}
+        return {
+            "release": self.release,
+            "token": self.token,
+            "try": self.attempt,
+            "secrets": self.secrets,
+            "references": self.references,
+        }
 
 
 def parse_orders(tags):
@@ -47,8 +55,8 @@ def parse_orders(tags):
 
     leases = {name[len(LEASE) :]: text for name, text in tags.items() if text and is_lease(name)}
     token = number(value("token"))
-    orders = Orders(value("release"), token, value("try"), value("secrets"), value("address"), value("logs"), leases)
-    return orders, refused
+    known = value("secrets"), value("address"), value("logs"), leases, value("references")
+    return Orders(value("release"), token, value("try"), *known), refused
 
 
 def read_orders(metadata):

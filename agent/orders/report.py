@@ -36,7 +36,7 @@ class ErrorCode(str, enum.Enum):
     BAD_RELEASE = "bad_release"  # The bucket holds something else under the release's key.
     NO_RELEASE = "no_release"  # The bucket does not give the release.
     BAD_PROXY = "bad_proxy"  # The bucket holds something else under Caddy's key.
-    BAD_SECRET = "bad_secret"  # A parameter below the path of the secrets cannot be a variable.
+    BAD_SECRET = "bad_secret"  # A secret cannot be a variable, or the instance may not read it.
     RELEASE_FAILED = "release_failed"  # A command of `app.release` failed.
 
 
@@ -57,11 +57,14 @@ class ProxyReport(
         return dict(zip(names, self))
 
 
-FIELDS = "orders phase error code release token secrets grace_until threads proxy ssh updates agent log_tail"
+FIELDS = (
+    "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role log_tail"
+)
 
 
-class Report(namedtuple("Report", FIELDS, defaults=(None,) * 11 + ("",))):
-    """`release`, `token` and `secrets` (their fingerprint): what serves. `grace_until`: as long as the token before it counts as
+class Report(namedtuple("Report", FIELDS, defaults=(None,) * 13 + ("",))):
+    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one.
+    `grace_until`: as long as the token before it counts as
     well. `agent`: which part of the agent ended unexpectedly. `log_tail`: what the app printed before it failed."""
 
     __slots__ = ()
@@ -73,6 +76,7 @@ class Report(namedtuple("Report", FIELDS, defaults=(None,) * 11 + ("",))):
             "release": self.release,
             "token": self.token,
             "secrets": self.secrets,
+            "references": self.references,
             "grace_until": self.grace_until,
             "phase": self.phase,
             "healthy": self.release is not None,
@@ -83,6 +87,7 @@ class Report(namedtuple("Report", FIELDS, defaults=(None,) * 11 + ("",))):
             "ssh": self.ssh,
             "updates": self.updates,
             "agent": self.agent,
+            "role": self.role,
             "log_tail": self.log_tail,
         }
 

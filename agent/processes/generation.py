@@ -3,10 +3,12 @@
 import os
 import shutil
 
+from app_role import credentials
 from boot.validate import Invalid, check, clean, integer, match, parse, process_id
 from orders.decide import NO_SECRETS, Target
+from orders.secrets import MOST_BYTES
 from system import untrusted
-from system.paths import write_json
+from system.paths import read_json, write_json
 
 ROLES = ("serving", "starting", "old")
 VERDICT_BYTES, ENTRIES, WORDS = 1 << 18, 1000, 1 << 15
@@ -27,16 +29,18 @@ class Generation:
         self.end = None  # How its gunicorn exited, as text.
         self.log_start = 0
         self.address = None  # The address at which clients reach it, if that is known.
+        self.grant = credentials.NOTHING  # What it has of the app's role.
 
     @classmethod
-    def create(cls, paths, target, token, secrets, steady):
+    def create(cls, paths, target, token, secrets, steady, grant=credentials.NOTHING):
         """Creates the next generation, with everything but its processes."""
         number = max((int(name) for name in os.listdir(paths.generations) if match("unit number", name)), default=0) + 1
         while os.path.lexists(os.path.dirname(paths.verdict(number))):
             number += 1  # The verdict of an earlier generation with that number still exists.
         self = cls(paths, number, target)
+        self.grant = grant
         self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
-        given = variables(self.manifest, token, target.grace, secrets)
+        given = variables(self.manifest, token, target.grace, secrets, grant.variables)
         try:
             paths.keep_instance(target.release)
             os.mkdir(self.folder, 0o700)
@@ -48,7 +52,8 @@ class Generation:
 
     def record(self):
         """The record from which another agent takes it over."""
-        return {"number": self.number, "target": self.target._asdict(), "pid": self.pid, "until": self.until}
+        record = {"number": self.number, "target": self.target._asdict(), "pid": self.pid, "until": self.until}
+        return {**record, "port": self.grant.port} if self.grant.port else record
 
     @classmethod
     def from_record(cls, paths, record):
@@ -56,18 +61,23 @@ class Generation:
         number, target, until = integer(record["number"], 1, 10**9), record["target"], record["until"]
         check("release", target["release"])
         integer(target["token"], 1)
-        secrets = check(
-            "fingerprint", target.get("secrets", NO_SECRETS)
-        )  # Agents before it had secrets did not write it.
+        # Agents before it had secrets, or references, did not write them.
+        known = [check("fingerprint", target.get(name, NO_SECRETS)) for name in ("secrets", "references")]
         if record["role"] not in ROLES or type(until) not in (int, float) or type(target["grace"]) is not bool:
             raise Invalid("not a record of a generation")
         own = None if record["pid"] is None else process_id(record["pid"])
-        return cls(paths, number, Target(target["release"], target["token"], target["grace"], secrets), own, until)
+        self = cls(paths, number, Target(target["release"], target["token"], target["grace"], *known), own, until)
+        if record.get("port") is not None:
+            given = read_json(self.variables, {}).get(credentials.TOKEN)
+            self.grant = credentials.Grant({credentials.TOKEN: given}, {}, integer(record["port"], 1024, 65535))
+        return self
 
     def environment(self):
-        """The environment of its gunicorn. It holds neither the token, nor secrets, nor any variable of the machine."""
+        """The environment of its gunicorn. It holds neither the token, nor secrets, nor any variable of the machine but the address
+        of AWS."""
         release = self.paths.release(self.target.release)
-        return {"DEVOPSCTL_ADDRESS": self.address or "", **environment(release, self.variables, self.verdict)}
+        given = environment(release, self.variables, self.verdict)
+        return {**self.grant.environment, "DEVOPSCTL_ADDRESS": self.address or "", **given}
 
     def program(self):
         return self.paths.release(self.target.release) + "/agent/serve.py"
@@ -121,17 +131,19 @@ def environment(release, variables, verdict):
     }
 
 
-def variables(manifest, token, grace, secrets):
-    """The variables with the secrets and the token. `grace`: whether the previous token counts as well."""
+def variables(manifest, token, grace, secrets, more=None):
+    """The variables with the secrets and the token, and others. `grace`: whether the previous token counts as well."""
     require(manifest.get("secrets", ()), secrets.values)
     name = manifest["token"]["env"]
     # A secret with the name of the previous token would make the app accept it.
     names = {name: token.current, name + "_PREVIOUS": token.previous if grace else None}
-    return {name: value for name, value in {**secrets.values, **names}.items() if value is not None}
+    return {name: value for name, value in {**secrets.values, **names, **(more or {})}.items() if value is not None}
 
 
 def require(names, values):
     """Refuses a start without a secret that the app needs: it would fail in words of its own, or not until a request needs it."""
+    if sum(len(value.encode()) for value in values.values()) > MOST_BYTES:
+        raise Invalid(f"the secrets have more than {MOST_BYTES >> 10} KiB in all, with those that are kept elsewhere")
     missing = " ".join(name for name in names if name not in values)
     if missing:
         what = f"the secrets {missing} are" if " " in missing else f"the secret {missing} is"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import bytecode
+from app_role.credentials import NOTHING
 from boot.validate import in_words, integer
 from logs.masking import Mask, passwords, secrets_in
 from orders import decide
@@ -101,8 +102,9 @@ class Generations:
             # The agent goes on: exiting would not help, and the app keeps serving.
             print(f"agent: cannot write what runs: {in_words(problem)}", flush=True)
 
-    def start(self, target, token, secrets, address=None):
-        generation = self.starting = Generation.create(self.paths, target, token, secrets, self.clock.monotonic())
+    def start(self, target, token, secrets, address=None, grant=NOTHING):
+        now = self.clock.monotonic()
+        generation = self.starting = Generation.create(self.paths, target, token, secrets, now, grant)
         generation.address = address
         self.learn(generation)
         self.remember()  # Before the start: if this agent is killed now, the next one knows of the generation.
@@ -238,6 +240,10 @@ class Generations:
         idle = ended and not members & generation.workers()  # Processes that the app started do not answer requests.
         if stubborn or idle or now > generation.until:
             self.runner.kill(generation)
+
+    def grants(self):
+        """What the generations have of the app's role."""
+        return [each.grant for each in (self.serving, self.starting, *self.old) if each and each.grant.port]
 
     def releases(self):
         return {each.target.release for each in (self.serving, self.starting, *self.old) if each}

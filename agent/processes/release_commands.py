@@ -59,7 +59,8 @@ class ReleaseCommands:
             elif command.outcome() is not None or self.runner.members(command):
                 self.show(command, orders)
                 return command
-        given = variables(self.paths.manifest(release), state.token, state.in_grace(self.clock.time()), state.secrets)
+        grace = state.in_grace(self.clock.time())
+        given = variables(self.paths.manifest(release), state.token, grace, state.given(release))
         command = Command.create(self.paths, WHAT, release, given, int(self.clock.time()))
         print(f"agent: runs app.release of {release[:12]}", flush=True)
         self.runner.run(command)

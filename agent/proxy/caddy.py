@@ -102,10 +102,10 @@ def not_available(match):
     headers = {name: [value] for name, value in unavailable.HEADERS.items()}
     answer = {"headers": headers, "body": unavailable.NOT_RUNNING}
     # Without `close`, Go first reads the whole body. Over HTTP/2 and HTTP/3 it does not, and the header is forbidden.
-    return [
-        {"match": [{**match, "protocol": "http/1.1"}], **respond(503, **answer, close=True)},
-        {"match": [match], **respond(503, **answer)},
-    ]
+    closes = {"match": [{"protocol": "http/1.1"}], **respond(503, **answer, close=True)}
+    # One route: the match is evaluated for each request.
+    routes = {"handler": "subroute", "routes": [closes, respond(503, **answer)]}
+    return {"match": [match], "handle": [routes], "terminal": True}
 
 
 def refuse(match, status):
@@ -125,7 +125,7 @@ def more_than(limit):
 def to_https(host):
     """Redirects HTTP to HTTPS. Without a certificate yet, the app is not served at all."""
     if not host:
-        return not_available({})
+        return [not_available({})]
     return [respond(308, headers={"Location": ["https://" + host + "{http.request.uri}"]})]
 
 
@@ -155,7 +155,7 @@ def app(want, paths, headers=None):
         refuse({"header_regexp": {"Content-Length": {"pattern": more_than(body)}}}, 413),
         # Without a serving generation, a request would wait in the app's socket until its client gives up. Caddy checks the file
         # at each request, so that neither its configuration nor a connection changes.
-        *not_available({"not": [{"file": {"root": paths.folder, "try_files": ["/" + paths.admits]}}]}),
+        not_available({"not": [{"file": {"root": paths.folder, "try_files": ["/" + paths.admits]}}]}),
         *static_routes.routes(want.get("static"), paths.static, hearsay, proxy),
         {"handle": [hearsay, {"handler": "request_body", "max_size": body}, proxy]},
     ]

@@ -1,4 +1,4 @@
-"""A small AWS on loopback: the parts of the metadata service, S3 and SSM that a machine uses.
+"""A small AWS on loopback: the parts of the metadata service, S3, SSM and STS that a machine uses.
 
 Every signed call is verified with botocore, and everything that happens is kept for the test to look at.
 """
@@ -93,6 +93,7 @@ class FakeAws:
         self.skew = 0  # Seconds by which this AWS's clock is ahead.
         self.keys = dict(KEYS)
         self.lasting = 3600  # Seconds until the keys expire, from each request on.
+        self.sessions = 0  # How many sessions of the app's role STS has given.
         self.change = threading.Condition()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"aws": self}))
         self.server.daemon_threads = True
@@ -280,6 +281,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         aws = self.aws
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "X-Amz-Target" not in self.headers:
+            return self.sts(body)
         action = self.headers["X-Amz-Target"].split(".")[1]
         request = json.loads(body)
         aws.calls.append(("ssm", action))
@@ -302,3 +305,29 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(
             200, json.dumps({"Parameter": {"Name": request["Name"], "Value": value, "Version": version}})
         )
+
+    def sts(self, body):
+        aws, asked = self.aws, dict(urllib.parse.parse_qsl(body.decode()))
+        aws.calls.append(("sts", asked["Action"]))
+        fault = aws.faults.get("AssumeRole")
+        if fault:
+            return self.answer(*fault)
+        role = f"arn:aws:iam::{ACCOUNT}:role/devopsctl-{aws.name}-{REGION}-app"
+        right = ("AssumeRole", role, INSTANCE, "3600")
+        assert tuple(asked[key] for key in ("Action", "RoleArn", "RoleSessionName", "DurationSeconds")) == right
+        if not self.signed("sts", body):
+            return self.answer(403, "<Error><Code>SignatureDoesNotMatch</Code><Message>wrong</Message></Error>")
+        with aws.change:
+            aws.sessions += 1
+        return self.answer(200, session(aws.sessions, time.time() + aws.skew + 3600))
+
+
+def session(number, until):
+    """The answer of STS."""
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
+    return (
+        '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>'
+        f"<AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>secret/{number}+x</SecretAccessKey>"
+        f"<SessionToken>session//{number}+=</SessionToken><Expiration>{ends}</Expiration></Credentials>"
+        "</AssumeRoleResult></AssumeRoleResponse>"
+    )

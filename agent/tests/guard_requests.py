@@ -46,6 +46,7 @@ REQUESTS = [
         ("Bearer in capitals", ("authorization", f"BEARER {TOKEN}")),
         ("Basic", basic(f"any:{TOKEN}")),
         ("beside another header", RIGHT, ("proxy-authorization", WRONG[1])),
+        ("the proxy's question about a static file", RIGHT, ("devopsctl-static", "1")),
     ),
     *with_paths(
         200,
@@ -86,6 +87,7 @@ REQUESTS = [
         ("a path in X-Rewrite-URL", ("x-rewrite-url", "/healthz")),
         ("a path in X-Forwarded-URI", ("x-forwarded-uri", "/healthz")),
         ("a path in PATH_INFO", ("path_info", "/healthz")),
+        ("the proxy's question about a static file", ("devopsctl-static", "1")),
         ("a method in a header", *PREFLIGHT, ("x-http-method-override", "OPTIONS")),
     ),
     Request(401, "SCRIPT_NAME", "/private/healthz", (("script_name", "/private"),)),

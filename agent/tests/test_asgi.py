@@ -25,9 +25,10 @@ FAST = (*PLAIN, "httptools==0.9.0", "uvloop==0.23.0")
 # The oldest version that src/release/dependencies accepts.
 OLDEST = ("uvicorn==0.23.0", *FAST[1:])
 
-# "/3" answers after three seconds; "/events" and "/file" never end; "/ws" echoes.
+# "/3" answers after three seconds; "/events" and "/file" never end; "/told" ends when the server does, as libraries do;
+# "/ws" echoes.
 APP = """
-import asyncio, os
+import asyncio, os, signal
 
 {more}
 
@@ -63,12 +64,15 @@ async def app(scope, receive, send):
     if scope["type"] == "websocket":
         return await echo(receive, send)
     status, path = 401 if refused(scope) else 200, scope["path"]
-    if path in ("/events", "/file"):
-        kind = b"Text/event-stream; charset=utf-8" if path == "/events" else b"text/csv"
+    if path in ("/events", "/file", "/told"):
+        server = signal.getsignal(signal.SIGTERM).__self__
+        kind = b"text/csv" if path == "/file" else b"Text/event-stream; charset=utf-8"
         await send({{"type": "http.response.start", "status": status, "headers": [(b"Content-Type", kind)]}})
         while True:
             await send({{"type": "http.response.body", "body": b"data: x\\n\\n", "more_body": True}})
             await asyncio.sleep(0.1)
+            if path == "/told" and server.should_exit:
+                return
     if path == "/raises":
         raise ValueError("no table of raises")
     if path == "/scope":
@@ -139,7 +143,8 @@ def test_an_app_rotates_its_token_under_load(aws, machine, packages):
     silent.connect()
     clients = Load(machine, TOKEN, "second-token")
     try:
-        asking, events, file = Asking(machine, "/6"), streamed(machine, "/events"), streamed(machine, "/file")
+        asking, file = Asking(machine, "/6"), streamed(machine, "/file")
+        streams = [streamed(machine, "/events"), streamed(machine, "/told")]
         until(lambda: clients.count() > 50)
         rotate(aws, name)
         changed, before = time.monotonic(), clients.count()
@@ -156,7 +161,7 @@ def test_an_app_rotates_its_token_under_load(aws, machine, packages):
     assert asking.answer[:2] == (200, b"ok")
     assert websocket.frame() == (8, struct.pack("!H", 1012)) and websocket.frame() is None
     assert kept.recv(1) == b"" and silent.sock.recv(1) == b"", "an end, no reset"
-    assert events.read().endswith(b"data: x\n\n"), "its client connects again after an orderly end"
+    assert all(each.read().endswith(b"data: x\n\n") for each in streams), "their clients connect again"
     with pytest.raises(http.client.IncompleteRead):
         file.read()
     until(lambda: "event lifespan.shutdown" in machine.app_log(), 60)

@@ -21,6 +21,7 @@ class Simulation:
         self.state, self.now = State(), 0.0
         self.ssm = 0  # The newest version of the token; 0: there is none yet.
         self.secrets = "none"  # The fingerprint that SSM has.
+        self.references = "none"  # That of the secrets that are kept elsewhere.
         self.served = []
         self.ran = []  # The releases whose commands ran, in order.
 
@@ -37,6 +38,8 @@ class Simulation:
                 known = self.state.secrets
                 waited = known is not None and not known.answered and step[1] is not None
                 decide.take_secrets(self.state, step, Secrets(self.secrets, {}, waited), self.now)
+            elif kind == "references":
+                decide.take_references(self.state, step, Secrets(self.references, {}, True))
             elif kind == "prepare":
                 self.prepare(step, *args)
             elif kind == "release":
@@ -84,6 +87,9 @@ class Simulation:
     def tell_secrets(self):
         decide.take_orders(self.state, self.state.orders._replace(secrets=self.secrets))
 
+    def tell_references(self):
+        decide.take_orders(self.state, self.state.orders._replace(references=self.references))
+
     def crash(self):
         self.state.serving = None
 
@@ -92,6 +98,7 @@ events = st.one_of(
     st.tuples(st.just("release"), st.sampled_from(RELEASES)),
     st.tuples(st.just("token"), st.just(None)),
     st.tuples(st.just("secrets"), st.tuples(st.sampled_from(FINGERPRINTS), st.booleans())),
+    st.tuples(st.just("references"), st.tuples(st.sampled_from(FINGERPRINTS), st.booleans())),
     st.tuples(st.just("forged secrets tag"), st.sampled_from(FINGERPRINTS)),
     st.tuples(st.just("crash"), st.just(None)),
     st.tuples(st.just("try"), st.text("abc", min_size=1, max_size=3)),
@@ -112,6 +119,10 @@ def play(history):
             simulation.secrets, told = value
             if told:
                 simulation.tell_secrets()
+        elif what == "references":
+            simulation.references, told = value
+            if told:
+                simulation.tell_references()
         elif what == "forged secrets tag":
             decide.take_orders(simulation.state, wanted._replace(secrets=value))
         elif what == "try":
@@ -128,8 +139,9 @@ def play(history):
 @given(st.lists(events, max_size=30))
 def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(history):
     simulation = play(history)
-    # The last command tells what SSM has.
+    # The last command tells what SSM and the others have.
     simulation.tell_secrets()
+    simulation.tell_references()
     for _ in range(1000):
         simulation.step()
     state = simulation.state
@@ -141,14 +153,16 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
         assert state.serving is None and phase != "healthy"
     elif wanted in (GOOD, OTHER, MIGRATES):
         assert (phase, error) == ("healthy", None)
-        assert state.serving == Target(wanted, simulation.ssm, False, simulation.secrets)
+        assert state.serving[:4] == Target(wanted, simulation.ssm, False, simulation.secrets)[:4]
+        # Without versions that are expected, those that were read first count.
+        assert simulation.references in ("none", state.serving.references)
     else:
         errors = {TORN: "another sha256", STUCK: "exit code 1", BROKEN: "ImportError"}
         assert (phase, error) == ("failed", errors[wanted])
         healthy = [release for what, release in history if what == "release" and release in (GOOD, OTHER, MIGRATES)]
         if state.serving or state.healthy:
             assert state.healthy in healthy
-            assert state.serving == Target(state.healthy, simulation.ssm, False, simulation.secrets), (
+            assert state.serving[:4] == Target(state.healthy, simulation.ssm, False, simulation.secrets)[:4], (
                 "the healthy release serves, with the newest token and secrets"
             )
 
@@ -158,7 +172,7 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
 def test_commands_end_well_once_and_fail_once_for_each_order(history):
     simulation = play(history)
     assert simulation.ran.count(MIGRATES) <= 1
-    orders = sum(what in ("release", "token", "try", "secrets", "forged secrets tag") for what, _ in history)
+    orders = sum(what not in ("crash", "run") for what, _ in history)
     assert simulation.ran.count(STUCK) <= orders
     before = len(simulation.ran)
     simulation.tell_secrets()
@@ -170,6 +184,13 @@ def test_commands_end_well_once_and_fail_once_for_each_order(history):
 NONE = Secrets("none", {})
 
 
+def machine(*known, **more):
+    """A state in which the releases refer to no secrets."""
+    state = State(*known, **more)
+    state.references = dict.fromkeys(RELEASES, NONE)
+    return state
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.lists(events, max_size=40))
 def test_a_revoked_token_never_returns(history):
@@ -178,7 +199,7 @@ def test_a_revoked_token_never_returns(history):
 
 
 def test_a_clock_set_back_does_not_restart_a_grace_period():
-    state = State(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 1000), NONE, Target(GOOD, 2, True))
+    state = machine(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 1000), NONE, Target(GOOD, 2, True))
     state.tick(1001)
     assert decide.decide(state, 1001, 0) == [("start", Target(GOOD, 2, False))]
     state.serving = Target(GOOD, 2, False)
@@ -191,7 +212,7 @@ def test_a_clock_set_back_does_not_restart_a_grace_period():
 
 
 def test_the_grace_period_ends_with_a_generation_of_its_own():
-    state = State(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 100), NONE)
+    state = machine(Orders(GOOD, 2), {GOOD}, GOOD, Token(2, "new", "old", 100), NONE)
     assert decide.decide(state, 50, 50) == [("start", Target(GOOD, 2, True))]
     state.serving = Target(GOOD, 2, True)
     assert decide.decide(state, 99, 99) == []
@@ -199,19 +220,19 @@ def test_the_grace_period_ends_with_a_generation_of_its_own():
 
 
 def test_newer_orders_end_a_starting_generation():
-    state = State(Orders(OTHER, 2), {GOOD, OTHER}, GOOD, Token(2, "new"), NONE, starting=Target(GOOD, 2))
+    state = machine(Orders(OTHER, 2), {GOOD, OTHER}, GOOD, Token(2, "new"), NONE, starting=Target(GOOD, 2))
     assert decide.decide(state, 0, 0) == [ABORT]
 
 
-COMMANDS = ("release", MIGRATES, MIGRATES, 1, None, None)
+COMMANDS = ("release", MIGRATES, MIGRATES, 1, None, None, None)
 
 
 def migrating(**more):
     """A machine that serves, and is told of a release with commands, which is ready."""
     serving = Target(GOOD, 1)
     known = {"token": Token(1, "x"), "secrets": NONE, "serving": serving, **more}
-    state = State(Orders(MIGRATES, 1), {GOOD, MIGRATES}, GOOD, **known)
-    state.owing.add(MIGRATES)
+    state = machine(Orders(MIGRATES, 1), {GOOD, OTHER, MIGRATES, STUCK}, GOOD, **known)
+    state.owing |= {MIGRATES, STUCK}
     return state
 
 
@@ -233,7 +254,7 @@ def test_a_failed_command_keeps_what_serves_until_something_is_ordered():
     state.serving = None
     assert decide.decide(state, 0, 1e9) == [("start", Target(GOOD, 1))]
     decide.take_orders(state, state.orders._replace(attempt="2"))
-    assert decide.decide(state, 0, 1e9)[0] == (*COMMANDS[:4], "2", None)
+    assert decide.decide(state, 0, 1e9)[0] == (*COMMANDS[:4], "2", None, None)
 
 
 def test_a_call_that_fails_is_no_failure_of_a_command():
@@ -247,8 +268,6 @@ def test_running_commands_are_not_ended_and_those_of_another_release_wait():
     state = migrating()
     state.under_way.add(COMMANDS)
     state.orders = Orders(STUCK, 1)
-    state.ready.add(STUCK)
-    state.owing.add(STUCK)
     assert decide.decide(state, 0, 0) == []
     assert describe(state, 0)[:2] == (Phase.RELEASING, f"app.release of {MIGRATES} still runs")
     # They fail with the earlier orders: with the new ones they run again.
@@ -256,11 +275,10 @@ def test_running_commands_are_not_ended_and_those_of_another_release_wait():
     assert decide.decide(state, 0, 0) == []
     state.under_way.clear()
     decide.failed(state, COMMANDS, "exit code 1", permanent=True)
-    assert decide.decide(state, 0, 0) == [(*COMMANDS[:4], "2", None)]
+    assert decide.decide(state, 0, 0) == [(*COMMANDS[:4], "2", None, None)]
     # A release without commands does not wait.
     state.under_way.add(COMMANDS)
     state.orders = Orders(OTHER, 1)
-    state.ready.add(OTHER)
     assert decide.decide(state, 0, 0) == [("start", Target(OTHER, 1))]
 
 
@@ -284,11 +302,11 @@ def changing(**more):
     """A machine that serves, and is told of other secrets."""
     serving = Target(GOOD, 1, False, ONE)
     known = {"token": Token(1, "x"), "secrets": Secrets(ONE, {}), "serving": serving, **more}
-    return State(Orders(GOOD, 1, secrets=TWO), {GOOD, OTHER}, GOOD, **known)
+    return machine(Orders(GOOD, 1, secrets=TWO), {GOOD, OTHER}, GOOD, **known)
 
 
 def test_nothing_starts_before_the_secrets_were_read():
-    state = State(Orders(GOOD, 1), {GOOD}, GOOD, Token(1, "x"))
+    state = machine(Orders(GOOD, 1), {GOOD}, GOOD, Token(1, "x"))
     assert decide.decide(state, 0, 0) == [("secrets", None, None)]
     assert describe(state, 0).phase is Phase.STARTING
     state.secrets = NONE
@@ -372,3 +390,80 @@ def test_a_failure_with_the_former_secrets_does_not_answer_the_new_ones():
     state = changing(serving=None)
     decide.failed(state, ("start", Target(GOOD, 1, False, ONE)), "KeyError: 'NEW'")
     assert describe(state, 0)[:2] == (Phase.STARTING, None)
+
+
+READ_REFERENCES = "references", GOOD, TWO, None
+
+
+def referring(**more):
+    """A machine whose release refers to secrets, and which is told of another version."""
+    serving = Target(GOOD, 1, False, "none", ONE)
+    known = {"token": Token(1, "x"), "secrets": NONE, "serving": serving, **more}
+    state = State(Orders(GOOD, 1, references=TWO), {GOOD, OTHER}, GOOD, **known)
+    state.references = {GOOD: Secrets(ONE, {"A": "one"})}
+    return state
+
+
+def test_ordered_versions_are_read_and_get_a_generation_of_their_own():
+    state = referring()
+    assert decide.decide(state, 0, 0) == [READ_REFERENCES]
+    assert describe(state, 0).phase is Phase.STARTING
+    decide.take_references(state, READ_REFERENCES, Secrets(TWO, {"A": "two"}, True))
+    assert decide.decide(state, 0, 0) == [("start", Target(GOOD, 1, False, "none", TWO))]
+    assert state.given(GOOD).values == {"A": "two"}
+    state.serving = Target(GOOD, 1, False, "none", TWO)
+    assert (decide.decide(state, 0, 0), describe(state, 0).phase) == ([], Phase.HEALTHY)
+    # Later versions count with the next order only, and none is asked for.
+    assert decide.decide(state, 0, 1e9) == []
+
+
+def test_versions_that_aws_does_not_confirm_are_answered_once():
+    state = referring()
+    decide.take_references(state, READ_REFERENCES, Secrets(ONE, {}, True))
+    assert (decide.decide(state, 0, 1e9), describe(state, 0).phase) == ([], Phase.HEALTHY)
+    decide.take_orders(state, state.orders._replace(secrets="none"))
+    assert decide.decide(state, 0, 1e9) == [], "an order of stored secrets is about those"
+    decide.take_orders(state, state.orders._replace(attempt="2"))
+    assert decide.decide(state, 0, 1e9) == [("references", GOOD, TWO, "2")]
+
+
+def test_a_release_with_other_references_waits_for_them_while_the_old_one_serves():
+    state = referring()
+    state.references[GOOD] = Secrets(ONE, {}, True)
+    decide.take_orders(state, state.orders._replace(release=OTHER))
+    read = "references", OTHER, TWO, None
+    assert decide.decide(state, 0, 0) == [read]
+    assert describe(state, 0).phase is Phase.STARTING
+    # The old one may be restarted meanwhile, with what it had.
+    state.serving = None
+    assert decide.decide(state, 0, 0) == [read, ("start", Target(GOOD, 1, False, "none", ONE))]
+    state.serving = Target(GOOD, 1, False, "none", ONE)
+    decide.failed(state, read, "B (ssm:/b): denied", code=ErrorCode.BAD_SECRET)
+    assert decide.decide(state, 0, 0) == []
+    assert describe(state, 0)[:3] == (Phase.FAILED, "B (ssm:/b): denied", ErrorCode.BAD_SECRET)
+    decide.take_references(state, read, Secrets(TWO, {"B": "b"}, True))
+    assert decide.decide(state, 0, 0) == [("start", Target(OTHER, 1, False, "none", TWO))]
+    assert set(state.references) == {GOOD, OTHER}
+    # A rollback expects no version.
+    state.serving, state.healthy = Target(OTHER, 1, False, "none", TWO), OTHER
+    decide.take_orders(state, state.orders._replace(release=GOOD, references="none"))
+    assert decide.decide(state, 0, 0) == [("start", Target(GOOD, 1, False, "none", ONE))]
+
+
+def test_references_that_cannot_be_read_keep_what_serves():
+    state = referring()
+    decide.failed(state, READ_REFERENCES, "A (ssm:/a): denied", code=ErrorCode.BAD_SECRET)
+    assert decide.decide(state, 0, 0) == []
+    assert describe(state, 0)[:2] == (Phase.FAILED, "A (ssm:/a): denied")
+    # A new agent knows none yet.
+    state.references = {}
+    assert decide.decide(state, 0, 0) == []
+
+
+def test_a_read_for_an_earlier_order_of_references_does_not_answer_a_new_one():
+    state = referring()
+    state.references = {}
+    decide.take_references(state, ("references", GOOD, ONE, None), Secrets(ONE, {}, True))
+    assert decide.decide(state, 0, 0) == [READ_REFERENCES]
+    decide.take_references(state, ("references", GOOD, ONE, None), Secrets("3" * 16, {}, True))
+    assert state.references[GOOD].fingerprint == ONE

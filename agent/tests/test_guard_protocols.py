@@ -143,7 +143,6 @@ def test_wrong_tokens_are_counted_by_the_address_of_the_connection(guarded):
     assert [guess(attacker, protocol, RIGHT) for protocol in range(3)] == [200] * 3
 
 
-@pytest.mark.parametrize("guarded", ["ASGI"], indirect=True)
 def test_an_upload_that_is_refused_gets_its_response(guarded):
     """Not 502, although the refusal needs nothing of the request's body."""
     _, proxy = guarded

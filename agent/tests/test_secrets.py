@@ -323,10 +323,14 @@ def test_an_old_record_is_a_generation_without_secrets(tmp_path):
     assert Generation.from_record(paths, record).target.secrets == "none"
     record["target"] = {**target, "secrets": "0123456789abcdef"}
     made = Generation.from_record(paths, record)
-    assert made.target.secrets == "0123456789abcdef" and made.record()["target"] == record["target"]
+    assert made.target.secrets == "0123456789abcdef" and made.target.references == "none"
+    record["target"] = {**target, "secrets": "0123456789abcdef", "references": "fedcba9876543210"}
+    assert Generation.from_record(paths, record).record()["target"] == record["target"]
     for wrong in ("", "../..", 7, None, "0123456789ABCDEF"):
         with pytest.raises(ValueError, match="fingerprint"):
             Generation.from_record(paths, {**record, "target": {**target, "secrets": wrong}})
+        with pytest.raises(ValueError, match="fingerprint"):
+            Generation.from_record(paths, {**record, "target": {**target, "references": wrong}})
 
 
 def test_more_secrets_than_the_agent_can_mask_are_refused():

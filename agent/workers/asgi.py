@@ -8,7 +8,7 @@ would close the listening socket before it answers the others. On SIGTERM, this 
     1. stops accepting connections; those without a request have a moment to send one, and responses say `Connection: close`;
     2. **closes the listening socket**, which tells the agent that it accepts no more requests here;
     3. closes WebSockets with the code 1012 (service restart), finishes the other requests, and ends the app (lifespan). A request
-       without an end is aborted; server-sent events then end like a complete response, because their clients connect again.
+       without an end is aborted. Server-sent events end like a complete response, because their clients connect again.
 """
 
 import asyncio
@@ -108,10 +108,10 @@ class Server:
         uvicorn closes the connection after the response. The proxy would answer 502 if it still had to send some of the request.
         """
         if scope["type"] == "lifespan":
-            return await self.live(scope, receive, send)
+            await self.live(scope, receive, send)
+            return
         if not scope.get("client"):  # In the sandbox, the proxy does not know its client.
             scope["client"] = CLIENT
-
         has_open_events, has_more = False, True
 
         async def take():
@@ -135,12 +135,12 @@ class Server:
             await send(message)
 
         try:
-            return await self.app(scope, take, close_after)
+            await self.app(scope, take, close_after)
         except asyncio.CancelledError:  # A request that is cut off at the end of the shutdown is no error of the app.
             if not self.server.should_exit:
                 raise
-            if has_open_events:  # Any other response must not look complete.
-                await send(LAST)
+        if has_open_events and self.server.should_exit:  # Any other response must not look complete.
+            await send(LAST)
 
     async def live(self, scope, receive, send):
         """The app's lifespan. Records what its start-up raises or reports."""

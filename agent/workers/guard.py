@@ -45,7 +45,7 @@ class Guard:
         self.before_app = token["check"] == "proxy"
         self.attempts = Attempts(clock)
 
-    def refuses(self, method, path, headers, client):
+    def refuses(self, method, path, headers):
         """The status of a refusal, or None. `headers`: a function from a lower-case name to that header's values."""
         if self.is_open(path) or (self.open_preflight and is_preflight(method, headers)):
             return None
@@ -54,14 +54,16 @@ class Guard:
             return 401
         token = token_in(sent[0]) if len(sent) == 1 else None
         right = token is not None and self.is_right(token)
-        return self.attempts.judge(client, right, right and len(token) >= LONG)
+        if right and len(token) >= LONG:
+            return None
+        return self.attempts.judge("".join(headers("x-forwarded-for")), right)
 
-    def response(self, method, path, headers, client):
+    def response(self, method, path, headers):
         """(status, body, headers) of the response, or None: the app gets the request. The arguments are those of `refuses`."""
         asked = bool(headers(ASKED))
         if not asked and not self.before_app:
             return None
-        status = self.refuses(method, path, headers, client)
+        status = self.refuses(method, path, headers)
         if status is not None:
             return (status, *answer(status))
         # Which caches may store the file.
@@ -69,11 +71,11 @@ class Guard:
 
     def is_open(self, path):
         """Whether a decoded path needs no token. One that the app might read as another path does."""
+        if path not in self.paths and not path.startswith(self.folders):
+            return False
         if not path.startswith("/") or "//" in path or any(each in path for each in "\\%;\0"):
             return False
-        if any(part in (".", "..") for part in path.split("/")):
-            return False
-        return path in self.paths or path.startswith(self.folders)
+        return not any(part in (".", "..") for part in path.split("/"))
 
     def is_right(self, token):
         """In a time that shows neither which character is wrong nor which token is meant."""
@@ -89,8 +91,7 @@ class Guard:
                 return [] if value is None else [value]
 
             path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-            client = environ.get("HTTP_X_FORWARDED_FOR", "")
-            found = self.response(environ["REQUEST_METHOD"], path, headers, client)
+            found = self.response(environ["REQUEST_METHOD"], path, headers)
             if found is None:
                 if self.before_app:
                     environ.pop("HTTP_AUTHORIZATION", None)
@@ -109,13 +110,16 @@ class Guard:
                 await app(scope, receive, send)
                 return
 
-            def headers(name):
-                return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name.encode()]
+            sent = {}
+            for name, value in scope["headers"]:
+                sent.setdefault(name.lower(), []).append(value)
 
-            client = headers("x-forwarded-for")
-            found = self.response(scope.get("method", "GET"), scope["path"], headers, client[0] if client else "")
+            def headers(name):
+                return [value.decode("latin-1") for value in sent.get(name.encode(), ())]
+
+            found = self.response(scope.get("method", "GET"), scope["path"], headers)
             if found is None:
-                if self.before_app:
+                if self.before_app and b"authorization" in sent:
                     kept = [pair for pair in scope["headers"] if pair[0].lower() != b"authorization"]
                     scope = {**scope, "headers": kept}
                 await app(scope, receive, send)
@@ -142,11 +146,8 @@ class Attempts:
         # By address: until when its wrong tokens count. The address heard of last is the last entry.
         self.known = collections.OrderedDict()
 
-    def judge(self, client, right, long):
-        """The status of a refusal, or None. `long`: whether the right token is. Requests of several threads may overlap: then one
-        attempt may not be counted."""
-        if right and long:
-            return None
+    def judge(self, client, right):
+        """The status of a refusal, or None. Requests of several threads may overlap: then one attempt may not be counted."""
         now, place = self.clock(), network(client)
         until = self.known.pop(place, 0)
         limited = until > now + (WRONG_AT_ONCE - 1) * SECONDS_EACH

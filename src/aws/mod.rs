@@ -50,6 +50,8 @@ pub struct Aws {
     pub route53: aws_sdk_route53::Client,
     /// Releases and logs.
     pub s3: aws_sdk_s3::Client,
+    /// Secrets that `app.secrets` refers to.
+    pub secrets_manager: aws_sdk_secretsmanager::Client,
     /// Token and reports.
     pub ssm: aws_sdk_ssm::Client,
     /// The account's id.
@@ -129,6 +131,7 @@ impl Aws {
             // The SDK knows the one endpoint of each partition.
             route53: aws_sdk_route53::Client::new(config),
             s3: aws_sdk_s3::Client::new(config),
+            secrets_manager: aws_sdk_secretsmanager::Client::new(config),
             ssm: aws_sdk_ssm::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
             region: config.region().map(ToString::to_string).unwrap_or_default(),

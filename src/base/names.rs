@@ -26,6 +26,11 @@ pub fn role(name: &str, region: &str) -> String {
     format!("devopsctl-{name}-{region}")
 }
 
+/// The app's role, and its inline policy. No region's code ends like this, so it is never the name of an instance's role.
+pub fn app_role(name: &str, region: &str) -> String {
+    format!("{}-app", role(name, region))
+}
+
 /// The folder of SSM parameters of all deployments.
 pub const PARAMETERS: &str = "/devopsctl";
 
@@ -124,6 +129,12 @@ pub fn is_release(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+    #[test]
+    fn the_longest_name_of_a_role_fits() {
+        assert!(app_role(&"n".repeat(31), "ap-southeast-3").len() <= 64);
+    }
 
     #[test]
     fn the_id_of_a_release_is_a_whole_sha256() {

@@ -1,26 +1,31 @@
 //! `plan`: what `up` would change, and why. `up` begins with the same observation.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use super::{Session, cost, secrets};
 use crate::base::error::{Exit, Failure, Result};
 use crate::commands::cli::{self, Renew};
 use crate::commands::documents;
-use crate::config::Network;
+use crate::config::{Deployment, Network, Source};
 use crate::engine::observe::{Ask, Launch, Observed};
 use crate::engine::plan::{self, Plan};
 use crate::engine::spec::{Policies, Spec, missing_secrets};
 use crate::engine::topology;
 use crate::release::proxy::Build;
 use crate::release::{self, Processes, Release};
-use crate::resources::release::{other_content, short, without_damaged};
+use crate::resources::references::{self, Place};
+use crate::resources::release::{notes, other_content, short, without_damaged};
 use crate::resources::reports::Report;
-use crate::resources::{Action, Lookup, Step, instance};
+use crate::resources::{Action, Lookup, Step, history, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.renew, Use::Show)).await?;
     let plan = looked.plan(session, true)?;
-    let missing = missing_secrets(&session.deployment, &looked.observed)?;
+    let (missing, unusable) = unset(&session.deployment, &looked.observed)?;
+    for line in &unusable {
+        session.ui.warn(format!("the app cannot get {line}; up will refuse"));
+    }
     if !missing.is_empty() {
         let (names, set) = (missing.join(", "), session.ui.run(&format!("secrets set {}", missing.join(" "))));
         session.ui.warn(format!("the app needs secrets that are not set: {names}; up will refuse; set them: {set}"));
@@ -68,6 +73,8 @@ pub(super) struct Looked {
 /// A mistake in the app, an error of AWS, or a resource with a needed name that belongs to another owner.
 pub(super) async fn look(session: &Session, renew: Renew, purpose: Use) -> Result<Looked> {
     certifiable(&session.deployment.network)?;
+    let named = session.deployment.app.references();
+    references::check_region(&named, &session.aws.region)?;
     let machine = session.aws.machine(&session.deployment.instance);
     let proxy = Build::of(&machine.target)?;
     let (kind, subnet) = (&session.deployment.instance.kind, session.deployment.network.subnet.as_deref());
@@ -75,14 +82,17 @@ pub(super) async fn look(session: &Session, renew: Renew, purpose: Use) -> Resul
         image: Some(&machine.parameter),
         launch: Some(Launch { kind, subnet }),
         domain: session.deployment.network.record(),
+        app: Some(&session.deployment.app),
     };
     let sink = session.ui.sink();
     let build = release::build(&session.deployment, &machine.target, proxy, renew.upgrade, &*sink);
     let look = async {
         let observed = session.observe(ask).await?;
         // Before a build that may take minutes.
-        match missing_secrets(&session.deployment, &observed)? {
-            missing if purpose == Use::Execute && !missing.is_empty() => Err(secrets::missing(&missing)),
+        let (missing, unusable) = unset(&session.deployment, &observed)?;
+        match purpose {
+            Use::Execute if !missing.is_empty() => Err(secrets::missing(&missing)),
+            Use::Execute if !unusable.is_empty() => Err(secrets::unusable(&unusable)),
             _ => Ok(observed),
         }
     };
@@ -95,7 +105,12 @@ pub(super) async fn look(session: &Session, renew: Renew, purpose: Use) -> Resul
         session.ui.say(format!("✓ built release {}", short(&release.id)));
     }
     observed.look_for_records(&session.aws, session.name(), ask).await?;
-    let policies = Policies::new(&observed.partition, &observed.account, &session.aws.region, session.name());
+    for line in references::hidden(&named, observed.references.looked()?.unwrap_or(&BTreeMap::new())) {
+        session.ui.warn(format!("cannot check {line}; the instance reads it with its own role"));
+    }
+    let place = Place { partition: &observed.partition, account: &observed.account, region: &session.aws.region };
+    let sources = readable(session, place, &observed, &release.id, purpose).await?;
+    let policies = Policies::new(place, session.name(), &sources);
     let mut looked = Looked { image: machine.image, release, proxy, observed, policies, refresh: renew.refresh_image };
     looked.spec(session, true).check(&looked.observed)?;
     if purpose == Use::Show || instance::alive(&looked.observed.instances).next().is_some() {
@@ -104,6 +119,44 @@ pub(super) async fn look(session: &Session, renew: Renew, purpose: Use) -> Resul
         looked.doubt_store(session, purpose == Use::Show).await?;
     }
     Ok(looked)
+}
+
+/// The secrets that a user must set, and the references that the app cannot get, each with the reason.
+fn unset<'a>(deployment: &'a Deployment, observed: &Observed) -> Result<(Vec<&'a str>, Vec<String>)> {
+    let none = BTreeMap::new();
+    let found = observed.references.looked()?.unwrap_or(&none);
+    let unusable = references::unusable(&deployment.app.references(), found);
+    Ok((missing_secrets(deployment, observed)?, unusable))
+}
+
+/// The sources that the role may read: those of the wanted release, and those that it may read already and that the release needs to
+/// which `rollback` goes. So that release can run again, also after a restart of the instance.
+async fn readable(
+    session: &Session,
+    place: Place<'_>,
+    observed: &Observed,
+    release: &str,
+    purpose: Use,
+) -> Result<BTreeSet<Source>> {
+    let mut sources: BTreeSet<Source> =
+        session.deployment.app.references().into_values().map(|reference| reference.source.clone()).collect();
+    let granted = references::granted(observed.role.present().and_then(|role| role.policy.as_ref()));
+    let is_needed = |arn: &String| sources.iter().any(|source| references::resource(place, source) == *arn);
+    if granted.iter().all(is_needed) {
+        return Ok(sources);
+    }
+    let Some(previous) = history::before(observed, release) else { return Ok(sources) };
+    let notes = match notes(&session.aws, place.account, session.name(), &previous).await {
+        // `policy --plan` does not allow to read a release.
+        Err(failure) if purpose == Use::Show && failure.exit() == Exit::Denied => {
+            session.ui.warn("not known which secrets the earlier release needs: s3:GetObject was denied");
+            None
+        }
+        notes => notes?,
+    };
+    let kept = notes.into_iter().flat_map(|notes| notes.sources);
+    sources.extend(kept.filter(|source| granted.contains(&references::resource(place, source))));
+    Ok(sources)
 }
 
 impl Looked {

@@ -10,15 +10,17 @@ use crate::base::error::{Exit, Failing, Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::Rollback;
 use crate::commands::documents;
+use crate::config::Source;
 use crate::engine::execute::execute;
 use crate::engine::observe::Observed;
 use crate::engine::plan;
 use crate::engine::rollout;
 use crate::resources::context::Context;
 use crate::resources::instance::{self, Phase};
+use crate::resources::references::{self, Place};
 use crate::resources::release::{Notes, short};
 use crate::resources::secrets::{self, Stored};
-use crate::resources::token;
+use crate::resources::{role, token};
 
 /// The least number of characters of an id.
 const LEAST: usize = 4;
@@ -28,6 +30,7 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     let to = found.choose(arguments.release.as_deref())?;
     let instance = found.instance(session)?;
     found.fits(&to)?;
+    session.interrupt.or(found.readable(session, &to)).await?;
     let plan = plan::rollback(&found.observed, &to)?;
     if plan.is_empty() && found.history.runs.as_ref() == Some(&to) {
         session.ui.say(format!("{} is already running; nothing was changed", short(&to)));
@@ -61,6 +64,9 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
     }
     if let Some(commands) = found.commands(&to) {
         session.ui.say(format!("app.release did not run, and what it changed before stays: {commands}"));
+    }
+    if found.release(&to).is_some_and(|release| !release.notes.sources.is_empty()) {
+        session.ui.say("secrets that are kept elsewhere were read again: the app has their newest versions");
     }
     session.ui.say(format!("the app's folder is unchanged: {} deploys its code again", session.ui.run("up")));
     done(session, &found, &to, Some((version, url)))
@@ -194,6 +200,32 @@ impl Found {
             .because(why)
             .standing("Nothing was changed.")
             .next(Next::from("restore that version of the code in the app's folder, then run ").run("up")))
+    }
+}
+
+impl Found {
+    /// Checks that the instance may still read the secrets to which the release refers: `up` withdraws permissions that neither its
+    /// release nor the one before needs.
+    async fn readable(&self, session: &Session, to: &str) -> Result<()> {
+        let sources = self.release(to).map(|release| &release.notes.sources);
+        let Some(sources) = sources.filter(|sources| !sources.is_empty()) else { return Ok(()) };
+        let role = role::observe(&session.aws, session.name()).await?;
+        let granted = references::granted(role.present().and_then(|role| role.policy.as_ref()));
+        let Observed { partition, account, .. } = &self.observed;
+        let place = Place { partition, account, region: &session.aws.region };
+        let is_denied = |source: &&Source| !granted.contains(&references::resource(place, source));
+        let denied: Vec<String> = sources.iter().filter(is_denied).map(ToString::to_string).collect();
+        if denied.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::failed(format!("the release {} needs secrets that the instance may no longer read", short(to)))
+            .because(format!("it refers to {}, and later releases do not", denied.join(", ")))
+            .standing("Nothing was changed.")
+            .next(
+                Next::from("restore that version of deploy.yaml and of the code, then run ")
+                    .run("up")
+                    .and(", which gives the permission again"),
+            ))
     }
 }
 

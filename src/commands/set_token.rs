@@ -190,6 +190,7 @@ async fn in_force(
     change: Change,
 ) -> Result<Option<i64>> {
     let mut goal = Goal {
+        references: None,
         release: None,
         token: change.version,
         secrets: Vec::new(),

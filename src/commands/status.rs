@@ -128,6 +128,7 @@ impl View<'_> {
         lines.extend(self.before(session, notes).map(|before| ("before", before)));
         lines.push(("token", self.token() + &self.previous_token().await));
         lines.extend(self.secrets(session).map(|secrets| ("secrets", secrets)));
+        lines.extend(self.role().map(|role| ("role", role)));
         lines.push((
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
@@ -192,6 +193,15 @@ impl View<'_> {
         let (names, until) = (certificate.names.join(", "), clock::until(certificate.until).await);
         let renewal = error.map(|error| format!("; the renewal failed: {error}")).unwrap_or_default();
         Some(format!("for {names}, from {}, until {until}{renewal}", certificate.issuer))
+    }
+
+    /// Whether the app can use its role in AWS, if it has one.
+    fn role(&self) -> Option<String> {
+        let role = self.report?.role.as_ref()?;
+        Some(match &role.error {
+            Some(error) => format!("the app cannot use its AWS permissions: {error}"),
+            None => "the app has its AWS permissions".to_owned(),
+        })
     }
 
     /// The image that the instance was launched from.

@@ -10,9 +10,9 @@ use regex::Regex;
 use super::reader::Wrong;
 use super::table;
 
-type Checked = Result<(), Wrong>;
+pub(super) type Checked = Result<(), Wrong>;
 
-fn ensure(holds: bool, what: &str, hint: &str) -> Checked {
+pub(super) fn ensure(holds: bool, what: &str, hint: &str) -> Checked {
     if holds { Ok(()) } else { Err(Wrong::new(what, hint)) }
 }
 

@@ -212,7 +212,7 @@ impl Key for Texts {
     }
 }
 
-/// A list of names, each alone or with a word: `NAME`, or `{NAME: word}`.
+/// A list of names, each alone, with a word or with a reference: `NAME`, `{NAME: word}`, `{NAME: reference}`.
 pub struct Names {
     pub name: &'static str,
     pub about: &'static str,
@@ -220,6 +220,8 @@ pub struct Names {
     pub pattern: &'static str,
     /// The only word.
     pub word: &'static str,
+    /// The pattern of a reference.
+    pub reference: &'static str,
 }
 
 impl Key for Names {
@@ -232,7 +234,7 @@ impl Key for Names {
         let word = json!({
             "type": "object",
             "propertyNames": {"pattern": self.pattern},
-            "additionalProperties": {"const": self.word},
+            "additionalProperties": {"anyOf": [{"const": self.word}, {"type": "string", "pattern": self.reference}]},
             "minProperties": 1,
             "maxProperties": 1,
         });

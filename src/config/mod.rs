@@ -1,11 +1,14 @@
 //! `deploy.yaml` → [`Deployment`]: validated and with defaults, before any call to AWS.
 
 mod check;
+mod cpu_credits;
 mod image;
 mod keys;
 mod owner;
+mod permissions;
 mod python;
 mod reader;
+mod reference;
 mod schema;
 mod secrets;
 mod sections;
@@ -26,9 +29,12 @@ use crate::base::dirs::folder_of;
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 pub use check::is_token;
+pub use cpu_credits::CpuCredits;
 pub use image::Image;
+pub use permissions::{Permissions, PolicyFile};
 pub use python::{check as check_python, meets};
 use reader::Reader;
+pub use reference::{Reference, Source};
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
 pub use token::{Check, Token};
@@ -91,6 +97,19 @@ pub struct App {
     pub env: BTreeMap<String, String>,
     /// The secrets that must be set before the app starts.
     pub secrets: BTreeMap<String, SecretOrigin>,
+    /// What the app may do in AWS. Without it, the app has no credentials.
+    pub permissions: Option<Permissions>,
+}
+
+impl App {
+    /// The secrets that are kept elsewhere in AWS, by the variable's name.
+    pub fn references(&self) -> BTreeMap<&str, &Reference> {
+        let found = self.secrets.iter().filter_map(|(name, origin)| match origin {
+            SecretOrigin::Reference(reference) => Some((name.as_str(), reference)),
+            SecretOrigin::Set | SecretOrigin::Generated => None,
+        });
+        found.collect()
+    }
 }
 
 impl App {
@@ -111,33 +130,6 @@ pub struct Instance {
     pub disk_gib: u32,
     /// Whether a burstable type may exceed its baseline.
     pub cpu_credits: CpuCredits,
-}
-
-/// The mode of a burstable instance when its CPU credits are used up.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html>
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CpuCredits {
-    /// Unlimited until `up` has waited for the app, then standard: T3 and T4g start without credits.
-    #[default]
-    Auto,
-    /// The instance is throttled.
-    Standard,
-    /// The instance is not throttled, and costs more.
-    Unlimited,
-}
-
-impl CpuCredits {
-    /// All of them, the default first.
-    pub const ALL: [CpuCredits; 3] = [CpuCredits::Auto, CpuCredits::Standard, CpuCredits::Unlimited];
-
-    /// The name in `deploy.yaml`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            CpuCredits::Auto => "auto",
-            CpuCredits::Standard => "standard",
-            CpuCredits::Unlimited => "unlimited",
-        }
-    }
 }
 
 /// How the app is served.

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use super::reader::{Found, Reader, Wrong};
 use super::tree::{Node, Value};
-use super::{Deployment, check, table};
+use super::{Deployment, Reference, check, reference, table};
 use crate::base::error::{Exit, Failure, Result};
 
 /// Where the value of a secret comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretOrigin {
     /// A user sets it with `secrets set`.
     Set,
     /// `up` generates it once.
     Generated,
+    /// It is kept elsewhere in AWS, and the instance reads it there.
+    Reference(Reference),
 }
 
 /// Whether a variable can have this name.
@@ -42,6 +44,7 @@ pub(super) fn section(
     if let Some(Found { node, .. }) = found.as_ref().filter(|found| !matches!(found.node.value, Value::List(_))) {
         hide_values(reader, node);
     }
+    let span = found.as_ref().map(|found| found.node.span);
     let mut secrets = BTreeMap::new();
     for found in reader.list(found, "write\n  secrets:\n    - DATABASE_URL\n    - SECRET_KEY: generate") {
         let Some((name, origin)) = secret(reader, &found) else { continue };
@@ -58,6 +61,13 @@ pub(super) fn section(
             None => drop(secrets.insert(name, origin)),
         }
     }
+    let references = secrets.values().filter_map(|origin| match origin {
+        SecretOrigin::Reference(reference) => Some(reference),
+        SecretOrigin::Set | SecretOrigin::Generated => None,
+    });
+    if let (Err(wrong), Some(span)) = (reference::fit(references), span) {
+        reader.find(span, format!("`app.secrets` {}", wrong.what), "this list", wrong.hint);
+    }
     secrets
 }
 
@@ -70,13 +80,16 @@ fn hide_values(reader: &mut Reader, node: &Node) {
     }
 }
 
-/// A name alone, or with the word. Any other text beside a name may be the secret itself.
+/// A name alone, with the word, or with a reference. Any other text beside a name may be the secret itself.
 fn secret(reader: &mut Reader, found: &Found) -> Option<(String, SecretOrigin)> {
     let (label, hint) = match &found.node.value {
         Value::Text(name) => return Some((name.clone(), SecretOrigin::Set)),
         Value::Map(entries) => match &entries[..] {
             [(key, node)] if matches!(&node.value, Value::Text(word) if word == table::SECRETS.word) => {
                 return Some((key.name.clone(), SecretOrigin::Generated));
+            }
+            [(key, node)] if matches!(&node.value, Value::Text(text) if Reference::is_meant(text)) => {
+                return referred(reader, &key.name, node);
             }
             entries => {
                 entries.iter().for_each(|(_, node)| hide_values(reader, node));
@@ -85,7 +98,19 @@ fn secret(reader: &mut Reader, found: &Found) -> Option<(String, SecretOrigin)> 
         },
         other => (other.kind(), "write the name, in quotes if it is needed"),
     };
-    let what = format!("`{}` must list names, each alone or as `NAME: {}`", found.path, table::SECRETS.word);
+    let what =
+        format!("`{}` must list names, each alone, as `NAME: {}` or with a reference", found.path, table::SECRETS.word);
     reader.find(found.node.span, what, label, hint);
     None
+}
+
+fn referred(reader: &mut Reader, name: &str, node: &Node) -> Option<(String, SecretOrigin)> {
+    let Value::Text(text) = &node.value else { return None };
+    match Reference::parse(text) {
+        Ok(reference) => Some((name.to_owned(), SecretOrigin::Reference(reference))),
+        Err(wrong) => {
+            reader.find(node.span, format!("the reference of `{name}` {}", wrong.what), "here", wrong.hint);
+            None
+        }
+    }
 }

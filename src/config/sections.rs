@@ -11,8 +11,8 @@ use super::keys;
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::{Node, Value};
 use super::{
-    Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check, python,
-    secrets, static_files, table,
+    Acme, App, Check, CpuCredits, Deployment, Health, Image, Instance, Limits, Network, Root, Token, check,
+    permissions, python, secrets, static_files, table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -75,6 +75,7 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let env = env_section(reader, env, token_env);
     let secrets = section.take(&table::SECRETS);
     let secrets = secrets::section(reader, secrets, &env, token_env);
+    let permissions = permissions::section(reader, section.take(&table::PERMISSIONS), folder);
     section.finish(reader);
     let app = App {
         path: path?,
@@ -90,6 +91,7 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
         threads,
         env,
         secrets,
+        permissions,
     };
     Some((app, python))
 }

@@ -60,6 +60,7 @@ pub static APP: Section = Section {
         &THREADS,
         &APP_ENV,
         &SECRETS,
+        &PERMISSIONS,
     ],
     needs: &["path"],
 };
@@ -94,7 +95,7 @@ pub static PYTHON: Version = Version {
 
 pub static REQUIREMENTS: Text = Text {
     name: "requirements",
-    about: "file in app.path that lists the dependencies; default: requirements.txt, else pyproject.toml",
+    about: "file in app.path that lists the dependencies; default: requirements.txt, else pyproject.toml or Pipfile, in the versions of a lock file of uv, Poetry, PDM or Pipenv",
     default: None,
     pattern: ANY,
 };
@@ -169,9 +170,16 @@ pub static APP_ENV: Map = Map {
 
 pub static SECRETS: Names = Names {
     name: "secrets",
-    about: "names of secrets that must be set before the app starts, with `devopsctl secrets set NAME`; `{NAME: generate}`: `up` generates a random value once",
+    about: "names of secrets that must be set before the app starts, with `devopsctl secrets set NAME`; `{NAME: generate}`: `up` generates a random value once; `{NAME: ssm:/a/parameter}`, `{NAME: secretsmanager:name-or-arn}` or `{NAME: secretsmanager:name-or-arn#key}`: the app gets a secret that is kept there",
     pattern: "^[A-Za-z_][A-Za-z0-9_]{0,99}$",
     word: "generate",
+    reference: r"^(ssm:[A-Za-z0-9_./-]+|secretsmanager:[A-Za-z0-9:/_+=.@!-]+(#[A-Za-z0-9_.-]+)?)$",
+};
+
+pub static PERMISSIONS: Texts = Texts {
+    name: "permissions",
+    about: "what the app may do in AWS: a file with an IAM policy, relative to this one, or a list of ARNs of managed policies; default: nothing, and the app has no credentials",
+    pattern: ANY,
 };
 
 pub static TOKEN: Section = Section {

@@ -157,10 +157,27 @@ fn secrets_are_names_alone_or_with_generate() {
         ("[{A: generate, B: generate}]", "must list names"),
         ("[12]", "must list names"),
         ("DATABASE_URL", "must be a list"),
+        ("[{A: ssm:/a b}]", "names no parameter of SSM"),
+        ("[{A: 'ssm:/a#b'}]", "has a key"),
+        ("[{A: secretsmanager:a:b}]", "names no secret of Secrets Manager"),
+        ("[{A: ssm:/a, B: ssm:/b}]", "must list names"),
     ] {
         let shown = bad(&file(secrets));
         assert!(shown.contains(words), "{secrets}: {shown}");
     }
+}
+
+#[test]
+fn secrets_can_be_kept_elsewhere() {
+    let text =
+        "name: hello\napp: {path: app, secrets: [A, {B: ssm:/shared/db}, {C: secretsmanager:prod/db#password}]}\n";
+    let app = good(text).app;
+    let found: Vec<_> = app.references().into_iter().map(|(name, found)| format!("{name} {found}")).collect();
+    assert_eq!(found, ["B ssm:/shared/db", "C secretsmanager:prod/db#password"]);
+    let many: String = (0..30).map(|at| format!("{{S{at}: ssm:/{}/{at}}}, ", "x".repeat(40))).collect();
+    assert!(
+        bad(&format!("name: hello\napp: {{path: app, secrets: [{many}]}}\n")).contains("more than 1024 characters")
+    );
 }
 
 #[test]

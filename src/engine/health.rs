@@ -33,6 +33,8 @@ pub struct Goal {
     pub token: i64,
     /// The fingerprints of the secrets of which one must serve; any, if it is empty.
     pub secrets: Vec<String>,
+    /// The fingerprint of the references that was ordered, if any. The instance takes the newest versions, whatever was ordered.
+    pub references: Option<String>,
     /// The attempt that was ordered, if any.
     pub again: Option<String>,
     /// Whether the previous token must not be accepted.
@@ -52,10 +54,11 @@ impl Goal {
         let instance = context.output::<instance::Output>(&instance::ID)?;
         let token = context.known::<token::Output>(&token::ID).map_or(0, |token| token.version);
         let secrets = context.known::<secrets::Output>(&secrets::ID).map(|secrets| secrets.fingerprint);
-        let again = context.known::<orders::Output>(&orders::ID).map(|orders| orders.attempt);
+        let orders = context.known::<orders::Output>(&orders::ID);
+        let (again, references) = orders.map(|orders| (orders.attempt, orders.references)).unwrap_or_default();
         let release = Some(release.to_owned());
         let (secrets, since) = (secrets.into_iter().collect(), instance.since);
-        Ok((instance.id, Self { release, token, secrets, again, alone: false, proxy, since }))
+        Ok((instance.id, Self { release, token, secrets, references, again, alone: false, proxy, since }))
     }
 
     fn reached(&self, report: &Report) -> bool {
@@ -65,6 +68,7 @@ impl Goal {
             && report.phase == Phase::Healthy
             && report.token.is_some_and(|token| token >= self.token)
             && self.has_secrets(report.secrets.as_deref())
+            && self.follows_references(report)
             && report.release.is_some()
             && self.proxy.met(report)
             && !(self.alone && report.grace_until.is_some())
@@ -81,6 +85,12 @@ impl Goal {
             && token.is_some_and(|token| token >= self.token)
             && (self.again.is_none() || *attempt == self.again)
             && self.has_secrets(secrets.as_deref())
+            && self.follows_references(report)
+    }
+
+    /// Whether the report answers the order of the references.
+    fn follows_references(&self, report: &Report) -> bool {
+        self.references.as_deref().is_none_or(|wanted| report.orders.of_references() == wanted)
     }
 
     /// Whether these are the secrets. Older agents report none, and give the app none.
@@ -310,8 +320,14 @@ async fn superseded(watch: &Watch<'_>, theirs: &str) -> Failure {
 }
 
 fn broken(goal: &Goal, report: &Report) -> Failure {
+    let referred = goal.release.is_none() && goal.references.is_some();
     let secrets = goal.release.is_none() && !goal.secrets.is_empty();
     let (what, kept, next) = match secrets {
+        _ if referred => (
+            "the app does not use the new versions of its secrets",
+            "The app keeps serving with the previous secrets; no request was lost.",
+            Next::from("correct the secret where it is kept, then run: ").run("secrets refresh"),
+        ),
         _ if report.error_code == Some(ErrorCode::BadSecret) => (
             "the instance cannot give the secrets to the app",
             "The previous version keeps serving, with the previous secrets; no request was lost.",

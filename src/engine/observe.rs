@@ -9,11 +9,12 @@ use crate::aws::{Aws, Identity, identity};
 use crate::base::clock::now;
 use crate::base::error::Result;
 use crate::base::names;
+use crate::config::App;
 use crate::release::proxy::Build;
 pub use crate::resources::observed::{Observed, Store};
 use crate::resources::{
-    Lookup, bucket, dns_record, elastic_ip, instance, key_pair, proxy, release, reports, role, route, secrets,
-    security_group, token,
+    Lookup, app_role, bucket, dns_record, elastic_ip, instance, key_pair, proxy, references, release, reports, role,
+    route, secrets, security_group, token,
 };
 
 /// What to read besides the resources themselves.
@@ -25,6 +26,8 @@ pub struct Ask<'a> {
     pub launch: Option<Launch<'a>>,
     /// The domain whose record is in Route 53.
     pub domain: Option<&'a str>,
+    /// The app, for the secrets to which it refers.
+    pub app: Option<&'a App>,
 }
 
 /// The type and subnet of a new instance.
@@ -47,9 +50,10 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         (kind, way, unlimited),
         security_group,
         key_pair,
-        role,
+        (role, app_role),
         token,
         secrets,
+        references,
         instances,
         addresses,
         records,
@@ -60,9 +64,10 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         launch(aws, ask.launch),
         security_group::observe(aws, name),
         key_pair::observe(aws, name),
-        role::observe(aws, name),
+        roles(aws, name),
         token::observe(aws, name),
         secrets::observe(aws, name),
+        references(aws, ask.app),
         instance::observe(aws, name),
         elastic_ip::observe(aws, name),
         records(aws, name, ask.domain),
@@ -81,8 +86,10 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         security_group,
         key_pair,
         role,
+        app_role,
         token,
         secrets,
+        references,
         store: Lookup::NotAsked,
         contents: Lookup::NotAsked,
         instances,
@@ -158,6 +165,12 @@ pub async fn running(aws: &Aws, name: &str) -> Result<Observed> {
     })
 }
 
+/// The instance's role and the app's. The same call reads both, so the error does not depend on which fails first.
+async fn roles(aws: &Aws, name: &str) -> Result<(Lookup<role::State>, Lookup<app_role::State>)> {
+    let (role, app_role) = tokio::join!(role::observe(aws, name), app_role::observe(aws, name));
+    Ok((role?, app_role?))
+}
+
 async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Lookup<String>> {
     match parameter {
         Some(parameter) => Ok(instance::newest(aws, parameter).await?.into()),
@@ -178,6 +191,16 @@ async fn launch(
         }
         None => Ok(<_>::default()),
     }
+}
+
+/// The secrets to which an app refers.
+///
+/// # Errors
+/// A call fails for another reason than a missing permission.
+pub async fn references(aws: &Aws, app: Option<&App>) -> Result<Lookup<references::Found>> {
+    let Some(app) = app else { return Ok(Lookup::NotAsked) };
+    let sources = app.references().into_values().map(|reference| reference.source.clone()).collect();
+    references::observe(aws, &sources).await.map(Lookup::Present)
 }
 
 async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<dns_record::State>> {

@@ -77,6 +77,13 @@ pub fn secrets(tags: &Tags, have: &Observed, edits: &BTreeMap<String, secrets::E
     Ok(Plan::about(current, have, steps))
 }
 
+/// The step that makes the instances read the secrets that are kept elsewhere; `newest`: their fingerprint.
+pub fn references(have: &Observed, newest: &str) -> Plan {
+    let current = instance::serving(&have.instances, &have.addresses);
+    let told = orders::references(newest, current, &have.instances);
+    Plan::about(current, have, told.map(|planned| planned.step(orders::ID, Vec::new())).into_iter().collect())
+}
+
 /// The step that makes the serving instance run an earlier release; nothing else changes.
 ///
 /// # Errors

@@ -43,6 +43,10 @@ pub async fn healthy(watch: &Watch<'_>, context: &Context, release: &str, app: O
             Seen::NotFromHere => Some("network.allow blocks this machine, so the app was not checked from outside"),
         },
     };
+    if let Some(error) = report.role.as_ref().and_then(|role| role.error.as_ref()) {
+        let what = format!("the app runs, but its AWS permissions do not work: {error}");
+        watch.sink.event(Event::Warn(what));
+    }
     unchecked.into_iter().for_each(|why| watch.sink.event(Event::Warn(why.to_owned())));
     Ok(())
 }

@@ -6,13 +6,14 @@ use ipnet::IpNet;
 
 use crate::base::error::{Failure, Result};
 use crate::base::names;
-use crate::config::{Deployment, SecretOrigin};
+use crate::config::{Deployment, SecretOrigin, Source};
 use crate::engine::observe::Observed;
 use crate::release::proxy::Build;
 use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
+use crate::resources::references::{self, Place};
 use crate::resources::secrets::Stored;
-use crate::resources::{Tags, bucket, dns_record, elastic_ip, instance, role};
+use crate::resources::{Tags, app_role, bucket, dns_record, elastic_ip, instance, role};
 
 /// The wanted state: the deployment with all values resolved.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct Spec<'a> {
     pub release: &'a str,
     /// The build of the proxy.
     pub proxy: Build,
-    /// The policies of the role and of the bucket.
+    /// The policies of the roles and of the bucket.
     pub policies: &'a Policies,
     /// Whether a new instance must be healthy before it replaces an old one.
     pub wait: bool,
@@ -39,15 +40,23 @@ pub struct Spec<'a> {
 #[derive(Clone, Debug)]
 pub struct Policies {
     pub(super) role: Document,
+    /// Of the app's role: which role may assume it.
+    pub(super) trust: Document,
     pub(super) bucket: Document,
 }
 
 impl Policies {
-    /// The policies of the deployment `name`.
-    pub fn new(partition: &str, account: &str, region: &str, name: &str) -> Self {
+    /// The policies of the deployment `name`, whose instance reads these sources of secrets.
+    pub fn new(place: Place<'_>, name: &str, sources: &BTreeSet<Source>) -> Self {
+        let Place { partition, account, region } = place;
         let (bucket, _) = names::bucket(account, region);
+        let mut role = role::policy(partition, account, region, name, &bucket);
+        if let Some(statements) = role["Statement"].as_array_mut() {
+            statements.extend(references::statements(place, sources));
+        }
         Self {
-            role: Document::from(&role::policy(partition, account, region, name, &bucket)),
+            role: Document::from(&role),
+            trust: Document::from(&app_role::trust(partition, account, region, name)),
             bucket: Document::from(&bucket::policy(partition, account, region)),
         }
     }
@@ -133,12 +142,12 @@ impl<'a> Spec<'a> {
 /// # Errors
 /// The secrets were not read.
 pub fn missing_secrets<'a>(deployment: &'a Deployment, have: &Observed) -> Result<Vec<&'a str>> {
-    Ok(unset_secrets(deployment, have.secrets.looked()?, SecretOrigin::Set))
+    Ok(unset_secrets(deployment, have.secrets.looked()?, &SecretOrigin::Set))
 }
 
 /// The secrets of this origin that the app needs and that are not stored.
-pub fn unset_secrets<'a>(deployment: &'a Deployment, stored: Option<&Stored>, origin: SecretOrigin) -> Vec<&'a str> {
+pub fn unset_secrets<'a>(deployment: &'a Deployment, stored: Option<&Stored>, origin: &SecretOrigin) -> Vec<&'a str> {
     let unset = |name: &str| !stored.is_some_and(|stored| stored.contains_key(name));
-    let wanted = deployment.app.secrets.iter().filter(|(_, of)| **of == origin);
+    let wanted = deployment.app.secrets.iter().filter(|(_, of)| *of == origin);
     wanted.map(|(name, _)| name.as_str()).filter(|name| unset(name)).collect()
 }

@@ -4,14 +4,16 @@ use super::spec::Spec;
 use crate::base::names;
 use crate::config::SecretOrigin;
 use crate::resources::{
-    Wanted, bucket, dns_record, eip_association, elastic_ip, health_gate, ingress, instance, instance_profile,
-    key_pair, orders, proxy, release, reports, role, secrets, security_group, token,
+    Wanted, app_role, bucket, dns_record, eip_association, elastic_ip, health_gate, ingress, instance,
+    instance_profile, key_pair, orders, proxy, release, reports, role, secrets, security_group, token,
 };
 
 /// One instance, with an Elastic IP unless that is disabled.
 pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
     let (deployment, network) = (spec.deployment, &spec.deployment.network);
     let tags = || spec.tags();
+    let named = deployment.app.references();
+    let references = || named.iter().map(|(&name, &reference)| (name.to_owned(), reference.clone())).collect();
     let mut wanted: Vec<Wanted> = vec![
         security_group::Wanted { tags: tags() }.into(),
         ingress::Wanted { rules: spec.rules() }.into(),
@@ -30,17 +32,31 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
             tags: spec.named_tags(),
             spec: spec.instance_spec(),
             release: spec.release.to_owned(),
+            references: references(),
             refresh: spec.refresh,
             cpu_credits: deployment.instance.cpu_credits,
         }
         .into(),
         instance_profile::Wanted { profile: names::role(&deployment.name, spec.region) }.into(),
-        orders::Wanted { release: spec.release.to_owned() }.into(),
+        orders::Wanted { release: spec.release.to_owned(), references: references() }.into(),
         reports::Wanted.into(),
     ];
-    wanted.extend(deployment.app.secrets.iter().map(|(name, origin)| {
-        let (name, generate) = (name.clone(), *origin == SecretOrigin::Generated);
-        secrets::Wanted { name, generate, tags: tags() }.into()
+    wanted.extend(deployment.app.secrets.iter().filter_map(|(name, origin)| {
+        let generate = match origin {
+            SecretOrigin::Set => false,
+            SecretOrigin::Generated => true,
+            // It is kept elsewhere, and nothing here changes it.
+            SecretOrigin::Reference(_) => return None,
+        };
+        Some(secrets::Wanted { name: name.clone(), generate, tags: tags() }.into())
+    }));
+    wanted.extend(deployment.app.permissions.as_ref().map(|permissions| {
+        let (file, policy) =
+            permissions.policy.as_ref().map(|policy| (policy.file.clone(), (&policy.document).into())).unzip();
+        let (managed, boundary) = (permissions.managed.clone(), deployment.permissions_boundary.clone());
+        let name = names::app_role(&deployment.name, spec.region);
+        app_role::Wanted { name, trust: spec.policies.trust.clone(), file, policy, managed, boundary, tags: tags() }
+            .into()
     }));
     if spec.wait {
         wanted.push(health_gate::Wanted { release: spec.release.to_owned() }.into());

@@ -1,8 +1,10 @@
 //! The manifest: the agent's settings for a release. It is part of the archive, so a changed setting is a new release.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use crate::config::{Check, Deployment, Token};
+use crate::config::{App, Check, Deployment, Token};
 use crate::release::processes::Processes;
 use crate::release::proxy::{self, Build};
 
@@ -17,6 +19,8 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "workers": processes.workers,
         "threads": processes.threads,
         "env": app.env,
+        "permissions": app.permissions.is_some(),
+        "references": references(app),
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "release": (!app.release.is_empty()).then(|| json!({"commands": app.release, "timeout": app.release_timeout})),
         "static": app.static_files,
@@ -25,6 +29,11 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "token": token(&deployment.token),
     });
     format!("{manifest:#}\n")
+}
+
+/// By the variable's name.
+fn references(app: &App) -> BTreeMap<&str, String> {
+    app.references().into_iter().map(|(name, reference)| (name, reference.to_string())).collect()
 }
 
 /// What the proxy must know of the static files: a change of the files does not touch it.

@@ -18,6 +18,7 @@ mod origin;
 mod pack;
 mod portable;
 mod processes;
+pub mod projects;
 pub mod proxy;
 mod secrets;
 pub mod source;
@@ -27,7 +28,7 @@ pub mod websockets;
 mod wheels;
 pub mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -64,6 +65,8 @@ pub struct Release {
     pub commands: String,
     /// How it is served, such as `https`: a rollback to a release that is served in another way is refused.
     pub reached: String,
+    /// The sources of the secrets to which it refers, with a space between two.
+    pub sources: String,
     /// The proxy.
     pub proxy: Build,
     /// The app's processes.
@@ -112,8 +115,22 @@ pub async fn build(
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    let (target, commands) = (target.clone(), app.release.join("; "));
-    Ok(Release { id, archive, fresh, resolved_anew, size, target, commands, reached, proxy, processes, what, warnings })
+    let (target, commands, sources) = (target.clone(), app.release.join("; "), sources(app));
+    Ok(Release {
+        id,
+        archive,
+        fresh,
+        resolved_anew,
+        size,
+        target,
+        commands,
+        reached,
+        sources,
+        proxy,
+        processes,
+        what,
+        warnings,
+    })
 }
 
 /// Reads the inputs of a release, without building it: the app's files and its requirements.
@@ -130,6 +147,12 @@ pub fn look(deployment: &Deployment) -> Result<(Vec<source::File>, Requirements)
     }
     let asgi = asgi::is_asgi(&files, module(app))?;
     Ok((files, Requirements::find(app, asgi)?))
+}
+
+fn sources(app: &App) -> String {
+    let sources: BTreeSet<String> =
+        app.references().into_values().map(|reference| reference.source.to_string()).collect();
+    Vec::from_iter(sources).join(" ")
 }
 
 /// The app's module.

@@ -164,12 +164,13 @@ pub async fn contents(aws: &Aws, account: &str, name: &str) -> Result<Lookup<Con
 }
 
 /// The rules for every principal, whatever its own policies allow. Only instances can read the keys of certificates:
-/// each role only those of its own deployment. `aws:PrincipalArn` is the role, not the session:
+/// each role only those of its own deployment. An app gets nothing of the bucket, which has the code of all apps. `aws:PrincipalArn` is the role, not the session:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn>
 pub fn policy(partition: &str, account: &str, region: &str) -> Value {
     let (bucket, _) = names::bucket(account, region);
     let objects = |which: &str| format!("arn:{partition}:s3:::{bucket}/{which}");
     let instances = format!("arn:{partition}:iam::{account}:role/{}", names::role("*", region));
+    let apps = format!("arn:{partition}:iam::{account}:role/{}", names::app_role("*", "*"));
     json!({
         "Version": "2012-10-17",
         "Statement": [{
@@ -186,6 +187,13 @@ pub fn policy(partition: &str, account: &str, region: &str) -> Value {
             "Action": "s3:GetObject",
             "Resource": objects(&names::certificates_key("*")),
             "Condition": {"StringNotLike": {"aws:PrincipalArn": instances}},
+        }, {
+            "Sid": "NoApps",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [format!("arn:{partition}:s3:::{bucket}"), objects("*")],
+            "Condition": {"StringLike": {"aws:PrincipalArn": apps}},
         }]
     })
 }

@@ -16,6 +16,7 @@ macro_rules! kinds {
             Ingress ingress "ingress",
             KeyPair key_pair "key pair",
             Role role "role",
+            AppRole app_role "app role",
             Token token "token",
             Secret secrets "secret",
             Bucket bucket "bucket",

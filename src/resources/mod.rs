@@ -3,6 +3,7 @@
 //!
 //! The SDK's types are used here and in `aws` only.
 
+pub mod app_role;
 pub mod bucket;
 pub mod context;
 pub mod dns_record;
@@ -11,6 +12,7 @@ pub mod eip_association;
 pub mod elastic_ip;
 pub mod health_gate;
 pub mod history;
+mod iam;
 pub mod ingress;
 pub mod instance;
 pub mod instance_profile;
@@ -26,6 +28,7 @@ mod parameter;
 pub mod policy;
 pub mod preflight;
 pub mod proxy;
+pub mod references;
 pub mod release;
 pub mod reports;
 pub mod role;

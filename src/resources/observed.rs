@@ -6,8 +6,8 @@ use super::kinds::{Change, Id, Kind, OfKind, Wanted};
 use super::reports::{Phase, ProxyPhase};
 use super::step::{Planned, Step};
 use super::{
-    Lookup, NameConflict, bucket, dns_record, elastic_ip, instance, key_pair, release, reports, role, route, secrets,
-    security_group, token,
+    Lookup, NameConflict, app_role, bucket, dns_record, elastic_ip, instance, key_pair, references, release, reports,
+    role, route, secrets, security_group, token,
 };
 use crate::base::error::Result;
 
@@ -39,10 +39,14 @@ pub struct Observed {
     pub key_pair: Lookup<key_pair::State>,
     /// Role, policy and profile.
     pub role: Lookup<role::State>,
+    /// The app's role.
+    pub app_role: Lookup<app_role::State>,
     /// The token's parameter.
     pub token: Lookup<token::State>,
     /// The app's secrets.
     pub secrets: Lookup<secrets::Stored>,
+    /// The secrets that are kept elsewhere, to which `deploy.yaml` refers.
+    pub references: Lookup<references::Found>,
     /// The bucket and its releases, if they were read: [`Observed::look_into_store`].
     pub store: Lookup<Store>,
     /// The deployments with objects in the bucket: [`Observed::look_into_bucket`].
@@ -72,8 +76,13 @@ pub struct Store {
 impl Observed {
     /// The resources with our name but without our tag.
     pub fn conflicts(&self) -> impl Iterator<Item = &NameConflict> {
-        let seen =
-            [self.security_group.conflict(), self.key_pair.conflict(), self.role.conflict(), self.token.conflict()];
+        let seen = [
+            self.security_group.conflict(),
+            self.key_pair.conflict(),
+            self.role.conflict(),
+            self.app_role.conflict(),
+            self.token.conflict(),
+        ];
         seen.into_iter().flatten()
     }
 
@@ -82,6 +91,7 @@ impl Observed {
         self.security_group.present().is_none()
             && self.key_pair.present().is_none()
             && self.role.present().is_none()
+            && self.app_role.present().is_none()
             && self.token.present().is_none()
             && self.secrets.present().is_none()
             && self.instances.is_empty()

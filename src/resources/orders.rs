@@ -4,15 +4,18 @@
 //! An invalid value counts as missing, so `up` sets it again and `rollback` never uses it: any principal that may tag the
 //! instance can also set invalid tags.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::kinds::{Id, Kind};
+use super::outputs::Outputs;
 use super::step::{Resource, only};
-use super::{Action, Observed, Planned, Sight, Tags, history, instance, secrets};
+use super::{Action, Observed, Planned, Sight, Tags, history, instance, references, secrets};
 use crate::base::error::Result;
 use crate::base::names;
+use crate::config::Reference;
 
 mod tell;
 
@@ -24,6 +27,7 @@ const TOKEN: &str = "devopsctl:token";
 const ATTEMPT: &str = "devopsctl:try";
 const ADDRESS: &str = "devopsctl:address";
 const SECRETS: &str = "devopsctl:secrets";
+const REFERENCES: &str = "devopsctl:references";
 
 /// The orders of an instance. A report contains the orders that it answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +47,10 @@ pub struct Orders {
     /// SSM's newest.
     #[serde(deserialize_with = "fingerprint")]
     pub secrets: Option<String>,
+    /// `devopsctl:references`: the fingerprint of the secrets to which the release refers. The agent takes the newest; `none` expects
+    /// nothing.
+    #[serde(deserialize_with = "fingerprint")]
+    pub references: Option<String>,
     /// `devopsctl:previous`: the release that `rollback` goes to. The agent does not read it.
     #[serde(skip)]
     pub previous: Option<String>,
@@ -56,11 +64,13 @@ impl Orders {
     pub fn of(tags: &Tags) -> Self {
         let tag = |key: &str| tags.get(key).map(String::as_str);
         let release = |key| tag(key).filter(|id| names::is_release(id)).map(str::to_owned);
+        let known = |key| tag(key).filter(|text| secrets::is_fingerprint(text)).map(str::to_owned);
         Self {
             release: release(RELEASE),
             token: tag(TOKEN).and_then(number),
             attempt: tag(ATTEMPT).filter(|text| is_attempt(text)).map(str::to_owned),
-            secrets: tag(SECRETS).filter(|text| secrets::is_fingerprint(text)).map(str::to_owned),
+            secrets: known(SECRETS),
+            references: known(REFERENCES),
             previous: release(PREVIOUS),
             address: tag(ADDRESS).and_then(|text| text.parse().ok()),
         }
@@ -69,6 +79,11 @@ impl Orders {
     /// The fingerprint of the secrets in them. Older orders have none, and their instance got no secrets.
     pub fn of_secrets(&self) -> &str {
         self.secrets.as_deref().unwrap_or(secrets::NONE)
+    }
+
+    /// The fingerprint of the references in them.
+    pub fn of_references(&self) -> &str {
+        self.references.as_deref().unwrap_or(secrets::NONE)
     }
 
     /// The tags with these orders.
@@ -80,6 +95,7 @@ impl Orders {
             (ATTEMPT, self.attempt.clone()),
             (ADDRESS, self.address.map(|address| address.to_string())),
             (SECRETS, self.secrets.clone()),
+            (REFERENCES, self.references.clone()),
         ];
         tags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
@@ -128,6 +144,20 @@ pub enum OfSsm {
     Secrets,
     /// Both.
     Both,
+    /// Neither.
+    Nothing,
+}
+
+impl OfSsm {
+    /// Whether the token's version is ordered.
+    fn has_token(self) -> bool {
+        matches!(self, Self::Token | Self::Both)
+    }
+
+    /// Whether the secrets are ordered.
+    fn has_secrets(self) -> bool {
+        matches!(self, Self::Secrets | Self::Both)
+    }
 }
 
 impl Change {
@@ -142,13 +172,20 @@ impl Change {
 pub struct Wanted {
     /// The release to run.
     pub release: String,
+    /// The references of that release.
+    pub references: References,
 }
+
+/// The references of a release, by the variable's name.
+pub type References = BTreeMap<String, Reference>;
 
 /// What steps of other resources refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// The value of `devopsctl:try` that was set in this run.
-    pub attempt: String,
+    pub attempt: Option<String>,
+    /// The fingerprint of the references that the instance must follow.
+    pub references: Option<String>,
 }
 
 /// The orders of the current instance.
@@ -162,32 +199,51 @@ impl Resource for Wanted {
     }
 
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
-        [only([Kind::Token, Kind::Release, Kind::Instance]), secrets::ids(sight)].concat()
+        let roles = if sight.wants(Kind::AppRole) { only([Kind::Role, Kind::AppRole]) } else { Vec::new() };
+        [only([Kind::Token, Kind::Release, Kind::Instance]), secrets::ids(sight), roles].concat()
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
         let known = sight.have.secrets.looked()?.map_or_else(|| secrets::NONE.to_owned(), secrets::fingerprint);
         let told = sight.current.map(instance::State::orders);
         let differ = told.is_some_and(|told| told.of_secrets() != known) || secrets::generates(sight)?;
-        planned(&self.release, sight.have, sight.current, (OfSsm::Both, differ))
+        let references = Some(fingerprint_of(&self.references, sight));
+        planned(&self.release, sight.have, sight.current, references, (OfSsm::Both, differ))
+    }
+
+    fn outputs(sight: &Sight<'_>, outputs: &mut Outputs) {
+        if let Some(wanted) = sight.the::<Self>().filter(|wanted| !wanted.references.is_empty()) {
+            outputs.set(ID, Output { attempt: None, references: Some(fingerprint_of(&wanted.references, sight)) });
+        }
     }
 }
 
-/// The step that makes the serving instance run an existing release. It does not order the secrets: nothing else may change.
+/// The fingerprint of these references, as they were looked up.
+pub(super) fn fingerprint_of(wanted: &References, sight: &Sight<'_>) -> String {
+    let named = wanted.iter().map(|(name, reference)| (name.as_str(), reference));
+    let none = references::Found::new();
+    references::fingerprint(named, sight.have.references.present().unwrap_or(&none))
+}
+
+/// The step that makes the serving instance run an existing release. It does not order the secrets: nothing else may change. The
+/// release has references of its own, whose versions are not known here.
 ///
 /// # Errors
 /// The token was not read.
 pub fn rollback(to: &str, have: &Observed, current: &instance::State) -> Result<Option<Planned<Change>>> {
-    planned(to, have, Some(current), (OfSsm::Token, false))
+    let other = current.orders().release.as_deref() != Some(to);
+    planned(to, have, Some(current), other.then(|| secrets::NONE.to_owned()), (OfSsm::Token, false))
 }
 
 fn planned(
     release: &str,
     have: &Observed,
     current: Option<&instance::State>,
+    references: Option<String>,
     secrets: (OfSsm, bool),
 ) -> Result<Option<Planned<Change>>> {
     let wanted = Orders {
+        references,
         release: Some(release.to_owned()),
         previous: history::before(have, release),
         token: have.token.looked()?.map(|token| token.version),
@@ -210,6 +266,7 @@ fn diff(
     let given = told.unwrap_or(&none);
     let release = wanted.release.clone().filter(|_| wanted.release != given.release);
     let previous = wanted.previous.clone().filter(|_| release.is_some() && wanted.previous != given.previous);
+    let references = wanted.references.clone().filter(|known| known != given.of_references());
     let mut reasons = Vec::new();
     if let Some(release) = release.as_ref().filter(|_| told.is_some()) {
         reasons.push(format!("the release changes to {}", super::release::short(release)));
@@ -220,16 +277,22 @@ fn diff(
     if differ && told.is_some() {
         reasons.push(NEW_SECRETS.to_owned());
     }
+    if references.is_some() && release.is_none() && told.is_some() {
+        reasons.push(NEW_REFERENCES.to_owned());
+    }
     if retry {
         reasons.push("the instance failed and must retry".to_owned());
     }
-    let change = Change { tell: Orders { release, previous, ..none.clone() }, retry, of_ssm, others: Vec::new() };
+    let change =
+        Change { tell: Orders { release, previous, references, ..none.clone() }, retry, of_ssm, others: Vec::new() };
     let action = if told.is_none() { Action::Create } else { Action::Update };
     (!reasons.is_empty()).then(|| Planned::new(action, reasons, change))
 }
 
 const NEW_TOKEN: &str = "the token's version differs from the one in the instance's orders";
 const NEW_SECRETS: &str = "the secrets differ from the ones in the instance's orders";
+const NEW_REFERENCES: &str =
+    "the versions of the secrets that are kept elsewhere differ from the ones in the instance's orders";
 
 /// Orders a new version of the token on all live instances: a new instance that is about to take over must not have the
 /// old token. `stored`: the version, if it is known already.
@@ -249,6 +312,14 @@ pub fn secrets(
     all: &[instance::State],
 ) -> Option<Planned<Change>> {
     everywhere(OfSsm::Secrets, NEW_SECRETS, |orders| stored == Some(orders.of_secrets()), current, all)
+}
+
+/// Orders the references with this fingerprint on all live instances.
+pub fn references(known: &str, current: Option<&instance::State>, all: &[instance::State]) -> Option<Planned<Change>> {
+    let mut planned =
+        everywhere(OfSsm::Nothing, NEW_REFERENCES, |orders| orders.of_references() == known, current, all)?;
+    planned.change.tell.references = Some(known.to_owned());
+    Some(planned)
 }
 
 fn everywhere(
@@ -291,6 +362,7 @@ pub(crate) mod tests {
             attempt: text("attempt"),
             address: text("address").map(|address| address.parse().unwrap()),
             secrets: text("secrets"),
+            references: text("references"),
         };
         (orders, serde_json::from_value(case["tags"].clone()).unwrap())
     }
@@ -333,9 +405,8 @@ pub(crate) mod tests {
         assert_eq!(differ.reasons, [NEW_SECRETS]);
     }
 
-    #[test]
-    fn every_live_instance_gets_the_orders_of_a_rotation_once() {
-        let instance = |name: &str, token| instance::State {
+    fn instance(name: &str, orders: &Orders) -> instance::State {
+        instance::State {
             id: name.into(),
             phase: instance::Phase::Running,
             kind: String::new(),
@@ -343,9 +414,50 @@ pub(crate) mod tests {
             ip: None,
             profile: None,
             metadata: true,
-            tags: Orders { token: Some(token), ..Orders::default() }.tags(),
+            tags: orders.tags(),
             launched: 0,
+        }
+    }
+
+    #[test]
+    fn versions_of_references_are_ordered_when_they_differ() {
+        let known = "0123456789abcdef".to_owned();
+        let orders = |release, references: Option<&String>| {
+            let references = references.cloned();
+            Orders { release: Some(id(release)), token: Some(3), references, ..Orders::default() }
         };
+        let none = secrets::NONE.to_owned();
+        let diff = |wanted: Orders, told: Orders| diff(&wanted, Some(&told), false, (OfSsm::Both, false));
+        assert_eq!(diff(orders("1", Some(&none)), orders("1", None)), None, "without references nothing is ordered");
+        assert_eq!(diff(orders("1", Some(&known)), orders("1", Some(&known))), None);
+        let changed = diff(orders("1", Some(&known)), orders("1", None)).unwrap();
+        assert_eq!(
+            (changed.change.tell.references, changed.reasons),
+            (Some(known.clone()), vec![NEW_REFERENCES.into()])
+        );
+        let other = diff(orders("2", Some(&none)), orders("1", Some(&known))).unwrap();
+        assert_eq!(
+            (other.change.tell.references, other.reasons.len()),
+            (Some(none.clone()), 1),
+            "the release is the reason"
+        );
+        // `secrets refresh` orders nothing else.
+        let all = [instance("i-1", &orders("1", Some(&known))), instance("i-2", &orders("1", None))];
+        let planned = references(&known, Some(&all[0]), &all).unwrap();
+        assert_eq!((planned.change.of_ssm, planned.change.others), (OfSsm::Nothing, vec!["i-2".to_owned()]));
+        assert_eq!(planned.change.tell, Orders { references: Some(known.clone()), ..Orders::default() });
+        assert_eq!(references(&known, Some(&all[0]), &all[..1]), None);
+        // The versions for the release of a rollback are not known.
+        let have = Observed { token: super::super::Lookup::Absent, ..Observed::default() };
+        let back = rollback(&id("2"), &have, &all[0]).unwrap().unwrap();
+        assert_eq!(back.change.tell.references, Some(none));
+        let same = rollback(&id("1"), &have, &all[0]).unwrap().unwrap();
+        assert_eq!(same.change.tell.references, None);
+    }
+
+    #[test]
+    fn every_live_instance_gets_the_orders_of_a_rotation_once() {
+        let instance = |name: &str, token| instance(name, &Orders { token: Some(token), ..Orders::default() });
         let all = [instance("i-1", 4), instance("i-2", 3)];
         let planned = rotation(Some(4), Some(&all[0]), &all).unwrap();
         assert_eq!(planned.change.others, ["i-2"]);

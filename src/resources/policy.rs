@@ -38,7 +38,8 @@ pub struct Scope {
 impl Scope {
     /// The policy.
     pub fn policy(&self) -> Value {
-        let mut statements = [self.ec2(), self.iam(), self.ssm(), self.s3(), self.route53()].concat();
+        let mut statements =
+            [self.ec2(), self.iam(), self.ssm(), self.secrets_manager(), self.s3(), self.route53()].concat();
         if self.plan {
             statements = statements.into_iter().filter_map(looking).chain([never_decrypt()]).collect();
         }
@@ -95,7 +96,7 @@ impl Scope {
         ]
     }
 
-    /// The instance's role. It can be passed only to EC2.
+    /// The roles of instances and apps. A role can be passed only to EC2, which an app's role does not trust.
     ///
     /// Which condition keys each action knows is in <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html>.
     /// A creation needs the tag in the request, and a change needs it on the role or profile. No condition key
@@ -107,9 +108,13 @@ impl Scope {
             ANY => self.global("iam", &format!("{kind}/{}", names::common(ANY))),
             region => self.global("iam", &format!("{kind}/{}", names::role(ANY, region))),
         };
-        let role = || vec![named("role")];
+        // The name of an app's role is that of the instance's role with another end. One pattern for both is shorter than two.
+        let role = || match region {
+            ANY => vec![named("role")],
+            _ => vec![named("role") + ANY],
+        };
         // Each action supports one of the two types only. AWS does not accept `*` for the type.
-        let both = || vec![named("instance-profile"), named("role")];
+        let both = || [vec![named("instance-profile")], role()].concat();
         let bounded = |mut condition: Value| {
             if let Some(boundary) = &self.boundary {
                 condition["StringEquals"] = json!({"iam:PermissionsBoundary": boundary});
@@ -126,9 +131,15 @@ impl Scope {
             // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html>
             when(
                 &json!({"StringEquals": {"iam:PassedToService": self.ec2_service()}}),
-                allow("PassRole", &of("iam", &["PassRole"]), role()),
+                allow("PassRole", &of("iam", &["PassRole"]), vec![named("role")]),
             ),
         ]
+    }
+
+    /// The versions of secrets that are kept elsewhere, without their values; also those of other accounts.
+    fn secrets_manager(&self) -> Vec<Value> {
+        let any = self.arn("secretsmanager", ANY, "secret:*");
+        vec![allow("Versions", &of("secretsmanager", &["DescribeSecret"]), vec![any])]
     }
 
     /// Token and reports; and AWS's public parameters with the newest images.
@@ -271,9 +282,9 @@ const ROLE_LOOKS: [&str; 5] =
 const PROFILE_MAKES: [&str; 3] = ["CreateInstanceProfile", "TagInstanceProfile", "TagRole"];
 
 /// The actions that give permissions to a role.
-const ROLE_GRANTS: [&str; 2] = ["PutRolePermissionsBoundary", "PutRolePolicy"];
+const ROLE_GRANTS: [&str; 3] = ["AttachRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy"];
 
-const ROLE: [&str; 8] = [
+const ROLE: [&str; 9] = [
     "AddRoleToInstanceProfile",
     "DeleteInstanceProfile",
     "DeleteRole",
@@ -282,6 +293,7 @@ const ROLE: [&str; 8] = [
     "RemoveRoleFromInstanceProfile",
     "TagInstanceProfile",
     "TagRole",
+    "UpdateAssumeRolePolicy",
 ];
 
 const PARAMETERS: [&str; 8] = [

@@ -199,7 +199,9 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         ("caddy", release.proxy.sha384),
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
-    let notes: HashMap<_, _> = notes.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+    // Not shortened: `config` limits them, and their characters are plain.
+    let notes = notes.into_iter().chain([("sources".to_owned(), release.sources.clone())]);
+    let notes: HashMap<_, _> = notes.filter(|(_, text)| !text.is_empty()).collect();
     put(context, &key, body, &change.id, notes).await?;
     let old = prune(context, &bucket, &surplus(&stored, &change.keep)).await;
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
@@ -328,6 +330,7 @@ mod tests {
             commands: String::new(),
             processes: crate::release::Processes { asgi: false, workers: 2, threads: 4 },
             reached: "https".into(),
+            sources: String::new(),
             what: String::new(),
         };
         let left = |release: &Release, reported| {

@@ -38,6 +38,9 @@ pub struct Report {
     /// The fingerprint of the serving secrets. Older agents do not report it, and give the app no secrets.
     #[serde(deserialize_with = "fingerprint")]
     pub secrets: Option<String>,
+    /// The fingerprint of the references of the serving release. Older agents do not report it, and know none.
+    #[serde(deserialize_with = "fingerprint")]
+    pub references: Option<String>,
     /// Until when the previous token is accepted too, in seconds since 1970; only during the rotation window.
     pub grace_until: Option<i64>,
     /// Its progress with its orders: `booting`, `fetching`, `token`, `releasing`, `starting`, `healthy`, `failed`.
@@ -59,6 +62,8 @@ pub struct Report {
     pub ssh: Option<Ssh>,
     /// The security updates of the operating system.
     pub updates: Option<Updates>,
+    /// The app's role in AWS, if the serving release needs it.
+    pub role: Option<Role>,
     /// The last lines of the app's output.
     pub log_tail: String,
     /// Seconds since 1970.
@@ -252,6 +257,15 @@ pub struct Ssh {
     pub error: Option<String>,
 }
 
+/// The app's role in AWS, in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Role {
+    /// Why the app has no credentials of it, or will have none once the present ones expire.
+    pub error: Option<String>,
+}
+
 /// The operating system's security updates in an agent's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -359,36 +373,4 @@ pub async fn apply(context: &Context, _: Change) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    #[test]
-    fn a_report_is_understood_as_far_as_it_is_known() {
-        let cases: Vec<Value> = serde_json::from_str(include_str!("../../tests/orders/reports.json")).unwrap();
-        for case in cases {
-            let (name, understood) = (&case["name"], &case["understood"]);
-            let report: Report = serde_json::from_value(case["report"].clone()).unwrap();
-            let said = serde_json::to_value(&report).unwrap();
-            assert_eq!((&said["phase"], &said["release"]), (&understood["phase"], &understood["release"]), "{name}");
-            assert_eq!(!matches!(report.phase, Phase::Other(_)), understood["known_phase"], "{name}");
-            assert_eq!(said["error_code"], case["report"]["error_code"], "{name}");
-            assert_eq!(said["edge"]["phase"], understood["proxy_phase"], "{name}");
-            let release = report.orders.release.as_deref().unwrap_or_default();
-            assert_eq!(report.blames_release(release), understood["blames_release"], "{name}");
-            assert!(!report.blames_release(&"f".repeat(64)), "{name}");
-            assert_eq!(report.misses_release(), understood["misses_release"], "{name}");
-            assert_eq!(report.blames_proxy(), understood["blames_proxy"], "{name}");
-        }
-    }
-
-    #[test]
-    fn a_report_without_a_successor_becomes_stale() {
-        let report = |next_at| Report { at: 1000, next_at, ..Report::default() };
-        assert!(!report(Some(1300)).is_stale(1900) && report(Some(1300)).is_stale(1901));
-        assert!(!report(None).is_stale(i64::MAX) && !report(Some(i64::MAX)).is_stale(i64::MAX));
-        let ahead = Report { at: 90_000, taken: Some(1000), ..report(Some(90_300)) };
-        assert!(!ahead.is_stale(1900) && ahead.is_stale(1901), "the instance's clock is a day ahead");
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
 //! The permissions of the instance: a role with one inline policy, in an instance profile. All three have the same
 //! name, which contains the region because IAM is global.
 
-use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
 use super::document::Document;
+use super::iam::{from_iam, get_policy, get_role, present};
 use super::kinds::{Id, Kind};
 use super::outputs::Outputs;
 use super::step::{Resource, Step};
@@ -46,13 +46,6 @@ pub struct Profile {
     pub tags: Tags,
     /// When it was created, in seconds since 1970.
     pub made: i64,
-}
-
-/// A role as IAM returns it.
-struct Found {
-    tags: Tags,
-    boundary: Option<String>,
-    made: i64,
 }
 
 impl State {
@@ -139,21 +132,6 @@ pub async fn observe(aws: &Aws, name: &str) -> Result<Lookup<State>> {
     Ok((state != State::default()).then_some(state).into())
 }
 
-async fn get_role(aws: &Aws, role: &str) -> Result<Option<Found>, ApiError> {
-    let answer = present(call("iam:GetRole", || aws.iam.get_role().role_name(role).send()).await)?;
-    Ok(answer.and_then(|answer| answer.role).map(|role| {
-        let boundary = role.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
-        Found { tags: from_iam(role.tags), boundary, made: role.create_date.secs() }
-    }))
-}
-
-async fn get_policy(aws: &Aws, role: &str) -> Result<Option<Document>, ApiError> {
-    let request = || aws.iam.get_role_policy().role_name(role).policy_name(role).send();
-    let answer = present(call("iam:GetRolePolicy", request).await)?;
-    // IAM returns the document percent-encoded.
-    Ok(answer.map(|answer| Document::read(&percent_decoded(&answer.policy_document))))
-}
-
 async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError> {
     let request = || aws.iam.get_instance_profile().instance_profile_name(name).send();
     let answer = present(call("iam:GetInstanceProfile", request).await)?;
@@ -169,14 +147,6 @@ async fn get_profile(aws: &Aws, name: &str) -> Result<Option<Profile>, ApiError>
 pub(super) async fn profile_id(aws: &Aws, name: &str) -> Result<Option<String>> {
     let found = get_profile(aws, name).await.map_err(|error| explain("cannot look up the instance profile", &error))?;
     Ok(found.map(|profile| profile.id))
-}
-
-fn present<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.absent() => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// The missing parts, and a policy that differs from ours. A boundary that is no longer configured stays: only an
@@ -226,8 +196,8 @@ fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&St
     Some(Planned::new(action, reasons, Change::Ensure(ensure)))
 }
 
-/// The inline policy: read the token, the secrets and the releases of this deployment, write its own reports and logs, and the
-/// records that the commands of releases ran.
+/// The inline policy: read the token, the secrets and the releases of this deployment, write its own reports and logs and the
+/// records that the commands of releases ran, and get credentials of the app's role for the app.
 pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Value {
     let parameter = |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
     let object = |key: &str| format!("arn:{partition}:s3:::{bucket}/{key}");
@@ -243,21 +213,14 @@ pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: 
             {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object(&format!("{}*", names::TOOLS_PREFIX))},
             {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&names::certificates_key(name))},
             {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&format!("{}*", names::released_prefix(name)))},
+            {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": format!("arn:{partition}:iam::{account}:role/{}", names::app_role(name, region))},
         ]
     })
 }
 
-fn from_iam(tags: Option<Vec<Tag>>) -> Tags {
-    tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect()
-}
-
-fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::change::FRESH;
+    use super::super::iam::FRESH;
     use super::*;
     use crate::base::clock::now;
 
@@ -365,7 +328,8 @@ mod tests {
         for statement in written()["Statement"].as_array().unwrap() {
             let resource = statement["Resource"].as_str().unwrap();
             let shared = resource.ends_with("-an/_tools/*") && statement["Action"] == "s3:GetObject";
-            let own = resource.contains("/devopsctl/hello/") || resource.contains("-an/hello/");
+            let role = resource.ends_with(":role/devopsctl-hello-eu-central-1-app");
+            let own = resource.contains("/devopsctl/hello/") || resource.contains("-an/hello/") || role;
             assert!(own || shared, "{resource}");
         }
     }

@@ -182,7 +182,7 @@ fn state(path: &str, parameter: &Parameter) -> Option<(String, State)> {
 }
 
 /// SSM writes times as seconds with three decimal places, which binary fractions only approximate.
-fn milliseconds(time: &DateTime) -> i64 {
+pub(super) fn milliseconds(time: &DateTime) -> i64 {
     let rounded = (time.as_nanos() + 500_000).div_euclid(1_000_000);
     i64::try_from(rounded).unwrap_or_default()
 }

@@ -30,4 +30,6 @@ mod shapes;
 mod support;
 mod token;
 
-use support::{browser, console, files, http, load_clients, project, pseudo_terminal, ssh_session, times, websocket};
+use support::{
+    browser, console, event_stream, files, http, load_clients, project, pseudo_terminal, ssh_session, times, websocket,
+};

@@ -29,6 +29,9 @@ pub const NAME: &str = "hello";
 pub const REGION: &str = "us-east-1";
 /// The zone of the deployments' domains.
 pub const ZONE: &str = "example.com";
+/// The policy of an app.
+const POLICY: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}"#;
 /// A command that takes longer hangs.
 const HANGS: Duration = Duration::from_secs(180);
 
@@ -158,21 +161,20 @@ impl Account {
 
     /// Writes the example of the repository with this name, domain and instance type.
     pub fn project(&self, name: &str, kind: &str) {
-        self.project_with(name, kind, "");
+        self.project_with(name, kind, "path: app");
     }
 
-    /// The same with these secrets, each as `deploy.yaml` lists it.
-    pub fn project_with(&self, name: &str, kind: &str, secrets: &str) {
+    /// The same with this `app`, as `deploy.yaml` has it. A policy for the app is beside it.
+    pub fn project_with(&self, name: &str, kind: &str, app: &str) {
         let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("app"), self.root.path().join(name));
         fs::create_dir_all(to.join("app")).unwrap();
         for file in ["app.py", "requirements.txt"] {
             fs::copy(from.join(file), to.join("app").join(file)).unwrap();
         }
         let network = format!("domain: {name}.{ZONE}, dns: route53");
-        let text = format!(
-            "name: {name}\napp: {{path: app, secrets: [{secrets}]}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n"
-        );
+        let text = format!("name: {name}\napp: {{{app}}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n");
         fs::write(to.join("deploy.yaml"), text).unwrap();
+        fs::write(to.join("policy.json"), POLICY).unwrap();
     }
 
     /// Runs one command.

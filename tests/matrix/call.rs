@@ -57,7 +57,7 @@ impl Call {
     pub fn dialect(&self) -> Dialect {
         match self.action.split(':').next() {
             Some("ec2") => Dialect::Ec2,
-            Some("ssm") => Dialect::Json,
+            Some("ssm" | "secretsmanager") => Dialect::Json,
             Some("s3") => Dialect::S3,
             _ => Dialect::Query,
         }

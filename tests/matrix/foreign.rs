@@ -14,16 +14,18 @@ use crate::scenario::{Outcome, Scenario, down, ended, ended_well, goes_away, is_
 
 const COMMON: &str = "devopsctl-hello";
 const ROLE: &str = "devopsctl-hello-us-east-1";
+const APP_ROLE: &str = "devopsctl-hello-us-east-1-app";
 const TOKEN: &str = "/devopsctl/hello/token";
 const BUCKET: &str = "devopsctl-123456789012-us-east-1-an";
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 
 type Test = fn(Arc<Account>) -> BoxFuture<'static, Outcome>;
 
-const TESTS: [(&str, &str, Test); 13] = [
+const TESTS: [(&str, &str, Test); 14] = [
     ("security group", "foreign", |account| Box::pin(in_the_way(account, Kind::Group))),
     ("key pair", "foreign", |account| Box::pin(in_the_way(account, Kind::Key))),
     ("role", "foreign", |account| Box::pin(in_the_way(account, Kind::Role))),
+    ("app role", "foreign", |account| Box::pin(in_the_way(account, Kind::AppRole))),
     ("instance profile", "foreign", |account| Box::pin(in_the_way(account, Kind::Profile))),
     ("parameter", "foreign", |account| Box::pin(in_the_way(account, Kind::Parameter))),
     ("security group", "tag taken away", |account| Box::pin(untagged(account, Kind::Group))),
@@ -52,6 +54,7 @@ enum Kind {
     Group,
     Key,
     Role,
+    AppRole,
     Profile,
     Parameter,
     Instance,
@@ -63,6 +66,7 @@ impl Kind {
         match self {
             Kind::Group | Kind::Key | Kind::Instance | Kind::Address => COMMON,
             Kind::Role | Kind::Profile => ROLE,
+            Kind::AppRole => APP_ROLE,
             Kind::Parameter => TOKEN,
         }
     }
@@ -76,8 +80,8 @@ impl Kind {
                 made.map(drop).unwrap();
             }
             Kind::Key => ec2.create_key_pair().key_name(COMMON).send().await.map(drop).unwrap(),
-            Kind::Role => {
-                let made = iam.create_role().role_name(ROLE).assume_role_policy_document(TRUST).send().await;
+            Kind::Role | Kind::AppRole => {
+                let made = iam.create_role().role_name(self.name()).assume_role_policy_document(TRUST).send().await;
                 made.map(drop).unwrap();
             }
             Kind::Profile => {

@@ -17,6 +17,7 @@ pub struct Inventory {
     pub addresses: Vec<Address>,
     pub groups: Vec<Group>,
     pub key_pairs: Vec<(String, Tags)>,
+    /// The roles, each with the names of its inline policies and the ARNs of attached ones.
     pub roles: Vec<(String, Vec<String>)>,
     pub profiles: Vec<(String, Vec<String>)>,
     pub parameters: Vec<Parameter>,
@@ -148,7 +149,9 @@ async fn roles(aws: &Aws) -> Vec<(String, Vec<String>)> {
     let mut all = Vec::new();
     for role in aws.iam.list_roles().send().await.unwrap().roles() {
         let policies = aws.iam.list_role_policies().role_name(role.role_name()).send().await.unwrap();
-        all.push((role.role_name().to_owned(), policies.policy_names().to_vec()));
+        let attached = aws.iam.list_attached_role_policies().role_name(role.role_name()).send().await.unwrap();
+        let attached = attached.attached_policies().iter().filter_map(|policy| policy.policy_arn().map(str::to_owned));
+        all.push((role.role_name().to_owned(), policies.policy_names().iter().cloned().chain(attached).collect()));
     }
     all
 }
@@ -234,6 +237,8 @@ pub struct Wanted<'a> {
     pub token: Option<&'a str>,
     /// The secrets with their values; a generated value is empty here.
     pub secrets: &'a [(&'a str, &'a str)],
+    /// Whether the app has a role.
+    pub app_role: bool,
     /// The number of releases in the bucket.
     pub releases: usize,
 }
@@ -241,7 +246,7 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// A deployment with a generated token, one release and no secrets.
     pub fn new<'a>(name: &'a str, kind: &'a str) -> Wanted<'a> {
-        Wanted { name, kind, token: None, secrets: &[], releases: 1 }
+        Wanted { name, kind, token: None, secrets: &[], app_role: false, releases: 1 }
     }
 }
 
@@ -254,7 +259,7 @@ impl Inventory {
             ("addresses", self.addresses.len()),
             ("security groups", self.groups.len()),
             ("key pairs", self.key_pairs.len()),
-            ("roles", self.roles.len()),
+            ("roles", self.roles.len().saturating_sub(all.iter().filter(|wanted| wanted.app_role).count())),
             ("instance profiles", self.profiles.len()),
             ("tokens", self.parameters.iter().filter(|parameter| parameter.name.ends_with("/token")).count()),
             ("records and marks, by two,", self.records.len().div_ceil(2)),
@@ -288,6 +293,11 @@ impl Inventory {
         let key = self.key_pairs.iter().any(|(name, tags)| *name == common && ours(tags));
         wrong.unless(key, || format!("key pair: {:?}", self.key_pairs));
         wrong.unless(self.roles.contains(&(role.clone(), vec![role.clone()])), || format!("role: {:?}", self.roles));
+        if wanted.app_role {
+            let name = format!("{role}-app");
+            let policies = vec![name.clone(), "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess".to_owned()];
+            wrong.unless(self.roles.contains(&(name, policies)), || format!("app's role: {:?}", self.roles));
+        }
         let profile = (role.clone(), vec![role.clone()]);
         wrong.unless(self.profiles.contains(&profile), || format!("instance profile: {:?}", self.profiles));
         let version = self.token(wanted, wrong);

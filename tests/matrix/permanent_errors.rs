@@ -31,19 +31,22 @@ const LATE: [&str; 2] = ["iam:AddRoleToInstanceProfile", "iam:PutRolePolicy"];
 fn done_without(action: &str, why: Why) -> bool {
     match action {
         "ec2:DescribeSubnets" | "ec2:DescribeRouteTables" => why == Why::Denied,
+        // The instance reads these secrets with its own role.
+        "secretsmanager:DescribeSecret" | "ssm:DescribeParameters" => why == Why::Denied,
         "ec2:DescribeInstanceCreditSpecifications" => true,
         _ => false,
     }
 }
 
 /// The cells that always run.
-const FEW: [(Scenario, &str); 7] = [
+const FEW: [(Scenario, &str); 8] = [
     (Scenario::Up, "ec2:DescribeInstances"),
     (Scenario::Up, "ec2:DescribeRouteTables"),
     (Scenario::Up, "iam:CreateRole"),
     (Scenario::SetToken, "ssm:PutParameter"),
     (Scenario::SetSecret, "ssm:PutParameter"),
     (Scenario::Generate, "ssm:PutParameter"),
+    (Scenario::Generate, "secretsmanager:DescribeSecret"),
     (Scenario::Down, "ec2:ReleaseAddress"),
 ];
 
@@ -91,7 +94,7 @@ async fn refused(account: Arc<Account>, scenario: Scenario, injection: Injection
     if !said.contains(words) {
         return Err(format!("{words:?} is missing in:\n{}", ran.said));
     }
-    let late = scenario == Scenario::Up
+    let late = matches!(scenario, Scenario::Up | Scenario::Generate)
         && LATE.contains(&injection.point.action.as_str())
         && matches!(injection.fault, Fault::Refuse(Why::Denied, _));
     if ran.calls.sent() != 1 && !late {

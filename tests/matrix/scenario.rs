@@ -24,7 +24,7 @@ pub enum Scenario {
     Grace,
     /// `secrets set` for a running deployment.
     SetSecret,
-    /// `up` of a running deployment that needs a generated secret now.
+    /// `up` of a running deployment that now needs a generated secret, two that are kept elsewhere, and permissions for its app.
     Generate,
     /// `down` of a running deployment.
     Down,
@@ -47,8 +47,10 @@ const IMAGE: &str = "/aws/service/debian/release/13/latest/amd64";
 const TOKEN: &str = "a-token-for-the-matrix";
 /// The new secret.
 const SECRET: (&str, &str) = ("DATABASE_URL", "a secret for the matrix");
-/// A generated one, as `deploy.yaml` lists it.
-pub const GENERATED: &str = "{SESSION_KEY: generate}";
+/// An app with a generated one, two that are kept elsewhere, and permissions, as `deploy.yaml` has it.
+const MORE: &str = "path: app, \
+                    secrets: [{SESSION_KEY: generate}, {URL: ssm:/matrix/url}, {PASSWORD: 'secretsmanager:matrix/db#password'}], \
+                    permissions: [policy.json, 'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess']";
 
 /// `up`, in the folder of a project.
 pub fn up(project: &str) -> Line<'_> {
@@ -112,7 +114,8 @@ impl Scenario {
             account.project(NAME, "t3.small");
         }
         if self == Scenario::Generate {
-            account.project_with(NAME, "t3.micro", GENERATED);
+            keep_elsewhere(account).await;
+            account.project_with(NAME, "t3.micro", MORE);
         }
         if self == Scenario::Refresh {
             account.control(&format!("emulator/publish-image?region={REGION}")).await;
@@ -146,7 +149,10 @@ impl Scenario {
         let wanted = Wanted { token, ..Wanted::new(NAME, kind) };
         match self {
             Scenario::SetSecret => found.holds(&[Wanted { secrets: &[SECRET], ..wanted }]),
-            Scenario::Generate => found.holds(&[Wanted { secrets: &[("SESSION_KEY", "")], releases: 2, ..wanted }]),
+            Scenario::Generate => {
+                let secrets = &[("SESSION_KEY", "")];
+                found.holds(&[Wanted { secrets, app_role: true, releases: 2, ..wanted }])
+            }
             Scenario::Grace => {
                 found.holds(&[wanted])?;
                 keeps_the_one_made_up(account).await
@@ -168,6 +174,15 @@ impl Scenario {
         self.check(account).await?;
         Ok(ran.calls)
     }
+}
+
+/// Creates the secrets that are kept elsewhere, unless they exist.
+async fn keep_elsewhere(account: &Account) {
+    let put = account.aws.ssm.put_parameter().name("/matrix/url").value("a url for the matrix").overwrite(true);
+    put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.unwrap();
+    let make = account.aws.secrets_manager.create_secret().name("matrix/db");
+    // It may exist.
+    let _ = make.secret_string(r#"{"password": "a password for the matrix"}"#).send().await;
 }
 
 /// Asserts that the generated token still counts beside the new one.

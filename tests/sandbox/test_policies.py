@@ -105,6 +105,15 @@ def test_string_not_like_excludes_patterns():
         assert by([document], keys=keys) is None
 
 
+@pytest.mark.parametrize("operator", ["ArnEquals", "ArnLike"])
+def test_arns_are_compared_part_by_part(operator):
+    condition = {operator: {"aws:PrincipalArn": f"{ROLES}/devopsctl-*-app"}}
+    document = policy(statement("*", Condition=condition))
+    assert by([document], keys={"aws:principalarn": f"{ROLES}/devopsctl-hello-app"})
+    for keys in ({"aws:principalarn": f"{ROLES}/devopsctl-hello"}, {}):
+        assert not by([document], keys=keys)
+
+
 def test_all_conditions_must_hold_and_one_of_their_values():
     condition = {"StringEquals": {"ec2:CreateAction": ["RunInstances", "AllocateAddress"]}, **TAGGED}
     document = policy(statement("ec2:*", Condition=condition))

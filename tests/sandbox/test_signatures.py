@@ -15,6 +15,7 @@ from conftest import SLOW, USER, granted, refused, until
         ("iam", "list_users", "SignatureDoesNotMatch", "InvalidClientTokenId"),
         ("route53", "list_hosted_zones_by_name", "SignatureDoesNotMatch", "InvalidClientTokenId"),
         ("s3", "list_buckets", "SignatureDoesNotMatch", "InvalidAccessKeyId"),
+        ("secretsmanager", "list_secrets", "InvalidSignatureException", "UnrecognizedClientException"),
         ("service-quotas", "list_services", "InvalidSignatureException", "UnrecognizedClientException"),
         ("ssm", "describe_parameters", "InvalidSignatureException", "UnrecognizedClientException"),
         ("sts", "get_caller_identity", "SignatureDoesNotMatch", "InvalidClientTokenId"),

@@ -27,6 +27,8 @@ GOOD = {
     "factory": "name: shop\napp: {path: app, web: 'shop.web:create_app()'}\n",
     "an earlier name": "name: shop\napp: {path: app, wsgi: 'shop.wsgi:application'}\n",
     "secrets": "name: shop\napp: {path: app, secrets: [DATABASE_URL, {SESSION_KEY: generate}]}\n",
+    "references": "name: shop\napp:\n  path: app\n  secrets:\n    - A: ssm:/a/b\n    - B: secretsmanager:rds!x#p\n"
+    "    - C: secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-AbCd12\n",
     "no secrets": "name: shop\napp: {path: app, secrets: }\n",
     "static files": "name: shop\napp: {path: app, static: {/: dist, /a.b/c_d~-e: out/files}}\n",
     "open static files": "name: shop\napp: {path: app, static: {/s: out}}\ntoken: {open: [/s/a, /s/b/*]}\n",
@@ -60,6 +62,8 @@ WRONG = {
     "no for false": LEAST + "token: {open_preflight: 'no'}\n",
     "a secret": "name: shop\napp: {path: app, secrets: [2FAST]}\n",
     "a secret with a value": "name: shop\napp: {path: app, secrets: [{A: b}]}\n",
+    "a reference to nothing": "name: shop\napp: {path: app, secrets: [{A: 'ssm:'}]}\n",
+    "a reference to another service": "name: shop\napp: {path: app, secrets: [{A: vault:/a}]}\n",
     "two secrets in one": "name: shop\napp: {path: app, secrets: [{A: generate, B: generate}]}\n",
     "secrets as a map": "name: shop\napp: {path: app, secrets: {A: generate}}\n",
     "a prefix": "name: shop\napp: {path: app, static: {static: files}}\n",

@@ -2,8 +2,11 @@
 
 import glob
 import hmac
+import json
 import os
 import socket
+import sys
+import urllib.request
 
 from flask import Flask, jsonify, request
 
@@ -28,6 +31,36 @@ def index():
 def tries():
     """The attempts that succeeded; and a control that must succeed, to show that the attempts work."""
     return jsonify(could=[what for what, done in attempts() if done], control=read("/etc/hostname"))
+
+
+@app.get("/secret")
+def secret():
+    return os.environ.get("DATABASE_URL", "is not set")
+
+
+@app.get("/aws")
+def aws():
+    """The status of calls to AWS with the app's credentials. The agent's module signs them: boto3 is slow on an emulated machine."""
+    sys.path.append("/opt/devopsctl/release/agent")
+    from boot.aws import send, sign
+
+    token, region = os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"], os.environ["AWS_REGION"]
+    asked = urllib.request.Request(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"], headers={"Authorization": token})
+    with urllib.request.urlopen(asked, timeout=5) as answer:
+        credentials = json.load(answer)
+
+    def status(service, method, path, body=b"", **headers):
+        url = os.environ["AWS_ENDPOINT_URL"] + path
+        return send(method, url, sign(credentials, service, region, method, url, headers, body), body)[0]
+
+    name = json.dumps({"Name": "/devopsctl/hello/token"}).encode()
+    target = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM.GetParameter"}
+    ours = f"/devopsctl-123456789012-{region}-an/hello/certificates.json"
+    return jsonify(
+        own=[status("s3", "PUT", "/shop-data/a", b"x"), status("s3", "GET", "/shop-data/a")],
+        agents=[status("s3", "GET", ours), status("ssm", "POST", "/", name, **target)],
+        token=token,
+    )
 
 
 def attempts():

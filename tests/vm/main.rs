@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::InstanceMetadataEndpointState;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use console::{aws, fault};
 use http::{get, trust, try_get};
@@ -30,6 +30,12 @@ use support::{console, http, load_clients, project, ssh_session};
 /// A value in the app's settings. It is not secret, so it is on the disk, where the search must find it.
 const MARK: &str = "a-mark-that-can-be-found";
 
+/// A secret of the app.
+const SECRET: &str = "a-secret-that-can-be-found-nowhere";
+
+/// The app may do everything in S3. The deployments' bucket denies it to apps.
+const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+
 /// The fault of every download from S3, until `accept`.
 const S3_AWAY: &str = "refuse?action=GetObject&code=SlowDown&message=later&status=503&times=1000000";
 
@@ -38,6 +44,8 @@ struct Story {
     machine: Machine,
     url: String,
     tokens: Vec<String>,
+    /// What must not be found besides the tokens.
+    hidden: Vec<String>,
 }
 
 #[test]
@@ -47,6 +55,8 @@ fn a_virtual_machine_from_boot_to_shutdown() {
     story.confines_the_app();
     story.enables_security_updates();
     story.rotates_its_token();
+    story.gives_the_app_a_secret();
+    story.gives_the_app_its_own_permissions();
     story.starts_no_app_that_could_reach_the_credentials();
     story.deploys_a_new_release();
     story.keeps_the_old_release_if_the_new_one_is_broken();
@@ -69,7 +79,10 @@ impl Story {
         let project = Project::alone();
         project.file("app/requirements.txt", "flask\n");
         // Emulation is slow, so the app needs a longer timeout than on EC2.
-        let settings = format!("health: {{timeout: 150}}\napp: {{path: app, env: {{APP_MARK: {MARK}}}}}\n");
+        let settings = format!(
+            "health: {{timeout: 150}}\napp: {{path: app, permissions: policy.json, env: {{APP_MARK: {MARK}}}}}\n"
+        );
+        project.file("policy.json", POLICY);
         project.file("deploy.yaml", &format!("name: hello\n{settings}"));
         code(&project, "first", "");
         chapter("the local AWS starts", || project.ok("sandbox start --machine qemu"));
@@ -90,7 +103,7 @@ impl Story {
         let url = chapter("S3 works again, and the app becomes healthy", || project.up());
         machine.open_shell();
         let tokens = vec![project.token()];
-        Self { project, machine, url, tokens }
+        Self { project, machine, url, tokens, hidden: vec![SECRET.to_owned()] }
     }
 
     fn token(&self) -> &str {
@@ -155,6 +168,37 @@ impl Story {
             println!("   {} and {} answers, none of them wrong", old.end(10), new.end(10));
             assert_eq!(get(&self.url, Some(&self.tokens[0])).status, 401);
         });
+    }
+
+    fn gives_the_app_a_secret(&self) {
+        chapter("a secret", || {
+            self.project.run_with("secrets set --sandbox --stdin DATABASE_URL", SECRET).ok();
+            assert_eq!(get(&format!("{}/secret", self.url), Some(self.token())).body, SECRET);
+            self.is_shown_nowhere(SECRET);
+        });
+    }
+
+    fn gives_the_app_its_own_permissions(&mut self) {
+        chapter("the app's own permissions in AWS", || {
+            aws(&self.project, async |aws| aws.s3.create_bucket().bucket("shop-data").send().await.map(drop).unwrap());
+            let answer = get(&format!("{}/aws", self.url), Some(self.token()));
+            let found: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{}", answer.body));
+            assert_eq!((&found["own"], &found["agents"]), (&json!([200, 200]), &json!([403, 400])));
+            let token = found["token"].as_str().unwrap().to_owned();
+            self.is_shown_nowhere(&token);
+            self.hidden.push(token);
+        });
+    }
+
+    /// In no argument and no initial environment of a process, and in no report.
+    fn is_shown_nowhere(&self, value: &str) {
+        // In this form, it is not in the arguments of the search itself.
+        let (first, rest) = value.split_at(1);
+        let search = format!(
+            "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -ac -e '[{first}]{rest}' || true"
+        );
+        assert_eq!(self.machine.sh(&search), "0");
+        assert!(!status(&self.project).to_string().contains(value));
     }
 
     /// systemd's `IPAddressDeny=` silently has no effect on a kernel without BPF: then no app may start.
@@ -293,7 +337,7 @@ impl Story {
         }
     }
 
-    /// The token is on no storage that survives a power failure; then everything is deleted.
+    /// The token and the secrets are on no storage that survives a power failure; then everything is deleted.
     fn leaves_no_token(&self) {
         chapter("the token is on no disk", || {
             let journal = self.machine.try_sh("journalctl --no-pager -o cat").stdout;
@@ -315,8 +359,8 @@ impl Story {
             std::fs::write(files.join("user-data"), user_data).unwrap();
             self.machine.disk(&files.join("disk"));
             assert_eq!(holding(&files, MARK), ["disk"]);
-            for token in &self.tokens {
-                assert_eq!(holding(&files, token), [""; 0], "{token}");
+            for value in self.tokens.iter().chain(&self.hidden) {
+                assert_eq!(holding(&files, value), [""; 0], "{value}");
             }
             std::fs::remove_dir_all(&files).unwrap();
         });

@@ -117,9 +117,20 @@ pub enum SecretsVerb {
     /// Print the value of a secret
     #[command(after_help = examples::SECRETS_GET)]
     Get(SecretsGet),
+    /// Give the app the newest versions of the secrets that are kept elsewhere in AWS
+    #[command(after_help = examples::SECRETS_REFRESH)]
+    Refresh(SecretsRefresh),
     /// Delete secrets
     #[command(after_help = examples::SECRETS_UNSET)]
     Unset(SecretsUnset),
+}
+
+/// `secrets refresh`
+#[derive(Debug, Args)]
+pub struct SecretsRefresh {
+    /// Do not wait until the app uses them
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 /// `secrets set`. A value is never an argument: other users of a machine can see arguments.

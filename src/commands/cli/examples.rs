@@ -59,6 +59,10 @@ pub(super) const SECRETS_GET: &str = "\
 Example:
   psql \"$(devopsctl secrets get DATABASE_URL)\"";
 
+pub(super) const SECRETS_REFRESH: &str = "\
+Example:
+  aws secretsmanager put-secret-value --secret-id prod/db --secret-string file://db.json && devopsctl secrets refresh";
+
 pub(super) const SECRETS_UNSET: &str = "\
 Example:
   devopsctl secrets unset MAIL_PASSWORD";

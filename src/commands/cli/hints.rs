@@ -26,12 +26,13 @@ const VERBS: [(&[&str], &str); 16] = [
 ];
 
 /// Verbs of other tools below `secrets`, and ours.
-const SECRETS: [(&[&str], &str); 5] = [
+const SECRETS: [(&[&str], &str); 6] = [
     (&["add", "create", "put", "replace", "rotate", "update", "write"], "set"),
     (&["bulk", "load", "push", "upload"], "import"),
     (&["all", "ls", "names"], "list"),
     (&["cat", "print", "read", "reveal", "show", "view"], "get"),
     (&["del", "delete", "remove", "rm"], "unset"),
+    (&["pull", "reload", "reread", "sync"], "refresh"),
 ];
 
 /// Verbs of other tools for which there is none here, and what to do instead.

@@ -10,7 +10,7 @@ use crate::base::next::Next;
 use crate::config::Deployment;
 use crate::resources::preflight::{self, Launch, soon};
 use crate::resources::{
-    Lookup, NameConflict, bucket, instance, key_pair, release, reports, role, secrets, security_group, token,
+    Lookup, NameConflict, app_role, bucket, instance, key_pair, release, reports, role, secrets, security_group, token,
 };
 
 const PERMISSIONS: &str = "permissions";
@@ -37,10 +37,11 @@ pub struct Answers {
 
 /// Makes the reads concurrently.
 pub async fn read(aws: &Aws, name: &str) -> Reads {
-    let (group, pair, role, token, secrets, reports, instances) = tokio::join!(
+    let (group, pair, role, app_role, token, secrets, reports, instances) = tokio::join!(
         soon(security_group::observe(aws, name)),
         soon(key_pair::observe(aws, name)),
         soon(role::observe(aws, name)),
+        soon(app_role::observe(aws, name)),
         soon(token::observe(aws, name)),
         soon(secrets::list(aws, name)),
         soon(reports::observe(aws, name)),
@@ -50,6 +51,7 @@ pub async fn read(aws: &Aws, name: &str) -> Reads {
     let group = answers.take(group).map(|group| group.id);
     let key_pair = answers.take(pair).is_some();
     answers.take(role);
+    answers.take(app_role);
     answers.take(token);
     let stored = secrets.as_ref().ok().cloned();
     answers.answers.extend([secrets.map(drop), reports.map(drop), instances.map(drop)]);

@@ -1,26 +1,33 @@
-//! The secrets that the app needs: whether a user has set them. No value is read.
+//! The secrets that the app needs: whether a user has set them, and whether those that are kept elsewhere exist. No value is read.
+
+use std::collections::BTreeMap;
 
 use super::Check;
+use crate::aws::Aws;
 use crate::base::next::Next;
-use crate::config::{Deployment, SecretOrigin};
+use crate::config::{Deployment, Reference, SecretOrigin};
+use crate::engine::observe;
 use crate::engine::spec::unset_secrets;
+use crate::resources::references::{self, Found};
 use crate::resources::secrets::Stored;
 
 const SECRETS: &str = "secrets";
+const ELSEWHERE: &str = "secrets elsewhere";
 
 /// `None` if the app needs none, or if the secrets could not be listed: then the check of the permissions says why.
 pub fn judge(deployment: &Deployment, stored: Option<&Stored>) -> Option<Check> {
-    let (stored, needed) = (stored?, &deployment.app.secrets);
-    if needed.is_empty() {
+    let (stored, app) = (stored?, &deployment.app);
+    let needed = app.secrets.len() - app.references().len();
+    if needed == 0 {
         return None;
     }
     let unset = |origin| unset_secrets(deployment, Some(stored), origin);
-    let (missing, generated) = (unset(SecretOrigin::Set), unset(SecretOrigin::Generated));
+    let (missing, generated) = (unset(&SecretOrigin::Set), unset(&SecretOrigin::Generated));
     if !missing.is_empty() {
         let next = Next::from("set what is missing: ").run(format!("secrets set {}", missing.join(" ")));
         return Some(Check::fail(SECRETS, format!("not set: {}", missing.join(", ")), next));
     }
-    let seen = match needed.len() - generated.len() {
+    let seen = match needed - generated.len() {
         0 => String::new(),
         1 => "1 is set".to_owned(),
         many => format!("{many} are set"),
@@ -28,6 +35,37 @@ pub fn judge(deployment: &Deployment, stored: Option<&Stored>) -> Option<Check> 
     let generated = (!generated.is_empty()).then(|| format!("up generates {}", generated.join(", ")));
     let seen: Vec<String> = [Some(seen), generated].into_iter().flatten().filter(|part| !part.is_empty()).collect();
     Some(Check::pass(SECRETS, seen.join("; ")))
+}
+
+/// Looks up the secrets that are kept elsewhere. `None` if the app refers to none.
+pub async fn observe(aws: &Aws, deployment: &Deployment) -> Option<Check> {
+    let named = deployment.app.references();
+    if named.is_empty() {
+        return None;
+    }
+    let look = async {
+        references::check_region(&named, &aws.region)?;
+        observe::references(aws, Some(&deployment.app)).await
+    };
+    Some(match look.await {
+        Ok(found) => found_elsewhere(&named, found.present().unwrap_or(&BTreeMap::new())),
+        Err(failure) => Check::failed(ELSEWHERE, &failure),
+    })
+}
+
+fn found_elsewhere(named: &BTreeMap<&str, &Reference>, found: &Found) -> Check {
+    let (unusable, hidden) = (references::unusable(named, found), references::hidden(named, found));
+    match (unusable.is_empty(), hidden.is_empty()) {
+        (false, _) => {
+            let next = "create the secret there, or correct the reference in deploy.yaml";
+            Check::fail(ELSEWHERE, unusable.join("; "), next)
+        }
+        (true, false) => {
+            let next = "the instance reads them with its own role; to check them, ask for the permission";
+            Check::warn(ELSEWHERE, format!("not checked: {}", hidden.join("; ")), next)
+        }
+        (true, true) => Check::pass(ELSEWHERE, format!("{} found", named.len())),
+    }
 }
 
 #[cfg(test)]

@@ -90,12 +90,14 @@ async fn cloud(
 async fn examined(aws: &Aws, deployment: &Deployment) -> Result<Vec<Check>> {
     let machine = aws.machine(&deployment.instance);
     let reads = async { Ok(permissions::read(aws, &deployment.name).await) };
-    let (seen, reads) = match tokio::try_join!(account::observe(aws, deployment, &machine), reads) {
+    let referred = async { Ok(secrets::observe(aws, deployment).await) };
+    let (seen, reads, referred) = match tokio::try_join!(account::observe(aws, deployment, &machine), reads, referred) {
         Ok(both) => both,
         Err(failure) => return Ok(vec![identity::unknown(&failure)]),
     };
     let mut checks = seen.judge(aws, deployment, &machine);
     checks.extend(secrets::judge(deployment, reads.secrets.as_ref()));
+    checks.extend(referred);
     if seen.answers() {
         let launch = Launch {
             image: seen.image.as_ref().ok(),

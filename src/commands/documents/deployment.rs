@@ -185,8 +185,12 @@ documents! {
     ListedSecret {
         /// Its name, which is the environment variable of the app.
         name: String,
-        /// Its version; `null` if it is not set.
+        /// Its version; `null` if it is not set, or kept elsewhere.
         version: Option<i64>,
+        /// Where it is kept, if deploy.yaml refers to another place.
+        reference: Option<String>,
+        /// The version there; `null` if it is not known.
+        source_version: Option<String>,
         /// When it was written, in seconds since 1970; `null` if it is not set.
         at: Option<i64>,
         /// The author of this version; `null` if that is not known.
@@ -209,8 +213,10 @@ documents! {
         secret: String,
         /// Its value.
         value: String,
-        /// Its version.
-        version: i64,
+        /// Its version; `null` if it is kept elsewhere.
+        version: Option<i64>,
+        /// The version in the place to which deploy.yaml refers.
+        source_version: Option<String>,
     }
 
     /// `down`: all resources are deleted.

@@ -93,10 +93,5 @@ documents! {
     Requirements {
         /// The file.
         file: String,
-        /// Whether devopsctl reads it.
-        taken: bool,
-        /// The command that converts it to a requirements.txt, if devopsctl does not read it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        command: Option<String>,
     }
 }

@@ -22,6 +22,7 @@ macro_rules! each_verb {
             $do!("secrets import", SecretsChanged),
             $do!("secrets list", Secrets),
             $do!("secrets get", Secret),
+            $do!("secrets refresh", SecretsChanged),
             $do!("secrets unset", SecretsChanged),
             $do!("status", Status),
             $do!("logs", LogLine),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::builds;
+use super::django::{Django, Setting};
 use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
 use super::static_files;
@@ -30,10 +31,16 @@ pub struct Plan {
     pub static_files: BTreeMap<String, String>,
     /// The app's requirements.
     pub requirements: Requirements,
+    /// Whether they name a package by its path, which must be built.
+    pub local: bool,
+    /// The lock file with the versions of the requirements.
+    pub lock: Option<String>,
     /// `token.env`, if the source reads the token; else the proxy checks it.
     pub token: Option<(String, Place)>,
     /// `token.path`, if it differs from `health.path`.
     pub token_path: Option<String>,
+    /// `app.env`
+    pub env: Vec<Setting>,
     /// What takes threads for longer than a response: it decides about `app.workers` and `app.threads`.
     pub sockets: Option<Sockets>,
     /// `app.secrets`
@@ -53,15 +60,13 @@ pub struct Plan {
 impl Plan {
     /// The plan for one of the candidates.
     pub fn new(files: &Files, sight: &Sight, app: &Candidate, name: &str) -> Self {
+        let django = Django::new(files, app);
+        let files = &files.without(&django.unused);
         // What must be done before `up`, before what is only worth knowing.
         let (path, prefix, mut todo) = base(files, &app.root);
         let module = format!("{prefix}{}", app.module);
         let written = (!app.is_ready()).then(|| bridge(files, &path, app, &module));
-        let web = match &written {
-            Some((file, _)) => format!("{}:app", file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py")),
-            None if app.form == Form::Factory => format!("{module}:{}()", app.callable),
-            None => format!("{module}:{}", app.callable),
-        };
+        let web = web(app, &module, written.as_ref().map(|(file, _)| file.as_str()));
         let requirements = nearest(files, &path);
         if let Some((file, lines)) = &written {
             todo.insert(0, format!("{}; write {file}:\n    {}\n    {}", why(app), lines[0], lines[1]));
@@ -71,6 +76,11 @@ impl Plan {
         let (image, unmet) = image(python.as_ref());
         todo.extend(unmet);
         todo.extend(about_health(sight));
+        let token = sight.token.clone();
+        let variable = token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name);
+        let needed = secrets::needed(files, &path, variable);
+        let env = django.variables();
+        todo.extend(about_unset(secrets::unset(files, &path, variable, &env)));
         let sockets = websockets::find(files.below(&path));
         if let (Some(sockets), Requirements::Taken(_, packages)) = (&sockets, &requirements) {
             todo.extend(sockets.trouble(|name| packages.contains(name)));
@@ -79,18 +89,11 @@ impl Plan {
         todo.extend(refused);
         let ready = todo.is_empty();
         let mut warnings = todo;
-        warnings.extend(about_lock(files, &path, &requirements));
         warnings.extend(kept);
-        warnings.extend(about_hard_coded(sight));
-        let texts = files.below(&path);
-        warnings.extend(written::lines(texts, &BTreeMap::new()));
-        let health = sight.health.clone();
-        let token = sight.token.clone();
-        // The health path of an app that checks the token is usually open. Then its route `/` shows the check.
-        let apart = health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
-        let token_path = (token.is_some() && apart).then(|| "/".to_owned());
-        let secrets = secrets::needed(files, &path, token.as_ref().map_or(config::TOKEN_VARIABLE, |(name, _)| name));
-        let build = builds::commands(files, &path, secrets.iter().map(|secret| secret.name.as_str()));
+        warnings.extend(django.warnings);
+        warnings.extend(about_hard_coded(files, sight));
+        warnings.extend(written::lines(files.below(&path), &env));
+        let build = builds::commands(files, &path, needed.iter().map(|secret| secret.name.as_str()));
         let release = builds::release(files, &path);
         let static_files = static_files::folders(files, &path, &build);
         Self {
@@ -100,13 +103,16 @@ impl Plan {
             module: written,
             build,
             release,
+            lock: settings::lock(files, &requirements),
+            local: settings::names_paths(files, &requirements),
             static_files,
             requirements,
             token,
-            token_path,
+            token_path: token_path(sight),
             sockets,
-            secrets,
-            health,
+            env: django.env,
+            secrets: needed,
+            health: sight.health.clone(),
             image,
             python,
             warnings,
@@ -122,6 +128,15 @@ impl Plan {
     }
 }
 
+/// `app.web`. `written`: the file of the module that the user must write first.
+fn web(app: &Candidate, module: &str, written: Option<&str>) -> String {
+    match written {
+        Some(file) => format!("{}:app", file.rsplit('/').next().unwrap_or(file).trim_end_matches(".py")),
+        None if app.form == Form::Factory => format!("{module}:{}()", app.callable),
+        None => format!("{module}:{}", app.callable),
+    }
+}
+
 /// `app.path`, and the prefix of the module's name from there. Requirements are read only from `app.path`, so it is the nearest
 /// folder with requirements, if the app can be imported from it.
 fn base(files: &Files, root: &str) -> (String, String, Vec<String>) {
@@ -133,13 +148,11 @@ fn base(files: &Files, root: &str) -> (String, String, Vec<String>) {
     if can_be_loaded(&format!("{prefix}x:x")) && !is_imported_from(files, root) {
         return (above.to_owned(), prefix, Vec::new());
     }
-    let (first, file) = match settings::requirements(files, above) {
-        Requirements::Taken(file, _) => (String::new(), file),
-        Requirements::Convert(_, command) => (format!("{command} && "), join(above, "requirements.txt")),
-        Requirements::Missing => return (root.to_owned(), String::new(), Vec::new()),
+    let Requirements::Taken(file, _) = settings::requirements(files, above) else {
+        return (root.to_owned(), String::new(), Vec::new());
     };
     let warning = format!(
-        "the code is imported from {root}, and devopsctl reads the requirements from the same folder: {first}cp {file} {root}/"
+        "the code is imported from {root}, and devopsctl reads the requirements from the same folder: cp {file} {root}/"
     );
     (root.to_owned(), String::new(), vec![warning])
 }
@@ -154,6 +167,9 @@ fn why(app: &Candidate) -> String {
     let (framework, callable) = (app.framework.name(), &app.callable);
     match app.form {
         Form::Arguments => format!("{callable} needs arguments, but app.web calls it without any"),
+        Form::Inner => {
+            format!("{framework}'s app is the `server` of {callable}, which has no name that gunicorn could load")
+        }
         _ => format!("{framework}'s default app has no name that gunicorn could load"),
     }
 }
@@ -166,9 +182,11 @@ fn bridge(files: &Files, path: &str, app: &Candidate, module: &str) -> (String, 
         Form::Object => format!("{module}.{}", app.callable),
         Form::Factory => format!("{module}.{}()", app.callable),
         Form::Arguments => format!("{module}.{}(...)", app.callable),
+        Form::Inner => format!("{module}.{}.server", app.callable),
         Form::Unnamed => "bottle.default_app()".to_owned(),
     };
     let lines = match app.form {
+        Form::Inner => [format!("import {module}"), format!("app = {made}")],
         Form::Unnamed => [format!("import bottle, {module}"), format!("app = {made}")],
         _ => [format!("import {module}"), format!("app = {made}  # replace ... by the arguments")],
     };
@@ -185,21 +203,11 @@ fn about_requirements(path: &str, found: &Requirements, app: &Candidate) -> Vec<
             let lines = needed.join("\n    ");
             vec![format!("the app has no requirements: write {}:\n    {lines}", requirements_txt(path))]
         }
-        Requirements::Convert(file, command) => {
-            vec![format!("devopsctl does not read {file}; convert it to a requirements.txt:\n    {command}")]
-        }
         Requirements::Taken(file, packages) => {
             let missing = needed.into_iter().filter(|package| !packages.contains(*package));
-            missing.map(|package| format!("{file} does not list {package}: add a line {package}")).collect()
+            missing.map(|package| format!("{file} does not list {package}: add it")).collect()
         }
     }
-}
-
-/// A lock file that is ignored because there is a pyproject.toml.
-fn about_lock(files: &Files, path: &str, found: &Requirements) -> Option<String> {
-    let Requirements::Taken(file, _) = found else { return None };
-    let (lock, command) = settings::unused_lock(files, path).filter(|_| file.ends_with("pyproject.toml"))?;
-    Some(format!("devopsctl uses {file}, not the versions in {lock}; to use those:\n    {command}"))
 }
 
 fn requirements_txt(path: &str) -> String {
@@ -219,11 +227,21 @@ fn image(asked: Option<&(String, Place)>) -> (Image, Option<String>) {
     (default, Some(warning))
 }
 
+/// The health path of an app that checks the token is usually open. Then its route `/` shows the check.
+fn token_path(sight: &Sight) -> Option<String> {
+    let apart = sight.health.as_ref().is_some_and(|(path, _)| path != "/") && sight.routes.contains_key("/");
+    (sight.token.is_some() && apart).then(|| "/".to_owned())
+}
+
 fn about_health(sight: &Sight) -> Option<String> {
     let (path, place) = sight.routes.iter().next().filter(|_| sight.health.is_none())?;
     Some(format!(
         "the app counts as healthy when / returns 2xx or 3xx, but it has no route / ({place} has {path}): set health.path"
     ))
+}
+
+fn about_unset(unset: Vec<(String, Place)>) -> impl Iterator<Item = String> {
+    unset.into_iter().map(|(name, place)| format!("{place} needs {name}: set it in app.env"))
 }
 
 /// Warnings about environment files that `up` refuses to deploy, and about the others.
@@ -239,8 +257,8 @@ fn about_env_files(sight: &Sight) -> (Vec<String>, Vec<String>) {
     (refused.into_iter().map(about).collect(), kept.into_iter().map(about).collect())
 }
 
-fn about_hard_coded(sight: &Sight) -> impl Iterator<Item = String> {
-    sight.hard_coded.iter().map(|(name, place)| {
+fn about_hard_coded(files: &Files, sight: &Sight) -> impl Iterator<Item = String> {
+    sight.hard_coded.iter().filter(|(_, place)| files.has(&place.file)).map(|(name, place)| {
         format!(
             "{place}: {name} is a secret in the source code, which everyone with the code can read; read it from a variable instead, \
              and list that in app.secrets"

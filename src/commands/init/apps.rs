@@ -18,6 +18,8 @@ pub enum Framework {
     Bottle,
     /// <https://falconframework.org>
     Falcon,
+    /// <https://dash.plotly.com>
+    Dash,
     /// Django with ASGI.
     DjangoAsgi,
     /// <https://channels.readthedocs.io>
@@ -39,7 +41,8 @@ pub enum Framework {
 }
 
 /// The constructors of apps, by their full names.
-const MAKERS: [(&str, Framework); 17] = [
+const MAKERS: [(&str, Framework); 18] = [
+    ("dash.Dash", Framework::Dash),
     ("flask.Flask", Framework::Flask),
     ("flask.app.Flask", Framework::Flask),
     ("django.core.wsgi.get_wsgi_application", Framework::Django),
@@ -69,6 +72,7 @@ impl Framework {
             Framework::Channels => "Django Channels",
             Framework::Bottle => "Bottle",
             Framework::Falcon => "Falcon",
+            Framework::Dash => "Dash",
             Framework::Wsgi => "WSGI",
             Framework::Asgi => "ASGI",
             Framework::Wrapped => "a2wsgi",
@@ -89,6 +93,7 @@ impl Framework {
             Framework::Channels => Some("channels"),
             Framework::Bottle => Some("bottle"),
             Framework::Falcon => Some("falcon"),
+            Framework::Dash => Some("dash"),
             Framework::FastApi => Some("fastapi"),
             Framework::Starlette => Some("starlette"),
             Framework::Quart => Some("quart"),
@@ -113,6 +118,8 @@ pub enum Form {
     Arguments,
     /// Bottle's default app, which has no name.
     Unnamed,
+    /// An object whose `server` is the app.
+    Inner,
 }
 
 /// An app in a module.
@@ -145,6 +152,7 @@ static FROM: LazyLock<Regex> = LazyLock::new(|| regex(r"^from (\.*[\w.]*) ?impor
 static IMPORT: LazyLock<Regex> = LazyLock::new(|| regex(r"^import (.+)$"));
 static ASSIGN: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^(\w+)(?: ?: ?[\w.\[\], |]+)? ?= ?(?:\w+ ?= ?)*([A-Za-z_][\w.]*) ?\("));
+static SERVER: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\w+)(?: ?: ?[\w.]+)? ?= ?(\w+)\.server$"));
 static RETURN: LazyLock<Regex> = LazyLock::new(|| regex(r"^return ([A-Za-z_][\w.]*) ?(\(|$)"));
 static DEF: LazyLock<Regex> = LazyLock::new(|| regex(r"^def (\w+) ?\((.*)\)(?: ?->.*)? ?:"));
 static ASGI: LazyLock<Regex> = LazyLock::new(|| regex(r"^async def (\w+) ?\((.*)\)(?: ?->.*)? ?:"));
@@ -217,9 +225,15 @@ impl Module {
             match self.maker(called) {
                 Some(framework) => {
                     self.variables.insert(name.clone());
-                    self.apps.push(Seen { line: line.number, name, framework, form: Form::Object });
+                    let form = if framework == Framework::Dash { Form::Inner } else { Form::Object };
+                    self.apps.push(Seen { line: line.number, name, framework, form });
                 }
                 None => self.calls.push((line.number, name, called.to_owned())),
+            }
+        } else if let Some(found) = SERVER.captures(&line.code) {
+            let outer = self.apps.iter_mut().find(|app| app.form == Form::Inner && app.name == found[2]);
+            if let Some(app) = outer {
+                (app.name, app.form) = (found[1].to_owned(), Form::Object);
             }
         } else if let Some(found) = DEF.captures(&line.code) {
             let names = parameters(&found[2]);

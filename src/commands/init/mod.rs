@@ -4,6 +4,7 @@
 mod advice;
 mod apps;
 mod builds;
+mod django;
 mod secrets;
 mod settings;
 mod static_files;
@@ -20,6 +21,7 @@ use std::fmt;
 
 pub use advice::Plan;
 pub use apps::{Form, Framework};
+pub use django::Setting;
 pub use secrets::{Secret, TEMPLATES, is_secret};
 pub use settings::Requirements;
 pub(super) use verb::run;
@@ -36,6 +38,12 @@ impl Files {
     /// Adds a file.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.0.insert(name.into(), text.into());
+    }
+
+    /// The files without these.
+    fn without(&self, names: &BTreeSet<String>) -> Self {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(*name));
+        Self(kept.map(|(name, text)| (name.clone(), text.clone())).collect())
     }
 
     fn has(&self, name: &str) -> bool {

@@ -37,6 +37,10 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:export\s+)?(\w+)\
 // `$NAME` and `${NAME}`, but not `${NAME:-default}`.
 static SHELL: LazyLock<Regex> = LazyLock::new(|| regex(r"\$(?:(\w+)|\{(\w+)\})"));
 
+/// Variables that every process has, or that only a program for development needs.
+const GIVEN: [&str; 10] =
+    ["HOME", "HOSTNAME", "LANG", "PATH", "PORT", "PWD", "STATE_DIRECTORY", "TMPDIR", "USER", "DJANGO_SETTINGS_MODULE"];
+
 /// A secret that the app needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {
@@ -50,8 +54,7 @@ pub struct Secret {
 
 /// The secrets that the app in a folder needs, by name. `token`: the variable of the token, which is none of them.
 pub fn needed(files: &Files, folder: &str, token: &str) -> Vec<Secret> {
-    let modules: BTreeMap<String, Vec<Line>> =
-        files.modules().into_iter().filter(|(file, _)| files.below(folder).any(|(name, _)| name == file)).collect();
+    let modules = modules(files, folder);
     let reads = variables::reads(&modules);
     let needs = variables::needs(&reads);
     let mut found: BTreeMap<String, Secret> = BTreeMap::new();
@@ -87,6 +90,22 @@ fn prefixed(modules: &BTreeMap<String, Vec<Line>>) -> Vec<Secret> {
         Some(Secret { name: format!("{prefix}_SECRET_KEY"), place: Place::new(file, line.number), generate: true })
     });
     found.collect()
+}
+
+/// The variables that are no secrets, and without which the app fails. `env`: those that have a value.
+pub fn unset(files: &Files, folder: &str, token: &str, env: &BTreeMap<String, String>) -> Vec<(String, Place)> {
+    let modules = modules(files, folder);
+    let reads = variables::reads(&modules);
+    let needs = variables::needs(&reads).into_iter().filter(|(_, read)| read.need == Need::Required);
+    let is_unset = |name: &str| {
+        let known = env.contains_key(name) || GIVEN.contains(&name) || config::is_token(name, token);
+        !known && !is_secret(name) && config::is_variable(name)
+    };
+    needs.filter(|(name, _)| is_unset(name)).map(|(name, read)| (name, read.place())).collect()
+}
+
+fn modules(files: &Files, folder: &str) -> BTreeMap<String, Vec<Line>> {
+    files.modules().into_iter().filter(|(file, _)| files.below(folder).any(|(name, _)| name == file)).collect()
 }
 
 /// Whether a variable of this name usually holds a secret.
@@ -190,6 +209,19 @@ token = os.environ['APP_SECRET_TOKEN'], os.environ.get('APP_SECRET_TOKEN_PREVIOU
 key = os.environ['PUBLIC_KEY'], environ['HTTP_X_API_KEY'], os.environ['GREETING'], os.environ['AUTH_URL']
 ";
         assert_eq!(names(&[("app.py", flask)]), ["SHOP_SECRET*", "STRIPE_SECRET_KEY"]);
+    }
+
+    #[test]
+    fn a_variable_without_a_value_is_found() {
+        let mut files = Files::default();
+        let source = "a = os.environ['REGION']\nb = os.environ['API_KEY'], os.environ['PORT'], os.environ['SITE'], os.getenv('C')\n";
+        files.add("app.py", source);
+        files.add("tools/a.py", "a = os.environ['OTHER']\n");
+        let env = BTreeMap::from([("SITE".to_owned(), "x".to_owned())]);
+        let found =
+            |folder| unset(&files, folder, "A", &env).into_iter().map(|(name, place)| format!("{place} {name}"));
+        assert_eq!(found("").collect::<Vec<_>>(), ["tools/a.py:1 OTHER", "app.py:1 REGION"]);
+        assert_eq!(found("tools").collect::<Vec<_>>(), ["tools/a.py:1 OTHER"]);
     }
 
     #[test]

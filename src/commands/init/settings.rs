@@ -6,12 +6,19 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use super::{Files, Place};
+use crate::base::toml_file::PROJECT;
 use crate::release::code::{self, Line, regex};
+use crate::release::projects::{self, PIPFILE};
 
 static ROUTE: LazyLock<Regex> = LazyLock::new(|| regex(r#"^@(?:(\w+)\.)?(route|get) ?\( ?"(\d+)""#));
 static URL: LazyLock<Regex> = LazyLock::new(|| regex(r#"\bpath ?\( ?"(\d+)""#));
 static ADDED: LazyLock<Regex> = LazyLock::new(|| regex(r#"^(?:(\w+)\.)?add_url_rule ?\( ?"(\d+)""#));
 static ROUTER: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\w+) ?= ?(?:\w+\.)*(?:Blueprint|APIRouter) ?\("));
+/// A requirement that is a path: `-e ../shared`, `./shared`, `shared @ ../shared`.
+static LOCAL: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"^(?:(?:-e|--editable)[ =]\s*)?(?:[\w.-]+(?:\[[^\]]*\])? @ )?(?:\.{1,2}/|/|file:|\.$)"));
+/// A package by its path in `tool.uv.sources`.
+static SOURCE: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(?:path|workspace)\s*="));
 /// `SECRET_KEY="x"` as an argument.
 static ARGUMENT: LazyLock<Regex> = LazyLock::new(|| regex(r#"\b(\w+) ?= ?"(\d+)" ?[,)]"#));
 /// A call that sets Flask's configuration from its arguments, or from variables of the environment.
@@ -106,17 +113,11 @@ fn is_message(name: &str, text: &str) -> bool {
 /// The app's requirements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requirements {
-    /// devopsctl reads this file: its path, and the packages that it lists.
+    /// The path of the file, and the packages that it lists.
     Taken(String, BTreeSet<String>),
-    /// devopsctl does not read this file; the command converts it to a requirements.txt.
-    Convert(String, &'static str),
     /// There are none.
     Missing,
 }
-
-const UV: &str = "uv export --no-dev --no-hashes -o requirements.txt";
-const POETRY: &str = "poetry export --without-hashes -o requirements.txt";
-const PIPENV: &str = "pipenv requirements > requirements.txt";
 
 /// The requirements in a folder.
 pub fn requirements(files: &Files, folder: &str) -> Requirements {
@@ -124,27 +125,39 @@ pub fn requirements(files: &Files, folder: &str) -> Requirements {
     if files.has(&at("requirements.txt")) {
         return Requirements::Taken(at("requirements.txt"), packages(files, &at("requirements.txt"), 0));
     }
-    let project = files.text(&at("pyproject.toml")).map(code::lines).unwrap_or_default();
+    let named = |entries: &[String]| {
+        entries.iter().map(|entry| package(entry)).filter(|name| !name.is_empty()).collect::<BTreeSet<_>>()
+    };
+    let project = files.text(&at(PROJECT)).map(code::lines).unwrap_or_default();
     if let Some(list) = in_table(&project, "[project]", "dependencies") {
-        let named = list.strings.iter().map(|entry| package(entry)).filter(|name| !name.is_empty());
-        return Requirements::Taken(at("pyproject.toml"), named.collect());
+        return Requirements::Taken(at(PROJECT), named(&list.strings));
     }
-    let poetry = project.iter().any(|line| line.code.starts_with("[tool.poetry"));
-    let convert = |name: &str, command| Requirements::Convert(at(name), command);
-    match () {
-        () if files.has(&at("uv.lock")) => convert("uv.lock", UV),
-        () if files.has(&at("poetry.lock")) => convert("poetry.lock", POETRY),
-        () if poetry => convert("pyproject.toml", POETRY),
-        () if files.has(&at("Pipfile.lock")) => convert("Pipfile.lock", PIPENV),
-        () if files.has(&at("Pipfile")) => convert("Pipfile", PIPENV),
-        () => Requirements::Missing,
+    for name in [PROJECT, PIPFILE] {
+        let lines = files.text(&at(name)).and_then(|text| projects::requirements(name, text));
+        if let Some(lines) = lines {
+            return Requirements::Taken(at(name), named(&lines.unwrap_or_default()));
+        }
     }
+    Requirements::Missing
 }
 
-/// A lock file that devopsctl does not read, and the command that converts it.
-pub fn unused_lock(files: &Files, folder: &str) -> Option<(String, &'static str)> {
-    let locks = [("uv.lock", UV), ("poetry.lock", POETRY)];
-    locks.into_iter().map(|(name, command)| (join(folder, name), command)).find(|(name, _)| files.has(name))
+/// The lock file beside these requirements. A requirements.txt has the versions that it wants itself.
+pub fn lock(files: &Files, requirements: &Requirements) -> Option<String> {
+    let Requirements::Taken(file, _) = requirements else { return None };
+    let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
+    let mut locks = projects::LOCKS.iter().map(|lock| join(folder, lock));
+    locks.find(|lock| files.has(lock)).filter(|_| [PROJECT, PIPFILE].contains(&name))
+}
+
+/// Whether the requirements name a package by its path, such as `-e ../shared`.
+pub fn names_paths(files: &Files, requirements: &Requirements) -> bool {
+    let Requirements::Taken(file, _) = requirements else { return false };
+    let text = files.text(file).unwrap_or_default();
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let own = projects::requirements(name, text).and_then(Result::ok).unwrap_or_default();
+    let path = |line: &str| LOCAL.is_match(line.trim());
+    let sources = name == PROJECT && text.contains("tool.uv.sources") && SOURCE.is_match(text);
+    sources || own.iter().any(|line| path(line)) || (!name.ends_with(".toml") && text.lines().any(path))
 }
 
 /// The path of a name in a folder, relative to the project.

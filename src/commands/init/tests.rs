@@ -25,6 +25,8 @@ fn plan(list: &[(&str, &str)]) -> Plan {
         .unwrap_or_else(|failure| panic!("{text}\n{}", crate::ui::render(&failure, 100, false)));
     assert_eq!(loaded.app.web, plan.web);
     assert_eq!(loaded.health.path, plan.health.as_ref().map_or("/", |(path, _)| path));
+    let env: Vec<(&String, &String)> = plan.env.iter().map(|setting| (&setting.name, &setting.value)).collect();
+    assert!(loaded.app.env.iter().eq(env), "{text}");
     assert_eq!(loaded.token.check, if plan.token.is_some() { Check::App } else { Check::Proxy });
     plan
 }
@@ -152,6 +154,31 @@ fn asgi_apps_are_found() {
 }
 
 #[test]
+fn split_settings_are_deployed_as_those_of_production() {
+    let names = |module: &str| format!("import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', '{module}')\n");
+    let wsgi = names("config.settings.dev")
+        + "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n";
+    let prod = "import os\nfrom .base import *\nSECRET_KEY = os.environ['SECRET_KEY']\nALLOWED_HOSTS = [os.environ['HOSTS']]\n";
+    let list = [
+        ("manage.py", &*names("config.settings.dev")),
+        ("requirements.txt", "django"),
+        ("config/wsgi.py", &wsgi),
+        ("config/settings/base.py", "STATIC_ROOT = 'static'\n"),
+        ("config/settings/dev.py", "SECRET_KEY = 'x'\nDEBUG = True\nDB = 'db.sqlite3', os.environ['DEV_PASSWORD']\n"),
+        ("config/settings/prod.py", prod),
+    ];
+    let plan = is(&list, "", "config.wsgi:application");
+    let env = [("DJANGO_SETTINGS_MODULE", "config.settings.prod"), ("HOSTS", "*")];
+    assert!(plan.env.iter().map(|setting| (setting.name.as_str(), setting.value.as_str())).eq(env), "{:?}", plan.env);
+    assert_eq!(plan.build, ["SECRET_KEY=unused python manage.py collectstatic --noinput"]);
+    assert_eq!((plan.warnings.len(), plan.to_set()), (0, None), "{:?}", plan.warnings);
+    let more = format!("{prod}EMAIL_HOST = os.environ['EMAIL_HOST']\n");
+    let plan = is(&[&list[..5], &[("config/settings/prod.py", &*more)]].concat(), "", "config.wsgi:application");
+    assert_eq!(plan.warnings, ["config/settings/prod.py:5 needs EMAIL_HOST: set it in app.env"]);
+    assert!(!plan.ready);
+}
+
+#[test]
 fn missing_requirements_are_warned_of() {
     let said = |list: &[(&str, &str)]| {
         let mut list = list.to_vec();
@@ -165,9 +192,18 @@ fn missing_requirements_are_warned_of() {
     }
     let project = "[project]\nname = 'x'\ndependencies = [\n  'flask>=3', # yes\n]\n";
     assert!(!said(&[("pyproject.toml", project)]).contains("does not"));
-    assert!(said(&[("pyproject.toml", project), ("uv.lock", "")]).contains("uv export"));
-    assert!(said(&[("pyproject.toml", "[tool.poetry]\n"), ("poetry.lock", "")]).contains("poetry export"));
-    assert!(said(&[("Pipfile", "")]).contains("pipenv requirements"));
+    let poetry = "[tool.poetry.dependencies]\nFlask = '^3'\n";
+    for file in [("pyproject.toml", poetry), ("Pipfile", "[packages]\nflask = {version = '*'}\n")] {
+        assert_eq!(said(&[file]), "", "{file:?}");
+    }
+    assert!(
+        said(&[("pyproject.toml", poetry), ("requirements.txt", "")]).contains("requirements.txt does not list flask")
+    );
+    assert!(said(&[("Pipfile", "[packages]\nrequests = '*'\n")]).contains("Pipfile does not list flask"));
+    assert!(said(&[("pyproject.toml", "[tool.ruff]\n")]).contains("no requirements"));
+    let lock = |list: &[(&str, &str)]| plan(&[list, &[("app.py", FLASK)]].concat()).lock;
+    assert_eq!(lock(&[("pyproject.toml", project), ("uv.lock", "")]).as_deref(), Some("uv.lock"));
+    assert_eq!(lock(&[("pyproject.toml", poetry), ("poetry.lock", ""), ("requirements.txt", "")]), None);
 }
 
 #[test]
@@ -204,7 +240,7 @@ fn only_what_must_be_done_first_makes_a_plan_not_ready() {
     assert_eq!(of(&[("app.py", guarded), needs]), (true, 0));
     let known = format!("{guarded}SECRET_KEY = 'x'\n");
     let project = ("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['flask']\n");
-    assert_eq!(of(&[("app.py", &known), project, (".env", ""), ("uv.lock", "")]), (true, 3));
+    assert_eq!(of(&[("app.py", &known), project, (".env", ""), ("uv.lock", "")]), (true, 2));
     assert_eq!(of(&[("app.py", FLASK), needs]), (true, 0), "no token");
     assert_eq!(of(&[("app.py", guarded)]), (false, 1), "no requirements");
     assert_eq!(of(&[("app.py", guarded), ("requirements.txt", "")]), (false, 1), "no flask");
@@ -230,4 +266,32 @@ fn the_name_is_derived_from_the_folder() {
         assert_eq!(name_of(folder), name);
     }
     assert!(config::check_name(&name_of(&format!("{}-b", "a".repeat(30)))).is_ok());
+}
+
+#[test]
+fn the_server_of_a_dashboard_is_found() {
+    let dash = "from dash import Dash\napp = Dash(__name__)\n";
+    is(&[("app.py", &format!("{dash}server = app.server\n")), ("requirements.txt", "dash\n")], "", "app:server");
+    let bare = is(&[("app.py", dash), ("requirements.txt", "dash\n")], "", "wsgi:app");
+    assert_eq!(bare.module.unwrap().1, ["import app", "app = app.app.server"]);
+    let own =
+        format!("from flask import Flask\nweb = Flask(__name__)\n{}", dash.replace("__name__", "__name__, server=web"));
+    is(&[("app.py", &own), ("requirements.txt", "dash\nflask\n")], "", "app:web");
+}
+
+#[test]
+fn local_packages_are_built() {
+    let builds = |name: &str, text: &str| {
+        let plan = plan(&[("app.py", FLASK), (name, text)]);
+        assert_eq!(plan.yaml().contains("\n  build_dependencies: true"), plan.local);
+        plan.local
+    };
+    for text in ["flask\n-e ../shared\n", "flask\n./shared\n", "flask\nshared @ file:///srv/shared\n", "flask\n-e .\n"]
+    {
+        assert!(builds("requirements.txt", text), "{text}");
+    }
+    let project = "[project]\nname = 'x'\ndependencies = ['flask', 'shared']\n";
+    assert!(builds("pyproject.toml", &format!("{project}[tool.uv.sources]\nshared = {{path = '../shared'}}\n")));
+    assert!(builds("pyproject.toml", "[tool.poetry.dependencies]\nflask = '*'\nshared = {path = '../shared'}\n"));
+    assert!(!builds("pyproject.toml", project) && !builds("requirements.txt", "flask\ngit+https://example.com/x\n"));
 }

@@ -11,7 +11,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::{Globals, Init};
 use crate::commands::documents;
-use crate::commands::init::{self, Candidate, Files, Place, Plan, Requirements, Secret, Sight};
+use crate::commands::init::{self, Candidate, Files, Place, Plan, Requirements, Secret, Setting, Sight};
 use crate::config;
 use crate::release::{source, text};
 use crate::ui::{self, Ui};
@@ -158,7 +158,8 @@ fn is_the_app(entry: &DirEntry) -> bool {
 /// Whether the content of the file matters.
 fn is_relevant(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
-    let named = ["pyproject.toml", ".python-version", "app.json", "package.json", "Procfile"].contains(&file);
+    let named =
+        ["pyproject.toml", "Pipfile", ".python-version", "app.json", "package.json", "Procfile"].contains(&file);
     file.ends_with(".py") || file.ends_with(".txt") || named || init::TEMPLATES.contains(&file)
 }
 
@@ -183,7 +184,7 @@ fn no_app(sight: &Sight, folder: &Path) -> Failure {
             .next("rename the file and its folders to letters, digits and _: for example app.py"),
         None => failure
             .because(format!(
-                "none of {} Python files creates a Flask, Django, Bottle, Falcon, FastAPI, Starlette, Quart or Litestar app, or is plain WSGI or ASGI",
+                "none of {} Python files creates a Flask, Django, Bottle, Falcon, Dash, FastAPI, Starlette, Quart or Litestar app, or is plain WSGI or ASGI",
                 sight.read
             ))
             .next("pass the app's folder, or write a deploy.yaml by hand:\n  name: hello\n  app: {path: ., web: module:callable}"),
@@ -242,8 +243,10 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
     let mut lines = vec![format!("app: {}, {} → {}", app.framework.name(), app.place, plan.web)];
     let at = |place: &Place| place.to_string();
     match &plan.requirements {
-        Requirements::Taken(file, _) => lines.push(format!("requirements: {file}")),
-        Requirements::Convert(file, _) => lines.push(format!("requirements: {file}, to be converted")),
+        Requirements::Taken(file, _) => {
+            let lock = plan.lock.as_ref().map(|lock| format!(", in the versions of {lock}")).unwrap_or_default();
+            lines.push(format!("requirements: {file}{lock}"));
+        }
         Requirements::Missing => {}
     }
     if !plan.build.is_empty() {
@@ -257,6 +260,9 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
             "token: checked in front of the app, which reads none; `token.check: none` makes the app public".to_owned()
         }
     });
+    lines.extend(
+        plan.env.iter().map(|Setting { name, value, place, .. }| format!("setting: {name}, {place} → {value}")),
+    );
     lines.extend(plan.secrets.iter().map(|Secret { name, place, generate }| {
         let how = if *generate { " → up generates it" } else { "" };
         format!("secret: {name}, {place}{how}")
@@ -301,10 +307,7 @@ fn document(
         app: candidate(app),
         candidates: sight.candidates.iter().map(candidate).collect(),
         requirements: match plan.requirements {
-            Requirements::Taken(file, _) => Some(documents::Requirements { file, taken: true, command: None }),
-            Requirements::Convert(file, command) => {
-                Some(documents::Requirements { file, taken: false, command: Some(command.to_owned()) })
-            }
+            Requirements::Taken(file, _) => Some(documents::Requirements { file }),
             Requirements::Missing => None,
         },
         name: plan.name,

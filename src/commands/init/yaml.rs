@@ -1,6 +1,7 @@
 //! The text of `deploy.yaml`: short, with a line of explanation for each section.
 
 use super::advice::Plan;
+use super::django::Setting;
 use super::secrets::Secret;
 use super::settings::Requirements;
 use crate::release::websockets::{Sockets, THREADS};
@@ -26,9 +27,6 @@ impl Plan {
     fn app(&self) -> String {
         let path = if self.path.is_empty() { "." } else { &self.path };
         let requirements = match &self.requirements {
-            Requirements::Convert(_, command) => {
-                format!("  # It needs a requirements.txt: {command}\n")
-            }
             Requirements::Missing => {
                 "  # It needs a requirements.txt that lists the packages the app imports.\n".to_owned()
             }
@@ -53,15 +51,28 @@ impl Plan {
             .as_ref()
             .map(|command| format!("  release: {}   # runs on the instance, once for each release\n", quoted(command)));
         let release = release.unwrap_or_default();
+        let local = match self.local {
+            true => "  build_dependencies: true   # local packages are built, and packages without a wheel, too\n",
+            false => "",
+        };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{release}{}{}  \
-             # env: {{GREETING: Hello}}   # the app's settings; no secrets\n{}",
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{release}{local}{}{}{}{}",
             quoted(path),
             quoted(&self.web),
             self.statics(),
             self.threads(),
+            self.env(),
             self.secrets()
         )
+    }
+
+    fn env(&self) -> String {
+        if self.env.is_empty() {
+            return "  # env: {GREETING: Hello}   # the app's settings; no secrets\n".to_owned();
+        }
+        let entry = |Setting { name, value, why, .. }: &Setting| format!("    {name}: {}   # {why}\n", quoted(value));
+        let entries: String = self.env.iter().map(entry).collect();
+        format!("  # The app's settings; no secrets.\n  env:\n{entries}")
     }
 
     fn statics(&self) -> String {

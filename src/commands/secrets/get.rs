@@ -1,5 +1,6 @@
 //! `secrets get`: prints the value of a secret, and nothing else.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::{Purpose, no_name};
@@ -7,7 +8,7 @@ use crate::base::error::{Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::{Globals, SecretsGet};
 use crate::commands::{Session, documents};
-use crate::resources::secrets;
+use crate::resources::{references, secrets};
 use crate::ui::Ui;
 
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SecretsGet) -> Result<ExitCode> {
@@ -17,6 +18,12 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SecretsGet) -> Res
         return Err(no_name(0));
     }
     let session = Session::open(globals, ui, Purpose::Look).await?;
+    if let Some(reference) = session.deployment.app.references().get(secret.as_str()) {
+        references::check_region(&BTreeMap::from([(secret.as_str(), *reference)]), &session.aws.region)?;
+        let read = references::value(&session.aws, secret, reference);
+        let (value, version) = session.interrupt.or(read).await?;
+        return Ok(show(&session, secret, &value, None, Some(version)));
+    }
     let names = [secret.clone()];
     let found = session.interrupt.or(secrets::values(&session.aws, session.name(), &names)).await?;
     let Some((value, state)) = found.into_values().next() else {
@@ -24,13 +31,22 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SecretsGet) -> Res
             Next::from("set it: ").run(format!("secrets set {secret}")).and("; or see all: ").run("secrets list");
         return Err(Failure::failed(format!("{} has no secret {secret}", session.name())).next(next));
     };
-    match session.globals.json {
-        true => {
-            let (v, name) = (documents::Version, session.name().to_owned());
-            let (secret, value, version) = (secret.clone(), value.to_string(), state.version);
-            session.ui.document(&documents::Secret { v, name, secret, value, version });
-        }
-        false => session.ui.exactly(&value),
+    Ok(show(&session, secret, &value, Some(state.version), None))
+}
+
+fn show(
+    session: &Session,
+    secret: &str,
+    value: &str,
+    version: Option<i64>,
+    source_version: Option<String>,
+) -> ExitCode {
+    if session.globals.json {
+        let (v, name) = (documents::Version, session.name().to_owned());
+        let (secret, value) = (secret.to_owned(), value.to_owned());
+        session.ui.document(&documents::Secret { v, name, secret, value, version, source_version });
+    } else {
+        session.ui.exactly(value);
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }

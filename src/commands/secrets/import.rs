@@ -113,6 +113,9 @@ fn reason(deployment: &Deployment, name: &str, value: &str) -> Option<&'static s
     if deployment.app.env.contains_key(name) {
         return Some("app.env in deploy.yaml sets it");
     }
+    if deployment.app.references().contains_key(name) {
+        return Some("app.secrets in deploy.yaml refers to a secret that is kept elsewhere; change it there");
+    }
     if CREDENTIALS.contains(&name) && !deployment.app.secrets.contains_key(name) {
         return Some("it is a credential for AWS; list it in app.secrets if the app needs it");
     }

@@ -6,6 +6,7 @@ mod env_file;
 mod get;
 mod import;
 mod list;
+mod refresh;
 mod set;
 mod unset;
 
@@ -20,6 +21,7 @@ use crate::base::next::Next;
 use crate::base::secret::Secret;
 use crate::commands::cli::{Globals, SecretsVerb};
 use crate::commands::documents;
+use crate::config::Deployment;
 use crate::engine::execute::execute;
 use crate::engine::health::{self, Goal};
 use crate::engine::observe::Observed;
@@ -35,6 +37,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, verb: SecretsVerb) -> Result<E
     match verb {
         SecretsVerb::List => list::run(&Session::open(globals, ui, Purpose::Look).await?).await,
         SecretsVerb::Get(arguments) => get::run(globals, ui, &arguments).await,
+        SecretsVerb::Refresh(arguments) => refresh::run(globals, ui, &arguments).await,
         SecretsVerb::Import(arguments) => import::run(globals, ui, &arguments).await,
         SecretsVerb::Set(arguments) => set::run(globals, ui, &arguments).await,
         SecretsVerb::Unset(arguments) => unset::run(globals, ui, &arguments).await,
@@ -159,6 +162,7 @@ async fn in_use(session: &Session, instance: &instance::State, fingerprint: Stri
         release: None,
         token: 0,
         secrets: vec![fingerprint],
+        references: None,
         again: None,
         alone: false,
         proxy: Need::Nothing,
@@ -191,6 +195,24 @@ pub(super) fn missing(names: &[&str]) -> Failure {
         .because("app.secrets in deploy.yaml lists them")
         .standing("Nothing was changed.")
         .next(Next::from("set them: ").run(format!("secrets set {}", names.join(" "))))
+}
+
+/// The error for references to secrets that the app cannot get.
+pub(super) fn unusable(lines: &[String]) -> Failure {
+    Failure::failed(format!("the app cannot get secrets that are kept elsewhere:\n{}", lines.join("\n")))
+        .because("app.secrets in deploy.yaml refers to them")
+        .standing("Nothing was changed.")
+        .next("create the secret there, or correct the reference in deploy.yaml")
+}
+
+/// The error for setting a secret that is kept elsewhere.
+fn refuse_reference(deployment: &Deployment, name: &str) -> Result<()> {
+    let references = deployment.app.references();
+    let Some(reference) = references.get(name) else { return Ok(()) };
+    Err(Failure::new(Exit::Usage, format!("{name} is kept elsewhere: {}", reference.source))
+        .because("app.secrets in deploy.yaml refers to it, and devopsctl only reads it")
+        .standing("No call was made.")
+        .next(Next::from("change it there, then give it to the app: ").run("secrets refresh")))
 }
 
 /// The error for an argument that is no name. It may be a value, so it is not shown.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Purpose, Session, Then, Wishes, change, deployment, done, no_name};
+use super::{Purpose, Session, Then, Wishes, change, deployment, done, no_name, refuse_reference};
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::secret::{self, Secret};
 use crate::commands::cli::{Globals, SecretsSet};
@@ -29,6 +29,7 @@ fn wishes(deployment: &Deployment, arguments: &SecretsSet) -> Result<Wishes> {
             return Err(no_name(place));
         }
         config::check_secret(deployment, name)?;
+        refuse_reference(deployment, name)?;
     }
     if arguments.stdin && arguments.names.len() > 1 {
         return Err(Failure::new(Exit::Usage, "--stdin reads the value of one secret")

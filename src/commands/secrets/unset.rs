@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Purpose, Session, Then, Wishes, change, deployment, done, no_name};
+use super::{Purpose, Session, Then, Wishes, change, deployment, done, no_name, refuse_reference};
 use crate::base::error::{Exit, Failure, Result};
 use crate::base::next::Next;
 use crate::commands::cli::{Globals, SecretsUnset};
@@ -16,6 +16,7 @@ pub(super) async fn run(globals: Globals, ui: Ui, arguments: &SecretsUnset) -> R
         if !secrets::is_parameter(name) {
             return Err(no_name(place));
         }
+        refuse_reference(&deployment, name)?;
         if deployment.app.secrets.contains_key(name) {
             return Err(required(name));
         }

@@ -18,6 +18,7 @@ fn report(phase: Phase, release: &str, token: i64, healthy: bool) -> Report {
 
 fn goal() -> Goal {
     Goal {
+        references: None,
         release: Some("new".into()),
         token: 2,
         secrets: Vec::new(),
@@ -40,6 +41,24 @@ fn the_goal_is_the_ordered_release_with_the_ordered_token() {
     assert!(!goal().reached(&before), "the report is from before the last start");
     let stale = Report { next_at: Some(400), ..report(Phase::Healthy, "new", 2, true) };
     assert!(!goal().reached(&stale), "the state of the app is unknown");
+}
+
+#[test]
+fn ordered_versions_of_references_must_be_answered_whatever_they_are() {
+    let goal = Goal { references: Some("1".repeat(16)), ..goal() };
+    let answers = |references: Option<&str>| {
+        let mut report = report(Phase::Healthy, "new", 2, true);
+        report.orders = Orders {
+            release: Some("new".into()),
+            token: Some(2),
+            references: references.map(str::to_owned),
+            ..Orders::default()
+        };
+        (goal.reached(&report), goal.stage(&report) == Stage::Unseen)
+    };
+    assert_eq!(answers(Some(&"1".repeat(16))), (true, false));
+    assert_eq!(answers(Some(&"2".repeat(16))), (false, true));
+    assert_eq!(answers(None), (false, true));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 mod account;
 mod account_secrets;
+mod app_role;
 mod domains;
 mod fixtures;
+mod secrets_change;
 mod states;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +21,6 @@ use states::*;
 use super::*;
 use crate::base::names;
 use crate::engine::spec::Spec;
-use crate::engine::spec::missing_secrets;
 use crate::engine::topology;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
@@ -29,7 +30,8 @@ use crate::resources::{bucket, history, reports};
 
 #[test]
 fn no_plan_is_made_from_a_kind_that_was_not_read() {
-    let looks: [fn(&mut Observed); 6] = [
+    let looks: [fn(&mut Observed); 7] = [
+        |seen| seen.app_role = Lookup::NotAsked,
         |seen| seen.secrets = Lookup::NotAsked,
         |seen| seen.security_group = Lookup::NotAsked,
         |seen| seen.key_pair = Lookup::NotAsked,
@@ -42,8 +44,8 @@ fn no_plan_is_made_from_a_kind_that_was_not_read() {
         forget(&mut seen);
         assert!(super::down(&seen).is_err(), "{place}");
         // `up` does not depend on the content of the bucket.
-        assert_eq!(super::up(&topology::single(&spec(&DEPLOYMENT)), &seen).is_err(), place < 5, "{place}");
-        assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 4, "{place}");
+        assert_eq!(super::up(&topology::single(&spec(&DEPLOYMENT)), &seen).is_err(), place < 6, "{place}");
+        assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 5, "{place}");
     }
 }
 
@@ -174,57 +176,6 @@ fn a_new_token_is_ordered_on_all_live_instances_once() {
             assert_eq!(state.orders().token, Some(ended), "{account:?}");
         }
     });
-}
-
-#[test]
-fn secrets_change_together_and_are_ordered_on_all_live_instances_once() {
-    use secrets::Edit::{Delete, Write};
-    every(&|before| {
-        let mut account = before.clone();
-        let set = BTreeMap::from([("A".to_owned(), Write), ("SESSION_KEY".into(), Write), ("ABSENT".into(), Delete)]);
-        let (token, most) = (account.current_token(), usize::MAX);
-        account.run_some(change_secrets(&account.seen, &set), most, &mut |_| 0);
-        let stored = account.seen.secrets.present().unwrap();
-        assert!(stored.contains_key("A") && stored.contains_key("SESSION_KEY") && !stored.contains_key("ABSENT"));
-        let unset = BTreeMap::from([("A".to_owned(), Delete)]);
-        for edits in [BTreeMap::new(), unset, BTreeMap::new()] {
-            for state in instance::alive(&account.seen.instances) {
-                assert_eq!(state.orders().secrets, Some(account.fingerprint()), "{account:?}");
-            }
-            let plan = change_secrets(&account.seen, &edits);
-            assert_eq!(plan.is_empty(), edits.is_empty(), "{plan:?}");
-            account.run(plan);
-        }
-        assert_eq!(account.current_token(), token, "the token is not ordered");
-    });
-}
-
-/// A killed run has stored some of the secrets: the same command stores the rest, and orders all of them.
-#[test]
-fn a_killed_change_of_secrets_is_completed_by_the_next() {
-    let edits = BTreeMap::from(["A", "B"].map(|name| (name.to_owned(), secrets::Edit::Write)));
-    for most in 0..3 {
-        let mut account = Account::complete();
-        account.run_some(change_secrets(&account.seen, &edits), most, &mut |_| 0);
-        // What is stored is not written again.
-        let left = edits.iter().filter(|(name, _)| !account.seen.secrets.present().unwrap().contains_key(*name));
-        let left = left.map(|(name, edit)| (name.clone(), *edit)).collect();
-        account.run(change_secrets(&account.seen, &left));
-        assert_eq!(account.seen.secrets.present().unwrap().len(), 3);
-        assert_eq!(account.current().orders().secrets, Some(account.fingerprint()));
-        assert!(up(&spec(&DEPLOYMENT), &account.seen).is_empty());
-    }
-}
-
-#[test]
-fn a_secret_that_is_not_generated_is_missing_until_it_is_set() {
-    let mut deployment = deployment();
-    deployment.app.secrets.insert("DATABASE_URL".into(), crate::config::SecretOrigin::Set);
-    let mut account = Account::empty();
-    assert_eq!(missing_secrets(&deployment, &account.seen).unwrap(), ["DATABASE_URL"]);
-    account.run(change_secrets(&account.seen, &BTreeMap::from([("DATABASE_URL".into(), secrets::Edit::Write)])));
-    assert_eq!(missing_secrets(&deployment, &account.seen).unwrap(), [""; 0]);
-    assert!(!account.seen.nothing() && down(&account.seen).steps.len() == 1, "{:?}", account.seen);
 }
 
 /// Wherever a run is interrupted, a rollback goes to the release that served.

@@ -28,7 +28,7 @@ pub struct Installed {
 pub async fn install(requirements: &Requirements, target: &Target, work: &Path) -> Result<Installed> {
     let install =
         Install { uv: Uv::find().await?, requirements, target, site: work.join("site"), tree: work.join("tree") };
-    let file = requirements.local.stage(&install.tree, &requirements.file)?;
+    let file = requirements.local.stage(&install.tree, &requirements.read)?;
     let (mut damaged, mut list) = (false, file.clone());
     if requirements.hashed() {
         install.run(install.pip_install().arg("--require-hashes").arg("-r").arg(&file)).await?;
@@ -125,10 +125,13 @@ impl Install<'_> {
             tempfile::Builder::new().suffix(".in").tempfile_in(folder).map_err(|error| unwritable(folder, &error))?;
         std::io::Write::write_all(&mut extra, servers.join("\n").as_bytes())
             .map_err(|error| unwritable(folder, &error))?;
+        let mut constraints = tempfile::NamedTempFile::new_in(folder).map_err(|error| unwritable(folder, &error))?;
+        std::io::Write::write_all(&mut constraints, self.requirements.pins().as_bytes())
+            .map_err(|error| unwritable(folder, &error))?;
         let mut command = self.uv.command();
         command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(output);
         aim(&mut command, self.requirements, self.target);
-        self.run(command.arg(file).arg(extra.path())).await
+        self.run(command.arg("--constraint").arg(constraints.path()).arg(file).arg(extra.path())).await
     }
 
     fn pip_install(&self) -> Command {

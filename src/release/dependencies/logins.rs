@@ -10,6 +10,7 @@ use crate::base::error::{Exit, Failure, Result};
 use crate::base::logins::host_with_login;
 use crate::base::toml_file::PROJECT;
 use crate::release::local::Local;
+use crate::release::projects::PIPFILE;
 
 /// Checks that no file in which uv looks for requirements or indexes contains a login: such files are part of the release, and their
 /// resolution is cached.
@@ -19,7 +20,7 @@ use crate::release::local::Local;
 pub(super) fn check(app: &Path, local: &Local) -> Result<()> {
     let listed = local.requirements().map(|(file, text)| (file.to_owned(), text.to_owned()));
     let projects = local.folders().map(|(folder, _)| folder.join(PROJECT));
-    let settings = [PROJECT, "uv.toml"].map(|name| app.join(name)).into_iter().chain(projects);
+    let settings = [PROJECT, "uv.toml", PIPFILE].map(|name| app.join(name)).into_iter().chain(projects);
     let read = settings.filter_map(|file| Some((file.clone(), fs::read_to_string(file).ok()?)));
     listed.chain(read).try_for_each(|(file, text)| has_none(&file, &text))
 }
@@ -66,7 +67,7 @@ mod tests {
         assert!(said.contains("requirements.txt contains a login for example.com"), "{said}");
         assert!(said.contains("https://${UV_USER}:${UV_PASSWORD}@example.com") && !said.contains("hunter22"), "{said}");
         assert!(check("flask\n").is_ok());
-        for name in [PROJECT, "uv.toml"] {
+        for name in [PROJECT, "uv.toml", PIPFILE] {
             let text = "[[tool.uv.index]]\nurl = 'https://me:hunter22@example.com/simple'\n";
             fs::write(folder.path().join(name), text).unwrap();
             assert!(check("flask\n").unwrap_err().what().contains(name));

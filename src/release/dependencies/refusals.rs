@@ -30,7 +30,7 @@ pub(super) fn of_release(requirements: &Requirements, target: &Target, said: &st
     Failure::new(Exit::Usage, what)
         .because(uv::words(said))
         .standing("Nothing was changed in AWS.")
-        .next(format!("correct {}{AGAIN}", requirements.file.display()))
+        .next(requirements.correction())
 }
 
 /// The error for the environment of `app.build`. `version`: that of its Python, if it is known.
@@ -103,4 +103,42 @@ fn no_wheels(packages: &[String], file: &str, target: &Target, said: &str) -> Fa
     refused
         .because(uv::words(said))
         .next(format!("in {file}, require a version of {them} that has wheels; or, {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirements(text: &str) -> Requirements {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("requirements.txt"), text).unwrap();
+        let mut app = crate::config::named("app").unwrap().app;
+        app.path = folder.path().to_owned();
+        Requirements::find(&app, false).unwrap()
+    }
+
+    #[test]
+    fn the_python_of_a_build_is_named_if_it_is_not_that_of_the_image() {
+        let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
+        let of = |version| of_build(&requirements("flask"), &target, version, "error: no version of flask");
+        let failure = of(Some("3.9"));
+        assert!(failure.what().ends_with("for app.build, with Python 3.9"), "{failure}");
+        let said = crate::ui::render(&failure, 400, false);
+        assert!(said.contains("image has Python 3.13") && said.contains("uv python install 3.13"), "{said}");
+        for version in [Some("3.13"), None] {
+            let said = crate::ui::render(&of(version), 400, false);
+            assert!(said.contains("wheels for this machine") && !said.contains("with Python"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_index_that_refuses_is_named_before_other_reasons() {
+        let said = "hint: An index (https://x) returned a 403 Forbidden error\nWheels are required for `x`";
+        let requirements = requirements("--index-url https://${TOKEN}@x\nx\n");
+        let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };
+        for failure in [of_release(&requirements, &target, said), of_build(&requirements, &target, None, said)] {
+            let said = crate::ui::render(&failure, 400, false);
+            assert!(said.contains("a package index refuses access") && said.contains("for example UV_TOKEN"), "{said}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use crate::base::error::Result;
 use crate::base::names;
 use crate::config;
 use crate::resources::kinds::{self, Id};
-use crate::resources::orders::Orders;
+use crate::resources::orders::{self, Orders, References};
 use crate::resources::outputs::Outputs;
 use crate::resources::step::{Resource, Step, only};
 use crate::resources::{Action, Observed, Planned, Sight, Tags, history, missing, secrets, untagged};
@@ -45,6 +45,8 @@ pub struct Wanted {
     pub spec: String,
     /// The release to run.
     pub release: String,
+    /// The references of that release.
+    pub references: References,
     /// Whether an instance with an older image is replaced.
     pub refresh: bool,
     /// The wanted CPU credits.
@@ -69,7 +71,8 @@ impl Resource for Wanted {
         // A replacement knows the address before it gets it, so it can have the certificate in time.
         let address = sight.address.map(|address| address.ip);
         let (release, previous) = (Some(self.release.clone()), history::before(have, &self.release));
-        let orders = Orders { release, previous, address, ..Orders::default() };
+        let references = Some(orders::fingerprint_of(&self.references, sight)).filter(|known| known != secrets::NONE);
+        let orders = Orders { release, previous, address, references, ..Orders::default() };
         Ok(diff(&tags, self.origin(have), &orders, self.credits(have, found), found, &have.instances))
     }
 

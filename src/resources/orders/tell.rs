@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Change, OfSsm, Orders, Output};
+use super::{Change, ID, OfSsm, Orders, Output};
 use crate::aws::retry::{Backoff, Retry};
 use crate::aws::{Aws, explain};
 use crate::base::error::{Failure, Result};
@@ -17,11 +17,9 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     let instance = context.output::<instance::Output>(&instance::ID)?;
     let instances: Vec<&str> = [&instance.id].into_iter().chain(&change.others).map(String::as_str).collect();
     let (mut orders, mut what) = (change.tell, Vec::new());
-    if change.retry {
-        let attempt = secret::random_hex(4)?;
-        context.learn(Output { attempt: attempt.clone() });
-        orders.attempt = Some(attempt);
-    }
+    orders.attempt = change.retry.then(|| secret::random_hex(4)).transpose()?;
+    let references = orders.references.clone().or(context.known::<Output>(&ID).and_then(|output| output.references));
+    context.learn(Output { attempt: orders.attempt.clone(), references });
     let told = if let Some(told) = instance.told {
         // This run launched the instance with its orders.
         told
@@ -40,6 +38,9 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         what.extend((change.of_ssm == OfSsm::Secrets).then(|| "the new secrets".to_owned()));
         context.change(&secrets::ID, |output: &mut secrets::Output| output.fingerprint = fingerprint);
     }
+    if change.of_ssm == OfSsm::Nothing {
+        what.push("the newest versions of the secrets that are kept elsewhere".to_owned());
+    }
     Ok(what.join(", "))
 }
 
@@ -52,12 +53,12 @@ async fn tell(aws: &Aws, instances: &[&str], orders: &Orders) -> Result<()> {
 async fn known(context: &Context, of_ssm: OfSsm) -> Result<Orders> {
     let token = async {
         match context.known::<token::Output>(&token::ID) {
-            _ if of_ssm == OfSsm::Secrets => Ok(None),
+            _ if !of_ssm.has_token() => Ok(None),
             Some(token) => Ok(Some(token.version)),
             None => newest_token(context).await.map(Some),
         }
     };
-    let secrets = async { if of_ssm == OfSsm::Token { Ok(None) } else { secrets::known(context).await.map(Some) } };
+    let secrets = async { if of_ssm.has_secrets() { secrets::known(context).await.map(Some) } else { Ok(None) } };
     let (token, secrets) = tokio::try_join!(token, secrets)?;
     Ok(Orders { token, secrets, ..Orders::default() })
 }
@@ -65,9 +66,8 @@ async fn known(context: &Context, of_ssm: OfSsm) -> Result<Orders> {
 /// Orders what is newer than `told`: a concurrent command may have written it after this one read. Returns what is ordered now.
 async fn catch_up(context: &Context, instances: &[&str], of_ssm: OfSsm, mut told: Orders) -> Result<Orders> {
     loop {
-        let token = async { if of_ssm == OfSsm::Secrets { Ok(None) } else { newest_token(context).await.map(Some) } };
-        let secrets =
-            async { if of_ssm == OfSsm::Token { Ok(None) } else { secrets::newest(context).await.map(Some) } };
+        let token = async { if of_ssm.has_token() { newest_token(context).await.map(Some) } else { Ok(None) } };
+        let secrets = async { if of_ssm.has_secrets() { secrets::newest(context).await.map(Some) } else { Ok(None) } };
         let (token, secrets) = tokio::try_join!(token, secrets)?;
         let newer = Orders {
             token: token.filter(|_| token > told.token),

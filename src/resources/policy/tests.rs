@@ -87,7 +87,7 @@ fn the_policy_of_plan_changes_nothing_and_reads_no_secret() {
 #[test]
 fn with_a_boundary_no_role_is_created_or_given_rights_without_it() {
     let arn = "arn:aws:iam::123456789012:policy/b";
-    let grants = ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"];
+    let grants = ["iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"];
     let policy = Scope { boundary: Some(arn.into()), ..Scope::default() }.policy();
     for statement in statements(&policy) {
         for action in texts(statement, "Action") {
@@ -125,6 +125,9 @@ fn names_of_all_regions_or_of_one_are_covered() {
     assert_eq!(resources(&all, "PassRole"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
     assert_eq!(resources(&one, "PassRole"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1"]);
     assert_eq!(names::role("hello", "eu-west-1"), "devopsctl-hello-eu-west-1");
+    assert_eq!(resources(&all, "Grant"), ["arn:aws:iam::123456789012:role/devopsctl-*"]);
+    assert_eq!(resources(&one, "Grant"), ["arn:aws:iam::123456789012:role/devopsctl-*-eu-west-1*"]);
+    assert_eq!(names::app_role("hello", "eu-west-1"), "devopsctl-hello-eu-west-1-app");
     assert_eq!(resources(&all, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-*"]);
     assert_eq!(resources(&one, "Bucket"), ["arn:aws:s3:::devopsctl-123456789012-eu-west-1*"]);
     assert_eq!(names::bucket("123456789012", "eu-west-1").0, "devopsctl-123456789012-eu-west-1-an");

@@ -1,5 +1,6 @@
 //! The metadata of a release in the bucket, for users and for `rollback`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -11,6 +12,7 @@ use crate::aws::retry::{Backoff, patiently};
 use crate::aws::{ApiError, Aws, explain, once};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
+use crate::config::Source;
 
 /// Characters that a header may not contain, or that would be read as an escape.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
@@ -31,6 +33,8 @@ pub struct Notes {
     pub reached: String,
     /// The commands that ran once before it started.
     pub commands: String,
+    /// The sources of the secrets to which it refers.
+    pub sources: BTreeSet<Source>,
     /// When it was uploaded, in seconds since 1970.
     pub at: i64,
 }
@@ -84,8 +88,9 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
         let at = answer.last_modified.map_or(0, |time| time.secs());
         let metadata = answer.metadata.unwrap_or_default();
         let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
+        let sources = note("sources").split(' ').filter_map(Source::read).collect();
         let (by, what, target) = (note("by"), note("what"), note("target"));
-        Notes { by, what, target, reached: note("reached"), commands: note("commands"), at }
+        Notes { by, what, target, reached: note("reached"), commands: note("commands"), sources, at }
     }))
 }
 

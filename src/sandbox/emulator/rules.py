@@ -16,9 +16,10 @@ from ec2 import (
     security_groups,  # noqa: F401
     vpcs,
 )
-from iam import auth, roles
+from iam import auth, role_policies, roles, sessions  # noqa: F401
 from route53 import zones  # noqa: F401
 from s3 import buckets
+from secretsmanager import secrets  # noqa: F401
 from ssm import parameters, values
 
 
@@ -27,13 +28,26 @@ def install():
     delays.from_environment()
     hooks.install()
     # The last module is the outermost: the caller is authenticated before any other rule sees the call.
-    for module in (buckets, instances, launches, parameters, values, instance_profiles, roles, vpcs, auth):
+    for module in (buckets, instances, launches, parameters, values, instance_profiles, roles, sessions, vpcs, auth):
         module.install()
 
 
 def forget():
     """Clears the state of the rules."""
-    for module in (buckets, clock, delays, faults, hooks, instance_profiles, launches, plans, quotas, roles, values):
+    for module in (
+        buckets,
+        clock,
+        delays,
+        faults,
+        hooks,
+        instance_profiles,
+        launches,
+        plans,
+        quotas,
+        roles,
+        sessions,
+        values,
+    ):
         module.forget()
 
 

@@ -52,6 +52,8 @@ fn what_a_build_writes_is_deployed_and_nothing_is_written_into_the_source() {
     // Without a change the build does not run again.
     let ran = project.run("up --sandbox").ok().says("already up to date");
     assert!(!ran.stderr.contains("built release"), "{}", ran.shown());
+    assert!(!ran.stderr.contains("build: "), "{}", ran.shown());
+    project.run("up --sandbox --upgrade").ok().says("✓ build: python make.py").says("already up to date");
 
     // A failed build changes nothing.
     let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();

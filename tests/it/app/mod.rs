@@ -8,5 +8,6 @@ mod cache;
 mod indexes;
 mod init;
 mod local_packages;
+mod permissions;
 mod release_command;
 mod static_files;

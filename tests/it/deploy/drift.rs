@@ -126,6 +126,57 @@ fn the_roles_permissions_are_restored_and_down_removes_additions() {
 }
 
 #[test]
+fn the_role_of_the_app_is_restored_and_removed() {
+    const APP_ROLE: &str = "devopsctl-hello-us-east-1-app";
+    let project = up();
+    let text = std::fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
+    let everything = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+    let read_only = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess";
+    project.file("policy.json", &everything.replace("\"*\",\"Res", "\"s3:GetObject\",\"Res"));
+    let with = text.replace("path: app\n", &format!("path: app\n  permissions: [policy.json, '{read_only}']\n"));
+    assert_ne!(with, text);
+    project.file("deploy.yaml", &with);
+    mended(&project, &["+ app role", "there is no role for the app"]);
+    let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+    aws(&project, async |aws| {
+        let iam = &aws.iam;
+        iam.update_assume_role_policy().role_name(APP_ROLE).policy_document(trust).send().await.unwrap();
+        for policy in [APP_ROLE, "more"] {
+            let put = iam.put_role_policy().role_name(APP_ROLE).policy_name(policy).policy_document(everything);
+            put.send().await.unwrap();
+        }
+        let made = iam.create_policy().policy_name("theirs").policy_document(everything).send().await.unwrap();
+        let theirs = made.policy.unwrap().arn.unwrap();
+        iam.attach_role_policy().role_name(APP_ROLE).policy_arn(theirs).send().await.unwrap();
+        iam.detach_role_policy().role_name(APP_ROLE).policy_arn(read_only).send().await.unwrap();
+        iam.untag_role().role_name(APP_ROLE).tag_keys("team").send().await.unwrap();
+    });
+    let read_only = format!("{read_only} is not attached");
+    mended(
+        &project,
+        &[
+            "its trust policy was changed",
+            "its policy differs from policy.json",
+            &read_only,
+            "policy/theirs is attached in addition to those of app.permissions",
+            "it has a policy in addition to those of app.permissions",
+            "tag team is missing",
+        ],
+    );
+    // An ARN that does not exist is a mistake that only AWS finds.
+    project.file("deploy.yaml", &with.replace("AmazonS3ReadOnly", "NoSuch"));
+    let refused = project.run("up --sandbox --no-wait --yes").code(1).says("is not attachable");
+    refused.says("correct the ARN under app.permissions in deploy.yaml, then run");
+    project.file("deploy.yaml", &text);
+    mended(&project, &["- app role", "no longer wanted"]);
+    project.file("deploy.yaml", &with);
+    project.ok("up --sandbox --no-wait");
+    project.ok("down --sandbox --yes --name hello");
+    let left = aws(&project, async |aws| aws.iam.list_roles().send().await.unwrap());
+    assert!(left.roles().is_empty(), "{left:?}");
+}
+
+#[test]
 fn a_deleted_token_is_created_again_with_the_next_version() {
     let project = up();
     project.ok("set-token --sandbox --generate --no-wait");

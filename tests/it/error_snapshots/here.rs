@@ -75,9 +75,14 @@ fn secrets() {
     }
     project.file("deploy.yaml", "name: hello\napp: {path: app, secrets: [MAIL_PASSWORD]}\n");
     shown(&project, "a_secret_that_is_needed", "secrets unset MAIL_PASSWORD", 2);
+    shown(&project, "no_secret_is_kept_elsewhere", "secrets refresh", 2);
     shown(&project, "a_file_of_secrets_that_is_missing", "secrets import .env", 2);
     project.file(".env", "MAIL_USER=shop\nMAIL_PASSWORD='not-for-your-eyes\n");
     shown(&project, "a_line_that_is_no_variable", "secrets import .env", 2);
+    project.file("deploy.yaml", "name: hello\napp: {path: app, secrets: [{MAIL_PASSWORD: ssm:/shared/mail}]}\n");
+    shown(&project, "a_secret_that_is_kept_elsewhere", "secrets set MAIL_PASSWORD", 2);
+    project.file("deploy.yaml", "name: hello\napp: {path: app, secrets: [{MAIL_PASSWORD: 'ssm:/mail:3'}]}\n");
+    shown(&project, "a_reference_that_is_not_valid", "up", 2);
     assert!(project.processes().is_empty(), "nothing was started");
 }
 
@@ -263,6 +268,12 @@ fn versions_of_python() {
     fs::remove_file(app.join("pyproject.toml")).unwrap();
     fs::remove_file(app.join("requirements.txt")).unwrap();
     up("no_requirements");
+    let pipfile = "[[source]]\nurl = 'https://me:password@packages.example.com/simple'\n[packages]\nflask = '*'\n";
+    project.file("app/Pipfile", pipfile);
+    up("a_pipfile_with_another_index");
+    project.file("app/Pipfile", "[packages]\nbottle = '>=0.13.2'\n");
+    project.file("app/Pipfile.lock", "{\"default\": {\"bottle\": {\"version\": \"==0.13.1\"}}}\n");
+    up("a_lock_that_does_not_fit");
 }
 
 /// With a fake uv.

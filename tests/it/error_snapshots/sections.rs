@@ -57,7 +57,7 @@ pub const COMMON: [(&str, &str, &str, &str); 15] = [
     (
         "no_requirements",
         "has no requirements",
-        "The app's folder has neither a `requirements.txt` nor a `pyproject.toml`.",
+        "The app's folder has neither a `requirements.txt` nor a `pyproject.toml` nor a `Pipfile`.",
         "write a `requirements.txt`, for example one line: `flask`",
     ),
     (
@@ -158,6 +158,8 @@ pub const SECTIONS: [Section; 12] = [
         title: "Building a release",
         errors: &[
             ("no_requirements", ""),
+            ("a_pipfile_with_another_index", ""),
+            ("a_lock_that_does_not_fit", ""),
             ("requirements_that_are_no_text", ""),
             ("a_requirement_that_does_not_resolve", "uv's message names the requirement and the reason."),
             ("a_module_that_is_missing", "The package may have another name than the module: `yaml` is in PyYAML."),
@@ -290,6 +292,11 @@ pub const SECTIONS: [Section; 12] = [
         title: "Secrets",
         errors: &[
             ("secrets_that_are_missing", ""),
+            ("secrets_elsewhere_that_are_missing", ""),
+            ("a_secret_that_is_kept_elsewhere", ""),
+            ("no_secret_is_kept_elsewhere", ""),
+            ("a_reference_that_is_not_valid", ""),
+            ("a_secret_of_another_region", ""),
             ("a_secret_that_is_needed", ""),
             ("a_value_in_the_arguments", ""),
             ("a_name_that_is_taken", ""),

@@ -44,6 +44,12 @@ fn what_is_not_there() {
     let secrets = "name: hello\nregion: us-east-1\napp: {path: app, secrets: [DATABASE_URL, MAIL_PASSWORD]}\n";
     account.project.file("deploy.yaml", secrets);
     account.shown("secrets_that_are_missing", "up --no-wait", 1);
+    let secrets = "name: hello\nregion: us-east-1\napp: {path: app, secrets: [{DATABASE_URL: ssm:/shared/db}]}\n";
+    account.project.file("deploy.yaml", secrets);
+    account.shown("secrets_elsewhere_that_are_missing", "up --no-wait", 1);
+    let arn = "secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCd12";
+    account.project.file("deploy.yaml", &secrets.replace("ssm:/shared/db", arn));
+    account.shown("a_secret_of_another_region", "up --no-wait", 2);
     account.deploy("");
     account.shown("a_secret_that_is_not_set", "secrets get DATABASE_URL", 1);
     account.project.file(".env", "DATABASE_URL=not-for-your-eyes\n");

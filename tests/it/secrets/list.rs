@@ -32,7 +32,7 @@ fn a_list_shows_what_is_set_and_what_is_missing_but_no_value() {
     snapshot!(project, narrow(&listed.shown()));
     let json: Value = serde_json::from_str(&project.ok("secrets list --sandbox --json")).unwrap();
     assert!(json["secrets"][0]["at"].as_i64().is_some_and(|at| at > 1_700_000_000), "{json}");
-    let unset = json!({"name": "MAIL_PASSWORD", "version": null, "at": null, "by": null, "required": true, "generate": false, "missing": true});
+    let unset = json!({"name": "MAIL_PASSWORD", "version": null, "reference": null, "source_version": null, "at": null, "by": null, "required": true, "generate": false, "missing": true});
     assert_eq!((&json["secrets"][1], &json["secrets"][0]["version"]), (&unset, &2.into()));
     let made = calls(&project).split_off(before);
     assert!(made.iter().all(only_reads), "{made:?}");

@@ -3,6 +3,7 @@
 mod import;
 mod init;
 mod list;
+mod references;
 mod set;
 mod up;
 

@@ -2,8 +2,12 @@
 //! code, another token or secret, a rollback. Their sources are in `tests/apps/`, without a `deploy.yaml`.
 
 mod chat;
+mod dashboard;
+mod django;
 mod flaskr;
 mod members;
+mod projects;
+mod starlette;
 
 use crate::browser::Browser;
 use crate::project::Project;

@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod console;
+pub mod event_stream;
 pub mod files;
 pub mod http;
 pub mod load_clients;

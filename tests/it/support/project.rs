@@ -118,13 +118,18 @@ impl Project {
 
     /// Adds a copy of the app in `tests/apps/`.
     pub fn with_app(self, app: &str) -> Self {
+        self.copy_app(app);
+        self
+    }
+
+    /// Copies the app in `tests/apps/`.
+    pub fn copy_app(&self, app: &str) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps").join(app);
         for path in files(&source) {
             let copy = self.folder().join(path.strip_prefix(&source).unwrap());
             fs::create_dir_all(copy.parent().unwrap()).unwrap();
             fs::copy(&path, copy).unwrap();
         }
-        self
     }
 
     /// Replaces a text in a file of the project.

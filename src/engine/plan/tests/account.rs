@@ -42,6 +42,7 @@ impl Account {
             security_group: Lookup::Absent,
             key_pair: Lookup::Absent,
             role: Lookup::Absent,
+            app_role: Lookup::Absent,
             token: Lookup::Absent,
             secrets: Lookup::Absent,
             contents: Lookup::Absent,
@@ -125,6 +126,7 @@ impl Account {
             }
             Change::KeyPair(key_pair::Change::Delete { .. }) => self.seen.key_pair = Lookup::Absent,
             Change::Role(change) => self.role(change),
+            Change::AppRole(change) => self.app_role(change),
             Change::Token(change) => self.token(change),
             Change::Bucket(change) => self.bucket(change),
             Change::Secret(_) => unreachable!("the id of its step has the name"),
@@ -248,6 +250,7 @@ impl Account {
             OfSsm::Token => (version, None),
             OfSsm::Secrets => (None, Some(self.fingerprint())),
             OfSsm::Both => (version, Some(self.fingerprint())),
+            OfSsm::Nothing => (None, None),
         };
         assert!(token.is_some() || change.of_ssm == OfSsm::Secrets, "orders need a token");
         let named = [&change.tell.release, &change.tell.previous].into_iter().flatten();

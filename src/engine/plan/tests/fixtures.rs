@@ -1,6 +1,6 @@
 //! The wanted state, and what the tests put into accounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -16,6 +16,7 @@ use crate::engine::{plan, topology};
 use crate::release::proxy::Build;
 use crate::resources::instance::Phase;
 use crate::resources::orders::Orders;
+use crate::resources::references::Place;
 use crate::resources::{elastic_ip, release, reports, secrets};
 
 pub const RELEASE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -43,6 +44,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         threads: 4,
         env: Default::default(),
         secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
+        permissions: None,
     },
     token: Token {
         env: "APP_SECRET_TOKEN".into(),
@@ -72,7 +74,10 @@ pub fn deployment() -> Deployment {
     DEPLOYMENT.clone()
 }
 
-pub static POLICIES: LazyLock<Policies> = LazyLock::new(|| Policies::new("aws", "123456789012", REGION, "hello"));
+pub static POLICIES: LazyLock<Policies> = LazyLock::new(|| {
+    let place = Place { partition: "aws", account: "123456789012", region: REGION };
+    Policies::new(place, "hello", &BTreeSet::new())
+});
 
 pub fn spec(deployment: &Deployment) -> Spec<'_> {
     let target = Target::Image { python: "3.13", platform: "x86_64-manylinux_2_40" };

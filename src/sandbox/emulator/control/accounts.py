@@ -13,6 +13,7 @@ from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.route53.models import route53_backends
 from moto.s3.models import FakeKey, s3_backends
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
 
@@ -45,7 +46,8 @@ def user(name, policy):
 
 def backends():
     """All of moto's stores."""
-    for service in (ec2_backends, iam_backends, route53_backends, s3_backends, ssm_backends, sts_backends):
+    others = (route53_backends, s3_backends, secretsmanager_backends, ssm_backends, sts_backends)
+    for service in (ec2_backends, iam_backends, *others):
         yield from [backend for regions in service.values() for backend in regions.values()]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 # The header of control calls. Their secret is in a private file that is read once.
 HEADER = "HTTP_X_DEVOPSCTL_EMULATOR"
-SERVICES = ("ec2", "freetier", "iam", "route53", "s3", "servicequotas", "ssm", "sts")
+SERVICES = ("ec2", "freetier", "iam", "route53", "s3", "secretsmanager", "servicequotas", "ssm", "sts")
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 # The names of this machine for its programs and for virtual machines. A web page with another host gets no response.
 HOST = re.compile(r"(127\.0\.0\.1|localhost|169\.254\.169\.2)(:[0-9]{1,5})?")

@@ -13,6 +13,8 @@ from iam.ec2_actions import RULES as EC2
 from iam.ec2_actions import tags, without_resource
 from iam.policies import Check
 from moto.iam.exceptions import NotFoundException
+from moto.ssm.models import ParameterDict
+from secretsmanager import secrets
 
 # Parameters of an S3 query besides the subresource.
 DETAILS = {"continuation-token", "delimiter", "encoding-type", "fetch-owner", "list-type", "max-keys", "prefix"}
@@ -137,6 +139,37 @@ def about_parameters(action, field):
     return rule
 
 
+def get_parameters(action, field):
+    """The same, and the key of each encrypted one that is read decrypted."""
+    about = about_parameters(action, field)
+
+    def rule(call):
+        yield from about(call)
+        names = call._get_param(field) or []
+        for name in [names] if isinstance(names, str) else names:
+            yield from decryption_of_parameter(call, name)
+
+    return rule
+
+
+def decryption_of_parameter(call, name):
+    """AWS's own key needs no permission: its policy gives all principals of the account access.
+    https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
+    """
+    arn = parameter_arn(call, name)
+    held = call.ssm_backend._parameters.get(ParameterDict.normalize_name(arn.split(":parameter", 1)[-1]))
+    key = held[-1].keyid if held and held[-1].parameter_type == "SecureString" else None
+    if key and key != "alias/aws/ssm" and call._get_param("WithDecryption"):
+        yield decryption(call, key, "ssm", "parameter_arn", arn)
+
+
+def decryption(call, key, service, context, arn):
+    """The key's own policy gives the account's administrators the right to allow it, as the default one does."""
+    keys = {"kms:viaservice": f"{service}.{call.region}.amazonaws.com", f"kms:encryptioncontext:{context}": arn}
+    place = f"arn:{call.partition}:kms:{call.region}:{call.current_account}:key/"
+    return Check("kms:Decrypt", key if key.startswith("arn:") else place + key, keys)
+
+
 def put_parameter(call):
     resource, keys = parameter_arn(call, call._get_param("Name")), tags("RequestTag", call._get_param("Tags"))
     yield Check("ssm:PutParameter", resource, keys)
@@ -155,6 +188,34 @@ def parameter_arn(call, name):
     name = "/" + name.removeprefix("/").split(":")[0]
     account = "" if name.startswith("/aws/") else call.current_account
     return f"arn:{call.partition}:ssm:{call.region}:{account}:parameter{name}"
+
+
+# Secrets Manager
+
+
+def about_secret(action):
+    """The ARN of an existing secret ends in six random characters."""
+
+    def rule(call):
+        yield Check(action, secret_arn(call), {})
+
+    return rule
+
+
+def get_secret_value(call):
+    """https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html"""
+    yield Check("secretsmanager:GetSecretValue", secret_arn(call), {})
+    found = secrets.find(call, call._get_param("SecretId"))
+    key = found and secrets.own_key(found)
+    if key:
+        yield decryption(call, key, "secretsmanager", "secretarn", found.arn)
+
+
+def secret_arn(call):
+    named = call._get_param("SecretId")
+    found = secrets.find(call, named)
+    place = f"arn:{call.partition}:secretsmanager:{call.region}:{call.current_account}:secret:"
+    return found.arn if found else named if named.startswith("arn:") else place + named
 
 
 # S3
@@ -239,8 +300,23 @@ def zone_arn(call):
     return f"arn:{call.partition}:route53:::hostedzone/{call._get_param('HostedZoneId')}"
 
 
-OF_ROLES = ("DeleteRole", "DeleteRolePermissionsBoundary", "DeleteRolePolicy", "DetachRolePolicy", "GetRole")
-OF_ROLES += ("GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy")
+# STS
+
+
+def assume_role(call):
+    """The role's trust policy is another check (sessions.py)."""
+    yield Check("sts:AssumeRole", call._get_param("RoleArn"), {})
+
+
+OF_ROLES = (
+    "AttachRolePolicy",
+    "DeleteRole",
+    "DeleteRolePermissionsBoundary",
+    "DeleteRolePolicy",
+    "DetachRolePolicy",
+    "GetRole",
+)
+OF_ROLES += ("GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "PutRolePolicy", "UpdateAssumeRolePolicy")
 OF_PROFILES = ("DeleteInstanceProfile", "GetInstanceProfile", "RemoveRoleFromInstanceProfile")
 OF_BUCKETS = ("CreateBucket", "DeleteBucket", "GetBucketPolicy", "GetBucketPublicAccessBlock", "ListBucket")
 OF_BUCKETS += ("ListBucketVersions", "PutBucketPolicy", "PutBucketPublicAccessBlock")
@@ -248,8 +324,6 @@ OF_PARAMETERS = {
     "AddTagsToResource": "ResourceId",
     "DeleteParameter": "Name",
     "DeleteParameters": "Names",
-    "GetParameter": "Name",
-    "GetParameters": "Names",
     "GetParametersByPath": "Path",
     "ListTagsForResource": "ResourceId",
 }
@@ -271,9 +345,14 @@ RULES = {
     "route53:ChangeResourceRecordSets": change_resource_record_sets,
     "route53:ListHostedZonesByName": without_resource("route53:ListHostedZonesByName"),
     "route53:ListResourceRecordSets": list_resource_record_sets,
+    "secretsmanager:DescribeSecret": about_secret("secretsmanager:DescribeSecret"),
+    "secretsmanager:GetSecretValue": get_secret_value,
     "servicequotas:GetAWSDefaultServiceQuota": without_resource("servicequotas:GetAWSDefaultServiceQuota"),
     "servicequotas:GetServiceQuota": without_resource("servicequotas:GetServiceQuota"),
     "s3:PutObject": put_object,
     "ssm:DescribeParameters": describe_parameters,
+    "ssm:GetParameter": get_parameters("ssm:GetParameter", "Name"),
+    "ssm:GetParameters": get_parameters("ssm:GetParameters", "Names"),
     "ssm:PutParameter": put_parameter,
+    "sts:AssumeRole": assume_role,
 }

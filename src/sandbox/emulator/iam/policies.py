@@ -18,7 +18,7 @@ Ruling = namedtuple("Ruling", "by denied")
 ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 KEYS = re.compile(
     r"aws:(RequestTag|ResourceTag)/.+|aws:(PrincipalArn|SecureTransport)|ec2:(CreateAction|Encrypted|MetadataHttpTokens)"
-    r"|iam:(PassedToService|PermissionsBoundary)",
+    r"|iam:(PassedToService|PermissionsBoundary)|kms:(ViaService|EncryptionContext:.+)",
     re.IGNORECASE,
 )
 # Keys with several values, which need a set operator (`ForAllValues`, `ForAnyValue`).
@@ -125,6 +125,9 @@ def condition(operator, key, wanted):
         return of_several(quantity, rest, key, wanted)
     if operator in ("StringEquals", "Bool"):
         return lambda keys: keys.get(key) in wanted
+    if operator in ("ArnEquals", "ArnLike"):  # Both are the same.
+        arns = [arn(value) for value in wanted]
+        return lambda keys: key in keys and any(pattern.fullmatch(keys[key]) for pattern in arns)
     if operator in ("StringLike", "StringNotLike"):
         patterns = [wildcard(value) for value in wanted]
         like = operator == "StringLike"

@@ -1,0 +1,9 @@
+import bottle
+from shared import greeting
+
+app = bottle.Bottle()
+
+
+@app.get("/")
+def index():
+    return greeting("web")
