@@ -20,13 +20,16 @@ from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.bootstrap import BadRelease
 from boot.validate import in_words, match
+from logs.masking import secrets_in
 from logs.publisher import Logs
 from orders import decide, references, secrets, tasks
 from orders.decide import State
 from orders.orders import read_orders
 from orders.report import Phase, Report, error_code, publish
 from orders.reporter import Reporter
+from processes.command import CommandFailed
 from processes.generations import Generations
+from processes.release_commands import ReleaseCommands, owed
 from processes.supervisor import Supervisor
 from proxy.proxy import Proxy
 from proxy.static_files import StaticFiles
@@ -59,13 +62,16 @@ class Agent:
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
         self.static_files = StaticFiles(paths)
         self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
+        self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
+        self.owe(self.state.ready)
         self.ssh = Ssh(runner.sshd, clock)
         self.completed = set()  # Releases that are compiled completely, or are being compiled.
-        self.said, self.said_at = None, 0.0
+        self.said, self.said_at, self.leaving = None, 0.0, False
         self.addresses = {"static": None, "own": None}  # By the names that the manifest's `edge` uses.
-        self.looked = False  # Whether the tags were read yet.
-        self.begun = clock.monotonic()
-        self.leaving = False
+        self.looked, self.begun = (
+            False,
+            clock.monotonic(),
+        )  # Whether the tags were read yet; since when this agent runs.
 
     def run(self):
         self.generations.adopt()
@@ -88,6 +94,7 @@ class Agent:
                 failures += 1
                 self.clock.sleep(backoff(failures, 0.1, 5))
         if not self.runner.outlived:
+            self.release_commands.end()
             self.generations.end(STOP_SECONDS)
             self.runner.proxy.stop()
 
@@ -244,11 +251,21 @@ class Agent:
         return references.read_references(self.aws, named, order[0] if waits else None, wanted, self.clock)
 
     def do_prepare(self, release):
-        def wanted():
-            return release in decide.candidates(self.state)
-
-        tasks.prepare(self.aws, self.name(), release, self.paths, wanted, self.clock)
+        tasks.prepare(self.aws, self.name(), release, self.paths, lambda: self.wants(release), self.clock)
         self.static_files.lay(release)
+
+    def do_release(self, release, *ordered):
+        orders = dict(zip(self.state.orders.answered(), ordered))
+        return self.release_commands.run(self.name(), release, orders, self.state, lambda: self.wants(release))
+
+    def wants(self, release):
+        return release in decide.candidates(self.state)
+
+    def owe(self, releases):
+        """Notes which of these releases' commands must run, and masks what they could print."""
+        for release in owed(self.paths, releases):
+            self.state.owing.add(release)
+            self.generations.hide(secrets_in(self.paths.manifest(release).get("env", {})))
 
     def done(self, step, result):
         self.state.under_way.discard(step)
@@ -262,16 +279,18 @@ class Agent:
             decide.take_references(self.state, step, result)
         else:
             self.state.failures.pop(step, None)
-            self.state.ready.add(step[1])
+            if step[0] == "prepare":
+                self.state.ready.add(step[1])
+                self.owe({step[1]})
+            elif result:  # The commands of a release have ended well.
+                self.state.owing.discard(step[1])
 
     def got_token(self, token):
         """Refuses a version older than the newest one known or served: a revoked token must not return."""
         known = max(self.state.token.version if self.state.token else 0, self.generations.newest_token)
         ordered = self.state.orders.token or 0
         if token.version < known:
-            error = (
-                f"SSM has version {token.version} of the token, older than version {known}, which this instance knows"
-            )
+            error = f"SSM has version {token.version} of the token, older than version {known}, known on this instance"
             decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=1, most=60)
             return
         self.state.token = token
@@ -287,14 +306,14 @@ class Agent:
         error = decide.one_line(self.generations.mask(in_words(problem)))
         print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
-        if step[0] in ("token", "secrets", "references"):
+        tail = self.generations.mask(getattr(problem, "tail", ""))
+        if step[0] in ("token", "secrets", "references", "release"):
             missing = getattr(problem, "code", "") == "ParameterNotFound"
             least, most = (0.5, 2) if early or missing else (1, 60)
         else:
             least, most = 15, 300
-        permanent = isinstance(problem, BadRelease)
-        code = error_code(problem)
-        decide.failed(self.state, step, error, "", self.clock.monotonic(), least, most, permanent, code)
+        permanent, code = isinstance(problem, (BadRelease, CommandFailed)), error_code(problem)
+        decide.failed(self.state, step, error, tail, self.clock.monotonic(), least, most, permanent, code)
 
     def settle(self):
         """Once nothing starts or retires, does the work that would delay a start. Compiling the whole release comes last."""
@@ -319,12 +338,7 @@ class Agent:
 
     def clear(self):
         """Removes what an earlier agent, or a power failure, left unfinished."""
-        try:
-            stayed = tasks.disown(self.paths)
-        except OSError as problem:
-            stayed = {"the folder of releases": problem}
-        for name, problem in stayed.items():
-            print(f"agent: cannot remove {ascii(name)[:100]}: {in_words(problem)}", flush=True)
+        tasks.disown(self.paths)
         self.in_thread(tasks.sweep, self.paths)
 
     def store(self):
@@ -380,7 +394,7 @@ class Agent:
         now = self.clock.monotonic()
         if report != self.said:
             self.said, self.said_at = report, now
-        if progress.phase in (Phase.HEALTHY, Phase.FAILED) or now - self.said_at >= PATIENCE:
+        if progress.phase in (Phase.HEALTHY, Phase.FAILED, Phase.RELEASING) or now - self.said_at >= PATIENCE:
             self.reporter.say(report)
 
     def masked(self, said):

@@ -1,31 +1,14 @@
 """Runs one generation: checks that the app cannot get the instance's credentials, and becomes gunicorn.
 
-`IPAddressDeny=` in the unit denies them, but silently has no effect on a kernel without BPF. So this program tries to reach
-them, as the app's user in the app's unit, before it loads any file of the app or its dependencies.
-
 Agents of other releases start this file by its path: see `src/release/agent.rs`.
 """
 
 import gc
 import json
 import os
-import socket
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-METADATA = (socket.AF_INET, "169.254.169.254"), (socket.AF_INET6, "fd00:ec2::254")
-SECONDS = 0.5  # The service answers within milliseconds.
-
-
-def reachable(family, address, port=80):
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as way:
-            way.connect((address, port))
-            way.send(b"")  # A filter refuses this at once; it lets connections wait.
-        socket.create_connection((address, port), SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def refuse(why):
@@ -60,24 +43,14 @@ def become_gunicorn():
 
 
 if __name__ == "__main__":
-    # The sandbox's process machines have no metadata service at that address, but their host may have one.
-    if os.environ.get("DEVOPSCTL_RUNNER") == "process":
-        sys.path[0] = HERE + "/workers"  # Not as a package: the app may have one of the name `workers`.
-        import landlock
+    sys.path[0] = HERE + "/workers"  # Not as a package: the app may have one of the name `workers`.
+    import confinement
 
-        # The folders that the unit lets an app write to on EC2: temporary files, its state, devices, the generation's verdict.
-        own = [os.environ.get(name, "/tmp") for name in ("TMPDIR", "HOME", "STATE_DIRECTORY")]
-        folders = [*own, "/tmp", "/var/tmp", "/dev", os.path.dirname(os.environ["DEVOPSCTL_VERDICT"])]
-        # A test's machine may be inside /tmp.
-        release = os.path.realpath(os.environ["DEVOPSCTL_RELEASE"])
-        landlock.write_only_in([each for each in folders if not release.startswith(os.path.realpath(each) + "/")])
-    else:
-        for family, address in METADATA:
-            if reachable(family, address):
-                refuse(
-                    f"it could reach the instance's credentials at {address}, because this kernel does not support "
-                    "systemd's IPAddressDeny= (BPF)"
-                )
+    why = confinement.confine()
+    if why:
+        refuse(why)
+    for name in ("confinement", "landlock"):  # The app must find its own modules of these names.
+        sys.modules.pop(name, None)
     if "LISTEN_FDS" not in os.environ:  # gunicorn would open a port of its own.
         refuse("it got no listening socket, because app.socket could not be opened")
     become_gunicorn()

@@ -244,8 +244,9 @@ class Aws:
         url, headers = self.object(key)
         self.call("s3:GetObject of " + key, "s3", "GET", url, headers, seconds=600, into=file, heard=heard)
 
-    def upload(self, key, body, kind):
-        """Stores `body` as the object, encrypted at rest."""
+    def upload(self, key, body, kind, condition=None, heard=None):
+        """Stores `body` as the object, encrypted at rest. `condition`: the header of a conditional write. `heard` gets the headers
+        of the response."""
         url, headers = self.object(key)
-        headers.update({"Content-Type": kind, "x-amz-server-side-encryption": "AES256"})
-        self.call("s3:PutObject of " + key, "s3", "PUT", url, headers, body, seconds=60)
+        headers.update({"Content-Type": kind, "x-amz-server-side-encryption": "AES256", **(condition or {})})
+        self.call("s3:PutObject of " + key, "s3", "PUT", url, headers, body, seconds=60, heard=heard)

@@ -33,6 +33,8 @@ FORMS = {
     "attempt": "[A-Za-z0-9._:-]{1,64}",
     "user": "[A-Za-z_][A-Za-z0-9_-]{0,31}",
     "unit number": "[0-9]{1,9}",
+    "run": "[0-9a-f]{8}",
+    "source": "[a-z]{1,16}",
     "session": "[!-~]{1,512}",
     "microseconds": "[0-9]{1,17}",
     "URL prefix": "/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,9}",

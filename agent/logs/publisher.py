@@ -3,9 +3,10 @@
 `devopsctl logs` sets the tag `devopsctl:logs` to `<source>/<word>`, each time with a new word that begins with the time. For a
 minute from then on, the last lines of that source are in the bucket, masked, and are written again whenever there are more:
 
-    <name>/logs/<instance>/<source>.json    {"v": 1, "asked": [word...], "session": word, "lines": [[number, microseconds, text]...]}
+    <name>/logs/<instance>/<source>.json    {"v": 1, "asked": [word...], "session": word, "of": orders,
+                                             "lines": [[number, microseconds, text]...]}
 
-It is one object, so nothing accumulates, and concurrent readers see the same. Lines are numbered within a session, which lasts
+`of` is only in the log of a release's commands, which is published without a request while they run. It is one object, so nothing accumulates, and concurrent readers see the same. Lines are numbered within a session, which lasts
 as long as requests follow each other without a break.
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 import queue
 import subprocess
+import threading
 import time
 
 from boot.validate import check, clean, in_words, integer, match, parse
@@ -22,6 +24,7 @@ from orders.decide import one_line
 from system import untrusted
 
 SECONDS = 60  # How long a request lasts.
+FINISH_SECONDS = 5
 OLD = 300  # The agent starts without a request that is older than this.
 PAUSE = 0.5  # Between two checks for more lines.
 LINES, BYTES, LINE = 1000, 1 << 18, 1 << 13  # The limits: lines, characters of all lines, of one line.
@@ -42,7 +45,22 @@ class Logs:
             self.tag = tag
             said = match("log request", tag)
             if said and said["source"] in self.runner.sources and not (first and self.late(said["word"])):
-                self.inbox.put((said["source"], said["word"]))
+                self.ask_for(said["source"], said["word"])
+
+    def show(self, source, lines_of, word, orders):
+        """Publishes these lines of a source from now on, for as long as a request lasts, without a reader's request. `orders`: what
+        they belong to."""
+        self.inbox.put((self.begin, source, lines_of, word, orders))
+
+    def ask_for(self, source, word):
+        """Extends that by another request."""
+        self.inbox.put((self.ask, source, word))
+
+    def finish(self):
+        """Publishes what was printed until now, before it returns. If that takes longer, it goes on without waiting."""
+        done = threading.Event()
+        self.inbox.put((self.publish, done))
+        done.wait(FINISH_SECONDS)
 
     def late(self, word):
         begun = word.partition("-")[0]
@@ -51,11 +69,21 @@ class Logs:
     def run(self):
         while True:
             try:
-                source, word = self.inbox.get(timeout=PAUSE if self.shows else None)
-                self.ask(source, word)
+                handle, *args = self.inbox.get(timeout=PAUSE if self.shows else None)
+                handle(*args)
             except queue.Empty:
                 pass
             self.turn()
+
+    def begin(self, source, lines_of, word, orders):
+        if source in self.shows:
+            self.shows.pop(source).lines_of.close()
+        self.shows[source] = Show(lines_of, word, orders)
+        self.ask(source, word)
+
+    def publish(self, done):
+        self.turn()
+        done.set()
 
     def ask(self, source, word):
         if source not in self.shows:
@@ -84,8 +112,8 @@ class Logs:
 class Show:
     """The published part of one source."""
 
-    def __init__(self, lines_of, session):
-        self.lines_of, self.session = lines_of, session
+    def __init__(self, lines_of, session, orders=None):
+        self.lines_of, self.session, self.orders = lines_of, session, orders
         self.words, self.until = collections.deque(maxlen=20), 0.0
         self.lines, self.number, self.size = collections.deque(), 0, 0
         self.changed, self.before = False, ""
@@ -113,7 +141,13 @@ class Show:
             self.size -= len(self.lines.popleft()[2])
 
     def document(self):
-        said = {"v": 1, "asked": list(self.words), "session": self.session, "lines": list(self.lines)}
+        said = {
+            "v": 1,
+            "asked": list(self.words),
+            "session": self.session,
+            "of": self.orders,
+            "lines": list(self.lines),
+        }
         return json.dumps(said).encode()
 
 
@@ -127,20 +161,24 @@ def newest(found):
 
 
 class Journal:
-    """The journal's matching lines: the last ones, then new ones."""
+    """The journal's matching lines: the last ones, or those since a time in seconds; then new ones."""
 
-    def __init__(self, matches):
+    def __init__(self, matches, since=None):
         command = ["journalctl", "--no-pager", "--quiet", "--output=json", "--output-fields=MESSAGE", *matches]
-        ran = subprocess.run([*command, f"--lines={LINES}"], capture_output=True, timeout=30, check=True)
-        self.rest, self.found, cursor = b"", [], None
+        self.rest, self.found = b"", []
+        follow = [f"--since=@{since}", "--no-tail"] if since else self.last(command)
+        quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([*command, "--follow", *follow], stdout=subprocess.PIPE, **quiet)
+        os.set_blocking(self.process.stdout.fileno(), False)
+
+    def last(self, command):
+        """Reads the last lines -> the options that continue after them."""
+        ran, cursor = subprocess.run([*command, f"--lines={LINES}"], capture_output=True, timeout=30, check=True), None
         for line in ran.stdout.splitlines():
             said = fields(line)
             self.found += entry(said)
             cursor = said.get("__CURSOR") or cursor
-        follow = [f"--after-cursor={cursor}", "--no-tail"] if isinstance(cursor, str) else ["--lines=0"]
-        quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen([*command, "--follow", *follow], stdout=subprocess.PIPE, **quiet)
-        os.set_blocking(self.process.stdout.fileno(), False)
+        return [f"--after-cursor={cursor}", "--no-tail"] if isinstance(cursor, str) else ["--lines=0"]
 
     def read(self):
         """The new lines since the last call: (microseconds, text) of each."""
@@ -192,9 +230,9 @@ def one_text(values):
 class File:
     """A file's lines. They have no time of their own, so they get the time at which they are read."""
 
-    def __init__(self, path):
+    def __init__(self, path, place=None):
         self.path = path
-        self.place = max(0, untrusted.size(path) - BYTES)  # The file may not exist yet.
+        self.place = max(0, untrusted.size(path) - BYTES) if place is None else place  # The file may not exist yet.
 
     def read(self):
         if untrusted.size(self.path) < self.place:

@@ -58,6 +58,9 @@ class State:
     def __init__(self, orders=None, ready=(), healthy=None, token=None, secrets=None, serving=None, starting=None):
         self.orders = orders or Orders()
         self.ready = set(ready)  # Releases on disk.
+        self.owing = (
+            set()
+        )  # Those whose commands (`app.release`) have not ended well yet, as far as this instance knows.
         self.healthy = healthy  # The last release that passed its health check.
         self.token, self.secrets, self.serving, self.starting = token, secrets, serving, starting
         self.references = {}  # By release: the secrets that are kept elsewhere, as it refers to them.
@@ -111,7 +114,7 @@ class State:
 
 
 # Steps, as tuples: ("token",), ("secrets", fingerprint, attempt), ("references", release, fingerprint, attempt),
-# ("prepare", release), ("start", Target), ("abort",)
+# ("prepare", release), ("release", release, orders...), ("start", Target), ("abort",)
 TOKEN, ABORT = ("token",), ("abort",)
 
 
@@ -129,6 +132,17 @@ def read_references(state, release):
         state.orders.references if release == state.orders.release else None,
         state.orders.attempt,
     )
+
+
+def run_commands(state, release):
+    """The step that runs a release's commands: another one for each order, so that commands which failed are tried again only
+    when something was ordered."""
+    return ("release", release, *state.orders.answered().values())
+
+
+def release_that_runs(state):
+    """The release whose commands run now, if any."""
+    return next((step[1] for step in state.under_way if step[0] == "release"), None)
 
 
 def decide(state, now, steady):
@@ -152,6 +166,13 @@ def decide(state, now, steady):
             continue
         if (waits or (old and read not in state.failures)) and release != state.healthy:
             continue
+        if release in state.owing:
+            # Commands run to their end, also if another release is ordered meanwhile: a migration that is killed may leave a
+            # database that neither release can use. So the commands of another release wait.
+            step = run_commands(state, release)
+            if not release_that_runs(state) and due(state, step, steady):
+                steps.append(step)
+            continue  # Meanwhile the last healthy release serves.
         if target == state.serving or target == state.starting or due(state, ("start", target), steady):
             goal = target
             break
@@ -245,6 +266,9 @@ def describe(state, now):
     if not old and target == state.serving and not state.retiring:
         return Progress(Phase.HEALTHY)
     failure = state.failures.get(("prepare", release)) or state.failures.get(("start", target))
+    commands = state.failures.get(run_commands(state, release))
+    if commands and commands.retry_at == FOREVER:
+        failure = commands
     settling = state.retiring or (state.starting and state.starting.release != release)
     if failure and not settling and (target is None or not old):
         return Progress(Phase.FAILED, failure.error, failure.code, failure.tail)
@@ -255,7 +279,15 @@ def describe(state, now):
         return Progress(Phase.TOKEN, trouble and trouble.error)
     trouble = old_secrets and state.failures.get(read_secrets(state))
     trouble = trouble or (old_references and state.failures.get(read_references(state, release)))
+    if release in state.owing and (trouble or not (old_secrets or old_references)):
+        return Progress(Phase.RELEASING, commands.error if commands else before(state, release))
     if not trouble:
         return Progress(Phase.STARTING)
     phase = Phase.FAILED if trouble.code is ErrorCode.BAD_SECRET else Phase.STARTING
     return Progress(phase, trouble.error, trouble.code)
+
+
+def before(state, release):
+    """What a release's commands wait for; None while they run."""
+    runs = release_that_runs(state)
+    return f"app.release of {runs[:12]} still runs" if runs not in (None, release) else None

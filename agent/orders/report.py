@@ -14,6 +14,7 @@ class Phase(str, enum.Enum):
     BOOTING = "booting"
     FETCHING = "fetching"
     TOKEN = "token"
+    RELEASING = "releasing"
     STARTING = "starting"
     HEALTHY = "healthy"
     FAILED = "failed"
@@ -36,6 +37,7 @@ class ErrorCode(str, enum.Enum):
     NO_RELEASE = "no_release"  # The bucket does not give the release.
     BAD_PROXY = "bad_proxy"  # The bucket holds something else under Caddy's key.
     BAD_SECRET = "bad_secret"  # A secret cannot be a variable, or the instance may not read it.
+    RELEASE_FAILED = "release_failed"  # A command of `app.release` failed.
 
 
 def error_code(problem):

@@ -9,7 +9,7 @@ import shutil
 import bytecode
 from boot.aws import AwsError, backoff
 from boot.bootstrap import fetch
-from boot.validate import Invalid, integer, match, parse
+from boot.validate import Invalid, in_words, integer, match, parse
 from orders.decide import Token
 from orders.secrets import is_variable
 from proxy import static_files
@@ -95,16 +95,17 @@ def prune(paths, keep):
 
 
 def disown(paths):
-    """Renames what an earlier agent left half fetched, for `sweep` -> what could not be renamed: {name: why}. Call it while
-    nothing is fetched."""
-    stayed = {}
-    for name in os.listdir(paths.releases):
-        if not match("release", name) and not name.endswith(".old"):
-            try:
-                os.rename(f"{paths.releases}/{name}", f"{paths.releases}/{name}.old")
-            except OSError as problem:
-                stayed[name] = problem
-    return stayed
+    """Renames what an earlier agent left half fetched, for `sweep`. Call it while nothing is fetched."""
+    try:
+        left = [name for name in os.listdir(paths.releases) if not match("release", name) and not name.endswith(".old")]
+    except OSError as problem:
+        left = []
+        print(f"agent: cannot list the releases: {in_words(problem)}", flush=True)
+    for name in left:
+        try:
+            os.rename(f"{paths.releases}/{name}", f"{paths.releases}/{name}.old")
+        except OSError as problem:
+            print(f"agent: cannot remove {ascii(name)[:100]}: {in_words(problem)}", flush=True)
 
 
 def sweep(paths):

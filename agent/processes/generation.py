@@ -40,16 +40,11 @@ class Generation:
         self = cls(paths, number, target)
         self.grant = grant
         self.since, self.until = steady, steady + self.manifest["health"]["timeout"]
-        require(self.manifest.get("secrets", ()), secrets.values)
-        name = self.manifest["token"]["env"]
-        # A secret with the name of the previous token would make the app accept it.
-        names = {name: token.current, name + "_PREVIOUS": token.previous if target.grace else None}
-        variables = {**secrets.values, **names, **grant.variables}
-        variables = {name: value for name, value in variables.items() if value is not None}
+        given = variables(self.manifest, token, target.grace, secrets, grant.variables)
         try:
             paths.keep_instance(target.release)
             os.mkdir(self.folder, 0o700)
-            write_json(self.variables, variables)
+            write_json(self.variables, given)
         except OSError:
             self.forget()
             raise
@@ -81,20 +76,15 @@ class Generation:
         """The environment of its gunicorn. It holds neither the token, nor secrets, nor any variable of the machine but the address
         of AWS."""
         release = self.paths.release(self.target.release)
-        return {
-            **self.grant.environment,
-            "DEVOPSCTL_ADDRESS": self.address or "",
-            "DEVOPSCTL_RELEASE": release,
-            "DEVOPSCTL_SECRETS": self.variables,
-            "DEVOPSCTL_VERDICT": self.verdict,
-            "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONNOUSERSITE": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        given = environment(release, self.variables, self.verdict)
+        return {**self.grant.environment, "DEVOPSCTL_ADDRESS": self.address or "", **given}
 
     def program(self):
         return self.paths.release(self.target.release) + "/agent/serve.py"
+
+    def unit(self):
+        """Its unit under systemd."""
+        return f"app@{check('unit number', str(self.number))}.service"
 
     def lines(self):
         """The lines of its verdict. The app can write that file: a line that proof.py would not write does not count."""
@@ -126,6 +116,28 @@ class Generation:
 
     def forget(self):
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def environment(release, variables, verdict):
+    """The environment of a program that starts in a release. `variables`: the file with the secrets and the token."""
+    return {
+        "DEVOPSCTL_RELEASE": release,
+        "DEVOPSCTL_SECRETS": variables,
+        "DEVOPSCTL_VERDICT": verdict,
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def variables(manifest, token, grace, secrets, more=None):
+    """The variables with the secrets and the token, and others. `grace`: whether the previous token counts as well."""
+    require(manifest.get("secrets", ()), secrets.values)
+    name = manifest["token"]["env"]
+    # A secret with the name of the previous token would make the app accept it.
+    names = {name: token.current, name + "_PREVIOUS": token.previous if grace else None}
+    return {name: value for name, value in {**secrets.values, **names, **(more or {})}.items() if value is not None}
 
 
 def require(names, values):

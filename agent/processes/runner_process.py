@@ -36,7 +36,12 @@ class ProcessRunner:
         self.sshd = ProcessSshd(paths, bind)
         self.updates = Updates(paths.root)
         console = paths.root + "/var/log/console.log"
-        self.sources = {"app": paths.app_log, "access": paths.proxy_log, "agent": console}
+        self.sources = {
+            "app": paths.app_log,
+            "access": paths.proxy_log,
+            "agent": console,
+            "release": paths.release_log,
+        }
 
     def record(self):
         """For the next agent, in this same process."""
@@ -58,24 +63,30 @@ class ProcessRunner:
         return True
 
     def start(self, generation):
-        environment = {**generation.environment(), **inherited()}
+        if not self.listener:
+            self.listener = bind(self.paths.net, "app.sock")
+        # gunicorn.conf.py adds LISTEN_PID.
+        socket = (os.POSIX_SPAWN_DUP2, self.listener.fileno(), LISTEN_FD)
+        self.spawn(generation, {"LISTEN_FDS": "1"}, [socket])
+
+    def run(self, command):
+        self.spawn(command, {}, [])
+
+    def spawn(self, generation, environment, files):
+        environment = {**generation.environment(), **inherited(), **environment}
         environment["DEVOPSCTL_RUNNER"] = "process"
         environment["STATE_DIRECTORY"] = self.paths.kept
         os.makedirs(self.paths.kept, 0o700, exist_ok=True)
-        environment["LISTEN_FDS"] = "1"  # gunicorn.conf.py adds LISTEN_PID.
-        environment["INVOCATION_ID"] = invocation(
-            generation
-        )  # As systemd does. The processes that the app starts inherit it.
-        if not self.listener:
-            self.listener = bind(self.paths.net, "app.sock")
-        log = self.paths.app_log
+        # As systemd does. The processes that the app starts inherit it.
+        environment["INVOCATION_ID"] = invocation(generation)
+        log = self.log_of(generation)
         generation.log_start = untrusted.size(log)
         generation.pid = os.posix_spawn(
             sys.executable,
             [sys.executable, generation.program()],
             environment,
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, self.listener.fileno(), LISTEN_FD),
+                *files,
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
@@ -83,8 +94,11 @@ class ProcessRunner:
             setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
         )
 
+    def log_of(self, generation):
+        return self.paths.release_log if generation.unit().startswith("command@") else self.paths.app_log
+
     def ended(self, generation):
-        """How its gunicorn ended, as words; None as long as it runs."""
+        """How its first process ended, as words; None as long as it runs."""
         if generation.end is None and generation.pid is None:
             generation.end = "it could not be started"
         if generation.end is None:
@@ -139,10 +153,11 @@ class ProcessRunner:
 
     def output(self, generation):
         """The last lines that were printed since it started."""
+        log = self.log_of(generation)
         try:
-            size = untrusted.size(self.paths.app_log)
+            size = untrusted.size(log)
             start = max(generation.log_start if generation.log_start <= size else 0, size - 16384)
-            text = untrusted.read(self.paths.app_log, 16384, start).decode(errors="replace")
+            text = untrusted.read(log, 16384, start).decode(errors="replace")
         except OSError:
             return ""
         return text if start == generation.log_start else text.partition("\n")[2]
@@ -151,18 +166,25 @@ class ProcessRunner:
         """The lines of a log."""
         return File(self.sources[source])
 
+    def follow_command(self, command):
+        """The lines that a command prints."""
+        return File(self.paths.release_log, command.log_start)
+
+    def forget(self, unit):
+        """Nothing is left of a process that has exited."""
+
     def settle(self, serving):
         """Nothing starts or retires."""
 
     def tidy(self):
-        """Bounds the log. It is copied and truncated, because every generation appends to the same file."""
-        log = self.paths.app_log
-        if untrusted.size(log) > LOG_LIMIT:
-            try:
-                shutil.copyfile(log, log + ".1", follow_symlinks=False)
-            except OSError:
-                pass  # If the disk is full, truncating is even more urgent.
-            os.truncate(log, 0)
+        """Bounds the logs. They are copied and truncated, because several processes append to the same file."""
+        for log in (self.paths.app_log, self.paths.release_log):
+            if untrusted.size(log) > LOG_LIMIT:
+                try:
+                    shutil.copyfile(log, log + ".1", follow_symlinks=False)
+                except OSError:
+                    pass  # If the disk is full, truncating is even more urgent.
+                os.truncate(log, 0)
 
 
 def signal_name(number):

@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 
-from boot.validate import check, match
+from boot.validate import match
 from logs.publisher import Journal
 from proxy.listener_reload import on_sockets
 from proxy.runner import SystemdProxy
@@ -37,8 +37,10 @@ JOURNALS = {
     "app": ("_SYSTEMD_SLICE=devopsctl.slice", "SYSLOG_IDENTIFIER=devopsctl-app"),
     "access": ("_SYSTEMD_UNIT=devopsctl-edge.service",),
     "agent": ("_SYSTEMD_UNIT=devopsctl-agent.service",),
+    "release": ("_SYSTEMD_SLICE=devopsctl.slice", "SYSLOG_IDENTIFIER=devopsctl-release"),
 }
-UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "devopsctl.slice")
+UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "command@.service", "devopsctl.slice")
+SANDBOXED = ("app@.service", "command@.service")  # They end with the rules of units/sandbox.conf.
 
 
 class SystemdRunner:
@@ -47,11 +49,13 @@ class SystemdRunner:
 
     def __init__(self, paths):
         self.paths = paths
-        self.endings = {}  # By number: how the unit exited.
+        self.endings = {}  # By unit: how it exited.
         self.calm = (None, 0.0)  # The generation that has been alone, and since when.
         self.alive = self.looked = 0.0
         # Read once: the agent may outlive its folder, when later releases contain the same agent.
         self.texts = {name: text_of("units/" + name) for name in (*UNITS_OF_OURS, "devopsctl-agent.service")}
+        for name in SANDBOXED:
+            self.texts[name] += text_of("units/sandbox.conf")
         os.makedirs(UNITS, exist_ok=True)
         self.stale = False  # Whether systemd must reload its units.
         # This unit is more restricted than the boot program's. It takes effect at the agent's next start.
@@ -80,37 +84,46 @@ class SystemdRunner:
         return True
 
     def start(self, generation):
-        self.endings.pop(generation.number, None)
+        self.endings.pop(generation.unit(), None)
         release = self.paths.release(generation.target.release)
         lines = [f"{name}={value}\n" for name, value in generation.environment().items()]
         write(generation.folder + "/environment", "".join(lines).replace(release, SEEN))
         os.symlink(release, generation.folder + "/release")
         self.reload()
         # Its socket is opened with it (Sockets=), the first time.
-        systemctl("start", "--no-block", unit(generation))
+        systemctl("start", "--no-block", generation.unit())
+
+    run = start  # Commands start like generations, except for what their unit says.
 
     def ended(self, generation):
-        """How its gunicorn exited, as text; None while it runs."""
+        """How its first process exited, as text; None while it runs."""
         if self.members(generation):
             return None
-        if generation.number not in self.endings:
-            shown = show(unit(generation), "ActiveState", "Job", "Result", "ExecMainCode", "ExecMainStatus")
+        unit = generation.unit()
+        if unit not in self.endings:
+            shown = show(unit, "ActiveState", "Job", "Result", "ExecMainCode", "ExecMainStatus")
             if shown["Job"] not in ("", "0") or shown["ActiveState"] not in ("inactive", "failed"):
                 return None
-            self.endings[generation.number] = ending(shown, lacked_memory(f"{SLICE}/{unit(generation)}"))
-        return self.endings[generation.number]
+            self.endings[unit] = ending(shown, lacked_memory(f"{SLICE}/{unit}"))
+        return self.endings[unit]
 
     def retire(self, generation):
         """Tells it to finish its requests and exit."""
         # If it does not, it is killed later.
-        systemctl("stop", "--no-block", unit(generation), check=False)
+        systemctl("stop", "--no-block", generation.unit(), check=False)
 
     def kill(self, generation):
-        systemctl("kill", "--signal=KILL", unit(generation), check=False)
+        systemctl("kill", "--signal=KILL", generation.unit(), check=False)
+
+    def forget(self, unit):
+        """Removes what systemd keeps of a unit that has exited. Its folder belongs to the app's user."""
+        systemctl("reset-failed", unit, check=False)
+        systemctl("clean", "--what=runtime", unit, check=False)
+        self.endings.pop(unit, None)
 
     def members(self, generation):
         try:
-            with open(f"{CGROUPS}{SLICE}/{unit(generation)}/cgroup.procs") as file:
+            with open(f"{CGROUPS}{SLICE}/{generation.unit()}/cgroup.procs") as file:
                 return [int(line) for line in file]
         except (OSError, ValueError):
             return []
@@ -128,7 +141,7 @@ class SystemdRunner:
 
     def output(self, generation):
         """The last lines that were printed since it started."""
-        run = show(unit(generation), "InvocationID")["InvocationID"]
+        run = show(generation.unit(), "InvocationID")["InvocationID"]
         command = ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "200", "_SYSTEMD_INVOCATION_ID=" + run]
         if not run:
             return ""
@@ -142,6 +155,10 @@ class SystemdRunner:
     def follow(self, source):
         """The lines of a log."""
         return Journal(JOURNALS[source])
+
+    def follow_command(self, command):
+        """The lines that a command prints."""
+        return Journal(JOURNALS["release"], int(command.began))
 
     def settle(self, serving):
         """Does the work that waits until no generation starts or retires."""
@@ -181,14 +198,7 @@ class SystemdRunner:
                 and match("unit number", number)
                 and not os.path.exists(f"{self.paths.generations}/{number}")
             ):
-                # The folder belongs to the app's user, so systemd must remove it.
-                systemctl("reset-failed", f"app@{number}.service", check=False)
-                systemctl("clean", "--what=runtime", f"app@{number}.service", check=False)
-                self.endings.pop(int(number), None)
-
-
-def unit(generation):
-    return f"app@{check('unit number', str(generation.number))}.service"
+                self.forget(f"app@{number}.service")
 
 
 def ending(shown, lacked_memory):

@@ -16,18 +16,21 @@ class Paths:
         self.releases = root + "/opt/devopsctl/releases"
         self.run = root + "/run/devopsctl"  # Secrets; on tmpfs, so they do not survive a power failure.
         self.generations = self.run + "/generations"
+        self.commands = self.run + "/commands"
         self.running = self.run + "/running.json"
         self.state = root + "/var/lib/devopsctl/state.json"
         self.tools = root + "/opt/devopsctl/tools"
         self.static = root + "/opt/devopsctl/static"
         self.static_roles = self.static + "/roles"
         self.app_log = root + "/var/log/app.log"
+        self.release_log = root + "/var/log/release.log"
         self.proxy_log = root + "/var/log/edge.log"
         self.net = root + "/net"
         self.kept = root + "/var/lib/devopsctl-app"  # The app's own; `StateDirectory=` of its unit.
 
     def prepare(self):
-        folders = (self.releases, 0o755), (self.static, 0o755), (self.run, 0o700), (self.generations, 0o700)
+        folders = [(self.releases, 0o755), (self.static, 0o755)]
+        folders += [(folder, 0o700) for folder in (self.run, self.generations, self.commands)]
         for folder, mode in folders:
             os.makedirs(folder, exist_ok=True)
             os.chmod(folder, mode)
@@ -50,6 +53,10 @@ class Paths:
     def verdict(self, number):
         """The file with a generation's verdict. Under systemd its unit creates the folder."""
         return f"{self.generations}/{number}/verdict" if self.root else f"/run/app-{number}/verdict"
+
+    def command_verdict(self, name, run):
+        """The file in which a run of a command says how it ended."""
+        return f"{self.commands}/{name}/verdict-{run}" if self.root else f"/run/command-{name}/verdict-{run}"
 
     def shorten(self, text):
         """`text` with paths relative to the release, as the app's owner knows them."""

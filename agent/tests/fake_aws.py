@@ -18,6 +18,11 @@ import botocore.credentials
 ACCOUNT, REGION, INSTANCE = "123456789012", "eu-central-1", "i-0123456789abcdef0"
 KEYS = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "secret/key+example", "Token": "session//token+="}
 BUCKET = f"devopsctl-{ACCOUNT}-{REGION}-an"
+HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
+
+
+def etag(body):
+    return f'"{hashlib.md5(body).hexdigest()}"'
 
 
 class Parameters:
@@ -74,16 +79,17 @@ class Parameters:
 
 class FakeAws:
     def __init__(self, name="shop"):
-        self.name = name
+        self.name, self.instance = name, INSTANCE
         self.tags = {"devopsctl:name": name}
         self.role = True
         self.public = None  # Its public address.
         self.objects, self.parameters = {}, {}
         self.secrets = Parameters(path=f"/devopsctl/{name}/secrets")
         self.notes = {}  # The metadata of objects.
+        self.written = {}  # When an object was written, on this AWS's clock.
         self.reports = []  # (time, parsed report)
         self.calls = []  # (service or "imds", what)
-        self.faults = {}  # what -> the response to send instead: (status, body) or a callable
+        self.faults = {}  # what, or a part of an object's path -> the response to send instead: (status, body) or a callable
         self.skew = 0  # Seconds by which this AWS's clock is ahead.
         self.keys = dict(KEYS)
         self.lasting = 3600  # Seconds until the keys expire, from each request on.
@@ -151,14 +157,14 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
-    def answer(self, status, body=b"", kind="text/plain", notes=None):
+    def answer(self, status, body=b"", kind="text/plain", notes=None, **headers):
         body = body.encode() if isinstance(body, str) else body
         self.send_response_only(status)
-        self.send_header("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + self.aws.skew)))
+        self.send_header("Date", time.strftime(HTTP_DATE, time.gmtime(time.time() + self.aws.skew)))
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        for name, text in (notes or {}).items():
-            self.send_header("x-amz-meta-" + name, text)
+        for name, text in {**{f"x-amz-meta-{name}": text for name, text in (notes or {}).items()}, **headers}.items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(body)
 
@@ -184,10 +190,10 @@ class Handler(BaseHTTPRequestHandler):
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + aws.skew + aws.lasting))
         role = {"Code": "Success", **aws.keys, "Expiration": ends}
         known = {
-            "meta-data/instance-id": INSTANCE,
+            "meta-data/instance-id": aws.instance,
             "meta-data/services/domain": "amazonaws.com",
             "dynamic/instance-identity/document": json.dumps(
-                {"accountId": ACCOUNT, "region": REGION, "instanceId": INSTANCE}
+                {"accountId": ACCOUNT, "region": REGION, "instanceId": aws.instance}
             ),
             "meta-data/tags/instance": "\n".join(aws.tags),
             **{f"meta-data/tags/instance/{key}": value for key, value in aws.tags.items()},
@@ -230,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
     def s3(self):
         aws = self.aws
         aws.calls.append(("s3", self.path))
-        fault = aws.faults.get("s3")
+        fault = aws.faults.get("s3") or next((fault for part, fault in aws.faults.items() if part in self.path), None)
         if callable(fault):
             return fault(self)
         if fault:
@@ -245,13 +251,32 @@ class Handler(BaseHTTPRequestHandler):
         _, bucket, key = self.path.split("/", 2)
         if self.command == "PUT":
             assert self.headers["x-amz-server-side-encryption"] == "AES256" and bucket == BUCKET
-            aws.objects[urllib.parse.unquote(key)] = body
-            return self.answer(200)
+            return self.put(urllib.parse.unquote(key), body)
         key = urllib.parse.unquote(key)
         found = aws.objects.get(key) if bucket == BUCKET else None
         if found is None:
             return self.answer(404, "<Error><Code>NoSuchKey</Code><Message>The key does not exist.</Message></Error>")
-        return self.answer(200, found, notes=aws.notes.get(key))
+        at = aws.written.get(key, time.time())
+        modified = {"ETag": etag(found), "Last-Modified": time.strftime(HTTP_DATE, time.gmtime(at))}
+        return self.answer(200, found, notes=aws.notes.get(key), **modified)
+
+    def put(self, key, body):
+        """Atomic, as in S3; a condition that does not hold is refused."""
+        aws = self.aws
+        with aws.change:
+            found = aws.objects.get(key)
+            none, same = self.headers["If-None-Match"], self.headers["If-Match"]
+            assert none in (None, "*") and not (none and same)
+            if same and found is None:
+                return self.answer(
+                    404, "<Error><Code>NoSuchKey</Code><Message>The key does not exist.</Message></Error>"
+                )
+            if (none and found is not None) or (same and same != etag(found)):
+                text = "At least one of the pre-conditions you specified did not hold"
+                return self.answer(412, f"<Error><Code>PreconditionFailed</Code><Message>{text}</Message></Error>")
+            aws.objects[key], aws.written[key] = body, time.time() + aws.skew
+            aws.change.notify_all()
+        return self.answer(200, ETag=etag(body))
 
     def do_POST(self):
         aws = self.aws

@@ -9,7 +9,8 @@ from orders.orders import Orders
 from orders.report import ErrorCode, Phase
 
 GOOD, OTHER, BROKEN, TORN = "good", "other", "broken", "torn"
-RELEASES = (GOOD, OTHER, BROKEN, TORN)
+MIGRATES, STUCK = "migrates", "stuck"  # Their commands end well, or fail.
+RELEASES = (GOOD, OTHER, BROKEN, TORN, MIGRATES, STUCK)
 FINGERPRINTS = ("none", "1" * 16, "2" * 16)
 
 
@@ -22,6 +23,7 @@ class Simulation:
         self.secrets = "none"  # The fingerprint that SSM has.
         self.references = "none"  # That of the secrets that are kept elsewhere.
         self.served = []
+        self.ran = []  # The releases whose commands ran, in order.
 
     def step(self):
         """One turn of the agent, with all its steps completed."""
@@ -40,8 +42,10 @@ class Simulation:
                 decide.take_references(self.state, step, Secrets(self.references, {}, True))
             elif kind == "prepare":
                 self.prepare(step, *args)
+            elif kind == "release":
+                self.commands(step, args[0])
             else:
-                assert not self.state.starting
+                assert not self.state.starting and args[0].release not in self.state.owing
                 self.state.starting = args[0]
         if self.state.starting:
             self.start(self.state.starting)
@@ -60,6 +64,16 @@ class Simulation:
             decide.failed(self.state, step, "another sha256", steady=self.now, permanent=True)
         else:
             self.state.ready.add(release)
+            if release in (MIGRATES, STUCK):
+                self.state.owing.add(release)
+
+    def commands(self, step, release):
+        assert release in self.state.owing and self.state.token and self.state.secrets
+        self.ran.append(release)
+        if release == STUCK:
+            decide.failed(self.state, step, "exit code 1", "no table", permanent=True, code=ErrorCode.RELEASE_FAILED)
+        else:
+            self.state.owing.discard(release)
 
     def start(self, target):
         self.state.starting = None
@@ -137,19 +151,34 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
         assert phase == "booting" and error
     elif not simulation.ssm:
         assert state.serving is None and phase != "healthy"
-    elif wanted in (GOOD, OTHER):
+    elif wanted in (GOOD, OTHER, MIGRATES):
         assert (phase, error) == ("healthy", None)
         assert state.serving[:4] == Target(wanted, simulation.ssm, False, simulation.secrets)[:4]
         # Without versions that are expected, those that were read first count.
         assert simulation.references in ("none", state.serving.references)
     else:
-        assert (phase, error) == ("failed", "another sha256" if wanted == TORN else "ImportError")
-        healthy = [release for what, release in history if what == "release" and release in (GOOD, OTHER)]
+        errors = {TORN: "another sha256", STUCK: "exit code 1", BROKEN: "ImportError"}
+        assert (phase, error) == ("failed", errors[wanted])
+        healthy = [release for what, release in history if what == "release" and release in (GOOD, OTHER, MIGRATES)]
         if state.serving or state.healthy:
             assert state.healthy in healthy
             assert state.serving[:4] == Target(state.healthy, simulation.ssm, False, simulation.secrets)[:4], (
                 "the healthy release serves, with the newest token and secrets"
             )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(events, max_size=40))
+def test_commands_end_well_once_and_fail_once_for_each_order(history):
+    simulation = play(history)
+    assert simulation.ran.count(MIGRATES) <= 1
+    orders = sum(what not in ("crash", "run") for what, _ in history)
+    assert simulation.ran.count(STUCK) <= orders
+    before = len(simulation.ran)
+    simulation.tell_secrets()
+    for _ in range(1000):
+        simulation.step()
+    assert len(simulation.ran) <= before + 1, "no failure is repeated without an order"
 
 
 NONE = Secrets("none", {})
@@ -193,6 +222,71 @@ def test_the_grace_period_ends_with_a_generation_of_its_own():
 def test_newer_orders_end_a_starting_generation():
     state = machine(Orders(OTHER, 2), {GOOD, OTHER}, GOOD, Token(2, "new"), NONE, starting=Target(GOOD, 2))
     assert decide.decide(state, 0, 0) == [ABORT]
+
+
+COMMANDS = ("release", MIGRATES, MIGRATES, 1, None, None, None)
+
+
+def migrating(**more):
+    """A machine that serves, and is told of a release with commands, which is ready."""
+    serving = Target(GOOD, 1)
+    known = {"token": Token(1, "x"), "secrets": NONE, "serving": serving, **more}
+    state = machine(Orders(MIGRATES, 1), {GOOD, OTHER, MIGRATES, STUCK}, GOOD, **known)
+    state.owing |= {MIGRATES, STUCK}
+    return state
+
+
+def test_commands_run_before_the_release_starts():
+    state = migrating()
+    assert decide.decide(state, 0, 0) == [COMMANDS]
+    state.under_way.add(COMMANDS)
+    assert decide.decide(state, 0, 0) == [] and describe(state, 0)[:2] == (Phase.RELEASING, None)
+    state.under_way.clear()
+    state.owing.clear()
+    assert decide.decide(state, 0, 0) == [("start", Target(MIGRATES, 1))]
+
+
+def test_a_failed_command_keeps_what_serves_until_something_is_ordered():
+    state = migrating()
+    decide.failed(state, COMMANDS, "exit code 1", "no table", permanent=True, code=ErrorCode.RELEASE_FAILED)
+    assert describe(state, 0) == (Phase.FAILED, "exit code 1", ErrorCode.RELEASE_FAILED, "no table")
+    assert decide.decide(state, 0, 1e9) == []
+    state.serving = None
+    assert decide.decide(state, 0, 1e9) == [("start", Target(GOOD, 1))]
+    decide.take_orders(state, state.orders._replace(attempt="2"))
+    assert decide.decide(state, 0, 1e9)[0] == (*COMMANDS[:4], "2", None, None)
+
+
+def test_a_call_that_fails_is_no_failure_of_a_command():
+    state = migrating()
+    decide.failed(state, COMMANDS, "s3: timed out", steady=0)
+    assert describe(state, 0)[:2] == (Phase.RELEASING, "s3: timed out")
+    assert decide.decide(state, 0, 1e9) == [COMMANDS]
+
+
+def test_running_commands_are_not_ended_and_those_of_another_release_wait():
+    state = migrating()
+    state.under_way.add(COMMANDS)
+    state.orders = Orders(STUCK, 1)
+    assert decide.decide(state, 0, 0) == []
+    assert describe(state, 0)[:2] == (Phase.RELEASING, f"app.release of {MIGRATES} still runs")
+    # They fail with the earlier orders: with the new ones they run again.
+    state.orders = Orders(MIGRATES, 1, attempt="2")
+    assert decide.decide(state, 0, 0) == []
+    state.under_way.clear()
+    decide.failed(state, COMMANDS, "exit code 1", permanent=True)
+    assert decide.decide(state, 0, 0) == [(*COMMANDS[:4], "2", None, None)]
+    # A release without commands does not wait.
+    state.under_way.add(COMMANDS)
+    state.orders = Orders(OTHER, 1)
+    assert decide.decide(state, 0, 0) == [("start", Target(OTHER, 1))]
+
+
+def test_commands_wait_for_the_ordered_secrets():
+    state = migrating()
+    state.orders = state.orders._replace(secrets=ONE)
+    assert decide.decide(state, 0, 0) == [("secrets", ONE, None)]
+    assert describe(state, 0).phase is Phase.STARTING
 
 
 def test_secrets_are_never_shown():

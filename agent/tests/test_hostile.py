@@ -350,5 +350,5 @@ def test_no_core_dump_is_left():
     code += "import ctypes; print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=AGENT, capture_output=True, text=True, check=True)
     assert ran.stdout == "(0, 0) 0\n"
-    for name in ("units/app@.service", "units/proxy.service", "units/devopsctl-agent.service", "boot/install.sh"):
+    for name in ("units/sandbox.conf", "units/proxy.service", "units/devopsctl-agent.service", "boot/install.sh"):
         assert "LimitCORE=0" in (AGENT / name).read_text().splitlines()

@@ -93,7 +93,8 @@ class Looked:
     def asks(self, tag):
         self.logs.heard(tag)
         while not self.logs.inbox.empty():
-            self.logs.ask(*self.logs.inbox.get())
+            handle, *args = self.logs.inbox.get()
+            handle(*args)
 
     def prints(self, *texts):
         self.lines += [(1, text) for text in texts]

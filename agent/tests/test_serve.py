@@ -11,6 +11,7 @@ import sys
 import pytest
 
 import serve
+from workers import confinement
 
 PROGRAM = pathlib.Path(serve.__file__)
 
@@ -18,14 +19,15 @@ PROGRAM = pathlib.Path(serve.__file__)
 def test_only_a_listening_port_is_reachable():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert serve.reachable(socket.AF_INET, "127.0.0.1", port)
-    assert not serve.reachable(socket.AF_INET, "127.0.0.1", port)
+        assert confinement.reachable(socket.AF_INET, "127.0.0.1", port)
+    assert not confinement.reachable(socket.AF_INET, "127.0.0.1", port)
 
 
 def test_the_app_is_not_started_when_it_could_reach_the_credentials(tmp_path, monkeypatch):
     monkeypatch.setenv("DEVOPSCTL_VERDICT", str(tmp_path / "verdict"))
     monkeypatch.setenv("DEVOPSCTL_RELEASE", str(tmp_path))
     monkeypatch.delenv("DEVOPSCTL_RUNNER", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     # A machine on which everything is reachable.
     monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())
     monkeypatch.setattr(socket.socket, "connect", lambda *_: None)

@@ -122,6 +122,8 @@ impl ApiError {
             match self.status {
                 None => Fault::Passing,
                 Some(status) if status >= 500 => Fault::Passing,
+                // The object is unchanged: the answer to a condition, without a body.
+                Some(304) => Fault::Final,
                 // A truncated answer has a status but no readable body.
                 Some(status) if status < 300 || self.code.is_empty() => Fault::Passing,
                 Some(_) => Fault::Final,
@@ -195,6 +197,11 @@ mod tests {
         assert_eq!(error("", Some(404)).fault(), Fault::Passing);
         assert_eq!(error("InternalFailure", Some(500)).fault(), Fault::Passing);
         assert_eq!(error("RequestTimeoutException", Some(400)).fault(), Fault::Passing);
+    }
+
+    #[test]
+    fn an_unchanged_object_is_not_asked_for_again() {
+        assert_eq!(error("", Some(304)).fault(), Fault::Final);
     }
 
     #[test]

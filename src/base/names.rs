@@ -96,6 +96,16 @@ pub fn log_key(name: &str, instance: &str, source: &str) -> String {
     format!("{name}/logs/{instance}/{source}.json")
 }
 
+/// The prefix of the records that the commands of releases ran.
+pub fn released_prefix(name: &str) -> String {
+    format!("{name}/released/")
+}
+
+/// The key of the record that a release's commands ran. The instances write it.
+pub fn released_key(name: &str, release: &str) -> String {
+    format!("{}{release}.json", released_prefix(name))
+}
+
 /// The prefix of the releases in the bucket.
 pub fn releases_prefix(name: &str) -> String {
     format!("{name}/releases/")

@@ -233,7 +233,8 @@ impl Session {
     }
 
     fn watch(&self) -> Watch<'_> {
-        Watch { aws: &self.aws, name: self.name(), timeout: self.deployment.health.timeout, sink: self.ui.sink_ref() }
+        let (timeout, release_timeout) = (self.deployment.health.timeout, self.deployment.app.release_timeout());
+        Watch { aws: &self.aws, name: self.name(), timeout, release_timeout, sink: self.ui.sink_ref() }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::release::proxy::Build;
 use crate::release::{self, Processes, Release};
 use crate::resources::references::{self, Place};
 use crate::resources::release::{notes, other_content, short, without_damaged};
+use crate::resources::reports::Report;
 use crate::resources::{Action, Lookup, Step, history, instance};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<ExitCode> {
@@ -30,7 +31,8 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
         session.ui.warn(format!("the app needs secrets that are not set: {names}; up will refuse; set them: {set}"));
     }
     if session.globals.json {
-        session.ui.document(&document(session, &plan, looked.release.processes, &missing));
+        let commands = looked.commands(session, &plan);
+        session.ui.document(&document(session, &plan, looked.release.processes, (&missing, commands)));
     } else if plan.is_empty() {
         session.ui.result(&looked.up_to_date());
     } else {
@@ -39,6 +41,7 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
         if plan.costs() {
             session.ui.say(cost::line(session));
         }
+        looked.say_commands(session, &plan);
         let up = if arguments.renew.refresh_image { "up --refresh-image" } else { "up" };
         session.ui.say(format!("apply it: {}", session.ui.run(up)));
     }
@@ -198,6 +201,22 @@ impl Looked {
         }
     }
 
+    /// The commands of `app.release` that run if the plan is executed. A release that was healthy has run them.
+    fn commands<'a>(&self, session: &'a Session, plan: &Plan) -> &'a [String] {
+        let ran = |report: &Report| report.healthy && report.release.as_ref() == Some(&self.release.id);
+        let ran = self.observed.reports.iter().any(|(_, report)| ran(report));
+        if plan.is_empty() || ran { &[] } else { &session.deployment.app.release }
+    }
+
+    /// Says which commands will run.
+    pub fn say_commands(&self, session: &Session, plan: &Plan) {
+        let commands = self.commands(session, plan);
+        if !commands.is_empty() {
+            let commands = commands.join("; ");
+            session.ui.say(format!("app.release runs once for this release, before it starts: {commands}"));
+        }
+    }
+
     /// The message when there are no changes.
     pub fn up_to_date(&self) -> String {
         let newest = self.observed.image.present().filter(|_| self.refresh);
@@ -252,7 +271,12 @@ pub(super) fn summary(plan: &Plan) -> Vec<String> {
     made.into_iter().chain(aligned(rest)).collect()
 }
 
-fn document(session: &Session, plan: &Plan, processes: Processes, missing: &[&str]) -> documents::Plan {
+fn document(
+    session: &Session,
+    plan: &Plan,
+    processes: Processes,
+    (missing, commands): (&[&str], &[String]),
+) -> documents::Plan {
     let step = |step: &Step| documents::Step {
         kind: step.id.kind.title().to_owned(),
         name: Some(step.id.name.clone()).filter(|name| !name.is_empty()),
@@ -266,6 +290,7 @@ fn document(session: &Session, plan: &Plan, processes: Processes, missing: &[&st
         changes: !plan.is_empty(),
         steps: plan.steps.iter().map(step).collect(),
         missing_secrets: missing.iter().map(|&name| name.to_owned()).collect(),
+        release_commands: commands.to_vec(),
         app: processes.into(),
         cost: (&cost::of(&session.deployment, &session.aws.region)).into(),
     }

@@ -62,6 +62,9 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
         Ok(stored) => session.ui.say(about_secrets(&stored, instance)),
         Err(failure) => session.ui.warn(format!("{failure}; secrets are not rolled back")),
     }
+    if let Some(commands) = found.commands(&to) {
+        session.ui.say(format!("app.release did not run, and what it changed before stays: {commands}"));
+    }
     if found.release(&to).is_some_and(|release| !release.notes.sources.is_empty()) {
         session.ui.say("secrets that are kept elsewhere were read again: the app has their newest versions");
     }
@@ -121,6 +124,13 @@ impl Found {
                 .next(name_one()));
         }
         Ok(back.to_owned())
+    }
+
+    /// The commands of the release that ran until now, or of the target: a rollback does not undo them.
+    fn commands(&self, to: &str) -> Option<&str> {
+        let of = |id: &str| self.release(id).map(|release| release.notes.commands.as_str());
+        let mut known = [self.history.runs.as_deref(), Some(to)].into_iter().flatten().filter_map(of);
+        known.find(|commands| !commands.is_empty())
     }
 
     fn named(&self, named: &str) -> Result<String> {

@@ -23,7 +23,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
     let looked = session.interrupt.or(look(session, arguments.renew, Use::Execute)).await?;
     let plan = looked.plan(session, !arguments.no_wait)?;
     let changed = !plan.is_empty();
-    agree(session, arguments, &plan)?;
+    agree(session, arguments, &looked, &plan)?;
     let up_to_date = looked.up_to_date();
     let Looked { release, observed, .. } = looked;
     let start = plan.start(&observed);
@@ -63,8 +63,9 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
 }
 
 /// Shows the plan, and asks before something is replaced or deleted.
-fn agree(session: &Session, arguments: &Up, plan: &Plan) -> Result<()> {
+fn agree(session: &Session, arguments: &Up, looked: &Looked, plan: &Plan) -> Result<()> {
     summary(plan).into_iter().for_each(|line| session.ui.say(line));
+    looked.say_commands(session, plan);
     if plan.costs() {
         session.ui.say(cost::line(session));
     }

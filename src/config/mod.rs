@@ -83,6 +83,10 @@ pub struct App {
     pub build_dependencies: bool,
     /// Shell commands that write files of the release.
     pub build: Vec<String>,
+    /// Shell commands that run on the instance once for each release, before it starts.
+    pub release: Vec<String>,
+    /// How long these commands may take together, in seconds.
+    pub release_timeout: u32,
     /// Folders in `path` whose files are served without the app, by URL prefix.
     pub static_files: BTreeMap<String, String>,
     /// gunicorn's worker processes; without a number, it depends on the kind of the app and the size of the instance.
@@ -105,6 +109,13 @@ impl App {
             SecretOrigin::Set | SecretOrigin::Generated => None,
         });
         found.collect()
+    }
+}
+
+impl App {
+    /// The time limit of the commands in `release`, in seconds, if there are any.
+    pub fn release_timeout(&self) -> Option<u32> {
+        (!self.release.is_empty()).then_some(self.release_timeout)
     }
 }
 

@@ -66,6 +66,8 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
     let include = include_list(reader, section.take(&table::INCLUDE));
     let build_dependencies = reader.flag(&mut section, &table::BUILD_DEPENDENCIES);
     let build = reader.texts(section.take(&table::APP_BUILD), check::command);
+    let release = reader.texts(section.take(&table::APP_RELEASE), check::command);
+    let release_timeout = reader.number(&mut section, &table::RELEASE_TIMEOUT);
     let static_files = static_files::section(reader, section.take(&table::STATIC));
     let workers = reader.count(&mut section, &table::WORKERS);
     let threads = reader.number(&mut section, &table::THREADS);
@@ -82,6 +84,8 @@ fn app_section(reader: &mut Reader, top: &mut Section, folder: &Path, token_env:
         include,
         build_dependencies,
         build,
+        release,
+        release_timeout,
         static_files,
         workers,
         threads,

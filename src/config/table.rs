@@ -53,6 +53,8 @@ pub static APP: Section = Section {
         &INCLUDE,
         &BUILD_DEPENDENCIES,
         &APP_BUILD,
+        &APP_RELEASE,
+        &RELEASE_TIMEOUT,
         &STATIC,
         &WORKERS,
         &THREADS,
@@ -115,6 +117,20 @@ pub static APP_BUILD: Texts = Texts {
     name: "build",
     about: "shell command, or a list of them, that `plan` and `up` run in a copy of the code; what it writes is deployed",
     pattern: ANY,
+};
+
+pub static APP_RELEASE: Texts = Texts {
+    name: "release",
+    about: "shell command, or a list of them, that runs on the instance once for each release, before it starts: a database migration",
+    pattern: ANY,
+};
+
+pub static RELEASE_TIMEOUT: Number = Number {
+    name: "release_timeout",
+    about: "seconds that the commands of `release` may take together",
+    least: 1,
+    most: 7200,
+    default: 600,
 };
 
 pub static STATIC: Map = Map {

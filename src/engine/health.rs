@@ -22,6 +22,8 @@ const PHASE: Duration = Duration::from_secs(180);
 const STALE_PATIENCE: Duration = Duration::from_secs(15);
 const TOPIC: crate::base::event::Topic = std::borrow::Cow::Borrowed("app");
 
+mod output;
+
 /// The state that the instance must reach.
 #[derive(Clone, Debug)]
 pub struct Goal {
@@ -147,6 +149,7 @@ impl Stage {
             Stage::Unseen => "waiting until AWS shows the instance its new orders",
             Stage::At(Phase::Fetching) => "fetching the release",
             Stage::At(Phase::Token) => "waiting for the token",
+            Stage::At(Phase::Releasing) => "running app.release",
             Stage::At(Phase::Starting) => "starting the app",
             Stage::At(Phase::Healthy) => "healthy; waiting for the change to take effect",
             Stage::At(Phase::Failed) => "retrying",
@@ -163,8 +166,22 @@ pub struct Watch<'a> {
     pub name: &'a str,
     /// The app's own health timeout, seconds.
     pub timeout: u32,
+    /// The time limit of the commands in `app.release`, seconds, if there are any.
+    pub release_timeout: Option<u32>,
     /// The sink for events.
     pub sink: &'a dyn Sink,
+}
+
+impl Watch<'_> {
+    /// How long a stage may take.
+    fn patience(&self, stage: &Stage) -> Duration {
+        let more = |seconds: u32| PHASE + Duration::from_secs(seconds.into());
+        match stage {
+            Stage::Silent => SILENCE,
+            Stage::At(Phase::Releasing) => more(self.release_timeout.unwrap_or(self.timeout)),
+            _ => more(self.timeout),
+        }
+    }
 }
 
 /// Waits until the instance reaches the goal.
@@ -172,13 +189,14 @@ pub struct Watch<'a> {
 /// # Errors
 /// The app does not start (with its output), or the instance terminates or stops reporting.
 pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
-    let Watch { aws, name, timeout, sink, .. } = watch;
+    let Watch { aws, name, sink, .. } = watch;
     let started = Instant::now();
     let mut last = (None, Instant::now());
     let mut unseen = Unseen::now();
     let mut rival = Rival { looked: Instant::now(), seen: None };
     let (mut first, mut error, mut heard, mut goal) = (None, None, None, goal.clone());
     let mut patience = Patience::new(started);
+    let mut output = output::Output::of(watch, id);
     loop {
         if let Some(report) = reports::read(aws, name, id).await? {
             if report.is_overdue(goal.since, now()) && started.elapsed() > STALE_PATIENCE {
@@ -188,13 +206,15 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             if heard.replace(report.version) != Some(report.version) {
                 goal.follow(watch, &report).await?;
             }
+            // The report is from before the upload of the release: the instance is about to retry.
+            let early = *first.get_or_insert(report.version) == report.version && report.misses_release();
+            let failed = goal.failed(&report) && !early;
+            output.follow(&report, failed || goal.reached(&report)).await;
             if goal.reached(&report) {
                 sink.event(Event::Done(TOPIC, "healthy".into()));
                 return Ok(report);
             }
-            // The report is from before the upload of the release: the instance is about to retry.
-            let early = *first.get_or_insert(report.version) == report.version && report.misses_release();
-            if goal.failed(&report) && !early {
+            if failed {
                 sink.event(Event::Fail(TOPIC, "not deployed".into()));
                 return Err(broken(&goal, &report));
             }
@@ -215,7 +235,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             last = (Some(Stage::Silent), Instant::now());
         }
         let stage = last.0.as_ref().unwrap_or(&Stage::Silent);
-        let patience = if *stage == Stage::Silent { SILENCE } else { PHASE + Duration::from_secs((*timeout).into()) };
+        let patience = watch.patience(stage);
         match *stage == Stage::Unseen {
             true if unseen.is_over() => return Err(orders_not_seen(id)),
             false if last.1.elapsed() > patience => return Err(stuck(watch, id, stage, error, patience)),
@@ -258,8 +278,8 @@ impl Rival {
 /// As for [`wait`].
 pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Result<String> {
     let (id, goal) = Goal::of(context, &gate.release, Need::Ready)?;
-    let timeout = context.health.timeout;
-    let watch = Watch { aws: &context.aws, name: &context.name, timeout, sink: context.sink() };
+    let (timeout, release_timeout) = (context.health.timeout, context.health.release_timeout);
+    let watch = Watch { aws: &context.aws, name: &context.name, timeout, release_timeout, sink: context.sink() };
     context
         .or_interrupt(wait(&watch, &id, &goal))
         .await
@@ -312,6 +332,11 @@ fn broken(goal: &Goal, report: &Report) -> Failure {
             "the instance cannot give the secrets to the app",
             "The previous version keeps serving, with the previous secrets; no request was lost.",
             Next::from("correct the secret, then run: ").run("up"),
+        ),
+        _ if report.error_code == Some(ErrorCode::ReleaseFailed) => (
+            "the new version was not deployed, because a command of app.release failed",
+            "The previous version keeps serving; no request was lost. What the commands changed stays as it is.",
+            Next::from("see all of the output: ").run("logs --release").and("; correct it, then run: ").run("up"),
         ),
         true => (
             "the app failed its checks with the new secrets and does not use them",

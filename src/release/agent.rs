@@ -11,6 +11,7 @@ macro_rules! files {
 pub const FILES: &[(&str, &str)] = files![
     "agent.py",
     "bytecode.py",
+    "command.py",
     "serve.py",
     "app_role/__init__.py",
     "app_role/credentials.py",
@@ -26,14 +27,17 @@ pub const FILES: &[(&str, &str)] = files![
     "orders/__init__.py",
     "orders/decide.py",
     "orders/orders.py",
+    "orders/record.py",
     "orders/references.py",
     "orders/report.py",
     "orders/reporter.py",
     "orders/secrets.py",
     "orders/tasks.py",
     "processes/__init__.py",
+    "processes/command.py",
     "processes/generation.py",
     "processes/generations.py",
+    "processes/release_commands.py",
     "processes/runner_process.py",
     "processes/runner_systemd.py",
     "processes/supervisor.py",
@@ -59,13 +63,16 @@ pub const FILES: &[(&str, &str)] = files![
     "units/app-wake.service",
     "units/app.socket",
     "units/app@.service",
+    "units/command@.service",
     "units/devopsctl-agent.service",
     "units/devopsctl-updates.service",
     "units/devopsctl-updates.timer",
     "units/devopsctl.slice",
     "units/proxy.service",
+    "units/sandbox.conf",
     "workers/__init__.py",
     "workers/asgi.py",
+    "workers/confinement.py",
     "workers/gunicorn.conf.py",
     "workers/guard.py",
     "workers/landlock.py",
@@ -108,6 +115,6 @@ mod tests {
     #[test]
     fn the_entry_points_of_other_releases_stay() {
         let top: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/')).collect();
-        assert_eq!(top, ["agent.py", "bytecode.py", "serve.py"]);
+        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "serve.py"]);
     }
 }

@@ -22,6 +22,7 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "permissions": app.permissions.is_some(),
         "references": references(app),
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
+        "release": (!app.release.is_empty()).then(|| json!({"commands": app.release, "timeout": app.release_timeout})),
         "static": app.static_files,
         "edge": edge,
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},

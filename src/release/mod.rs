@@ -61,6 +61,8 @@ pub struct Release {
     pub size: u64,
     /// The build target.
     pub target: Target,
+    /// The commands that run once before it starts; empty if there are none.
+    pub commands: String,
     /// How it is served, such as `https`: a rollback to a release that is served in another way is refused.
     pub reached: String,
     /// The sources of the secrets to which it refers, with a space between two.
@@ -113,8 +115,22 @@ pub async fn build(
     }
     let size = fs::metadata(&archive).map_err(|error| unwritable(&archive, &error))?.len();
     let (what, reached) = (origin::describe(&deployment.app.path), deployment.network.reached());
-    let (target, sources) = (target.clone(), sources(app));
-    Ok(Release { id, archive, fresh, resolved_anew, size, target, reached, sources, proxy, processes, what, warnings })
+    let (target, commands, sources) = (target.clone(), app.release.join("; "), sources(app));
+    Ok(Release {
+        id,
+        archive,
+        fresh,
+        resolved_anew,
+        size,
+        target,
+        commands,
+        reached,
+        sources,
+        proxy,
+        processes,
+        what,
+        warnings,
+    })
 }
 
 /// Reads the inputs of a release, without building it: the app's files and its requirements.

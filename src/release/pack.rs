@@ -23,8 +23,9 @@ const SERVER: [&str; 6] = [
     "uvicorn.lifespan.on",
     "uvicorn.protocols.http.httptools_impl",
 ];
-/// The files that `workers/gunicorn.conf.py` loads by their path.
-const LOADED: [&str; 8] = [
+/// The files that `serve.py` and `workers/gunicorn.conf.py` load by their path.
+const LOADED: [&str; 9] = [
+    "agent/workers/confinement.py",
     "agent/system/systemd.py",
     "agent/system/kernel.py",
     "agent/workers/guard.py",

@@ -76,6 +76,8 @@ pub struct Run {
 pub struct Health {
     /// The app's own health timeout, seconds.
     pub timeout: u32,
+    /// The time limit of the commands in `app.release`, seconds, if there are any.
+    pub release_timeout: Option<u32>,
     /// The command that prints the token.
     pub token: String,
 }
@@ -111,7 +113,11 @@ impl Context {
             instance_type: deployment.instance.kind.clone(),
             disk_gib: deployment.instance.disk_gib,
             credits: start.burstable.then(|| Credits::at_launch(deployment.instance.cpu_credits)),
-            health: Health { timeout: deployment.health.timeout, token: shared.token },
+            health: Health {
+                timeout: deployment.health.timeout,
+                release_timeout: deployment.app.release_timeout(),
+                token: shared.token,
+            },
             image_id: start.image,
             image: Mutex::default(),
             release,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::{names, secret};
+use crate::resources::orders::Orders;
 use crate::resources::{Tags, set_tags};
 
 /// The kind of log.
@@ -18,6 +19,8 @@ pub enum Source {
     Access,
     /// The agent's log.
     Agent,
+    /// The output of the commands of releases.
+    Release,
 }
 
 impl Source {
@@ -27,6 +30,7 @@ impl Source {
             Self::App => "app",
             Self::Access => "access",
             Self::Agent => "agent",
+            Self::Release => "release",
         }
     }
 }
@@ -39,6 +43,8 @@ pub struct Window {
     pub asked: Vec<String>,
     /// The numbering of lines is constant while this value is the same.
     pub session: String,
+    /// The orders whose commands print this, while they run and for a minute after that.
+    pub of: Option<Orders>,
     /// The lines, the oldest first.
     pub lines: Vec<Line>,
 }

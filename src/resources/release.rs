@@ -26,8 +26,8 @@ use upload::{checksum, read};
 
 /// How many releases of a deployment are kept; more only if all of them are in use.
 pub const KEPT: usize = 10;
-/// How many objects one call deletes at most.
-const AT_ONCE: usize = 1000;
+/// How many releases one call deletes at most: each has two objects, and a call deletes a thousand.
+const AT_ONCE: usize = 500;
 
 /// A release in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +195,7 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
         ("what", &release.what),
         ("target", &release.target.to_string()),
         ("reached", &release.reached),
+        ("commands", &release.commands),
         ("caddy", release.proxy.sha384),
     ];
     let notes = notes.map(|(name, text)| (name.to_owned(), escaped(text)));
@@ -206,9 +207,10 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     Ok(format!("{} uploaded ({}){old}", short(&change.id), indicatif::HumanBytes(size as u64)))
 }
 
-/// Deletes old releases. A failure is only a warning, because they cost little: the next run tries again.
+/// Deletes old releases, and the records that their commands ran. A failure is only a warning, because they cost little: the next run tries again.
 async fn prune(context: &Context, bucket: &str, ids: &[String]) -> String {
-    let keys: Vec<String> = ids.iter().map(|id| names::release_key(&context.name, id)).collect();
+    let of = |id: &String| [names::release_key(&context.name, id), names::released_key(&context.name, id)];
+    let keys: Vec<String> = ids.iter().flat_map(of).collect();
     match delete(context, bucket, &keys).await {
         Ok(()) if ids.is_empty() => String::new(),
         Ok(()) => {
@@ -325,6 +327,7 @@ mod tests {
             size: 1,
             proxy: crate::release::proxy::Build::of(&target).unwrap(),
             target,
+            commands: String::new(),
             processes: crate::release::Processes { asgi: false, workers: 2, threads: 4 },
             reached: "https".into(),
             sources: String::new(),

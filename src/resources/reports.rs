@@ -43,14 +43,14 @@ pub struct Report {
     pub references: Option<String>,
     /// Until when the previous token is accepted too, in seconds since 1970; only during the rotation window.
     pub grace_until: Option<i64>,
-    /// Its progress with its orders: `booting`, `fetching`, `token`, `starting`, `healthy`, `failed`.
+    /// Its progress with its orders: `booting`, `fetching`, `token`, `releasing`, `starting`, `healthy`, `failed`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub phase: Phase,
     /// Whether a release that passed its health check serves.
     pub healthy: bool,
     /// The error, for users.
     pub error: Option<String>,
-    /// The error's code, if a program acts on it: `bad_release`, `no_release`, `bad_proxy`, `bad_secret`.
+    /// The error's code, if a program acts on it: `bad_release`, `no_release`, `bad_proxy`, `bad_secret`, `release_failed`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub error_code: Option<ErrorCode>,
     /// The app's threads, while all of them are busy.
@@ -86,6 +86,7 @@ pub enum Phase {
     Booting,
     Fetching,
     Token,
+    Releasing,
     Starting,
     Healthy,
     Failed,
@@ -106,6 +107,7 @@ impl fmt::Display for Phase {
             Self::Booting => "booting",
             Self::Fetching => "fetching",
             Self::Token => "token",
+            Self::Releasing => "releasing",
             Self::Starting => "starting",
             Self::Healthy => "healthy",
             Self::Failed => "failed",
@@ -151,6 +153,8 @@ pub enum ErrorCode {
     BadProxy,
     /// The app's secrets cannot become its variables.
     BadSecret,
+    /// A command of `app.release` failed.
+    ReleaseFailed,
     /// A code of another version's agent.
     #[serde(untagged)]
     Other(String),

@@ -196,8 +196,8 @@ fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&St
     Some(Planned::new(action, reasons, Change::Ensure(ensure)))
 }
 
-/// The inline policy: read the token, the secrets and the releases of this deployment, write its own reports and logs, and get
-/// credentials of the app's role for the app.
+/// The inline policy: read the token, the secrets and the releases of this deployment, write its own reports and logs and the
+/// records that the commands of releases ran, and get credentials of the app's role for the app.
 pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Value {
     let parameter = |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
     let object = |key: &str| format!("arn:{partition}:s3:::{bucket}/{key}");
@@ -212,6 +212,7 @@ pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: 
             {"Effect": "Allow", "Action": "s3:PutObject", "Resource": object(&format!("{}logs/*", names::bucket_prefix(name)))},
             {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object(&format!("{}*", names::TOOLS_PREFIX))},
             {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&names::certificates_key(name))},
+            {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&format!("{}*", names::released_prefix(name)))},
             {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": format!("arn:{partition}:iam::{account}:role/{}", names::app_role(name, region))},
         ]
     })

@@ -62,6 +62,11 @@ def test_buckets_of_other_accounts_are_refused(cli, s3):
         assert bool(granted(mine.get_object, Bucket=bucket, Key=kept)) == read
         mine.delete_object(Bucket=bucket, Key=kept)
     assert refused(mine.head_object, Bucket=bucket, Key="a/certificates.json")[0] == "403"
+    # The condition of an ETag needs the right to read the object, too.
+    mine.put_object(Bucket=bucket, Key="a/released/x.json", Body=b"x", IfNoneMatch="*")
+    code, message = refused(mine.put_object, Bucket=bucket, Key="a/released/x.json", Body=b"x", IfMatch='"x"')
+    assert code == "AccessDenied" and "s3:GetObject" in message
+    mine.delete_object(Bucket=bucket, Key="a/released/x.json")
     assert refused(mine.get_object_acl, Bucket=bucket, Key=key)[0] == "AccessDenied"
     assert refused(mine.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})[0] == (
         "AccessDenied"

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import NUMBERS, associated, granted, refused, runs, until
@@ -35,6 +36,30 @@ def test_a_body_with_a_wrong_sha256_is_refused(s3):
     cut = {"Bucket": "checked", "Key": "b", "Body": b"who", "ChecksumSHA256": said}
     assert refused(s3.put_object, **cut)[0] == "BadDigest"
     assert [found["Key"] for found in s3.list_objects_v2(Bucket="checked")["Contents"]] == ["a"]
+
+
+def test_a_conditional_write_needs_the_state_that_it_names(s3):
+    make(s3, "conditional")
+    first = s3.put_object(Bucket="conditional", Key="a", Body=b"1", IfNoneMatch="*")["ETag"]
+    assert refused(s3.put_object, Bucket="conditional", Key="a", Body=b"2", IfNoneMatch="*")[0] == "PreconditionFailed"
+    second = s3.put_object(Bucket="conditional", Key="a", Body=b"2", IfMatch=first)["ETag"]
+    assert refused(s3.put_object, Bucket="conditional", Key="a", Body=b"3", IfMatch=first)[0] == "PreconditionFailed"
+    assert refused(s3.put_object, Bucket="conditional", Key="b", Body=b"3", IfMatch=first)[0] == "NoSuchKey"
+    for conditions in ({"IfNoneMatch": first}, {"IfNoneMatch": "*", "IfMatch": second}):
+        code, _ = refused(s3.put_object, Bucket="conditional", Key="a", Body=b"3", **conditions)
+        assert code == "NotImplemented"
+    found = s3.get_object(Bucket="conditional", Key="a")
+    assert (found["Body"].read(), found["ETag"]) == (b"2", second)
+
+
+def test_of_concurrent_conditional_writes_one_succeeds(s3):
+    make(s3, "raced")
+
+    def write(number):
+        return granted(s3.put_object, Bucket="raced", Key="a", Body=b"%d" % number, IfNoneMatch="*") is not None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(write, range(32))) == 1
 
 
 def test_a_saved_account_includes_its_buckets(sandbox, s3):

@@ -210,19 +210,23 @@ pub struct Logs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub lines: usize,
     /// Show the requests instead, without their headers
-    #[arg(long, conflicts_with = "agent")]
+    #[arg(long, conflicts_with_all = ["agent", "release"])]
     pub access: bool,
     /// Show the agent's log instead
-    #[arg(long)]
+    #[arg(long, conflicts_with = "release")]
     pub agent: bool,
+    /// Show the output of the commands in app.release instead
+    #[arg(long)]
+    pub release: bool,
 }
 
 impl Logs {
     /// The log that the options select.
     pub fn source(&self) -> Source {
-        match (self.access, self.agent) {
-            (true, _) => Source::Access,
-            (_, true) => Source::Agent,
+        match (self.access, self.agent, self.release) {
+            (true, ..) => Source::Access,
+            (_, true, _) => Source::Agent,
+            (.., true) => Source::Release,
             _ => Source::App,
         }
     }

@@ -33,6 +33,8 @@ documents! {
         steps: Vec<Step>,
         /// The secrets that must be set before `up` can make the changes.
         missing_secrets: Vec<String>,
+        /// The commands of `app.release` that the changes run, unless they ran for this release before.
+        release_commands: Vec<String>,
         /// How the app would be served.
         app: Served,
         /// The cost of deploy.yaml.

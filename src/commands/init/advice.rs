@@ -25,6 +25,8 @@ pub struct Plan {
     pub module: Option<(String, [String; 2])>,
     /// `app.build`
     pub build: Vec<String>,
+    /// `app.release`, from the `Procfile`.
+    pub release: Option<String>,
     /// `app.static`
     pub static_files: BTreeMap<String, String>,
     /// The app's requirements.
@@ -92,6 +94,7 @@ impl Plan {
         warnings.extend(about_hard_coded(files, sight));
         warnings.extend(written::lines(files.below(&path), &env));
         let build = builds::commands(files, &path, needed.iter().map(|secret| secret.name.as_str()));
+        let release = builds::release(files, &path);
         let static_files = static_files::folders(files, &path, &build);
         Self {
             name: name.to_owned(),
@@ -99,6 +102,7 @@ impl Plan {
             web,
             module: written,
             build,
+            release,
             lock: settings::lock(files, &requirements),
             local: settings::names_paths(files, &requirements),
             static_files,

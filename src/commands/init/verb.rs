@@ -252,6 +252,7 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
     if !plan.build.is_empty() {
         lines.push(format!("build: {}", plan.build.join("; ")));
     }
+    lines.extend(plan.release.as_ref().map(|command| format!("release: {command}, Procfile")));
     lines.extend(plan.static_files.iter().map(|(prefix, folder)| format!("static: {prefix} → {folder}")));
     lines.push(match &plan.token {
         Some((name, place)) => format!("token: {name}, {}", at(place)),

@@ -46,12 +46,17 @@ impl Plan {
                 format!("  # What they write is deployed.\n  build:\n{}", lines.collect::<String>())
             }
         };
+        let release = self
+            .release
+            .as_ref()
+            .map(|command| format!("  release: {}   # runs on the instance, once for each release\n", quoted(command)));
+        let release = release.unwrap_or_default();
         let local = match self.local {
             true => "  build_dependencies: true   # local packages are built, and packages without a wheel, too\n",
             false => "",
         };
         format!(
-            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{local}{}{}{}{}",
+            "# The code, and how to run it.\napp:\n{requirements}  path: {}\n{module}  web: {}\n{build}{release}{local}{}{}{}{}",
             quoted(path),
             quoted(&self.web),
             self.statics(),

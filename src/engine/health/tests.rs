@@ -92,23 +92,38 @@ fn a_failure_with_other_orders_does_not_count() {
     assert!(!again.failed(&report(Phase::Failed, "old", 1, true)));
 }
 
-#[test]
-fn the_last_reported_error_says_why_it_is_stuck() {
+fn sandbox() -> Aws {
     let keys = serde_json::json!({"access_key": "A", "secret_key": "S"});
     let handle = serde_json::json!({
         "version": "", "pid": 1, "endpoint": "http://127.0.0.1:1", "access_key": "A", "secret_key": "S",
         "administrator": keys, "account": "1", "machines": "process", "pythons": [], "control": "",
     });
-    let aws = Aws::sandbox(&crate::aws::Settings::default(), serde_json::from_value(handle).unwrap());
+    Aws::sandbox(&crate::aws::Settings::default(), serde_json::from_value(handle).unwrap())
+}
+
+#[test]
+fn the_last_reported_error_says_why_it_is_stuck() {
+    let aws = sandbox();
     let sink =
         crate::ui::Ui::new(crate::ui::Style { quiet: true, verbose: false }, crate::ui::Invocation::new(String::new()));
-    let watch = Watch { aws: &aws, name: "hello", timeout: 30, sink: sink.sink_ref() };
+    let watch = Watch { aws: &aws, name: "hello", timeout: 30, release_timeout: None, sink: sink.sink_ref() };
     let why = |error: Option<&str>| {
         let failure = stuck(&watch, "i-1", &Stage::At(Phase::Fetching), error.map(str::to_owned), PHASE);
         failure.reasons()[0].to_owned()
     };
     assert_eq!(why(Some("s3:GetObject was refused")), "s3:GetObject was refused");
     assert!(why(None).contains("no route to the internet"));
+}
+
+#[test]
+fn commands_may_take_as_long_as_deploy_yaml_allows() {
+    let sink =
+        crate::ui::Ui::new(crate::ui::Style { quiet: true, verbose: false }, crate::ui::Invocation::new(String::new()));
+    let aws = sandbox();
+    let watch = Watch { aws: &aws, name: "hello", timeout: 30, release_timeout: Some(600), sink: sink.sink_ref() };
+    let patience = |phase| watch.patience(&Stage::At(phase));
+    assert_eq!(patience(Phase::Releasing), PHASE + Duration::from_secs(600));
+    assert_eq!(patience(Phase::Starting), PHASE + Duration::from_secs(30));
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub struct Notes {
     pub target: String,
     /// How clients reach it.
     pub reached: String,
+    /// The commands that ran once before it started.
+    pub commands: String,
     /// The sources of the secrets to which it refers.
     pub sources: BTreeSet<Source>,
     /// When it was uploaded, in seconds since 1970.
@@ -87,7 +89,8 @@ pub async fn notes(aws: &Aws, account: &str, name: &str, id: &str) -> Result<Opt
         let metadata = answer.metadata.unwrap_or_default();
         let note = |name: &str| metadata.get(name).map(|text| plain(text)).unwrap_or_default();
         let sources = note("sources").split(' ').filter_map(Source::read).collect();
-        Notes { by: note("by"), what: note("what"), target: note("target"), reached: note("reached"), sources, at }
+        let (by, what, target) = (note("by"), note("what"), note("target"));
+        Notes { by, what, target, reached: note("reached"), commands: note("commands"), sources, at }
     }))
 }
 

@@ -9,4 +9,5 @@ mod indexes;
 mod init;
 mod local_packages;
 mod permissions;
+mod release_command;
 mod static_files;

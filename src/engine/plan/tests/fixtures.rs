@@ -37,6 +37,8 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         include: Vec::new(),
         build_dependencies: false,
         build: Vec::new(),
+        release: Vec::new(),
+        release_timeout: 600,
         static_files: BTreeMap::new(),
         workers: None,
         threads: 4,

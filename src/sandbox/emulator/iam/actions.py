@@ -268,6 +268,13 @@ def about_objects(action):
     return rule
 
 
+def put_object(call):
+    """A write on the condition of an ETag reveals it, so it also needs the right to read the object."""
+    yield from about_objects("s3:PutObject")(call)
+    if "If-Match" in call.headers:
+        yield from about_objects("s3:GetObject")(call)
+
+
 # Route 53
 
 
@@ -327,7 +334,7 @@ RULES = {
     **{f"iam:{name}": about_profile(f"iam:{name}") for name in OF_PROFILES},
     **{f"ssm:{name}": about_parameters(f"ssm:{name}", field) for name, field in OF_PARAMETERS.items()},
     **{f"s3:{name}": about_bucket(f"s3:{name}") for name in OF_BUCKETS},
-    **{f"s3:{name}": about_objects(f"s3:{name}") for name in ("DeleteObject", "GetObject", "PutObject")},
+    **{f"s3:{name}": about_objects(f"s3:{name}") for name in ("DeleteObject", "GetObject")},
     "freetier:GetAccountPlanState": without_resource("freetier:GetAccountPlanState"),
     "iam:AddRoleToInstanceProfile": add_role_to_instance_profile,
     "iam:CreateInstanceProfile": create_instance_profile,
@@ -342,6 +349,7 @@ RULES = {
     "secretsmanager:GetSecretValue": get_secret_value,
     "servicequotas:GetAWSDefaultServiceQuota": without_resource("servicequotas:GetAWSDefaultServiceQuota"),
     "servicequotas:GetServiceQuota": without_resource("servicequotas:GetServiceQuota"),
+    "s3:PutObject": put_object,
     "ssm:DescribeParameters": describe_parameters,
     "ssm:GetParameter": get_parameters("ssm:GetParameter", "Name"),
     "ssm:GetParameters": get_parameters("ssm:GetParameters", "Names"),

@@ -1,4 +1,6 @@
-"""Buckets: their owner, the defaults of a new one, and that the name of a deleted bucket is not available for a while."""
+"""Buckets: their owner, the defaults of a new one, and that the name of a deleted bucket is not available for a while. Objects:
+conditional writes (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+"""
 
 import base64
 import errno
@@ -78,7 +80,8 @@ def policy(account, name):
 
 
 def checked(original):
-    """Refuses a body whose SHA-256 differs from the header."""
+    """Refuses a body whose SHA-256 differs from the header, and conditions that AWS does not implement. A condition and its write
+    are one step."""
 
     def put_object(response):
         said = response.headers.get("x-amz-checksum-sha256")
@@ -86,8 +89,12 @@ def checked(original):
             message = "The SHA256 you specified did not match the calculated checksum."
             raise S3Error("BadDigest", message, 400)
         faults.check("PutObject", S3Error)
+        none, match = response.headers.get("If-None-Match"), response.headers.get("If-Match")
+        if none not in (None, "*") or (none and match):
+            raise S3Error("NotImplemented", "A header you provided implies functionality that is not implemented", 501)
         try:
-            return original(response)
+            with clock.LOCK:
+                return original(response)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
