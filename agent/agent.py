@@ -18,18 +18,16 @@ import bytecode
 from app_role.credentials import AppRole
 from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
-from boot.bootstrap import BadRelease
 from boot.validate import in_words, match
-from logs.masking import secrets_in
 from logs.publisher import Logs
-from orders import decide, references, secrets, tasks
+from orders import decide, tasks
 from orders.decide import State
 from orders.orders import read_orders
-from orders.report import Phase, Report, error_code, publish
+from orders.report import Phase, Report, publish
 from orders.reporter import Reporter
-from processes.command import CommandFailed
+from orders.steps import Steps
 from processes.generations import Generations
-from processes.release_commands import ReleaseCommands, owed
+from processes.release_commands import ReleaseCommands
 from processes.supervisor import Supervisor
 from proxy.proxy import Proxy
 from proxy.static_files import StaticFiles
@@ -63,15 +61,15 @@ class Agent:
         self.static_files = StaticFiles(paths)
         self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
         self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
-        self.owe(self.state.ready)
+        self.steps = Steps(self)
+        self.steps.owe(self.state.ready)
         self.ssh = Ssh(runner.sshd, clock)
         self.completed = set()  # Releases that are compiled completely, or are being compiled.
-        self.said, self.said_at, self.leaving = None, 0.0, False
+        self.said, self.said_at = None, 0.0
         self.addresses = {"static": None, "own": None}  # By the names that the manifest's `edge` uses.
-        self.looked, self.begun = (
-            False,
-            clock.monotonic(),
-        )  # Whether the tags were read yet; since when this agent runs.
+        self.looked = False  # Whether the tags were read yet.
+        self.begun = clock.monotonic()
+        self.leaving = False
 
     def run(self):
         self.generations.adopt()
@@ -195,20 +193,20 @@ class Agent:
         kind, *args = step
         if kind == "start":
             try:
-                address, waits = self.address(args[0].release)
                 release = args[0].release
+                address, waits = self.address(release)
                 grant = self.app_role.grant(self.paths.manifest(release))
                 if not waits and grant:
                     given = self.state.given(release)
                     self.generations.start(*args, self.state.token, given, address, grant)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
                 self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
-                self.failed(step, problem)
+                self.steps.failed(step, problem)
         elif kind == "abort":
             self.generations.abort()
         else:
             self.state.under_way.add(step)
-            self.in_thread(self.do, step, *args)
+            self.in_thread(self.steps.do, step, *args)
 
     def address(self, release):
         """(address, wait): the address at which clients reach this release, if it is known; whether a start waits for it."""
@@ -217,103 +215,6 @@ class Agent:
         # After a reboot, the last healthy release may start before the tags are read.
         needed = edge and not edge["domain"] and (edge["address"] == "static" or not self.looked)
         return address, needed and not address and self.clock.monotonic() < self.begun + ADDRESS_SECONDS
-
-    def do(self, step, *args):
-        """In a thread: does a step, and puts the result into the inbox."""
-        try:
-            result = getattr(self, "do_" + step[0])(*args)
-            self.inbox.put((self.done, step, result))
-        except Exception as problem:  # noqa: BLE001 (every step must end with a result)
-            self.inbox.put((self.failed, step, problem))
-
-    def do_token(self):
-        return tasks.read_token(self.aws, self.name())
-
-    def do_secrets(self, *order):
-        # Only the first read for an order waits until SSM shows the ordered secrets. After a reboot, the last healthy release
-        # does not wait for it.
-        known = self.state.secrets
-        ordered = order[0] if known and not known.answered else None
-
-        def wanted():
-            return decide.read_secrets(self.state) == ("secrets", *order)
-
-        return secrets.read_secrets(self.aws, self.name(), ordered, wanted, self.clock)
-
-    def do_references(self, release, *order):
-        # After a reboot, the last healthy release does not wait until AWS shows the ordered versions.
-        named = self.paths.manifest(release).get("references") or {}
-        waits = release in self.state.references or release != self.state.healthy
-
-        def wanted():
-            return decide.read_references(self.state, release) == ("references", release, *order)
-
-        return references.read_references(self.aws, named, order[0] if waits else None, wanted, self.clock)
-
-    def do_prepare(self, release):
-        tasks.prepare(self.aws, self.name(), release, self.paths, lambda: self.wants(release), self.clock)
-        self.static_files.lay(release)
-
-    def do_release(self, release, *ordered):
-        orders = dict(zip(self.state.orders.answered(), ordered))
-        return self.release_commands.run(self.name(), release, orders, self.state, lambda: self.wants(release))
-
-    def wants(self, release):
-        return release in decide.candidates(self.state)
-
-    def owe(self, releases):
-        """Notes which of these releases' commands must run, and masks what they could print."""
-        for release in owed(self.paths, releases):
-            self.state.owing.add(release)
-            self.generations.hide(secrets_in(self.paths.manifest(release).get("env", {})))
-
-    def done(self, step, result):
-        self.state.under_way.discard(step)
-        if step == decide.TOKEN:
-            self.got_token(result)
-        elif step[0] == "secrets":
-            self.generations.hide(result.values.values())
-            decide.take_secrets(self.state, step, result, self.clock.monotonic())
-        elif step[0] == "references":
-            self.generations.hide(result.values.values())
-            decide.take_references(self.state, step, result)
-        else:
-            self.state.failures.pop(step, None)
-            if step[0] == "prepare":
-                self.state.ready.add(step[1])
-                self.owe({step[1]})
-            elif result:  # The commands of a release have ended well.
-                self.state.owing.discard(step[1])
-
-    def got_token(self, token):
-        """Refuses a version older than the newest one known or served: a revoked token must not return."""
-        known = max(self.state.token.version if self.state.token else 0, self.generations.newest_token)
-        ordered = self.state.orders.token or 0
-        if token.version < known:
-            error = f"SSM has version {token.version} of the token, older than version {known}, known on this instance"
-            decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=1, most=60)
-            return
-        self.state.token = token
-        self.generations.hide(filter(None, (token.current, token.previous)))
-        if token.version < ordered:
-            error = f"SSM has version {token.version} of the token, the tag devopsctl:token names {ordered}"
-            decide.failed(self.state, decide.TOKEN, error, steady=self.clock.monotonic(), least=0.3, most=30)
-        else:
-            self.state.failures.pop(decide.TOKEN, None)
-
-    def failed(self, step, problem):
-        self.state.under_way.discard(step)
-        error = decide.one_line(self.generations.mask(in_words(problem)))
-        print(f"agent: {step[0]}: {error}", flush=True)
-        early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
-        tail = self.generations.mask(getattr(problem, "tail", ""))
-        if step[0] in ("token", "secrets", "references", "release"):
-            missing = getattr(problem, "code", "") == "ParameterNotFound"
-            least, most = (0.5, 2) if early or missing else (1, 60)
-        else:
-            least, most = 15, 300
-        permanent, code = isinstance(problem, (BadRelease, CommandFailed)), error_code(problem)
-        decide.failed(self.state, step, error, tail, self.clock.monotonic(), least, most, permanent, code)
 
     def settle(self):
         """Once nothing starts or retires, does the work that would delay a start. Compiling the whole release comes last."""

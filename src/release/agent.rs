@@ -32,6 +32,7 @@ pub const FILES: &[(&str, &str)] = files![
     "orders/report.py",
     "orders/reporter.py",
     "orders/secrets.py",
+    "orders/steps.py",
     "orders/tasks.py",
     "processes/__init__.py",
     "processes/command.py",
