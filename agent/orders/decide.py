@@ -58,9 +58,7 @@ class State:
     def __init__(self, orders=None, ready=(), healthy=None, token=None, secrets=None, serving=None, starting=None):
         self.orders = orders or Orders()
         self.ready = set(ready)  # Releases on disk.
-        self.owing = (
-            set()
-        )  # Those whose commands (`app.release`) have not ended well yet, as far as this instance knows.
+        self.owing = set()  # Those whose commands (`app.release`) have not ended well yet, as far as this disk tells.
         self.healthy = healthy  # The last release that passed its health check.
         self.token, self.secrets, self.serving, self.starting = token, secrets, serving, starting
         self.references = {}  # By release: the secrets that are kept elsewhere, as it refers to them.
