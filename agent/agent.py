@@ -73,6 +73,7 @@ class Agent:
 
     def run(self):
         self.generations.adopt()
+        self.generations.hide(self.release_commands.secrets())
         self.reporter = Reporter(self.send_report, self.clock)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.supervisor.start("reports", self.reporter.run)

@@ -48,6 +48,7 @@ class Command:
     def create(cls, paths, what, release, given, began):
         """Creates it with everything but its process. `given`: the secrets and the token, as `variables` has them."""
         self = cls(paths, what, release, os.urandom(4).hex(), began)
+        paths.keep_instance(release)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.mkdir(self.folder, 0o700)
         write_json(self.variables, given)

@@ -34,6 +34,10 @@ class ReleaseCommands:
         self.paths, self.aws, self.runner, self.logs, self.clock = paths, aws, runner, logs, clock
         self.leaving = False  # Whether the machine stops.
 
+    def secrets(self):
+        """The secrets that commands of an earlier agent have, to mask them."""
+        return [value for each in Command.left(self.paths) for value in read_json(each.variables, {}).values()]
+
     def run(self, name, release, orders, state, wanted):
         """Whether the commands have ended well, here or before. False: they are no longer wanted, which `wanted` says.
 

@@ -22,6 +22,7 @@ from system.systemd import write
 
 ROLES = ("serving", "starting", "previous")
 NONE = "-"
+OPEN = ".open"  # The file without the releases whose files need the token: Caddy may still have the settings of an open one.
 ETAG = ".devopsctl-etag"
 # Of a name: what follows the hash, such as `.min.css` or `.js.map`, and what precedes it.
 ENDING = r"(\.[A-Za-z0-9]+){1,2}(\.(gz|br|zst))?\Z"
@@ -68,6 +69,11 @@ class StaticFiles:
         """The folders of a release, by URL prefix."""
         return self.paths.manifest(release).get("static") or {}
 
+    def unguarded(self, release):
+        """The release, if its files need no token."""
+        edge = {} if release == NONE else self.paths.manifest(release).get("edge") or {}
+        return release if (edge.get("static") or {}).get("guarded") is False else NONE
+
     def publish(self, in_thread, **releases):
         """Sets the release of each role, or None. The app goes on if that fails, and the next call tries again."""
         wanted = [releases[role] for role in ROLES]
@@ -75,7 +81,11 @@ class StaticFiles:
             return
         try:
             served = [release if release and self.folders(release) else NONE for release in wanted]
-            write(self.paths.static_roles, " ".join(served) + "\n")
+            for path, roles in (
+                (self.paths.static_roles + OPEN, map(self.unguarded, served)),
+                (self.paths.static_roles, served),
+            ):
+                write(path, " ".join(roles) + "\n")
             for release in set(served) - {NONE}:
                 if not os.path.isdir(self.paths.static_tree(release)):  # An earlier agent prepared it.
                     in_thread(self.lay, release)

@@ -5,7 +5,7 @@ header `Devopsctl-Static`, which no client can send (workers/guard.py): Caddy ha
 stored by any cache, another one by the client's own only.
 """
 
-from proxy.static_files import ETAG, NONE, ROLES
+from proxy.static_files import ETAG, NONE, OPEN, ROLES
 
 ASKS = "Devopsctl-Static"
 # The release whose files answer, and which of them. A page that was loaded before a change still finds its files with a hash.
@@ -44,11 +44,11 @@ def routes(static, folder, before, proxy):
     asks = [question(proxy)] if static["guarded"] else []
     who = "{http.reverse_proxy.header.Cache-Control}" if static["guarded"] else "public"
     trees = [route(f"{folder}/{{static.{role}}}/{kind}", kind, who, [before, *asks]) for role, kind in TREES]
-    handlers = [*releases(folder), {"handler": "subroute", "routes": trees}]
+    handlers = [*releases(folder, "" if static["guarded"] else OPEN), {"handler": "subroute", "routes": trees}]
     return [{"match": [match], "handle": handlers}]
 
 
-def releases(folder):
+def releases(folder, kind):
     """Sets the release of each role, for this request."""
     roles = {
         "handler": "map",
@@ -57,7 +57,7 @@ def releases(folder):
         "mappings": [{"input_regexp": RELEASES, "outputs": [f"${{{n + 1}}}" for n in range(len(ROLES))]}],
         "defaults": [NONE] * len(ROLES),
     }
-    return [{"handler": "vars", "static_roles": f"{{file.{folder}/roles}}"}, roles]
+    return [{"handler": "vars", "static_roles": f"{{file.{folder}/roles{kind}}}"}, roles]
 
 
 def route(root, kind, who, first):

@@ -91,7 +91,8 @@ def test_the_roles_are_in_one_file_and_trees_go_with_their_release(tmp_path):
         place = pathlib.Path(paths.release(name))
         (place / "app/files").mkdir(parents=True)
         (place / "app/files/x.css").write_text(name)
-        write_json(f"{place}/manifest.json", {} if name == without else {"static": {"/static": "files"}})
+        edge = {"static": {"guarded": name == first}}
+        write_json(f"{place}/manifest.json", {} if name == without else {"static": {"/static": "files"}, "edge": edge})
     files, laid = StaticFiles(paths), []
 
     def roles(**releases):
@@ -103,6 +104,9 @@ def test_the_roles_are_in_one_file_and_trees_go_with_their_release(tmp_path):
     for name in (first, first, second, without):
         files.lay(name)
     assert roles(serving=second, starting=without, previous=first) == [second, "-", first]
+    assert pathlib.Path(paths.static_roles + ".open").read_text().split() == [second, "-", "-"], (
+        "without the guarded one"
+    )
     assert len(laid) == 1
     static = pathlib.Path(paths.static)
     assert (static / second / "plain/static/x.css").read_text() == second
@@ -114,4 +118,4 @@ def test_the_roles_are_in_one_file_and_trees_go_with_their_release(tmp_path):
     os.rename(paths.release(first), paths.release(first) + ".old")
     (static / f"{first}.new").mkdir()
     sweep(paths)
-    assert sorted(entry.name for entry in static.iterdir()) == [second, "roles"]
+    assert sorted(entry.name for entry in static.iterdir()) == [second, "roles", "roles.open"]

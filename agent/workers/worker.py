@@ -153,8 +153,9 @@ class Worker(ThreadWorker):
             self.turn(0.05)
         self.let_go()
         while (self.busy or self.leaving) and time.monotonic() < end:
-            while self.websockets:
-                end_websocket(self.websockets.pop())
+            for sock in list(self.websockets):
+                self.websockets.discard(sock)
+                end_websocket(sock)
             self.turn(1.0)
         self.tpool.shutdown(False)
 

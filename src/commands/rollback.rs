@@ -63,7 +63,9 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<ExitC
         Err(failure) => session.ui.warn(format!("{failure}; secrets are not rolled back")),
     }
     if let Some(commands) = found.commands(&to) {
-        session.ui.say(format!("app.release did not run, and what it changed before stays: {commands}"));
+        session.ui.say(format!(
+            "app.release does not run again for a release that has run it, and what it changed before stays: {commands}"
+        ));
     }
     if found.release(&to).is_some_and(|release| !release.notes.sources.is_empty()) {
         session.ui.say("secrets that are kept elsewhere were read again: the app has their newest versions");

@@ -4,11 +4,19 @@ use super::source;
 use crate::base::error::{Exit, Failure, Result};
 use crate::config::App;
 
-/// Checks that each folder has a file.
+/// Checks that each folder has a file, and that no file has the URL of another folder.
 ///
 /// # Errors
-/// The first folder without one.
+/// The first folder without one, or such a file.
 pub fn check(app: &App, files: &[source::File]) -> Result<()> {
+    if let Some((file, prefix)) = files.iter().find_map(|file| Some((file, hidden(app, &file.name)?))) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{} has the same URL as the folder of {prefix} in app.static", file.name),
+        )
+        .standing("Nothing was changed.")
+        .next("rename the file, or change the prefix in deploy.yaml"));
+    }
     let is_in = |folder: &str, file: &source::File| {
         file.name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/') && !rest.contains("/."))
     };
@@ -28,4 +36,37 @@ pub fn check(app: &App, files: &[source::File]) -> Result<()> {
         .because(why)
         .standing("Nothing was changed.")
         .next(next))
+}
+
+/// The prefix of another folder whose URL a file has, or is below the file's.
+fn hidden<'a>(app: &'a App, file: &str) -> Option<&'a str> {
+    let url = |(prefix, folder): (&String, &String)| {
+        let rest = file.strip_prefix(folder.as_str())?.strip_prefix('/')?;
+        Some(format!("{}/{rest}", prefix.trim_end_matches('/')))
+    };
+    let urls: Vec<String> = app.static_files.iter().filter_map(url).collect();
+    let is_hidden = |prefix: &&String| {
+        urls.iter()
+            .any(|url| prefix.strip_prefix(url.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    };
+    app.static_files.keys().find(is_hidden).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_not_have_the_url_of_another_folder() {
+        let text = "name: a\napp: {path: ., static: {/: public, /static/css: assets}}\n";
+        let folder = tempfile::tempdir().unwrap();
+        let deployment = crate::config::parse(text, std::path::Path::new("deploy.yaml"), folder.path()).unwrap();
+        let of = |file: &str| hidden(&deployment.app, file);
+        assert_eq!((of("public/static"), of("public/static/css")), (Some("/static/css"), Some("/static/css")));
+        for file in
+            ["public/static/css/a.css", "public/index.html", "assets/static/css", "other/static", "publicstatic"]
+        {
+            assert_eq!(of(file), None, "{file}");
+        }
+    }
 }

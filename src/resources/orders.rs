@@ -199,7 +199,11 @@ impl Resource for Wanted {
     }
 
     fn needs(&self, sight: &Sight<'_>) -> Vec<Id> {
-        let roles = if sight.wants(Kind::AppRole) { only([Kind::Role, Kind::AppRole]) } else { Vec::new() };
+        let roles = match (sight.wants(Kind::AppRole), self.references.is_empty()) {
+            (true, _) => only([Kind::Role, Kind::AppRole]),
+            (false, false) => only([Kind::Role]),
+            (false, true) => Vec::new(),
+        };
         [only([Kind::Token, Kind::Release, Kind::Instance]), secrets::ids(sight), roles].concat()
     }
 

@@ -13,7 +13,7 @@ use crate::release::local::Local;
 use crate::release::projects::PIPFILE;
 
 /// The files in an app's folder that may name indexes, besides the requirements.
-const FILES: [&str; 6] = [PROJECT, PIPFILE, "uv.toml", "uv.lock", "poetry.lock", "Pipfile.lock"];
+const FILES: [&str; 7] = [PROJECT, PIPFILE, "uv.toml", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock"];
 
 /// Checks that no file in which uv looks for requirements or indexes contains a login: such files are part of the release, and their
 /// resolution is cached.

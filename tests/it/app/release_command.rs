@@ -72,7 +72,7 @@ fn a_command_runs_once_for_a_release_and_a_failure_keeps_what_serves() {
     project.file("app/migrate.py", &migrates(2));
     project.run("up --sandbox").ok().says("app.release: migrated to 2");
     assert_eq!(database(), "1\n2\n");
-    let says = "app.release did not run, and what it changed before stays: python migrate.py";
+    let says = "app.release does not run again for a release that has run it, and what it changed before stays: python migrate.py";
     project.run("rollback --sandbox").ok().says(says);
     assert_eq!(database(), "1\n2\n");
     project.ok("down --sandbox --yes");
