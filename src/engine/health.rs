@@ -274,7 +274,7 @@ impl Rival {
     }
 }
 
-/// Waits until a new instance can replace the serving instance.
+/// Waits until the new release can replace what serves.
 ///
 /// # Errors
 /// As for [`wait`].
@@ -282,10 +282,7 @@ pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Resul
     let (id, goal) = Goal::of(context, &gate.release, Need::Ready)?;
     let (timeout, release_timeout) = (context.health.timeout, context.health.release_timeout);
     let watch = Watch { aws: &context.aws, name: &context.name, timeout, release_timeout, sink: context.sink() };
-    context
-        .or_interrupt(wait(&watch, &id, &goal))
-        .await
-        .map_err(|failure| failure.standing("The old instance keeps serving, at the same address."))?;
+    context.or_interrupt(wait(&watch, &id, &goal)).await.map_err(|failure| failure.standing(gate.kept))?;
     Ok(format!("{id} is healthy"))
 }
 

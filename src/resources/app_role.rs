@@ -75,7 +75,7 @@ impl Resource for Wanted {
         Ok(self.changes(sight.have.app_role.looked()?))
     }
 
-    /// A release that needs the role may serve until the instance has other orders.
+    /// A release that needs the role may serve until the new one is healthy.
     fn surplus(sight: &Sight<'_>) -> Result<Vec<Step>> {
         let delete = |_: &State| Planned::delete(Change::Delete);
         let needs = only([Kind::Orders, Kind::HealthGate]);

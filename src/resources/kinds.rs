@@ -27,7 +27,7 @@ macro_rules! kinds {
             Instance instance "instance",
             InstanceProfile instance_profile "profile",
             Orders orders "orders",
-            HealthGate health_gate "new instance",
+            HealthGate health_gate "health",
             EipAssociation eip_association "association",
             Reports reports "reports",
         }

@@ -67,7 +67,7 @@ fn the_certificate_of_an_address_survives_a_replacement() {
     assert_eq!(read.unwrap_err().code(), Some("AccessDenied"), "even an administrator cannot read the key");
     let more = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap() + "instance: {disk_gib: 9}\n";
     project.file("deploy.yaml", &more);
-    project.run("up --sandbox --yes").ok().says("new instance: i-");
+    project.run("up --sandbox --yes").ok().says("health: i-");
     assert_eq!(serial(&project, &url), serial_before);
     assert_eq!(curl(&project, &url, &["--header", &header]).0, 200);
     assert_eq!(pebble.orders(), orders, "another machine needs no other certificate");

@@ -102,8 +102,12 @@ fn an_app_uses_its_own_bucket_and_nothing_of_the_agent() {
     project.run("up --sandbox").ok().says(&format!("{READ_ONLY} is not attached"));
     assert_eq!(tries(&project, &url, denied, "done", denied), second);
 
+    // The role goes only once a release is healthy without it.
     permit(&project, "");
-    project.run("up --sandbox --yes").ok().says("- app role");
+    let (good, broken) = (app.replace("\nif __name__", TRIES), "raise SystemExit('cannot start')\n");
+    project.file("app/app.py", broken).run("up --sandbox --yes").code(4).says("The app's role was not deleted");
+    assert_eq!(tries(&project, &url, denied, "done", denied), second);
+    project.file("app/app.py", &good).run("up --sandbox --yes").ok().says("- app role");
     let nothing = "NoCredentialsError";
     tries(&project, &url, nothing, nothing, nothing);
     let role = aws(&project, async |aws| aws.iam.get_role().role_name(APP_ROLE).send().await.map(drop));

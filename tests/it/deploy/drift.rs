@@ -314,10 +314,10 @@ fn a_plan_in_json_names_kinds_actions_reasons_and_needs() {
     let plan: serde_json::Value = serde_json::from_str(&project.run("plan --sandbox --json").code(3).stdout).unwrap();
     assert_eq!((&plan["v"], &plan["changes"]), (&1.into(), &true.into()));
     let kinds: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["instance", "profile", "orders", "new instance", "association", "instance"]);
+    assert_eq!(kinds, ["instance", "profile", "orders", "health", "association", "instance"]);
     assert!(plan["steps"][5]["name"].as_str().unwrap().starts_with("i-") && plan["steps"][0]["name"].is_null());
     assert_eq!(plan["steps"][0]["action"], "replace");
-    assert_eq!(plan["steps"][4]["needs"], serde_json::json!(["instance", "new instance"]));
+    assert_eq!(plan["steps"][4]["needs"], serde_json::json!(["instance", "health"]));
     // `up` asks before it deletes something, and without a terminal there is no answer.
     project.run("up --sandbox --no-wait").code(2).says("± instance").says("add --yes to answer yes");
 }

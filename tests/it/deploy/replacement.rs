@@ -27,7 +27,7 @@ fn the_url_answers_during_a_replacement() {
     let clients = LoadClients::start(2, &url, &token, &[200]);
 
     with_disk(&project, 9);
-    let said = project.run("up --sandbox --yes").ok().says("new instance: i-").says(": terminated");
+    let said = project.run("up --sandbox --yes").ok().says("health: i-").says(": terminated");
     assert_eq!(said.stdout.trim_end(), url);
     println!("{} answered, all of them", clients.end(20));
     // The old folder is removed after the end of its last process.
@@ -71,7 +71,7 @@ fn a_newer_image_is_used_on_request() {
     // Killed at the launch, and when the new instance is running: `up` continues, with or without the flag.
     kill_at(&project, "up --sandbox --yes --refresh-image", "is launched, waiting");
     let launched = until(30, "EC2 knows both", || Some(images(&project)).filter(|images| images.len() == 2));
-    kill_at(&project, "up --sandbox --yes --refresh-image", "new instance: i-");
+    kill_at(&project, "up --sandbox --yes --refresh-image", "health: i-");
     let said = project.run("up --sandbox --yes").ok().says(": terminated");
     assert_eq!(said.stdout.trim_end(), url);
     println!("{} answered, all of them", clients.end(20));

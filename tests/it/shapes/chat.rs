@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::deployed;
+use super::{deployed, rotate};
 use crate::browser::Browser;
 use crate::project::Project;
 use crate::websocket::WebSocket;
@@ -55,4 +55,11 @@ fn a_chat_reaches_every_client_and_a_change_tells_them_to_connect_again() {
     let path = polling(&mut browser);
     socket(&url, &token).say("42[\"say\",\"back\"]");
     assert_eq!(browser.open(&path).ok().body, "42[\"said\",\"back\"]");
+
+    rotate(&project, &mut browser);
+    project.ok("rollback --sandbox");
+    browser.open("/").ok().says("<title>Chat");
+    let path = polling(&mut browser);
+    socket(&url, &project.token()).say("42[\"say\",\"as before\"]");
+    assert_eq!(browser.open(&path).ok().body, "42[\"said\",\"as before\"]");
 }

@@ -21,7 +21,12 @@ fn a_dashboard_calls_back() {
         "inputs": [{"id": "region", "property": "value", "value": "south"}], "changedPropIds": ["region.value"],
     });
     browser.post_json("/_dash-update-component", &call).ok().says("south: 7");
-    // Its packages have 90 MB, so other stories deploy new code.
+
     rotate(&project, &mut browser);
+    browser.post_json("/_dash-update-component", &call).ok().says("south: 7");
+    project.edit("app.py", "Sales", "Turnover").up();
+    browser.open("/").ok().says("<title>Turnover</title>");
+    project.ok("rollback --sandbox");
+    browser.open("/").ok().says("<title>Sales</title>");
     browser.post_json("/_dash-update-component", &call).ok().says("south: 7");
 }

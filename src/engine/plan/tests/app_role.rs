@@ -110,7 +110,7 @@ fn the_role_is_there_before_the_orders_and_goes_after_them() {
     account.run(plan);
     account.current().tell(to_run(BEFORE));
     let plan = up(&spec(&deployment()), &account.seen);
-    assert_eq!(needs(&plan, &app_role::ID), [orders::ID]);
+    assert_eq!(needs(&plan, &app_role::ID), [orders::ID, Id::of(Kind::HealthGate)]);
 }
 
 #[test]
