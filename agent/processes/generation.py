@@ -19,6 +19,7 @@ class Generation:
 
     def __init__(self, paths, number, target, pid=None, until=0.0):
         self.paths, self.number, self.target, self.pid = paths, number, target, pid
+        self.release = target.release
         self.folder = os.path.join(paths.generations, str(number))
         self.variables = self.folder + "/token"
         self.verdict = paths.verdict(number)

@@ -85,7 +85,7 @@ class SystemdRunner:
 
     def start(self, generation):
         self.endings.pop(generation.unit(), None)
-        release = self.paths.release(generation.target.release)
+        release = self.paths.release(generation.release)
         lines = [f"{name}={value}\n" for name, value in generation.environment().items()]
         write(generation.folder + "/environment", "".join(lines).replace(release, SEEN))
         os.symlink(release, generation.folder + "/release")

@@ -12,7 +12,7 @@ import pytest
 from machine import AGENT, agent_files
 
 from orders import decide
-from processes import generation, runner_systemd
+from processes import command, generation, runner_systemd
 from proxy import runner
 from system import systemd as sd
 from system.paths import Paths
@@ -54,6 +54,24 @@ def test_units_are_complete_and_have_the_important_rules():
     assert {"@CADDY@"} == set(re.findall("@[A-Z]+@", edge))
     for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"):
         assert rule in edge.splitlines()
+
+
+def test_a_command_gets_the_files_that_its_unit_names(paths, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(runner_systemd, "systemctl", lambda *words, **_: calls.append(words))
+    release = tmp_path / "opt/devopsctl/releases" / RELEASE
+    (release / "app").mkdir(parents=True)
+    release.joinpath("manifest.json").write_text('{"release": {"commands": ["true"], "timeout": 600}}')
+    created = command.Command.create(paths, "release", RELEASE, {"SECRET": "of-a-test"}, 1)
+    systemd = object.__new__(runner_systemd.SystemdRunner)
+    systemd.paths, systemd.endings, systemd.stale = paths, {}, False
+    systemd.run(created)
+    folder = tmp_path / "run/devopsctl/commands" / f"release-{RELEASE[:12]}"
+    assert (folder / "release").resolve() == release
+    environment = (folder / "environment").read_text()
+    assert "DEVOPSCTL_RELEASE=/opt/devopsctl/release\n" in environment and "of-a-test" not in environment
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+    assert calls == [("start", "--no-block", f"command@release-{RELEASE[:12]}.service")]
 
 
 def test_a_program_runs_before_caddy_only_to_restore_certificates(paths, tmp_path, monkeypatch):
