@@ -25,7 +25,7 @@ const LIMITS: [(&str, &str, Why, &str); 4] = [
 ];
 
 /// Calls that are retried when denied, because the tags of a new resource may not be in effect.
-const LATE: [&str; 2] = ["iam:AddRoleToInstanceProfile", "iam:PutRolePolicy"];
+const LATE: [&str; 3] = ["iam:AddRoleToInstanceProfile", "iam:AttachRolePolicy", "iam:PutRolePolicy"];
 
 /// Whether the command does without the response.
 fn done_without(action: &str, why: Why) -> bool {
