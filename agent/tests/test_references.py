@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from machine import AGENT
+from test_secrets import Clock
 
 from boot.aws import AwsError
 from boot.validate import match
@@ -148,17 +149,6 @@ def test_more_than_the_agent_can_mask_is_refused():
         references.look(elsewhere, named)
     del named["S8"]
     assert len(references.look(elsewhere, named).values) == 8
-
-
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
 
 
 def read(elsewhere, ordered=None, wanted=lambda: True):
