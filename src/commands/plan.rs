@@ -138,8 +138,7 @@ async fn readable(
     release: &str,
     purpose: Use,
 ) -> Result<BTreeSet<Source>> {
-    let mut sources: BTreeSet<Source> =
-        session.deployment.app.references().into_values().map(|reference| reference.source.clone()).collect();
+    let mut sources = session.deployment.app.sources();
     let granted = references::granted(observed.role.present().and_then(|role| role.policy.as_ref()));
     let is_needed = |arn: &String| sources.iter().any(|source| references::resource(place, source) == *arn);
     if granted.iter().all(is_needed) {

@@ -17,7 +17,7 @@ mod table;
 mod token;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -97,7 +97,7 @@ pub struct App {
     pub env: BTreeMap<String, String>,
     /// The secrets that must be set before the app starts.
     pub secrets: BTreeMap<String, SecretOrigin>,
-    /// What the app may do in AWS. Without it, the app has no credentials.
+    /// The permissions of the app in AWS. Without them, the app has no credentials.
     pub permissions: Option<Permissions>,
 }
 
@@ -109,6 +109,11 @@ impl App {
             SecretOrigin::Set | SecretOrigin::Generated => None,
         });
         found.collect()
+    }
+
+    /// The places of these secrets.
+    pub fn sources(&self) -> BTreeSet<Source> {
+        self.references().into_values().map(|reference| reference.source.clone()).collect()
     }
 }
 

@@ -19,7 +19,7 @@ const LARGEST_FILE: u64 = 1 << 20;
 /// The version of the policy language. An older one has no policy variables.
 const VERSION: &str = "2012-10-17";
 
-/// What the app may do in AWS.
+/// The permissions of the app in AWS.
 #[derive(Clone, Debug)]
 pub struct Permissions {
     /// The policy in a file.

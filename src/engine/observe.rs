@@ -199,8 +199,7 @@ async fn launch(
 /// A call fails for another reason than a missing permission.
 pub async fn references(aws: &Aws, app: Option<&App>) -> Result<Lookup<references::Found>> {
     let Some(app) = app else { return Ok(Lookup::NotAsked) };
-    let sources = app.references().into_values().map(|reference| reference.source.clone()).collect();
-    references::observe(aws, &sources).await.map(Lookup::Present)
+    references::observe(aws, &app.sources()).await.map(Lookup::Present)
 }
 
 async fn records(aws: &Aws, name: &str, domain: Option<&str>) -> Result<Vec<dns_record::State>> {

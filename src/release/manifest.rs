@@ -36,7 +36,7 @@ fn references(app: &App) -> BTreeMap<&str, String> {
     app.references().into_iter().map(|(name, reference)| (name, reference.to_string())).collect()
 }
 
-/// What the proxy must know of the static files: a change of the files does not touch it.
+/// The settings of the proxy for static files: a change of the files does not touch it.
 fn static_files(deployment: &Deployment) -> Value {
     let folders = &deployment.app.static_files;
     match folders.is_empty() {

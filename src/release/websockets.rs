@@ -14,7 +14,7 @@ const PACKAGES: [(&str, &str, bool); 3] = [
 /// The packages with threads of their own, which Flask-SocketIO prefers if they are installed.
 const OTHERS: [&str; 2] = ["eventlet", "gevent"];
 
-/// What serves them.
+/// A package that serves them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sockets {
     /// The package.
@@ -46,7 +46,7 @@ pub fn find<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<S
 }
 
 impl Sockets {
-    /// What prevents it from working, if the app requires this. `requires`: whether the requirements list a package.
+    /// The reason why it does not work, if the app requires such a package. `requires`: whether the requirements list a package.
     pub fn trouble(&self, requires: impl Fn(&str) -> bool) -> Option<String> {
         let other = OTHERS.into_iter().find(|name| requires(name)).filter(|_| self.single && !self.threading)?;
         Some(format!(

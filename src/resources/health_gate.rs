@@ -5,7 +5,7 @@ use super::step::{Resource, only};
 use super::{Action, Planned, Sight};
 use crate::base::error::Result;
 
-/// What replaces another takes over only when it is healthy.
+/// A new release replaces the old one only when it is healthy.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The release that it must run.
@@ -17,7 +17,7 @@ pub struct Wanted {
 pub struct Change {
     /// The release's id.
     pub release: String,
-    /// What stays if it does not become healthy.
+    /// A sentence about what stays if it does not become healthy.
     pub kept: &'static str,
 }
 

@@ -64,24 +64,14 @@ pub fn in_use(have: &Observed) -> BTreeSet<String> {
 mod tests {
     use super::*;
     use crate::resources::orders::Orders;
-    use crate::resources::orders::tests::id;
+    use crate::resources::orders::tests::{id, instance as running};
     use crate::resources::reports::Report;
 
     /// One instance: the ordered release, the rollback target, and the reported release. Releases are hexadecimal
     /// digits.
     fn seen(wanted: &str, previous: Option<&str>, report: Option<Option<&str>>) -> Observed {
         let orders = Orders { release: Some(id(wanted)), ..Orders::default() };
-        let state = instance::State {
-            id: "i-1".into(),
-            phase: instance::Phase::Running,
-            kind: String::new(),
-            image: String::new(),
-            ip: None,
-            profile: None,
-            metadata: true,
-            tags: Orders { previous: previous.map(id), ..orders.clone() }.tags(),
-            launched: 0,
-        };
+        let state = running("i-1", &Orders { previous: previous.map(id), ..orders.clone() });
         let said =
             |release: Option<&str>| Report { release: release.map(id), orders: orders.clone(), ..Report::default() };
         let reports = report.map(|release| ("i-1".to_owned(), said(release))).into_iter().collect();

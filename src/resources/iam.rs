@@ -1,4 +1,4 @@
-//! Roles in IAM: what the instance's role and the app's have in common.
+//! Calls to IAM that the instance's role and the app's have in common.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ pub(super) struct Role {
 /// A role to create.
 pub(super) struct New<'a> {
     pub name: &'a str,
-    /// What it is, for an error.
+    /// Its description in an error.
     pub what: &'static str,
     pub description: String,
     /// Its trust policy.
@@ -203,7 +203,7 @@ pub(super) async fn once_known<T, F: Future<Output = Result<T, ApiError>>>(
     patiently(Backoff::new(CONSISTENT), |error| unknown(error) || denied(error), attempt).await
 }
 
-/// What was just removed or detached may still be in effect for some seconds.
+/// A policy that was just removed, or a role that was just detached, may still be in effect for some seconds.
 pub(super) async fn once_free<T, F: Future<Output = Result<T, ApiError>>>(
     attempt: impl Fn() -> F,
 ) -> Result<T, ApiError> {

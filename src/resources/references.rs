@@ -27,7 +27,7 @@ const AT_ONCE: usize = 50;
 /// The label of the version that Secrets Manager returns.
 const CURRENT: &str = "AWSCURRENT";
 
-/// What AWS shows of a source, without its value.
+/// The state of a source as AWS shows it, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It has a value.

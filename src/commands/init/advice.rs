@@ -41,7 +41,7 @@ pub struct Plan {
     pub token_path: Option<String>,
     /// `app.env`
     pub env: Vec<Setting>,
-    /// What takes threads for longer than a response: it decides about `app.workers` and `app.threads`.
+    /// The package whose connections take threads for longer than a response: it decides about `app.workers` and `app.threads`.
     pub sockets: Option<Sockets>,
     /// `app.secrets`
     pub secrets: Vec<Secret>,

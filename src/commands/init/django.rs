@@ -28,7 +28,7 @@ struct Rule {
     /// The value of the variable that the setting is read from, and why.
     value: &'static str,
     why: &'static str,
-    /// What a literal means that does not suit a deployment.
+    /// The meaning of a literal that does not suit a deployment.
     literal: &'static str,
 }
 

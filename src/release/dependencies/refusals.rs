@@ -7,7 +7,7 @@ use crate::base::next::Next;
 use crate::base::uv;
 use crate::release::wheels;
 
-/// What uv prints if an index refuses a login, or wants one.
+/// The words that uv prints if an index refuses a login, or wants one.
 const DENIED: [&str; 3] = ["401 Unauthorized", "403 Forbidden", "lack of valid authentication"];
 
 /// The error for a release. `said`: what uv printed.

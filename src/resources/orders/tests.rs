@@ -67,7 +67,8 @@ fn an_instance_gets_orders_only_for_a_reason() {
     assert_eq!(differ.reasons, [NEW_SECRETS]);
 }
 
-fn instance(name: &str, orders: &Orders) -> instance::State {
+/// A running instance with these orders.
+pub(crate) fn instance(name: &str, orders: &Orders) -> instance::State {
     instance::State {
         id: name.into(),
         phase: instance::Phase::Running,
