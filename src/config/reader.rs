@@ -59,6 +59,12 @@ impl<'a> Reader<'a> {
         self.text.get(span.offset()..span.offset() + span.len()).unwrap_or_default().trim()
     }
 
+    /// The entries of a section below another one.
+    pub fn sub(&mut self, above: &mut Section, of: &keys::Section) -> Section {
+        let node = above.take(of).map(|found| found.node);
+        self.section(of, node)
+    }
+
     /// The entries of a map with known keys; none if it is absent or empty.
     pub fn section(&mut self, of: &keys::Section, node: Option<Node>) -> Section {
         Section { path: of.path, entries: self.entries(of.path, node), keys: of.keys }

@@ -1,0 +1,129 @@
+//! The parts of an agent's report, one for each concern of the agent.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::super::orders::release;
+use super::ErrorCode;
+
+/// The phase of the proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyPhase {
+    /// Fetching Caddy.
+    Fetching,
+    /// Waiting for a precondition of a certificate.
+    Waiting,
+    /// Waiting for the certificate.
+    Certificate,
+    /// Serving.
+    Serving,
+    /// It cannot run.
+    Failed,
+    /// A phase of another version's agent.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl Default for ProxyPhase {
+    fn default() -> Self {
+        Self::Other(String::new())
+    }
+}
+
+/// The proxy in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Proxy {
+    /// Whether it must serve over HTTPS.
+    pub https: bool,
+    /// `fetching`; `waiting` for what a certificate cannot be requested without; `certificate`: waiting for it; `serving`;
+    /// `failed`.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub phase: ProxyPhase,
+    /// What it waits for, or the error. An error of the certificate authority is quoted.
+    pub error: Option<String>,
+    /// A code, as in the report.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub error_code: Option<ErrorCode>,
+    /// The certificate that is served.
+    pub certificate: Option<Certificate>,
+    /// The release with its settings.
+    #[serde(deserialize_with = "release")]
+    pub release: Option<String>,
+    /// The value of `devopsctl:try` that the proxy has.
+    #[serde(rename = "try")]
+    pub attempt: Option<String>,
+}
+
+/// The certificate that is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Certificate {
+    /// Its names and addresses.
+    pub names: Vec<String>,
+    /// The authority that issued it.
+    pub issuer: String,
+    /// When it expires, in seconds since 1970.
+    pub until: i64,
+}
+
+/// An app without a free thread, in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Threads {
+    /// How many threads the app has; all of them are busy.
+    pub busy: u32,
+    /// Since when, in seconds since 1970.
+    pub since: i64,
+}
+
+/// SSH in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Ssh {
+    /// The leases whose keys are authorized.
+    pub keys: Vec<String>,
+    /// The user to log in as.
+    pub user: String,
+    /// The host's public key, as OpenSSH writes it.
+    pub host_key: String,
+    /// Why no key can be authorized.
+    pub error: Option<String>,
+}
+
+/// The app's role in AWS, in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Role {
+    /// Why the app has no credentials of it, or will have none once the present ones expire.
+    pub error: Option<String>,
+}
+
+/// The operating system's security updates in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Updates {
+    /// The tool that applies them: `unattended-upgrades` or `dnf`; missing if it is not installed.
+    #[serde(deserialize_with = "tool")]
+    pub by: Option<String>,
+    /// Whether it is enabled.
+    pub on: bool,
+    /// When it ran last, in seconds since 1970.
+    pub at: Option<i64>,
+    /// Whether a reboot is needed for them to take effect.
+    pub reboot: bool,
+    /// Why none are applied.
+    pub error: Option<String>,
+}
+
+/// The tools that agents know.
+fn tool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let known = |name: &String| ["unattended-upgrades", "dnf"].contains(&name.as_str());
+    Ok(Option::<String>::deserialize(deserializer)?.filter(known))
+}
