@@ -84,9 +84,8 @@ class Agent:
         self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
-        self.app_role.admit(
-            [*self.generations.grants(), *one_off.grants(self.paths)]
-        )  # Before a start could take another port.
+        # Before a start could take another port.
+        self.app_role.admit([*self.generations.grants(), *one_off.grants(self.paths)])
         self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
