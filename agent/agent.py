@@ -75,6 +75,7 @@ class Agent:
     def run(self):
         self.generations.adopt()
         self.generations.hide(self.release_commands.secrets())
+        self.release_commands.adopt()
         self.reporter = Reporter(self.send_report, self.clock)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.supervisor.start("reports", self.reporter.run)
@@ -84,8 +85,7 @@ class Agent:
         self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
-        # Before a start could take another port.
-        self.app_role.admit([*self.generations.grants(), *one_off.grants(self.paths)])
+        self.app_role.admit(self.grants())  # Before a start could take another port.
         self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
@@ -124,7 +124,7 @@ class Agent:
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
-        self.app_role.admit([*self.generations.grants(), *one_off.grants(self.paths)])
+        self.app_role.admit(self.grants())
         self.publish()
         self.tell()
         self.self_update.consider()
@@ -144,6 +144,11 @@ class Agent:
         self.runner.proxy.admit(admits)
         if not admits:
             self.runner.turn_away()
+
+    def grants(self):
+        """What the programs of the app have of its role."""
+        commands = self.release_commands.grants.copy().values()
+        return [*self.generations.grants(), *commands, *one_off.grants(self.paths)]
 
     def publish(self):
         """A release that never became healthy has only the role `starting`."""
@@ -194,22 +199,33 @@ class Agent:
 
     def begin(self, step):
         kind, *args = step
-        if kind == "start":
-            try:
-                release = args[0].release
-                address, waits = self.address(release)
-                grant = self.app_role.grant(self.paths.manifest(release))
-                if not waits and grant:
-                    given = self.state.given(release)
-                    self.generations.start(*args, self.state.token, given, address, grant)
-            except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
-                self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
-                self.steps.failed(step, problem)
-        elif kind == "abort":
+        if kind == "abort":
             self.generations.abort()
-        else:
-            self.state.under_way.add(step)
-            self.in_thread(self.steps.do, step, *args)
+            return
+        try:
+            if kind == "start":
+                self.start(*args)
+                return
+            if kind == "release":
+                grant = self.app_role.grant(self.paths.manifest(args[0]))
+                if not grant:
+                    return
+                self.release_commands.allow(grant)
+                self.generations.hide(grant.variables.values())
+                args.insert(0, grant)
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
+            self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
+            self.steps.failed(step, problem)
+            return
+        self.state.under_way.add(step)
+        self.in_thread(self.steps.do, step, *args)
+
+    def start(self, target):
+        address, waits = self.address(target.release)
+        grant = self.app_role.grant(self.paths.manifest(target.release))
+        if not waits and grant:
+            given = self.state.given(target.release)
+            self.generations.start(target, self.state.token, given, address, grant)
 
     def address(self, release):
         """(address, wait): the address at which clients reach this release, if it is known; whether a start waits for it."""

@@ -7,6 +7,7 @@ the app's sandbox, but without a socket. The runners start it like a generation.
 import os
 import shutil
 
+from app_role import credentials
 from boot.validate import Invalid, check, clean, integer, match, parse
 from processes.generation import environment
 from system import untrusted
@@ -32,9 +33,9 @@ class Interrupted(Exception):
 class Command:
     """`what` is the list in the manifest with its shell commands; `began` is the calendar's time of its start."""
 
-    def __init__(self, paths, what, release, run, began):
+    def __init__(self, paths, what, release, run, began, grant=credentials.NOTHING):
         self.paths, self.release, self.run, self.began = paths, check("release", release), check("run", run), began
-        self.what = what
+        self.what, self.grant = what, grant
         self.name = f"{what}-{release[:12]}"
         self.folder = f"{paths.commands}/{self.name}"
         self.variables = self.folder + "/token"
@@ -45,14 +46,16 @@ class Command:
         self.adopted = False  # Whether an earlier agent started it.
 
     @classmethod
-    def create(cls, paths, what, release, given, began):
-        """Creates it with everything but its process. `given`: the secrets and the token, as `variables` has them."""
-        self = cls(paths, what, release, os.urandom(4).hex(), began)
+    def create(cls, paths, what, release, given, began, grant=credentials.NOTHING):
+        """Creates it with everything but its process. `given`: the secrets and the token, as `variables` has them. `grant`: what it
+        has of the app's role."""
+        self = cls(paths, what, release, os.urandom(4).hex(), began, grant)
         paths.keep_instance(release)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.mkdir(self.folder, 0o700)
         write_json(self.variables, given)
-        write_json(self.folder + "/command", {"what": what, "release": release, "run": self.run, "began": began})
+        kept = {"what": what, "release": release, "run": self.run, "began": began, "port": grant.port}
+        write_json(self.folder + "/command", kept)
         return self
 
     @classmethod
@@ -63,8 +66,10 @@ class Command:
             try:
                 said = read_json(f"{paths.commands}/{name}/command")
                 what, began = match("source", said["what"])[0], integer(said["began"])
-                found.append(cls(paths, what, said["release"], said["run"], began))
-                found[-1].adopted, found[-1].end = True, "it was killed"
+                self = cls(paths, what, said["release"], said["run"], began)
+                self.adopted, self.end = True, "it was killed"
+                self.grant = credentials.kept(said.get("port"), self.variables)
+                found.append(self)
             except (OSError, ValueError, KeyError, TypeError):
                 shutil.rmtree(f"{paths.commands}/{name}", ignore_errors=True)  # It was not started yet.
         return found
@@ -72,7 +77,7 @@ class Command:
     def environment(self):
         """The environment of its program. It holds neither the token, nor secrets, nor any variable of the machine."""
         given = environment(self.paths.release(self.release), self.variables, self.verdict)
-        return {**given, "DEVOPSCTL_COMMAND": self.what}
+        return {**self.grant.environment, **given, "DEVOPSCTL_COMMAND": self.what}
 
     def program(self):
         return self.paths.release(self.release) + "/agent/command.py"

@@ -8,7 +8,7 @@ from boot.validate import Invalid, check, clean, integer, match, parse, process_
 from orders.decide import NO_SECRETS, Target
 from orders.secrets import MOST_BYTES
 from system import untrusted
-from system.paths import read_json, write_json
+from system.paths import write_json
 
 ROLES = ("serving", "starting", "old")
 VERDICT_BYTES, ENTRIES, WORDS = 1 << 18, 1000, 1 << 15
@@ -70,9 +70,7 @@ class Generation:
         self = cls(paths, number, Target(target["release"], target["token"], target["grace"], *known), own, until)
         if folder:
             self.folder, self.variables = folder, folder + "/token"
-        if record.get("port") is not None:
-            given = read_json(self.variables, {}).get(credentials.TOKEN)
-            self.grant = credentials.Grant({credentials.TOKEN: given}, {}, integer(record["port"], 1024, 65535))
+        self.grant = credentials.kept(record.get("port"), self.variables)
         return self
 
     def environment(self):
