@@ -20,6 +20,7 @@ from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.validate import in_words, match
 from logs.publisher import Logs
+from logs.sources import sources
 from orders import decide, tasks
 from orders.decide import State
 from orders.orders import read_orders
@@ -31,6 +32,7 @@ from processes.release_commands import ReleaseCommands
 from processes.supervisor import Supervisor
 from proxy.proxy import Proxy
 from proxy.static_files import StaticFiles
+from schedule.schedule import Schedule
 from ssh.keys import Ssh
 from system.kernel import no_core_dumps, not_dumpable
 from system.paths import Paths, read_json, write_json
@@ -59,8 +61,9 @@ class Agent:
         self.proxy_settings = None, None  # A release, and the settings that its manifest has.
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
         self.static_files = StaticFiles(paths)
-        self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
+        self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, self.log_sources, clock)
         self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
+        self.schedule = Schedule(self)
         self.steps = Steps(self)
         self.steps.owe(self.state.ready)
         self.ssh = Ssh(runner.sshd, clock)
@@ -74,6 +77,7 @@ class Agent:
     def run(self):
         self.generations.adopt()
         self.generations.hide(self.release_commands.secrets())
+        self.schedule.adopt()
         self.reporter = Reporter(self.send_report, self.clock)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.supervisor.start("reports", self.reporter.run)
@@ -83,7 +87,7 @@ class Agent:
         self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
-        self.app_role.admit(self.generations.grants())  # Before a start could take another port.
+        self.app_role.admit(self.grants())  # Before a start could take another port.
         self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
@@ -121,8 +125,9 @@ class Agent:
         self.refer()
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
+        self.schedule.turn()
         self.admit()
-        self.app_role.admit(self.generations.grants())
+        self.app_role.admit(self.grants())
         self.publish()
         self.tell()
         self.self_update.consider()
@@ -142,6 +147,10 @@ class Agent:
         self.runner.proxy.admit(admits)
         if not admits:
             self.runner.turn_away()
+
+    def grants(self):
+        """What the app's processes have of its role."""
+        return [*self.generations.grants(), *self.schedule.grants()]
 
     def publish(self):
         """A release that never became healthy has only the role `starting`."""
@@ -234,7 +243,8 @@ class Agent:
             return
         self.kept = {"agent": release, **self.kept, "healthy": release, "previous": before}
         self.store()
-        keep = {*self.kept.values(), self.state.orders.release, *self.generations.releases()}
+        runs = {run.release for run in self.schedule.runs()}
+        keep = {*self.kept.values(), self.state.orders.release, *self.generations.releases(), *runs}
         self.state.ready -= tasks.prune(self.paths, keep)
         self.in_thread(tasks.sweep, self.paths)
 
@@ -290,6 +300,7 @@ class Agent:
             ssh=self.masked(self.ssh.said),
             updates=self.masked(self.runner.updates.said),
             role=self.app_role.said() if self.generations.serving and self.generations.serving.grant.port else None,
+            schedule=self.schedule.said(),
             agent=ended and self.generations.mask(decide.one_line(ended)),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
         ).document()
@@ -305,6 +316,13 @@ class Agent:
 
     def send_report(self, text):
         publish(self.aws, self.name(), text)
+
+    def log_sources(self):
+        """The logs of the release that serves, and of one that starts; see `logs.sources`."""
+        found = sources({})
+        for generation in (self.generations.serving, self.generations.starting):
+            found.update(sources(generation.manifest) if generation else {})
+        return found
 
     def log_key(self, source):
         return f"{self.name()}/logs/{self.metadata.identity()['instanceId']}/{source}.json"
