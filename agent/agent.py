@@ -27,6 +27,7 @@ from orders.orders import read_orders
 from orders.report import Phase, Report, publish
 from orders.reporter import Reporter
 from orders.steps import Steps
+from processes import one_off
 from processes.generations import Generations
 from processes.release_commands import ReleaseCommands
 from processes.supervisor import Supervisor
@@ -150,7 +151,11 @@ class Agent:
 
     def grants(self):
         """What the app's processes have of its role."""
-        return [*self.generations.grants(), *self.schedule.grants()]
+        return [*self.generations.grants(), *self.schedule.grants(), *one_off.grants(self.paths)]
+
+    def running(self):
+        """The releases of the app's processes."""
+        return {*self.generations.releases(), *self.schedule.releases(), *one_off.releases(self.paths)}
 
     def publish(self):
         """A release that never became healthy has only the role `starting`."""
@@ -243,9 +248,7 @@ class Agent:
             return
         self.kept = {"agent": release, **self.kept, "healthy": release, "previous": before}
         self.store()
-        runs = {run.release for run in self.schedule.runs()}
-        keep = {*self.kept.values(), self.state.orders.release, *self.generations.releases(), *runs}
-        self.state.ready -= tasks.prune(self.paths, keep)
+        self.state.ready -= tasks.prune(self.paths, {*self.kept.values(), self.state.orders.release, *self.running()})
         self.in_thread(tasks.sweep, self.paths)
 
     def clear(self):

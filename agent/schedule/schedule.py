@@ -170,6 +170,9 @@ class Schedule:
     def runs(self):
         return [entry.run for entry in self.entries.values() if entry.run]
 
+    def releases(self):
+        return {run.release for run in self.runs()}
+
     def grants(self):
         return [run.grant for run in self.runs() if run.grant.port]
 
