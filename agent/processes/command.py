@@ -45,7 +45,7 @@ class Command:
         self.verdict = paths.command_verdict(self.name, run)
         settings = paths.manifest(release)[kind]
         self.settings = settings[name] if name else settings
-        self.limit = f"{what}.timeout" if name else f"app.{what}_timeout"  # The key of its time limit.
+        self.key = what if name else f"app.{what}"  # In deploy.yaml.
         self.pid = self.end = None  # As of a generation.
         self.log_start = 0
         self.adopted = False  # Whether an earlier agent started it.
@@ -89,6 +89,10 @@ class Command:
     def unit(self):
         """Its unit under systemd. The template of a schedule gives each one a log of its own."""
         return f"{'command' if self.log == 'release' else 'schedule'}@{self.name}.service"
+
+    def limit(self):
+        """The key of its time limit."""
+        return f"{self.key}.timeout" if "." in self.what else f"{self.key}_timeout"
 
     def workers(self):
         """The runners know its processes by its unit, or by what they inherit."""
@@ -142,9 +146,9 @@ def attend(command, runner, clock, every, renew):
             runner.kill(command)
         clock.sleep(0.05)
     if told is not None:
-        return f"not done within {command.settings['timeout']} seconds ({command.limit})"
+        return f"not done within {command.settings['timeout']} seconds ({command.limit()})"
     if said is None and runner.ended(command) == TOLD:
-        raise Interrupted(f"{command.log} was interrupted")
+        raise Interrupted(f"{command.key} was interrupted")
     return said["error"] if said else runner.ended(command)
 
 

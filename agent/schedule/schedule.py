@@ -71,8 +71,7 @@ class Schedule:
             due = entry.due(now)
             grant = due and self.grant(entry, serving)
             if grant:
-                until = now + entry.timeout + SLACK_SECONDS
-                self.ask(entry, self.claimed, entry.record.claim, entry.cron, due, now, until, then=(due, grant))
+                self.ask(entry, self.claimed, self.claim, entry, due, then=(due, grant))
 
     def grant(self, entry, serving):
         """What the run gets of the app's role; None while it waits for the first credentials."""
@@ -113,14 +112,16 @@ class Schedule:
     def recorded(self, entry, _):
         entry.outcome = None
 
-    def claimed(self, entry, ours, due, grant):
+    def claimed(self, entry, began, due, grant):
         entry.settle(due)
         serving = self.agent.generations.serving
-        if not ours:
+        if began is None:
             print(f"agent: {entry.name} runs on another instance", flush=True)
             return
-        began = int(self.clock.time())
         entry.begin(began)
+        if self.clock.time() >= began + entry.timeout:  # Another instance may run it by now.
+            entry.end(None, None, "the instance was too slow to begin it")
+            return
         if not serving or not entry.wanted:
             entry.end(None, None, "the release with it does not serve any more")
             return
@@ -145,6 +146,12 @@ class Schedule:
         entry.end(command, code, None if code is not None else one_line(error, ERROR))
 
     # In threads
+
+    def claim(self, entry, due):
+        """When the run began, if it is this instance's; else None."""
+        now = int(self.clock.time())
+        ours = entry.record.claim(entry.cron, due, now, now + entry.timeout + SLACK_SECONDS)
+        return now if ours else None
 
     def attend(self, entry, command):
         """Waits for the end of a run."""
