@@ -78,8 +78,8 @@ class Agent:
     def run(self):
         self.generations.adopt()
         self.generations.hide(self.release_commands.secrets())
-        self.schedule.adopt()
         self.reporter = Reporter(self.send_report, self.clock)
+        self.guarded(self.schedule.adopt)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.supervisor.start("reports", self.reporter.run)
         self.supervisor.start("tags", self.watch_tags)

@@ -138,7 +138,12 @@ class Schedule:
         given = {**read_json(serving.variables), **grant.variables}
         command = Command.create(self.paths, KIND + entry.name, serving.target.release, given, began, grant)
         self.agent.generations.hide(grant.variables.values())
-        self.runner.run(command)
+        try:
+            self.runner.run(command)
+        except (OSError, subprocess.SubprocessError):
+            self.runner.kill(command)  # It may have started partly.
+            command.forget(self.runner)
+            raise
         return command
 
     def ended(self, entry, command, code, error):
