@@ -20,6 +20,7 @@ from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.validate import in_words, match
 from logs.publisher import Logs
+from logs.sources import sources
 from orders import decide, tasks
 from orders.decide import State
 from orders.orders import read_orders
@@ -32,6 +33,7 @@ from processes.release_commands import ReleaseCommands
 from processes.supervisor import Supervisor
 from proxy.proxy import Proxy
 from proxy.static_files import StaticFiles
+from schedule.schedule import Schedule
 from ssh.keys import Ssh
 from system.kernel import no_core_dumps, not_dumpable
 from system.paths import Paths, read_json, write_json
@@ -60,8 +62,9 @@ class Agent:
         self.proxy_settings = None, None  # A release, and the settings that its manifest has.
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
         self.static_files = StaticFiles(paths)
-        self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
+        self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, self.log_sources, clock)
         self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
+        self.schedule = Schedule(self)
         self.steps = Steps(self)
         self.steps.owe(self.state.ready)
         self.ssh = Ssh(runner.sshd, clock)
@@ -77,6 +80,7 @@ class Agent:
         self.generations.hide(self.release_commands.secrets())
         self.release_commands.adopt()
         self.reporter = Reporter(self.send_report, self.clock)
+        self.guarded(self.schedule.adopt)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.supervisor.start("reports", self.reporter.run)
         self.supervisor.start("tags", self.watch_tags)
@@ -123,6 +127,7 @@ class Agent:
         self.refer()
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
+        self.schedule.turn()
         self.admit()
         self.app_role.admit(self.grants())
         self.publish()
@@ -148,7 +153,11 @@ class Agent:
     def grants(self):
         """What the programs of the app have of its role."""
         commands = self.release_commands.grants.copy().values()
-        return [*self.generations.grants(), *commands, *one_off.grants(self.paths)]
+        return [*self.generations.grants(), *self.schedule.grants(), *commands, *one_off.grants(self.paths)]
+
+    def running(self):
+        """The releases of the app's processes."""
+        return {*self.generations.releases(), *self.schedule.releases(), *one_off.releases(self.paths)}
 
     def publish(self):
         """A release that never became healthy has only the role `starting`."""
@@ -252,13 +261,7 @@ class Agent:
             return
         self.kept = {"agent": release, **self.kept, "healthy": release, "previous": before}
         self.store()
-        keep = {
-            *self.kept.values(),
-            self.state.orders.release,
-            *self.generations.releases(),
-            *one_off.releases(self.paths),
-        }
-        self.state.ready -= tasks.prune(self.paths, keep)
+        self.state.ready -= tasks.prune(self.paths, {*self.kept.values(), self.state.orders.release, *self.running()})
         self.in_thread(tasks.sweep, self.paths)
 
     def clear(self):
@@ -313,6 +316,7 @@ class Agent:
             ssh=self.masked(self.ssh.said),
             updates=self.masked(self.runner.updates.said),
             role=self.app_role.said() if self.generations.serving and self.generations.serving.grant.port else None,
+            schedule=self.schedule.said(),
             agent=ended and self.generations.mask(decide.one_line(ended)),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
         ).document()
@@ -328,6 +332,13 @@ class Agent:
 
     def send_report(self, text):
         publish(self.aws, self.name(), text)
+
+    def log_sources(self):
+        """The logs of the release that serves, and of one that starts; see `logs.sources`."""
+        found = sources({})
+        for generation in (self.generations.serving, self.generations.starting):
+            found.update(sources(generation.manifest) if generation else {})
+        return found
 
     def log_key(self, source):
         return f"{self.name()}/logs/{self.metadata.identity()['instanceId']}/{source}.json"

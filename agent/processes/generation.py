@@ -17,6 +17,8 @@ VERDICT_BYTES, ENTRIES, WORDS = 1 << 18, 1000, 1 << 15
 class Generation:
     """`number` names it; `pid` is its gunicorn's master, where the runner started it itself."""
 
+    log = "app"
+
     def __init__(self, paths, number, target, pid=None, until=0.0):
         self.paths, self.number, self.target, self.pid = paths, number, target, pid
         self.release = target.release

@@ -77,7 +77,7 @@ class ReleaseCommands:
 
     def of(self, release, orders, state, grant):
         """This release's commands, which run now or have ended. Those of another release come to their end before."""
-        for command in Command.left(self.paths):
+        for command in Command.left(self.paths, WHAT):
             if command.release != release:
                 command.settle(attend(command, self.runner, self.clock, RENEW_SECONDS, lambda: None))
             elif command.outcome() is not None or self.runner.members(command):

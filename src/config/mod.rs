@@ -3,6 +3,7 @@
 mod app;
 mod check;
 mod cpu_credits;
+mod cron;
 mod image;
 mod keys;
 mod owner;
@@ -10,6 +11,7 @@ mod permissions;
 mod python;
 mod reader;
 mod reference;
+mod schedule;
 mod schema;
 mod secrets;
 mod sections;
@@ -32,11 +34,13 @@ use crate::base::next::Next;
 pub use app::App;
 pub use check::is_token;
 pub use cpu_credits::CpuCredits;
+pub use cron::Cron;
 pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
 pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use reference::{Reference, Source};
+pub use schedule::Run;
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
 pub use token::{Check, Token};
@@ -56,6 +60,8 @@ pub struct Deployment {
     pub region: Option<String>,
     /// `app`
     pub app: App,
+    /// `schedule`, by name.
+    pub schedule: BTreeMap<String, Run>,
     /// `token`
     pub token: Token,
     /// `instance`
