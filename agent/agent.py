@@ -53,13 +53,15 @@ class Agent:
         self.kept = {key: kept[key] for key in ("agent", "healthy", "previous") if match("release", kept.get(key))}
         self.refused = {}  # By tag: why its value does not count.
         self.state = State(ready=tasks.on_disk(paths), healthy=self.kept.get("healthy"))
-        self.generations = Generations(paths, runner, self.state, clock)
         self.app_role = AppRole(aws, self.name, self.supervisor.start, clock)
+        self.generations = Generations(paths, runner, self.state, clock, self.app_role.grant)
         self.self_update = self_update.SelfUpdate(self)
         self.proxy_settings = None, None  # A release, and the settings that its manifest has.
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
         self.static_files = StaticFiles(paths)
-        self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
+        self.logs = Logs(
+            aws, runner, self.log_key, self.generations.mask_lines, clock, self.generations.background.names
+        )
         self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
         self.steps = Steps(self)
         self.steps.owe(self.state.ready)
@@ -291,6 +293,7 @@ class Agent:
             updates=self.masked(self.runner.updates.said),
             role=self.app_role.said() if self.generations.serving and self.generations.serving.grant.port else None,
             agent=ended and self.generations.mask(decide.one_line(ended)),
+            processes=self.generations.background.said(),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
         ).document()
         now = self.clock.monotonic()

@@ -74,13 +74,19 @@ def variables(manifest):
     return {**manifest["env"], **given}
 
 
-def run(release, manifest, folder):
-    """Runs the commands -> how the first that failed ended, as text, or None."""
+def surroundings(release, manifest, folder):
+    """The whole environment of a program of the release, whose packages' programs are made in `folder`."""
     programs = environment(release, folder)
     own = ("DEVOPSCTL_", "CREDENTIALS_DIRECTORY")
     given = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     given.update(variables(manifest))
     given.update(PATH=f"{programs}:{given.get('PATH') or os.defpath}", VIRTUAL_ENV=folder)
+    return given
+
+
+def run(release, manifest, folder):
+    """Runs the commands -> how the first that failed ended, as text, or None."""
+    given = surroundings(release, manifest, folder)
     for command in manifest[os.environ["DEVOPSCTL_COMMAND"]]["commands"]:
         print(f"$ {command}", flush=True)
         code = subprocess.call(["/bin/sh", "-c", command], env=given, cwd=release + "/app")

@@ -6,7 +6,9 @@ minute from then on, the last lines of that source are in the bucket, masked, an
     <name>/logs/<instance>/<source>.json    {"v": 1, "asked": [word...], "session": word, "of": orders,
                                              "lines": [[number, microseconds, text]...]}
 
-`of` is only in the log of a release's commands, which is published without a request while they run. It is one object, so nothing accumulates, and concurrent readers see the same. Lines are numbered within a session, which lasts
+`of` is only in the log of a release's commands, which is published without a request while they run. If the app has processes
+beside its web server, the source `app` has the lines of all of them, and `from` says for each line whose it is: `web`, or a
+process's name. Each of these is a source of its own, too. It is one object, so nothing accumulates, and concurrent readers see the same. Lines are numbered within a session, which lasts
 as long as requests follow each other without a break.
 """
 
@@ -27,14 +29,17 @@ SECONDS = 60  # How long a request lasts.
 FINISH_SECONDS = 5
 OLD = 300  # The agent starts without a request that is older than this.
 PAUSE = 0.5  # Between two checks for more lines.
+WEB = "web"  # The app's web server, as the source and the origin of lines.
 LINES, BYTES, LINE = 1000, 1 << 18, 1 << 13  # The limits: lines, characters of all lines, of one line.
 
 
 class Logs:
-    """`key(source)`: the key in the bucket; `mask(texts, before)`: `Mask.lines`; `runner.follow(source)`: the lines."""
+    """`key(source)`: the key in the bucket; `mask(texts, before)`: `Mask.lines`; `runner.follow(source)`: the lines; `names()`: the
+    processes beside the web server."""
 
-    def __init__(self, aws, runner, key, mask, clock=time):
+    def __init__(self, aws, runner, key, mask, clock=time, names=list):
         self.aws, self.runner, self.key, self.mask, self.clock = aws, runner, key, mask, clock
+        self.names = names
         self.inbox, self.tag, self.begun = queue.SimpleQueue(), "", False
         self.shows = {}
 
@@ -44,8 +49,11 @@ class Logs:
         if tag and tag != self.tag:
             self.tag = tag
             said = match("log request", tag)
-            if said and said["source"] in self.runner.sources and not (first and self.late(said["word"])):
+            if said and self.is_source(said["source"]) and not (first and self.late(said["word"])):
                 self.ask_for(said["source"], said["word"])
+
+    def is_source(self, name):
+        return name in self.runner.sources or name == WEB or name in self.names()
 
     def show(self, source, lines_of, word, orders):
         """Publishes these lines of a source from now on, for as long as a request lasts, without a reader's request. `orders`: what
@@ -77,8 +85,8 @@ class Logs:
 
     def begin(self, source, lines_of, word, orders):
         if source in self.shows:
-            self.shows.pop(source).lines_of.close()
-        self.shows[source] = Show(lines_of, word, orders)
+            self.shows.pop(source).close()
+        self.shows[source] = Show({None: Part(lines_of)}, word, orders)
         self.ask(source, word)
 
     def publish(self, done):
@@ -86,18 +94,29 @@ class Logs:
         done.set()
 
     def ask(self, source, word):
-        if source not in self.shows:
+        show = self.shows.get(source) or Show({}, word)
+        # An app's processes may have changed since the last request.
+        for origin, log in self.parts(source).items():
             try:
-                self.shows[source] = Show(self.runner.follow(source), word)
+                if None not in show.parts and origin not in show.parts:
+                    show.parts[origin] = Part(self.runner.follow(log))
             except (OSError, subprocess.SubprocessError) as problem:
                 print(f"agent: cannot publish the log {source}: {in_words(problem)}", flush=True)
                 return
-        self.shows[source].asked(word, self.clock.monotonic() + SECONDS)
+        self.shows[source] = show
+        show.asked(word, self.clock.monotonic() + SECONDS)
+
+    def parts(self, source):
+        """The logs that a source consists of, by the origin of their lines; None: they need no name."""
+        names = self.names()
+        if source == "app" and names:
+            return {WEB: "app", **{name: name for name in names}}
+        return {None: "app" if source == WEB else source}
 
     def turn(self):
         for source, show in list(self.shows.items()):
             if self.clock.monotonic() > show.until:
-                show.lines_of.close()
+                show.close()
                 del self.shows[source]
                 continue
             show.look(self.mask)
@@ -109,36 +128,54 @@ class Logs:
                     print(f"agent: cannot publish the log: {one_line(in_words(problem))}", flush=True)
 
 
-class Show:
-    """The published part of one source."""
+class Part:
+    """One of the logs that a source consists of. `before`: what it printed last, because a secret may have several lines."""
 
-    def __init__(self, lines_of, session, orders=None):
-        self.lines_of, self.session, self.orders = lines_of, session, orders
+    def __init__(self, lines_of):
+        self.lines_of, self.before, self.skipped = lines_of, "", 0
+
+    def read(self, mask):
+        """The new lines, masked: (microseconds, text)."""
+        found = self.lines_of.read()
+        shown = newest(found)
+        self.skipped = len(found) - len(shown)
+        # Masked first, then cut. Only the part of a very long line that can be published is masked.
+        raw = [text[: LINE * 2] for _, text in shown]
+        texts = mask(raw, self.before)
+        self.before = tail(raw, self.before)
+        return [(at, text[:LINE]) for (at, _), text in zip(shown, texts)]
+
+
+class Show:
+    """The published part of one source. `parts`: its logs, by the origin of their lines."""
+
+    def __init__(self, parts, session, orders=None):
+        self.parts, self.session, self.orders = parts, session, orders
         self.words, self.until = collections.deque(maxlen=20), 0.0
-        self.lines, self.number, self.size = collections.deque(), 0, 0
-        self.changed, self.before = False, ""
+        self.lines, self.origins, self.number, self.size = collections.deque(), collections.deque(), 0, 0
+        self.changed = False
+
+    def close(self):
+        for part in self.parts.values():
+            part.lines_of.close()
 
     def asked(self, word, until):
         self.words.append(word)
         self.until, self.changed = until, True
 
     def look(self, mask):
-        found = self.lines_of.read()
-        shown = newest(found)
-        self.number += len(found) - len(shown)
-        found = shown
-        # Masked first, then cut. Only the part of a very long line that can be published is masked.
-        raw = [text[: LINE * 2] for _, text in found]
-        texts = mask(raw, self.before)
-        self.before = tail(raw, self.before)
-        for (at, _), text in zip(found, texts):
+        # In the order of their times. A log is read in order, so its own lines stay in it.
+        found = [(at, text, origin) for origin, part in list(self.parts.items()) for at, text in part.read(mask)]
+        self.number += sum(part.skipped for part in self.parts.values())
+        for at, text, origin in sorted(found, key=lambda line: line[0]) if len(self.parts) > 1 else found:
             self.number += 1
-            text = text[:LINE]
             self.lines.append([self.number, at, text])
+            self.origins.append(origin)
             self.size += len(text)
             self.changed = True
         while len(self.lines) > LINES or self.size > BYTES:
             self.size -= len(self.lines.popleft()[2])
+            self.origins.popleft()
 
     def document(self):
         said = {
@@ -148,6 +185,8 @@ class Show:
             "of": self.orders,
             "lines": list(self.lines),
         }
+        if None not in self.parts:
+            said["from"] = list(self.origins)
         return json.dumps(said).encode()
 
 

@@ -41,7 +41,7 @@ class Command:
         self.verdict = paths.command_verdict(self.name, run)
         self.settings = paths.manifest(release)[what]
         self.pid = self.end = None  # As of a generation.
-        self.log_start = 0
+        self.log, self.log_start = paths.release_log, 0
         self.adopted = False  # Whether an earlier agent started it.
 
     @classmethod

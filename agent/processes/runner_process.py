@@ -7,6 +7,7 @@ does. The socket and the children survive the agent's exec of its successor.
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -79,7 +80,7 @@ class ProcessRunner:
         os.makedirs(self.paths.kept, 0o700, exist_ok=True)
         # As systemd does. The processes that the app starts inherit it.
         environment["INVOCATION_ID"] = invocation(generation)
-        log = self.log_of(generation)
+        log = generation.log
         generation.log_start = untrusted.size(log)
         generation.pid = os.posix_spawn(
             sys.executable,
@@ -93,9 +94,6 @@ class ProcessRunner:
             ],
             setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
         )
-
-    def log_of(self, generation):
-        return self.paths.release_log if generation.unit().startswith("command@") else self.paths.app_log
 
     def ended(self, generation):
         """How its first process ended, as words; None as long as it runs."""
@@ -117,6 +115,11 @@ class ProcessRunner:
         members = self.workers(generation)
         self.signal([generation.pid] if generation.pid in members else members, signal.SIGTERM)
 
+    def terminate(self, process):
+        """Tells a process beside the web server to end, and with a shell also the programs that the shell started."""
+        alone = process.pid and process.end is None and not process.has_shell()
+        self.signal([process.pid] if alone else all_of(process), signal.SIGTERM)
+
     def kill(self, generation):
         self.signal(self.members(generation), signal.SIGKILL)
 
@@ -130,9 +133,9 @@ class ProcessRunner:
     def members(self, generation):
         """All its processes: gunicorn's, and those that the app started, also orphaned ones."""
         workers = self.workers(generation)
-        if generation.end is None or workers or not os.path.isdir("/proc/self"):
+        if generation.end is None or workers:
             return workers
-        return [int(name) for name in os.listdir("/proc") if match("number", name) and is_of(generation, name)]
+        return all_of(generation)
 
     def workers(self, generation):
         """gunicorn's processes. The pid of a worker may have been reused; the pid of our own child is not."""
@@ -153,7 +156,7 @@ class ProcessRunner:
 
     def output(self, generation):
         """The last lines that were printed since it started."""
-        log = self.log_of(generation)
+        log = generation.log
         try:
             size = untrusted.size(log)
             start = max(generation.log_start if generation.log_start <= size else 0, size - 16384)
@@ -163,8 +166,8 @@ class ProcessRunner:
         return text if start == generation.log_start else text.partition("\n")[2]
 
     def follow(self, source):
-        """The lines of a log."""
-        return File(self.sources[source])
+        """The lines of a log: of a source, or of a process by its name."""
+        return File(self.sources.get(source) or self.paths.process_log(source))
 
     def follow_command(self, command):
         """The lines that a command prints."""
@@ -178,7 +181,9 @@ class ProcessRunner:
 
     def tidy(self):
         """Bounds the logs. They are copied and truncated, because several processes append to the same file."""
-        for log in (self.paths.app_log, self.paths.release_log):
+        folder = os.path.dirname(self.paths.app_log)
+        logs = [f"{folder}/{name}" for name in os.listdir(folder) if re.fullmatch(r"process-[a-z0-9-]+\.log", name)]
+        for log in (self.paths.app_log, self.paths.release_log, *logs):
             if untrusted.size(log) > LOG_LIMIT:
                 try:
                     shutil.copyfile(log, log + ".1", follow_symlinks=False)
@@ -195,6 +200,13 @@ def signal_name(number):
 def invocation(generation):
     """An id for the processes of one generation on one machine."""
     return hashlib.sha256(generation.verdict.encode()).hexdigest()[:32]
+
+
+def all_of(generation):
+    """The processes that have its id, wherever the system shows them."""
+    if not os.path.isdir("/proc/self"):
+        return []
+    return [int(name) for name in os.listdir("/proc") if match("number", name) and is_of(generation, name)]
 
 
 def is_of(generation, pid):

@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 
-from boot.validate import match
+from boot.validate import check, match
 from logs.publisher import Journal
 from proxy.listener_reload import on_sockets
 from proxy.runner import SystemdProxy
@@ -23,6 +23,7 @@ from workers.unavailable import turn_away
 
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
 SEEN = "/opt/devopsctl/release"  # The path at which a generation sees its release.
+SEEN_GATE = "/opt/devopsctl/gate"
 SLICE = "/devopsctl.slice"
 JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
 JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
@@ -39,8 +40,15 @@ JOURNALS = {
     "agent": ("_SYSTEMD_UNIT=devopsctl-agent.service",),
     "release": ("_SYSTEMD_SLICE=devopsctl.slice", "SYSLOG_IDENTIFIER=devopsctl-release"),
 }
-UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "command@.service", "devopsctl.slice")
-SANDBOXED = ("app@.service", "command@.service")  # They end with the rules of units/sandbox.conf.
+UNITS_OF_OURS = (
+    "app-wake.service",
+    "app.socket",
+    "app@.service",
+    "command@.service",
+    "devopsctl.slice",
+    "process@.service",
+)
+SANDBOXED = ("app@.service", "command@.service", "process@.service")  # They end with the rules of units/sandbox.conf.
 
 
 class SystemdRunner:
@@ -87,7 +95,8 @@ class SystemdRunner:
         self.endings.pop(generation.unit(), None)
         release = self.paths.release(generation.release)
         lines = [f"{name}={value}\n" for name, value in generation.environment().items()]
-        write(generation.folder + "/environment", "".join(lines).replace(release, SEEN))
+        text = "".join(lines).replace(release, SEEN).replace(generation.folder + "/gate", SEEN_GATE)
+        write(generation.folder + "/environment", text)
         os.symlink(release, generation.folder + "/release")
         self.reload()
         # Its socket is opened with it (Sockets=), the first time.
@@ -111,6 +120,12 @@ class SystemdRunner:
         """Tells it to finish its requests and exit."""
         # If it does not, it is killed later.
         systemctl("stop", "--no-block", generation.unit(), check=False)
+
+    def terminate(self, process):
+        """Tells a process beside the web server to end, and with a shell also the programs that the shell started."""
+        # Not `stop`: its time limit is the unit's, which is the same for all. `--kill-whom` is the name since systemd 252.
+        who = "all" if process.has_shell() else "main"
+        systemctl("kill", f"--kill-who={who}", "--signal=TERM", process.unit(), check=False)
 
     def kill(self, generation):
         systemctl("kill", "--signal=KILL", generation.unit(), check=False)
@@ -153,8 +168,8 @@ class SystemdRunner:
         return text if len(text) <= TAIL else text[-TAIL:].partition("\n")[2]
 
     def follow(self, source):
-        """The lines of a log."""
-        return Journal(JOURNALS[source])
+        """The lines of a log: of a source, or of a process by its name."""
+        return Journal(JOURNALS.get(source) or (f"_SYSTEMD_UNIT=process@{check('process', source)}.service",))
 
     def follow_command(self, command):
         """The lines that a command prints."""

@@ -17,6 +17,7 @@ class Paths:
         self.run = root + "/run/devopsctl"  # Secrets; on tmpfs, so they do not survive a power failure.
         self.generations = self.run + "/generations"
         self.commands = self.run + "/commands"
+        self.processes = self.run + "/processes"
         self.running = self.run + "/running.json"
         self.state = root + "/var/lib/devopsctl/state.json"
         self.tools = root + "/opt/devopsctl/tools"
@@ -30,7 +31,7 @@ class Paths:
 
     def prepare(self):
         folders = [(self.releases, 0o755), (self.static, 0o755)]
-        folders += [(folder, 0o700) for folder in (self.run, self.generations, self.commands)]
+        folders += [(folder, 0o700) for folder in (self.run, self.generations, self.commands, self.processes)]
         for folder, mode in folders:
             os.makedirs(folder, exist_ok=True)
             os.chmod(folder, mode)
@@ -57,6 +58,13 @@ class Paths:
     def command_verdict(self, name, run):
         """The file in which a run of a command says how it ended."""
         return f"{self.commands}/{name}/verdict-{run}" if self.root else f"/run/command-{name}/verdict-{run}"
+
+    def process(self, name):
+        """The folder of a process beside the web server."""
+        return f"{self.processes}/{check('process', name)}"
+
+    def process_log(self, name):
+        return f"{self.root}/var/log/process-{check('process', name)}.log"
 
     def shorten(self, text):
         """`text` with paths relative to the release, as the app's owner knows them."""

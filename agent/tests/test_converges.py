@@ -35,6 +35,7 @@ events = st.one_of(
     event("bad secret", st.sampled_from(["a-b", "a.b"])),
     event("try", st.integers(0, 3)),
     event("kill", st.sampled_from(["serving", "starting"])),
+    event("kill worker"),
     event("crash", st.integers(0, 12)),
     event("power failure"),
     event("trouble", st.sampled_from(["imds", "s3", "ssm"]), st.integers(1, 9)),
@@ -67,6 +68,8 @@ def happens(simulation, what, *values):
         simulation.want(**{"try": str(values[0])})
     elif what == "kill":
         simulation.kill(*values)
+    elif what == "kill worker":
+        simulation.kill_worker()
     elif what == "crash":
         simulation.crash_in = values[0]
     elif what == "power failure":
@@ -121,6 +124,9 @@ def ended_as_asked(it):
     why = wanted and why_not(it, wanted)
     note(f"{wanted and wanted.kind} {said}")
     assert not any(each.served for each in it.agent.generations.old), "what served before is gone"
+    if serving:
+        runs = [serving.release] if RELEASES[serving.release].worker else []
+        assert [each.release.name for each in it.runner.alive_workers()] == runs, "what serves has its own worker"
     if not wanted:
         assert said["phase"] == "booting" and said["error"]
     elif why and (token or wanted.fetch):
