@@ -171,7 +171,7 @@ class Runner:
         self.retire(process)
 
     def forget(self, unit):
-        self.workers.pop(unit)
+        self.workers.pop(unit, None)
 
     def ended(self, generation):
         process = self.of(generation)

@@ -236,6 +236,7 @@ class Simulation:
         generations, wanted = self.agent.generations, self.agent.state.orders.release
         if wanted and wanted != self.wanted[-1]:  # A new agent has read no orders yet.
             self.wanted.append(wanted)
+        self.runner.live()  # Workers that were let through listen now.
         alive = self.runner.alive()
         assert set(alive) <= {
             each.number for each in (generations.serving, generations.starting, *generations.old) if each

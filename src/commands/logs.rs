@@ -11,6 +11,7 @@ use crate::base::next::Next;
 use crate::commands::cli::Logs;
 use crate::commands::documents;
 use crate::resources::logs::{self, Line, Reader, Source, Window};
+use crate::resources::reports::Report;
 
 /// Pause between two requests: the agent uploads for a minute after each.
 const RENEW: Duration = Duration::from_secs(30);
@@ -23,13 +24,16 @@ pub(super) async fn run(session: &Session, arguments: &Logs) -> Result<ExitCode>
 }
 
 async fn show(session: &Session, arguments: &Logs) -> Result<()> {
-    let (aws, name, source) = (&session.aws, session.name(), arguments.source());
+    let (aws, name, source) = (&session.aws, session.name(), &arguments.source());
     let mut reader = Reader::default();
     let (mut first, mut asked) = (true, None::<Asked>);
     loop {
         // Observed each time: another instance may have replaced this one.
         let observed = session.running().await?;
-        let Some((instance, _)) = observed.serving() else { return Err(no_instance(session)) };
+        let Some((instance, report)) = observed.serving() else { return Err(no_instance(session)) };
+        if let Source::Named(named) = source {
+            check_known(session, report, named)?;
+        }
         let asked = match &mut asked {
             Some(asked) if asked.instance == instance.id => asked,
             another => another.insert(Asked::nothing(&instance.id)),
@@ -45,7 +49,7 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
                     session.ui.warn("lines are missing here: the log grows faster than it can be shown");
                 }
                 let skip = if first { lines.len().saturating_sub(arguments.lines) } else { 0 };
-                lines.iter().skip(skip).for_each(|line| print(session, source, line));
+                lines.iter().skip(skip).for_each(|line| print(session, source, line, window.origin(line)));
                 first = false;
                 if !arguments.follow {
                     return Ok(());
@@ -87,19 +91,37 @@ impl Asked {
     }
 }
 
-fn print(session: &Session, source: Source, Line(_, at, text): &Line) {
-    let text = if source == Source::Access { logs::access(text) } else { text.clone() };
+fn print(session: &Session, source: &Source, Line(_, at, text): &Line, origin: Option<&str>) {
+    let text = if *source == Source::Access { logs::access(text) } else { text.clone() };
     match (session.globals.json, source) {
-        (true, _) => session.ui.document(&documents::LogLine { v: documents::Version, at: rfc3339(*at), text }),
+        (true, _) => {
+            let (v, process) = (documents::Version, origin.map(str::to_owned));
+            session.ui.document(&documents::LogLine { v, at: rfc3339(*at), text, process });
+        }
         // The app and the agent decide themselves whether a line has a time.
         (false, Source::Access) => session.ui.result(&format!("{} {text}", rfc3339(at - at % 1_000_000))),
-        (false, _) => session.ui.result(&text),
+        (false, _) => session.ui.line(origin, &text),
     }
 }
 
 fn no_instance(session: &Session) -> Failure {
     Failure::failed(format!("no instance of {} is running, so there is no log", session.name()))
         .next(Next::from("deploy it: ").run("up"))
+}
+
+/// The agent ignores a request for a log that the running release does not have.
+fn check_known(session: &Session, report: Option<&Report>, named: &str) -> Result<()> {
+    let known: Vec<&str> = report.into_iter().flat_map(Report::logs).map(String::as_str).collect();
+    if known.contains(&named) || (named == logs::WEB && !known.is_empty()) {
+        return Ok(());
+    }
+    let known = match known[..] {
+        [] => "the app has no processes beside its web server".to_owned(),
+        _ => format!("it has {} and {}", logs::WEB, known.join(", ")),
+    };
+    Err(Failure::new(Exit::Usage, format!("the running release of {} has no log {named}", session.name()))
+        .because(known)
+        .next(Next::from("show the app's log: ").run("logs")))
 }
 
 fn no_answer(instance: &str) -> Failure {

@@ -277,6 +277,37 @@ impl Key for Map {
     }
 }
 
+/// A map whose keys the user chooses, with a section as each value, or with the text of one of its keys.
+pub struct Entries {
+    pub name: &'static str,
+    /// Its full path.
+    pub path: &'static str,
+    pub about: &'static str,
+    /// The pattern of the keys.
+    pub names: &'static str,
+    /// The sections.
+    pub section: &'static Section,
+    /// The key of the section that a text stands for.
+    pub text: &'static Text,
+    /// The maximum number of keys, and the reason.
+    pub most: (usize, &'static str),
+}
+
+impl Key for Entries {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    fn value(&self) -> Value {
+        json!({
+            "type": ["object", "null"],
+            "propertyNames": {"pattern": self.names},
+            "additionalProperties": {"anyOf": [self.text.value(), self.section.value()]},
+            "maxProperties": self.most.0,
+        })
+    }
+}
+
 /// A map with known keys.
 pub struct Section {
     pub name: &'static str,

@@ -7,6 +7,7 @@ mod image;
 mod keys;
 mod owner;
 mod permissions;
+mod processes;
 mod python;
 mod reader;
 mod reference;
@@ -34,6 +35,7 @@ pub use check::is_token;
 pub use cpu_credits::CpuCredits;
 pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
+pub use processes::{Process, is_program};
 pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use reference::{Reference, Source};
@@ -56,6 +58,8 @@ pub struct Deployment {
     pub region: Option<String>,
     /// `app`
     pub app: App,
+    /// `processes`: what runs beside the web server, by name.
+    pub processes: BTreeMap<String, Process>,
     /// `token`
     pub token: Token,
     /// `instance`

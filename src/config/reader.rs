@@ -67,7 +67,11 @@ impl<'a> Reader<'a> {
 
     /// The entries of a map with known keys; none if it is absent or empty.
     pub fn section(&mut self, of: &keys::Section, node: Option<Node>) -> Section {
-        Section { path: of.path, entries: self.entries(of.path, node), keys: of.keys }
+        self.section_at(of.path, of, node)
+    }
+
+    fn section_at(&mut self, path: &str, of: &keys::Section, node: Option<Node>) -> Section {
+        Section { path: path.to_owned(), entries: self.entries(path, node), keys: of.keys }
     }
 
     /// The entries of a map whose keys the user chooses.
@@ -77,12 +81,34 @@ impl<'a> Reader<'a> {
             (key, Found { path, node })
         };
         let entries = self.entries(of.path, node);
-        if let Some((most, why)) = of.most
-            && let Some((key, _)) = entries.get(most)
-        {
-            self.find(key.span, format!("`{}` has more than {most} keys", of.path), "from here on", why);
+        if let Some(most) = of.most {
+            self.limit(of.path, &entries, most);
         }
         entries.into_iter().map(found).collect()
+    }
+
+    /// The entries of a map whose keys the user chooses: each a section, or the text that is one of its keys.
+    pub fn sections(&mut self, above: &mut Section, of: &keys::Entries) -> Vec<(tree::Key, Section)> {
+        let entries = self.entries(of.path, above.take(of).map(|found| found.node));
+        self.limit(of.path, &entries, of.most);
+        let mut read = |(key, node): (tree::Key, Node)| {
+            let path = format!("{}.{}", of.path, key.name);
+            let section = match node.value {
+                Value::Text(_) => {
+                    let name = tree::Key { name: of.text.name.to_owned(), span: node.span };
+                    Section { path, entries: vec![(name, node)], keys: of.section.keys }
+                }
+                _ => self.section_at(&path, of.section, Some(node)),
+            };
+            (key, section)
+        };
+        entries.into_iter().map(&mut read).collect()
+    }
+
+    fn limit(&mut self, path: &str, entries: &[(tree::Key, Node)], (most, why): (usize, &str)) {
+        if let Some((key, _)) = entries.get(most) {
+            self.find(key.span, format!("`{path}` has more than {most} keys"), "from here on", why);
+        }
     }
 
     fn entries(&mut self, path: &str, node: Option<Node>) -> Vec<(tree::Key, Node)> {
@@ -250,7 +276,7 @@ pub struct Found {
 
 /// The entries of one map with known keys.
 pub struct Section {
-    path: &'static str,
+    path: String,
     entries: Vec<(tree::Key, Node)>,
     keys: &'static [&'static dyn Key],
 }

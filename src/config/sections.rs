@@ -10,7 +10,9 @@ use miette::SourceSpan;
 
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::Node;
-use super::{App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, python, static_files, table};
+use super::{
+    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, processes, python, static_files, table,
+};
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
 pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Option<Deployment> {
@@ -28,6 +30,7 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     if let Some(app) = &app {
         static_files::check_open(reader, &token, &open, &app.static_files);
     }
+    let processes = processes::section(reader, &mut top);
     let instance = instance_section(reader, &mut top, app.as_ref(), python);
     let network = network::section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
@@ -35,7 +38,19 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     let tags = tags_section(reader, &mut top);
     top.finish(reader);
     token.path = tested_path(reader, &token, decides, &health.path);
-    Some(Deployment { name: name?, region, app: app?, token, instance, network, health, permissions_boundary, tags })
+    let name = name?;
+    Some(Deployment {
+        name,
+        region,
+        app: app?,
+        processes,
+        token,
+        instance,
+        network,
+        health,
+        permissions_boundary,
+        tags,
+    })
 }
 
 /// The token, its open paths with their places, and the place of what decides where its check is tested.

@@ -6,19 +6,21 @@
 mod app;
 mod network;
 mod patterns;
+mod processes;
 
 use super::keys::{Flag, List, Map, Number, Section, Text, Word};
 use super::{Check, CpuCredits, Image};
 pub use app::*;
 pub use network::*;
 use patterns::{OPEN, REQUEST, VARIABLE};
+pub use processes::*;
 
 /// The file itself.
 pub static TOP: Section = Section {
     name: "",
     path: "",
     about: "The deployment that `devopsctl up` creates on AWS.",
-    keys: &[&NAME, &REGION, &APP, &TOKEN, &INSTANCE, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
+    keys: &[&NAME, &REGION, &APP, &PROCESSES, &TOKEN, &INSTANCE, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
     needs: &["name", "app"],
 };
 

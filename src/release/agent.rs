@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = files![
     "agent.py",
     "bytecode.py",
     "command.py",
+    "process.py",
     "serve.py",
     "app_role/__init__.py",
     "app_role/credentials.py",
@@ -35,9 +36,11 @@ pub const FILES: &[(&str, &str)] = files![
     "orders/steps.py",
     "orders/tasks.py",
     "processes/__init__.py",
+    "processes/background.py",
     "processes/command.py",
     "processes/generation.py",
     "processes/generations.py",
+    "processes/process.py",
     "processes/release_commands.py",
     "processes/runner_process.py",
     "processes/runner_systemd.py",
@@ -69,6 +72,7 @@ pub const FILES: &[(&str, &str)] = files![
     "units/devopsctl-updates.service",
     "units/devopsctl-updates.timer",
     "units/devopsctl.slice",
+    "units/process@.service",
     "units/proxy.service",
     "units/sandbox.conf",
     "workers/__init__.py",
@@ -116,6 +120,6 @@ mod tests {
     #[test]
     fn the_entry_points_of_other_releases_stay() {
         let top: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/')).collect();
-        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "serve.py"]);
+        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "process.py", "serve.py"]);
     }
 }

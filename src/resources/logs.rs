@@ -11,9 +11,9 @@ use crate::resources::orders::Orders;
 use crate::resources::{Tags, set_tags};
 
 /// The kind of log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The app's output.
+    /// The app's output, with that of its processes beside the web server.
     App,
     /// The proxy's access log.
     Access,
@@ -21,19 +21,25 @@ pub enum Source {
     Agent,
     /// The output of the commands of releases.
     Release,
+    /// The output of the web server alone (`web`), or of a process beside it, by its name.
+    Named(String),
 }
 
 impl Source {
     /// The agent's name for it.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::App => "app",
             Self::Access => "access",
             Self::Agent => "agent",
             Self::Release => "release",
+            Self::Named(name) => name,
         }
     }
 }
+
+/// The name of the web server's own log, and of its lines in the app's log.
+pub const WEB: &str = "web";
 
 /// The last lines, as published.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -47,6 +53,16 @@ pub struct Window {
     pub of: Option<Orders>,
     /// The lines, the oldest first.
     pub lines: Vec<Line>,
+    /// The program that printed each line, if the log is that of several: `web`, or a process's name.
+    pub from: Vec<String>,
+}
+
+impl Window {
+    /// The program that printed a line.
+    pub fn origin(&self, line: &Line) -> Option<&str> {
+        let at = self.lines.iter().position(|other| other.0 == line.0)?;
+        self.from.get(at).map(String::as_str)
+    }
 }
 
 /// A line of the log.
@@ -106,7 +122,7 @@ pub fn access(text: &str) -> String {
 ///
 /// # Errors
 /// The instance cannot be tagged.
-pub async fn ask(aws: &Aws, instance: &str, source: Source) -> Result<String> {
+pub async fn ask(aws: &Aws, instance: &str, source: &Source) -> Result<String> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let word = format!("{now}-{}", secret::random_hex(4)?);
     let tags = Tags::from([(names::TAG_LOGS.to_owned(), format!("{}/{word}", source.name()))]);
@@ -123,7 +139,7 @@ pub async fn look(
     aws: &Aws,
     (account, name): (&str, &str),
     instance: &str,
-    source: Source,
+    source: &Source,
     known: &Option<String>,
 ) -> Result<Option<(Window, Option<String>)>> {
     let (bucket, _) = names::bucket(account, &aws.region);

@@ -3,6 +3,7 @@
 
 mod parts;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
-pub use parts::{Certificate, Proxy, ProxyPhase, Role, Ssh, Threads, Updates};
+use parts::programs;
+pub use parts::{Certificate, Process, Proxy, ProxyPhase, Role, Ssh, Threads, Updates};
 
 /// As many names as `DeleteParameters` takes:
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>
@@ -67,6 +69,9 @@ pub struct Report {
     pub updates: Option<Updates>,
     /// The app's role in AWS, if the serving release needs it.
     pub role: Option<Role>,
+    /// The app's processes beside its web server, by name. Older agents start none.
+    #[serde(deserialize_with = "programs")]
+    pub processes: BTreeMap<String, Process>,
     /// The last lines of the app's output.
     pub log_tail: String,
     /// Seconds since 1970.
@@ -151,6 +156,11 @@ impl Report {
     /// The same, but false for a report from before the instance's launch or last start.
     pub fn is_overdue(&self, launched: i64, now: i64) -> bool {
         self.taken.unwrap_or(self.at) >= launched && self.is_stale(now)
+    }
+
+    /// The programs of the app that have a log of their own.
+    pub fn logs(&self) -> impl Iterator<Item = &String> {
+        self.processes.keys()
     }
 
     /// Whether the bucket has other content under this release's key.

@@ -2,6 +2,8 @@
 
 /// Any text that is not empty: only the reader can check it.
 pub const ANY: &str = "^.+$";
+/// The name of a program beside the web server.
+pub const PROGRAM: &str = "^[a-z][a-z0-9-]{0,19}$";
 pub const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 /// The path of a request: printable, without `#`, and without a second `/` at the start.
 pub const REQUEST: &str = r#"^/([!"$-.0-~][!"$-~]*)?$"#;

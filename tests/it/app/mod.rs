@@ -9,5 +9,6 @@ mod indexes;
 mod init;
 mod local_packages;
 mod permissions;
+mod processes;
 mod release_command;
 mod static_files;
