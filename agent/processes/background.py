@@ -95,7 +95,7 @@ class Background:
         for each in list(self.leaving):
             if self.is_gone(each):
                 self.leaving.remove(each)
-                self.runner.forget(each.unit())
+                each.forget(self.runner)
                 self.remember()
             elif self.clock.monotonic() > each.until:
                 self.runner.kill(each)

@@ -93,6 +93,10 @@ class Process:
         """The runners know its processes by its unit, or by what they inherit."""
         return set()
 
+    def forget(self, runner):
+        runner.forget(self.unit())
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def said(self):
         """Its part of the report."""
         return {"since": self.since if self.began is not None else None, "restarts": self.restarts, "error": self.error}

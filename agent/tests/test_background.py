@@ -137,6 +137,7 @@ def test_a_process_runs_in_the_apps_environment_and_changes_with_it(aws, machine
     third = order(aws, release(agent=QUICK))
     report = aws.wait_report(healthy(third, version))
     assert report["processes"] is None and ran(machine)[3:] == ["told two", "ended two"]
+    assert os.listdir(machine.root / "run/devopsctl/processes") == []
 
 
 def test_a_process_that_does_not_live_fails_the_release_and_the_earlier_ones_come_back(aws, machine):
