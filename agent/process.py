@@ -8,29 +8,11 @@ Agents of other releases start this file by its path: see `src/release/agent.rs`
 
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
 
-from command import HERE, surroundings
-
-# One command of a program: with `exec` it takes the place of the shell. A word of the shell itself, such as `cd`, cannot.
-SIMPLE = re.compile(
-    r"(?!(cd|exec|eval|export|set|unset|source|trap|ulimit|umask|if|for|while|until|case|time|command|\.)\s)[\w./~-]+([ \t][^;&|(){}`\n]*)?",
-    re.ASCII,
-)
-# A shell that stays waits for its program after SIGTERM, which all of its programs get, and runs nothing more.
-WAITS = "trap 'exit 143' TERM\n"
-
-
-def is_simple(command):
-    return SIMPLE.fullmatch(command.strip()) is not None
-
-
-def arguments(command):
-    """How a shell runs the command."""
-    return ["/bin/sh", "-c", ("exec " if is_simple(command) else WAITS) + command.strip()]
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def main(error):
@@ -44,14 +26,16 @@ def main(error):
     folder = f"{tempfile.gettempdir()}/devopsctl-process-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     os.mkdir(folder, 0o700)
-    given = surroundings(release, manifest, folder)
+    given = programs.environment(release, manifest, folder)
     os.chdir(release + "/app")
-    command = arguments(manifest["processes"][name]["run"])
+    command = shell.arguments(manifest["processes"][name]["run"])
     os.execve(command[0], command, given)
 
 
 if __name__ == "__main__":
     sys.path[0] = HERE + "/workers"  # Like serve.py.
     import confinement
+    import programs
+    import shell
 
     main(confinement.confine())

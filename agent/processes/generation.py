@@ -29,7 +29,6 @@ class Generation:
         self.served = False  # Whether it ever served.
         self.end = None  # How its gunicorn exited, as text.
         self.log, self.log_start = paths.app_log, 0
-        self.gate = self.folder + "/gate"  # It waits there after its checks, if there is such a folder.
         self.waits = None  # Whether it waits for its processes beside the web server; None before that is decided.
         self.address = None  # The address at which clients reach it, if that is known.
         self.grant = credentials.NOTHING  # What it has of the app's role.
@@ -62,8 +61,8 @@ class Generation:
         return {**record, "port": self.grant.port} if self.grant.port else record
 
     @classmethod
-    def from_record(cls, paths, record):
-        """The generation of a record that `record` made; `Invalid` for anything else."""
+    def from_record(cls, paths, record, folder=None):
+        """The generation of a record that `record` made; `Invalid` for anything else. `folder`: another one with its files."""
         number, target, until = integer(record["number"], 1, 10**9), record["target"], record["until"]
         check("release", target["release"])
         integer(target["token"], 1)
@@ -74,6 +73,8 @@ class Generation:
         own = None if record["pid"] is None else process_id(record["pid"])
         self = cls(paths, number, Target(target["release"], target["token"], target["grace"], *known), own, until)
         self.waits = {True: True, False: False}.get(record.get("waits"))
+        if folder:
+            self.folder, self.variables = folder, folder + "/token"
         if record.get("port") is not None:
             given = read_json(self.variables, {}).get(credentials.TOKEN)
             self.grant = credentials.Grant({credentials.TOKEN: given}, {}, integer(record["port"], 1024, 65535))
@@ -87,6 +88,11 @@ class Generation:
         if os.path.isdir(self.gate):
             given["DEVOPSCTL_GATE"] = self.gate
         return {**self.grant.environment, "DEVOPSCTL_ADDRESS": self.address or "", **given}
+
+    @property
+    def gate(self):
+        """It waits there after its checks, if there is such a folder."""
+        return self.folder + "/gate"
 
     def program(self):
         return self.paths.release(self.target.release) + "/agent/serve.py"
@@ -148,6 +154,11 @@ def environment(release, variables, verdict):
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def lines_of(environment):
+    """An environment as the lines of a file, as systemd reads them."""
+    return "".join(f"{name}={value}\n" for name, value in environment.items())
 
 
 def variables(manifest, token, grace, secrets, more=None):

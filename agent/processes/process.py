@@ -7,12 +7,12 @@
 import os
 import shutil
 
-import process
 from app_role import credentials
 from boot.validate import check, integer, process_id
 from orders.decide import one_line
 from processes.generation import environment
 from system.paths import read_json, write_json
+from workers import shell
 
 STOP_SECONDS = 1, 900  # The limits of `stop_seconds`.
 WORDS = 80  # Characters of an error in the report.
@@ -87,7 +87,7 @@ class Process:
 
     def has_shell(self):
         """Whether its first program is a shell, which does not pass on signals."""
-        return not process.is_simple(self.command)
+        return not shell.is_simple(self.command)
 
     def workers(self):
         """The runners know its processes by its unit, or by what they inherit."""

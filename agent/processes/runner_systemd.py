@@ -13,16 +13,17 @@ import time
 
 from boot.validate import check, match
 from logs.publisher import Journal
+from processes.generation import lines_of
 from proxy.listener_reload import on_sockets
 from proxy.runner import SystemdProxy
 from ssh.sshd import SystemdSshd
 from system.kernel import CGROUPS, lacked_memory, open_files
+from system.paths import SEEN
 from system.systemd import UNITS, last_output, notify, show, systemctl, text_of, write
 from system.updates import Updates
 from workers.unavailable import turn_away
 
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
-SEEN = "/opt/devopsctl/release"  # The path at which a generation sees its release.
 SEEN_GATE = "/opt/devopsctl/gate"
 SLICE = "/devopsctl.slice"
 JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
@@ -94,8 +95,7 @@ class SystemdRunner:
     def start(self, generation):
         self.endings.pop(generation.unit(), None)
         release = self.paths.release(generation.release)
-        lines = [f"{name}={value}\n" for name, value in generation.environment().items()]
-        text = "".join(lines).replace(release, SEEN).replace(generation.folder + "/gate", SEEN_GATE)
+        text = lines_of(generation.environment()).replace(release, SEEN).replace(generation.folder + "/gate", SEEN_GATE)
         write(generation.folder + "/environment", text)
         os.symlink(release, generation.folder + "/release")
         self.reload()
