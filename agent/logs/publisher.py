@@ -22,6 +22,7 @@ import time
 
 from boot.validate import check, clean, in_words, integer, match, parse
 from logs.masking import tail
+from logs.sources import WEB
 from orders.decide import one_line
 from system import untrusted
 
@@ -29,17 +30,15 @@ SECONDS = 60  # How long a request lasts.
 FINISH_SECONDS = 5
 OLD = 300  # The agent starts without a request that is older than this.
 PAUSE = 0.5  # Between two checks for more lines.
-WEB = "web"  # The app's web server, as the source and the origin of lines.
 LINES, BYTES, LINE = 1000, 1 << 18, 1 << 13  # The limits: lines, characters of all lines, of one line.
 
 
 class Logs:
-    """`key(source)`: the key in the bucket; `mask(texts, before)`: `Mask.lines`; `runner.follow(source)`: the lines; `names()`: the
-    processes beside the web server."""
+    """`key(source)`: the key in the bucket; `mask(texts, before)`: `Mask.lines`; `sources()`: the known ones (`logs.sources`);
+    `runner.follow(log)`: the lines."""
 
-    def __init__(self, aws, runner, key, mask, clock=time, names=list):
-        self.aws, self.runner, self.key, self.mask, self.clock = aws, runner, key, mask, clock
-        self.names = names
+    def __init__(self, aws, runner, key, mask, sources, clock=time):
+        self.aws, self.runner, self.key, self.mask, self.sources, self.clock = aws, runner, key, mask, sources, clock
         self.inbox, self.tag, self.begun = queue.SimpleQueue(), "", False
         self.shows = {}
 
@@ -49,11 +48,8 @@ class Logs:
         if tag and tag != self.tag:
             self.tag = tag
             said = match("log request", tag)
-            if said and self.is_source(said["source"]) and not (first and self.late(said["word"])):
+            if said and said["source"] in self.sources() and not (first and self.late(said["word"])):
                 self.ask_for(said["source"], said["word"])
-
-    def is_source(self, name):
-        return name in self.runner.sources or name == WEB or name in self.names()
 
     def show(self, source, lines_of, word, orders):
         """Publishes these lines of a source from now on, for as long as a request lasts, without a reader's request. `orders`: what
@@ -108,10 +104,10 @@ class Logs:
 
     def parts(self, source):
         """The logs that a source consists of, by the origin of their lines; None: they need no name."""
-        names = self.names()
-        if source == "app" and names:
-            return {WEB: "app", **{name: name for name in names}}
-        return {None: "app" if source == WEB else source}
+        known = self.sources()
+        if source == "app" and WEB in known:
+            return {name: log for name, log in known.items() if name == WEB or log.startswith("process-")}
+        return {None: known.get(source, source)}
 
     def turn(self):
         for source, show in list(self.shows.items()):

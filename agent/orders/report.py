@@ -57,13 +57,14 @@ class ProxyReport(
         return dict(zip(names, self))
 
 
-FIELDS = "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role processes log_tail"
+FIELDS = "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role schedule processes log_tail"
 
 
-class Report(namedtuple("Report", FIELDS, defaults=(None,) * 14 + ("",))):
-    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one. `processes`: those beside the web server, by name.
+class Report(namedtuple("Report", FIELDS, defaults=(None,) * 15 + ("",))):
+    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one. `processes`: those
+    beside the web server, by name.
     `grace_until`: as long as the token before it counts as
-    well. `agent`: which part of the agent ended unexpectedly. `log_tail`: what the app printed before it failed."""
+    well. `agent`: which part of the agent ended unexpectedly. `schedule`: by name, the last run and the next one (`schedule/entry.py`). `log_tail`: what the app printed before it failed."""
 
     __slots__ = ()
 
@@ -86,6 +87,7 @@ class Report(namedtuple("Report", FIELDS, defaults=(None,) * 14 + ("",))):
             "updates": self.updates,
             "agent": self.agent,
             "role": self.role,
+            "schedule": self.schedule,
             "processes": self.processes,
             "log_tail": self.log_tail,
         }

@@ -22,7 +22,7 @@ class Process:
     def __init__(self, paths, name, release, settings):
         self.paths, self.name, self.release = paths, check("process", name), check("release", release)
         self.command, self.stop_seconds = str(settings["run"]), integer(settings["stop_seconds"], *STOP_SECONDS)
-        self.folder, self.log = paths.process(name), paths.process_log(name)
+        self.folder, self.log = paths.process(name), "process-" + name
         self.variables = self.folder + "/token"
         self.run = self.pid = self.end = None
         self.adopted = False  # Whether its parent is gone, so that its end is known by the absence of its processes.

@@ -7,7 +7,6 @@ does. The socket and the children survive the agent's exec of its successor.
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -38,13 +37,7 @@ class ProcessRunner:
         self.proxy = ProcessProxy(paths)
         self.sshd = ProcessSshd(paths, bind)
         self.updates = Updates(paths.root)
-        console = paths.root + "/var/log/console.log"
-        self.sources = {
-            "app": paths.app_log,
-            "access": paths.proxy_log,
-            "agent": console,
-            "release": paths.release_log,
-        }
+        self.logs = {paths.log("app"), paths.log("release")}  # That the app's programs print.
 
     def record(self):
         """For the next agent, in this same process."""
@@ -83,7 +76,8 @@ class ProcessRunner:
         write(generation.folder + "/environment", lines_of(environment))  # For run.py.
         # As systemd does. The processes that the app starts inherit it.
         environment["INVOCATION_ID"] = invocation(generation)
-        log = generation.log
+        log = self.log_of(generation)
+        self.logs.add(log)
         generation.log_start = untrusted.size(log)
         generation.pid = os.posix_spawn(
             sys.executable,
@@ -97,6 +91,9 @@ class ProcessRunner:
             ],
             setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
         )
+
+    def log_of(self, generation):
+        return self.paths.log(generation.log)
 
     def ended(self, generation):
         """How its first process ended, as words; None as long as it runs."""
@@ -159,7 +156,7 @@ class ProcessRunner:
 
     def output(self, generation):
         """The last lines that were printed since it started."""
-        log = generation.log
+        log = self.log_of(generation)
         try:
             size = untrusted.size(log)
             start = max(generation.log_start if generation.log_start <= size else 0, size - 16384)
@@ -168,13 +165,13 @@ class ProcessRunner:
             return ""
         return text if start == generation.log_start else text.partition("\n")[2]
 
-    def follow(self, source):
-        """The lines of a log: of a source, or of a process by its name."""
-        return File(self.sources.get(source) or self.paths.process_log(source))
+    def follow(self, log):
+        """The lines of a log."""
+        return File(self.paths.log({"access": "edge", "agent": "console"}.get(log, log)))
 
     def follow_command(self, command):
         """The lines that a command prints."""
-        return File(self.paths.release_log, command.log_start)
+        return File(self.log_of(command), command.log_start)
 
     def forget(self, unit):
         """Nothing is left of a process that has exited."""
@@ -183,10 +180,8 @@ class ProcessRunner:
         """Nothing starts or retires."""
 
     def tidy(self):
-        """Bounds the logs. They are copied and truncated, because several processes append to the same file."""
-        folder = os.path.dirname(self.paths.app_log)
-        logs = [f"{folder}/{name}" for name in os.listdir(folder) if re.fullmatch(r"process-[a-z0-9-]+\.log", name)]
-        for log in (self.paths.app_log, self.paths.release_log, *logs):
+        """Bounds the logs of the app. They are copied and truncated, because several processes append to the same file."""
+        for log in self.logs:
             if untrusted.size(log) > LOG_LIMIT:
                 try:
                     shutil.copyfile(log, log + ".1", follow_symlinks=False)

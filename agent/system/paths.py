@@ -25,9 +25,8 @@ class Paths:
         self.tools = root + "/opt/devopsctl/tools"
         self.static = root + "/opt/devopsctl/static"
         self.static_roles = self.static + "/roles"
-        self.app_log = root + "/var/log/app.log"
-        self.release_log = root + "/var/log/release.log"
-        self.proxy_log = root + "/var/log/edge.log"
+        self.logs = root + "/var/log"
+        self.proxy_log = self.log("edge")
         self.net = root + "/net"
         self.kept = root + "/var/lib/devopsctl-app"  # The app's own; `StateDirectory=` of its unit.
 
@@ -66,8 +65,9 @@ class Paths:
         """The folder of a process beside the web server."""
         return f"{self.processes}/{check('process', name)}"
 
-    def process_log(self, name):
-        return f"{self.root}/var/log/process-{check('process', name)}.log"
+    def log(self, name):
+        """The file of a log on a machine without a journal."""
+        return f"{self.logs}/{check('log', name)}.log"
 
     def shorten(self, text):
         """`text` with paths relative to the release, as the app's owner knows them."""

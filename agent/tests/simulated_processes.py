@@ -116,7 +116,6 @@ def noise(generation):
 class Runner:
     """Like SystemdRunner, without systemd. The agent may be killed in any call."""
 
-    sources = ()
     sshd = SimpleNamespace(allow=lambda lines: {})
     updates = SimpleNamespace(said=None)
 

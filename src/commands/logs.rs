@@ -111,13 +111,13 @@ fn no_instance(session: &Session) -> Failure {
 
 /// The agent ignores a request for a log that the running release does not have.
 fn check_known(session: &Session, report: Option<&Report>, named: &str) -> Result<()> {
-    let known: Vec<&str> = report.into_iter().flat_map(Report::logs).map(String::as_str).collect();
-    if known.contains(&named) || (named == logs::WEB && !known.is_empty()) {
+    let known: Vec<&str> = report.into_iter().flat_map(Report::logs).collect();
+    if known.contains(&named) {
         return Ok(());
     }
     let known = match known[..] {
-        [] => "the app has no processes beside its web server".to_owned(),
-        _ => format!("it has {} and {}", logs::WEB, known.join(", ")),
+        [] => "it has no log but its own one".to_owned(),
+        _ => format!("it has {}", known.join(", ")),
     };
     Err(Failure::new(Exit::Usage, format!("the running release of {} has no log {named}", session.name()))
         .because(known)

@@ -277,34 +277,37 @@ impl Key for Map {
     }
 }
 
-/// A map whose keys the user chooses, with a section as each value, or with the text of one of its keys.
-pub struct Entries {
+/// A map whose keys the user chooses, and whose values are maps with the same known keys.
+pub struct Sections {
     pub name: &'static str,
-    /// Its full path.
-    pub path: &'static str,
     pub about: &'static str,
     /// The pattern of the keys.
     pub names: &'static str,
-    /// The sections.
-    pub section: &'static Section,
-    /// The key of the section that a text stands for.
-    pub text: &'static Text,
+    /// The value of each.
+    pub each: &'static [&'static dyn Key],
+    /// The key that a text alone stands for, if it may.
+    pub text: Option<&'static Text>,
     /// The maximum number of keys, and the reason.
     pub most: (usize, &'static str),
 }
 
-impl Key for Entries {
+impl Key for Sections {
     named!();
     fn default(&self) -> Option<Value> {
         None
     }
+    #[cfg(test)]
+    fn keys(&self) -> &'static [&'static dyn Key] {
+        self.each
+    }
     fn value(&self) -> Value {
-        json!({
-            "type": ["object", "null"],
-            "propertyNames": {"pattern": self.names},
-            "additionalProperties": {"anyOf": [self.text.value(), self.section.value()]},
-            "maxProperties": self.most.0,
-        })
+        let section = self.each.iter().map(|section| section.schema()).next();
+        let each = match self.text {
+            Some(text) => json!({"anyOf": [text.value(), section]}),
+            None => json!(section),
+        };
+        let keys = json!({"pattern": self.names});
+        json!({"type": ["object", "null"], "propertyNames": keys, "additionalProperties": each, "maxProperties": self.most.0})
     }
 }
 

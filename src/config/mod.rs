@@ -3,6 +3,7 @@
 mod app;
 mod check;
 mod cpu_credits;
+mod cron;
 mod image;
 mod keys;
 mod owner;
@@ -11,6 +12,7 @@ mod processes;
 mod python;
 mod reader;
 mod reference;
+mod schedule;
 mod schema;
 mod secrets;
 mod sections;
@@ -33,12 +35,14 @@ use crate::base::next::Next;
 pub use app::App;
 pub use check::is_token;
 pub use cpu_credits::CpuCredits;
+pub use cron::Cron;
 pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
 pub use processes::{Process, is_program};
 pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use reference::{Reference, Source};
+pub use schedule::Run;
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
 pub use token::{Check, Token};
@@ -60,6 +64,8 @@ pub struct Deployment {
     pub app: App,
     /// `processes`: what runs beside the web server, by name.
     pub processes: BTreeMap<String, Process>,
+    /// `schedule`, by name.
+    pub schedule: BTreeMap<String, Run>,
     /// `token`
     pub token: Token,
     /// `instance`

@@ -21,7 +21,7 @@ pub struct Process {
 /// Reads `processes`.
 pub(super) fn section(reader: &mut Reader, top: &mut Section) -> BTreeMap<String, Process> {
     let mut processes = BTreeMap::new();
-    for (key, mut section) in reader.sections(top, &table::PROCESSES) {
+    for (key, mut section) in reader.sections(top, &table::PROCESSES, &table::PROCESS) {
         if let Err(wrong) = program(&key.name) {
             reader.find(key.span, format!("`processes`: `{}` {}", key.name, wrong.what), "here", wrong.hint);
         }

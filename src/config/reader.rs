@@ -67,11 +67,37 @@ impl<'a> Reader<'a> {
 
     /// The entries of a map with known keys; none if it is absent or empty.
     pub fn section(&mut self, of: &keys::Section, node: Option<Node>) -> Section {
-        self.section_at(of.path, of, node)
+        Section { path: of.path.to_owned(), entries: self.entries(of.path, node), keys: of.keys }
     }
 
-    fn section_at(&mut self, path: &str, of: &keys::Section, node: Option<Node>) -> Section {
-        Section { path: path.to_owned(), entries: self.entries(path, node), keys: of.keys }
+    /// The entries of a map whose keys the user chooses, and whose values are maps with known keys.
+    pub fn sections(
+        &mut self,
+        above: &mut Section,
+        of: &keys::Sections,
+        each: &keys::Section,
+    ) -> Vec<(tree::Key, Section)> {
+        let node = above.take(of).map(|found| found.node);
+        let entries = self.entries(of.name, node);
+        self.bound(of.name, &entries, of.most);
+        let section = |(key, node): (tree::Key, Node)| {
+            let path = format!("{}.{}", of.name, key.name);
+            let entries = match (of.text, &node.value) {
+                (Some(text), Value::Text(_)) => {
+                    vec![(tree::Key { name: text.name.to_owned(), span: node.span }, node)]
+                }
+                _ => self.entries(&path, Some(node)),
+            };
+            (key, Section { path, entries, keys: each.keys })
+        };
+        entries.into_iter().map(section).collect()
+    }
+
+    /// Adds a finding for a map with too many keys.
+    fn bound(&mut self, path: &str, entries: &[(tree::Key, Node)], (most, why): (usize, &str)) {
+        if let Some((key, _)) = entries.get(most) {
+            self.find(key.span, format!("`{path}` has more than {most} keys"), "from here on", why);
+        }
     }
 
     /// The entries of a map whose keys the user chooses.
@@ -82,33 +108,9 @@ impl<'a> Reader<'a> {
         };
         let entries = self.entries(of.path, node);
         if let Some(most) = of.most {
-            self.limit(of.path, &entries, most);
+            self.bound(of.path, &entries, most);
         }
         entries.into_iter().map(found).collect()
-    }
-
-    /// The entries of a map whose keys the user chooses: each a section, or the text that is one of its keys.
-    pub fn sections(&mut self, above: &mut Section, of: &keys::Entries) -> Vec<(tree::Key, Section)> {
-        let entries = self.entries(of.path, above.take(of).map(|found| found.node));
-        self.limit(of.path, &entries, of.most);
-        let mut read = |(key, node): (tree::Key, Node)| {
-            let path = format!("{}.{}", of.path, key.name);
-            let section = match node.value {
-                Value::Text(_) => {
-                    let name = tree::Key { name: of.text.name.to_owned(), span: node.span };
-                    Section { path, entries: vec![(name, node)], keys: of.section.keys }
-                }
-                _ => self.section_at(&path, of.section, Some(node)),
-            };
-            (key, section)
-        };
-        entries.into_iter().map(&mut read).collect()
-    }
-
-    fn limit(&mut self, path: &str, entries: &[(tree::Key, Node)], (most, why): (usize, &str)) {
-        if let Some((key, _)) = entries.get(most) {
-            self.find(key.span, format!("`{path}` has more than {most} keys"), "from here on", why);
-        }
     }
 
     fn entries(&mut self, path: &str, node: Option<Node>) -> Vec<(tree::Key, Node)> {
@@ -282,6 +284,11 @@ pub struct Section {
 }
 
 impl Section {
+    /// Its full path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Removes and returns the value of a key. An empty value counts as absent.
     pub fn take(&mut self, key: &dyn Key) -> Option<Found> {
         let name = key.name();

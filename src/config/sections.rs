@@ -11,7 +11,8 @@ use miette::SourceSpan;
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::Node;
 use super::{
-    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, processes, python, static_files, table,
+    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, processes, python, schedule,
+    static_files, table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -24,13 +25,14 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     }
     let name = reader.text(&mut top, &table::NAME, check::name);
     let region = reader.text(&mut top, &table::REGION, check::region);
+    let processes = processes::section(reader, &mut top);
+    let schedule = schedule::section(reader, &mut top, &processes);
     let (mut token, open, decides) = token_section(reader, &mut top);
     let app = app::section(reader, &mut top, folder, &token.env);
     let (app, python) = app.map_or((None, None), |(app, python)| (Some(app), python));
     if let Some(app) = &app {
         static_files::check_open(reader, &token, &open, &app.static_files);
     }
-    let processes = processes::section(reader, &mut top);
     let instance = instance_section(reader, &mut top, app.as_ref(), python);
     let network = network::section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
@@ -38,12 +40,13 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     let tags = tags_section(reader, &mut top);
     top.finish(reader);
     token.path = tested_path(reader, &token, decides, &health.path);
-    let name = name?;
+    let (name, app) = (name?, app?);
     Some(Deployment {
         name,
         region,
-        app: app?,
+        app,
         processes,
+        schedule,
         token,
         instance,
         network,

@@ -21,7 +21,7 @@ pub enum Source {
     Agent,
     /// The output of the commands of releases.
     Release,
-    /// The output of the web server alone (`web`), or of a process beside it, by its name.
+    /// The output of the web server alone (`web`), or of a process or a schedule, by its name.
     Named(String),
 }
 

@@ -12,6 +12,7 @@ use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Serialize};
 
 use super::kinds::{Id, Kind};
+use super::logs::WEB;
 use super::orders::{Orders, fingerprint, release};
 use super::step::{Resource, Step};
 use super::{Planned, Sight, parameter};
@@ -21,7 +22,7 @@ use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
 use parts::programs;
-pub use parts::{Certificate, Process, Proxy, ProxyPhase, Role, Ssh, Threads, Updates};
+pub use parts::{Certificate, Process, Proxy, ProxyPhase, Role, ScheduledRun, Ssh, Threads, Updates};
 
 /// As many names as `DeleteParameters` takes:
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>
@@ -72,6 +73,8 @@ pub struct Report {
     /// The app's processes beside its web server, by name. Older agents start none.
     #[serde(deserialize_with = "programs")]
     pub processes: BTreeMap<String, Process>,
+    /// The runs of `schedule` of the serving release, by name.
+    pub schedule: Option<BTreeMap<String, ScheduledRun>>,
     /// The last lines of the app's output.
     pub log_tail: String,
     /// Seconds since 1970.
@@ -158,11 +161,6 @@ impl Report {
         self.taken.unwrap_or(self.at) >= launched && self.is_stale(now)
     }
 
-    /// The programs of the app that have a log of their own.
-    pub fn logs(&self) -> impl Iterator<Item = &String> {
-        self.processes.keys()
-    }
-
     /// Whether the bucket has other content under this release's key.
     pub fn blames_release(&self, release: &str) -> bool {
         self.error_code == Some(ErrorCode::BadRelease) && self.orders.release.as_deref() == Some(release)
@@ -171,6 +169,13 @@ impl Report {
     /// Whether the bucket does not return the ordered release.
     pub fn misses_release(&self) -> bool {
         self.error_code == Some(ErrorCode::NoRelease) && self.orders.release.is_some()
+    }
+
+    /// The logs that the instance has beside its own ones.
+    pub fn logs(&self) -> impl Iterator<Item = &str> {
+        let web = (!self.processes.is_empty()).then_some(WEB);
+        let schedules = self.schedule.iter().flat_map(BTreeMap::keys);
+        web.into_iter().chain(self.processes.keys().chain(schedules).map(String::as_str))
     }
 
     /// Whether the bucket has other content under Caddy's key.

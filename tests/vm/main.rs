@@ -11,6 +11,7 @@ mod pebble;
 mod processes;
 mod release_command;
 mod run;
+mod schedule;
 mod shell;
 #[path = "../it/support/mod.rs"]
 mod support;
@@ -67,7 +68,9 @@ fn a_virtual_machine_from_boot_to_shutdown() {
     processes::run(&story.project, &story.machine, SECRET);
     story.survives_kills();
     shell::lets_in(&story.project, &story.machine);
+    schedule::begins(&story.project);
     run::works(&story.project, &story.machine, SECRET);
+    schedule::has_run(&story.project, &story.machine, SECRET);
     story.survives_a_crash_loop();
     story.survives_a_full_disk_and_a_read_only_one();
     story.runs_an_app_of_300_mb();

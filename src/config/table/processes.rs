@@ -1,27 +1,31 @@
 //! The keys of `processes`.
 
-use super::super::keys::{Entries, Number, Section, Text};
+use super::super::keys::{Number, Section, Sections, Text};
 use super::patterns::{ANY, PROGRAM};
 
-pub static PROCESSES: Entries = Entries {
+pub static PROCESSES: Sections = Sections {
     name: "processes",
-    path: "processes",
-    about: "processes beside the web server, such as `{worker: celery -A shop worker}`: by name a shell command, or `{run: …, stop_seconds: …}` with the seconds that it may take to end (1 to 900, default 30)",
+    about: "processes beside the web server, by name",
     names: PROGRAM,
-    section: &PROCESS,
-    text: &PROCESS_RUN,
+    each: &[&PROCESS],
+    text: Some(&PROCESS_RUN),
     most: (8, "each takes memory of the one instance"),
 };
 
 pub static PROCESS: Section = Section {
-    name: "process",
-    path: "processes",
+    name: "NAME",
+    path: "processes.NAME",
     about: "a process beside the web server",
     keys: &[&PROCESS_RUN, &STOP_SECONDS],
     needs: &["run"],
 };
 
-pub static PROCESS_RUN: Text = Text { name: "run", about: "shell command of the process", default: None, pattern: ANY };
+pub static PROCESS_RUN: Text = Text {
+    name: "run",
+    about: "shell command of a process beside the web server, with the app's settings and secrets; also as `{worker: celery -A shop worker}`",
+    default: None,
+    pattern: ANY,
+};
 
 pub static STOP_SECONDS: Number = Number {
     name: "stop_seconds",

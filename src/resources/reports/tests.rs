@@ -14,6 +14,7 @@ fn a_report_is_understood_as_far_as_it_is_known() {
         assert_eq!((&said["phase"], &said["release"]), (&understood["phase"], &understood["release"]), "{name}");
         assert_eq!(!matches!(report.phase, Phase::Other(_)), understood["known_phase"], "{name}");
         assert_eq!(said["error_code"], case["report"]["error_code"], "{name}");
+        assert_eq!(said["schedule"], case["report"]["schedule"], "{name}");
         assert_eq!(said["edge"]["phase"], understood["proxy_phase"], "{name}");
         let processes: Vec<&String> = report.processes.keys().collect();
         assert_eq!(json!(processes), understood.get("processes").cloned().unwrap_or_else(|| json!([])), "{name}");
@@ -29,7 +30,7 @@ fn a_report_is_understood_as_far_as_it_is_known() {
 fn a_process_with_a_name_that_none_can_have_does_not_count() {
     let said = json!({"processes": {"worker": {}, "app": {}, "../x": {}, "UPPER": {}, "": {}}});
     let report: Report = serde_json::from_value(said).unwrap();
-    assert_eq!(report.logs().collect::<Vec<_>>(), ["worker"]);
+    assert_eq!(report.logs().collect::<Vec<_>>(), ["web", "worker"]);
 }
 
 #[test]

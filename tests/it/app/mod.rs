@@ -11,4 +11,5 @@ mod local_packages;
 mod permissions;
 mod processes;
 mod release_command;
+mod schedule;
 mod static_files;

@@ -47,6 +47,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         permissions: None,
     },
     processes: BTreeMap::new(),
+    schedule: BTreeMap::new(),
     token: Token {
         env: "APP_SECRET_TOKEN".into(),
         check: Check::App,
