@@ -228,6 +228,8 @@ def ending(shown, lacked_memory):
         return "it took more memory than there is"
     if code == "1":  # CLD_EXITED
         return f"exit code {status}"
+    if shown["Result"] == "success":  # systemd has forgotten the unit, as it does without a failure.
+        return "exit code 0"
     return f"signal {status}" if status not in ("", "0") else f"{shown['Result']}"
 
 

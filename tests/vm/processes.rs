@@ -34,7 +34,7 @@ pub fn run(project: &Project, machine: &Machine, secret: &str) {
     };
     let work = |text: &str| project.file("app/work.py", text).up();
     chapter("processes beside the web server", || {
-        let processes = "processes: {worker: python work.py, shell: 'echo begins; python work.py; echo never'}\n";
+        let processes = "processes: {worker: python work.py, shell: 'echo begins; python work.py'}\n";
         project.file("deploy.yaml", &format!("{before}{processes}"));
         work(WORKS);
         project.run("status --sandbox").ok().says("worker is running since").says("shell is running since");
