@@ -77,6 +77,11 @@ def ran(machine):
         return []
 
 
+def runs(machine, *lines):
+    """Waits until exactly this happened: a busy machine may count a process as healthy before its program has begun."""
+    until(lambda: ran(machine) == list(lines), what=str(lines))
+
+
 def seen(machine):
     return json.loads((machine.root / "tmp/seen").read_text())
 
@@ -102,7 +107,7 @@ def log(aws, source):
 def test_a_process_runs_in_the_apps_environment_and_changes_with_it(aws, machine):
     aws.put_secrets(DATABASE_URL=SECRET)
     name, version = bring_up(aws, machine, with_worker("one", env={"GREETING": "Hello"}))
-    assert ran(machine) == ["begun one"], "it had begun before the release was healthy"
+    runs(machine, "begun one")
     folder = str(machine.root / "opt/devopsctl/releases" / name)
     given = seen(machine)["environment"]
     assert seen(machine)["cwd"] == folder + "/app"
@@ -123,14 +128,14 @@ def test_a_process_runs_in_the_apps_environment_and_changes_with_it(aws, machine
     # A new token, which it gets: another run.
     version = aws.put_token("second-token")
     aws.wait_report(healthy(name, version))
-    assert ran(machine) == ["begun one", "told one", "ended one", "begun one"]
+    runs(machine, "begun one", "told one", "ended one", "begun one")
     assert seen(machine)["environment"]["APP_SECRET_TOKEN"] == "second-token"
 
     # A new release: the earlier process has ended before the next one begins.
     (machine.root / "tmp/ran").unlink()
     second = order(aws, with_worker("two", check="proxy", app=OPEN))
     aws.wait_report(healthy(second, version))
-    assert ran(machine) == ["told one", "ended one", "begun two"]
+    runs(machine, "told one", "ended one", "begun two")
     # Behind `check: proxy` it does not get the token, so a new one does not concern it.
     version = aws.put_token("third-token")
     aws.wait_report(healthy(second, version))
@@ -166,6 +171,7 @@ def test_a_process_that_does_not_live_fails_the_release_and_the_earlier_ones_com
 
 def test_a_process_that_ends_later_is_started_again(aws, machine):
     bring_up(aws, machine, with_worker("one"))
+    runs(machine, "begun one")
     os.kill(seen(machine)["pid"], signal.SIGKILL)
     until(lambda: len(ran(machine)) == 2)
     report = aws.wait_report(started_again)
@@ -176,16 +182,18 @@ def test_a_process_that_ignores_its_end_is_killed_before_the_next_one_begins(aws
     # A shell stays, and its program is told as well.
     slow = settings("echo begins; python work.py worker; echo never", 1)
     _, version = bring_up(aws, machine, with_worker("one", processes={"worker": slow}))
+    runs(machine, "begun one")
     (machine.root / "tmp/clings").touch()
     second = order(aws, with_worker("two"))
     aws.wait_report(healthy(second, version))
-    assert ran(machine) == ["begun one", "told one", "begun two"]
+    runs(machine, "begun one", "told one", "begun two")
     assert "never" not in (machine.root / "var/log/process-worker.log").read_text()
 
 
 @pytest.mark.parametrize("ends", ["killed", "handed over"])
 def test_another_agent_takes_the_processes_over(aws, machine, ends):
     name, version = bring_up(aws, machine, with_worker("one"))
+    runs(machine, "begun one")
     pid = seen(machine)["pid"]
     if ends == "killed":
         os.kill(machine.program.pid, signal.SIGKILL)
@@ -197,12 +205,11 @@ def test_another_agent_takes_the_processes_over(aws, machine, ends):
     else:
         version = aws.put_token("second-token")
         aws.wait_report(healthy(name, version))
-        pid = seen(machine)["pid"]
         changed = {**QUICK, "system/kernel.py": agent_file("system/kernel.py") + "# Another agent.\n"}
         files = {"work.py": WORKER.format(version="two", crashes=False).encode()}
         other = order(aws, release(agent=changed, files=files, processes={"worker": settings("python work.py worker")}))
         aws.wait_report(healthy(other, version))
-        until(lambda: "takes over" in machine.console())
+        until(lambda: "takes over" in machine.console() and ran(machine)[-1] == "begun two")
         pid = seen(machine)["pid"]
     # It knows of its end.
     until(lambda: worker_of(aws.reports[-1][1]))

@@ -67,7 +67,7 @@ fn a_process_runs_beside_the_web_server_and_changes_with_the_release() {
     let line: Value = serde_json::from_str(&project.ok("logs --sandbox -n 1 --json")).unwrap();
     assert_eq!(line["process"], "worker");
     assert!(!project.ok("logs --sandbox web").contains("works"));
-    project.run("logs --sandbox other").code(2).says("has no log other").says("it has web and worker");
+    project.run("logs --sandbox other").code(2).says("has no log other").says("it has web, worker");
 
     // The new worker ends at once: the earlier version stays, with its own worker.
     write(&project, "two", false);
