@@ -57,11 +57,12 @@ class ProxyReport(
         return dict(zip(names, self))
 
 
-FIELDS = "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role schedule log_tail"
+FIELDS = "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role schedule processes log_tail"
 
 
-class Report(namedtuple("Report", FIELDS, defaults=(None,) * 14 + ("",))):
-    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one.
+class Report(namedtuple("Report", FIELDS, defaults=(None,) * 15 + ("",))):
+    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one. `processes`: those
+    beside the web server, by name.
     `grace_until`: as long as the token before it counts as
     well. `agent`: which part of the agent ended unexpectedly. `schedule`: by name, the last run and the next one (`schedule/entry.py`). `log_tail`: what the app printed before it failed."""
 
@@ -87,6 +88,7 @@ class Report(namedtuple("Report", FIELDS, defaults=(None,) * 14 + ("",))):
             "agent": self.agent,
             "role": self.role,
             "schedule": self.schedule,
+            "processes": self.processes,
             "log_tail": self.log_tail,
         }
 

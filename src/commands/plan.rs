@@ -38,6 +38,9 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
     } else {
         lines(&plan).iter().for_each(|line| session.ui.result(line));
         session.ui.say(format!("app: {}", looked.release.processes));
+        for (name, process) in &session.deployment.processes {
+            session.ui.say(format!("process {name}: {}", process.run));
+        }
         if plan.costs() {
             session.ui.say(cost::line(session));
         }

@@ -8,6 +8,7 @@ mod image;
 mod keys;
 mod owner;
 mod permissions;
+mod processes;
 mod python;
 mod reader;
 mod reference;
@@ -37,6 +38,7 @@ pub use cpu_credits::CpuCredits;
 pub use cron::Cron;
 pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
+pub use processes::{Process, is_program};
 pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use reference::{Reference, Source};
@@ -60,6 +62,8 @@ pub struct Deployment {
     pub region: Option<String>,
     /// `app`
     pub app: App,
+    /// `processes`: what runs beside the web server, by name.
+    pub processes: BTreeMap<String, Process>,
     /// `schedule`, by name.
     pub schedule: BTreeMap<String, Run>,
     /// `token`

@@ -11,7 +11,8 @@ use miette::SourceSpan;
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::Node;
 use super::{
-    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, python, schedule, static_files, table,
+    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, processes, python, schedule,
+    static_files, table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -24,7 +25,8 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     }
     let name = reader.text(&mut top, &table::NAME, check::name);
     let region = reader.text(&mut top, &table::REGION, check::region);
-    let schedule = schedule::section(reader, &mut top);
+    let processes = processes::section(reader, &mut top);
+    let schedule = schedule::section(reader, &mut top, &processes);
     let (mut token, open, decides) = token_section(reader, &mut top);
     let app = app::section(reader, &mut top, folder, &token.env);
     let (app, python) = app.map_or((None, None), |(app, python)| (Some(app), python));
@@ -39,7 +41,19 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     top.finish(reader);
     token.path = tested_path(reader, &token, decides, &health.path);
     let (name, app) = (name?, app?);
-    Some(Deployment { name, region, app, schedule, token, instance, network, health, permissions_boundary, tags })
+    Some(Deployment {
+        name,
+        region,
+        app,
+        processes,
+        schedule,
+        token,
+        instance,
+        network,
+        health,
+        permissions_boundary,
+        tags,
+    })
 }
 
 /// The token, its open paths with their places, and the place of what decides where its check is tested.

@@ -6,6 +6,7 @@
 mod app;
 mod network;
 mod patterns;
+mod processes;
 mod schedule;
 
 use super::keys::{Flag, List, Map, Number, Section, Text, Word};
@@ -13,6 +14,7 @@ use super::{Check, CpuCredits, Image};
 pub use app::*;
 pub use network::*;
 use patterns::{OPEN, REQUEST, VARIABLE};
+pub use processes::*;
 pub use schedule::*;
 
 /// The file itself.
@@ -20,7 +22,7 @@ pub static TOP: Section = Section {
     name: "",
     path: "",
     about: "The deployment that `devopsctl up` creates on AWS.",
-    keys: &[&NAME, &REGION, &APP, &SCHEDULE, &TOKEN, &INSTANCE, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
+    keys: &[&NAME, &REGION, &APP, &PROCESSES, &SCHEDULE, &TOKEN, &INSTANCE, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
     needs: &["name", "app"],
 };
 

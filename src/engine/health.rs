@@ -21,6 +21,9 @@ const SILENCE: Duration = Duration::from_secs(600);
 const PHASE: Duration = Duration::from_secs(180);
 /// How long to wait for the next report after a stale one.
 const STALE_PATIENCE: Duration = Duration::from_secs(15);
+/// How much longer a start may take if there are processes beside the web server: the earlier ones may take 900 seconds to end, and the
+/// new ones must live for 10 seconds.
+const PROCESSES: Duration = Duration::from_secs(920);
 const TOPIC: crate::base::event::Topic = std::borrow::Cow::Borrowed("app");
 
 mod failures;
@@ -197,6 +200,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let mut unseen = Unseen::now();
     let mut rival = Rival { looked: Instant::now(), seen: None };
     let (mut first, mut error, mut heard, mut goal) = (None, None, None, goal.clone());
+    let mut more = Duration::ZERO;
     let mut patience = Patience::new(started);
     let mut output = output::Output::of(watch, id);
     loop {
@@ -231,13 +235,14 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
                 sink.event(Event::Go(TOPIC, stage.words().into()));
                 (last, unseen) = ((Some(stage), Instant::now()), Unseen::now());
             }
+            more = if report.processes.is_empty() { Duration::ZERO } else { PROCESSES };
             error = report.error;
         } else if last.0.is_none() {
             sink.event(Event::Go(TOPIC, Stage::Silent.words().into()));
             last = (Some(Stage::Silent), Instant::now());
         }
         let stage = last.0.as_ref().unwrap_or(&Stage::Silent);
-        let patience = watch.patience(stage);
+        let patience = watch.patience(stage) + more;
         match *stage == Stage::Unseen {
             true if unseen.is_over() => return Err(orders_not_seen(id)),
             false if last.1.elapsed() > patience => return Err(stuck(watch, id, stage, error, patience)),

@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = files![
     "agent.py",
     "bytecode.py",
     "command.py",
+    "process.py",
     "run.py",
     "serve.py",
     "app_role/__init__.py",
@@ -37,10 +38,12 @@ pub const FILES: &[(&str, &str)] = files![
     "orders/steps.py",
     "orders/tasks.py",
     "processes/__init__.py",
+    "processes/background.py",
     "processes/command.py",
     "processes/generation.py",
     "processes/generations.py",
     "processes/one_off.py",
+    "processes/process.py",
     "processes/release_commands.py",
     "processes/runner_process.py",
     "processes/runner_systemd.py",
@@ -77,6 +80,7 @@ pub const FILES: &[(&str, &str)] = files![
     "units/devopsctl-updates.service",
     "units/devopsctl-updates.timer",
     "units/devopsctl.slice",
+    "units/process@.service",
     "units/proxy.service",
     "units/run.conf",
     "units/sandbox.conf",
@@ -90,6 +94,7 @@ pub const FILES: &[(&str, &str)] = files![
     "workers/programs.py",
     "workers/proof.py",
     "workers/response_spool.py",
+    "workers/shell.py",
     "workers/unavailable.py",
     "workers/variables.py",
     "workers/worker.py",
@@ -128,6 +133,6 @@ mod tests {
     #[test]
     fn the_entry_points_of_other_releases_stay() {
         let top: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/')).collect();
-        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "run.py", "serve.py"]);
+        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "process.py", "run.py", "serve.py"]);
     }
 }

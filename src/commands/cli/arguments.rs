@@ -203,7 +203,7 @@ pub struct SecretsUnset {
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Show the output of this schedule's runs instead
+    /// Show only the output of the web server (`web`), or of this process or schedule of deploy.yaml
     #[arg(conflicts_with_all = ["access", "agent", "release"])]
     pub name: Option<String>,
     /// Show new lines until Ctrl-C

@@ -75,6 +75,7 @@ Examples:
 pub(super) const LOGS: &str = "\
 Examples:
   devopsctl logs -f
+  devopsctl logs worker
   devopsctl logs --access -n 20";
 
 pub(super) const SSH: &str = "\

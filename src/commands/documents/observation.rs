@@ -120,6 +120,8 @@ documents! {
         at: String,
         /// The line.
         text: String,
+        /// The program that printed it, in the log of several: `web`, or a process's name.
+        process: Option<String>,
     }
 
     /// `open`: the app's URL.

@@ -8,7 +8,7 @@ use crate::base::clock;
 use crate::commands::Session;
 use crate::resources::history::History;
 use crate::resources::release::{Notes, short};
-use crate::resources::reports::{Threads, Updates};
+use crate::resources::reports::{Process, Threads, Updates};
 use crate::resources::{ingress, instance, secrets};
 
 impl View<'_> {
@@ -28,6 +28,7 @@ impl View<'_> {
         lines.push(("token", self.token() + &self.previous_token().await));
         lines.extend(self.secrets(session).map(|secrets| ("secrets", secrets)));
         lines.extend(self.role().map(|role| ("role", role)));
+        lines.extend(self.processes().map(|process| ("process", process)));
         lines.push((
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
@@ -202,6 +203,11 @@ impl View<'_> {
         Some(format!("changed since the app started; it gets them with its next start: {}", session.ui.run("up")))
     }
 
+    /// The processes beside the web server.
+    fn processes(&self) -> impl Iterator<Item = String> {
+        self.report.into_iter().flat_map(|report| report.processes.iter().map(|(name, process)| program(name, process)))
+    }
+
     async fn previous_token(&self) -> String {
         match self.window_end() {
             None => String::new(),
@@ -210,6 +216,21 @@ impl View<'_> {
             }
             Some(_) => "; the app still has the previous one, although it has expired".into(),
         }
+    }
+}
+
+/// What a process beside the web server does.
+fn program(name: &str, process: &Process) -> String {
+    let restarts = match process.restarts {
+        0 => String::new(),
+        1 => "; restarted once".to_owned(),
+        times => format!("; restarted {times} times"),
+    };
+    let error = process.error.as_ref().map_or_else(String::new, |error| format!("; it ended: {error}"));
+    match process.since {
+        Some(since) => format!("{name} is running since {}{restarts}{error}", ago(since)),
+        None if process.error.is_none() => format!("{name} starts"),
+        None => format!("{name} is not running{restarts}{error}"),
     }
 }
 

@@ -24,9 +24,11 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    /// Whether the wanted release runs with the newest token and is served.
+    /// Whether the wanted release runs with the newest token and is served, and all its processes run.
     pub fn healthy(&self) -> bool {
-        self.runs() && self.report.is_some_and(|report| report.proxy.is_none() || Need::Serving.met(report))
+        let served = |report: &Report| report.proxy.is_none() || Need::Serving.met(report);
+        let complete = |report: &Report| report.processes.values().all(|process| process.since.is_some());
+        self.runs() && self.report.is_some_and(|report| served(report) && complete(report))
     }
 
     pub fn proxy(&self) -> Option<&Proxy> {
