@@ -41,6 +41,15 @@ def find(instance_id):
     raise LookupError(f"there is no instance {instance_id}")
 
 
+def find_volume(volume_id):
+    """The volume with that id."""
+    for regions in list(ec2_backends.values()):
+        for backend in list(regions.values()):
+            if volume_id in backend.volumes:
+                return backend.volumes[volume_id]
+    raise LookupError(f"there is no volume {volume_id}")
+
+
 def describe(backend, instance):
     """One instance."""
     image = backend.amis.get(instance.image_id)
