@@ -20,7 +20,9 @@ def aws_state():
     with clock.LOCK:
         next_change = clock.settle()
         instances = [describe(backend, instance) for backend, instance in all_instances()]
-        ids = [volume for regions in ec2_backends.values() for backend in regions.values() for volume in backend.volumes]
+        ids = [
+            volume for regions in ec2_backends.values() for backend in regions.values() for volume in backend.volumes
+        ]
     return {"instances": instances, "volumes": ids, "next_change": next_change}
 
 
