@@ -14,6 +14,7 @@ class Phase(str, enum.Enum):
     BOOTING = "booting"
     FETCHING = "fetching"
     TOKEN = "token"
+    DATA = "data"
     RELEASING = "releasing"
     STARTING = "starting"
     HEALTHY = "healthy"
@@ -57,13 +58,12 @@ class ProxyReport(
         return dict(zip(names, self))
 
 
-FIELDS = (
-    "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role log_tail"
-)
+FIELDS = "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role data log_tail"
 
 
-class Report(namedtuple("Report", FIELDS, defaults=(None,) * 13 + ("",))):
-    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one.
+class Report(namedtuple("Report", FIELDS, defaults=(None,) * 14 + ("",))):
+    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one. `data`: the
+    volume with the app's files.
     `grace_until`: as long as the token before it counts as
     well. `agent`: which part of the agent ended unexpectedly. `log_tail`: what the app printed before it failed."""
 
@@ -88,6 +88,7 @@ class Report(namedtuple("Report", FIELDS, defaults=(None,) * 13 + ("",))):
             "updates": self.updates,
             "agent": self.agent,
             "role": self.role,
+            "data": self.data,
             "log_tail": self.log_tail,
         }
 
