@@ -3,6 +3,7 @@
 mod app;
 mod check;
 mod cpu_credits;
+mod data;
 mod image;
 mod keys;
 mod owner;
@@ -32,6 +33,7 @@ use crate::base::next::Next;
 pub use app::App;
 pub use check::is_token;
 pub use cpu_credits::CpuCredits;
+pub use data::Data;
 pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
 pub use python::{check as check_python, meets};
@@ -60,6 +62,8 @@ pub struct Deployment {
     pub token: Token,
     /// `instance`
     pub instance: Instance,
+    /// `data`
+    pub data: Option<Data>,
     /// `network`
     pub network: Network,
     /// `health`

@@ -10,7 +10,9 @@ use miette::SourceSpan;
 
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::Node;
-use super::{App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, python, static_files, table};
+use super::{
+    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, data, python, static_files, table,
+};
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
 pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Option<Deployment> {
@@ -29,13 +31,25 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
         static_files::check_open(reader, &token, &open, &app.static_files);
     }
     let instance = instance_section(reader, &mut top, app.as_ref(), python);
+    let data = data::section(reader, &mut top);
     let network = network::section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
     let permissions_boundary = reader.text(&mut top, &table::BOUNDARY, check::managed_policy);
     let tags = tags_section(reader, &mut top);
     top.finish(reader);
     token.path = tested_path(reader, &token, decides, &health.path);
-    Some(Deployment { name: name?, region, app: app?, token, instance, network, health, permissions_boundary, tags })
+    Some(Deployment {
+        name: name?,
+        region,
+        app: app?,
+        token,
+        instance,
+        data,
+        network,
+        health,
+        permissions_boundary,
+        tags,
+    })
 }
 
 /// The token, its open paths with their places, and the place of what decides where its check is tested.

@@ -4,12 +4,14 @@
 //! from them.
 
 mod app;
+mod data;
 mod network;
 mod patterns;
 
 use super::keys::{Flag, List, Map, Number, Section, Text, Word};
 use super::{Check, CpuCredits, Image};
 pub use app::*;
+pub use data::*;
 pub use network::*;
 use patterns::{OPEN, REQUEST, VARIABLE};
 
@@ -18,7 +20,7 @@ pub static TOP: Section = Section {
     name: "",
     path: "",
     about: "The deployment that `devopsctl up` creates on AWS.",
-    keys: &[&NAME, &REGION, &APP, &TOKEN, &INSTANCE, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
+    keys: &[&NAME, &REGION, &APP, &TOKEN, &INSTANCE, &DATA, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
     needs: &["name", "app"],
 };
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use crate::base::error::{Failure, Result};
+use crate::base::error::{Exit, Failure, Result};
 use crate::base::names;
 use crate::config::{Deployment, SecretOrigin, Source};
 use crate::engine::observe::Observed;
@@ -35,6 +35,10 @@ pub struct Spec<'a> {
     /// Whether an instance with an older image is replaced.
     pub refresh: bool,
 }
+
+/// The maximum length of the inline policies of a role, without white space:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+const LARGEST_POLICY: usize = 10_240;
 
 /// The policies of one deployment. They are constant while a command runs.
 #[derive(Clone, Debug)]
@@ -115,6 +119,18 @@ impl<'a> Spec<'a> {
         }
     }
 
+    /// Each reference to a secret makes the policy of the instance's role longer.
+    fn check_role(&self) -> Result<()> {
+        let length = self.policies.role.as_str().len();
+        if length <= LARGEST_POLICY {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Usage, format!("the policy of the instance's role would have {length} characters"))
+            .because(format!("AWS allows {LARGEST_POLICY}, and the policy names each secret of app.secrets that is kept elsewhere"))
+            .standing("Nothing was changed.")
+            .next("keep several values as the keys of one secret in Secrets Manager, and refer to them as secretsmanager:name#key"))
+    }
+
     /// Checks for problems that only a user can fix.
     ///
     /// # Errors
@@ -130,6 +146,7 @@ impl<'a> Spec<'a> {
             self.check_kind(have)?;
             have.way.check()?;
         }
+        self.check_role()?;
         let network = &self.deployment.network;
         let kept = elastic_ip::kept(have).filter(|_| network.static_ip);
         let ip = kept.map(|address| address.ip);

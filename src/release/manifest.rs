@@ -24,6 +24,7 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "release": (!app.release.is_empty()).then(|| json!({"commands": app.release, "timeout": app.release_timeout})),
         "static": app.static_files,
+        "data": deployment.data.as_ref().map(|data| json!({"path": data.path})),
         "edge": edge,
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},
         "token": token(&deployment.token),

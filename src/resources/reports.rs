@@ -19,7 +19,7 @@ use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
-pub use parts::{Certificate, Proxy, ProxyPhase, Role, Ssh, Threads, Updates};
+pub use parts::{Certificate, Data, Proxy, ProxyPhase, Role, Ssh, Threads, Updates};
 
 /// As many names as `DeleteParameters` takes:
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>
@@ -46,7 +46,7 @@ pub struct Report {
     pub references: Option<String>,
     /// Until when the previous token is accepted too, in seconds since 1970; only during the rotation window.
     pub grace_until: Option<i64>,
-    /// Its progress with its orders: `booting`, `fetching`, `token`, `releasing`, `starting`, `healthy`, `failed`.
+    /// Its progress with its orders: `booting`, `fetching`, `token`, `data`, `releasing`, `starting`, `healthy`, `failed`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub phase: Phase,
     /// Whether a release that passed its health check serves.
@@ -67,6 +67,8 @@ pub struct Report {
     pub updates: Option<Updates>,
     /// The app's role in AWS, if the serving release needs it.
     pub role: Option<Role>,
+    /// The volume with the app's files, if the release has one or the instance still has it.
+    pub data: Option<Data>,
     /// The last lines of the app's output.
     pub log_tail: String,
     /// Seconds since 1970.
@@ -89,6 +91,7 @@ pub enum Phase {
     Booting,
     Fetching,
     Token,
+    Data,
     Releasing,
     Starting,
     Healthy,
@@ -110,6 +113,7 @@ impl fmt::Display for Phase {
             Self::Booting => "booting",
             Self::Fetching => "fetching",
             Self::Token => "token",
+            Self::Data => "data",
             Self::Releasing => "releasing",
             Self::Starting => "starting",
             Self::Healthy => "healthy",

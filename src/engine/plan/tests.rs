@@ -20,12 +20,14 @@ use states::*;
 
 use super::*;
 use crate::base::names;
-use crate::engine::spec::Spec;
+use crate::config::Source;
+use crate::engine::spec::{Policies, Spec};
 use crate::engine::topology;
 use crate::resources::Lookup;
 use crate::resources::instance::Phase;
 use crate::resources::observed::HOPELESS;
 use crate::resources::orders::Orders;
+use crate::resources::references::Place;
 use crate::resources::{bucket, history, reports};
 
 #[test]
@@ -348,4 +350,19 @@ fn an_impossible_launch_is_refused_before_anything_is_created() {
         assert!(want.check(&have).is_ok(), "{what}");
         assert_eq!(Spec { refresh: true, ..spec(&deployment) }.check(&have).unwrap_err().what(), what);
     }
+}
+
+#[test]
+fn a_role_with_too_many_references_is_refused_before_anything_is_created() {
+    let deployment = deployment();
+    let complete = Account::complete().seen;
+    let with = |count: usize| {
+        let name = |n| Source::Parameter(format!("/company/production/shop/service-{n:03}"));
+        let place = Place { partition: "aws", account: "123456789012", region: REGION };
+        let policies = Policies::new(place, "hello", &(0..count).map(name).collect());
+        Spec { policies: &policies, ..spec(&deployment) }.check(&complete).map_err(|failure| failure.what().to_owned())
+    };
+    assert_eq!(with(20), Ok(()));
+    let refused = with(60).unwrap_err();
+    assert!(refused.starts_with("the policy of the instance's role would have 1"), "{refused}");
 }
