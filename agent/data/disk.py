@@ -19,6 +19,7 @@ import time
 FOLDER = "/run/devopsctl/volumes"
 BLOCKS = "/sys/class/block"
 WORD = re.compile(r"(mount|grow|unmount)-(vol-[0-9a-f]{8,32})", re.ASCII)
+NAME = re.compile(r"nvme[0-9]{1,4}n[0-9]{1,4}", re.ASCII)  # Without partitions, and without the hidden paths of a disk.
 ENDS = 4 << 20  # Bytes at each end of a blank volume that must be zero: all that a file system begins or ends with.
 # At the start of a volume while it is formatted: an interrupted mkfs may be repeated. ext4 leaves this place to boot loaders.
 MARK = b"devopsctl formats this volume\n"
@@ -32,13 +33,13 @@ class Refused(Exception):
 def find(volume):
     """The name of the volume's device, such as `nvme1n1`; None while it is not attached."""
     serial = volume.replace("-", "")
-    for name in sorted(os.listdir(BLOCKS)):
+    for name in filter(NAME.fullmatch, sorted(os.listdir(BLOCKS))):
         try:
             with open(f"{BLOCKS}/{name}/device/serial") as file:
                 if file.read().strip() == serial:
                     return name
         except OSError:
-            continue  # Not a disk with a serial number.
+            continue  # It is gone again.
     return None
 
 
@@ -167,7 +168,6 @@ def remove(path):
 
 
 def main(word):
-    os.umask(0o077)
     verb, volume = WORD.fullmatch(word).groups()
     trouble = f"{FOLDER}/{volume}.error"
     try:
@@ -182,4 +182,5 @@ def main(word):
 
 
 if __name__ == "__main__":
+    os.umask(0o077)
     main(sys.argv[1])
