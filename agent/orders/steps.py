@@ -6,6 +6,7 @@ from boot.validate import in_words
 from logs.masking import secrets_in
 from orders import decide, references, secrets, tasks
 from orders.report import error_code
+from processes import one_off
 from processes.command import CommandFailed
 from processes.release_commands import owed, with_data
 
@@ -64,6 +65,8 @@ class Steps:
         self.agent.runner.volumes.grow(volume)
 
     def unmount(self, volume):
+        if self.agent.runner.outlived:
+            one_off.end(self.paths)
         self.agent.runner.volumes.unmount(volume)
 
     def wants(self, release):

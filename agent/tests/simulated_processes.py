@@ -136,6 +136,7 @@ class Runner:
     """Like SystemdRunner, without systemd. The agent may be killed in any call."""
 
     sources = ()
+    outlived = True
     sshd = SimpleNamespace(allow=lambda lines: {})
     updates = SimpleNamespace(said=None)
 
