@@ -43,7 +43,7 @@ class ReleaseCommands:
 
     def adopt(self):
         """Learns what the commands of an earlier agent have of the app's role."""
-        for command in Command.left(self.paths):
+        for command in Command.left(self.paths, WHAT):
             self.allow(command.grant)
 
     def allow(self, grant):
@@ -89,6 +89,7 @@ class ReleaseCommands:
         for command in Command.left(self.paths, WHAT):
             if command.release != release:
                 command.settle(attend(command, self.runner, self.clock, RENEW_SECONDS, lambda: None))
+                self.withdraw(command.grant)
             elif command.outcome() is not None or self.runner.members(command):
                 self.show(command, orders)
                 return command
