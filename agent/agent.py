@@ -19,6 +19,7 @@ from app_role.credentials import AppRole
 from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.validate import in_words, match
+from data.volume import DataVolume
 from logs.publisher import Logs
 from logs.sources import sources
 from orders import decide, tasks
@@ -65,6 +66,7 @@ class Agent:
         self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, self.log_sources, clock)
         self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
         self.schedule = Schedule(self)
+        self.data = DataVolume(runner, self.state, self.generations, self.release_commands.running, clock)
         self.steps = Steps(self)
         self.steps.owe(self.state.ready)
         self.ssh = Ssh(runner.sshd, clock)
@@ -121,6 +123,7 @@ class Agent:
         # First, so that no failure below keeps requests from the app; and again after the steps, which may change it.
         self.admit()
         self.generations.look()
+        self.data.look()
         self.keep()
         self.settle()
         self.state.tick(self.clock.time())
@@ -210,6 +213,9 @@ class Agent:
         kind, *args = step
         if kind == "abort":
             self.generations.abort()
+            return
+        if kind == "halt":
+            self.generations.halt()
             return
         try:
             if kind == "start":
@@ -319,6 +325,7 @@ class Agent:
             schedule=self.schedule.said(),
             agent=ended and self.generations.mask(decide.one_line(ended)),
             processes=self.generations.background.said(),
+            data=self.masked(self.data.said()),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
         ).document()
         now = self.clock.monotonic()

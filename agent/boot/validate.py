@@ -23,6 +23,10 @@ FORMS = {
     "host": "[A-Za-z0-9][A-Za-z0-9.-]{0,252}",
     "number": "[0-9]{1,12}",
     "fingerprint": "none|[0-9a-f]{16}",
+    "volume": "vol-[0-9a-f]{8,32}",
+    "data order": "none|vol-[0-9a-f]{8,32}",
+    "data path": r"(?!/(bin|boot|dev|etc|home|lib|opt|proc|root|run|sbin|sys|tmp|usr|var)(/|$)|/lib)"
+    r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,63}){1,4}",
     "reference": r"ssm:(?P<parameter>(?!/?(?i:aws|ssm|devopsctl(/|$)))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15}))"
     r"|secretsmanager:(?P<secret>[A-Za-z0-9/_+=.@!-]{1,512}|arn:aws[a-z-]{0,10}:secretsmanager:[a-z0-9-]{1,32}:[0-9]{12}"
     r":secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6})(#(?P<key>[A-Za-z0-9_.-]{1,128}))?",
@@ -63,6 +67,11 @@ def check(kind, value):
     if not match(kind, value):
         raise Invalid(f"not a valid {kind}: {ascii(value)[:80]}")
     return value
+
+
+def optional(kind, values):
+    """The value under the name of its kind, if there is one."""
+    return None if values.get(kind) is None else check(kind, values[kind])
 
 
 def number(value):

@@ -16,15 +16,18 @@ TAGS = {
     "try": ("attempt", "a word"),
     "secrets": ("fingerprint", "the fingerprint of secrets"),
     "references": ("fingerprint", "the fingerprint of references"),
+    "data": ("data order", "the id of a volume, or none"),
     "address": ("address", None),
     "logs": ("log request", None),
 }
 
 
-class Orders(namedtuple("Orders", "release token attempt secrets address log leases references", defaults=(None,) * 8)):
+class Orders(
+    namedtuple("Orders", "release token attempt secrets address log leases references data", defaults=(None,) * 9)
+):
     """`token`: the version that SSM should have by now; the agent always takes the newest. `attempt` changes to have what
     failed tried again. `secrets`: the fingerprint that they should have in SSM by now; the agent takes those that SSM has. `references`: the same for secrets that are kept
-    elsewhere.
+    elsewhere. `data`: the volume with the app's files, or `none`: give it back.
     `leases`: by id, what lets a key in by SSH (`ssh/keys.py` checks it)."""
 
     __slots__ = ()
@@ -37,6 +40,7 @@ class Orders(namedtuple("Orders", "release token attempt secrets address log lea
             "try": self.attempt,
             "secrets": self.secrets,
             "references": self.references,
+            "data": self.data,
         }
 
 
@@ -55,7 +59,7 @@ def parse_orders(tags):
 
     leases = {name[len(LEASE) :]: text for name, text in tags.items() if text and is_lease(name)}
     token = number(value("token"))
-    known = value("secrets"), value("address"), value("logs"), leases, value("references")
+    known = value("secrets"), value("address"), value("logs"), leases, value("references"), value("data")
     return Orders(value("release"), token, value("try"), *known), refused
 
 

@@ -73,7 +73,8 @@ class Background:
         self.target = target = target_of(generation)
         if target:
             settings = generation.manifest["processes"]
-            self.running = {name: Process(self.paths, name, target.release, settings[name]) for name in settings}
+            made = [Process(self.paths, name, target.release, settings[name], target.volume) for name in settings]
+            self.running = {each.name: each for each in made}
         self.remember()
 
     def changes(self, generation):
@@ -89,6 +90,10 @@ class Background:
                 self.leaving.append(each)
                 self.runner.terminate(each)
         self.running, self.target, self.failure = {}, None, None
+
+    def use_data(self):
+        """Whether one of them has the data volume, also one that is leaving."""
+        return any(each.volume for each in [*self.running.values(), *self.leaving])
 
     def look(self):
         """Checks all processes, and does what their state requires."""

@@ -8,8 +8,8 @@ import os
 import shutil
 
 from app_role import credentials
-from boot.validate import Invalid, check, clean, integer, parse
-from processes.generation import environment
+from boot.validate import Invalid, check, clean, integer, optional, parse
+from processes.generation import data_folder, environment
 from system import untrusted
 from system.paths import read_json, write_json
 
@@ -34,9 +34,9 @@ class Command:
     """`what`: where the manifest has its shell commands: `release`, or `schedule.` and the name of a schedule, which has one run at a
     time. `began` is the calendar's time of its start."""
 
-    def __init__(self, paths, what, release, run, began, grant=credentials.NOTHING):
+    def __init__(self, paths, what, release, run, began, grant=credentials.NOTHING, volume=None):
         self.paths, self.release, self.run, self.began = paths, check("release", release), check("run", run), began
-        self.what, self.grant = check("command", what), grant
+        self.what, self.grant, self.volume = check("command", what), grant, volume
         kind, _, name = what.partition(".")
         self.log = f"{kind}-{name}" if name else kind
         self.name = self.log if name else f"{kind}-{release[:12]}"
@@ -51,15 +51,15 @@ class Command:
         self.adopted = False  # Whether an earlier agent started it.
 
     @classmethod
-    def create(cls, paths, what, release, given, began, grant=credentials.NOTHING):
+    def create(cls, paths, what, release, given, began, grant=credentials.NOTHING, volume=None):
         """Creates it with everything but its process. `given`: the secrets and the token, as `variables` has them. `grant`: what it
-        has of the app's role."""
-        self = cls(paths, what, release, os.urandom(4).hex(), began, grant)
+        has of the app's role. `volume`: the one with its data."""
+        self = cls(paths, what, release, os.urandom(4).hex(), began, grant, volume)
         paths.keep_instance(release)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.mkdir(self.folder, 0o700)
         write_json(self.variables, given)
-        kept = {"what": what, "release": release, "run": self.run, "began": began, "port": grant.port}
+        kept = {"what": what, "release": release, "run": self.run, "began": began, "port": grant.port, "volume": volume}
         write_json(self.folder + "/command", kept)
         return self
 
@@ -73,6 +73,7 @@ class Command:
                 self = cls(paths, said["what"], said["release"], said["run"], integer(said["began"]))
                 self.adopted, self.end = True, "it was killed"
                 self.grant = credentials.kept(said.get("port"), self.variables)
+                self.volume = optional("volume", said)
                 found.append(self)
             except (OSError, ValueError, KeyError, TypeError):
                 shutil.rmtree(f"{paths.commands}/{name}", ignore_errors=True)  # It was not started yet.
@@ -80,7 +81,8 @@ class Command:
 
     def environment(self):
         """The environment of its program. It holds neither the token, nor secrets, nor any variable of the machine."""
-        given = environment(self.paths.release(self.release), self.variables, self.verdict)
+        data = data_folder(self.paths, self.paths.manifest(self.release), self.volume)
+        given = environment(self.paths.release(self.release), self.variables, self.verdict, data)
         return {**self.grant.environment, **given, "DEVOPSCTL_COMMAND": self.what}
 
     def program(self):

@@ -8,9 +8,9 @@ import os
 import shutil
 
 from app_role import credentials
-from boot.validate import check, integer, process_id
+from boot.validate import check, integer, optional, process_id
 from orders.decide import one_line
-from processes.generation import environment
+from processes.generation import data_folder, environment
 from system.paths import read_json, write_json
 from workers import shell
 
@@ -19,8 +19,11 @@ WORDS = 80  # Characters of an error in the report.
 
 
 class Process:
-    def __init__(self, paths, name, release, settings):
+    """`volume`: the one with its data."""
+
+    def __init__(self, paths, name, release, settings, volume=None):
         self.paths, self.name, self.release = paths, check("process", name), check("release", release)
+        self.volume = volume
         self.command, self.stop_seconds = str(settings["run"]), integer(settings["stop_seconds"], *STOP_SECONDS)
         self.folder, self.log = paths.process(name), "process-" + name
         self.variables = self.folder + "/token"
@@ -48,14 +51,14 @@ class Process:
 
     def record(self):
         """The record from which another agent takes it over."""
-        names = ("name", "release", "run", "pid", "since", "until", "lived", "restarts", "error")
+        names = ("name", "release", "volume", "run", "pid", "since", "until", "lived", "restarts", "error")
         settings = {"run": self.command, "stop_seconds": self.stop_seconds}
         return {**{name: getattr(self, name) for name in names}, "settings": settings, "port": self.grant.port}
 
     @classmethod
     def from_record(cls, paths, record, steady):
         """The process of a record that `record` made; an error for anything else."""
-        self = cls(paths, record["name"], record["release"], record["settings"])
+        self = cls(paths, record["name"], record["release"], record["settings"], optional("volume", record))
         if record["run"] is not None:
             self.run, self.began = check("run", record["run"]), steady
         self.pid = None if record["pid"] is None else process_id(record["pid"])
@@ -75,7 +78,8 @@ class Process:
 
     def environment(self):
         """The environment of its program. It holds neither secrets nor any variable of the machine."""
-        given = environment(self.paths.release(self.release), self.variables, self.verdict)
+        data = data_folder(self.paths, self.paths.manifest(self.release), self.volume)
+        given = environment(self.paths.release(self.release), self.variables, self.verdict, data)
         return {**self.grant.environment, **given, "DEVOPSCTL_PROCESS": self.name}
 
     def program(self):

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from boot.validate import check, match
+from data.runner import SystemdVolumes
 from logs.publisher import Journal
 from processes.generation import lines_of
 from proxy.listener_reload import on_sockets
@@ -49,6 +50,13 @@ UNITS_OF_OURS = (
 )
 SANDBOXED = ("app@.service", "command@.service", "process@.service")  # They end with the rules of units/sandbox.conf.
 SCHEDULES = "schedule@.service"  # As command@.service, but the identifier in the journal is a schedule's own.
+# Those that see the data volume. For each, the folder of their files.
+WITH_DATA = {
+    "app@.service": "generations",
+    "command@.service": "commands",
+    "process@.service": "processes",
+    SCHEDULES: "commands",
+}
 
 
 class SystemdRunner:
@@ -75,6 +83,7 @@ class SystemdRunner:
         self.proxy = SystemdProxy(paths, text_of("units/proxy.service"))
         self.sshd = SystemdSshd()
         self.updates = Updates()
+        self.volumes = SystemdVolumes(paths)
 
     def reload(self):
         if self.stale:
@@ -97,6 +106,9 @@ class SystemdRunner:
         text = lines_of(generation.environment()).replace(release, SEEN).replace(generation.folder + "/gate", SEEN_GATE)
         write(generation.folder + "/environment", text)
         os.symlink(release, generation.folder + "/release")
+        if generation.volume:
+            os.symlink(self.paths.volume(generation.volume), generation.folder + "/data")
+            self.stale |= self.volumes.bind(WITH_DATA, generation.environment()["DATA_DIR"])
         self.reload()
         # Its socket is opened with it (Sockets=), the first time.
         systemctl("start", "--no-block", generation.unit())

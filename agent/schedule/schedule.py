@@ -136,7 +136,9 @@ class Schedule:
     def start(self, entry, serving, began, grant):
         """Starts a run with what the serving generation has, but its own credentials: it may outlive the generation."""
         given = {**read_json(serving.variables), **grant.variables}
-        command = Command.create(self.paths, KIND + entry.name, serving.target.release, given, began, grant)
+        command = Command.create(
+            self.paths, KIND + entry.name, serving.target.release, given, began, grant, serving.volume
+        )
         self.agent.generations.hide(grant.variables.values())
         try:
             self.runner.run(command)

@@ -245,7 +245,7 @@ def test_newer_orders_end_a_starting_generation():
     assert decide.decide(state, 0, 0) == [ABORT]
 
 
-COMMANDS = ("release", MIGRATES, MIGRATES, 1, None, None, None)
+COMMANDS = ("release", MIGRATES, MIGRATES, 1, None, None, None, None)
 
 
 def migrating(**more):
@@ -275,7 +275,7 @@ def test_a_failed_command_keeps_what_serves_until_something_is_ordered():
     state.serving = None
     assert decide.decide(state, 0, 1e9) == [("start", Target(GOOD, 1))]
     decide.take_orders(state, state.orders._replace(attempt="2"))
-    assert decide.decide(state, 0, 1e9)[0] == (*COMMANDS[:4], "2", None, None)
+    assert decide.decide(state, 0, 1e9)[0] == (*COMMANDS[:4], "2", None, None, None)
 
 
 def test_a_call_that_fails_is_no_failure_of_a_command():
@@ -296,7 +296,7 @@ def test_running_commands_are_not_ended_and_those_of_another_release_wait():
     assert decide.decide(state, 0, 0) == []
     state.under_way.clear()
     decide.failed(state, COMMANDS, "exit code 1", permanent=True)
-    assert decide.decide(state, 0, 0) == [(*COMMANDS[:4], "2", None, None)]
+    assert decide.decide(state, 0, 0) == [(*COMMANDS[:4], "2", None, None, None)]
     # A release without commands does not wait.
     state.under_way.add(COMMANDS)
     state.orders = Orders(OTHER, 1)

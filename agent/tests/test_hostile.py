@@ -119,7 +119,7 @@ def test_an_invalid_tag_costs_that_tag_alone(bad):
         it.want(**{"ssh:abcd": "\u0663" * 9, "ssh:../..": "x"})
         it.run(10, 0.2)
         assert it.agent.state.orders.answered() == {"release": GOOD[0].name} | dict.fromkeys(
-            ("token", "try", "secrets", "references")
+            ("token", "try", "secrets", "references", "data")
         )
         assert it.reporter.last["healthy"] and "devopsctl:token" in it.reporter.last["error"]
         it.want(release=CLIMBING)

@@ -8,7 +8,7 @@ from machine import AGENT
 from orders.orders import parse_orders
 from orders.report import ErrorCode, Phase, ProxyPhase, ProxyReport, Report
 
-FIELDS = ("release", "token", "attempt", "secrets", "references", "address")
+FIELDS = ("release", "token", "attempt", "secrets", "references", "data", "address")
 
 
 def cases(name):

@@ -13,6 +13,8 @@ pub const TAG_DOMAIN: &str = "devopsctl:domain";
 pub const TAG_LOGS: &str = "devopsctl:logs";
 /// On the instance: an SSH session; the session's id follows.
 pub const TAG_SSH: &str = "devopsctl:ssh:";
+/// On a volume: that it is the one with the app's files. On the instance: the order about it, see `resources::orders`.
+pub const TAG_DATA: &str = "devopsctl:data";
 /// On the security group: the client token of `RunInstances`.
 pub const TAG_NONCE: &str = "devopsctl:nonce";
 
@@ -129,6 +131,12 @@ pub fn release_of_key<'a>(name: &str, key: &'a str) -> Option<&'a str> {
 /// Whether this is the id of a release: a sha256 in lower-case hexadecimal digits, and nothing else. It becomes a key and a path.
 pub fn is_release(id: &str) -> bool {
     id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether this is the id of a volume. The agent makes a path of it.
+pub fn is_volume(id: &str) -> bool {
+    let digits = id.strip_prefix("vol-").unwrap_or_default();
+    (8..=32).contains(&digits.len()) && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

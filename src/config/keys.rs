@@ -336,7 +336,6 @@ impl Key for Section {
             self.keys.iter().map(|key| (key.name().to_owned(), key.schema())).collect();
         let mut value = json!({"type": ["object", "null"], "properties": properties, "additionalProperties": false});
         if !self.needs.is_empty() {
-            value["type"] = "object".into();
             value["required"] = self.needs.into();
         }
         value

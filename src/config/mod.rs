@@ -4,6 +4,7 @@ mod app;
 mod check;
 mod cpu_credits;
 mod cron;
+mod data;
 mod image;
 mod keys;
 mod owner;
@@ -36,6 +37,7 @@ pub use app::App;
 pub use check::is_token;
 pub use cpu_credits::CpuCredits;
 pub use cron::Cron;
+pub use data::Data;
 pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
 pub use processes::{Process, is_program};
@@ -70,6 +72,8 @@ pub struct Deployment {
     pub token: Token,
     /// `instance`
     pub instance: Instance,
+    /// `data`
+    pub data: Option<Data>,
     /// `network`
     pub network: Network,
     /// `health`

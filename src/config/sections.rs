@@ -11,7 +11,7 @@ use miette::SourceSpan;
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::Node;
 use super::{
-    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, processes, python, schedule,
+    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, data, processes, python, schedule,
     static_files, table,
 };
 
@@ -34,6 +34,7 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
         static_files::check_open(reader, &token, &open, &app.static_files);
     }
     let instance = instance_section(reader, &mut top, app.as_ref(), python);
+    let data = data::section(reader, &mut top);
     let network = network::section(reader, &mut top, folder);
     let health = health_section(reader, &mut top);
     let permissions_boundary = reader.text(&mut top, &table::BOUNDARY, check::managed_policy);
@@ -49,6 +50,7 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
         schedule,
         token,
         instance,
+        data,
         network,
         health,
         permissions_boundary,

@@ -4,6 +4,7 @@
 //! from them.
 
 mod app;
+mod data;
 mod network;
 mod patterns;
 mod processes;
@@ -12,6 +13,7 @@ mod schedule;
 use super::keys::{Flag, List, Map, Number, Section, Text, Word};
 use super::{Check, CpuCredits, Image};
 pub use app::*;
+pub use data::*;
 pub use network::*;
 use patterns::{OPEN, REQUEST, VARIABLE};
 pub use processes::*;
@@ -22,7 +24,7 @@ pub static TOP: Section = Section {
     name: "",
     path: "",
     about: "The deployment that `devopsctl up` creates on AWS.",
-    keys: &[&NAME, &REGION, &APP, &PROCESSES, &SCHEDULE, &TOKEN, &INSTANCE, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
+    keys: &[&NAME, &REGION, &APP, &PROCESSES, &SCHEDULE, &TOKEN, &INSTANCE, &DATA, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
     needs: &["name", "app"],
 };
 

@@ -154,6 +154,7 @@ impl Stage {
             Stage::Unseen => "waiting until AWS shows the instance its new orders",
             Stage::At(Phase::Fetching) => "fetching the release",
             Stage::At(Phase::Token) => "waiting for the token",
+            Stage::At(Phase::Data) => "waiting for the data volume",
             Stage::At(Phase::Releasing) => "running app.release",
             Stage::At(Phase::Starting) => "starting the app",
             Stage::At(Phase::Healthy) => "healthy; waiting for the change to take effect",

@@ -26,6 +26,7 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "processes": programs(deployment),
         "schedule": schedule(deployment),
         "static": app.static_files,
+        "data": deployment.data.as_ref().map(|data| json!({"path": data.path})),
         "edge": edge,
         "health": {"path": deployment.health.path, "timeout": deployment.health.timeout},
         "token": token(&deployment.token),

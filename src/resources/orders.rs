@@ -28,6 +28,9 @@ const ATTEMPT: &str = "devopsctl:try";
 const ADDRESS: &str = "devopsctl:address";
 const SECRETS: &str = "devopsctl:secrets";
 const REFERENCES: &str = "devopsctl:references";
+const DATA: &str = names::TAG_DATA;
+/// The order to give the volume back.
+pub const NO_DATA: &str = "none";
 
 /// The orders of an instance. A report contains the orders that it answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +54,10 @@ pub struct Orders {
     /// nothing.
     #[serde(deserialize_with = "fingerprint")]
     pub references: Option<String>,
+    /// `devopsctl:data`: the volume to use, or [`NO_DATA`]: stop what uses it, and unmount it. Without this order the instance has no
+    /// volume yet, and a release that needs one waits.
+    #[serde(deserialize_with = "of_data")]
+    pub data: Option<String>,
     /// `devopsctl:previous`: the release that `rollback` goes to. The agent does not read it.
     #[serde(skip)]
     pub previous: Option<String>,
@@ -71,6 +78,7 @@ impl Orders {
             attempt: tag(ATTEMPT).filter(|text| is_attempt(text)).map(str::to_owned),
             secrets: known(SECRETS),
             references: known(REFERENCES),
+            data: tag(DATA).filter(|text| is_of_data(text)).map(str::to_owned),
             previous: release(PREVIOUS),
             address: tag(ADDRESS).and_then(|text| text.parse().ok()),
         }
@@ -96,6 +104,7 @@ impl Orders {
             (ADDRESS, self.address.map(|address| address.to_string())),
             (SECRETS, self.secrets.clone()),
             (REFERENCES, self.references.clone()),
+            (DATA, self.data.clone()),
         ];
         tags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
@@ -120,6 +129,15 @@ pub(super) fn release<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 /// Only a valid fingerprint.
 pub(super) fn fingerprint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| secrets::is_fingerprint(text)))
+}
+
+/// Only a volume, or none.
+fn of_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| is_of_data(text)))
+}
+
+fn is_of_data(text: &str) -> bool {
+    text == NO_DATA || names::is_volume(text)
 }
 
 /// The change to apply: give orders to the instance.

@@ -55,16 +55,16 @@ impl Scope {
     fn ec2(&self) -> Vec<Value> {
         let ours = |kinds: &[&str]| kinds.iter().map(|kind| self.arn("ec2", self.account(), kind)).collect();
         let (asked_for, carried) = (asked_for(), carried());
-        let making = ["AllocateAddress", "CreateSecurityGroup", "ImportKeyPair", "RunInstances"];
+        let making = ["AllocateAddress", "CreateSecurityGroup", "CreateVolume", "ImportKeyPair", "RunInstances"];
         vec![
-            // AWS has no resource-level permissions for these; and a secret that is kept elsewhere, whose version is looked up but
-            // not its value, may have any name, also in another account.
+            // AWS has no resource-level permissions for these; a zone's id says nothing about its owner; and a secret that is kept
+            // elsewhere, whose version is looked up but not its value, may have any name, also in another account.
             allow(
                 "Look",
                 &[
                     of("ec2", &LOOKS),
                     of("freetier", &PLAN),
-                    of("route53", &["ListHostedZonesByName"]),
+                    of("route53", &["ListHostedZonesByName", "ListResourceRecordSets"]),
                     of("secretsmanager", &["DescribeSecret"]),
                     of("servicequotas", &QUOTAS),
                     of("ssm", &["DescribeParameters"]),
@@ -181,16 +181,13 @@ impl Scope {
     /// and A records; but each batch of ours has only these types, and contains a mark.
     /// <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html>
     fn route53(&self) -> Vec<Value> {
-        let zones = || vec![self.resource("route53", "", "", "hostedzone/*")];
+        let zones = vec![self.resource("route53", "", "", "hostedzone/*")];
         let key = |what: &str| format!("route53:ChangeResourceRecordSets{what}");
         let ours = json!({
             "ForAllValues:StringEquals": {key("RecordTypes"): ["A", "TXT"]},
             "ForAnyValue:StringLike": {key("NormalizedRecordNames"): [names::record_mark(ANY)]},
         });
-        vec![
-            allow("LookIntoZones", &of("route53", &["ListResourceRecordSets"]), zones()),
-            when(&ours, allow("Records", &of("route53", &["ChangeResourceRecordSets"]), zones())),
-        ]
+        vec![when(&ours, allow("Records", &of("route53", &["ChangeResourceRecordSets"]), zones))]
     }
 
     fn account(&self) -> &str {
@@ -251,21 +248,26 @@ const PLAN: [&str; 1] = ["GetAccountPlanState"];
 const QUOTAS: [&str; 2] = ["GetAWSDefaultServiceQuota", "GetServiceQuota"];
 
 /// A launch also needs the key pair and the security group.
-const CHANGES: [&str; 15] = [
+const CHANGES: [&str; 20] = [
     "AssociateAddress",
     "AssociateIamInstanceProfile",
+    "AttachVolume",
     "AuthorizeSecurityGroupIngress",
     "CreateTags",
     "DeleteKeyPair",
     "DeleteSecurityGroup",
+    "DeleteVolume",
+    "DetachVolume",
     "DisassociateAddress",
     "DisassociateIamInstanceProfile",
     "ModifyInstanceCreditSpecification",
     "ModifyInstanceMetadataOptions",
+    "ModifyVolume",
     "ReleaseAddress",
     "RevokeSecurityGroupIngress",
     "RunInstances",
     "StartInstances",
+    "StopInstances",
     "TerminateInstances",
 ];
 

@@ -22,7 +22,7 @@ use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
 use parts::programs;
-pub use parts::{Certificate, Process, Proxy, ProxyPhase, Role, ScheduledRun, Ssh, Threads, Updates};
+pub use parts::{Certificate, Data, Process, Proxy, ProxyPhase, Role, ScheduledRun, Ssh, Threads, Updates};
 
 /// As many names as `DeleteParameters` takes:
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>
@@ -49,7 +49,7 @@ pub struct Report {
     pub references: Option<String>,
     /// Until when the previous token is accepted too, in seconds since 1970; only during the rotation window.
     pub grace_until: Option<i64>,
-    /// Its progress with its orders: `booting`, `fetching`, `token`, `releasing`, `starting`, `healthy`, `failed`.
+    /// Its progress with its orders: `booting`, `fetching`, `token`, `data`, `releasing`, `starting`, `healthy`, `failed`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub phase: Phase,
     /// Whether a release that passed its health check serves.
@@ -75,6 +75,8 @@ pub struct Report {
     pub processes: BTreeMap<String, Process>,
     /// The runs of `schedule` of the serving release, by name.
     pub schedule: Option<BTreeMap<String, ScheduledRun>>,
+    /// The volume with the app's files, if the release has one or the instance still has it.
+    pub data: Option<Data>,
     /// The last lines of the app's output.
     pub log_tail: String,
     /// Seconds since 1970.
@@ -97,6 +99,7 @@ pub enum Phase {
     Booting,
     Fetching,
     Token,
+    Data,
     Releasing,
     Starting,
     Healthy,
@@ -118,6 +121,7 @@ impl fmt::Display for Phase {
             Self::Booting => "booting",
             Self::Fetching => "fetching",
             Self::Token => "token",
+            Self::Data => "data",
             Self::Releasing => "releasing",
             Self::Starting => "starting",
             Self::Healthy => "healthy",

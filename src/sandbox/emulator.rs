@@ -64,6 +64,7 @@ const PROGRAM: &[(&str, &str)] = program![
     "ec2/launches.py",
     "ec2/metadata_tags.py",
     "ec2/security_groups.py",
+    "ec2/volumes.py",
     "ec2/vpcs.py",
     "iam/actions.py",
     "iam/auth.py",

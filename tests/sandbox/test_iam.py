@@ -138,7 +138,7 @@ def test_a_launch_cannot_use_resources_of_others(ec2, launch, make_group):
 def test_calls_outside_the_policy_are_refused(cli, ec2, launch):
     mine, instance = cli("ec2"), launch()
     ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
-    assert "ec2:StopInstances" in forbidden(mine.stop_instances, InstanceIds=[instance])
+    assert "ec2:RebootInstances" in forbidden(mine.reboot_instances, InstanceIds=[instance])
     assert "has no rule" in forbidden(mine.describe_vpcs)
     assert ec2.describe_vpcs()["Vpcs"]
 

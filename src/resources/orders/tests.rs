@@ -25,6 +25,7 @@ fn parts(case: &Value) -> (Orders, Tags) {
         address: text("address").map(|address| address.parse().unwrap()),
         secrets: text("secrets"),
         references: text("references"),
+        data: text("data"),
     };
     (orders, serde_json::from_value(case["tags"].clone()).unwrap())
 }

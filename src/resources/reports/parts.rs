@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::orders::release;
 use super::ErrorCode;
+use crate::base::names;
 use crate::config::is_program;
 
 /// The phase of the proxy.
@@ -120,6 +121,27 @@ pub struct Process {
 pub struct Role {
     /// Why the app has no credentials of it, or will have none once the present ones expire.
     pub error: Option<String>,
+}
+
+/// The volume with the app's files, in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Data {
+    /// The mounted volume.
+    #[serde(deserialize_with = "volume")]
+    pub volume: Option<String>,
+    /// Why it is not mounted, or what is wrong with it.
+    pub error: Option<String>,
+    /// The size of its file system, in GiB.
+    pub gib: Option<u32>,
+    /// How much of it is used, in percent.
+    pub used: Option<u32>,
+}
+
+/// Only the id of a volume.
+fn volume<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|id| names::is_volume(id)))
 }
 
 /// A schedule in an agent's report.

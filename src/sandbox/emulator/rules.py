@@ -14,6 +14,7 @@ from ec2 import (
     launches,
     metadata_tags,  # noqa: F401
     security_groups,  # noqa: F401
+    volumes,
     vpcs,
 )
 from iam import auth, role_policies, roles, sessions  # noqa: F401
@@ -28,7 +29,19 @@ def install():
     delays.from_environment()
     hooks.install()
     # The last module is the outermost: the caller is authenticated before any other rule sees the call.
-    for module in (buckets, instances, launches, parameters, values, instance_profiles, roles, sessions, vpcs, auth):
+    for module in (
+        buckets,
+        instances,
+        launches,
+        parameters,
+        values,
+        volumes,
+        instance_profiles,
+        roles,
+        sessions,
+        vpcs,
+        auth,
+    ):
         module.install()
 
 
@@ -47,15 +60,18 @@ def forget():
         roles,
         sessions,
         values,
+        volumes,
     ):
         module.forget()
 
 
 def saved_state():
     """The state of the rules when no change is pending: the client tokens."""
-    return launches.client_tokens()
+    return launches.client_tokens(), volumes.client_tokens()
 
 
 def restore_state(saved):
     """Restores that state."""
-    launches.client_tokens().update(saved)
+    of_launches, of_volumes = saved
+    launches.client_tokens().update(of_launches)
+    volumes.client_tokens().update(of_volumes)

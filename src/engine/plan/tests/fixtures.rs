@@ -56,6 +56,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         path: "/".into(),
     },
     instance: Instance { kind: "t3.micro".into(), image: Image::Debian13, disk_gib: 8, cpu_credits: CpuCredits::Auto },
+    data: None,
     network: Network {
         https: true,
         port: 80,

@@ -7,7 +7,7 @@ needs no parsing.
 import base64
 
 from core import clock
-from ec2 import metadata_tags
+from ec2 import metadata_tags, volumes
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
@@ -20,7 +20,10 @@ def aws_state():
     with clock.LOCK:
         next_change = clock.settle()
         instances = [describe(backend, instance) for backend, instance in all_instances()]
-    return {"instances": instances, "next_change": next_change}
+        ids = [
+            volume for regions in ec2_backends.values() for backend in regions.values() for volume in backend.volumes
+        ]
+    return {"instances": instances, "volumes": ids, "next_change": next_change}
 
 
 def all_instances():
@@ -38,6 +41,15 @@ def find(instance_id):
         if instance.id == instance_id:
             return backend, instance
     raise LookupError(f"there is no instance {instance_id}")
+
+
+def find_volume(volume_id):
+    """The volume with that id."""
+    for regions in list(ec2_backends.values()):
+        for backend in list(regions.values()):
+            if volume_id in backend.volumes:
+                return backend.volumes[volume_id]
+    raise LookupError(f"there is no volume {volume_id}")
 
 
 def describe(backend, instance):
@@ -66,6 +78,10 @@ def describe(backend, instance):
             "tags": options.instance_metadata_tags == "enabled",
         },
         "user_data": bool(instance.user_data),
+        "volumes": [
+            {"id": volume.id, "gib": volume.size, "state": volume.attachment.status}
+            for volume in volumes.attached_to(instance)
+        ],
     }
 
 

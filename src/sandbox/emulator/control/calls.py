@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 from account import plans, quotas
 from control import accounts, aws_state
 from core import clock, delays, faults
+from ec2 import volumes
 from ssm import parameters
 
 PREFIX = "/_devopsctl/"
@@ -31,6 +32,20 @@ def publish_image(region, parameter=None):
         return parameters.publish_image(region, parameter)
 
 
+def settle():
+    """Ends all delays that run."""
+    with clock.LOCK:
+        clock.hurry()
+    return {}
+
+
+def mount(volume, mounted):
+    """Notes whether a machine has mounted the volume."""
+    with clock.LOCK:
+        volumes.set_mounted(aws_state.find_volume(volume), mounted == "true")
+    return {}
+
+
 CALLS = {
     "users": accounts.users,
     "reset": accounts.reset,
@@ -48,5 +63,7 @@ CALLS = {
     "attach-profile": faults.attach_profile,
     "stale-profile": faults.associate_stale_profile,
     "clock": faults.set_clock,
+    "settle": settle,
+    "mounted": mount,
     "publish-image": publish_image,
 }

@@ -38,6 +38,13 @@ def settle():
     return max(0.0, _due[0][0] - time.monotonic()) if _due else None
 
 
+def hurry():
+    """Applies all pending changes now, but not those that they cause."""
+    due, _due[:] = list(_due), []
+    for _, change in due:
+        change()
+
+
 def iso():
     """The current time in AWS's format."""
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

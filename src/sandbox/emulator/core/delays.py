@@ -14,6 +14,7 @@ DELAYS = {
     "interface": 0.3,  # seconds: a terminated instance still has its network interface
     "tags": 2.0,  # seconds to an hour: a terminated instance loses its tags
     "metadata-tags": 1.0,  # seconds to minutes: the instance does not see a tag that was set after its launch
+    "volume": 0.3,  # seconds to minutes: a volume is created, attached, detached or modified
     "profile": 0.5,  # ten seconds to more than a minute: EC2 does not find a new instance profile
     "role": 0.1,  # seconds: new tags and boundaries of roles and profiles have no effect yet
     "parameter": 0,  # none or moments: reads show a parameter as it was before a write

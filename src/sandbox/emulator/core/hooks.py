@@ -50,7 +50,9 @@ def install():
 
     def with_status(call, result):
         status, headers, body = serialized(call, result)
-        return getattr(result.result, "status", None) or status, headers, body
+        # The status of a volume is another one.
+        own = vars(result.result).get("status") if isinstance(result.result, ServiceException) else None
+        return own or status, headers, body
 
     BaseResponse.call_action = in_order
     BaseResponse.serialized = with_status

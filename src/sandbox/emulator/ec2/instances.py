@@ -3,6 +3,7 @@
 from core import clock, delays, hooks
 from core.errors import AwsError
 from core.hooks import around
+from ec2 import volumes
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
@@ -35,7 +36,7 @@ def install():
         require(instance, "stopped", "running")
         before = halt(instance)
         keep_elastic(instance)
-        enter(instance, "stopping", "stopped", delays.seconds("stopping"))
+        enter(instance, "stopping", "stopped", delays.seconds("stopping"), lambda: volumes.release(instance))
         return before
 
     def terminate(instance):
@@ -84,8 +85,9 @@ def require(instance, what, *states):
 
 
 def release_resources(instance):
-    """Releases the addresses of a terminated instance at once, its interface and its tags later."""
+    """Releases the addresses and volumes of a terminated instance at once, its interface and its tags later."""
     backend = instance.ec2_backend
+    volumes.release(instance)
     for address in backend.addresses:
         if address.instance is instance:
             backend.disassociate_address(address=address.public_ip)

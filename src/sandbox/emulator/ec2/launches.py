@@ -113,9 +113,10 @@ def repeat(call, wanted, before, ids):
 
 
 def scope(call):
-    """A token belongs to the region, or to the zone of the subnet."""
+    """A token belongs to the region, or to the zone that the launch names by itself or by its subnet."""
     subnet = named_subnet(call)
-    return call.ec2_backend.get_subnet(subnet).availability_zone if subnet else None
+    zone = (call._get_param("Placement") or {}).get("AvailabilityZone")
+    return call.ec2_backend.get_subnet(subnet).availability_zone if subnet else zone
 
 
 def named_subnet(call):

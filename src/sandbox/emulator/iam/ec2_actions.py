@@ -65,6 +65,7 @@ def exists(backend, kind, resource_id):
         "key-pair": lambda: any(pair.id == resource_id for pair in backend.key_pairs.values()),
         "network-interface": lambda: resource_id in backend.enis,
         "security-group": lambda: backend.get_security_group_from_id(resource_id) is not None,
+        "volume": lambda: resource_id in backend.volumes,
     }
     return lookups[kind]() if kind in lookups else True
 
@@ -251,6 +252,29 @@ def disassociate_iam_instance_profile(call):
     yield existing(call, "ec2:DisassociateIamInstanceProfile", found[0] if found else None)
 
 
+def create_volume(call):
+    """The volume, with the parameters that policies commonly check."""
+    keys = {
+        "ec2:availabilityzone": call._get_param("AvailabilityZone") or "",
+        "ec2:encrypted": str(call._get_param("Encrypted") or False).lower(),
+        "ec2:volumesize": str(call._get_param("Size") or ""),
+        "ec2:volumetype": call._get_param("VolumeType") or "gp2",
+    }
+    for check in creation(call, "ec2:CreateVolume", ["volume"]):
+        yield check._replace(keys=check.keys | keys) if check.action == "ec2:CreateVolume" else check
+
+
+def about_volume(action):
+    """The volume, and the instance if the call names one."""
+
+    def rule(call):
+        for named in (call._get_param("VolumeId"), call._get_param("InstanceId")):
+            if named:
+                yield existing(call, action, named)
+
+    return rule
+
+
 def without_resource(action):
     """An action without resources."""
 
@@ -260,8 +284,9 @@ def without_resource(action):
     return rule
 
 
-OF_INSTANCES = ("ModifyInstanceMetadataOptions", "StartInstances", "TerminateInstances")
+OF_INSTANCES = ("ModifyInstanceMetadataOptions", "StartInstances", "StopInstances", "TerminateInstances")
 OF_GROUPS = ("AuthorizeSecurityGroupIngress", "DeleteSecurityGroup", "RevokeSecurityGroupIngress")
+OF_VOLUMES = ("AttachVolume", "DeleteVolume", "DetachVolume", "ModifyVolume")
 OF_ADDRESSES = ("AssociateAddress", "DisassociateAddress", "ReleaseAddress")
 
 RULES = {
@@ -269,10 +294,12 @@ RULES = {
     **{f"ec2:{name}": about_instances(f"ec2:{name}") for name in OF_INSTANCES},
     **{f"ec2:{name}": about_group(f"ec2:{name}") for name in OF_GROUPS},
     **{f"ec2:{name}": about_address(f"ec2:{name}") for name in OF_ADDRESSES},
+    **{f"ec2:{name}": about_volume(f"ec2:{name}") for name in OF_VOLUMES},
     "ec2:AllocateAddress": creates("ec2:AllocateAddress", "elastic-ip"),
     "ec2:AssociateIamInstanceProfile": associate_iam_instance_profile,
     "ec2:CreateSecurityGroup": create_security_group,
     "ec2:CreateTags": create_tags,
+    "ec2:CreateVolume": create_volume,
     "ec2:DeleteKeyPair": delete_key_pair,
     "ec2:DeleteTags": delete_tags,
     "ec2:DisassociateIamInstanceProfile": disassociate_iam_instance_profile,
