@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::Filter;
-use aws_sdk_ec2::types::Tag as Ec2Tag;
+use aws_sdk_ec2::types::{Tag as Ec2Tag, VolumeType};
 use devopsctl::aws::Aws;
 use devopsctl::resources::secrets;
 use serde_json::Value;
@@ -15,6 +15,8 @@ type Tags = BTreeMap<String, String>;
 pub struct Inventory {
     pub instances: Vec<Instance>,
     pub addresses: Vec<Address>,
+    /// The data volumes.
+    pub volumes: Vec<Volume>,
     pub groups: Vec<Group>,
     pub key_pairs: Vec<(String, Tags)>,
     /// The roles, each with the names of its inline policies and the ARNs of attached ones.
@@ -45,6 +47,17 @@ pub struct Address {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    pub id: String,
+    pub gib: i32,
+    /// The instances that it is attached to.
+    pub instances: Vec<String>,
+    /// Whether it is encrypted, and gp3.
+    pub sound: bool,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub id: String,
     pub name: String,
@@ -70,11 +83,11 @@ pub struct Bucket {
 
 /// Reads all resources.
 pub async fn inventory(aws: &Aws) -> Inventory {
-    let (instances, addresses, groups, key_pairs) =
-        tokio::join!(instances(aws), addresses(aws), groups(aws), key_pairs(aws));
+    let (instances, addresses, volumes, groups, key_pairs) =
+        tokio::join!(instances(aws), addresses(aws), volumes(aws), groups(aws), key_pairs(aws));
     let (roles, profiles, parameters, buckets, records) =
         tokio::join!(roles(aws), profiles(aws), parameters(aws), buckets(aws), records(aws));
-    Inventory { instances, addresses, groups, key_pairs, roles, profiles, parameters, buckets, records }
+    Inventory { instances, addresses, volumes, groups, key_pairs, roles, profiles, parameters, buckets, records }
 }
 
 async fn instances(aws: &Aws) -> Vec<Instance> {
@@ -110,6 +123,19 @@ async fn addresses(aws: &Aws) -> Vec<Address> {
         ip: address.public_ip().unwrap_or_default().to_owned(),
         instance: address.instance_id().filter(|id| !id.is_empty()).map(str::to_owned),
         tags: tags(address.tags()),
+    });
+    all.collect()
+}
+
+async fn volumes(aws: &Aws) -> Vec<Volume> {
+    let marked = Filter::builder().name("tag-key").values("devopsctl:data").build();
+    let found = aws.ec2.describe_volumes().filters(marked).send().await.unwrap();
+    let all = found.volumes().iter().map(|volume| Volume {
+        id: volume.volume_id().unwrap_or_default().to_owned(),
+        gib: volume.size().unwrap_or_default(),
+        instances: volume.attachments().iter().filter_map(|one| one.instance_id().map(str::to_owned)).collect(),
+        sound: volume.encrypted() == Some(true) && volume.volume_type() == Some(&VolumeType::Gp3),
+        tags: tags(volume.tags()),
     });
     all.collect()
 }
@@ -239,6 +265,8 @@ pub struct Wanted<'a> {
     pub secrets: &'a [(&'a str, &'a str)],
     /// Whether the app has a role.
     pub app_role: bool,
+    /// The size of the data volume.
+    pub gib: u32,
     /// The number of releases in the bucket.
     pub releases: usize,
 }
@@ -246,7 +274,7 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// A deployment with a generated token, one release and no secrets.
     pub fn new<'a>(name: &'a str, kind: &'a str) -> Wanted<'a> {
-        Wanted { name, kind, token: None, secrets: &[], app_role: false, releases: 1 }
+        Wanted { name, kind, token: None, secrets: &[], app_role: false, gib: 10, releases: 1 }
     }
 }
 
@@ -257,6 +285,7 @@ impl Inventory {
         for (what, count) in [
             ("instances", self.instances.len()),
             ("addresses", self.addresses.len()),
+            ("data volumes", self.volumes.len()),
             ("security groups", self.groups.len()),
             ("key pairs", self.key_pairs.len()),
             ("roles", self.roles.len().saturating_sub(all.iter().filter(|wanted| wanted.app_role).count())),
@@ -316,6 +345,16 @@ impl Inventory {
         });
         wrong.unless(tag("devopsctl:secrets") == fingerprint, || {
             format!("tag devopsctl:secrets is {:?}, the fingerprint {fingerprint:?}", tag("devopsctl:secrets"))
+        });
+        let volume = self.volumes.iter().find(|volume| ours(&volume.tags));
+        let fits = |volume: &Volume| {
+            volume.instances == [instance.id.clone()]
+                && volume.gib == i32::try_from(wanted.gib).unwrap()
+                && volume.sound
+                && tag("devopsctl:data") == volume.id
+        };
+        wrong.unless(volume.is_some_and(fits), || {
+            format!("data volume: {:?}, and the tag is {:?}", self.volumes, tag("devopsctl:data"))
         });
         wrong.unless(!tag("devopsctl:address").is_empty(), || "the instance is not told its address".to_owned());
         wrong.unless(tag("Name") == common && !tag("devopsctl:spec").is_empty(), || {
