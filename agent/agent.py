@@ -26,6 +26,7 @@ from orders.orders import read_orders
 from orders.report import Phase, Report, publish
 from orders.reporter import Reporter
 from orders.steps import Steps
+from processes import one_off
 from processes.generations import Generations
 from processes.release_commands import ReleaseCommands
 from processes.supervisor import Supervisor
@@ -83,7 +84,8 @@ class Agent:
         self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
-        self.app_role.admit(self.generations.grants())  # Before a start could take another port.
+        # Before a start could take another port.
+        self.app_role.admit([*self.generations.grants(), *one_off.grants(self.paths)])
         self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
@@ -122,7 +124,7 @@ class Agent:
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
         self.admit()
-        self.app_role.admit(self.generations.grants())
+        self.app_role.admit([*self.generations.grants(), *one_off.grants(self.paths)])
         self.publish()
         self.tell()
         self.self_update.consider()
@@ -234,7 +236,12 @@ class Agent:
             return
         self.kept = {"agent": release, **self.kept, "healthy": release, "previous": before}
         self.store()
-        keep = {*self.kept.values(), self.state.orders.release, *self.generations.releases()}
+        keep = {
+            *self.kept.values(),
+            self.state.orders.release,
+            *self.generations.releases(),
+            *one_off.releases(self.paths),
+        }
         self.state.ready -= tasks.prune(self.paths, keep)
         self.in_thread(tasks.sweep, self.paths)
 

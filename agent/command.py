@@ -7,10 +7,8 @@ last. How they ended is written to DEVOPSCTL_VERDICT: {}, or {"error": text}.
 Agents of other releases start this file by its path: see `src/release/agent.rs`.
 """
 
-import importlib.metadata
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,69 +16,11 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# An entry point of a package, as in its metadata: a name for a file, and what the program calls.
-SCRIPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
-CALLED = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(?P<rest>[\w.]*)(\s*\[.*\])?", re.ASCII)
-# The release has no such programs, because they would have the path of the Python that installed them. This one finds its Python
-# beside itself: as a shell script it starts that, which skips the second line as a text.
-PROGRAM = """#!/bin/sh
-'''exec' "$(dirname -- "$0")/python" "$0" "$@"
-' '''
-import sys
-from {module} import {name}
-sys.exit({name}{rest}())
-"""
-
-
-def environment(release, folder):
-    """A virtual environment in `folder`, for the packages of the release -> the folder with its programs."""
-    site, programs = release + "/site", folder + "/bin"
-    packages = folder + f"/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
-    os.makedirs(packages)
-    os.symlink(site, packages + "/site-packages")
-    os.mkdir(programs)
-    python = os.path.realpath(sys.executable)
-    with open(folder + "/pyvenv.cfg", "w") as file:
-        file.write(f"home = {os.path.dirname(python)}\ninclude-system-site-packages = false\n")
-    for name in ("python", "python3"):
-        os.symlink(python, f"{programs}/{name}")
-    for name, text in scripts(site):
-        # A package could name the same program twice, or Python's.
-        if not os.path.lexists(f"{programs}/{name}"):
-            with open(os.open(f"{programs}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755), "w") as file:
-                file.write(text)
-    return programs
-
-
-def scripts(site):
-    """The programs that the packages declare, such as `alembic` or `flask`: (name, text)."""
-    for package in importlib.metadata.distributions(path=[site]):
-        for entry in package.entry_points:
-            called = CALLED.fullmatch(entry.value)
-            if entry.group == "console_scripts" and called and SCRIPT.fullmatch(entry.name):
-                yield entry.name, PROGRAM.format(**called.groupdict())
-
-
-def variables(manifest):
-    """The variables as the app gets them (workers/gunicorn.conf.py)."""
-    secrets = os.environ["DEVOPSCTL_SECRETS"]
-    if "CREDENTIALS_DIRECTORY" in os.environ:  # systemd's LoadCredential=
-        secrets = os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "token")
-    with open(secrets) as file:
-        given = json.load(file)
-    if manifest["token"]["check"] == "proxy":
-        for name in (manifest["token"]["env"], manifest["token"]["env"] + "_PREVIOUS"):
-            given.pop(name, None)
-    return {**manifest["env"], **given}
 
 
 def run(release, manifest, folder):
     """Runs the commands -> how the first that failed ended, as text, or None."""
-    programs = environment(release, folder)
-    own = ("DEVOPSCTL_", "CREDENTIALS_DIRECTORY")
-    given = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    given.update(variables(manifest))
-    given.update(PATH=f"{programs}:{given.get('PATH') or os.defpath}", VIRTUAL_ENV=folder)
+    given = programs.environment(release, manifest, folder)
     for command in manifest[os.environ["DEVOPSCTL_COMMAND"]]["commands"]:
         print(f"$ {command}", flush=True)
         code = subprocess.call(["/bin/sh", "-c", command], env=given, cwd=release + "/app")
@@ -121,5 +61,6 @@ def main(error):
 if __name__ == "__main__":
     sys.path[0] = HERE + "/workers"  # Like serve.py.
     import confinement
+    import programs
 
     main(confinement.confine())

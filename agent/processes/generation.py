@@ -57,8 +57,8 @@ class Generation:
         return {**record, "port": self.grant.port} if self.grant.port else record
 
     @classmethod
-    def from_record(cls, paths, record):
-        """The generation of a record that `record` made; `Invalid` for anything else."""
+    def from_record(cls, paths, record, folder=None):
+        """The generation of a record that `record` made; `Invalid` for anything else. `folder`: another one with its files."""
         number, target, until = integer(record["number"], 1, 10**9), record["target"], record["until"]
         check("release", target["release"])
         integer(target["token"], 1)
@@ -68,6 +68,8 @@ class Generation:
             raise Invalid("not a record of a generation")
         own = None if record["pid"] is None else process_id(record["pid"])
         self = cls(paths, number, Target(target["release"], target["token"], target["grace"], *known), own, until)
+        if folder:
+            self.folder, self.variables = folder, folder + "/token"
         if record.get("port") is not None:
             given = read_json(self.variables, {}).get(credentials.TOKEN)
             self.grant = credentials.Grant({credentials.TOKEN: given}, {}, integer(record["port"], 1024, 65535))
@@ -130,6 +132,11 @@ def environment(release, variables, verdict):
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def lines_of(environment):
+    """An environment as the lines of a file, as systemd reads them."""
+    return "".join(f"{name}={value}\n" for name, value in environment.items())
 
 
 def variables(manifest, token, grace, secrets, more=None):

@@ -15,10 +15,12 @@ import time
 
 from boot.validate import integer, match, process_id
 from logs.publisher import File
+from processes.generation import lines_of
 from proxy.runner import ProcessProxy
 from ssh.sshd import ProcessSshd
 from system import untrusted
 from system.kernel import inherited, open_files
+from system.systemd import write
 from system.updates import Updates
 from workers.unavailable import turn_away
 
@@ -77,6 +79,7 @@ class ProcessRunner:
         environment["DEVOPSCTL_RUNNER"] = "process"
         environment["STATE_DIRECTORY"] = self.paths.kept
         os.makedirs(self.paths.kept, 0o700, exist_ok=True)
+        write(generation.folder + "/environment", lines_of(environment))  # For run.py.
         # As systemd does. The processes that the app starts inherit it.
         environment["INVOCATION_ID"] = invocation(generation)
         log = self.log_of(generation)

@@ -13,16 +13,17 @@ import time
 
 from boot.validate import match
 from logs.publisher import Journal
+from processes.generation import lines_of
 from proxy.listener_reload import on_sockets
 from proxy.runner import SystemdProxy
 from ssh.sshd import SystemdSshd
 from system.kernel import CGROUPS, lacked_memory, open_files
+from system.paths import SEEN
 from system.systemd import UNITS, last_output, notify, show, systemctl, text_of, write
 from system.updates import Updates
 from workers.unavailable import turn_away
 
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
-SEEN = "/opt/devopsctl/release"  # The path at which a generation sees its release.
 SLICE = "/devopsctl.slice"
 JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
 JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
@@ -86,8 +87,7 @@ class SystemdRunner:
     def start(self, generation):
         self.endings.pop(generation.unit(), None)
         release = self.paths.release(generation.release)
-        lines = [f"{name}={value}\n" for name, value in generation.environment().items()]
-        write(generation.folder + "/environment", "".join(lines).replace(release, SEEN))
+        write(generation.folder + "/environment", lines_of(generation.environment()).replace(release, SEEN))
         os.symlink(release, generation.folder + "/release")
         self.reload()
         # Its socket is opened with it (Sockets=), the first time.

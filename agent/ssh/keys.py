@@ -48,7 +48,7 @@ class Ssh:
         try:
             facts = self.sshd.allow(lines)
             self.told = lines
-            said = {"keys": list(keys), **facts, "error": None}
+            said = {"keys": list(keys), **facts, "run": True, "error": None}
         except (OSError, KeyError, subprocess.SubprocessError) as problem:
             error = one_line(in_words(problem))
             if not self.said or self.said["error"] != error:

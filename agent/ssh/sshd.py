@@ -117,6 +117,7 @@ class ProcessSshd:
             "StrictModes": "no",  # The folders above the machine's do not belong to it.
             "UsePAM": "no",
             "PidFile": "none",
+            "SetEnv": f'DEVOPSCTL_ROOT="{self.paths.root}"',  # For run.py.
             "LogLevel": "VERBOSE",
         }
         return "".join(f"{name} {value}\n" for name, value in settings.items())

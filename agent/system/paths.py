@@ -8,6 +8,7 @@ from boot.validate import check, parse
 
 MOST = 4 << 20  # Bytes of a JSON file.
 LEAST = 1 << 20  # Bytes: a disk with less free space is full.
+SEEN = "/opt/devopsctl/release"  # The path at which a unit of the app sees its release.
 
 
 class Paths:
@@ -17,6 +18,7 @@ class Paths:
         self.run = root + "/run/devopsctl"  # Secrets; on tmpfs, so they do not survive a power failure.
         self.generations = self.run + "/generations"
         self.commands = self.run + "/commands"
+        self.runs = self.run + "/runs"
         self.running = self.run + "/running.json"
         self.state = root + "/var/lib/devopsctl/state.json"
         self.tools = root + "/opt/devopsctl/tools"
@@ -30,7 +32,7 @@ class Paths:
 
     def prepare(self):
         folders = [(self.releases, 0o755), (self.static, 0o755)]
-        folders += [(folder, 0o700) for folder in (self.run, self.generations, self.commands)]
+        folders += [(folder, 0o700) for folder in (self.run, self.generations, self.commands, self.runs)]
         for folder, mode in folders:
             os.makedirs(folder, exist_ok=True)
             os.chmod(folder, mode)
@@ -60,7 +62,7 @@ class Paths:
 
     def shorten(self, text):
         """`text` with paths relative to the release, as the app's owner knows them."""
-        return re.sub("(" + re.escape(self.releases) + "/[0-9a-f]{64}|/opt/devopsctl/release)/", "", text)
+        return re.sub("(" + re.escape(self.releases) + f"/[0-9a-f]{{64}}|{SEEN})/", "", text)
 
     def are_full(self):
         """Whether one of their disks is full: a program that fails then may report another error, or none."""

@@ -1,6 +1,8 @@
 """A machine with a release and a token, and its processes."""
 
 import pathlib
+import subprocess
+import sys
 import threading
 import time
 
@@ -30,6 +32,15 @@ def state(machine):
     """A shared machine's fake AWS, release, token version and token."""
     version, token = machine.aws.token()
     return machine.aws, machine.aws.tags["devopsctl:release"], version, token
+
+
+def start_run(machine, *words, **more):
+    """Starts a command of `devopsctl run`, as a session of sshd does."""
+    name = machine.running()[0]["target"]["release"]
+    program = machine.root / f"opt/devopsctl/releases/{name}/agent/run.py"
+    environment = {"DEVOPSCTL_ROOT": str(machine.root), "PATH": "/usr/bin:/bin", "TERM": "xterm"}
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    return subprocess.Popen([sys.executable, "-I", program, *words], env=environment, encoding="utf-8", **streams)
 
 
 def children(pid):

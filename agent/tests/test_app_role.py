@@ -4,6 +4,7 @@ import http.client
 import json
 import pathlib
 import socket
+import subprocess
 import threading
 import time
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from botocore.credentials import ContainerProvider
 from botocore.exceptions import CredentialRetrievalError
 from fake_aws import REGION, session
 from machine import AGENT, agent_file, release, until
-from running_machine import TOKEN, bring_up
+from running_machine import TOKEN, bring_up, start_run
 
 from app_role import credentials, server
 from app_role.credentials import AppRole, credentials_in
@@ -293,6 +294,14 @@ def test_a_token_ends_with_its_generation(serving):
     assert after["now"][0] == 200
     with pytest.raises(CredentialRetrievalError, match="401"):
         provider(before).load()
+
+
+def test_a_command_has_the_credentials_of_its_generation_and_keeps_them(serving):
+    script = "import app; print(app.AT_IMPORT[0], flush=True); input(); print(app.credentials()[0])"
+    child = start_run(serving, "python", "-c", script, stdin=subprocess.PIPE)
+    assert child.stdout.readline() == "200\n"
+    deploy(serving, threads=3)
+    assert child.communicate("\n", timeout=60) == ("200\n", "")
 
 
 def test_the_next_agent_serves_the_same_generation(serving):

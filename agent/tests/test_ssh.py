@@ -92,7 +92,8 @@ def test_sshd_is_configured_once_and_when_a_key_expires(it):
     for _ in range(3):
         it.heard(asked)
     assert it.sshd.times == 2
-    assert it.said == {"keys": ["aaaa", "bbbb"], "user": "somebody", "host_key": key("h"), "error": None}
+    facts = {"user": "somebody", "host_key": key("h"), "run": True}
+    assert it.said == {"keys": ["aaaa", "bbbb"], **facts, "error": None}
     it.clock.now += 50
     it.heard(asked)
     assert it.said["keys"] == ["aaaa"] and len(it.sshd.lines) == 1

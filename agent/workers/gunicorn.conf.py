@@ -38,9 +38,8 @@ def load(name):
 
 
 release = os.environ["DEVOPSCTL_RELEASE"]
-secrets = os.environ["DEVOPSCTL_SECRETS"]
-if "CREDENTIALS_DIRECTORY" in os.environ:  # systemd's LoadCredential=
-    secrets = os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "token")
+variables = load("workers/variables")
+secrets = variables.path()
 verdict = os.environ["DEVOPSCTL_VERDICT"]
 with open(os.path.join(release, "manifest.json")) as file:
     manifest = json.load(file)
@@ -101,13 +100,10 @@ def post_fork(server, worker):
     """In the worker, before it loads the app: so neither the master nor /proc/PID/environ ever holds a secret."""
     for name in [name for name in os.environ if name.startswith("DEVOPSCTL_")]:
         del os.environ[name]
-    variables = proof.variables()
+    given = proof.variables()
     if guards:
-        worker.guard = guards.Guard(manifest["token"], variables)
-        if checks == "proxy":
-            variables = {name: value for name, value in variables.items() if name not in proof.token_names()}
-    os.environ.update(manifest["env"])
-    os.environ.update(variables)
+        worker.guard = guards.Guard(manifest["token"], given)
+    os.environ.update(variables.of_app(manifest, given))
     time.tzset()
     proof.born(worker)
 

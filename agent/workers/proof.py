@@ -39,11 +39,6 @@ class Proof:
         with open(self.secrets_file) as file:
             return json.load(file)
 
-    def token_names(self):
-        """The names of the variables that hold tokens."""
-        name = self.manifest["token"]["env"]
-        return name, name + "_PREVIOUS"
-
     def say(self, **line):
         with open(self.verdict, "a") as file:
             file.write(json.dumps(line) + "\n")

@@ -14,7 +14,9 @@ mod open;
 mod plan;
 mod policy;
 mod releases;
+mod remote;
 mod rollback;
+mod run;
 mod sandbox;
 mod schema;
 mod secrets;
@@ -116,6 +118,7 @@ async fn verb(verb: Verb, globals: Globals, ui: Ui) -> Result<ExitCode> {
         Verb::Token => token::run(&Session::open(globals, ui, Purpose::Look).await?).await,
         Verb::Secrets(verb) => secrets::run(globals, ui, verb).await,
         Verb::Logs(arguments) => logs::run(&Session::open(globals, ui, Purpose::Look).await?, &arguments).await,
+        Verb::Run(arguments) => run::run(globals, ui, &arguments).await,
         Verb::Ssh(arguments) => ssh::run(globals, ui, &arguments).await,
         Verb::Status => status::run(&Session::open(globals, ui, Purpose::Look).await?).await,
         Verb::Open => open::run(&Session::open(globals, ui, Purpose::Look).await?).await,

@@ -1,4 +1,5 @@
 //! `ssh`: a shell on the instance. Takes a lease, opens port 22 in the security group, runs the system's own `ssh`, closes the port.
+//! `run` has its sessions from here, too.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::remote::Remote;
 use super::{Purpose, Session};
 use crate::aws::Aws;
 use crate::aws::retry::{Retry, Unseen};
@@ -26,34 +28,40 @@ use crate::ui::Ui;
 const RENEW: Duration = Duration::from_secs(150);
 
 pub(super) async fn run(globals: Globals, ui: Ui, arguments: &Ssh) -> Result<ExitCode> {
+    visit(globals, ui, arguments.from, &Remote::Shell(&arguments.command)).await
+}
+
+/// Runs something on the instance. `from`: the client's addresses, if they are not its own public one.
+pub(super) async fn visit(globals: Globals, ui: Ui, from: Option<Ipv4Net>, remote: &Remote<'_>) -> Result<ExitCode> {
     // Checked before any call: no port is opened for a session that cannot start.
     if globals.json {
-        return Err(Failure::new(Exit::Usage, "ssh has no JSON output")
+        return Err(Failure::new(Exit::Usage, format!("{} has no JSON output", remote.verb()))
             .because("it passes on the output of the instance")
             .next("omit --json"));
     }
     let program = program()?;
     let session = Session::open(globals, ui, Purpose::Change).await?;
     let source = async {
-        match arguments.from {
+        match from {
             Some(source) => Ok(source),
             None => session.aws.own_address().await.map(Ipv4Net::from),
         }
     };
     let look = async { tokio::try_join!(whereto(&session), source) };
     let ((instance, group, address), source) = session.interrupt.or(look).await?;
+    let line = session.interrupt.or(remote.line(&session, &instance)).await?;
     let dir = SessionDir::new()?;
     let lease = Lease::new(&dir.id, source, &dir.public, now());
     let place = Place { name: session.name(), instance: &instance, group: &group };
     let mut end = End::listen()?;
     session.ui.say(format!("opening port 22 of {instance} for {source} until the session ends"));
-    let visit = Visit { session: &session, place, lease: &lease, dir: &dir };
+    let visit = Visit { session: &session, place, lease: &lease, dir: &dir, remote };
     let begun = tokio::select! {
         begun = session.interrupt.or(visit.begin()) => begun,
         signal = end.asked() => Err(stopped(signal)),
     };
     let outcome = match begun {
-        Ok(said) => visit.talk(&program, address, &said, &arguments.command, &mut end).await,
+        Ok(said) => visit.talk(&program, address, &said, &line, &mut end).await,
         Err(failure) => Err(failure),
     };
     match (ssh::close(&session.aws, place, &lease).await, outcome) {
@@ -100,6 +108,7 @@ struct Visit<'a> {
     place: Place<'a>,
     lease: &'a Lease,
     dir: &'a SessionDir,
+    remote: &'a Remote<'a>,
 }
 
 impl Visit<'_> {
@@ -128,6 +137,9 @@ impl Visit<'_> {
             && said.user.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
         if !(key && user) || said.host_key.contains('\n') {
             return Err(self.refused("its report cannot be read"));
+        }
+        if !self.remote.can_run(&said) {
+            return Err(self.refused("its agent is from an older devopsctl, which has no `run`"));
         }
         // A concurrent command may have closed the port before it could see the lease.
         ssh::admit(aws, self.place, self.lease).await?;

@@ -1,7 +1,7 @@
 //! What runs on the instance, embedded: each release brings its agent along.
 //!
-//! The files at the top are the entry points. Agents of other releases and the boot programs of older instances start them by
-//! these paths, so they stay where they are; nothing else of another release's agent is known.
+//! The files at the top are the entry points. Agents of other releases, the boot programs of older instances and `devopsctl run` start
+//! them by these paths, so they stay where they are; nothing else of another release's agent is known.
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("../../agent/", $name)))),*] };
@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = files![
     "agent.py",
     "bytecode.py",
     "command.py",
+    "run.py",
     "serve.py",
     "app_role/__init__.py",
     "app_role/credentials.py",
@@ -38,6 +39,7 @@ pub const FILES: &[(&str, &str)] = files![
     "processes/command.py",
     "processes/generation.py",
     "processes/generations.py",
+    "processes/one_off.py",
     "processes/release_commands.py",
     "processes/runner_process.py",
     "processes/runner_systemd.py",
@@ -70,6 +72,7 @@ pub const FILES: &[(&str, &str)] = files![
     "units/devopsctl-updates.timer",
     "units/devopsctl.slice",
     "units/proxy.service",
+    "units/run.conf",
     "units/sandbox.conf",
     "workers/__init__.py",
     "workers/asgi.py",
@@ -77,9 +80,12 @@ pub const FILES: &[(&str, &str)] = files![
     "workers/gunicorn.conf.py",
     "workers/guard.py",
     "workers/landlock.py",
+    "workers/one_off.py",
+    "workers/programs.py",
     "workers/proof.py",
     "workers/response_spool.py",
     "workers/unavailable.py",
+    "workers/variables.py",
     "workers/worker.py",
 ];
 
@@ -116,6 +122,6 @@ mod tests {
     #[test]
     fn the_entry_points_of_other_releases_stay() {
         let top: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/')).collect();
-        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "serve.py"]);
+        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "run.py", "serve.py"]);
     }
 }

@@ -24,10 +24,11 @@ const SERVER: [&str; 6] = [
     "uvicorn.protocols.http.httptools_impl",
 ];
 /// The files that `serve.py` and `workers/gunicorn.conf.py` load by their path.
-const LOADED: [&str; 9] = [
+const LOADED: [&str; 10] = [
     "agent/workers/confinement.py",
     "agent/system/systemd.py",
     "agent/system/kernel.py",
+    "agent/workers/variables.py",
     "agent/workers/guard.py",
     "agent/workers/proof.py",
     "agent/workers/worker.py",

@@ -9,6 +9,7 @@ mod lab;
 #[allow(dead_code)]
 mod pebble;
 mod release_command;
+mod run;
 mod shell;
 #[path = "../it/support/mod.rs"]
 mod support;
@@ -26,7 +27,7 @@ use lab::{Machine, chapter, code, error, glance, holding, source_of, status, unt
 use load_clients::LoadClients;
 use pebble::{Pebble, curl};
 use project::Project;
-use support::{console, http, load_clients, project, ssh_session};
+use support::{console, http, load_clients, project, pseudo_terminal, ssh_session};
 
 /// A value in the app's settings. It is not secret, so it is on the disk, where the search must find it.
 const MARK: &str = "a-mark-that-can-be-found";
@@ -64,6 +65,7 @@ fn a_virtual_machine_from_boot_to_shutdown() {
     release_command::runs(&story.project, SECRET);
     story.survives_kills();
     shell::lets_in(&story.project, &story.machine);
+    run::works(&story.project, &story.machine, SECRET);
     story.survives_a_crash_loop();
     story.survives_a_full_disk_and_a_read_only_one();
     story.runs_an_app_of_300_mb();

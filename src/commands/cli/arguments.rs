@@ -243,6 +243,17 @@ pub struct Ssh {
     pub command: Vec<String>,
 }
 
+/// `run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Allow this IPv4 address, or a block of at most 65536 [default: your own public address, which AWS reports]
+    #[arg(long, value_name = "ADDRESS", value_parser = source)]
+    pub from: Option<Ipv4Net>,
+    /// The program and its arguments, without a shell; its exit code is returned
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
 /// The addresses that port 22 is opened for.
 fn source(text: &str) -> Result<Ipv4Net, String> {
     let block = text.parse().or_else(|_| text.parse::<Ipv4Addr>().map(Ipv4Net::from));

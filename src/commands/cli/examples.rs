@@ -80,7 +80,15 @@ Examples:
 pub(super) const SSH: &str = "\
 Examples:
   devopsctl ssh
-  devopsctl ssh -- sudo journalctl -n 50";
+  devopsctl ssh -- sudo journalctl -n 50
+
+For a command of the app, with its secrets and packages, use 'run'.";
+
+pub(super) const RUN: &str = "\
+Examples:
+  devopsctl run -- flask shell
+  devopsctl run -- python manage.py createsuperuser
+  devopsctl run -- python manage.py shell < script.py";
 
 pub(super) const OPEN: &str = "\
 Example:

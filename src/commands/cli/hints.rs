@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser};
 use super::Cli;
 
 /// Verbs of other tools, and ours.
-const VERBS: [(&[&str], &str); 16] = [
-    (&["apply", "create", "deploy", "launch", "provision", "publish", "push", "run", "ship", "update"], "up"),
+const VERBS: [(&[&str], &str); 17] = [
+    (&["apply", "create", "deploy", "launch", "provision", "publish", "push", "ship", "update"], "up"),
     (&["delete", "destroy", "kill", "purge", "remove", "rm", "teardown", "terminate", "undeploy"], "down"),
     (&["credentials", "key", "password", "rotate"], "set-token"),
     (&["secret", "set-secret", "variables"], "secrets"),
@@ -21,7 +21,8 @@ const VERBS: [(&[&str], &str); 16] = [
     (&["bill", "billing", "estimate", "price", "pricing"], "cost"),
     (&["generate", "new", "scaffold", "setup"], "init"),
     (&["iam", "permissions"], "policy"),
-    (&["connect", "console", "exec", "shell"], "ssh"),
+    (&["connect", "console", "shell"], "ssh"),
+    (&["command", "exec", "manage"], "run"),
     (&["check", "diagnose", "preflight", "test", "validate", "verify"], "doctor"),
 ];
 

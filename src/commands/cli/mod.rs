@@ -118,6 +118,9 @@ pub enum Verb {
     /// Show the log of the app, of its requests or of the agent
     #[command(after_help = examples::LOGS)]
     Logs(Logs),
+    /// Run a command in the environment of the running release, such as a shell of the app
+    #[command(after_help = examples::RUN)]
+    Run(Run),
     /// Open a shell on the instance, or run a command there; opens port 22 only meanwhile
     #[command(after_help = examples::SSH)]
     Ssh(Ssh),

@@ -103,7 +103,7 @@ fn every_verb_has_a_document() {
     }
     let known = each_verb!(name);
     // An IAM policy, a JSON Schema, a shell script, and the instance's output.
-    let others = ["policy", "schema", "completions", "ssh"];
+    let others = ["policy", "schema", "completions", "run", "ssh"];
     let command = crate::commands::cli::Cli::command();
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
     let names = verbs.flat_map(|verb| match verb.get_name() {

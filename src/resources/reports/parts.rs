@@ -92,6 +92,8 @@ pub struct Ssh {
     pub user: String,
     /// The host's public key, as OpenSSH writes it.
     pub host_key: String,
+    /// Whether the agent has the program of `devopsctl run`. Older agents do not report it.
+    pub run: bool,
     /// Why no key can be authorized.
     pub error: Option<String>,
 }

@@ -17,6 +17,7 @@ fn the_command_line() {
     shown(&project, "a_misspelt_verb", "stauts", 2);
     shown(&project, "machine_without_sandbox", "up --machine off", 2);
     shown(&project, "ssh_as_json", "ssh --json", 2);
+    shown(&project, "run_without_a_command", "run", 2);
     shown_after(&project, "no_ssh_here", "ssh", 1, |command| {
         command.env("PATH", project.folder());
     });
@@ -97,6 +98,12 @@ fn deploy_yaml() {
     project.file("deploy.yaml", "name: hello\napp: {path: app\n");
     shown(&project, "a_deploy_yaml_that_is_no_yaml", "up", 2);
     shown(&project, "a_name_that_cannot_be_one", "down --name Hello", 2);
+    project.file("deploy.yaml", "name: hello\napp: {path: ., permissions: [missing.json, 'arn:aws:s3:::bucket']}\n");
+    shown(&project, "permissions_that_cannot_be_read", "up", 2);
+    let statement = r#"{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}"#;
+    project.file("policy.json", &format!("{{\"Version\": \"2012-10-17\", \"Statement\": [{statement}]}}"));
+    project.file("deploy.yaml", "name: hello\napp: {path: ., permissions: policy.json}\n");
+    shown(&project, "permissions_that_are_no_policy", "up", 2);
     let project = Project::alone().with_example();
     let text = fs::read_to_string(project.folder().join("deploy.yaml")).unwrap();
     project.file("deploy.yaml", &format!("{text}\nregion: us-east-1\nnetwork: {{allow: [192.0.2.0/24]}}\n"));

@@ -1,4 +1,5 @@
 //! DNS records and SSH.
 
 mod dns;
+mod run;
 pub mod ssh;

@@ -6,10 +6,11 @@ use super::project::Project;
 
 /// Waits for each prompt, types its answer, and prints all that the terminal has shown.
 const SCRIPT: &str = r#"
-import os, pty, select, signal, sys, termios, time
+import fcntl, os, pty, select, signal, struct, sys, termios, time
 steps = list(zip(sys.argv[1].split("|"), sys.argv[2].split("|")))
 pid, terminal = pty.fork()
 if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     os.execv(sys.argv[3], sys.argv[3:])
 shown, seen, deadline = b"", 0, time.monotonic() + 60
 while time.monotonic() < deadline:

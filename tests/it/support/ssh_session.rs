@@ -51,7 +51,12 @@ pub struct SshSession {
 impl SshSession {
     /// Opens a session and waits for its first echo.
     pub fn start(project: &Project) -> Self {
-        let mut command = project.command("ssh --sandbox -- cat");
+        Self::of(project, "ssh --sandbox -- cat")
+    }
+
+    /// The same with another command line, which must run `cat`.
+    pub fn of(project: &Project, line: &str) -> Self {
+        let mut command = project.command(line);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (say, hear) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()).lines());
         let mut connected = Self { child, say, hear };
