@@ -149,8 +149,9 @@ async fn take(context: &Context, volume: &str, holder: &str) -> Result<()> {
     let is_free = match phase {
         Some(Phase::Running) => unmounted(context, holder).await?,
         Some(Phase::Pending | Phase::Stopping) => false,
-        // Stopped, or being terminated: then EC2 ends the attachment.
-        _ => true,
+        Some(Phase::Stopped) => true,
+        // It is being terminated, which ends the attachment.
+        Some(Phase::Dying) | None => return free(context, volume).await,
     };
     if !is_free {
         stop(context, holder).await?;
