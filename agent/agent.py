@@ -19,6 +19,7 @@ from app_role.credentials import AppRole
 from boot import self_update
 from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.validate import in_words, match
+from data.volume import DataVolume
 from logs.publisher import Logs
 from orders import decide, tasks
 from orders.decide import State
@@ -62,6 +63,7 @@ class Agent:
         self.static_files = StaticFiles(paths)
         self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
         self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
+        self.data = DataVolume(runner.volumes, self.state, self.generations, self.release_commands.running, clock)
         self.steps = Steps(self)
         self.steps.owe(self.state.ready)
         self.ssh = Ssh(runner.sshd, clock)
@@ -117,6 +119,7 @@ class Agent:
         # First, so that no failure below keeps requests from the app; and again after the steps, which may change it.
         self.admit()
         self.generations.look()
+        self.data.look()
         self.keep()
         self.settle()
         self.state.tick(self.clock.time())
@@ -207,6 +210,8 @@ class Agent:
                 self.steps.failed(step, problem)
         elif kind == "abort":
             self.generations.abort()
+        elif kind == "halt":
+            self.generations.halt()
         else:
             self.state.under_way.add(step)
             self.in_thread(self.steps.do, step, *args)
@@ -298,6 +303,7 @@ class Agent:
             updates=self.masked(self.runner.updates.said),
             role=self.app_role.said() if self.generations.serving and self.generations.serving.grant.port else None,
             agent=ended and self.generations.mask(decide.one_line(ended)),
+            data=self.masked(self.data.said()),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
         ).document()
         now = self.clock.monotonic()

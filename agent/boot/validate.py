@@ -66,6 +66,11 @@ def check(kind, value):
     return value
 
 
+def optional(kind, values):
+    """The value under the name of its kind, if there is one."""
+    return None if values.get(kind) is None else check(kind, values[kind])
+
+
 def number(value):
     """The number in a text; None for no text."""
     return int(check("number", value)) if value else None

@@ -17,6 +17,7 @@ from orders.report import ErrorCode, Phase
 
 FOREVER = float("inf")
 NO_SECRETS = "none"  # The fingerprint of no secrets.
+NO_VOLUME = "none"  # The order to give up the data volume.
 AGAIN_SECONDS = 20  # Between two reads of secrets that are not the ordered ones.
 
 
@@ -42,8 +43,12 @@ class Secrets(namedtuple("Secrets", "fingerprint values answered", defaults=(Fal
         return f"Secrets(fingerprint={self.fingerprint})"
 
 
-class Target(namedtuple("Target", "release token grace secrets references", defaults=(False, NO_SECRETS, NO_SECRETS))):
-    """What one generation runs: `secrets` and `references` are fingerprints. It never changes: another target is another generation."""
+FIELDS = "release token grace secrets references volume"
+
+
+class Target(namedtuple("Target", FIELDS, defaults=(False, NO_SECRETS, NO_SECRETS, None))):
+    """What one generation runs: `secrets` and `references` are fingerprints; `volume`: the one with its data. It never changes: another
+    target is another generation."""
 
     __slots__ = ()
 
@@ -65,6 +70,10 @@ class State:
         self.secrets_read_at = 0.0  # On the steady clock.
         self.grace_over = 0  # The token version whose grace period has ended.
         self.retiring = False  # An old generation might still accept requests.
+        self.keeping = set()  # Releases on disk whose manifest has `data`.
+        self.volume = None  # The data volume that this machine holds (`data.runner.Held`).
+        self.device = None  # The size of the ordered volume in GiB; None while it is not attached.
+        self.data_used = False  # Whether a process may still have the volume, once it is to be given up.
         self.under_way = set()  # Steps without a result yet.
         self.failures = {}  # By step.
 
@@ -104,7 +113,25 @@ class State:
         referred = self.references.get(release)
         if self.token is None or self.secrets is None or referred is None:
             return None
-        return Target(release, self.token.version, self.in_grace(now), self.secrets.fingerprint, referred.fingerprint)
+        known = self.token.version, self.in_grace(now), self.secrets.fingerprint, referred.fingerprint
+        return Target(release, *known, self.volume_of(release))
+
+    def volume_of(self, release):
+        """The volume of a release with `data`, if it may be used."""
+        usable = self.volume and self.volume.mounted and self.orders.data in (None, self.volume.volume)
+        return self.volume.volume if usable and release in self.keeping else None
+
+    def lacks_volume(self, release):
+        return release in self.keeping and self.volume_of(release) is None
+
+    def wants_volume(self):
+        """Whether a volume is ordered, and a release that may serve has `data`."""
+        return self.orders.data not in (None, NO_VOLUME) and any(map(self.keeping.__contains__, candidates(self)))
+
+    def volume_error(self):
+        """Why the data volume cannot be mounted, grown or given up."""
+        found = [self.failures[step] for step in volume_steps(self) if step in self.failures]
+        return found[0].error if found else None
 
     def given(self, release):
         """All secrets of a generation of that release. A reference of deploy.yaml wins over a stored secret."""
@@ -112,8 +139,9 @@ class State:
 
 
 # Steps, as tuples: ("token",), ("secrets", fingerprint, attempt), ("references", release, fingerprint, attempt),
-# ("prepare", release), ("release", release, orders...), ("start", Target), ("abort",)
-TOKEN, ABORT = ("token",), ("abort",)
+# ("prepare", release), ("release", release, orders...), ("start", Target), ("abort",), ("halt",): ends what uses the data volume,
+# ("mount", volume), ("grow", volume), ("unmount", volume)
+TOKEN, ABORT, HALT = ("token",), ("abort",), ("halt",)
 
 
 def read_secrets(state):
@@ -143,11 +171,24 @@ def release_that_runs(state):
     return next((step[1] for step in state.under_way if step[0] == "release"), None)
 
 
+def volume_steps(state):
+    """What is to be done with the data volume. Without an order it stays as it is: tags that cannot be read change nothing."""
+    held, ordered = state.volume, state.orders.data
+    if held and ordered not in (None, held.volume):
+        return [] if state.data_used else [("unmount", held.volume)]
+    if state.device is None or not state.wants_volume():
+        return []
+    if not held or not held.mounted:
+        return [("mount", ordered)]
+    return [("grow", ordered)] if state.device > held.gib else []
+
+
 def decide(state, now, steady):
     """The steps to start now."""
     read = read_secrets(state)
     reads = (TOKEN, state.is_token_old()), (read, state.are_secrets_old() or state.is_look_due(steady))
     steps = [step for step, needed in reads if needed and due(state, step, steady)]
+    steps += [step for step in volume_steps(state) if due(state, step, steady)]
     # A new release may need a secret that was set for it. If that cannot be read, its start says what it lacks.
     waits = state.are_secrets_old() and read not in state.failures
     goal = None
@@ -164,6 +205,8 @@ def decide(state, now, steady):
             continue
         if (waits or (old and read not in state.failures)) and release != state.healthy:
             continue
+        if state.lacks_volume(release):
+            continue
         if release in state.owing:
             # Commands run to their end, also if another release is ordered meanwhile: a migration that is killed may leave a
             # database that neither release can use. So the commands of another release wait.
@@ -174,6 +217,8 @@ def decide(state, now, steady):
         if target == state.serving or target == state.starting or due(state, ("start", target), steady):
             goal = target
             break
+    if state.serving and state.serving.volume and state.lacks_volume(state.serving.release):
+        steps.append(HALT)
     if state.starting and state.starting != goal:
         steps.append(ABORT)
     elif goal and goal not in (state.serving, state.starting):
@@ -254,6 +299,8 @@ def describe(state, now):
     release = state.orders.release
     if not release:
         return Progress(Phase.BOOTING, "the instance has no tag devopsctl:release")
+    if release in state.ready and state.lacks_volume(release):
+        return Progress(Phase.DATA, state.volume_error() or user_of_volume(state))
     target = state.target(release, now)
     old_token, old_secrets, old_references = (
         state.is_token_old(),
@@ -283,6 +330,13 @@ def describe(state, now):
         return Progress(Phase.STARTING)
     phase = Phase.FAILED if trouble.code is ErrorCode.BAD_SECRET else Phase.STARTING
     return Progress(phase, trouble.error, trouble.code)
+
+
+def user_of_volume(state):
+    """The commands for whose end a volume waits that is to be given up."""
+    runs = release_that_runs(state)
+    held = state.volume and state.orders.data not in (None, state.volume.volume)
+    return f"app.release of {runs[:12]} still runs" if held and runs in state.keeping else None
 
 
 def before(state, release):

@@ -6,8 +6,9 @@ from boot.validate import in_words
 from logs.masking import secrets_in
 from orders import decide, references, secrets, tasks
 from orders.report import error_code
+from processes import one_off
 from processes.command import CommandFailed
-from processes.release_commands import owed
+from processes.release_commands import owed, with_data
 
 
 class Steps:
@@ -57,11 +58,23 @@ class Steps:
             self.agent.name(), release, orders, self.state, lambda: self.wants(release)
         )
 
+    def mount(self, volume):
+        self.agent.runner.volumes.mount(volume)
+
+    def grow(self, volume):
+        self.agent.runner.volumes.grow(volume)
+
+    def unmount(self, volume):
+        if self.agent.runner.outlived:
+            one_off.end(self.paths)
+        self.agent.runner.volumes.unmount(volume)
+
     def wants(self, release):
         return release in decide.candidates(self.state)
 
     def owe(self, releases):
-        """Notes which of these releases' commands must run, and masks what they could print."""
+        """Notes which of these releases' commands must run, and masks what they could print; and which of them have data."""
+        self.state.keeping |= with_data(self.paths, releases)
         for release in owed(self.paths, releases):
             self.state.owing.add(release)
             self.generations.hide(secrets_in(self.paths.manifest(release).get("env", {})))
@@ -106,7 +119,7 @@ class Steps:
         print(f"agent: {step[0]}: {error}", flush=True)
         early = isinstance(problem, AwsError) and problem.status in (400, 403, 404) and problem.may_pass()
         tail = self.generations.mask(getattr(problem, "tail", ""))
-        if step[0] in ("token", "secrets", "references", "release"):
+        if step[0] in ("token", "secrets", "references", "release", "mount", "grow", "unmount"):
             missing = getattr(problem, "code", "") == "ParameterNotFound"
             least, most = (0.5, 2) if early or missing else (1, 60)
         else:

@@ -7,8 +7,8 @@ the app's sandbox, but without a socket. The runners start it like a generation.
 import os
 import shutil
 
-from boot.validate import Invalid, check, clean, integer, match, parse
-from processes.generation import environment
+from boot.validate import Invalid, check, clean, integer, match, optional, parse
+from processes.generation import data_folder, environment
 from system import untrusted
 from system.paths import read_json, write_json
 
@@ -32,9 +32,9 @@ class Interrupted(Exception):
 class Command:
     """`what` is the list in the manifest with its shell commands; `began` is the calendar's time of its start."""
 
-    def __init__(self, paths, what, release, run, began):
+    def __init__(self, paths, what, release, run, began, volume=None):
         self.paths, self.release, self.run, self.began = paths, check("release", release), check("run", run), began
-        self.what = what
+        self.what, self.volume = what, volume
         self.name = f"{what}-{release[:12]}"
         self.folder = f"{paths.commands}/{self.name}"
         self.variables = self.folder + "/token"
@@ -45,14 +45,15 @@ class Command:
         self.adopted = False  # Whether an earlier agent started it.
 
     @classmethod
-    def create(cls, paths, what, release, given, began):
+    def create(cls, paths, what, release, given, began, volume=None):
         """Creates it with everything but its process. `given`: the secrets and the token, as `variables` has them."""
-        self = cls(paths, what, release, os.urandom(4).hex(), began)
+        self = cls(paths, what, release, os.urandom(4).hex(), began, volume)
         paths.keep_instance(release)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.mkdir(self.folder, 0o700)
         write_json(self.variables, given)
-        write_json(self.folder + "/command", {"what": what, "release": release, "run": self.run, "began": began})
+        record = {"what": what, "release": release, "run": self.run, "began": began, "volume": volume}
+        write_json(self.folder + "/command", record)
         return self
 
     @classmethod
@@ -63,7 +64,7 @@ class Command:
             try:
                 said = read_json(f"{paths.commands}/{name}/command")
                 what, began = match("source", said["what"])[0], integer(said["began"])
-                found.append(cls(paths, what, said["release"], said["run"], began))
+                found.append(cls(paths, what, said["release"], said["run"], began, optional("volume", said)))
                 found[-1].adopted, found[-1].end = True, "it was killed"
             except (OSError, ValueError, KeyError, TypeError):
                 shutil.rmtree(f"{paths.commands}/{name}", ignore_errors=True)  # It was not started yet.
@@ -71,7 +72,8 @@ class Command:
 
     def environment(self):
         """The environment of its program. It holds neither the token, nor secrets, nor any variable of the machine."""
-        given = environment(self.paths.release(self.release), self.variables, self.verdict)
+        data = data_folder(self.paths, self.paths.manifest(self.release), self.volume)
+        given = environment(self.paths.release(self.release), self.variables, self.verdict, data)
         return {**given, "DEVOPSCTL_COMMAND": self.what}
 
     def program(self):

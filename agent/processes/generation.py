@@ -4,7 +4,7 @@ import os
 import shutil
 
 from app_role import credentials
-from boot.validate import Invalid, check, clean, integer, match, parse, process_id
+from boot.validate import Invalid, check, clean, integer, match, optional, parse, process_id
 from orders.decide import NO_SECRETS, Target
 from orders.secrets import MOST_BYTES
 from system import untrusted
@@ -19,7 +19,7 @@ class Generation:
 
     def __init__(self, paths, number, target, pid=None, until=0.0):
         self.paths, self.number, self.target, self.pid = paths, number, target, pid
-        self.release = target.release
+        self.release, self.volume = target.release, target.volume
         self.folder = os.path.join(paths.generations, str(number))
         self.variables = self.folder + "/token"
         self.verdict = paths.verdict(number)
@@ -67,7 +67,13 @@ class Generation:
         if record["role"] not in ROLES or type(until) not in (int, float) or type(target["grace"]) is not bool:
             raise Invalid("not a record of a generation")
         own = None if record["pid"] is None else process_id(record["pid"])
-        self = cls(paths, number, Target(target["release"], target["token"], target["grace"], *known), own, until)
+        self = cls(
+            paths,
+            number,
+            Target(target["release"], target["token"], target["grace"], *known, optional("volume", target)),
+            own,
+            until,
+        )
         if folder:
             self.folder, self.variables = folder, folder + "/token"
         if record.get("port") is not None:
@@ -79,7 +85,8 @@ class Generation:
         """The environment of its gunicorn. It holds neither the token, nor secrets, nor any variable of the machine but the address
         of AWS."""
         release = self.paths.release(self.target.release)
-        given = environment(release, self.variables, self.verdict)
+        data = data_folder(self.paths, self.manifest, self.volume)
+        given = environment(release, self.variables, self.verdict, data)
         return {**self.grant.environment, "DEVOPSCTL_ADDRESS": self.address or "", **given}
 
     def program(self):
@@ -121,9 +128,15 @@ class Generation:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def environment(release, variables, verdict):
+def data_folder(paths, manifest, volume):
+    """Where a program finds its data; None without a volume."""
+    return paths.data_folder(volume, manifest["data"]["path"]) if volume else None
+
+
+def environment(release, variables, verdict, data=None):
     """The environment of a program that starts in a release. `variables`: the file with the secrets and the token."""
     return {
+        **({"DATA_DIR": data} if data else {}),
         "DEVOPSCTL_RELEASE": release,
         "DEVOPSCTL_SECRETS": variables,
         "DEVOPSCTL_VERDICT": verdict,

@@ -17,6 +17,7 @@ from system.paths import read_json, write_json
 
 DEAF_SECONDS = 10  # How long a retired generation may take to close the listening socket, before it is killed.
 LEAVE_SECONDS = 40  # How long it may take to finish its requests: gunicorn's graceful_timeout, and some more.
+HALT_SECONDS = 10  # The same when its data volume is wanted elsewhere: meanwhile nothing serves.
 DISCARD_SECONDS = 2  # How long a generation that never served may take to leave.
 HIDDEN_CHARACTERS = 64 << 10  # Of the secrets of two generations; see `MOST_BYTES`. More would need too much memory.
 FULL_SECONDS = 5  # The report says that all threads are busy once they have been for this long.
@@ -124,6 +125,18 @@ class Generations:
         self.discard(self.starting)
         self.starting = None
         self.remember()
+
+    def halt(self):
+        """Ends the serving generation, which uses the data volume, because it is to be given up: requests get 503 from now on."""
+        self.leave(self.serving, HALT_SECONDS)
+        self.serving = None
+        for generation in self.old:
+            generation.until = min(generation.until, self.clock.monotonic() + HALT_SECONDS)
+        self.remember()
+
+    def use_data(self):
+        """Whether a generation has the data volume, also one that is leaving."""
+        return any(each.volume for each in (self.serving, self.starting, *self.old) if each)
 
     def discard(self, generation):
         """For a generation that never served: its workers do not listen before all of them passed their checks."""

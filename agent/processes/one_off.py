@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 
-from boot.validate import in_words
+from boot.validate import in_words, match
 from processes.generation import Generation
 from processes.generations import records_in
 from system.paths import SEEN, Paths, read_json, write_json
@@ -25,7 +25,8 @@ STOP_SECONDS = 10  # How long the command may take to end once the client is gon
 ATTEMPTS = 3  # A generation can end while its files are copied. The next one serves by then.
 COPIED = ("environment", "token")  # Files of a generation.
 PROGRAM = "/agent/workers/one_off.py"
-LOCK, GENERATION = "/lock", "/generation"
+UNIT = "devopsctl-run-{}.service"
+LOCK, GENERATION, DATA = "/lock", "/generation", "/data"
 
 
 class Refused(Exception):
@@ -97,6 +98,13 @@ def releases(paths):
     return {each.release for each in generations(paths)}
 
 
+def end(paths):
+    """For the agent on EC2: ends the commands that have the data volume, because it is to be given up."""
+    for name in os.listdir(paths.runs):
+        if match("run", name) and os.path.lexists(f"{paths.runs}/{name}{DATA}"):
+            systemctl("stop", UNIT.format(name), check=False)
+
+
 def prepare(paths, folder, words):
     """Writes what the command needs -> the folder of the serving release."""
     write_json(folder + "/command", {"words": words})
@@ -111,6 +119,8 @@ def prepare(paths, folder, words):
         except FileNotFoundError:
             continue
         write_json(folder + GENERATION, serving[0])
+        if generation.volume:
+            os.symlink(paths.volume(generation.volume), folder + DATA)
         release = paths.release(generation.release)
         if not os.path.exists(release + PROGRAM):
             raise Refused("the serving release is from an older devopsctl, which has no `run`: deploy it with `up`")
@@ -143,13 +153,15 @@ class Unit(Child):
     """In a unit of its own, with the rules of all the app's units. A template could not have the terminal of this process."""
 
     def arguments(self):
-        self.unit = f"devopsctl-run-{os.path.basename(self.folder)}.service"
+        self.unit = UNIT.format(os.path.basename(self.folder))
         own = [
             f"EnvironmentFile={self.folder}/environment",
             f"LoadCredential=token:{self.folder}/token",
             f"LoadCredential=command:{self.folder}/command",
             f"BindReadOnlyPaths={self.release}:{SEEN}",
         ]
+        if os.path.lexists(self.folder + DATA):
+            own.append(f"BindPaths={os.path.realpath(self.folder + DATA)}:{variables_of(self.folder)['DATA_DIR']}")
         rules = [*rules_in(text_of("units/sandbox.conf")), *rules_in(text_of("units/run.conf")), *own]
         way = "--pty" if all(map(os.isatty, (0, 1, 2))) else "--pipe"
         options = ["--quiet", "--wait", "--collect", way, "--unit=" + self.unit]
@@ -172,8 +184,7 @@ class Confined(Child):
         return [sys.executable, self.release + PROGRAM]
 
     def environment(self):
-        with open(self.folder + "/environment") as file:
-            given = dict(line.rstrip("\n").split("=", 1) for line in file)
+        given = variables_of(self.folder)
         terminal = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
         return {**given, **terminal, "CREDENTIALS_DIRECTORY": self.folder}
 
@@ -182,6 +193,12 @@ class Confined(Child):
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(STOP_SECONDS)
         child.kill()
+
+
+def variables_of(folder):
+    """The environment of the generation."""
+    with open(folder + "/environment") as file:
+        return dict(line.rstrip("\n").split("=", 1) for line in file)
 
 
 def rules_in(text):

@@ -27,6 +27,11 @@ def owed(paths, releases):
     return [name for name in releases if commands(name) and not os.path.exists(paths.release(name) + MARK)]
 
 
+def with_data(paths, releases):
+    """Those of these releases that have a data volume."""
+    return {name for name in releases if read_json(paths.release(name) + "/manifest.json", {}).get("data")}
+
+
 class ReleaseCommands:
     """Runs in a thread of the agent, for one release at a time."""
 
@@ -37,6 +42,10 @@ class ReleaseCommands:
     def secrets(self):
         """The secrets that commands of an earlier agent have, to mask them."""
         return [value for each in Command.left(self.paths) for value in read_json(each.variables, {}).values()]
+
+    def running(self):
+        """The commands that run, also those of an earlier agent."""
+        return [each for each in Command.left(self.paths) if self.runner.members(each)]
 
     def run(self, name, release, orders, state, wanted):
         """Whether the commands have ended well, here or before. False: they are no longer wanted, which `wanted` says.
@@ -65,7 +74,7 @@ class ReleaseCommands:
                 return command
         grace = state.in_grace(self.clock.time())
         given = variables(self.paths.manifest(release), state.token, grace, state.given(release))
-        command = Command.create(self.paths, WHAT, release, given, int(self.clock.time()))
+        command = Command.create(self.paths, WHAT, release, given, int(self.clock.time()), state.volume_of(release))
         print(f"agent: runs app.release of {release[:12]}", flush=True)
         self.runner.run(command)
         self.show(command, orders)

@@ -14,6 +14,7 @@ import sys
 import time
 
 from boot.validate import integer, match, process_id
+from data.runner import ProcessVolumes
 from logs.publisher import File
 from processes.generation import lines_of
 from proxy.runner import ProcessProxy
@@ -37,6 +38,7 @@ class ProcessRunner:
         self.proxy = ProcessProxy(paths)
         self.sshd = ProcessSshd(paths, bind)
         self.updates = Updates(paths.root)
+        self.volumes = ProcessVolumes(paths)
         console = paths.root + "/var/log/console.log"
         self.sources = {
             "app": paths.app_log,

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from boot.validate import match
+from data.runner import SystemdVolumes
 from logs.publisher import Journal
 from processes.generation import lines_of
 from proxy.listener_reload import on_sockets
@@ -41,7 +42,8 @@ JOURNALS = {
     "release": ("_SYSTEMD_SLICE=devopsctl.slice", "SYSLOG_IDENTIFIER=devopsctl-release"),
 }
 UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "command@.service", "devopsctl.slice")
-SANDBOXED = ("app@.service", "command@.service")  # They end with the rules of units/sandbox.conf.
+# They end with the rules of units/sandbox.conf. For each, the folder of their files.
+SANDBOXED = {"app@.service": "generations", "command@.service": "commands"}
 
 
 class SystemdRunner:
@@ -68,6 +70,7 @@ class SystemdRunner:
         self.proxy = SystemdProxy(paths, text_of("units/proxy.service"))
         self.sshd = SystemdSshd()
         self.updates = Updates()
+        self.volumes = SystemdVolumes(paths)
 
     def reload(self):
         if self.stale:
@@ -89,6 +92,9 @@ class SystemdRunner:
         release = self.paths.release(generation.release)
         write(generation.folder + "/environment", lines_of(generation.environment()).replace(release, SEEN))
         os.symlink(release, generation.folder + "/release")
+        if generation.volume:
+            os.symlink(self.paths.volume(generation.volume), generation.folder + "/data")
+            self.stale |= self.volumes.bind(SANDBOXED, generation.environment()["DATA_DIR"])
         self.reload()
         # Its socket is opened with it (Sockets=), the first time.
         systemctl("start", "--no-block", generation.unit())

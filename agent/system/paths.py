@@ -20,6 +20,7 @@ class Paths:
         self.commands = self.run + "/commands"
         self.runs = self.run + "/runs"
         self.running = self.run + "/running.json"
+        self.volumes = self.run + "/volumes"  # Where the data volume is mounted.
         self.state = root + "/var/lib/devopsctl/state.json"
         self.tools = root + "/opt/devopsctl/tools"
         self.static = root + "/opt/devopsctl/static"
@@ -32,7 +33,8 @@ class Paths:
 
     def prepare(self):
         folders = [(self.releases, 0o755), (self.static, 0o755)]
-        folders += [(folder, 0o700) for folder in (self.run, self.generations, self.commands, self.runs)]
+        private = (self.run, self.generations, self.commands, self.runs, self.volumes)
+        folders += [(folder, 0o700) for folder in private]
         for folder, mode in folders:
             os.makedirs(folder, exist_ok=True)
             os.chmod(folder, mode)
@@ -51,6 +53,14 @@ class Paths:
         folder = self.release(release) + "/app"
         if os.path.isdir(folder) and not os.path.lexists(folder + "/instance"):
             os.symlink(self.kept, folder + "/instance")
+
+    def volume(self, volume):
+        """Where a data volume is mounted. Every path of a volume is made here, so only an id can become one."""
+        return os.path.join(self.volumes, check("volume", volume))
+
+    def data_folder(self, volume, path):
+        """Where the app finds its data: at the path of deploy.yaml, which its unit binds; on a process machine in the volume itself."""
+        return self.volume(volume) if self.root else check("data path", path)
 
     def verdict(self, number):
         """The file with a generation's verdict. Under systemd its unit creates the folder."""

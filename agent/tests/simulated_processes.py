@@ -9,16 +9,19 @@ from types import SimpleNamespace
 
 from machine import pack
 
+from data.runner import Held
+
 TIMEOUT = 30  # health.timeout of every release
 PASSWORD = 'an "env" value'
 
 
 class Release:
     """The behaviour of a release: the error of its download, or the result of its gunicorn after some seconds. `needs`: the
-    secret that it requires."""
+    secret that it requires. `data`: whether it has a data volume."""
 
-    def __init__(self, kind, why=None, after=1.0, fetch=None, deaf=False, needs=None):
+    def __init__(self, kind, why=None, after=1.0, fetch=None, deaf=False, needs=None, data=False):
         self.kind, self.why, self.after, self.fetch, self.deaf, self.needs = kind, why, after, fetch, deaf, needs
+        self.data = data
         manifest = {
             "workers": 1,
             "threads": 4,
@@ -26,6 +29,7 @@ class Release:
             "token": {"env": "APP_SECRET_TOKEN"},
             "env": {"PASSWORD": PASSWORD},
             "secrets": [needs] if needs else [],
+            "data": {"path": "/data"} if data else None,
         }
         self.archive = pack({"manifest.json": json.dumps(manifest).encode(), "app/app.py": kind.encode()})
         self.name = hashlib.sha256(self.archive).hexdigest()
@@ -43,7 +47,9 @@ BAD = [
     Release("read-only", "Read-only file system", fetch=READ_ONLY),
 ]
 NEEDY = Release("needy", needs="A")  # The name of a secret, as in `SECRETS`.
-RELEASES = {release.name: release for release in [*GOOD, *BAD, NEEDY]}
+KEEPS = [Release("keeps", data=True), Release("keeps and hangs", deaf=True, data=True)]
+RELEASES = {release.name: release for release in [*GOOD, *BAD, NEEDY, *KEEPS]}
+VOLUMES = ("vol-0123456789abcdef0", "vol-0123456789abcdef1")
 SECRETS = ("A", "B", "a_b")
 
 
@@ -92,16 +98,52 @@ def noise(generation):
     return "\n".join(text for value in values for text in ("ü{{" * 400, value, json.dumps(value), repr(value)))
 
 
+class Volumes:
+    """The data volumes: those that are attached, and the mounted one. They outlive the agent, but not the machine."""
+
+    def __init__(self, runner):
+        self.runner, self.simulation = runner, runner.simulation
+        self.attached, self.mounted = {}, None
+
+    def held(self):
+        return self.mounted
+
+    def device(self, volume):
+        return self.attached.get(volume)
+
+    def used(self, volume):
+        return 1
+
+    def mount(self, volume):
+        self.simulation.perhaps_crash()
+        assert self.mounted is None or self.mounted.volume == volume
+        if volume not in self.attached:
+            raise OSError("the volume is not attached")
+        self.mounted = Held(volume, self.attached[volume], True)
+        self.simulation.perhaps_crash()
+
+    grow = mount
+
+    def unmount(self, volume):
+        self.simulation.perhaps_crash()
+        users = [each for each in self.runner.alive().values() if each.target.volume]
+        assert not users, "a volume is not unmounted while it is used"
+        self.mounted = None
+        self.simulation.perhaps_crash()
+
+
 class Runner:
     """Like SystemdRunner, without systemd. The agent may be killed in any call."""
 
     sources = ()
+    outlived = True
     sshd = SimpleNamespace(allow=lambda lines: {})
     updates = SimpleNamespace(said=None)
 
     def __init__(self, simulation):
         self.simulation, self.clock = simulation, simulation.clock
         self.processes, self.starts = {}, 0
+        self.volumes = Volumes(self)
         # The proxy's thread is not started here.
         self.admits = None
         self.proxy = SimpleNamespace(admit=lambda whether: setattr(self, "admits", whether))

@@ -253,8 +253,18 @@ class Simulation:
             self.knows = True
             self.healthy = target.release
         serves = any(process.listens for process in undisturbed.values())
-        assert serves or not self.up, "the serving generation is gone without a reason"
+        assert serves or not self.up or self.halts(), "the serving generation is gone without a reason"
         self.up = serves
+        mounted = self.runner.volumes.mounted
+        for process in alive.values():
+            assert process.target.volume == (mounted.volume if process.release.data else None), "it has its volume"
+
+    def halts(self):
+        """Whether the orders take the volume from what served."""
+        held = self.runner.volumes.mounted
+        # A new agent has read no orders yet.
+        ordered = {self.agent.state.orders.data, self.aws.tags.get("data")}
+        return not held or bool(ordered - {None, held.volume})
 
     def check_start(self, target):
         """A new release gets the ordered secrets, unless they cannot be read."""
@@ -279,6 +289,19 @@ class Simulation:
 
     def ring(self):
         self.want(token=str(len(self.aws.versions)))
+
+    def attach(self, volume, gib):
+        """AWS attaches a volume, or changes its size; 0: it is detached, which waits until it is unmounted."""
+        volumes = self.runner.volumes
+        if gib:
+            volumes.attached[volume] = max(gib, volumes.attached.get(volume, 0))
+        elif not volumes.mounted or volumes.mounted.volume != volume:
+            volumes.attached.pop(volume, None)
+
+    def volume_of(self, release):
+        """The volume that a release gets."""
+        ordered = self.aws.tags.get("data")
+        return ordered if release.data and ordered in self.runner.volumes.attached else None
 
     def set_secret(self, name, ring=True):
         value = f'{name}-"{len(self.secrets)}"\tof {{{{ours}}}}'
@@ -305,6 +328,7 @@ class Simulation:
     def power_failure(self):
         self.up = self.knows = False
         self.runner.processes.clear()
+        self.runner.volumes.mounted = None
         self.runner.admits = None
         shutil.rmtree(self.paths.run)
         self.survive(self.born)

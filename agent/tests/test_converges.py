@@ -7,10 +7,11 @@ fetched, do not start or hang. `Simulation.check` has the invariants.
 
 import random
 import shutil
+from unittest.mock import Mock
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from simulated_processes import BAD, FULL, GOOD, NEEDY, READ_ONLY, RELEASES, SECRETS
+from simulated_processes import BAD, FULL, GOOD, KEEPS, NEEDY, READ_ONLY, RELEASES, SECRETS, VOLUMES
 from simulation import simulated
 
 from agent import REST_SECONDS
@@ -26,6 +27,9 @@ events = st.one_of(
     event("run", st.just(1)),
     event("release", st.sampled_from(GOOD)),
     event("release", st.sampled_from([*BAD, NEEDY])),
+    event("release", st.sampled_from(KEEPS)),
+    event("volume", st.sampled_from(["none", *VOLUMES])),
+    event("attach", st.sampled_from(VOLUMES), st.integers(0, 3)),
     event("token", st.sampled_from([0, 0, 8, 90]), st.booleans()),
     event("forged token tag", st.integers(1, 99)),
     event("set secret", st.sampled_from(SECRETS), st.booleans()),
@@ -63,6 +67,10 @@ def happens(simulation, what, *values):
         simulation.aws.secrets.late = values[0]
     elif what == "bad secret":
         simulation.aws.secrets.write(values[0], "x")
+    elif what == "volume":
+        simulation.want(data=values[0])
+    elif what == "attach":
+        simulation.attach(*values)
     elif what == "try":
         simulation.want(**{"try": str(values[0])})
     elif what == "kill":
@@ -100,6 +108,8 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
         for name in set(it.aws.secrets.held) - set(SECRETS):
             it.unset_secret(name)
         it.ring_secrets()
+        for volume in VOLUMES:
+            it.attach(volume, 3)
         it.want(**{"try": "the-last-one"})
         it.clock.ahead += 1e6  # All grace periods are over, so that none ends during the check.
         it.run(100, 0.5)
@@ -111,6 +121,8 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
 
 def why_not(it, release):
     """Why a release cannot serve."""
+    if release.data and not it.volume_of(release):
+        return "no volume"
     lacks = release.needs and release.needs not in it.aws.secrets.held
     return f"the secret {release.needs} is not set" if lacks else release.why
 
@@ -123,16 +135,19 @@ def ended_as_asked(it):
     assert not any(each.served for each in it.agent.generations.old), "what served before is gone"
     if not wanted:
         assert said["phase"] == "booting" and said["error"]
+    elif why == "no volume":
+        assert (said["phase"], said["error"]) == ("data", None) and said["data"]["volume"] is None
     elif why and (token or wanted.fetch):
         assert said["phase"] == "failed" and why in said["error"]
     elif token:
         assert (said["phase"], said["error"]) == ("healthy", None)
-        assert serving == Target(wanted.name, token, False, secrets)
+        assert serving == Target(wanted.name, token, False, secrets, volume=it.volume_of(wanted))
         assert said["secrets"] == secrets
     else:
         assert said["phase"] == "token" and "ParameterNotFound" in said["error"]
     if why and token and it.healthy and not why_not(it, RELEASES[it.healthy]):
-        assert serving == Target(it.healthy, token, False, secrets)
+        volume = it.volume_of(RELEASES[it.healthy])
+        assert serving == Target(it.healthy, token, False, secrets, volume=volume)
 
 
 def up(it, release=GOOD[0], **token):
@@ -176,6 +191,59 @@ def until(it, condition):
     while not condition():
         assert it.clock.now < end, it.reporter.last
         it.turn()
+
+
+def test_the_next_agent_goes_on_wherever_one_is_killed_while_data_moves():
+    """From no volume to one, to a larger one, to none and back."""
+    one, crashed, point = VOLUMES[0], True, 0
+    while crashed:
+        with simulated() as it:
+            up(it)
+            it.stride, it.crash_in = 0.5, point
+            it.want(release=KEEPS[0].name)
+            until(it, lambda: said(it, "phase") == "data")
+            assert it.agent.state.serving.release == GOOD[0].name, "what ran before serves meanwhile"
+            it.want(data=one)
+            it.run(3, 0.5)
+            assert said(it, "data")["volume"] is None
+            it.attach(one, 1)
+            has_data = Target(KEEPS[0].name, 1, volume=one)
+            until_serves(it, has_data)
+            it.attach(one, 2)
+            until(it, lambda: said(it, "data") == {"volume": one, "error": None, "gib": 2, "used": 1})
+            it.new_token()
+            until_serves(it, has_data._replace(token=2))
+            it.want(data="none")
+            until(it, lambda: said(it, "wanted")["data"] == "none" and said(it, "data")["volume"] is None)
+            assert not it.runner.admits and it.agent.state.serving is None and it.runner.volumes.mounted is None
+            it.want(data=one)
+            until_serves(it, has_data._replace(token=2))
+            crashed = it.crash_in is None
+        point += 1
+    assert point > 20, "or nothing of this was shown"
+
+
+def said(it, part):
+    """A part of the last report. A new agent waits a moment with its first one."""
+    while not it.reporter.last:
+        it.turn()
+    return it.reporter.last[part]
+
+
+def test_a_volume_that_cannot_be_mounted_is_reported_and_tried_again():
+    with simulated() as it:
+        up(it)
+        broken, it.runner.volumes.mount = it.runner.volumes.mount, Mock(side_effect=OSError("it is not blank"))
+        it.attach(VOLUMES[0], 1)
+        it.want(release=KEEPS[0].name, data=VOLUMES[0])
+        it.run(20, 0.5)
+        said = it.reporter.last
+        assert (said["phase"], said["error"], said["data"]["error"]) == ("data", "it is not blank", "it is not blank")
+        assert said["release"] == GOOD[0].name
+        it.runner.volumes.mount = broken
+        it.want(**{"try": "2"})
+        it.run(5, 0.5)
+        assert it.reporter.last["phase"] == "healthy" and it.reporter.last["data"]["error"] is None
 
 
 def test_a_grace_period_ends_by_itself():

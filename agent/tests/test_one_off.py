@@ -159,3 +159,20 @@ def test_a_unit_has_the_rules_of_the_apps_units_in_their_order_and_no_word_of_th
     assert last["EnvironmentFile"] == "EnvironmentFile=/run/devopsctl/runs/0a0a/environment"
     monkeypatch.setattr(os, "isatty", lambda fd: True)
     assert "--pty" in one_off.Unit("/run/devopsctl/runs/0a0a", "/releases/aa").arguments()
+
+
+def test_a_unit_sees_the_data_volume_and_is_ended_for_it(tmp_path, monkeypatch):
+    stopped = []
+    monkeypatch.setattr(one_off, "systemctl", lambda *words, **_: stopped.append(words))
+    paths = Paths(str(tmp_path))
+    paths.prepare()
+    for name in ("0a0a0a0a", "1b1b1b1b"):
+        os.mkdir(f"{paths.runs}/{name}")
+    folder = f"{paths.runs}/0a0a0a0a"
+    os.symlink(paths.volume("vol-0123456789abcdef0"), folder + "/data")
+    (tmp_path / "run/devopsctl/runs/0a0a0a0a/environment").write_text("LANG=C.UTF-8\nDATA_DIR=/data\n")
+    rule = f"--property=BindPaths={os.path.realpath(paths.volumes)}/vol-0123456789abcdef0:/data"
+    assert rule in one_off.Unit(folder, "/releases/aa").arguments()
+    assert not [word for word in one_off.Unit(f"{paths.runs}/1b1b1b1b", "/releases/aa").arguments() if "/data" in word]
+    one_off.end(paths)
+    assert stopped == [("stop", "devopsctl-run-0a0a0a0a.service")]

@@ -31,6 +31,7 @@ def confine():
     if IN_SANDBOX:
         # The folders that the unit lets an app write to on EC2: temporary files, its state, devices, the verdict.
         own = [os.environ.get(name, "/tmp") for name in ("TMPDIR", "HOME", "STATE_DIRECTORY")]
+        own += [os.environ["DATA_DIR"]] if "DATA_DIR" in os.environ else []
         folders = [*own, "/tmp", "/var/tmp", "/dev", os.path.dirname(os.environ["DEVOPSCTL_VERDICT"])]
         # A test's machine may be inside /tmp.
         release = os.path.realpath(os.environ["DEVOPSCTL_RELEASE"])

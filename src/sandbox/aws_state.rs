@@ -21,6 +21,8 @@ use super::emulator::Client;
 pub struct View {
     /// In every region and every state.
     pub instances: Vec<Instance>,
+    /// The ids of all volumes.
+    pub volumes: Vec<String>,
     /// Seconds until the emulator changes one of them without a call.
     next_change: Option<f64>,
 }
@@ -50,6 +52,17 @@ pub struct Instance {
     pub metadata: Metadata,
     /// Whether it has any.
     pub user_data: bool,
+    /// The attached volumes besides its own disk.
+    pub volumes: Vec<Volume>,
+}
+
+/// An attached volume.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Volume {
+    pub id: String,
+    pub gib: u32,
+    /// The state of the attachment: `attached`, `detaching` or `busy`.
+    pub state: String,
 }
 
 /// An ingress rule of a security group.

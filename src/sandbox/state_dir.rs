@@ -95,6 +95,16 @@ impl StateDir {
         self.0.join("machines").join(instance)
     }
 
+    /// The folder of all volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.0.join("volumes")
+    }
+
+    /// The folder that is a volume.
+    pub fn volume(&self, id: &str) -> PathBuf {
+        self.volumes().join(id)
+    }
+
     /// The logs of the machines and their apps.
     pub fn machine_logs(&self) -> Vec<PathBuf> {
         let mut machines: Vec<PathBuf> =
@@ -192,7 +202,7 @@ impl StateDir {
         for name in ["sandbox.json", "emulator.sock"] {
             self.remove(name)?;
         }
-        for name in ["machines", "emulator"] {
+        for name in ["machines", "volumes", "emulator"] {
             remove_tree(&self.0.join(name)).map_err(|error| self.unusable(name, &error))?;
         }
         Ok(())

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
-from conftest import associated, until
+from conftest import associated, granted, until
 
 # Serves its environment, its metadata and its credentials. It also starts a daemon that outlives it.
 USER_DATA = b"""#!/usr/bin/env python3
@@ -216,6 +216,58 @@ def an_elastic_ip_leads_to_the_machine(sandbox, machine, ec2):
     ec2.release_address(AllocationId=elastic["AllocationId"])
 
 
+def phase(ec2, volume):
+    """The state of the volume, or of its attachment."""
+    found = ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]
+    return found["Attachments"][0]["State"] if found["Attachments"] else found["State"]
+
+
+def a_volume_is_seen_while_it_is_attached(sandbox, machine, ec2):
+    folder, zone = sandbox.machine(machine["id"]), describe(ec2, machine["id"])["Placement"]["AvailabilityZone"]
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=1, VolumeType="gp3")["VolumeId"]
+    until(lambda: granted(ec2.describe_volumes, VolumeIds=[volume]) and phase(ec2, volume) == "available")
+    device, size = folder / "dev" / volume, folder / "dev" / f"{volume}.size"
+    attach = {"VolumeId": volume, "InstanceId": machine["id"], "Device": "/dev/sdf"}
+    ec2.attach_volume(**attach)
+    until(device.is_dir)
+    assert size.read_text() == "1"
+    (device / "row").write_text("first")
+    ec2.modify_volume(VolumeId=volume, Size=2)
+    until(lambda: size.read_text() == "2")
+
+    # The machine has mounted it: it stays, and is busy.
+    mounts = folder / "run/devopsctl/volumes"
+    mounts.mkdir(parents=True)
+    (mounts / volume).symlink_to(device)
+    ec2.detach_volume(VolumeId=volume)
+    until(lambda: phase(ec2, volume) == "busy")
+    assert (mounts / volume / "row").read_text() == "first"
+    (mounts / volume).unlink()
+    until(lambda: phase(ec2, volume) == "available")
+    assert not device.exists()
+
+    # It is the same volume at the next attachment. With force, it is gone although it is mounted.
+    ec2.attach_volume(**attach)
+    until(device.is_dir)
+    assert (device / "row").read_text() == "first"
+    (mounts / volume).symlink_to(device)
+    ec2.detach_volume(VolumeId=volume, Force=True)
+    until(lambda: phase(ec2, volume) == "available" and not device.exists())
+
+    # A stopped machine gives it back, and a running one sees it again.
+    ec2.attach_volume(**attach)
+    until(device.is_dir)
+    yield
+    until(device.is_dir)
+    assert (device / "row").read_text() == "first"
+    store = sandbox.folder / "volumes" / volume
+    assert store.exists()
+    ec2.terminate_instances(InstanceIds=[machine["id"]])
+    until(lambda: phase(ec2, volume) == "available")
+    ec2.delete_volume(VolumeId=volume)
+    until(lambda: not store.exists())
+
+
 def a_reboot_and_a_stop_keep_the_disk(sandbox, machine, ec2):
     folder = sandbox.machine(machine["id"])
     # A reboot clears tmpfs and runs the program again.
@@ -246,8 +298,10 @@ def test_the_life_of_a_machine(sandbox, machine, ec2):
     metadata_follows_the_tags(sandbox, machine, ec2)
     credentials_come_with_the_association(sandbox, machine, ec2)
     an_elastic_ip_leads_to_the_machine(sandbox, machine, ec2)
+    volume = a_volume_is_seen_while_it_is_attached(sandbox, machine, ec2)
+    next(volume)
     a_reboot_and_a_stop_keep_the_disk(sandbox, machine, ec2)
+    assert list(volume) == []
     # Nothing is left of a terminated machine, not even a process that ignores SIGTERM.
-    ec2.terminate_instances(InstanceIds=[machine["id"]])
     until(lambda: not folder.exists())
     assert not processes_of(folder)

@@ -7,6 +7,7 @@
 mod process;
 mod qemu;
 mod qmp;
+mod volumes;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -29,28 +30,34 @@ use super::metadata::Metadata;
 use super::python::{self, Python};
 use super::state_dir::{StateDir, remove_tree};
 use super::supervised_child::SupervisedChild;
+use volumes::Volumes;
 
 pub use qemu::{Image, forward, join};
 
 /// Time that a virtual machine has to shut down before it is killed.
 const SHUTDOWN: Duration = Duration::from_secs(120);
+/// Time until a machine is asked again for a volume that it did not give back.
+const AGAIN: Duration = Duration::from_millis(200);
 
 struct Machine {
     boots: u32,
     process: SupervisedChild,
     folder: PathBuf,
+    volumes: Volumes,
     // Dropped with the machine, which ends the service.
     _metadata: Metadata,
 }
 
 impl Machine {
     /// Shuts the machine down and waits for its end.
-    async fn stop(mut self) {
+    async fn stop(mut self, aws_state: Arc<AwsState>) {
         if qmp::execute(&self.folder, "system_powerdown").await.is_ok() {
             let _ = tokio::time::timeout(SHUTDOWN, self.process.wait()).await;
-            return self.process.end().await;
+            self.process.end().await;
+        } else {
+            self.process.stop().await;
         }
-        self.process.stop().await;
+        self.volumes.end(&aws_state).await;
     }
 }
 
@@ -95,12 +102,20 @@ impl Machines {
     /// Boots and ends machines after each change, until the sandbox ends.
     pub async fn follow(&mut self) -> Infallible {
         loop {
+            let mut done = true;
             match self.aws_state.current().await {
-                Ok(view) => self.reconcile(&view).await,
+                Ok(view) => {
+                    self.reconcile(&view).await;
+                    done = self.attach(&view).await;
+                }
                 // If the emulator has ended, the server ends the sandbox.
                 Err(failure) => warn!("{failure}: {}", failure.reasons().join(": ")),
             }
-            self.aws_state.changed().await;
+            if done {
+                self.aws_state.changed().await;
+            } else {
+                let _ = tokio::time::timeout(AGAIN, self.aws_state.changed()).await;
+            }
         }
     }
 
@@ -122,12 +137,13 @@ impl Machines {
             info!(id, "the machine ends");
             // The folder is removed with the instance only: a stopped instance keeps its disk.
             if instance.is_some_and(|instance| !matches!(instance.state.as_str(), "shutting-down" | "terminated")) {
-                ends.spawn(machine.stop());
+                ends.spawn(machine.stop(self.aws_state.clone()));
                 continue;
             }
-            let folder = self.folder.machine(&id);
+            let (folder, aws_state) = (self.folder.machine(&id), self.aws_state.clone());
             ends.spawn(async move {
                 machine.process.end().await;
+                machine.volumes.end(&aws_state).await;
                 if let Err(error) = remove_tree(&folder) {
                     warn!("cannot remove {}: {error}", folder.display());
                 }
@@ -144,6 +160,17 @@ impl Machines {
                 Err(failure) => warn!("{failure}: {}", failure.reasons().join(": ")),
             }
         }
+    }
+
+    /// Attaches and detaches volumes. Returns whether all is done.
+    async fn attach(&mut self, view: &View) -> bool {
+        let mut done = true;
+        for (id, machine) in &mut self.up {
+            let attached = view.instance(id).map_or(&[][..], |instance| instance.volumes.as_slice());
+            done &= machine.volumes.follow(&self.folder, &self.aws_state, attached).await;
+        }
+        volumes::sweep(&self.folder, &view.volumes);
+        done
     }
 
     async fn boot(&self, instance: &Instance) -> Result<Machine> {
@@ -170,7 +197,8 @@ impl Machines {
                 (metadata, image.boot(&folder, instance, &self.endpoint)?)
             }
         };
-        Ok(Machine { boots: instance.boots, process, folder, _metadata: metadata })
+        let volumes = Volumes::new(&folder, matches!(self.parts, Parts::Qemu(_)));
+        Ok(Machine { boots: instance.boots, process, folder, volumes, _metadata: metadata })
     }
 }
 

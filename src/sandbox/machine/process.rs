@@ -17,9 +17,9 @@ use super::{Result, SupervisedChild, remove_tree};
 
 /// `PATH` after the machine's own `bin`, as on every image.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The folders of a machine. `run` and `tmp` are empty after each boot, as on tmpfs.
-const FOLDERS: [&str; 8] = ["bin", "net", "opt", "run", "tmp", "root", "var/lib", "var/log"];
-const EMPTIED: [&str; 3] = ["net", "run", "tmp"];
+/// The folders of a machine. `dev`, `run` and `tmp` are empty after each boot, as on tmpfs.
+const FOLDERS: [&str; 9] = ["bin", "dev", "net", "opt", "run", "tmp", "root", "var/lib", "var/log"];
+const EMPTIED: [&str; 4] = ["dev", "net", "run", "tmp"];
 const PROGRAM: &str = "var/lib/user-data";
 
 /// The magic number of gzip. cloud-init unpacks such user-data.

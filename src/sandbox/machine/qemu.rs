@@ -98,6 +98,9 @@ impl Image {
             command.arg("-kernel").arg(self.folder.join("vmlinuz")).arg("-initrd").arg(self.folder.join("initrd.img"));
             command.args(["-append", &kernel, "-smbios", &bios]);
             command.args(["-drive", "file=disk.qcow2,if=virtio,discard=unmap,cache=unsafe"]);
+            for slot in 0..qmp::SLOTS {
+                command.args(["-device", &format!("pcie-root-port,id={},chassis={}", qmp::port(slot), slot + 1)]);
+            }
             command.args([
                 "-netdev",
                 &network,

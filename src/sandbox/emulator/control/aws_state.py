@@ -7,7 +7,7 @@ needs no parsing.
 import base64
 
 from core import clock
-from ec2 import metadata_tags
+from ec2 import metadata_tags, volumes
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
@@ -20,7 +20,10 @@ def aws_state():
     with clock.LOCK:
         next_change = clock.settle()
         instances = [describe(backend, instance) for backend, instance in all_instances()]
-    return {"instances": instances, "next_change": next_change}
+        ids = [
+            volume for regions in ec2_backends.values() for backend in regions.values() for volume in backend.volumes
+        ]
+    return {"instances": instances, "volumes": ids, "next_change": next_change}
 
 
 def all_instances():
@@ -75,6 +78,10 @@ def describe(backend, instance):
             "tags": options.instance_metadata_tags == "enabled",
         },
         "user_data": bool(instance.user_data),
+        "volumes": [
+            {"id": volume.id, "gib": volume.size, "state": volume.attachment.status}
+            for volume in volumes.attached_to(instance)
+        ],
     }
 
 
