@@ -1,11 +1,14 @@
 //! The data volume: it is created once, grows, moves with a replacement, and stays until the user deletes it by name.
 
+use std::time::{Duration, Instant};
+
 use aws_sdk_ec2::types::Filter;
 use devopsctl::aws::Aws;
 
 use super::drift::{id, mended};
 use crate::console::aws;
-use crate::project::Project;
+use crate::http::get;
+use crate::project::{Project, until};
 
 /// The example with this size of its data and this instance type.
 fn with_data(project: &Project, data: &str, kind: &str) {
@@ -77,4 +80,98 @@ fn a_volume_stays_until_it_is_deleted_by_name() {
     assert_eq!(aws(&project, async |aws| volume(&aws).await).0, made);
     project.run("down --sandbox --yes --delete-data hello").ok().says(&format!("volume {made}: deleted"));
     project.run("list --sandbox").ok().says("no deployments");
+}
+
+/// An app with a file in its data: each GET of `/add` is one more row, and `/` counts the rows.
+const APP: &str = r#"import os
+from flask import Flask, request
+
+app = Flask(__name__)
+ROWS = os.path.join(os.environ["DATA_DIR"], "rows")
+
+
+@app.before_request
+def guard():
+    if request.headers.get("Authorization") != "Token " + os.environ["APP_SECRET_TOKEN"]:
+        return "no", 403
+
+
+@app.get("/")
+def count():
+    return str(os.path.getsize(ROWS) if os.path.exists(ROWS) else 0)
+
+
+@app.get("/add")
+def add():
+    with open(ROWS, "ab") as file:
+        file.write(b".")
+        file.flush()
+        os.fsync(file.fileno())
+    return "added"
+"#;
+
+/// Adds rows until it is told to end. Returns the number of rows that the app confirmed, and the longest time without one.
+fn writer(url: &str, token: &str) -> (std::sync::mpsc::Sender<()>, std::thread::JoinHandle<(u32, Duration)>) {
+    let (end, ended) = std::sync::mpsc::channel();
+    let (url, token) = (format!("{url}/add"), token.to_owned());
+    let work = move || {
+        let (mut rows, mut last, mut longest) = (0, Instant::now(), Duration::ZERO);
+        while ended.try_recv().is_err() {
+            let answer = get(&url, Some(&token));
+            match answer.status {
+                200 => {
+                    (rows, longest) = (rows + 1, longest.max(last.elapsed()));
+                    last = Instant::now();
+                }
+                503 => {}
+                other => panic!("{other}: {}", answer.body),
+            }
+        }
+        (rows, longest.max(last.elapsed()))
+    };
+    (end, std::thread::spawn(work))
+}
+
+#[track_caller]
+fn rows(url: &str, token: &str) -> u32 {
+    get(url, Some(token)).body.parse().unwrap()
+}
+
+#[test]
+#[ignore = "slow"]
+fn no_row_is_lost_when_the_data_moves() {
+    let project = Project::example();
+    project.file("app/app.py", APP);
+    with_data(&project, TEN, "t3.micro");
+    let url = project.up().trim_end().to_owned();
+    let token = project.token();
+    let first = aws(&project, async |aws| id(&aws).await);
+    project.run("status --sandbox").ok().says("% used");
+
+    // The new instance takes over without losing a row that was confirmed.
+    let (end, writing) = writer(&url, &token);
+    with_data(&project, TEN, "t3.small");
+    project.run("up --sandbox --yes").ok().says("waits for the data").says("health: i-").says(": terminated");
+    end.send(()).unwrap();
+    let (confirmed, longest) = writing.join().unwrap();
+    println!("503 for {longest:.1?} while the data moved; {confirmed} rows");
+    let second = aws(&project, async |aws| id(&aws).await);
+    assert_ne!(first, second);
+    assert_eq!(rows(&url, &token), confirmed);
+
+    // A new instance that does not become healthy gives the data back.
+    with_data(&project, TEN, "t3.medium");
+    project.file("app/app.py", &APP.replace("def count():\n", "def count():\n    raise SystemError('broken')\n"));
+    project.run("up --sandbox --yes").code(4).says("has its data again and serves").says("SystemError");
+    let back = until(60, "the old instance serves", || {
+        Some(get(&url, Some(&token))).filter(|answer| answer.status == 200).map(|answer| answer.body)
+    });
+    assert_eq!(back, confirmed.to_string());
+
+    // The data outlives the deployment.
+    project.file("app/app.py", APP);
+    project.run("down --sandbox --yes").ok().says("stays");
+    let url = project.up().trim_end().to_owned();
+    assert_eq!(rows(&url, &project.token()), confirmed);
+    project.ok("down --sandbox --yes --delete-data hello");
 }
