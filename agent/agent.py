@@ -21,6 +21,7 @@ from boot.aws import Aws, AwsError, Metadata, backoff, since_boot
 from boot.validate import in_words, match
 from data.volume import DataVolume
 from logs.publisher import Logs
+from logs.sources import sources
 from orders import decide, tasks
 from orders.decide import State
 from orders.orders import read_orders
@@ -33,6 +34,7 @@ from processes.release_commands import ReleaseCommands
 from processes.supervisor import Supervisor
 from proxy.proxy import Proxy
 from proxy.static_files import StaticFiles
+from schedule.schedule import Schedule
 from ssh.keys import Ssh
 from system.kernel import no_core_dumps, not_dumpable
 from system.paths import Paths, read_json, write_json
@@ -61,9 +63,10 @@ class Agent:
         self.proxy_settings = None, None  # A release, and the settings that its manifest has.
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
         self.static_files = StaticFiles(paths)
-        self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, clock)
+        self.logs = Logs(aws, runner, self.log_key, self.generations.mask_lines, self.log_sources, clock)
         self.release_commands = ReleaseCommands(paths, aws, runner, self.logs, clock)
-        self.data = DataVolume(runner.volumes, self.state, self.generations, self.release_commands.running, clock)
+        self.schedule = Schedule(self)
+        self.data = DataVolume(runner, self.state, self.generations, self.release_commands.running, clock)
         self.steps = Steps(self)
         self.steps.owe(self.state.ready)
         self.ssh = Ssh(runner.sshd, clock)
@@ -77,7 +80,9 @@ class Agent:
     def run(self):
         self.generations.adopt()
         self.generations.hide(self.release_commands.secrets())
+        self.release_commands.adopt()
         self.reporter = Reporter(self.send_report, self.clock)
+        self.guarded(self.schedule.adopt)
         signal.signal(signal.SIGTERM, lambda *_: self.inbox.put((self.leave,)))
         self.supervisor.start("reports", self.reporter.run)
         self.supervisor.start("tags", self.watch_tags)
@@ -86,8 +91,7 @@ class Agent:
         self.supervisor.start("updates", self.runner.updates.run)
         self.in_thread(not_dumpable)
         self.clear()
-        # Before a start could take another port.
-        self.app_role.admit([*self.generations.grants(), *one_off.grants(self.paths)])
+        self.app_role.admit(self.grants())  # Before a start could take another port.
         self.guarded(self.act)  # The token can be read before there are any tags.
         failures = 0
         while not self.leaving:
@@ -126,8 +130,9 @@ class Agent:
         self.refer()
         for step in decide.decide(self.state, self.clock.time(), self.clock.monotonic()):
             self.begin(step)
+        self.schedule.turn()
         self.admit()
-        self.app_role.admit([*self.generations.grants(), *one_off.grants(self.paths)])
+        self.app_role.admit(self.grants())
         self.publish()
         self.tell()
         self.self_update.consider()
@@ -147,6 +152,15 @@ class Agent:
         self.runner.proxy.admit(admits)
         if not admits:
             self.runner.turn_away()
+
+    def grants(self):
+        """What the programs of the app have of its role."""
+        commands = self.release_commands.grants.copy().values()
+        return [*self.generations.grants(), *self.schedule.grants(), *commands, *one_off.grants(self.paths)]
+
+    def running(self):
+        """The releases of the app's processes."""
+        return {*self.generations.releases(), *self.schedule.releases(), *one_off.releases(self.paths)}
 
     def publish(self):
         """A release that never became healthy has only the role `starting`."""
@@ -197,24 +211,36 @@ class Agent:
 
     def begin(self, step):
         kind, *args = step
-        if kind == "start":
-            try:
-                release = args[0].release
-                address, waits = self.address(release)
-                grant = self.app_role.grant(self.paths.manifest(release))
-                if not waits and grant:
-                    given = self.state.given(release)
-                    self.generations.start(*args, self.state.token, given, address, grant)
-            except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
-                self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
-                self.steps.failed(step, problem)
-        elif kind == "abort":
+        if kind == "abort":
             self.generations.abort()
-        elif kind == "halt":
+            return
+        if kind == "halt":
             self.generations.halt()
-        else:
-            self.state.under_way.add(step)
-            self.in_thread(self.steps.do, step, *args)
+            return
+        try:
+            if kind == "start":
+                self.start(*args)
+                return
+            if kind == "release":
+                grant = self.app_role.grant(self.paths.manifest(args[0]))
+                if not grant:
+                    return
+                self.release_commands.allow(grant)
+                self.generations.hide(grant.variables.values())
+                args.insert(0, grant)
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
+            self.state.ready &= tasks.on_disk(self.paths)  # A release that is gone from the disk is fetched again.
+            self.steps.failed(step, problem)
+            return
+        self.state.under_way.add(step)
+        self.in_thread(self.steps.do, step, *args)
+
+    def start(self, target):
+        address, waits = self.address(target.release)
+        grant = self.app_role.grant(self.paths.manifest(target.release))
+        if not waits and grant:
+            given = self.state.given(target.release)
+            self.generations.start(target, self.state.token, given, address, grant)
 
     def address(self, release):
         """(address, wait): the address at which clients reach this release, if it is known; whether a start waits for it."""
@@ -241,13 +267,7 @@ class Agent:
             return
         self.kept = {"agent": release, **self.kept, "healthy": release, "previous": before}
         self.store()
-        keep = {
-            *self.kept.values(),
-            self.state.orders.release,
-            *self.generations.releases(),
-            *one_off.releases(self.paths),
-        }
-        self.state.ready -= tasks.prune(self.paths, keep)
+        self.state.ready -= tasks.prune(self.paths, {*self.kept.values(), self.state.orders.release, *self.running()})
         self.in_thread(tasks.sweep, self.paths)
 
     def clear(self):
@@ -302,6 +322,7 @@ class Agent:
             ssh=self.masked(self.ssh.said),
             updates=self.masked(self.runner.updates.said),
             role=self.app_role.said() if self.generations.serving and self.generations.serving.grant.port else None,
+            schedule=self.schedule.said(),
             agent=ended and self.generations.mask(decide.one_line(ended)),
             data=self.masked(self.data.said()),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
@@ -318,6 +339,13 @@ class Agent:
 
     def send_report(self, text):
         publish(self.aws, self.name(), text)
+
+    def log_sources(self):
+        """The logs of the release that serves, and of one that starts; see `logs.sources`."""
+        found = sources({})
+        for generation in (self.generations.serving, self.generations.starting):
+            found.update(sources(generation.manifest) if generation else {})
+        return found
 
     def log_key(self, source):
         return f"{self.name()}/logs/{self.metadata.identity()['instanceId']}/{source}.json"

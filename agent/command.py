@@ -1,8 +1,9 @@
 """Runs the commands of a release in the app's environment: as the app's user and in its sandbox, with the release's code,
 packages, settings and secrets.
 
-DEVOPSCTL_COMMAND names the list of shell commands in the manifest. They run one after the other, and the first that fails is the
-last. How they ended is written to DEVOPSCTL_VERDICT: {}, or {"error": text}.
+DEVOPSCTL_COMMAND is the path in the manifest of what has the list of shell commands. They run one after the other, and the first
+that fails is the last. How they ended is written to DEVOPSCTL_VERDICT: {}, or {"error": text}, with the exit code as "code" (of a
+signal: negative).
 
 Agents of other releases start this file by its path: see `src/release/agent.rs`.
 """
@@ -18,16 +19,22 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
+def commands(manifest):
+    for name in os.environ["DEVOPSCTL_COMMAND"].split("."):
+        manifest = manifest[name]
+    return manifest["commands"]
+
+
 def run(release, manifest, folder):
-    """Runs the commands -> how the first that failed ended, as text, or None."""
+    """Runs the commands -> how the first that failed ended, as the verdict has it."""
     given = programs.environment(release, manifest, folder)
-    for command in manifest[os.environ["DEVOPSCTL_COMMAND"]]["commands"]:
+    for command in commands(manifest):
         print(f"$ {command}", flush=True)
         code = subprocess.call(["/bin/sh", "-c", command], env=given, cwd=release + "/app")
         if code:
             how = f"exit code {code}" if code > 0 else f"it was killed by signal {-code}"
-            return f"{command}: {how}"
-    return None
+            return {"error": f"{command}: {how}", "code": code}
+    return {}
 
 
 def stop(*_):
@@ -39,6 +46,7 @@ def stop(*_):
 
 def main(error):
     """`error`: why nothing may be started."""
+    verdict = {"error": error}
     if not error:
         if os.getpgrp() != os.getpid():  # systemd has done it.
             os.setpgid(0, 0)
@@ -48,14 +56,14 @@ def main(error):
             manifest = json.load(file)
         folder = tempfile.mkdtemp(prefix="devopsctl-")
         try:
-            error = run(release, manifest, folder)
+            verdict = run(release, manifest, folder)
         except OSError as problem:
-            error = f"cannot start it: {problem}"
+            verdict = {"error": f"cannot start it: {problem}"}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     with open(os.environ["DEVOPSCTL_VERDICT"], "w") as file:
-        file.write(json.dumps({"error": error} if error else {}))
-    sys.exit(1 if error else 0)
+        file.write(json.dumps(verdict))
+    sys.exit(1 if verdict else 0)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from app_role import server
 from boot.aws import AwsError, backoff
 from boot.validate import check, in_words, integer
 from orders.decide import one_line
+from system.paths import read_json
 
 LASTING = 3600  # Seconds: AWS's limit for the session of a session.
 REFRESH_SECONDS = 600  # An SDK asks for new ones a quarter of an hour before their end.
@@ -34,6 +35,13 @@ MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z", re.ASCII)
 # What a generation gets: `variables` with the secret for its workers, `environment` for its gunicorn, the server's `port`.
 Grant = namedtuple("Grant", "variables environment port")
 NOTHING = Grant({}, {}, None)
+
+
+def kept(port, variables):
+    """The grant of a program that an earlier agent started. `variables`: the file with its secrets."""
+    if port is None:
+        return NOTHING
+    return Grant({TOKEN: read_json(variables, {}).get(TOKEN)}, {}, integer(port, 1024, 65535))
 
 
 class Credentials(namedtuple("Credentials", "document until")):

@@ -29,6 +29,7 @@ class SelfUpdate:
             state.starting
             or state.retiring
             or state.under_way
+            or self.agent.schedule.is_claiming()
             or not serving
             or serving.release != state.orders.release
         ):

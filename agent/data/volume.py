@@ -2,16 +2,20 @@
 
 import time
 
+from processes.generations import HALT_SECONDS
+from processes.release_commands import WHAT as RELEASE
+
 LOOK_SECONDS = 0.5  # Between two looks at the devices.
 USED_SECONDS = 60  # Between two looks at how full it is: each change is a report.
 
 
 class DataVolume:
-    """`volumes`: the runner's. `commands()`: the commands of releases that run, also those of an earlier agent."""
+    """`commands()`: the commands that run, of releases and schedules, also those of an earlier agent."""
 
-    def __init__(self, volumes, state, generations, commands, clock=time):
-        self.volumes, self.state, self.generations, self.commands = volumes, state, generations, commands
-        self.clock = clock
+    def __init__(self, runner, state, generations, commands, clock=time):
+        self.runner, self.volumes, self.state, self.generations = runner, runner.volumes, state, generations
+        self.commands, self.clock = commands, clock
+        self.giving_up = None  # Since when the volume is to be given up.
         self.looked = self.counted = float("-inf")
         self.used = None
 
@@ -22,11 +26,26 @@ class DataVolume:
         ordered = state.orders.data
         if state.volume and ordered not in (None, state.volume.volume):
             # Read from the processes themselves: a volume that is used cannot be given back.
-            state.data_used = self.generations.use_data() or any(each.volume for each in self.commands())
+            users = [each for each in self.commands() if each.volume]
+            state.data_used = self.generations.use_data() or bool(users)
+            self.end([each for each in users if each.what != RELEASE])
+        else:
+            self.giving_up = None
         if not state.wants_volume():
             state.device = None
         elif now >= self.looked + LOOK_SECONDS or state.volume != before:
             self.looked, state.device = now, self.volumes.device(ordered)
+
+    def end(self, runs):
+        """Ends the runs of schedules. The commands of a release come to their end, because a migration may not be interrupted."""
+        now = self.clock.monotonic()
+        if self.giving_up is None:
+            self.giving_up = now
+            for each in runs:
+                self.runner.retire(each)
+        elif now >= self.giving_up + HALT_SECONDS:
+            for each in runs:
+                self.runner.kill(each)
 
     def said(self):
         """The part of the report; None where there is no data."""

@@ -31,10 +31,11 @@ LINES, BYTES, LINE = 1000, 1 << 18, 1 << 13  # The limits: lines, characters of 
 
 
 class Logs:
-    """`key(source)`: the key in the bucket; `mask(texts, before)`: `Mask.lines`; `runner.follow(source)`: the lines."""
+    """`key(source)`: the key in the bucket; `mask(texts, before)`: `Mask.lines`; `sources()`: the known ones (`logs.sources`);
+    `runner.follow(log)`: the lines."""
 
-    def __init__(self, aws, runner, key, mask, clock=time):
-        self.aws, self.runner, self.key, self.mask, self.clock = aws, runner, key, mask, clock
+    def __init__(self, aws, runner, key, mask, sources, clock=time):
+        self.aws, self.runner, self.key, self.mask, self.sources, self.clock = aws, runner, key, mask, sources, clock
         self.inbox, self.tag, self.begun = queue.SimpleQueue(), "", False
         self.shows = {}
 
@@ -44,7 +45,7 @@ class Logs:
         if tag and tag != self.tag:
             self.tag = tag
             said = match("log request", tag)
-            if said and said["source"] in self.runner.sources and not (first and self.late(said["word"])):
+            if said and said["source"] in self.sources() and not (first and self.late(said["word"])):
                 self.ask_for(said["source"], said["word"])
 
     def show(self, source, lines_of, word, orders):
@@ -88,8 +89,8 @@ class Logs:
     def ask(self, source, word):
         if source not in self.shows:
             try:
-                self.shows[source] = Show(self.runner.follow(source), word)
-            except (OSError, subprocess.SubprocessError) as problem:
+                self.shows[source] = Show(self.runner.follow(self.sources()[source]), word)
+            except (OSError, KeyError, subprocess.SubprocessError) as problem:
                 print(f"agent: cannot publish the log {source}: {in_words(problem)}", flush=True)
                 return
         self.shows[source].asked(word, self.clock.monotonic() + SECONDS)

@@ -52,10 +52,10 @@ class Steps:
         tasks.prepare(self.agent.aws, self.agent.name(), release, self.paths, lambda: self.wants(release), self.clock)
         self.agent.static_files.lay(release)
 
-    def release(self, release, *ordered):
+    def release(self, grant, release, *ordered):
         orders = dict(zip(self.state.orders.answered(), ordered))
         return self.agent.release_commands.run(
-            self.agent.name(), release, orders, self.state, lambda: self.wants(release)
+            self.agent.name(), release, orders, self.state, lambda: self.wants(release), grant
         )
 
     def mount(self, volume):

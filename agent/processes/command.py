@@ -7,7 +7,8 @@ the app's sandbox, but without a socket. The runners start it like a generation.
 import os
 import shutil
 
-from boot.validate import Invalid, check, clean, integer, match, optional, parse
+from app_role import credentials
+from boot.validate import Invalid, check, clean, integer, optional, parse
 from processes.generation import data_folder, environment
 from system import untrusted
 from system.paths import read_json, write_json
@@ -30,69 +31,82 @@ class Interrupted(Exception):
 
 
 class Command:
-    """`what` is the list in the manifest with its shell commands; `began` is the calendar's time of its start."""
+    """`what`: where the manifest has its shell commands: `release`, or `schedule.` and the name of a schedule, which has one run at a
+    time. `began` is the calendar's time of its start."""
 
-    def __init__(self, paths, what, release, run, began, volume=None):
+    def __init__(self, paths, what, release, run, began, grant=credentials.NOTHING, volume=None):
         self.paths, self.release, self.run, self.began = paths, check("release", release), check("run", run), began
-        self.what, self.volume = what, volume
-        self.name = f"{what}-{release[:12]}"
+        self.what, self.grant, self.volume = check("command", what), grant, volume
+        kind, _, name = what.partition(".")
+        self.log = f"{kind}-{name}" if name else kind
+        self.name = self.log if name else f"{kind}-{release[:12]}"
         self.folder = f"{paths.commands}/{self.name}"
         self.variables = self.folder + "/token"
         self.verdict = paths.command_verdict(self.name, run)
-        self.settings = paths.manifest(release)[what]
+        settings = paths.manifest(release)[kind]
+        self.settings = settings[name] if name else settings
+        self.key = what if name else f"app.{what}"  # In deploy.yaml.
         self.pid = self.end = None  # As of a generation.
         self.log_start = 0
         self.adopted = False  # Whether an earlier agent started it.
 
     @classmethod
-    def create(cls, paths, what, release, given, began, volume=None):
-        """Creates it with everything but its process. `given`: the secrets and the token, as `variables` has them."""
-        self = cls(paths, what, release, os.urandom(4).hex(), began, volume)
+    def create(cls, paths, what, release, given, began, grant=credentials.NOTHING, volume=None):
+        """Creates it with everything but its process. `given`: the secrets and the token, as `variables` has them. `grant`: what it
+        has of the app's role. `volume`: the one with its data."""
+        self = cls(paths, what, release, os.urandom(4).hex(), began, grant, volume)
         paths.keep_instance(release)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.mkdir(self.folder, 0o700)
         write_json(self.variables, given)
-        record = {"what": what, "release": release, "run": self.run, "began": began, "volume": volume}
-        write_json(self.folder + "/command", record)
+        kept = {"what": what, "release": release, "run": self.run, "began": began, "port": grant.port, "volume": volume}
+        write_json(self.folder + "/command", kept)
         return self
 
     @classmethod
-    def left(cls, paths):
-        """The commands that an earlier agent started since the boot, and whose end it did not record."""
+    def left(cls, paths, kind=""):
+        """The commands that an earlier agent started since the boot, and whose end it did not record. `kind`: of these only."""
         found = []
         for name in os.listdir(paths.commands):
             try:
                 said = read_json(f"{paths.commands}/{name}/command")
-                what, began = match("source", said["what"])[0], integer(said["began"])
-                found.append(cls(paths, what, said["release"], said["run"], began, optional("volume", said)))
-                found[-1].adopted, found[-1].end = True, "it was killed"
+                self = cls(paths, said["what"], said["release"], said["run"], integer(said["began"]))
+                self.adopted, self.end = True, "it was killed"
+                self.grant = credentials.kept(said.get("port"), self.variables)
+                self.volume = optional("volume", said)
+                found.append(self)
             except (OSError, ValueError, KeyError, TypeError):
                 shutil.rmtree(f"{paths.commands}/{name}", ignore_errors=True)  # It was not started yet.
-        return found
+        return [each for each in found if each.what.startswith(kind)]
 
     def environment(self):
         """The environment of its program. It holds neither the token, nor secrets, nor any variable of the machine."""
         data = data_folder(self.paths, self.paths.manifest(self.release), self.volume)
         given = environment(self.paths.release(self.release), self.variables, self.verdict, data)
-        return {**given, "DEVOPSCTL_COMMAND": self.what}
+        return {**self.grant.environment, **given, "DEVOPSCTL_COMMAND": self.what}
 
     def program(self):
         return self.paths.release(self.release) + "/agent/command.py"
 
     def unit(self):
-        """Its unit under systemd."""
-        return f"command@{self.name}.service"
+        """Its unit under systemd. The template of a schedule gives each one a log of its own."""
+        return f"{'command' if self.log == 'release' else 'schedule'}@{self.name}.service"
+
+    def limit(self):
+        """The key of its time limit."""
+        return f"{self.key}.timeout" if "." in self.what else f"{self.key}_timeout"
 
     def workers(self):
         """The runners know its processes by its unit, or by what they inherit."""
         return set()
 
-    def settle(self, error):
+    def settle(self, error, code=None):
         """Keeps how it ended, until that is recorded."""
-        write_json(self.folder + "/outcome", {"error": error})
+        write_json(self.folder + "/outcome", {"error": error, "code": code})
 
     def outcome(self):
-        """How it ended: {"error": text or None}. None before. The app could write the file of its program, too."""
+        """How it ended: {"error": text or None, "code": number or None}. None before. The app could write the file of its program,
+        too."""
         try:
             return read_json(self.folder + "/outcome")
         except (OSError, ValueError):
@@ -101,7 +115,12 @@ class Command:
             said = parse(untrusted.read(self.verdict, WORDS), WORDS, dict)
         except (OSError, Invalid):
             return None
-        return {"error": clean(str(said["error"]), WORDS) if said.get("error") else None}
+        code = said.get("code")
+        known = type(code) is int and -64 <= code <= 255
+        return {
+            "error": clean(str(said["error"]), WORDS) if said.get("error") else None,
+            "code": code if known else None,
+        }
 
     def forget(self, runner):
         runner.forget(self.unit())
@@ -129,9 +148,9 @@ def attend(command, runner, clock, every, renew):
             runner.kill(command)
         clock.sleep(0.05)
     if told is not None:
-        return f"not done within {command.settings['timeout']} seconds (app.release_timeout)"
+        return f"not done within {command.settings['timeout']} seconds ({command.limit()})"
     if said is None and runner.ended(command) == TOLD:
-        raise Interrupted("app.release was interrupted")
+        raise Interrupted(f"{command.key} was interrupted")
     return said["error"] if said else runner.ended(command)
 
 

@@ -8,7 +8,7 @@ from boot.validate import Invalid, check, clean, integer, match, optional, parse
 from orders.decide import NO_SECRETS, Target
 from orders.secrets import MOST_BYTES
 from system import untrusted
-from system.paths import read_json, write_json
+from system.paths import write_json
 
 ROLES = ("serving", "starting", "old")
 VERDICT_BYTES, ENTRIES, WORDS = 1 << 18, 1000, 1 << 15
@@ -16,6 +16,8 @@ VERDICT_BYTES, ENTRIES, WORDS = 1 << 18, 1000, 1 << 15
 
 class Generation:
     """`number` names it; `pid` is its gunicorn's master, where the runner started it itself."""
+
+    log = "app"
 
     def __init__(self, paths, number, target, pid=None, until=0.0):
         self.paths, self.number, self.target, self.pid = paths, number, target, pid
@@ -76,9 +78,7 @@ class Generation:
         )
         if folder:
             self.folder, self.variables = folder, folder + "/token"
-        if record.get("port") is not None:
-            given = read_json(self.variables, {}).get(credentials.TOKEN)
-            self.grant = credentials.Grant({credentials.TOKEN: given}, {}, integer(record["port"], 1024, 65535))
+        self.grant = credentials.kept(record.get("port"), self.variables)
         return self
 
     def environment(self):

@@ -7,6 +7,7 @@ says so for this instance. A run that was interrupted, with the agent or the mac
 
 import os
 
+from app_role.credentials import NOTHING, TOKEN
 from boot.aws import AwsError
 from orders.record import RENEW_SECONDS, Record, State
 from orders.report import ErrorCode
@@ -37,7 +38,19 @@ class ReleaseCommands:
 
     def __init__(self, paths, aws, runner, logs, clock):
         self.paths, self.aws, self.runner, self.logs, self.clock = paths, aws, runner, logs, clock
+        self.grants = {}  # By token: what they have of the app's role. The main loop and a thread use it.
         self.leaving = False  # Whether the machine stops.
+
+    def adopt(self):
+        """Learns what the commands of an earlier agent have of the app's role."""
+        for command in Command.left(self.paths, WHAT):
+            self.allow(command.grant)
+
+    def allow(self, grant):
+        self.grants.update({grant.variables[TOKEN]: grant} if grant.port else {})
+
+    def withdraw(self, grant):
+        self.grants.pop(grant.variables.get(TOKEN), None)
 
     def secrets(self):
         """The secrets that commands of an earlier agent have, to mask them."""
@@ -47,14 +60,21 @@ class ReleaseCommands:
         """The commands that run, also those of an earlier agent."""
         return [each for each in Command.left(self.paths) if self.runner.members(each)]
 
-    def run(self, name, release, orders, state, wanted):
-        """Whether the commands have ended well, here or before. False: they are no longer wanted, which `wanted` says.
+    def run(self, name, release, orders, state, wanted, grant=NOTHING):
+        """Whether the commands have ended well, here or before. False: they are no longer wanted, which `wanted` says. `grant`: what
+        they have of the app's role, which ends with them.
 
         `CommandFailed` if they failed, also on another instance for the same orders."""
+        try:
+            return self.run_with(grant, name, release, orders, state, wanted)
+        finally:
+            self.withdraw(grant)
+
+    def run_with(self, grant, name, release, orders, state, wanted):
         record = Record(self.aws, name, release, orders)
         held = record.claim(wanted, self.clock)
         if held is None:
-            if not self.finish(record, self.of(release, orders, state)):
+            if not self.finish(record, self.of(release, orders, state, grant)):
                 return False
         elif held.state is State.FAILED:
             raise CommandFailed(failure(held.error), "", ErrorCode.RELEASE_FAILED)
@@ -64,17 +84,19 @@ class ReleaseCommands:
             pass
         return True
 
-    def of(self, release, orders, state):
+    def of(self, release, orders, state, grant):
         """This release's commands, which run now or have ended. Those of another release come to their end before."""
-        for command in Command.left(self.paths):
+        for command in Command.left(self.paths, WHAT):
             if command.release != release:
                 command.settle(attend(command, self.runner, self.clock, RENEW_SECONDS, lambda: None))
+                self.withdraw(command.grant)
             elif command.outcome() is not None or self.runner.members(command):
                 self.show(command, orders)
                 return command
         grace = state.in_grace(self.clock.time())
-        given = variables(self.paths.manifest(release), state.token, grace, state.given(release))
-        command = Command.create(self.paths, WHAT, release, given, int(self.clock.time()), state.volume_of(release))
+        given = variables(self.paths.manifest(release), state.token, grace, state.given(release), grant.variables)
+        volume = state.volume_of(release)
+        command = Command.create(self.paths, WHAT, release, given, int(self.clock.time()), grant, volume)
         print(f"agent: runs app.release of {release[:12]}", flush=True)
         self.runner.run(command)
         self.show(command, orders)
@@ -97,6 +119,7 @@ class ReleaseCommands:
         tail = self.runner.output(command) if error else ""
         self.logs.finish()  # Before the report of the end: `up` reads the rest then.
         record.end(error)
+        self.withdraw(command.grant)
         command.forget(self.runner)
         print(f"agent: app.release of {command.release[:12]}: {error or 'done'}", flush=True)
         if error:

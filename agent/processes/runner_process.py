@@ -39,13 +39,7 @@ class ProcessRunner:
         self.sshd = ProcessSshd(paths, bind)
         self.updates = Updates(paths.root)
         self.volumes = ProcessVolumes(paths)
-        console = paths.root + "/var/log/console.log"
-        self.sources = {
-            "app": paths.app_log,
-            "access": paths.proxy_log,
-            "agent": console,
-            "release": paths.release_log,
-        }
+        self.logs = {paths.log("app"), paths.log("release")}  # That the app's programs print.
 
     def record(self):
         """For the next agent, in this same process."""
@@ -85,6 +79,7 @@ class ProcessRunner:
         # As systemd does. The processes that the app starts inherit it.
         environment["INVOCATION_ID"] = invocation(generation)
         log = self.log_of(generation)
+        self.logs.add(log)
         generation.log_start = untrusted.size(log)
         generation.pid = os.posix_spawn(
             sys.executable,
@@ -100,7 +95,7 @@ class ProcessRunner:
         )
 
     def log_of(self, generation):
-        return self.paths.release_log if generation.unit().startswith("command@") else self.paths.app_log
+        return self.paths.log(generation.log)
 
     def ended(self, generation):
         """How its first process ended, as words; None as long as it runs."""
@@ -167,13 +162,13 @@ class ProcessRunner:
             return ""
         return text if start == generation.log_start else text.partition("\n")[2]
 
-    def follow(self, source):
+    def follow(self, log):
         """The lines of a log."""
-        return File(self.sources[source])
+        return File(self.paths.log({"access": "edge", "agent": "console"}.get(log, log)))
 
     def follow_command(self, command):
         """The lines that a command prints."""
-        return File(self.paths.release_log, command.log_start)
+        return File(self.log_of(command), command.log_start)
 
     def forget(self, unit):
         """Nothing is left of a process that has exited."""
@@ -182,8 +177,8 @@ class ProcessRunner:
         """Nothing starts or retires."""
 
     def tidy(self):
-        """Bounds the logs. They are copied and truncated, because several processes append to the same file."""
-        for log in (self.paths.app_log, self.paths.release_log):
+        """Bounds the logs of the app. They are copied and truncated, because several processes append to the same file."""
+        for log in self.logs:
             if untrusted.size(log) > LOG_LIMIT:
                 try:
                     shutil.copyfile(log, log + ".1", follow_symlinks=False)

@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 
-from boot.validate import match
+from boot.validate import check, match
 from data.runner import SystemdVolumes
 from logs.publisher import Journal
 from processes.generation import lines_of
@@ -34,21 +34,20 @@ ALIVE_SECONDS = 10  # Between two watchdog notifications; the unit's WatchdogSec
 STARTING_OOM, SERVING_OOM = 900, 500  # The higher value is killed first when memory runs out; see app@.service.
 SYSTEMD = 1
 LISTENING = 0x10000  # The flag of a listening Unix socket: __SO_ACCEPTCON.
-# The journal's matches for each log. `app` covers all generations, so it matches the identifier that app@.service sets.
+# The journal's matches for the logs that the app does not print.
 JOURNALS = {
-    "app": ("_SYSTEMD_SLICE=devopsctl.slice", "SYSLOG_IDENTIFIER=devopsctl-app"),
     "access": ("_SYSTEMD_UNIT=devopsctl-edge.service",),
     "agent": ("_SYSTEMD_UNIT=devopsctl-agent.service",),
-    "release": ("_SYSTEMD_SLICE=devopsctl.slice", "SYSLOG_IDENTIFIER=devopsctl-release"),
 }
 UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "command@.service", "devopsctl.slice")
-# They end with the rules of units/sandbox.conf. For each, the folder of their files.
-SANDBOXED = {"app@.service": "generations", "command@.service": "commands"}
+SANDBOXED = ("app@.service", "command@.service")  # They end with the rules of units/sandbox.conf.
+SCHEDULES = "schedule@.service"  # As command@.service, but the identifier in the journal is a schedule's own.
+# Those that see the data volume. For each, the folder of their files.
+WITH_DATA = {"app@.service": "generations", "command@.service": "commands", SCHEDULES: "commands"}
 
 
 class SystemdRunner:
     outlived = True  # Generations live on when the agent ends.
-    sources = JOURNALS
 
     def __init__(self, paths):
         self.paths = paths
@@ -59,11 +58,12 @@ class SystemdRunner:
         self.texts = {name: text_of("units/" + name) for name in (*UNITS_OF_OURS, "devopsctl-agent.service")}
         for name in SANDBOXED:
             self.texts[name] += text_of("units/sandbox.conf")
+        self.texts[SCHEDULES] = self.texts["command@.service"].replace("=devopsctl-release", "=devopsctl-%i")
         os.makedirs(UNITS, exist_ok=True)
         self.stale = False  # Whether systemd must reload its units.
         # This unit is more restricted than the boot program's. It takes effect at the agent's next start.
         self.boot_unit = write(AGENT_UNIT, self.texts["devopsctl-agent.service"])
-        for name in UNITS_OF_OURS:
+        for name in (*UNITS_OF_OURS, SCHEDULES):
             known = os.path.exists(f"{UNITS}/{name}")
             # systemd finds a new unit by itself.
             self.stale |= write(f"{UNITS}/{name}", self.texts[name]) and known
@@ -94,7 +94,7 @@ class SystemdRunner:
         os.symlink(release, generation.folder + "/release")
         if generation.volume:
             os.symlink(self.paths.volume(generation.volume), generation.folder + "/data")
-            self.stale |= self.volumes.bind(SANDBOXED, generation.environment()["DATA_DIR"])
+            self.stale |= self.volumes.bind(WITH_DATA, generation.environment()["DATA_DIR"])
         self.reload()
         # Its socket is opened with it (Sockets=), the first time.
         systemctl("start", "--no-block", generation.unit())
@@ -158,13 +158,13 @@ class SystemdRunner:
             return ""
         return text if len(text) <= TAIL else text[-TAIL:].partition("\n")[2]
 
-    def follow(self, source):
+    def follow(self, log):
         """The lines of a log."""
-        return Journal(JOURNALS[source])
+        return Journal(journal(log))
 
     def follow_command(self, command):
         """The lines that a command prints."""
-        return Journal(JOURNALS["release"], int(command.began))
+        return Journal(journal(command.log), int(command.began))
 
     def settle(self, serving):
         """Does the work that waits until no generation starts or retires."""
@@ -205,6 +205,13 @@ class SystemdRunner:
                 and not os.path.exists(f"{self.paths.generations}/{number}")
             ):
                 self.forget(f"app@{number}.service")
+
+
+def journal(log):
+    """The journal's matches for a log. What a release prints has its log as the identifier, which the units set for all
+    generations."""
+    own = "_SYSTEMD_SLICE=devopsctl.slice", f"SYSLOG_IDENTIFIER=devopsctl-{check('log', log)}"
+    return JOURNALS.get(log) or own
 
 
 def ending(shown, lacked_memory):

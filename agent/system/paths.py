@@ -25,9 +25,8 @@ class Paths:
         self.tools = root + "/opt/devopsctl/tools"
         self.static = root + "/opt/devopsctl/static"
         self.static_roles = self.static + "/roles"
-        self.app_log = root + "/var/log/app.log"
-        self.release_log = root + "/var/log/release.log"
-        self.proxy_log = root + "/var/log/edge.log"
+        self.logs = root + "/var/log"
+        self.proxy_log = self.log("edge")
         self.net = root + "/net"
         self.kept = root + "/var/lib/devopsctl-app"  # The app's own; `StateDirectory=` of its unit.
 
@@ -69,6 +68,10 @@ class Paths:
     def command_verdict(self, name, run):
         """The file in which a run of a command says how it ended."""
         return f"{self.commands}/{name}/verdict-{run}" if self.root else f"/run/command-{name}/verdict-{run}"
+
+    def log(self, name):
+        """The file of a log on a machine without a journal."""
+        return f"{self.logs}/{check('log', name)}.log"
 
     def shorten(self, text):
         """`text` with paths relative to the release, as the app's owner knows them."""

@@ -135,7 +135,6 @@ class Volumes:
 class Runner:
     """Like SystemdRunner, without systemd. The agent may be killed in any call."""
 
-    sources = ()
     outlived = True
     sshd = SimpleNamespace(allow=lambda lines: {})
     updates = SimpleNamespace(said=None)

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import os
 import pathlib
+import signal
 import socket
 import subprocess
 import threading
@@ -14,7 +16,7 @@ from botocore.credentials import ContainerProvider
 from botocore.exceptions import CredentialRetrievalError
 from fake_aws import REGION, session
 from machine import AGENT, agent_file, release, until
-from running_machine import TOKEN, bring_up, start_run
+from running_machine import TOKEN, bring_up, healthy, start_run
 
 from app_role import credentials, server
 from app_role.credentials import AppRole, credentials_in
@@ -294,6 +296,36 @@ def test_a_token_ends_with_its_generation(serving):
     assert after["now"][0] == 200
     with pytest.raises(CredentialRetrievalError, match="401"):
         provider(before).load()
+
+
+COMMAND = """
+import os, pathlib, time
+import app
+folder = pathlib.Path(os.environ["TMPDIR"])
+(folder / "begun").write_text(os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
+while not (folder / "go").exists():
+    time.sleep(0.05)
+(folder / "asked").write_text(f"{app.AT_IMPORT[0]} {app.credentials()[0]}")
+"""
+
+
+def test_commands_of_a_release_have_credentials_until_they_end_also_after_the_agent(aws, machine):
+    version, commands = aws.put_token(TOKEN), {"commands": ["python command.py"], "timeout": 60}
+    files = {"command.py": COMMAND.encode()}
+    archive = release(app=ASKS, flask=False, files=files, permissions=True, release=commands)
+    aws.tags["devopsctl:release"] = name = aws.put_release(archive)
+    machine.boot()
+    token = until(lambda: (machine.root / "tmp/begun").exists() and (machine.root / "tmp/begun").read_text())
+    os.kill(machine.program.pid, signal.SIGKILL)
+    machine.program.wait()
+    del aws.reports[:]
+    machine.boot()
+    aws.wait_report(lambda report: report["phase"] == "releasing")
+    (machine.root / "tmp/go").touch()
+    aws.wait_report(healthy(name, version), 60)
+    assert (machine.root / "tmp/asked").read_text() == "200 200"
+    with pytest.raises(CredentialRetrievalError, match="401"):
+        provider({**given(machine), "AWS_CONTAINER_AUTHORIZATION_TOKEN": token}).load()
 
 
 def test_a_command_has_the_credentials_of_its_generation_and_keeps_them(serving):

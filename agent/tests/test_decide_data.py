@@ -1,10 +1,14 @@
 """The agent's decisions about the data volume: pure."""
 
+from types import SimpleNamespace
+
 from data.runner import Held
+from data.volume import DataVolume
 from orders import decide
 from orders.decide import ABORT, HALT, Secrets, State, Target, Token, describe
 from orders.orders import Orders
 from orders.report import Phase
+from processes.generations import HALT_SECONDS
 
 PLAIN, KEEPS = "plain", "keeps"
 ONE, TWO = "vol-0123456789abcdef0", "vol-0123456789abcdef1"
@@ -95,3 +99,34 @@ def test_a_volume_that_is_taken_away_halts_the_app():
     assert decide.decide(state, 0, 0) == [HALT] and describe(state, 0).phase is Phase.DATA
     state.serving, state.device = None, 10
     assert decide.decide(state, 0, 0) == [("mount", ONE)]
+
+
+class Runner:
+    volumes = SimpleNamespace(held=lambda: Held(ONE, 10, True), device=lambda volume: None)
+
+    def __init__(self):
+        self.calls = []
+
+    def retire(self, command):
+        self.calls.append(("retire", command.what))
+
+    def kill(self, command):
+        self.calls.append(("kill", command.what))
+
+
+def test_runs_of_schedules_are_ended_for_the_volume_and_commands_are_not():
+    commands = [
+        SimpleNamespace(what=what, volume=volume)
+        for what, volume in (("release", ONE), ("schedule.nightly", ONE), ("schedule.plain", None))
+    ]
+    state, runner, clock = keeping("none", healthy=KEEPS), Runner(), SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    generations = SimpleNamespace(use_data=lambda: False)
+    data = DataVolume(runner, state, generations, lambda: commands, clock)
+    for clock.now in (0.0, 5.0, HALT_SECONDS):
+        data.look()
+        assert state.data_used and decide.decide(state, 0, 0) == []
+    assert runner.calls == [("retire", "schedule.nightly"), ("kill", "schedule.nightly")]
+    del commands[:2]
+    data.look()
+    assert decide.decide(state, 0, 0) == [("unmount", ONE)]

@@ -68,9 +68,9 @@ class Looked:
 
     def __init__(self):
         self.clock, self.lines, self.puts, self.fails, self.open = Clock(), [], [], False, 0
-        runner = SimpleNamespace(sources=("app", "access"), follow=self.follow)
+        runner, known = SimpleNamespace(follow=self.follow), {"app": "app", "access": "access"}
         self.logs = publisher.Logs(
-            self, runner, lambda source: "logs/" + source, lambda texts, before: texts, self.clock
+            self, runner, lambda source: "logs/" + source, lambda texts, before: texts, lambda: known, self.clock
         )
 
     def follow(self, source):

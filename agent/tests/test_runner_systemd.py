@@ -46,6 +46,9 @@ def test_the_verdict_of_an_earlier_generation_does_not_count(paths, tmp_path, mo
 def test_units_are_complete_and_have_the_important_rules():
     for name in runner_systemd.SANDBOXED:
         assert "StartLimitIntervalSec=0" in runner_systemd.text_of("units/" + name).splitlines()
+    assert "SyslogIdentifier=devopsctl-release\n" in runner_systemd.text_of("units/command@.service"), (
+        "schedules replace it"
+    )
     text = runner_systemd.text_of("units/sandbox.conf")
     assert text.startswith("\n"), "it is appended to other text"
     for rule in ("IPAddressDeny=169.254.169.254 fd00:ec2::254", "DynamicUser=yes", "NoNewPrivileges=yes"):

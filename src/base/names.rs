@@ -108,6 +108,11 @@ pub fn released_key(name: &str, release: &str) -> String {
     format!("{}{release}.json", released_prefix(name))
 }
 
+/// The prefix of the records of scheduled runs. The instances write them.
+pub fn schedule_prefix(name: &str) -> String {
+    format!("{name}/schedule/")
+}
+
 /// The prefix of the releases in the bucket.
 pub fn releases_prefix(name: &str) -> String {
     format!("{name}/releases/")

@@ -11,6 +11,7 @@ use crate::base::next::Next;
 use crate::commands::cli::Logs;
 use crate::commands::documents;
 use crate::resources::logs::{self, Line, Reader, Source, Window};
+use crate::resources::reports::Report;
 
 /// Pause between two requests: the agent uploads for a minute after each.
 const RENEW: Duration = Duration::from_secs(30);
@@ -23,13 +24,16 @@ pub(super) async fn run(session: &Session, arguments: &Logs) -> Result<ExitCode>
 }
 
 async fn show(session: &Session, arguments: &Logs) -> Result<()> {
-    let (aws, name, source) = (&session.aws, session.name(), arguments.source());
+    let (aws, name, source) = (&session.aws, session.name(), &arguments.source());
     let mut reader = Reader::default();
     let (mut first, mut asked) = (true, None::<Asked>);
     loop {
         // Observed each time: another instance may have replaced this one.
         let observed = session.running().await?;
-        let Some((instance, _)) = observed.serving() else { return Err(no_instance(session)) };
+        let Some((instance, report)) = observed.serving() else { return Err(no_instance(session)) };
+        if let Source::Named(named) = source {
+            check_known(session, report, named)?;
+        }
         let asked = match &mut asked {
             Some(asked) if asked.instance == instance.id => asked,
             another => another.insert(Asked::nothing(&instance.id)),
@@ -87,8 +91,8 @@ impl Asked {
     }
 }
 
-fn print(session: &Session, source: Source, Line(_, at, text): &Line) {
-    let text = if source == Source::Access { logs::access(text) } else { text.clone() };
+fn print(session: &Session, source: &Source, Line(_, at, text): &Line) {
+    let text = if *source == Source::Access { logs::access(text) } else { text.clone() };
     match (session.globals.json, source) {
         (true, _) => session.ui.document(&documents::LogLine { v: documents::Version, at: rfc3339(*at), text }),
         // The app and the agent decide themselves whether a line has a time.
@@ -100,6 +104,21 @@ fn print(session: &Session, source: Source, Line(_, at, text): &Line) {
 fn no_instance(session: &Session) -> Failure {
     Failure::failed(format!("no instance of {} is running, so there is no log", session.name()))
         .next(Next::from("deploy it: ").run("up"))
+}
+
+/// The agent ignores a request for a log that the serving release does not have.
+fn check_known(session: &Session, report: Option<&Report>, named: &str) -> Result<()> {
+    let known: Vec<&str> = report.into_iter().flat_map(Report::logs).map(String::as_str).collect();
+    if known.contains(&named) {
+        return Ok(());
+    }
+    let known = match known[..] {
+        [] => "it has no log but its own one".to_owned(),
+        _ => format!("it has {}", known.join(", ")),
+    };
+    Err(Failure::new(Exit::Usage, format!("the running release of {} has no log {named}", session.name()))
+        .because(known)
+        .next(Next::from("show the app's log: ").run("logs")))
 }
 
 fn no_answer(instance: &str) -> Failure {

@@ -1,6 +1,7 @@
 //! `status`: the resources, the running release, its health and its URL. The exit code is 0 only if the app is healthy.
 
 mod lines;
+mod schedule;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -277,6 +277,34 @@ impl Key for Map {
     }
 }
 
+/// A map whose keys the user chooses, and whose values are maps with the same known keys.
+pub struct Sections {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// The pattern of the keys.
+    pub names: &'static str,
+    /// The value of each.
+    pub each: &'static [&'static dyn Key],
+    /// The maximum number of keys, and the reason.
+    pub most: (usize, &'static str),
+}
+
+impl Key for Sections {
+    named!();
+    fn default(&self) -> Option<Value> {
+        None
+    }
+    #[cfg(test)]
+    fn keys(&self) -> &'static [&'static dyn Key] {
+        self.each
+    }
+    fn value(&self) -> Value {
+        let each = self.each.iter().map(|section| section.schema()).next();
+        let keys = json!({"pattern": self.names});
+        json!({"type": ["object", "null"], "propertyNames": keys, "additionalProperties": each, "maxProperties": self.most.0})
+    }
+}
+
 /// A map with known keys.
 pub struct Section {
     pub name: &'static str,

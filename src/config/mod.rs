@@ -3,6 +3,7 @@
 mod app;
 mod check;
 mod cpu_credits;
+mod cron;
 mod data;
 mod image;
 mod keys;
@@ -11,6 +12,7 @@ mod permissions;
 mod python;
 mod reader;
 mod reference;
+mod schedule;
 mod schema;
 mod secrets;
 mod sections;
@@ -33,12 +35,14 @@ use crate::base::next::Next;
 pub use app::App;
 pub use check::is_token;
 pub use cpu_credits::CpuCredits;
+pub use cron::Cron;
 pub use data::Data;
 pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
 pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use reference::{Reference, Source};
+pub use schedule::Run;
 pub use schema::schema;
 pub use secrets::{SecretOrigin, check_secret, is_variable};
 pub use token::{Check, Token};
@@ -58,6 +62,8 @@ pub struct Deployment {
     pub region: Option<String>,
     /// `app`
     pub app: App,
+    /// `schedule`, by name.
+    pub schedule: BTreeMap<String, Run>,
     /// `token`
     pub token: Token,
     /// `instance`

@@ -67,7 +67,32 @@ impl<'a> Reader<'a> {
 
     /// The entries of a map with known keys; none if it is absent or empty.
     pub fn section(&mut self, of: &keys::Section, node: Option<Node>) -> Section {
-        Section { path: of.path, entries: self.entries(of.path, node), keys: of.keys }
+        Section { path: of.path.to_owned(), entries: self.entries(of.path, node), keys: of.keys }
+    }
+
+    /// The entries of a map whose keys the user chooses, and whose values are maps with known keys.
+    pub fn sections(
+        &mut self,
+        above: &mut Section,
+        of: &keys::Sections,
+        each: &keys::Section,
+    ) -> Vec<(tree::Key, Section)> {
+        let node = above.take(of).map(|found| found.node);
+        let entries = self.entries(of.name, node);
+        self.bound(of.name, &entries, of.most);
+        let section = |(key, node): (tree::Key, Node)| {
+            let path = format!("{}.{}", of.name, key.name);
+            let entries = self.entries(&path, Some(node));
+            (key, Section { path, entries, keys: each.keys })
+        };
+        entries.into_iter().map(section).collect()
+    }
+
+    /// Adds a finding for a map with too many keys.
+    fn bound(&mut self, path: &str, entries: &[(tree::Key, Node)], (most, why): (usize, &str)) {
+        if let Some((key, _)) = entries.get(most) {
+            self.find(key.span, format!("`{path}` has more than {most} keys"), "from here on", why);
+        }
     }
 
     /// The entries of a map whose keys the user chooses.
@@ -77,10 +102,8 @@ impl<'a> Reader<'a> {
             (key, Found { path, node })
         };
         let entries = self.entries(of.path, node);
-        if let Some((most, why)) = of.most
-            && let Some((key, _)) = entries.get(most)
-        {
-            self.find(key.span, format!("`{}` has more than {most} keys", of.path), "from here on", why);
+        if let Some(most) = of.most {
+            self.bound(of.path, &entries, most);
         }
         entries.into_iter().map(found).collect()
     }
@@ -250,12 +273,17 @@ pub struct Found {
 
 /// The entries of one map with known keys.
 pub struct Section {
-    path: &'static str,
+    path: String,
     entries: Vec<(tree::Key, Node)>,
     keys: &'static [&'static dyn Key],
 }
 
 impl Section {
+    /// Its full path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Removes and returns the value of a key. An empty value counts as absent.
     pub fn take(&mut self, key: &dyn Key) -> Option<Found> {
         let name = key.name();

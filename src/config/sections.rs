@@ -11,7 +11,8 @@ use miette::SourceSpan;
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::Node;
 use super::{
-    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, data, python, static_files, table,
+    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, data, python, schedule, static_files,
+    table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -24,6 +25,7 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     }
     let name = reader.text(&mut top, &table::NAME, check::name);
     let region = reader.text(&mut top, &table::REGION, check::region);
+    let schedule = schedule::section(reader, &mut top);
     let (mut token, open, decides) = token_section(reader, &mut top);
     let app = app::section(reader, &mut top, folder, &token.env);
     let (app, python) = app.map_or((None, None), |(app, python)| (Some(app), python));
@@ -38,18 +40,8 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     let tags = tags_section(reader, &mut top);
     top.finish(reader);
     token.path = tested_path(reader, &token, decides, &health.path);
-    Some(Deployment {
-        name: name?,
-        region,
-        app: app?,
-        token,
-        instance,
-        data,
-        network,
-        health,
-        permissions_boundary,
-        tags,
-    })
+    let (name, app) = (name?, app?);
+    Some(Deployment { name, region, app, schedule, token, instance, data, network, health, permissions_boundary, tags })
 }
 
 /// The token, its open paths with their places, and the place of what decides where its check is tested.

@@ -7,6 +7,7 @@ mod app;
 mod data;
 mod network;
 mod patterns;
+mod schedule;
 
 use super::keys::{Flag, List, Map, Number, Section, Text, Word};
 use super::{Check, CpuCredits, Image};
@@ -14,13 +15,14 @@ pub use app::*;
 pub use data::*;
 pub use network::*;
 use patterns::{OPEN, REQUEST, VARIABLE};
+pub use schedule::*;
 
 /// The file itself.
 pub static TOP: Section = Section {
     name: "",
     path: "",
     about: "The deployment that `devopsctl up` creates on AWS.",
-    keys: &[&NAME, &REGION, &APP, &TOKEN, &INSTANCE, &DATA, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
+    keys: &[&NAME, &REGION, &APP, &SCHEDULE, &TOKEN, &INSTANCE, &DATA, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
     needs: &["name", "app"],
 };
 

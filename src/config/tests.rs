@@ -306,3 +306,19 @@ fn a_version_of_python_chooses_the_image() {
     let shown = [bad(&file("3.12", ", image: debian-13")), bad(&file("3.10", "")), bad(&file("[3.12]", ""))];
     insta::assert_snapshot!("python", shown.join("\n"));
 }
+
+#[test]
+fn a_schedule_has_times_and_a_command() {
+    let parsed =
+        good("name: hello\napp: {path: app}\nschedule: {nightly: {cron: '15  3 * * MON', run: x, timeout: 5}}\n");
+    let run = &parsed.schedule["nightly"];
+    assert_eq!((run.command.as_str(), run.timeout, run.catch_up), ("x", 5, false));
+    assert_eq!((&run.cron.minutes, &run.cron.hours, &run.cron.weekdays), (&vec![15], &vec![3], &vec![1]));
+    insta::assert_snapshot!(
+        "schedules",
+        bad(
+            "name: hello\napp: {path: app}\nschedule:\n  release: {cron: '@daily', run: x}\n  a_b: {cron: '@daily', run: ' '}\n  \
+         c: {cron: 0 25 * * *, run: x}\n  d: {cron: 0 0 31 4 *, runs: x}\n  e: {cron: '@reboot', run: x}\n  f: daily\n"
+        )
+    );
+}

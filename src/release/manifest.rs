@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::config::{App, Check, Deployment, Token};
+use crate::config::{App, Check, Deployment, Run, Token};
 use crate::release::processes::Processes;
 use crate::release::proxy::{self, Build};
 
@@ -23,6 +23,7 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "references": references(app),
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "release": (!app.release.is_empty()).then(|| json!({"commands": app.release, "timeout": app.release_timeout})),
+        "schedule": schedule(deployment),
         "static": app.static_files,
         "data": deployment.data.as_ref().map(|data| json!({"path": data.path})),
         "edge": edge,
@@ -35,6 +36,20 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
 /// By the variable's name.
 fn references(app: &App) -> BTreeMap<&str, String> {
     app.references().into_iter().map(|(name, reference)| (name, reference.to_string())).collect()
+}
+
+/// By name. The instance gets the values of each cron expression, and its text as well, which tells a changed one.
+fn schedule(deployment: &Deployment) -> BTreeMap<&String, Value> {
+    let run = |run: &Run| {
+        json!({
+            "cron": run.text,
+            "times": run.cron,
+            "commands": [run.command],
+            "timeout": run.timeout,
+            "catch_up": run.catch_up,
+        })
+    };
+    deployment.schedule.iter().map(|(name, each)| (name, run(each))).collect()
 }
 
 /// The settings of the proxy for static files: a change of the files does not touch it.

@@ -11,7 +11,7 @@ use crate::resources::orders::Orders;
 use crate::resources::{Tags, set_tags};
 
 /// The kind of log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The app's output.
     App,
@@ -21,16 +21,19 @@ pub enum Source {
     Agent,
     /// The output of the commands of releases.
     Release,
+    /// The output of a schedule's runs, by its name.
+    Named(String),
 }
 
 impl Source {
     /// The agent's name for it.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::App => "app",
             Self::Access => "access",
             Self::Agent => "agent",
             Self::Release => "release",
+            Self::Named(name) => name,
         }
     }
 }
@@ -106,7 +109,7 @@ pub fn access(text: &str) -> String {
 ///
 /// # Errors
 /// The instance cannot be tagged.
-pub async fn ask(aws: &Aws, instance: &str, source: Source) -> Result<String> {
+pub async fn ask(aws: &Aws, instance: &str, source: &Source) -> Result<String> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let word = format!("{now}-{}", secret::random_hex(4)?);
     let tags = Tags::from([(names::TAG_LOGS.to_owned(), format!("{}/{word}", source.name()))]);
@@ -123,7 +126,7 @@ pub async fn look(
     aws: &Aws,
     (account, name): (&str, &str),
     instance: &str,
-    source: Source,
+    source: &Source,
     known: &Option<String>,
 ) -> Result<Option<(Window, Option<String>)>> {
     let (bucket, _) = names::bucket(account, &aws.region);

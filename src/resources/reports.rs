@@ -3,6 +3,7 @@
 
 mod parts;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
-pub use parts::{Certificate, Data, Proxy, ProxyPhase, Role, Ssh, Threads, Updates};
+pub use parts::{Certificate, Data, Proxy, ProxyPhase, Role, ScheduledRun, Ssh, Threads, Updates};
 
 /// As many names as `DeleteParameters` takes:
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>
@@ -67,6 +68,8 @@ pub struct Report {
     pub updates: Option<Updates>,
     /// The app's role in AWS, if the serving release needs it.
     pub role: Option<Role>,
+    /// The runs of `schedule` of the serving release, by name.
+    pub schedule: Option<BTreeMap<String, ScheduledRun>>,
     /// The volume with the app's files, if the release has one or the instance still has it.
     pub data: Option<Data>,
     /// The last lines of the app's output.
@@ -165,6 +168,11 @@ impl Report {
     /// Whether the bucket does not return the ordered release.
     pub fn misses_release(&self) -> bool {
         self.error_code == Some(ErrorCode::NoRelease) && self.orders.release.is_some()
+    }
+
+    /// The logs that the instance has beside its own ones.
+    pub fn logs(&self) -> impl Iterator<Item = &String> {
+        self.schedule.iter().flat_map(BTreeMap::keys)
     }
 
     /// Whether the bucket has other content under Caddy's key.

@@ -197,7 +197,7 @@ fn diff(policy: &Document, boundary: Option<&str>, tags: &Tags, have: Option<&St
 }
 
 /// The inline policy: read the token, the secrets and the releases of this deployment, write its own reports and logs and the
-/// records that the commands of releases ran, and get credentials of the app's role for the app.
+/// records that the commands of releases and of schedules ran, and get credentials of the app's role for the app.
 pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: &str) -> Value {
     let parameter = |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
     let object = |key: &str| format!("arn:{partition}:s3:::{bucket}/{key}");
@@ -213,6 +213,7 @@ pub fn policy(partition: &str, account: &str, region: &str, name: &str, bucket: 
             {"Effect": "Allow", "Action": "s3:GetObject", "Resource": object(&format!("{}*", names::TOOLS_PREFIX))},
             {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&names::certificates_key(name))},
             {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&format!("{}*", names::released_prefix(name)))},
+            {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": object(&format!("{}*", names::schedule_prefix(name)))},
             {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": format!("arn:{partition}:iam::{account}:role/{}", names::app_role(name, region))},
         ]
     })

@@ -10,6 +10,7 @@ mod lab;
 mod pebble;
 mod release_command;
 mod run;
+mod schedule;
 mod shell;
 #[path = "../it/support/mod.rs"]
 mod support;
@@ -65,7 +66,9 @@ fn a_virtual_machine_from_boot_to_shutdown() {
     release_command::runs(&story.project, SECRET);
     story.survives_kills();
     shell::lets_in(&story.project, &story.machine);
+    schedule::begins(&story.project);
     run::works(&story.project, &story.machine, SECRET);
+    schedule::has_run(&story.project, &story.machine, SECRET);
     story.survives_a_crash_loop();
     story.survives_a_full_disk_and_a_read_only_one();
     story.runs_an_app_of_300_mb();

@@ -203,6 +203,9 @@ pub struct SecretsUnset {
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
+    /// Show the output of this schedule's runs instead
+    #[arg(conflicts_with_all = ["access", "agent", "release"])]
+    pub name: Option<String>,
     /// Show new lines until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
@@ -223,9 +226,10 @@ pub struct Logs {
 impl Logs {
     /// The log that the options select.
     pub fn source(&self) -> Source {
-        match (self.access, self.agent, self.release) {
-            (true, ..) => Source::Access,
-            (_, true, _) => Source::Agent,
+        match (&self.name, self.access, self.agent, self.release) {
+            (Some(name), ..) => Source::Named(name.clone()),
+            (_, true, ..) => Source::Access,
+            (.., true, _) => Source::Agent,
             (.., true) => Source::Release,
             _ => Source::App,
         }

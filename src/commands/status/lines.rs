@@ -48,6 +48,7 @@ impl View<'_> {
         lines.extend(self.ssh_rules().map(|sources| ("ssh", sources)));
         let others = instance::alive(&self.observed.instances).filter(|state| self.current != Some(*state));
         lines.extend(others.map(|state| ("also", format!("{} ({}, {})", state.id, state.kind, state.phase.name()))));
+        lines.extend(self.schedule().await.into_iter().map(|run| ("schedule", run)));
         lines.push(("cost", crate::commands::cost::words(session, &self.cost)));
         lines.push(("account", format!("{} {}", self.observed.account, session.aws.region)));
         if let Some(threads) = self.report.and_then(|report| report.threads.as_ref()) {

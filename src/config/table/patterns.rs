@@ -9,3 +9,5 @@ pub const REQUEST: &str = r#"^/([!"$-.0-~][!"$-~]*)?$"#;
 pub const OPEN: &str = r"^/[A-Za-z0-9._~!$&'()+,=:@/-]*(/\*)?$";
 /// The path of a URL without escapes, and without a slash at its end.
 pub const PREFIX: &str = "^(/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,9})$";
+/// The name of what runs beside the app. It becomes a unit, a path and the name of a log.
+pub const PROGRAM: &str = "^[a-z][a-z0-9-]{0,19}$";

@@ -44,7 +44,7 @@ impl<'a> Output<'a> {
             self.account = identity(aws).await.ok().map(|identity| identity.account);
         }
         let Some(account) = &self.account else { return };
-        let found = logs::look(aws, (account, name), self.instance, Source::Release, &self.mark).await;
+        let found = logs::look(aws, (account, name), self.instance, &Source::Release, &self.mark).await;
         let Some((window, mark)) = found.ok().flatten() else { return };
         self.mark = mark;
         // The log of other commands than those of these orders is not uploaded anew yet.

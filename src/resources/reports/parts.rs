@@ -128,6 +128,23 @@ fn volume<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     Ok(Option::<String>::deserialize(deserializer)?.filter(|id| names::is_volume(id)))
 }
 
+/// A schedule in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ScheduledRun {
+    /// When the last run began, in seconds since 1970; missing before the first one.
+    pub last: Option<i64>,
+    /// Its exit code; negative for a signal, missing while it runs.
+    pub code: Option<i64>,
+    /// Why it ended without an exit code, or why the next one cannot begin.
+    pub error: Option<String>,
+    /// When the next one is due, in seconds since 1970.
+    pub next: Option<i64>,
+    /// How many were due while it ran, and were skipped.
+    pub skipped: i64,
+}
+
 /// The operating system's security updates in an agent's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

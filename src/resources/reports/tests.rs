@@ -14,6 +14,7 @@ fn a_report_is_understood_as_far_as_it_is_known() {
         assert_eq!((&said["phase"], &said["release"]), (&understood["phase"], &understood["release"]), "{name}");
         assert_eq!(!matches!(report.phase, Phase::Other(_)), understood["known_phase"], "{name}");
         assert_eq!(said["error_code"], case["report"]["error_code"], "{name}");
+        assert_eq!(said["schedule"], case["report"]["schedule"], "{name}");
         assert_eq!(said["edge"]["phase"], understood["proxy_phase"], "{name}");
         let release = report.orders.release.as_deref().unwrap_or_default();
         assert_eq!(report.blames_release(release), understood["blames_release"], "{name}");

@@ -10,4 +10,5 @@ mod init;
 mod local_packages;
 mod permissions;
 mod release_command;
+mod schedule;
 mod static_files;

@@ -46,6 +46,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
         permissions: None,
     },
+    schedule: BTreeMap::new(),
     token: Token {
         env: "APP_SECRET_TOKEN".into(),
         check: Check::App,
