@@ -26,6 +26,7 @@ const STALE_PATIENCE: Duration = Duration::from_secs(15);
 const PROCESSES: Duration = Duration::from_secs(920);
 const TOPIC: crate::base::event::Topic = std::borrow::Cow::Borrowed("app");
 
+pub(super) mod data;
 mod failures;
 mod output;
 
@@ -46,6 +47,8 @@ pub struct Goal {
     pub alone: bool,
     /// What the command needs of the proxy.
     pub proxy: Need,
+    /// Whether it is enough that the instance waits for its data volume.
+    pub data: bool,
     /// When the instance was launched or last started, in seconds since 1970: earlier reports do not count.
     pub since: i64,
 }
@@ -63,10 +66,13 @@ impl Goal {
         let (again, references) = orders.map(|orders| (orders.attempt, orders.references)).unwrap_or_default();
         let release = Some(release.to_owned());
         let (secrets, since) = (secrets.into_iter().collect(), instance.since);
-        Ok((instance.id, Self { release, token, secrets, references, again, alone: false, proxy, since }))
+        Ok((instance.id, Self { release, token, secrets, references, again, alone: false, proxy, data: false, since }))
     }
 
     fn reached(&self, report: &Report) -> bool {
+        if self.data {
+            return report.at >= self.since && report.phase == Phase::Data && self.answered(report);
+        }
         report.at >= self.since
             && !report.is_stale(now())
             && report.healthy
@@ -91,6 +97,11 @@ impl Goal {
             && (self.again.is_none() || *attempt == self.again)
             && self.has_secrets(secrets.as_deref())
             && self.follows_references(report)
+    }
+
+    /// What it reached, in words.
+    fn words(&self) -> &'static str {
+        if self.data { "ready for its data" } else { "healthy" }
     }
 
     /// Whether the report answers the order of the references.
@@ -178,6 +189,14 @@ pub struct Watch<'a> {
     pub sink: &'a dyn Sink,
 }
 
+impl<'a> Watch<'a> {
+    /// The wait of a step.
+    fn of(context: &'a Context) -> Self {
+        let (timeout, release_timeout) = (context.health.timeout, context.health.release_timeout);
+        Watch { aws: &context.aws, name: &context.name, timeout, release_timeout, sink: context.sink() }
+    }
+}
+
 impl Watch<'_> {
     /// How long a stage may take.
     fn patience(&self, stage: &Stage) -> Duration {
@@ -218,7 +237,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             let failed = goal.failed(&report) && !early;
             output.follow(&report, failed || goal.reached(&report)).await;
             if goal.reached(&report) {
-                sink.event(Event::Done(TOPIC, "healthy".into()));
+                sink.event(Event::Done(TOPIC, goal.words().into()));
                 return Ok(report);
             }
             if failed {
@@ -286,10 +305,10 @@ impl Rival {
 /// As for [`wait`].
 pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Result<String> {
     let (id, goal) = Goal::of(context, &gate.release, Need::Ready)?;
-    let (timeout, release_timeout) = (context.health.timeout, context.health.release_timeout);
-    let watch = Watch { aws: &context.aws, name: &context.name, timeout, release_timeout, sink: context.sink() };
-    context.or_interrupt(wait(&watch, &id, &goal)).await.map_err(|failure| failure.standing(gate.kept))?;
-    Ok(format!("{id} is healthy"))
+    match context.or_interrupt(wait(&Watch::of(context), &id, &goal)).await {
+        Ok(_) => Ok(format!("{id} is healthy")),
+        Err(failure) => Err(data::after(context, failure, &gate).await),
+    }
 }
 
 /// The orders of a live instance.

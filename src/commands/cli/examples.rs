@@ -113,7 +113,8 @@ Examples:
 pub(super) const DOWN: &str = "\
 Examples:
   devopsctl down
-  devopsctl down --name shop --region eu-central-1  without its deploy.yaml";
+  devopsctl down --name shop --region eu-central-1  without its deploy.yaml
+  devopsctl down --delete-data shop                 with its data volume";
 
 pub(super) const POLICY: &str = "\
 Example:

@@ -9,14 +9,15 @@ use crate::commands::Session;
 use crate::resources::history::History;
 use crate::resources::release::{Notes, short};
 use crate::resources::reports::{Process, Threads, Updates};
-use crate::resources::{ingress, instance, secrets};
+use crate::resources::{ingress, instance, secrets, volume};
 
 impl View<'_> {
     /// What it is, and how.
     pub async fn lines(&self, session: &Session, notes: &BTreeMap<String, Notes>) -> Vec<(&'static str, String)> {
         if self.observed.nothing() {
             let up = session.ui.run("up");
-            return vec![("name", self.name.to_owned()), ("app", format!("not deployed; deploy it: {up}"))];
+            let lines = vec![("name", self.name.to_owned()), ("app", format!("not deployed; deploy it: {up}"))];
+            return lines.into_iter().chain(self.data(session).map(|data| ("data", data))).collect();
         }
         let mut lines = vec![("name", self.name.to_owned())];
         let none = || "none".to_owned();
@@ -27,6 +28,7 @@ impl View<'_> {
         lines.extend(self.before(session, notes).map(|before| ("before", before)));
         lines.push(("token", self.token() + &self.previous_token().await));
         lines.extend(self.secrets(session).map(|secrets| ("secrets", secrets)));
+        lines.extend(self.data(session).map(|data| ("data", data)));
         lines.extend(self.role().map(|role| ("role", role)));
         lines.extend(self.processes().map(|process| ("process", process)));
         lines.push((
@@ -103,6 +105,16 @@ impl View<'_> {
             Some(error) => format!("the app cannot use its AWS permissions: {error}"),
             None => "the app has its AWS permissions".to_owned(),
         })
+    }
+
+    /// The data volume, and how full it is.
+    fn data(&self, session: &Session) -> Option<String> {
+        let volume = volume::kept(self.observed)?;
+        let Some(holder) = volume.holder() else { return Some(crate::commands::data::stays(session, volume)) };
+        let seen = self.report.and_then(|report| report.data.as_ref());
+        let used = seen.and_then(|data| data.used).map(|used| format!(", {used}% used")).unwrap_or_default();
+        let error = seen.and_then(|data| data.error.as_ref()).map(|error| format!(": {error}")).unwrap_or_default();
+        Some(format!("{} ({} GiB in {}{used}) on {holder}{error}", volume.id, volume.gib, volume.zone))
     }
 
     /// The image that the instance was launched from.

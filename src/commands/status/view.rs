@@ -9,7 +9,7 @@ use crate::resources::history::History;
 use crate::resources::instance::{self, Build, State};
 use crate::resources::orders::Orders;
 use crate::resources::reports::{Proxy, Report};
-use crate::resources::{NameConflict, elastic_ip, secrets};
+use crate::resources::{NameConflict, elastic_ip, secrets, volume};
 
 /// What there is to show.
 pub struct View<'a> {
@@ -106,6 +106,7 @@ impl View<'_> {
                 ordered: self.orders().secrets,
                 running: report.and_then(|report| report.secrets.clone()),
             },
+            data: volume::kept(observed).map(Into::into),
             report: report.cloned(),
             cost: (&self.cost).into(),
             foreign: observed.conflicts().map(NameConflict::describe).collect(),
