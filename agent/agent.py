@@ -57,8 +57,8 @@ class Agent:
         self.kept = {key: kept[key] for key in ("agent", "healthy", "previous") if match("release", kept.get(key))}
         self.refused = {}  # By tag: why its value does not count.
         self.state = State(ready=tasks.on_disk(paths), healthy=self.kept.get("healthy"))
-        self.generations = Generations(paths, runner, self.state, clock)
         self.app_role = AppRole(aws, self.name, self.supervisor.start, clock)
+        self.generations = Generations(paths, runner, self.state, clock, self.app_role.grant)
         self.self_update = self_update.SelfUpdate(self)
         self.proxy_settings = None, None  # A release, and the settings that its manifest has.
         self.proxy = Proxy(paths, aws, runner.proxy, self.name, self.proxy_orders, clock)
@@ -324,6 +324,7 @@ class Agent:
             role=self.app_role.said() if self.generations.serving and self.generations.serving.grant.port else None,
             schedule=self.schedule.said(),
             agent=ended and self.generations.mask(decide.one_line(ended)),
+            processes=self.generations.background.said(),
             data=self.masked(self.data.said()),
             log_tail=self.generations.mask(self.paths.shorten(progress.tail)),
         ).document()

@@ -41,6 +41,7 @@ FORMS = {
     "source": "[a-z][a-z0-9-]{0,19}",
     "log": "[a-z][a-z0-9-]{0,39}",
     "command": r"release|schedule\.[a-z][a-z0-9-]{0,19}",
+    "process": "(?!(app|web|access|agent|release|run)$)[a-z][a-z0-9-]{0,19}",
     "session": "[!-~]{1,512}",
     "microseconds": "[0-9]{1,17}",
     "URL prefix": "/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,9}",

@@ -27,6 +27,7 @@ class DataVolume:
         if state.volume and ordered not in (None, state.volume.volume):
             # Read from the processes themselves: a volume that is used cannot be given back.
             users = [each for each in self.commands() if each.volume]
+            self.generations.end_with_data()
             state.data_used = self.generations.use_data() or bool(users)
             self.end([each for each in users if each.what != RELEASE])
         else:

@@ -6,7 +6,9 @@ minute from then on, the last lines of that source are in the bucket, masked, an
     <name>/logs/<instance>/<source>.json    {"v": 1, "asked": [word...], "session": word, "of": orders,
                                              "lines": [[number, microseconds, text]...]}
 
-`of` is only in the log of a release's commands, which is published without a request while they run. It is one object, so nothing accumulates, and concurrent readers see the same. Lines are numbered within a session, which lasts
+`of` is only in the log of a release's commands, which is published without a request while they run. If the app has processes
+beside its web server, the source `app` has the lines of all of them, and `from` says for each line whose it is: `web`, or a
+process's name. Each of these is a source of its own, too. It is one object, so nothing accumulates, and concurrent readers see the same. Lines are numbered within a session, which lasts
 as long as requests follow each other without a break.
 """
 
@@ -20,6 +22,7 @@ import time
 
 from boot.validate import check, clean, in_words, integer, match, parse
 from logs.masking import tail
+from logs.sources import WEB
 from orders.decide import one_line
 from system import untrusted
 
@@ -78,8 +81,8 @@ class Logs:
 
     def begin(self, source, lines_of, word, orders):
         if source in self.shows:
-            self.shows.pop(source).lines_of.close()
-        self.shows[source] = Show(lines_of, word, orders)
+            self.shows.pop(source).close()
+        self.shows[source] = Show({None: Part(lines_of)}, word, orders)
         self.ask(source, word)
 
     def publish(self, done):
@@ -87,18 +90,29 @@ class Logs:
         done.set()
 
     def ask(self, source, word):
-        if source not in self.shows:
+        show = self.shows.get(source) or Show({}, word)
+        # An app's processes may have changed since the last request.
+        for origin, log in self.parts(source).items():
             try:
-                self.shows[source] = Show(self.runner.follow(self.sources()[source]), word)
-            except (OSError, KeyError, subprocess.SubprocessError) as problem:
+                if None not in show.parts and origin not in show.parts:
+                    show.parts[origin] = Part(self.runner.follow(log))
+            except (OSError, subprocess.SubprocessError) as problem:
                 print(f"agent: cannot publish the log {source}: {in_words(problem)}", flush=True)
                 return
-        self.shows[source].asked(word, self.clock.monotonic() + SECONDS)
+        self.shows[source] = show
+        show.asked(word, self.clock.monotonic() + SECONDS)
+
+    def parts(self, source):
+        """The logs that a source consists of, by the origin of their lines; None: they need no name."""
+        known = self.sources()
+        if source == "app" and WEB in known:
+            return {name: log for name, log in known.items() if name == WEB or log.startswith("process-")}
+        return {None: known.get(source, source)}
 
     def turn(self):
         for source, show in list(self.shows.items()):
             if self.clock.monotonic() > show.until:
-                show.lines_of.close()
+                show.close()
                 del self.shows[source]
                 continue
             show.look(self.mask)
@@ -110,36 +124,54 @@ class Logs:
                     print(f"agent: cannot publish the log: {one_line(in_words(problem))}", flush=True)
 
 
-class Show:
-    """The published part of one source."""
+class Part:
+    """One of the logs that a source consists of. `before`: what it printed last, because a secret may have several lines."""
 
-    def __init__(self, lines_of, session, orders=None):
-        self.lines_of, self.session, self.orders = lines_of, session, orders
+    def __init__(self, lines_of):
+        self.lines_of, self.before, self.skipped = lines_of, "", 0
+
+    def read(self, mask):
+        """The new lines, masked: (microseconds, text)."""
+        found = self.lines_of.read()
+        shown = newest(found)
+        self.skipped = len(found) - len(shown)
+        # Masked first, then cut. Only the part of a very long line that can be published is masked.
+        raw = [text[: LINE * 2] for _, text in shown]
+        texts = mask(raw, self.before)
+        self.before = tail(raw, self.before)
+        return [(at, text[:LINE]) for (at, _), text in zip(shown, texts)]
+
+
+class Show:
+    """The published part of one source. `parts`: its logs, by the origin of their lines."""
+
+    def __init__(self, parts, session, orders=None):
+        self.parts, self.session, self.orders = parts, session, orders
         self.words, self.until = collections.deque(maxlen=20), 0.0
-        self.lines, self.number, self.size = collections.deque(), 0, 0
-        self.changed, self.before = False, ""
+        self.lines, self.origins, self.number, self.size = collections.deque(), collections.deque(), 0, 0
+        self.changed = False
+
+    def close(self):
+        for part in self.parts.values():
+            part.lines_of.close()
 
     def asked(self, word, until):
         self.words.append(word)
         self.until, self.changed = until, True
 
     def look(self, mask):
-        found = self.lines_of.read()
-        shown = newest(found)
-        self.number += len(found) - len(shown)
-        found = shown
-        # Masked first, then cut. Only the part of a very long line that can be published is masked.
-        raw = [text[: LINE * 2] for _, text in found]
-        texts = mask(raw, self.before)
-        self.before = tail(raw, self.before)
-        for (at, _), text in zip(found, texts):
+        # In the order of their times. A log is read in order, so its own lines stay in it.
+        found = [(at, text, origin) for origin, part in list(self.parts.items()) for at, text in part.read(mask)]
+        self.number += sum(part.skipped for part in self.parts.values())
+        for at, text, origin in sorted(found, key=lambda line: line[0]) if len(self.parts) > 1 else found:
             self.number += 1
-            text = text[:LINE]
             self.lines.append([self.number, at, text])
+            self.origins.append(origin)
             self.size += len(text)
             self.changed = True
         while len(self.lines) > LINES or self.size > BYTES:
             self.size -= len(self.lines.popleft()[2])
+            self.origins.popleft()
 
     def document(self):
         said = {
@@ -149,6 +181,8 @@ class Show:
             "of": self.orders,
             "lines": list(self.lines),
         }
+        if None not in self.parts:
+            said["from"] = list(self.origins)
         return json.dumps(said).encode()
 
 

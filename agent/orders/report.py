@@ -58,12 +58,15 @@ class ProxyReport(
         return dict(zip(names, self))
 
 
-FIELDS = "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role schedule data log_tail"
+FIELDS = (
+    "orders phase error code release token secrets references grace_until threads proxy ssh updates agent role schedule processes data "
+    "log_tail"
+)
 
 
-class Report(namedtuple("Report", FIELDS, defaults=(None,) * 15 + ("",))):
-    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one. `data`: the
-    volume with the app's files.
+class Report(namedtuple("Report", FIELDS, defaults=(None,) * 16 + ("",))):
+    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one. `processes`: those
+    beside the web server, by name. `data`: the volume with the app's files.
     `grace_until`: as long as the token before it counts as
     well. `agent`: which part of the agent ended unexpectedly. `schedule`: by name, the last run and the next one (`schedule/entry.py`). `log_tail`: what the app printed before it failed."""
 
@@ -89,6 +92,7 @@ class Report(namedtuple("Report", FIELDS, defaults=(None,) * 15 + ("",))):
             "agent": self.agent,
             "role": self.role,
             "schedule": self.schedule,
+            "processes": self.processes,
             "data": self.data,
             "log_tail": self.log_tail,
         }

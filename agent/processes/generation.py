@@ -31,12 +31,13 @@ class Generation:
         self.served = False  # Whether it ever served.
         self.end = None  # How its gunicorn exited, as text.
         self.log_start = 0
+        self.waits = None  # Whether it waits for its processes beside the web server; None before that is decided.
         self.address = None  # The address at which clients reach it, if that is known.
         self.grant = credentials.NOTHING  # What it has of the app's role.
 
     @classmethod
-    def create(cls, paths, target, token, secrets, steady, grant=credentials.NOTHING):
-        """Creates the next generation, with everything but its processes."""
+    def create(cls, paths, target, token, secrets, steady, grant=credentials.NOTHING, waits=False):
+        """Creates the next generation, with everything but its processes. `waits`: it serves only once it is let."""
         number = max((int(name) for name in os.listdir(paths.generations) if match("unit number", name)), default=0) + 1
         while os.path.lexists(os.path.dirname(paths.verdict(number))):
             number += 1  # The verdict of an earlier generation with that number still exists.
@@ -47,6 +48,8 @@ class Generation:
         try:
             paths.keep_instance(target.release)
             os.mkdir(self.folder, 0o700)
+            if waits:
+                os.mkdir(self.gate, 0o755)
             write_json(self.variables, given)
         except OSError:
             self.forget()
@@ -56,6 +59,7 @@ class Generation:
     def record(self):
         """The record from which another agent takes it over."""
         record = {"number": self.number, "target": self.target._asdict(), "pid": self.pid, "until": self.until}
+        record["waits"] = self.waits
         return {**record, "port": self.grant.port} if self.grant.port else record
 
     @classmethod
@@ -76,6 +80,7 @@ class Generation:
             own,
             until,
         )
+        self.waits = {True: True, False: False}.get(record.get("waits"))
         if folder:
             self.folder, self.variables = folder, folder + "/token"
         self.grant = credentials.kept(record.get("port"), self.variables)
@@ -87,7 +92,14 @@ class Generation:
         release = self.paths.release(self.target.release)
         data = data_folder(self.paths, self.manifest, self.volume)
         given = environment(release, self.variables, self.verdict, data)
+        if os.path.isdir(self.gate):
+            given["DEVOPSCTL_GATE"] = self.gate
         return {**self.grant.environment, "DEVOPSCTL_ADDRESS": self.address or "", **given}
+
+    @property
+    def gate(self):
+        """It waits there after its checks, if there is such a folder."""
+        return self.folder + "/gate"
 
     def program(self):
         return self.paths.release(self.target.release) + "/agent/serve.py"
@@ -106,6 +118,16 @@ class Generation:
 
     def proved(self):
         return len({line["proved"] for line in self.lines() if "proved" in line}) >= self.manifest["workers"]
+
+    def let(self):
+        """Lets it serve: from now on its workers listen."""
+        if not self.is_let():
+            with open(self.gate + "/open", "w"):
+                pass
+
+    def is_let(self):
+        """Whether its workers listen once all of them have passed their checks."""
+        return not os.path.isdir(self.gate) or os.path.exists(self.gate + "/open")
 
     def failure(self):
         """(reason, detail) of the first worker that failed its checks."""

@@ -12,6 +12,7 @@ from app_role.credentials import NOTHING
 from boot.validate import in_words, integer
 from logs.masking import Mask, passwords, secrets_in
 from orders import decide
+from processes.background import Background
 from processes.generation import Generation
 from system.paths import read_json, write_json
 
@@ -26,7 +27,7 @@ STEADY_SECONDS = 60  # A generation that served this long and exits is restarted
 
 
 class Generations:
-    def __init__(self, paths, runner, state, clock):
+    def __init__(self, paths, runner, state, clock, grant=lambda manifest: NOTHING):
         self.paths, self.runner, self.state, self.clock = paths, runner, state, clock
         self.serving = self.starting = None
         self.old = []
@@ -35,6 +36,7 @@ class Generations:
         self.newest_token = 0  # The newest token version that ever served here.
         self.secrets = []  # That are masked, the newest first.
         self.hide(())
+        self.background = Background(paths, runner, clock, grant, self.learn, self.remember)
 
     def adopt(self):
         """Takes over the generations that an earlier agent left running."""
@@ -46,6 +48,7 @@ class Generations:
         if not taken:
             written = {"generations": []}
         self.newest_token = number_in(written, "token")
+        self.background.adopt(read_json(self.paths.running, {}).get("processes"), taken)
         for record in records_in(written):
             try:
                 generation = Generation.from_record(self.paths, record)
@@ -71,7 +74,8 @@ class Generations:
     def learn(self, generation):
         """Learns the generation's secrets, to mask them."""
         given = read_json(generation.variables, {}).values()
-        self.hide([*secrets_in(generation.manifest["env"]), *filter(None, given)])
+        settings = self.paths.manifest(generation.release)["env"]
+        self.hide([*secrets_in(settings), *filter(None, given)])
 
     def hide(self, secrets):
         """Masks these from now on, and the passwords in those that are URLs. Masks the newest of the earlier ones as well."""
@@ -98,14 +102,17 @@ class Generations:
         roles = [("serving", self.serving), ("starting", self.starting), *(("old", each) for each in self.old)]
         records = [{**generation.record(), "role": role} for role, generation in roles if generation]
         try:
-            write_json(self.paths.running, {"generations": records, "token": self.newest_token, **self.runner.record()})
+            known = {"generations": records, "token": self.newest_token, "processes": self.background.record()}
+            write_json(self.paths.running, {**known, **self.runner.record()})
         except OSError as problem:
             # The agent goes on: exiting would not help, and the app keeps serving.
             print(f"agent: cannot write what runs: {in_words(problem)}", flush=True)
 
     def start(self, target, token, secrets, address=None, grant=NOTHING):
         now = self.clock.monotonic()
-        generation = self.starting = Generation.create(self.paths, target, token, secrets, now, grant)
+        generation = self.starting = Generation.create(
+            self.paths, target, token, secrets, now, grant, self.has_processes(target)
+        )
         generation.address = address
         self.learn(generation)
         self.remember()  # Before the start: if this agent is killed now, the next one knows of the generation.
@@ -119,6 +126,10 @@ class Generations:
             raise
         print(f"agent: generation {generation.number} starts: {target}", flush=True)
         self.remember()
+
+    def has_processes(self, target):
+        """Whether processes beside the web server start or end with this target."""
+        return bool(self.background.running or self.paths.manifest(target.release).get("processes"))
 
     def abort(self):
         """Discards the starting generation: the orders changed."""
@@ -134,9 +145,16 @@ class Generations:
             generation.until = min(generation.until, self.clock.monotonic() + HALT_SECONDS)
         self.remember()
 
+    def end_with_data(self):
+        """Ends the processes beside the web server that have the data volume."""
+        if any(each.volume for each in self.background.running.values()):
+            self.background.end_all()
+            self.remember()
+
     def use_data(self):
-        """Whether a generation has the data volume, also one that is leaving."""
-        return any(each.volume for each in (self.serving, self.starting, *self.old) if each)
+        """Whether a generation, or a process beside it, has the data volume, also one that is leaving."""
+        own = any(each.volume for each in (self.serving, self.starting, *self.old) if each)
+        return own or self.background.use_data()
 
     def discard(self, generation):
         """For a generation that never served: its workers do not listen before all of them passed their checks."""
@@ -156,6 +174,9 @@ class Generations:
             ended = self.runner.ended(self.serving)
             if ended:
                 self.fell(self.serving, ended)
+        if self.serving and not (self.starting and self.starting.proved()):
+            self.background.want(self.serving)
+        self.background.look()
         self.look_at_threads()
         for generation in list(self.old):
             self.look_at_old(generation)
@@ -181,8 +202,13 @@ class Generations:
         failure = generation.failure()
         ended = self.runner.ended(generation)
         if not failure and not ended and generation.proved():
-            self.promote(generation)
-            return
+            if self.may_serve(generation):
+                generation.let()
+                self.promote(generation)
+                return
+            if not self.background.failure:
+                return
+            failure = self.background.failure
         if not failure and ended:
             failure = f"gunicorn exited before it was ready: {ended}", ""
         if not failure and self.clock.monotonic() > generation.until:
@@ -191,10 +217,25 @@ class Generations:
         if failure:
             error, detail = failure
             print(f"agent: generation {generation.number} failed", flush=True)
-            self.broke(generation, error, detail or self.runner.output(generation))
+            # Another try would end the processes that run, so it waits until something is ordered.
+            permanent = failure is self.background.failure and self.serving is not None
+            self.broke(generation, error, detail or self.runner.output(generation), permanent=permanent)
             self.starting = None
             self.discard(generation)
+            if not self.serving:
+                self.background.end_all()
             self.remember()
+
+    def may_serve(self, generation):
+        """Whether a generation that passed its checks may serve: its processes beside the web server are healthy. Those of a release
+        that was healthy before do not hold up its web server, if it replaces nothing, or if the processes were not healthy before
+        either."""
+        background = self.background
+        if generation.waits is None:
+            changes = background.changes(generation) and self.serving and background.are_healthy()
+            generation.waits = bool(generation.release != self.state.healthy or changes)
+        background.want(generation)
+        return generation.is_let() or not generation.waits or background.are_healthy()
 
     def promote(self, generation):
         """The starting generation passed its checks, and its workers listen: from now on it alone serves."""
@@ -256,17 +297,20 @@ class Generations:
 
     def grants(self):
         """What the generations have of the app's role."""
-        return [each.grant for each in (self.serving, self.starting, *self.old) if each and each.grant.port]
+        own = [each.grant for each in (self.serving, self.starting, *self.old) if each and each.grant.port]
+        return own + self.background.grants()
 
     def releases(self):
-        return {each.target.release for each in (self.serving, self.starting, *self.old) if each}
+        own = {each.target.release for each in (self.serving, self.starting, *self.old) if each}
+        return own | self.background.releases()
 
     def end(self, seconds):
         """The machine stops: all generations finish their requests, for `seconds` at most."""
         for generation in filter(None, (self.serving, self.starting)):
             self.leave(generation, seconds)
         self.serving = self.starting = None
-        while self.old:
+        self.background.end_all(seconds)
+        while self.old or self.background.leaving:
             self.look()
             self.clock.sleep(0.02)
 

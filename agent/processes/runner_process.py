@@ -117,6 +117,11 @@ class ProcessRunner:
         members = self.workers(generation)
         self.signal([generation.pid] if generation.pid in members else members, signal.SIGTERM)
 
+    def terminate(self, process):
+        """Tells a process beside the web server to end, and with a shell also the programs that the shell started."""
+        alone = process.pid and process.end is None and not process.has_shell()
+        self.signal([process.pid] if alone else all_of(process), signal.SIGTERM)
+
     def kill(self, generation):
         self.signal(self.members(generation), signal.SIGKILL)
 
@@ -130,9 +135,9 @@ class ProcessRunner:
     def members(self, generation):
         """All its processes: gunicorn's, and those that the app started, also orphaned ones."""
         workers = self.workers(generation)
-        if generation.end is None or workers or not os.path.isdir("/proc/self"):
+        if generation.end is None or workers:
             return workers
-        return [int(name) for name in os.listdir("/proc") if match("number", name) and is_of(generation, name)]
+        return all_of(generation)
 
     def workers(self, generation):
         """gunicorn's processes. The pid of a worker may have been reused; the pid of our own child is not."""
@@ -195,6 +200,13 @@ def signal_name(number):
 def invocation(generation):
     """An id for the processes of one generation on one machine."""
     return hashlib.sha256(generation.verdict.encode()).hexdigest()[:32]
+
+
+def all_of(generation):
+    """The processes that have its id, wherever the system shows them."""
+    if not os.path.isdir("/proc/self"):
+        return []
+    return [int(name) for name in os.listdir("/proc") if match("number", name) and is_of(generation, name)]
 
 
 def is_of(generation, pid):

@@ -25,6 +25,7 @@ from system.updates import Updates
 from workers.unavailable import turn_away
 
 AGENT_UNIT = "/etc/systemd/system/devopsctl-agent.service"
+SEEN_GATE = "/opt/devopsctl/gate"
 SLICE = "/devopsctl.slice"
 JOURNAL = "/etc/systemd/journald.conf.d/devopsctl.conf"
 JOURNAL_LIMITS = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=50M\n"
@@ -39,11 +40,23 @@ JOURNALS = {
     "access": ("_SYSTEMD_UNIT=devopsctl-edge.service",),
     "agent": ("_SYSTEMD_UNIT=devopsctl-agent.service",),
 }
-UNITS_OF_OURS = ("app-wake.service", "app.socket", "app@.service", "command@.service", "devopsctl.slice")
-SANDBOXED = ("app@.service", "command@.service")  # They end with the rules of units/sandbox.conf.
+UNITS_OF_OURS = (
+    "app-wake.service",
+    "app.socket",
+    "app@.service",
+    "command@.service",
+    "devopsctl.slice",
+    "process@.service",
+)
+SANDBOXED = ("app@.service", "command@.service", "process@.service")  # They end with the rules of units/sandbox.conf.
 SCHEDULES = "schedule@.service"  # As command@.service, but the identifier in the journal is a schedule's own.
 # Those that see the data volume. For each, the folder of their files.
-WITH_DATA = {"app@.service": "generations", "command@.service": "commands", SCHEDULES: "commands"}
+WITH_DATA = {
+    "app@.service": "generations",
+    "command@.service": "commands",
+    "process@.service": "processes",
+    SCHEDULES: "commands",
+}
 
 
 class SystemdRunner:
@@ -90,7 +103,8 @@ class SystemdRunner:
     def start(self, generation):
         self.endings.pop(generation.unit(), None)
         release = self.paths.release(generation.release)
-        write(generation.folder + "/environment", lines_of(generation.environment()).replace(release, SEEN))
+        text = lines_of(generation.environment()).replace(release, SEEN).replace(generation.folder + "/gate", SEEN_GATE)
+        write(generation.folder + "/environment", text)
         os.symlink(release, generation.folder + "/release")
         if generation.volume:
             os.symlink(self.paths.volume(generation.volume), generation.folder + "/data")
@@ -117,6 +131,12 @@ class SystemdRunner:
         """Tells it to finish its requests and exit."""
         # If it does not, it is killed later.
         systemctl("stop", "--no-block", generation.unit(), check=False)
+
+    def terminate(self, process):
+        """Tells a process beside the web server to end, and with a shell also the programs that the shell started."""
+        # Not `stop`: its time limit is the unit's, which is the same for all. `--kill-whom` is the name since systemd 252.
+        who = "all" if process.has_shell() else "main"
+        systemctl("kill", f"--kill-who={who}", "--signal=TERM", process.unit(), check=False)
 
     def kill(self, generation):
         systemctl("kill", "--signal=KILL", generation.unit(), check=False)
@@ -220,6 +240,8 @@ def ending(shown, lacked_memory):
         return "it took more memory than there is"
     if code == "1":  # CLD_EXITED
         return f"exit code {status}"
+    if shown["Result"] == "success":  # systemd has forgotten the unit, as it does without a failure.
+        return "exit code 0"
     return f"signal {status}" if status not in ("", "0") else f"{shown['Result']}"
 
 

@@ -18,6 +18,7 @@ class Paths:
         self.run = root + "/run/devopsctl"  # Secrets; on tmpfs, so they do not survive a power failure.
         self.generations = self.run + "/generations"
         self.commands = self.run + "/commands"
+        self.processes = self.run + "/processes"
         self.runs = self.run + "/runs"
         self.running = self.run + "/running.json"
         self.volumes = self.run + "/volumes"  # Where the data volume is mounted.
@@ -32,7 +33,7 @@ class Paths:
 
     def prepare(self):
         folders = [(self.releases, 0o755), (self.static, 0o755)]
-        private = (self.run, self.generations, self.commands, self.runs, self.volumes)
+        private = (self.run, self.generations, self.commands, self.processes, self.runs, self.volumes)
         folders += [(folder, 0o700) for folder in private]
         for folder, mode in folders:
             os.makedirs(folder, exist_ok=True)
@@ -68,6 +69,10 @@ class Paths:
     def command_verdict(self, name, run):
         """The file in which a run of a command says how it ended."""
         return f"{self.commands}/{name}/verdict-{run}" if self.root else f"/run/command-{name}/verdict-{run}"
+
+    def process(self, name):
+        """The folder of a process beside the web server."""
+        return f"{self.processes}/{check('process', name)}"
 
     def log(self, name):
         """The file of a log on a machine without a journal."""

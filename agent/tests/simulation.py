@@ -236,6 +236,7 @@ class Simulation:
         generations, wanted = self.agent.generations, self.agent.state.orders.release
         if wanted and wanted != self.wanted[-1]:  # A new agent has read no orders yet.
             self.wanted.append(wanted)
+        self.runner.live()  # Workers that were let through listen now.
         alive = self.runner.alive()
         assert set(alive) <= {
             each.number for each in (generations.serving, generations.starting, *generations.old) if each
@@ -249,6 +250,9 @@ class Simulation:
             assert target.release in (self.healthy, *self.wanted[-2:]), (
                 "it is not ordered, and a newer release was healthy"
             )
+            if generations.serving.waits and RELEASES[target.release].worker:
+                workers = [each.release.name for each in self.runner.alive_workers()]
+                assert workers == [target.release], "it serves without its worker"
             self.served.append(target)
             self.knows = True
             self.healthy = target.release
@@ -325,9 +329,14 @@ class Simulation:
                 process.end, process.listens = "SIGKILL", False
                 self.up = False
 
+    def kill_worker(self):
+        for worker in self.runner.alive_workers():
+            worker.end = "SIGKILL"
+
     def power_failure(self):
         self.up = self.knows = False
         self.runner.processes.clear()
+        self.runner.workers.clear()
         self.runner.volumes.mounted = None
         self.runner.admits = None
         shutil.rmtree(self.paths.run)
@@ -356,7 +365,7 @@ def simulated():
             mock.patch("builtins.print", lambda *args, **kwargs: None),
             *(
                 mock.patch(f"{module}.write_json", write)
-                for module in ("agent", "processes.generations", "processes.generation")
+                for module in ("agent", "processes.generations", "processes.generation", "processes.process")
             ),
         ):
             stack.enter_context(what)

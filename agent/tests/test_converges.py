@@ -39,6 +39,7 @@ events = st.one_of(
     event("bad secret", st.sampled_from(["a-b", "a.b"])),
     event("try", st.integers(0, 3)),
     event("kill", st.sampled_from(["serving", "starting"])),
+    event("kill worker"),
     event("crash", st.integers(0, 12)),
     event("power failure"),
     event("trouble", st.sampled_from(["imds", "s3", "ssm"]), st.integers(1, 9)),
@@ -75,6 +76,8 @@ def happens(simulation, what, *values):
         simulation.want(**{"try": str(values[0])})
     elif what == "kill":
         simulation.kill(*values)
+    elif what == "kill worker":
+        simulation.kill_worker()
     elif what == "crash":
         simulation.crash_in = values[0]
     elif what == "power failure":
@@ -133,6 +136,9 @@ def ended_as_asked(it):
     why = wanted and why_not(it, wanted)
     note(f"{wanted and wanted.kind} {said}")
     assert not any(each.served for each in it.agent.generations.old), "what served before is gone"
+    if serving:
+        runs = [serving.release] if RELEASES[serving.release].worker else []
+        assert [each.release.name for each in it.runner.alive_workers()] == runs, "what serves has its own worker"
     if not wanted:
         assert said["phase"] == "booting" and said["error"]
     elif why == "no volume":
@@ -181,13 +187,34 @@ def test_the_next_agent_goes_on_wherever_one_is_killed():
     assert point > 20, "or nothing of this was shown"
 
 
+def test_the_next_agent_goes_on_with_processes_wherever_one_is_killed():
+    """At each point of a deployment with other processes, and of one whose process fails."""
+    worker, clings = (each for each in GOOD if each.worker)
+    ends = next(each for each in BAD if each.worker)
+    crashed, point = True, 0
+    while crashed:
+        with simulated() as it:
+            up(it)
+            it.stride, it.crash_in = 0.5, point
+            for release in (worker, clings):
+                it.want(release=release.name)
+                until(it, lambda name=release.name: it.agent.state.serving.release == name, 40)
+            it.want(release=ends.name)
+            until(it, lambda: it.reporter.last and it.reporter.last["phase"] == "failed", 60)
+            assert it.agent.state.serving.release == clings.name
+            crashed = it.crash_in is None
+            until(it, lambda: [each.release for each in it.runner.alive_workers()] == [clings])
+        point += 1
+    assert point > 20, "or nothing of this was shown"
+
+
 def until_serves(it, target):
     until(it, lambda: it.agent.state.serving == target)
 
 
-def until(it, condition):
+def until(it, condition, seconds=12):
     """Soon: without waiting for a retry."""
-    end = it.clock.now + 12
+    end = it.clock.now + seconds
     while not condition():
         assert it.clock.now < end, it.reporter.last
         it.turn()

@@ -10,7 +10,8 @@ from orders.report import ErrorCode, Phase
 
 GOOD, OTHER, BROKEN, TORN = "good", "other", "broken", "torn"
 MIGRATES, STUCK = "migrates", "stuck"  # Their commands end well, or fail.
-RELEASES = (GOOD, OTHER, BROKEN, TORN, MIGRATES, STUCK)
+BRIEF = "brief"  # Its web server is healthy, but a process beside it ends at once.
+RELEASES = (GOOD, OTHER, BROKEN, TORN, MIGRATES, STUCK, BRIEF)
 FINGERPRINTS = _, ONE, TWO = ("none", "1" * 16, "2" * 16)
 
 
@@ -24,6 +25,7 @@ class Simulation:
         self.references = "none"  # That of the secrets that are kept elsewhere.
         self.served = []
         self.ran = []  # The releases whose commands ran, in order.
+        self.ended = 0  # How often the processes of what serves were ended for others that failed.
 
     def step(self):
         """One turn of the agent, with all its steps completed."""
@@ -79,6 +81,11 @@ class Simulation:
         self.state.starting = None
         if target.release == BROKEN:
             decide.failed(self.state, ("start", target), "ImportError", "Traceback", self.now)
+        elif target.release == BRIEF:
+            # As processes/generations.py does it.
+            serves = self.state.serving is not None
+            self.ended += serves
+            decide.failed(self.state, ("start", target), "did not live", "", self.now, permanent=serves)
         else:
             self.state.serving = target
             self.state.healthy = target.release
@@ -157,7 +164,7 @@ def test_any_history_ends_with_the_last_orders_or_the_last_healthy_release(histo
         # Without versions that are expected, those that were read first count.
         assert simulation.references in ("none", state.serving.references)
     else:
-        errors = {TORN: "another sha256", STUCK: "exit code 1", BROKEN: "ImportError"}
+        errors = {TORN: "another sha256", STUCK: "exit code 1", BROKEN: "ImportError", BRIEF: "did not live"}
         assert (phase, error) == ("failed", errors[wanted])
         healthy = [release for what, release in history if what == "release" and release in (GOOD, OTHER, MIGRATES)]
         if state.serving or state.healthy:
@@ -179,6 +186,20 @@ def test_commands_end_well_once_and_fail_once_for_each_order(history):
     for _ in range(1000):
         simulation.step()
     assert len(simulation.ran) <= before + 1, "no failure is repeated without an order"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(events, max_size=40))
+def test_processes_that_run_are_ended_for_others_that_fail_at_most_once_for_each_order(history):
+    simulation = play(history)
+    simulation.tell_secrets()
+    simulation.tell_references()
+    for _ in range(20):
+        simulation.step()
+    before = simulation.ended
+    for _ in range(1000):
+        simulation.step()
+    assert simulation.ended <= before + 1, "a retry that waited until something served"
 
 
 NONE = Secrets("none", {})

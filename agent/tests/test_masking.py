@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logs.masking import MASK, RUN, Mask, is_random, secrets_in, tail
-from logs.publisher import LINE, Show
+from logs.publisher import LINE, Part, Show
 
 
 def inside_base64(alphabet):
@@ -105,7 +105,7 @@ def test_a_line_is_masked_before_it_is_cut():
     token = "Zm9vYmFyLWJhei1xdXV4X2NvcmdlLWdyYXVsdDEyMzQ"
     lines = [(1, "x" * (LINE - 31) + token)]
     source = type("Source", (), {"read": lambda self: lines})()
-    show = Show(source, "word")
+    show = Show({None: Part(source)}, "word")
     show.look(Mask({token}).lines)
     assert not survives(token, show.lines[0][2])
 

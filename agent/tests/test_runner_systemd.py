@@ -140,6 +140,7 @@ def test_requests_in_systemds_socket_are_answered_when_nothing_serves(paths, tmp
             "it took more memory than there is",
         ),
         ({"Result": "signal", "ExecMainCode": "2", "ExecMainStatus": "9"}, True, "it took more memory than there is"),
+        ({"Result": "success", "ExecMainCode": "0", "ExecMainStatus": "0"}, False, "exit code 0"),
         ({"Result": "resources", "ExecMainCode": "0", "ExecMainStatus": "0"}, False, "resources"),
     ],
 )

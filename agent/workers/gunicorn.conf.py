@@ -2,7 +2,8 @@
 
 What differs comes from the release's manifest and from these variables: DEVOPSCTL_RELEASE (the release's folder),
 DEVOPSCTL_SECRETS (a file with the variables of the secrets and the token, readable by this generation only), DEVOPSCTL_VERDICT
-(the file with the generation's verdict; see proof.py) and DEVOPSCTL_ADDRESS (the public address; an older agent does not set it).
+(the file with the generation's verdict; see proof.py), DEVOPSCTL_ADDRESS (the public address; an older agent does not set it)
+and DEVOPSCTL_GATE (a folder, if the generation waits for the agent after its checks).
 """
 
 import contextlib
@@ -54,7 +55,9 @@ kernel = load("system/kernel")
 checks = manifest["token"]["check"]
 # With a check in the app, the guard answers only for static files.
 guards = load("workers/guard") if checks == "proxy" or (checks == "app" and manifest.get("static")) else None
-proof = load("workers/proof").Proof(manifest, secrets, verdict, ready, os.environ.get("DEVOPSCTL_ADDRESS"))
+proof = load("workers/proof").Proof(
+    manifest, secrets, verdict, ready, os.environ.get("DEVOPSCTL_ADDRESS"), os.environ.get("DEVOPSCTL_GATE")
+)
 
 wsgi_app = manifest["web"]
 chdir = os.path.join(release, "app")

@@ -28,8 +28,9 @@ class Failed(Exception):
 
 
 class Proof:
-    def __init__(self, manifest, secrets_file, verdict, ready, address=None):
+    def __init__(self, manifest, secrets_file, verdict, ready, address=None, gate=None):
         self.manifest, self.secrets_file, self.verdict, self.ready = manifest, secrets_file, verdict, ready
+        self.gate = gate  # A folder in which the agent makes the file `open` before the generation may serve.
         self.origin = origin(manifest.get("edge"), address)
         self.proved = False
         self.call = call_wsgi  # How a worker calls its app; asgi.py sets another way.
@@ -68,7 +69,10 @@ class Proof:
         self.say(proved=worker.pid)
 
     def complete(self, worker):
-        """Whether the generation may serve: all of its first workers passed the checks. If so, notifies systemd."""
+        """Whether the generation may serve: all of its first workers passed the checks, and the agent lets it. If so, notifies
+        systemd."""
+        if self.gate and not os.path.exists(self.gate + "/open"):
+            return False
         if not self.is_first(worker):
             return True
         if sum("proved" in line for line in self.lines()) < self.manifest["workers"]:

@@ -25,9 +25,10 @@ pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
     };
     let cost = of(&deployment, &region);
     if globals.json {
-        let Deployment { name, instance, .. } = deployment;
+        let Deployment { name, instance, data, .. } = deployment;
         let (r#type, disk_gib, cost) = (instance.kind, instance.disk_gib, (&cost).into());
-        ui.document(&documents::Costs { v: documents::Version, name, region, r#type, disk_gib, cost });
+        let (v, data_gib) = (documents::Version, data.map(|data| data.gib));
+        ui.document(&documents::Costs { v, name, region, r#type, disk_gib, data_gib, cost });
         return Ok(ExitCode::SUCCESS);
     }
     lines(&deployment, &region, &cost).iter().for_each(|line| ui.result(line));
@@ -37,16 +38,19 @@ pub(super) async fn run(globals: &Globals, ui: &Ui) -> Result<ExitCode> {
 
 /// The estimated cost per month.
 pub(super) fn of(deployment: &Deployment, region: &str) -> Cost {
-    cost::of(region, &Standing::one(&deployment.instance.kind, deployment.instance.disk_gib))
+    let data_gib = deployment.data.as_ref().map_or(0, |data| data.gib);
+    let disk_gib = deployment.instance.disk_gib.saturating_add(data_gib);
+    cost::of(region, &Standing::one(&deployment.instance.kind, disk_gib))
 }
 
 fn lines(deployment: &Deployment, region: &str, cost: &Cost) -> Vec<String> {
     let known = |money: Option<cost::Money>| money.map_or_else(|| "unknown".to_owned(), |sum| sum.to_string());
     let row = |what: &str, money, of: String| [what.to_owned(), known(money), of];
     let instance = &deployment.instance;
+    let data = deployment.data.as_ref().map(|data| format!(", and {} GiB for data", data.gib)).unwrap_or_default();
     aligned(&[
         row("instance", cost.instance, format!("{} in {region}", instance.kind)),
-        row("disk", cost.disk, format!("{} GiB of gp3", instance.disk_gib)),
+        row("disk", cost.disk, format!("{} GiB of gp3{data}", instance.disk_gib)),
         row("address", cost.address, "one public IPv4 address".to_owned()),
         row("total", cost.month(), "per month of 730 hours".to_owned()),
     ])
@@ -67,6 +71,10 @@ pub(super) fn line(session: &Session) -> String {
 
 /// The sandbox costs nothing, but shows what an account would cost.
 pub(super) fn words(session: &Session, cost: &Cost) -> String {
+    sandboxed(session, cost.words())
+}
+
+pub(super) fn sandboxed(session: &Session, words: String) -> String {
     let sandbox = if session.aws.flag().is_empty() { "" } else { "; nothing in the sandbox" };
-    format!("{}{sandbox}", cost.words())
+    format!("{words}{sandbox}")
 }

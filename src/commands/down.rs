@@ -1,9 +1,10 @@
-//! `down`: shows what it deletes, asks, deletes it, and checks that nothing is left.
+//! `down`: shows what it deletes, asks, deletes it, and checks that nothing is left. Data stays, unless `--delete-data` names the
+//! deployment.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Purpose, Session, declined, file, load};
+use super::{Purpose, Session, data, declined, file, load};
 use crate::aws::retry::{Backoff, Retry};
 use crate::base::error::{Failure, Result};
 use crate::base::next::Next;
@@ -14,6 +15,7 @@ use crate::engine::execute::execute;
 use crate::engine::observe::Ask;
 use crate::engine::plan;
 use crate::resources::context::Context;
+use crate::resources::volume;
 use crate::ui::{self, Ui};
 
 /// With `--name`, no file is needed: an orphaned deployment may have none.
@@ -34,14 +36,19 @@ pub(super) async fn open(globals: Globals, ui: Ui, arguments: &Down) -> Result<S
 }
 
 pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode> {
+    let deletes_data = data::agreed(session, arguments.delete_data.as_ref())?;
     let observed = session.interrupt.or(observe_all(session)).await?;
     for conflict in observed.conflicts() {
         session.ui.warn(format!("{} does not belong to this deployment and is not deleted", conflict.describe()));
     }
-    let plan = plan::down(&observed)?;
+    let plan = plan::down(&observed, deletes_data)?;
+    let kept = || data::volumes(&observed).filter(|_| !deletes_data);
+    let say_kept = || kept().for_each(|volume| session.ui.say(data::stays(session, volume)));
     if plan.is_empty() {
-        session.ui.say(format!("{} has no resources", session.name()));
-        return done(session, false);
+        let other = if kept().next().is_some() { "other " } else { "" };
+        session.ui.say(format!("{} has no {other}resources", session.name()));
+        say_kept();
+        return done(session, false, kept());
     }
     let what: Vec<String> = plan.steps.iter().map(|step| step.id.to_string()).collect();
     session.ui.say(format!(
@@ -51,16 +58,20 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
         session.aws.region,
         what.join(", ")
     ));
-    if !arguments.yes && !ui::confirm("Delete all of it?")? {
+    let question = match deletes_data {
+        true => "Delete all of it, with all data of the app?",
+        false => "Delete all of it?",
+    };
+    if !arguments.yes && !ui::confirm(question)? {
         return Err(declined("status"));
     }
     let context = Context::new(session.aws.clone(), &session.deployment, plan.start(&observed), None, session.shared());
     execute(&context, plan).await?;
     // AWS may list a deleted resource for some seconds.
     let mut backoff = Backoff::polling(Duration::from_secs(30), Duration::from_secs(3));
-    let mut left = plan::down(&observe_all(session).await?)?;
+    let mut left = plan::down(&observe_all(session).await?, deletes_data)?;
     while !left.is_empty() && backoff.wait().await == Retry::Again {
-        left = plan::down(&observe_all(session).await?)?;
+        left = plan::down(&observe_all(session).await?, deletes_data)?;
     }
     if !left.is_empty() {
         let what: Vec<String> = left.steps.iter().map(|step| step.id.to_string()).collect();
@@ -69,7 +80,8 @@ pub(super) async fn run(session: &Session, arguments: &Down) -> Result<ExitCode>
             .next("run the same command again"));
     }
     session.ui.say(format!("deleted {}", session.name()));
-    done(session, true)
+    say_kept();
+    done(session, true, kept())
 }
 
 async fn observe_all(session: &Session) -> Result<crate::engine::observe::Observed> {
@@ -80,9 +92,10 @@ async fn observe_all(session: &Session) -> Result<crate::engine::observe::Observ
     Ok(observed)
 }
 
-fn done(session: &Session, changed: bool) -> Result<ExitCode> {
+fn done<'a>(session: &Session, changed: bool, kept: impl Iterator<Item = &'a volume::State>) -> Result<ExitCode> {
     if session.globals.json {
-        session.ui.document(&documents::Down { v: documents::Version, name: session.name().to_owned(), changed });
+        let (v, name, kept) = (documents::Version, session.name().to_owned(), kept.map(Into::into).collect());
+        session.ui.document(&documents::Down { v, name, changed, kept });
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -92,6 +92,16 @@ impl List {
         self.ui.run_bare(&format!("down --name {name}{}", self.place))
     }
 
+    /// The command that deletes what is left of it: its data, if that is all.
+    fn removal(&self, found: &Deployment) -> String {
+        match found.stands[..] {
+            [deployments::DATA] => {
+                self.ui.run_bare(&format!("down --name {0} --delete-data {0}{1}", found.name, self.place))
+            }
+            _ => self.down(&found.name),
+        }
+    }
+
     fn total(&self) -> Cost {
         let all = self.rows.iter().map(|row| &row.found.costs);
         let mut sum = cost::Standing::default();
@@ -107,7 +117,7 @@ impl List {
     fn lines(&self) -> Vec<String> {
         let cells: Vec<[String; 5]> = self.rows.iter().map(Row::cells).collect();
         let below = |row: &Row| {
-            let (found, down) = (&row.found, self.down(&row.found.name));
+            let (found, down) = (&row.found, self.removal(&row.found));
             found.state.forgotten().then(|| format!("  left: {}; delete it: {down}", found.stands.join(", ")))
         };
         let lines = aligned(&cells).into_iter().zip(&self.rows);
@@ -128,7 +138,7 @@ impl List {
             account: self.account.clone(),
             region: self.region.clone(),
             cost: (&self.total()).into(),
-            deployments: self.rows.iter().map(|row| row.document(self.down(&row.found.name))).collect(),
+            deployments: self.rows.iter().map(|row| row.document(self.removal(&row.found))).collect(),
         }
     }
 }
@@ -150,6 +160,9 @@ impl Row {
         let words = self.found.state.words();
         let costs = &self.found.costs;
         match self.found.state {
+            State::Stopped | State::Remains if self.found.stands == [deployments::DATA] => {
+                format!("{words}, its data still costs money")
+            }
             State::Stopped | State::Remains => match (costs.disk_gib > 0, costs.addresses > 0) {
                 (true, true) => format!("{words}, disk and address still cost money"),
                 (true, false) => format!("{words}, the disk still costs money"),

@@ -49,7 +49,7 @@ async fn show(session: &Session, arguments: &Logs) -> Result<()> {
                     session.ui.warn("lines are missing here: the log grows faster than it can be shown");
                 }
                 let skip = if first { lines.len().saturating_sub(arguments.lines) } else { 0 };
-                lines.iter().skip(skip).for_each(|line| print(session, source, line));
+                lines.iter().skip(skip).for_each(|line| print(session, source, line, window.origin(line)));
                 first = false;
                 if !arguments.follow {
                     return Ok(());
@@ -91,13 +91,16 @@ impl Asked {
     }
 }
 
-fn print(session: &Session, source: &Source, Line(_, at, text): &Line) {
+fn print(session: &Session, source: &Source, Line(_, at, text): &Line, origin: Option<&str>) {
     let text = if *source == Source::Access { logs::access(text) } else { text.clone() };
     match (session.globals.json, source) {
-        (true, _) => session.ui.document(&documents::LogLine { v: documents::Version, at: rfc3339(*at), text }),
+        (true, _) => {
+            let (v, process) = (documents::Version, origin.map(str::to_owned));
+            session.ui.document(&documents::LogLine { v, at: rfc3339(*at), text, process });
+        }
         // The app and the agent decide themselves whether a line has a time.
         (false, Source::Access) => session.ui.result(&format!("{} {text}", rfc3339(at - at % 1_000_000))),
-        (false, _) => session.ui.result(&text),
+        (false, _) => session.ui.line(origin, &text),
     }
 }
 
@@ -106,9 +109,9 @@ fn no_instance(session: &Session) -> Failure {
         .next(Next::from("deploy it: ").run("up"))
 }
 
-/// The agent ignores a request for a log that the serving release does not have.
+/// The agent ignores a request for a log that the running release does not have.
 fn check_known(session: &Session, report: Option<&Report>, named: &str) -> Result<()> {
-    let known: Vec<&str> = report.into_iter().flat_map(Report::logs).map(String::as_str).collect();
+    let known: Vec<&str> = report.into_iter().flat_map(Report::logs).collect();
     if known.contains(&named) {
         return Ok(());
     }

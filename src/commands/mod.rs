@@ -3,6 +3,7 @@
 pub mod cli;
 mod completions;
 mod cost;
+mod data;
 mod doctor;
 pub mod documents;
 mod down;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
-use super::{Session, cost, secrets};
+use super::{Session, cost, data, secrets};
 use crate::base::error::{Exit, Failure, Result};
 use crate::commands::cli::{self, Renew};
 use crate::commands::documents;
@@ -38,10 +38,14 @@ pub(super) async fn run(session: &Session, arguments: &cli::Plan) -> Result<Exit
     } else {
         lines(&plan).iter().for_each(|line| session.ui.result(line));
         session.ui.say(format!("app: {}", looked.release.processes));
+        for (name, process) in &session.deployment.processes {
+            session.ui.say(format!("process {name}: {}", process.run));
+        }
         if plan.costs() {
             session.ui.say(cost::line(session));
         }
         looked.say_commands(session, &plan);
+        looked.say_data(session);
         let up = if arguments.renew.refresh_image { "up --refresh-image" } else { "up" };
         session.ui.say(format!("apply it: {}", session.ui.run(up)));
     }
@@ -214,6 +218,12 @@ impl Looked {
             let commands = commands.join("; ");
             session.ui.say(format!("app.release runs once for this release, before it starts: {commands}"));
         }
+    }
+
+    /// Says which data stays although `deploy.yaml` has none.
+    pub fn say_data(&self, session: &Session) {
+        let unused = data::volumes(&self.observed).filter(|_| session.deployment.data.is_none());
+        unused.for_each(|volume| session.ui.say(data::stays(session, volume)));
     }
 
     /// The message when there are no changes.

@@ -197,6 +197,7 @@ async fn in_force(
         again: None,
         alone: false,
         proxy: Need::Nothing,
+        data: false,
         since: instance.launched,
     };
     let report = health::wait(&session.watch(), &instance.id, &goal).await?;

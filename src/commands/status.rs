@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use futures_util::future::join_all;
 
-use super::Session;
+use super::{Session, data};
 use crate::base::error::{Exit, Result};
 use crate::base::names;
 use crate::engine::cost::{self, Cost};
@@ -55,10 +55,10 @@ async fn image(session: &Session, current: Option<&State>) -> Option<Build> {
     Some(instance::build(&session.aws, &current.image, same.then_some(machine.parameter.as_str())).await)
 }
 
-/// The cost of the resources. Disk sizes come from the file, because EC2 reports them only with the volumes.
+/// The cost of the resources. The sizes of the instances' own disks come from the file, because only the data volumes are read.
 fn cost(session: &Session, observed: &Observed) -> Cost {
     let disks = u32::try_from(observed.instances.len()).unwrap_or(u32::MAX);
-    let disk_gib = session.deployment.instance.disk_gib.saturating_mul(disks);
+    let disk_gib = session.deployment.instance.disk_gib.saturating_mul(disks).saturating_add(data::gib(observed));
     cost::of(&session.aws.region, &deployments::costs(&observed.instances, &observed.addresses, disk_gib))
 }
 

@@ -66,6 +66,7 @@ pub(super) async fn run(session: &Session, arguments: &Up) -> Result<ExitCode> {
 fn agree(session: &Session, arguments: &Up, looked: &Looked, plan: &Plan) -> Result<()> {
     summary(plan).into_iter().for_each(|line| session.ui.say(line));
     looked.say_commands(session, plan);
+    looked.say_data(session);
     if plan.costs() {
         session.ui.say(cost::line(session));
     }

@@ -285,6 +285,8 @@ pub struct Sections {
     pub names: &'static str,
     /// The value of each.
     pub each: &'static [&'static dyn Key],
+    /// The key that a text alone stands for, if it may.
+    pub text: Option<&'static Text>,
     /// The maximum number of keys, and the reason.
     pub most: (usize, &'static str),
 }
@@ -299,7 +301,11 @@ impl Key for Sections {
         self.each
     }
     fn value(&self) -> Value {
-        let each = self.each.iter().map(|section| section.schema()).next();
+        let section = self.each.iter().map(|section| section.schema()).next();
+        let each = match self.text {
+            Some(text) => json!({"anyOf": [text.value(), section]}),
+            None => json!(section),
+        };
         let keys = json!({"pattern": self.names});
         json!({"type": ["object", "null"], "propertyNames": keys, "additionalProperties": each, "maxProperties": self.most.0})
     }

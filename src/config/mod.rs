@@ -9,6 +9,7 @@ mod image;
 mod keys;
 mod owner;
 mod permissions;
+mod processes;
 mod python;
 mod reader;
 mod reference;
@@ -39,6 +40,7 @@ pub use cron::Cron;
 pub use data::Data;
 pub use image::Image;
 pub use permissions::{Permissions, PolicyFile};
+pub use processes::{Process, is_program};
 pub use python::{check as check_python, meets};
 use reader::Reader;
 pub use reference::{Reference, Source};
@@ -62,6 +64,8 @@ pub struct Deployment {
     pub region: Option<String>,
     /// `app`
     pub app: App,
+    /// `processes`: what runs beside the web server, by name.
+    pub processes: BTreeMap<String, Process>,
     /// `schedule`, by name.
     pub schedule: BTreeMap<String, Run>,
     /// `token`

@@ -82,7 +82,12 @@ impl<'a> Reader<'a> {
         self.bound(of.name, &entries, of.most);
         let section = |(key, node): (tree::Key, Node)| {
             let path = format!("{}.{}", of.name, key.name);
-            let entries = self.entries(&path, Some(node));
+            let entries = match (of.text, &node.value) {
+                (Some(text), Value::Text(_)) => {
+                    vec![(tree::Key { name: text.name.to_owned(), span: node.span }, node)]
+                }
+                _ => self.entries(&path, Some(node)),
+            };
             (key, Section { path, entries, keys: each.keys })
         };
         entries.into_iter().map(section).collect()

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::check::{self, ensure};
+use super::processes::{Process, program};
 use super::reader::{Reader, Section, Wrong};
 use super::{Cron, table};
-
-/// Names that the agent uses itself: of logs, and of what runs on the instance.
-const RESERVED: [&str; 6] = ["access", "agent", "app", "release", "run", "web"];
 
 /// A command, and when it runs.
 #[derive(Clone, Debug)]
@@ -24,11 +22,16 @@ pub struct Run {
     pub catch_up: bool,
 }
 
-/// Reads `schedule`.
-pub(super) fn section(reader: &mut Reader, top: &mut Section) -> BTreeMap<String, Run> {
+/// Reads `schedule`. `processes`: their logs have names, too.
+pub(super) fn section(
+    reader: &mut Reader,
+    top: &mut Section,
+    processes: &BTreeMap<String, Process>,
+) -> BTreeMap<String, Run> {
     let mut runs = BTreeMap::new();
     for (key, section) in reader.sections(top, &table::SCHEDULE, &table::RUN) {
-        if let Err(Wrong { what, hint }) = program(&key.name) {
+        let free = ensure(!processes.contains_key(&key.name), "is the name of a process, too", "choose another name");
+        if let Err(Wrong { what, hint }) = program(&key.name).and(free) {
             reader.find(key.span, format!("`schedule`: `{}` {what}", key.name), "here", hint);
         }
         runs.extend(run(reader, section, key.span).map(|run| (key.name, run)));
@@ -52,12 +55,4 @@ fn run(reader: &mut Reader, mut section: Section, at: miette::SourceSpan) -> Opt
     section.finish(reader);
     let text = text?;
     Some(Run { cron: Cron::parse(&text).ok()?, text, command: command?, timeout, catch_up })
-}
-
-/// Checks the name of what runs beside the app.
-fn program(name: &str) -> Result<(), Wrong> {
-    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let formed = name.len() <= 20 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(letters);
-    ensure(formed, "is not a valid name", "write at most 20 lowercase letters, digits and hyphens, a letter first")?;
-    ensure(!RESERVED.contains(&name), "is a name that devopsctl uses itself", "choose another name")
 }

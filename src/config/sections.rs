@@ -11,8 +11,8 @@ use miette::SourceSpan;
 use super::reader::{Found, Reader, Section, Wrong};
 use super::tree::Node;
 use super::{
-    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, data, python, schedule, static_files,
-    table,
+    App, Check, CpuCredits, Deployment, Health, Image, Instance, Token, check, data, processes, python, schedule,
+    static_files, table,
 };
 
 /// Reads the whole tree despite mistakes, so that all of them are reported at once.
@@ -25,7 +25,8 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     }
     let name = reader.text(&mut top, &table::NAME, check::name);
     let region = reader.text(&mut top, &table::REGION, check::region);
-    let schedule = schedule::section(reader, &mut top);
+    let processes = processes::section(reader, &mut top);
+    let schedule = schedule::section(reader, &mut top, &processes);
     let (mut token, open, decides) = token_section(reader, &mut top);
     let app = app::section(reader, &mut top, folder, &token.env);
     let (app, python) = app.map_or((None, None), |(app, python)| (Some(app), python));
@@ -41,7 +42,20 @@ pub(super) fn deployment(reader: &mut Reader, tree: Node, folder: &Path) -> Opti
     top.finish(reader);
     token.path = tested_path(reader, &token, decides, &health.path);
     let (name, app) = (name?, app?);
-    Some(Deployment { name, region, app, schedule, token, instance, data, network, health, permissions_boundary, tags })
+    Some(Deployment {
+        name,
+        region,
+        app,
+        processes,
+        schedule,
+        token,
+        instance,
+        data,
+        network,
+        health,
+        permissions_boundary,
+        tags,
+    })
 }
 
 /// The token, its open paths with their places, and the place of what decides where its check is tested.

@@ -7,6 +7,7 @@ mod app;
 mod data;
 mod network;
 mod patterns;
+mod processes;
 mod schedule;
 
 use super::keys::{Flag, List, Map, Number, Section, Text, Word};
@@ -15,6 +16,7 @@ pub use app::*;
 pub use data::*;
 pub use network::*;
 use patterns::{OPEN, REQUEST, VARIABLE};
+pub use processes::*;
 pub use schedule::*;
 
 /// The file itself.
@@ -22,7 +24,7 @@ pub static TOP: Section = Section {
     name: "",
     path: "",
     about: "The deployment that `devopsctl up` creates on AWS.",
-    keys: &[&NAME, &REGION, &APP, &SCHEDULE, &TOKEN, &INSTANCE, &DATA, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
+    keys: &[&NAME, &REGION, &APP, &PROCESSES, &SCHEDULE, &TOKEN, &INSTANCE, &DATA, &NETWORK, &HEALTH, &BOUNDARY, &TAGS],
     needs: &["name", "app"],
 };
 

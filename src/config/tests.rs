@@ -55,6 +55,23 @@ fn the_web_app_has_two_keys_of_which_one_is_given() {
 }
 
 #[test]
+fn a_process_is_a_command_or_has_settings() {
+    let worker = |run: &str, stop_seconds| Process { run: run.into(), stop_seconds };
+    let found = good(
+        "name: hello\napp: {path: app}\nprocesses:\n  worker: celery -A shop worker\n  beat-2: {run: beat, stop_seconds: 900}\n",
+    );
+    let wanted =
+        [("beat-2".to_owned(), worker("beat", 900)), ("worker".to_owned(), worker("celery -A shop worker", 30))];
+    assert_eq!(found.processes, wanted.into());
+    assert!(good("name: hello\napp: {path: app}\nprocesses:\n").processes.is_empty());
+    insta::assert_snapshot!(bad(
+        "name: hello\napp: {path: app}\nprocesses:\n  Worker: x\n  app: x\n  empty: ''\n  none:\n  a: {stop_seconds: 901}\n  b: {run: [x], retries: 1}\n  c: 1\n"
+    ));
+    let nine: String = (1..=9).map(|number| format!("  p{number}: x\n")).collect();
+    assert!(bad(&format!("name: hello\napp: {{path: app}}\nprocesses:\n{nine}")).contains("more than 8 keys"));
+}
+
+#[test]
 fn https_is_on_by_default() {
     let network = |text: &str| good(&format!("name: hello\napp: {{path: app}}\nnetwork: {{{text}}}\n")).network;
     let reached = |text: &str| (network(text).reached(), network(text).front());

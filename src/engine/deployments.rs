@@ -13,6 +13,9 @@ use crate::resources::inventory::{Inventory, ip, owner};
 use crate::resources::reports::Report;
 use crate::resources::{Tags, elastic_ip, security_group};
 
+/// The name of a data volume among the resources of a deployment.
+pub const DATA: &str = "data volume";
+
 /// A deployment as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
@@ -168,7 +171,8 @@ fn front(ip: Ipv4Addr, found: &Inventory, report: Option<&Report>) -> Front {
 fn stands(found: &Inventory) -> Vec<&'static str> {
     let kinds = [
         ("instance", !found.instances.is_empty()),
-        ("disk", !found.disks.is_empty()),
+        ("disk", found.disks.iter().any(|disk| disk.data.is_none())),
+        (DATA, found.disks.iter().any(|disk| disk.data.is_some())),
         ("address", !found.addresses.is_empty()),
         ("security group", !found.groups.is_empty()),
         ("key pair", !found.key_pairs.is_empty()),
@@ -216,6 +220,7 @@ mod tests {
             phase,
             kind: "t3.micro".into(),
             image: "ami-1".into(),
+            zone: "a".into(),
             ip: Some(IP),
             profile: None,
             metadata: true,
@@ -239,7 +244,7 @@ mod tests {
         Inventory {
             instances: vec![instance(Phase::Running)],
             addresses: vec![elastic(true)],
-            disks: vec![Disk { name: "shop".into(), gib: 8 }],
+            disks: vec![Disk { name: "shop".into(), gib: 8, data: None }],
             groups: vec![group("shop", Some(8080))],
             key_pairs: vec![key_pair::State { id: "key-1".into(), made: Some(1000), tags: tags("shop") }],
             tokens: vec!["shop".into()],
@@ -316,6 +321,7 @@ mod tests {
         let alone = [
             Inventory { addresses: vec![elastic(false)], ..nothing() },
             Inventory { disks: whole.disks.clone(), ..nothing() },
+            Inventory { disks: vec![Disk { data: Some("vol-1".into()), ..whole.disks[0].clone() }], ..nothing() },
             Inventory { groups: whole.groups.clone(), ..nothing() },
             Inventory { key_pairs: whole.key_pairs.clone(), ..nothing() },
             Inventory { tokens: whole.tokens.clone(), ..nothing() },

@@ -103,7 +103,7 @@ macro_rules! generate {
             // The engine waits until an instance is healthy; all other kinds are applied by their own modules.
             #[allow(clippy::wildcard_imports, reason = "the list of kinds names what of it is used")]
             use crate::resources::*;
-            use super::health as health_gate;
+            use super::health::{self as health_gate, data as data_gate};
             match change {
                 $(Change::$kind(change) => $module::apply(context, change).await,)*
             }

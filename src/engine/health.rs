@@ -21,8 +21,12 @@ const SILENCE: Duration = Duration::from_secs(600);
 const PHASE: Duration = Duration::from_secs(180);
 /// How long to wait for the next report after a stale one.
 const STALE_PATIENCE: Duration = Duration::from_secs(15);
+/// How much longer a start may take if there are processes beside the web server: the earlier ones may take 900 seconds to end, and the
+/// new ones must live for 10 seconds.
+const PROCESSES: Duration = Duration::from_secs(920);
 const TOPIC: crate::base::event::Topic = std::borrow::Cow::Borrowed("app");
 
+pub(super) mod data;
 mod failures;
 mod output;
 
@@ -43,6 +47,8 @@ pub struct Goal {
     pub alone: bool,
     /// What the command needs of the proxy.
     pub proxy: Need,
+    /// Whether it is enough that the instance waits for its data volume.
+    pub data: bool,
     /// When the instance was launched or last started, in seconds since 1970: earlier reports do not count.
     pub since: i64,
 }
@@ -60,10 +66,13 @@ impl Goal {
         let (again, references) = orders.map(|orders| (orders.attempt, orders.references)).unwrap_or_default();
         let release = Some(release.to_owned());
         let (secrets, since) = (secrets.into_iter().collect(), instance.since);
-        Ok((instance.id, Self { release, token, secrets, references, again, alone: false, proxy, since }))
+        Ok((instance.id, Self { release, token, secrets, references, again, alone: false, proxy, data: false, since }))
     }
 
     fn reached(&self, report: &Report) -> bool {
+        if self.data {
+            return report.at >= self.since && report.phase == Phase::Data && self.answered(report);
+        }
         report.at >= self.since
             && !report.is_stale(now())
             && report.healthy
@@ -88,6 +97,11 @@ impl Goal {
             && (self.again.is_none() || *attempt == self.again)
             && self.has_secrets(secrets.as_deref())
             && self.follows_references(report)
+    }
+
+    /// What it reached, in words.
+    fn words(&self) -> &'static str {
+        if self.data { "ready for its data" } else { "healthy" }
     }
 
     /// Whether the report answers the order of the references.
@@ -175,6 +189,14 @@ pub struct Watch<'a> {
     pub sink: &'a dyn Sink,
 }
 
+impl<'a> Watch<'a> {
+    /// The wait of a step.
+    fn of(context: &'a Context) -> Self {
+        let (timeout, release_timeout) = (context.health.timeout, context.health.release_timeout);
+        Watch { aws: &context.aws, name: &context.name, timeout, release_timeout, sink: context.sink() }
+    }
+}
+
 impl Watch<'_> {
     /// How long a stage may take.
     fn patience(&self, stage: &Stage) -> Duration {
@@ -198,6 +220,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
     let mut unseen = Unseen::now();
     let mut rival = Rival { looked: Instant::now(), seen: None };
     let (mut first, mut error, mut heard, mut goal) = (None, None, None, goal.clone());
+    let mut more = Duration::ZERO;
     let mut patience = Patience::new(started);
     let mut output = output::Output::of(watch, id);
     loop {
@@ -214,7 +237,7 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
             let failed = goal.failed(&report) && !early;
             output.follow(&report, failed || goal.reached(&report)).await;
             if goal.reached(&report) {
-                sink.event(Event::Done(TOPIC, "healthy".into()));
+                sink.event(Event::Done(TOPIC, goal.words().into()));
                 return Ok(report);
             }
             if failed {
@@ -232,13 +255,14 @@ pub async fn wait(watch: &Watch<'_>, id: &str, goal: &Goal) -> Result<Report> {
                 sink.event(Event::Go(TOPIC, stage.words().into()));
                 (last, unseen) = ((Some(stage), Instant::now()), Unseen::now());
             }
+            more = if report.processes.is_empty() { Duration::ZERO } else { PROCESSES };
             error = report.error;
         } else if last.0.is_none() {
             sink.event(Event::Go(TOPIC, Stage::Silent.words().into()));
             last = (Some(Stage::Silent), Instant::now());
         }
         let stage = last.0.as_ref().unwrap_or(&Stage::Silent);
-        let patience = watch.patience(stage);
+        let patience = watch.patience(stage) + more;
         match *stage == Stage::Unseen {
             true if unseen.is_over() => return Err(orders_not_seen(id)),
             false if last.1.elapsed() > patience => return Err(stuck(watch, id, stage, error, patience)),
@@ -281,10 +305,10 @@ impl Rival {
 /// As for [`wait`].
 pub(super) async fn apply(context: &Context, gate: health_gate::Change) -> Result<String> {
     let (id, goal) = Goal::of(context, &gate.release, Need::Ready)?;
-    let (timeout, release_timeout) = (context.health.timeout, context.health.release_timeout);
-    let watch = Watch { aws: &context.aws, name: &context.name, timeout, release_timeout, sink: context.sink() };
-    context.or_interrupt(wait(&watch, &id, &goal)).await.map_err(|failure| failure.standing(gate.kept))?;
-    Ok(format!("{id} is healthy"))
+    match context.or_interrupt(wait(&Watch::of(context), &id, &goal)).await {
+        Ok(_) => Ok(format!("{id} is healthy")),
+        Err(failure) => Err(data::after(context, failure, &gate).await),
+    }
 }
 
 /// The orders of a live instance.

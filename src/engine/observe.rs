@@ -14,7 +14,7 @@ use crate::release::proxy::Build;
 pub use crate::resources::observed::{Observed, Store};
 use crate::resources::{
     Lookup, app_role, bucket, dns_record, elastic_ip, instance, key_pair, proxy, references, release, reports, role,
-    route, secrets, security_group, token,
+    route, secrets, security_group, token, volume,
 };
 
 /// What to read besides the resources themselves.
@@ -47,7 +47,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
     let (
         identity,
         image,
-        (kind, way, unlimited),
+        (kind, (way, subnet_zone), unlimited),
         security_group,
         key_pair,
         (role, app_role),
@@ -57,6 +57,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         instances,
         addresses,
         records,
+        volumes,
         reports,
     ) = tokio::try_join!(
         identity(aws),
@@ -71,6 +72,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         instance::observe(aws, name),
         elastic_ip::observe(aws, name),
         records(aws, name, ask.domain),
+        volume::observe(aws, name),
         reports::observe(aws, name),
     )?;
     let Identity { account, partition, by } = identity;
@@ -81,6 +83,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         by,
         image,
         kind,
+        subnet_zone,
         way,
         unlimited,
         security_group,
@@ -95,6 +98,7 @@ pub async fn observe(aws: &Aws, name: &str, ask: Ask<'_>) -> Result<Observed> {
         instances,
         addresses,
         records,
+        volumes: Lookup::Present(volumes),
         reports,
     })
 }
@@ -182,7 +186,7 @@ async fn image(aws: &Aws, parameter: Option<&str>) -> Result<Lookup<String>> {
 async fn launch(
     aws: &Aws,
     launch: Option<Launch<'_>>,
-) -> Result<(Lookup<instance::Kind>, route::Way, Lookup<BTreeSet<String>>)> {
+) -> Result<(Lookup<instance::Kind>, (route::Way, Option<String>), Lookup<BTreeSet<String>>)> {
     match launch {
         Some(Launch { kind, subnet }) => {
             let kind = async { Ok(instance::observe_kind(aws, kind).await?.into()) };

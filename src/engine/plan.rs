@@ -27,20 +27,23 @@ pub struct Plan {
 /// # Errors
 /// A kind was not read.
 pub fn up(wanted: &[Wanted], have: &Observed) -> Result<Plan> {
-    let sight = Sight::new(wanted, have);
-    let mut steps = kinds::surplus(&sight)?;
-    for wanted in wanted {
-        steps.extend(wanted.step(&sight)?);
-    }
-    Ok(Plan::of(steps, kinds::outputs(&sight)))
+    plan(&Sight::new(wanted, have))
 }
 
-/// The steps that delete everything.
+fn plan(sight: &Sight<'_>) -> Result<Plan> {
+    let mut steps = kinds::surplus(sight)?;
+    for wanted in sight.wanted {
+        steps.extend(wanted.step(sight)?);
+    }
+    Ok(Plan::of(steps, kinds::outputs(sight)))
+}
+
+/// The steps that delete everything, and the data volumes only if the user asks for that.
 ///
 /// # Errors
 /// A kind was not read.
-pub fn down(have: &Observed) -> Result<Plan> {
-    up(&[], have)
+pub fn down(have: &Observed, deletes_data: bool) -> Result<Plan> {
+    plan(&Sight { deletes_data, ..Sight::new(&[], have) })
 }
 
 /// The steps that replace the token, or that end its rotation window.
@@ -120,7 +123,7 @@ fn step<C: Into<Change>>(id: Id, planned: Option<Planned<C>>) -> Option<Step> {
 impl Plan {
     /// A plan for an existing instance.
     fn about(current: Option<&instance::State>, have: &Observed, steps: Vec<Step>) -> Self {
-        let sight = Sight { wanted: &[], have, found: current, current, address: None };
+        let sight = Sight { found: current, current, ..Sight::new(&[], have) };
         Self::of(steps, kinds::outputs(&sight))
     }
 

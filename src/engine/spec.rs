@@ -13,7 +13,9 @@ use crate::resources::document::Document;
 use crate::resources::ingress::Rule;
 use crate::resources::references::{self, Place};
 use crate::resources::secrets::Stored;
-use crate::resources::{Tags, app_role, bucket, dns_record, elastic_ip, instance, role};
+use crate::resources::{Tags, app_role, bucket, dns_record, elastic_ip, instance, role, volume};
+
+mod data;
 
 /// The wanted state: the deployment with all values resolved.
 #[derive(Clone, Debug)]
@@ -75,7 +77,7 @@ impl<'a> Spec<'a> {
     }
 
     /// The same tags, plus the `Name` that the console lists.
-    pub(super) fn named_tags(&self) -> Tags {
+    pub(in crate::engine) fn named_tags(&self) -> Tags {
         let mut tags = self.tags();
         tags.insert("Name".into(), names::common(&self.deployment.name));
         tags
@@ -101,8 +103,10 @@ impl<'a> Spec<'a> {
     /// Whether an instance must be launched, or would be if the image existed.
     fn launches(&self, have: &Observed) -> bool {
         let spec = self.instance_spec();
+        let zone = volume::kept(have).filter(|_| self.deployment.data.is_some()).map(|volume| &volume.zone);
         let fits = |instance: &instance::State| {
             instance.tags.get(names::TAG_SPEC) == Some(&spec)
+                && zone.is_none_or(|zone| instance.zone == *zone)
                 && (!self.refresh || have.image.present() == Some(&instance.image))
         };
         !instance::alive(&have.instances).any(fits)
@@ -146,6 +150,7 @@ impl<'a> Spec<'a> {
             self.check_kind(have)?;
             have.way.check()?;
         }
+        data::check(self.deployment, have, self.launches(have))?;
         self.check_role()?;
         let network = &self.deployment.network;
         let kept = elastic_ip::kept(have).filter(|_| network.static_ip);

@@ -4,8 +4,9 @@ use super::spec::Spec;
 use crate::base::names;
 use crate::config::SecretOrigin;
 use crate::resources::{
-    Wanted, app_role, bucket, dns_record, eip_association, elastic_ip, health_gate, ingress, instance,
-    instance_profile, key_pair, orders, proxy, release, reports, role, secrets, security_group, token,
+    Wanted, app_role, attachment, bucket, data_gate, dns_record, eip_association, elastic_ip, health_gate, ingress,
+    instance, instance_profile, key_pair, orders, proxy, release, reports, role, secrets, security_group, token,
+    volume,
 };
 
 /// One instance, with an Elastic IP unless that is disabled.
@@ -35,6 +36,8 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
             references: references(),
             refresh: spec.refresh,
             cpu_credits: deployment.instance.cpu_credits,
+            data: deployment.data.is_some(),
+            subnet: network.subnet.is_some(),
         }
         .into(),
         instance_profile::Wanted { profile: names::role(&deployment.name, spec.region) }.into(),
@@ -58,14 +61,27 @@ pub fn single(spec: &Spec<'_>) -> Vec<Wanted> {
         app_role::Wanted { name, trust: spec.policies.trust.clone(), file, policy, managed, boundary, tags: tags() }
             .into()
     }));
+    wanted.extend(data(spec));
     if spec.wait {
-        wanted.push(health_gate::Wanted { release: spec.release.to_owned() }.into());
+        let (release, data) = (spec.release.to_owned(), deployment.data.is_some());
+        wanted.push(health_gate::Wanted { release, data }.into());
     }
     if network.static_ip {
         let domain = network.record().map(str::to_owned);
         wanted.extend(domain.clone().map(|domain| Wanted::from(dns_record::Wanted { domain })));
         wanted.push(elastic_ip::Wanted { tags: spec.named_tags(), domain }.into());
         wanted.push(eip_association::Wanted.into());
+    }
+    wanted
+}
+
+/// The data volume and its attachment.
+fn data(spec: &Spec<'_>) -> Vec<Wanted> {
+    let Some(data) = &spec.deployment.data else { return Vec::new() };
+    let mut wanted: Vec<Wanted> =
+        vec![volume::Wanted { gib: data.gib, tags: spec.named_tags() }.into(), attachment::Wanted.into()];
+    if spec.wait {
+        wanted.push(data_gate::Wanted { release: spec.release.to_owned() }.into());
     }
     wanted
 }

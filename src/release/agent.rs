@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = files![
     "agent.py",
     "bytecode.py",
     "command.py",
+    "process.py",
     "run.py",
     "serve.py",
     "app_role/__init__.py",
@@ -41,10 +42,12 @@ pub const FILES: &[(&str, &str)] = files![
     "orders/steps.py",
     "orders/tasks.py",
     "processes/__init__.py",
+    "processes/background.py",
     "processes/command.py",
     "processes/generation.py",
     "processes/generations.py",
     "processes/one_off.py",
+    "processes/process.py",
     "processes/release_commands.py",
     "processes/runner_process.py",
     "processes/runner_systemd.py",
@@ -83,6 +86,7 @@ pub const FILES: &[(&str, &str)] = files![
     "units/devopsctl-updates.service",
     "units/devopsctl-updates.timer",
     "units/devopsctl.slice",
+    "units/process@.service",
     "units/proxy.service",
     "units/run.conf",
     "units/sandbox.conf",
@@ -96,6 +100,7 @@ pub const FILES: &[(&str, &str)] = files![
     "workers/programs.py",
     "workers/proof.py",
     "workers/response_spool.py",
+    "workers/shell.py",
     "workers/unavailable.py",
     "workers/variables.py",
     "workers/worker.py",
@@ -134,6 +139,6 @@ mod tests {
     #[test]
     fn the_entry_points_of_other_releases_stay() {
         let top: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/')).collect();
-        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "run.py", "serve.py"]);
+        assert_eq!(top, ["agent.py", "bytecode.py", "command.py", "process.py", "run.py", "serve.py"]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::config::{App, Check, Deployment, Run, Token};
+use crate::config::{App, Check, Deployment, Process, Run, Token};
 use crate::release::processes::Processes;
 use crate::release::proxy::{self, Build};
 
@@ -23,6 +23,7 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "references": references(app),
         "secrets": app.secrets.keys().collect::<Vec<_>>(),
         "release": (!app.release.is_empty()).then(|| json!({"commands": app.release, "timeout": app.release_timeout})),
+        "processes": programs(deployment),
         "schedule": schedule(deployment),
         "static": app.static_files,
         "data": deployment.data.as_ref().map(|data| json!({"path": data.path})),
@@ -31,6 +32,12 @@ pub fn render(deployment: &Deployment, build: Build, processes: Processes) -> St
         "token": token(&deployment.token),
     });
     format!("{manifest:#}\n")
+}
+
+/// What runs beside the web server, by name.
+fn programs(deployment: &Deployment) -> BTreeMap<&str, Value> {
+    let settings = |process: &Process| json!({"run": process.run, "stop_seconds": process.stop_seconds});
+    deployment.processes.iter().map(|(name, process)| (name.as_str(), settings(process))).collect()
 }
 
 /// By the variable's name.

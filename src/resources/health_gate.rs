@@ -2,7 +2,7 @@
 
 use super::kinds::{Id, Kind};
 use super::step::{Resource, only};
-use super::{Action, Planned, Sight};
+use super::{Action, Planned, Sight, attachment, instance};
 use crate::base::error::Result;
 
 /// A new release replaces the old one only when it is healthy.
@@ -10,6 +10,8 @@ use crate::base::error::Result;
 pub struct Wanted {
     /// The release that it must run.
     pub release: String,
+    /// Whether it needs a data volume.
+    pub data: bool,
 }
 
 /// Wait until the instance runs this release.
@@ -19,6 +21,8 @@ pub struct Change {
     pub release: String,
     /// A sentence about what stays if it does not become healthy.
     pub kept: &'static str,
+    /// The instance that gets the data volume back if the new release does not become healthy.
+    pub back: Option<String>,
 }
 
 impl Resource for Wanted {
@@ -29,8 +33,10 @@ impl Resource for Wanted {
     }
 
     fn needs(&self, _: &Sight<'_>) -> Vec<Id> {
-        use Kind::{Ingress, Instance, InstanceProfile, Orders, Proxy, Release, Role};
-        only([Role, Release, Proxy, Instance, InstanceProfile, Orders, Ingress])
+        use Kind::{Attachment, Ingress, Instance, InstanceProfile, Orders, Proxy, Release, Role};
+        // It detaches the volume only afterwards if the release needs none.
+        let data = if self.data { only([Attachment]) } else { Vec::new() };
+        [only([Role, Release, Proxy, Instance, InstanceProfile, Orders, Ingress]), data].concat()
     }
 
     fn diff(&self, sight: &Sight<'_>) -> Result<Option<Planned<Change>>> {
@@ -44,9 +50,16 @@ impl Resource for Wanted {
                 "the app's role stays until the new release is healthy",
                 "The app's role was not deleted, because the previous release may need it.",
             ),
+            None if attachment::is_unwanted(sight) => (
+                "the data volume stays attached until the new release is healthy",
+                "The data volume was not detached, because the previous release may need it.",
+            ),
             None => return Ok(None),
         };
-        let change = Change { release: self.release.clone(), kept };
+        // The instance that served until now, whether it still has the volume or has given it back already.
+        let old: Vec<instance::State> = sight.leftovers().filter(|_| self.data).cloned().collect();
+        let back = instance::serving(&old, &sight.have.addresses).map(|state| state.id.clone());
+        let change = Change { release: self.release.clone(), kept, back };
         Ok(Some(Planned::new(Action::Update, vec![reason.to_owned()], change)))
     }
 }

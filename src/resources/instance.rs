@@ -21,7 +21,7 @@ mod running;
 mod wanted;
 
 pub use build::{Build, build, newest};
-pub use change::{apply, terminate_all};
+pub use change::{apply, start, terminate_all};
 pub(crate) use credits::unlimited;
 pub use credits::{Credits, set as set_credits};
 pub use kind::Kind;
@@ -41,6 +41,8 @@ pub struct State {
     pub kind: String,
     /// The image that it was launched from, `ami-…`.
     pub image: String,
+    /// Its availability zone.
+    pub zone: String,
     /// Its current public address.
     pub ip: Option<Ipv4Addr>,
     /// The attached instance profile.
@@ -102,8 +104,9 @@ pub struct Profile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Launch an instance. If only the image differs from that of the old instance, `image` is the new one, because the
-    /// spec does not distinguish the two launches. `dying`: if EC2 returns one of these, another launch is needed.
-    Launch { tags: Tags, image: Option<String>, dying: Vec<String> },
+    /// spec does not distinguish the two launches. `zone`: the zone of the data volume, if EC2 cannot choose any. `dying`: if EC2
+    /// returns one of these, another launch is needed.
+    Launch { tags: Tags, image: Option<String>, zone: Option<String>, dying: Vec<String> },
     /// Start it, and set its metadata options, CPU credits and tags, as needed.
     Update { id: String, start: bool, metadata: bool, credits: Option<Credits>, tags: Tags },
     /// Terminate it, and wait until it is terminated.
@@ -117,6 +120,8 @@ pub struct Output {
     pub id: String,
     /// When it was launched or last started, in seconds since 1970.
     pub since: i64,
+    /// Its availability zone, once it runs.
+    pub zone: Option<String>,
     /// Whether its CPU credits are unlimited.
     pub unlimited: bool,
     /// Whether this run launched it.
@@ -183,6 +188,7 @@ fn state(instance: Instance) -> Option<State> {
         phase,
         kind: instance.instance_type.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         image: instance.image_id.unwrap_or_default(),
+        zone: instance.placement.and_then(|placement| placement.availability_zone).unwrap_or_default(),
         ip: instance.public_ip_address.and_then(|ip| ip.parse().ok()),
         profile,
         metadata,

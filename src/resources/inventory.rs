@@ -6,11 +6,10 @@
 
 use std::net::Ipv4Addr;
 
-use aws_sdk_ec2::types::Volume;
 use aws_sdk_ssm::types::Parameter;
 
 use super::reports::{self, Report};
-use super::{Tags, any_name_tag, elastic_ip, from_ec2, instance, key_pair, parameter, security_group};
+use super::{Tags, elastic_ip, instance, key_pair, parameter, security_group, volume};
 use crate::aws::{Aws, call, explain};
 use crate::base::error::Result;
 use crate::base::names;
@@ -22,7 +21,7 @@ pub struct Inventory {
     pub instances: Vec<instance::State>,
     /// Elastic IPs.
     pub addresses: Vec<elastic_ip::State>,
-    /// Disks.
+    /// Disks and data volumes.
     pub disks: Vec<Disk>,
     /// Security groups.
     pub groups: Vec<security_group::State>,
@@ -45,6 +44,8 @@ pub struct Disk {
     pub name: String,
     /// Its size.
     pub gib: u32,
+    /// `vol-…`, if it is a data volume, which outlives its instance.
+    pub data: Option<String>,
 }
 
 /// Lists everything except for the bucket, whose name contains the account's number.
@@ -93,25 +94,12 @@ pub fn owner(tags: &Tags) -> Option<&String> {
 }
 
 async fn disks(aws: &Aws) -> Result<Vec<Disk>> {
-    let (mut found, mut page) = (Vec::new(), None);
-    loop {
-        let request = aws.ec2.describe_volumes().filters(any_name_tag()).set_next_token(page);
-        let answer = call("ec2:DescribeVolumes", || request.clone().send())
-            .await
-            .map_err(|error| explain("cannot list the disks", &error))?;
-        found.extend(answer.volumes.unwrap_or_default().into_iter().filter_map(disk));
-        page = answer.next_token.filter(|token| !token.is_empty());
-        if page.is_none() {
-            return Ok(found);
-        }
-    }
+    Ok(volume::observe_all(aws).await?.into_iter().filter_map(disk).collect())
 }
 
-fn disk(volume: Volume) -> Option<Disk> {
-    Some(Disk {
-        name: owner(&from_ec2(volume.tags))?.clone(),
-        gib: volume.size.and_then(|size| u32::try_from(size).ok())?,
-    })
+fn disk(volume: volume::State) -> Option<Disk> {
+    let data = volume.tags.contains_key(names::TAG_DATA).then_some(volume.id);
+    Some(Disk { name: owner(&volume.tags)?.clone(), gib: volume.gib, data })
 }
 
 /// Tokens, secrets and reports have a common path. Tokens and secrets are returned encrypted, and are dropped unread.

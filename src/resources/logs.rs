@@ -13,7 +13,7 @@ use crate::resources::{Tags, set_tags};
 /// The kind of log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The app's output.
+    /// The app's output, with that of its processes beside the web server.
     App,
     /// The proxy's access log.
     Access,
@@ -21,7 +21,7 @@ pub enum Source {
     Agent,
     /// The output of the commands of releases.
     Release,
-    /// The output of a schedule's runs, by its name.
+    /// The output of the web server alone (`web`), or of a process or a schedule, by its name.
     Named(String),
 }
 
@@ -38,6 +38,9 @@ impl Source {
     }
 }
 
+/// The name of the web server's own log, and of its lines in the app's log.
+pub const WEB: &str = "web";
+
 /// The last lines, as published.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -50,6 +53,16 @@ pub struct Window {
     pub of: Option<Orders>,
     /// The lines, the oldest first.
     pub lines: Vec<Line>,
+    /// The program that printed each line, if the log is that of several: `web`, or a process's name.
+    pub from: Vec<String>,
+}
+
+impl Window {
+    /// The program that printed a line.
+    pub fn origin(&self, line: &Line) -> Option<&str> {
+        let at = self.lines.iter().position(|other| other.0 == line.0)?;
+        self.from.get(at).map(String::as_str)
+    }
 }
 
 /// A line of the log.

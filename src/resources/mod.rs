@@ -4,8 +4,10 @@
 //! The SDK's types are used here and in `aws` only.
 
 pub mod app_role;
+pub mod attachment;
 pub mod bucket;
 pub mod context;
+pub mod data_gate;
 pub mod dns_record;
 pub mod document;
 pub mod eip_association;
@@ -39,6 +41,7 @@ pub mod ssh;
 pub mod step;
 pub mod token;
 pub mod user_data;
+pub mod volume;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

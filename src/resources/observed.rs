@@ -7,7 +7,7 @@ use super::reports::{Phase, ProxyPhase};
 use super::step::{Planned, Step};
 use super::{
     Lookup, NameConflict, app_role, bucket, dns_record, elastic_ip, instance, key_pair, references, release, reports,
-    role, route, secrets, security_group, token,
+    role, route, secrets, security_group, token, volume,
 };
 use crate::base::error::Result;
 
@@ -29,6 +29,8 @@ pub struct Observed {
     pub image: Lookup<String>,
     /// The instance type.
     pub kind: Lookup<instance::Kind>,
+    /// The zone of the subnet in deploy.yaml, if it names one and EC2 tells.
+    pub subnet_zone: Option<String>,
     /// The route to the internet from the subnet of a new instance.
     pub way: route::Way,
     /// The ids of all instances with unlimited CPU credits in the region, of any owner, if EC2 returns them.
@@ -58,6 +60,8 @@ pub struct Observed {
     /// The records of the deployment's domains in each zone that could contain them, as far as they were read: the
     /// configured domain, and those of [`Observed::look_for_records`].
     pub records: Vec<dns_record::State>,
+    /// The data volumes, of which the app uses one: [`volume::kept`].
+    pub volumes: Lookup<Vec<volume::State>>,
     /// The agents' reports, by instance.
     pub reports: Vec<(String, reports::Report)>,
 }
@@ -150,12 +154,14 @@ pub struct Sight<'a> {
     pub current: Option<&'a instance::State>,
     /// The Elastic IP that stays.
     pub address: Option<&'a elastic_ip::State>,
+    /// Whether the data volumes are deleted: only the user can want that.
+    pub deletes_data: bool,
 }
 
 impl<'a> Sight<'a> {
     /// Chooses the current instance and address.
     pub fn new(wanted: &'a [Wanted], have: &'a Observed) -> Self {
-        let mut sight = Self { wanted, have, found: None, current: None, address: None };
+        let mut sight = Self { wanted, have, found: None, current: None, address: None, deletes_data: false };
         if sight.wants(Kind::ElasticIp) {
             sight.address = elastic_ip::kept(have);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::kinds::Id;
-use super::{elastic_ip, instance, orders, role, secrets, security_group, token};
+use super::{elastic_ip, instance, orders, role, secrets, security_group, token, volume};
 
 /// The outputs of a run, by resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,7 @@ outputs! {
     Instance instance,
     Orders orders,
     ElasticIp elastic_ip,
+    Volume volume,
 }
 
 impl Outputs {

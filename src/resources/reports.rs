@@ -12,6 +12,7 @@ use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Serialize};
 
 use super::kinds::{Id, Kind};
+use super::logs::WEB;
 use super::orders::{Orders, fingerprint, release};
 use super::step::{Resource, Step};
 use super::{Planned, Sight, parameter};
@@ -20,7 +21,8 @@ use crate::aws::{Aws, call, explain};
 use crate::base::error::{Failure, Result};
 use crate::base::names;
 use crate::resources::context::Context;
-pub use parts::{Certificate, Data, Proxy, ProxyPhase, Role, ScheduledRun, Ssh, Threads, Updates};
+use parts::programs;
+pub use parts::{Certificate, Data, Process, Proxy, ProxyPhase, Role, ScheduledRun, Ssh, Threads, Updates};
 
 /// As many names as `DeleteParameters` takes:
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html>
@@ -68,6 +70,9 @@ pub struct Report {
     pub updates: Option<Updates>,
     /// The app's role in AWS, if the serving release needs it.
     pub role: Option<Role>,
+    /// The app's processes beside its web server, by name. Older agents start none.
+    #[serde(deserialize_with = "programs")]
+    pub processes: BTreeMap<String, Process>,
     /// The runs of `schedule` of the serving release, by name.
     pub schedule: Option<BTreeMap<String, ScheduledRun>>,
     /// The volume with the app's files, if the release has one or the instance still has it.
@@ -171,8 +176,10 @@ impl Report {
     }
 
     /// The logs that the instance has beside its own ones.
-    pub fn logs(&self) -> impl Iterator<Item = &String> {
-        self.schedule.iter().flat_map(BTreeMap::keys)
+    pub fn logs(&self) -> impl Iterator<Item = &str> {
+        let web = (!self.processes.is_empty()).then_some(WEB);
+        let schedules = self.schedule.iter().flat_map(BTreeMap::keys);
+        web.into_iter().chain(self.processes.keys().chain(schedules).map(String::as_str))
     }
 
     /// Whether the bucket has other content under Caddy's key.

@@ -51,26 +51,28 @@ pub fn subnets(aws: &Aws, named: Option<&str>) -> DescribeSubnetsFluentBuilder {
     }
 }
 
-/// Reads the route of the named subnet, or of the default VPC's subnets. A missing permission is ignored. The route
+/// Reads the route of the named subnet, or of the default VPC's subnets, and the zone of the named one. A missing permission is ignored. The route
 /// tables of all VPCs are read concurrently: only the subnets show the VPC, and two calls in sequence would delay a
 /// launch.
 ///
 /// # Errors
 /// Another error of EC2, such as an unknown subnet.
-pub async fn observe(aws: &Aws, named: Option<&str>) -> Result<Way> {
+pub async fn observe(aws: &Aws, named: Option<&str>) -> Result<(Way, Option<String>)> {
     let (subnets, tables) = tokio::join!(
         call("ec2:DescribeSubnets", || subnets(aws, named).send()),
         call("ec2:DescribeRouteTables", || aws.ec2.describe_route_tables().send()),
     );
     let subnets = match subnets {
         Ok(answer) => answer.subnets.unwrap_or_default(),
-        Err(error) => return unknown(&error),
+        Err(error) => return Ok((unknown(&error)?, None)),
     };
-    match tables {
-        Ok(answer) if answer.next_token.is_none() => Ok(of(&subnets, &answer.route_tables.unwrap_or_default())),
-        Ok(_) => from(aws, &subnets).await,
-        Err(error) => unknown(&error),
-    }
+    let zone = named.and_then(|_| subnets.first()?.availability_zone.clone());
+    let way = match tables {
+        Ok(answer) if answer.next_token.is_none() => of(&subnets, &answer.route_tables.unwrap_or_default()),
+        Ok(_) => from(aws, &subnets).await?,
+        Err(error) => unknown(&error)?,
+    };
+    Ok((way, zone))
 }
 
 /// Reads the route of these subnets, which are in one VPC. If there is none, the launch reports it.

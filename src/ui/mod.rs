@@ -124,6 +124,15 @@ impl Ui {
         }
     }
 
+    /// A line of a log, on stdout. A terminal shows the program that printed it, if it is the log of several.
+    pub fn line(&self, origin: Option<&str>, text: &str) {
+        let Some(origin) = origin.filter(|_| std::io::stdout().is_terminal()) else { return self.result(text) };
+        self.make_way();
+        let (origin, text) = (format!("{:<10} | ", printable::text(origin)), printable::text(text));
+        let origin = if color() { format!("\x1b[36m{origin}\x1b[0m") } else { origin };
+        let _ = writeln!(std::io::stdout(), "{origin}{text}");
+    }
+
     /// A result, on stdout. A closed pipe is not an error.
     pub fn result(&self, line: &str) {
         self.make_way();

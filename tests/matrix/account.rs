@@ -161,18 +161,21 @@ impl Account {
 
     /// Writes the example of the repository with this name, domain and instance type.
     pub fn project(&self, name: &str, kind: &str) {
-        self.project_with(name, kind, "path: app");
+        self.project_with(name, kind, "path: app", 10);
     }
 
-    /// The same with this `app`, as `deploy.yaml` has it. A policy for the app is beside it.
-    pub fn project_with(&self, name: &str, kind: &str, app: &str) {
+    /// The same with this `app`, as `deploy.yaml` has it, and this size of its data. A policy for the app is beside it.
+    pub fn project_with(&self, name: &str, kind: &str, app: &str, gib: u32) {
         let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("app"), self.root.path().join(name));
         fs::create_dir_all(to.join("app")).unwrap();
         for file in ["app.py", "requirements.txt"] {
             fs::copy(from.join(file), to.join("app").join(file)).unwrap();
         }
         let network = format!("domain: {name}.{ZONE}, dns: route53");
-        let text = format!("name: {name}\napp: {{{app}}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\n");
+        let data = format!("path: /data, gib: {gib}");
+        let text = format!(
+            "name: {name}\napp: {{{app}}}\ninstance: {{type: {kind}}}\nnetwork: {{{network}}}\ndata: {{{data}}}\n"
+        );
         fs::write(to.join("deploy.yaml"), text).unwrap();
         fs::write(to.join("policy.json"), POLICY).unwrap();
     }

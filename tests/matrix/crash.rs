@@ -12,7 +12,7 @@ const COLUMNS: [(&str, Fault); 3] =
     [("before", Fault::KillBefore), ("during", Fault::KillDuring), ("after", Fault::KillAfter)];
 
 /// The cells that always run.
-const FEW: [(Scenario, &str); 11] = [
+const FEW: [(Scenario, &str); 14] = [
     (Scenario::Up, "ec2:RunInstances"),
     (Scenario::Up, "ssm:PutParameter"),
     (Scenario::SetToken, "ssm:PutParameter"),
@@ -21,6 +21,9 @@ const FEW: [(Scenario, &str); 11] = [
     (Scenario::Generate, "ssm:PutParameter"),
     (Scenario::Replace, "ec2:RunInstances"),
     (Scenario::Refresh, "ec2:RunInstances"),
+    (Scenario::Up, "ec2:CreateVolume"),
+    (Scenario::Generate, "ec2:ModifyVolume"),
+    (Scenario::Replace, "ec2:DetachVolume"),
     (Scenario::Up, "route53:ChangeResourceRecordSets"),
     (Scenario::Down, "ec2:TerminateInstances"),
     (Scenario::Down, "s3:DELETE bucket"),

@@ -22,6 +22,7 @@ mod table;
 #[path = "../it/support/times.rs"]
 mod times;
 mod transient_errors;
+mod wanted;
 mod wire;
 
 use std::collections::VecDeque;

@@ -209,7 +209,7 @@ async fn secrets_set_and_up(account: Arc<Account>, slow: bool) -> Outcome {
         ended_well(&one, "secrets set beside up")?;
     }
     let secrets = [("DATABASE_URL", "set beside up"), ("SESSION_KEY", "")];
-    let wanted = Wanted { secrets: &secrets, app_role: true, releases: 2, ..wanted(Scenario::Generate, None) };
+    let wanted = Wanted { secrets: &secrets, app_role: true, releases: 2, gib: 11, ..wanted(Scenario::Generate, None) };
     holds(&inventory(&account.aws).await, &wanted, "when both had returned")?;
     comes_right(&account, &wanted).await
 }

@@ -24,7 +24,8 @@ pub enum Scenario {
     Grace,
     /// `secrets set` for a running deployment.
     SetSecret,
-    /// `up` of a running deployment that now needs a generated secret, two that are kept elsewhere, and permissions for its app.
+    /// `up` of a running deployment that now needs a generated secret, two that are kept elsewhere, permissions for its app, and more
+    /// room for its data.
     Generate,
     /// `down` of a running deployment.
     Down,
@@ -52,6 +53,9 @@ const MORE: &str = "path: app, \
                     secrets: [{SESSION_KEY: generate}, {URL: ssm:/matrix/url}, {PASSWORD: 'secretsmanager:matrix/db#password'}], \
                     permissions: [policy.json, 'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess']";
 
+/// The size of its data, which grows.
+const MORE_GIB: u32 = 11;
+
 /// `up`, in the folder of a project.
 pub fn up(project: &str) -> Line<'_> {
     Line { words: "up --no-wait --yes", input: "", project }
@@ -62,9 +66,13 @@ pub fn refresh(project: &str) -> Line<'_> {
     Line { words: "up --no-wait --yes --refresh-image", input: "", project }
 }
 
-/// `down`, in the folder of a project.
+/// `down` that deletes the data too, in the folder of a project.
 pub fn down(project: &str) -> Line<'_> {
-    Line { words: "down --yes", input: "", project }
+    let words = match project {
+        NAME => "down --yes --delete-data hello",
+        _ => "down --yes --delete-data other",
+    };
+    Line { words, input: "", project }
 }
 
 /// `set-token`, in the folder of a project.
@@ -115,7 +123,7 @@ impl Scenario {
         }
         if self == Scenario::Generate {
             keep_elsewhere(account).await;
-            account.project_with(NAME, "t3.micro", MORE);
+            account.project_with(NAME, "t3.micro", MORE, MORE_GIB);
         }
         if self == Scenario::Refresh {
             account.control(&format!("emulator/publish-image?region={REGION}")).await;
@@ -151,7 +159,7 @@ impl Scenario {
             Scenario::SetSecret => found.holds(&[Wanted { secrets: &[SECRET], ..wanted }]),
             Scenario::Generate => {
                 let secrets = &[("SESSION_KEY", "")];
-                found.holds(&[Wanted { secrets, app_role: true, releases: 2, ..wanted }])
+                found.holds(&[Wanted { secrets, app_role: true, releases: 2, gib: MORE_GIB, ..wanted }])
             }
             Scenario::Grace => {
                 found.holds(&[wanted])?;

@@ -8,6 +8,7 @@ mod lab;
 #[path = "../https/pebble.rs"]
 #[allow(dead_code)]
 mod pebble;
+mod processes;
 mod release_command;
 mod run;
 mod schedule;
@@ -64,6 +65,7 @@ fn a_virtual_machine_from_boot_to_shutdown() {
     story.deploys_a_new_release();
     story.keeps_the_old_release_if_the_new_one_is_broken();
     release_command::runs(&story.project, SECRET);
+    processes::run(&story.project, &story.machine, SECRET);
     story.survives_kills();
     shell::lets_in(&story.project, &story.machine);
     schedule::begins(&story.project);

@@ -203,7 +203,7 @@ pub struct SecretsUnset {
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Show the output of this schedule's runs instead
+    /// Show only the output of the web server (`web`), or of this process or schedule of deploy.yaml
     #[arg(conflicts_with_all = ["access", "agent", "release"])]
     pub name: Option<String>,
     /// Show new lines until Ctrl-C
@@ -274,6 +274,9 @@ pub struct Down {
     /// Delete this deployment, as `devopsctl list` shows it, without its deploy.yaml
     #[arg(long, value_name = "NAME", conflicts_with = "file")]
     pub name: Option<String>,
+    /// Delete the data volume too, with all data of this deployment; repeat the deployment's name
+    #[arg(long, value_name = "NAME")]
+    pub delete_data: Option<String>,
 }
 
 /// `policy`. It makes no call and needs no credentials.

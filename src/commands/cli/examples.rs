@@ -75,6 +75,7 @@ Examples:
 pub(super) const LOGS: &str = "\
 Examples:
   devopsctl logs -f
+  devopsctl logs worker
   devopsctl logs --access -n 20";
 
 pub(super) const SSH: &str = "\
@@ -112,7 +113,8 @@ Examples:
 pub(super) const DOWN: &str = "\
 Examples:
   devopsctl down
-  devopsctl down --name shop --region eu-central-1  without its deploy.yaml";
+  devopsctl down --name shop --region eu-central-1  without its deploy.yaml
+  devopsctl down --delete-data shop                 with its data volume";
 
 pub(super) const POLICY: &str = "\
 Example:

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Version;
 use crate::engine::cost::{self, Money};
 use crate::release::Processes;
+use crate::resources::volume;
 
 documents! {
     /// `up`: the app's URL.
@@ -219,7 +220,7 @@ documents! {
         source_version: Option<String>,
     }
 
-    /// `down`: all resources are deleted.
+    /// `down`: all resources are deleted, except for the data volume.
     Down {
         /// The version of the document.
         v: Version,
@@ -227,6 +228,27 @@ documents! {
         name: String,
         /// Whether there were any.
         changed: bool,
+        /// The data volumes that stay.
+        kept: Vec<Volume>,
+    }
+
+    /// A data volume.
+    Volume {
+        /// Its id.
+        id: String,
+        /// Its size.
+        gib: u32,
+        /// Its availability zone.
+        zone: String,
+        /// The instance that it is attached to.
+        instance: Option<String>,
+    }
+}
+
+impl From<&volume::State> for Volume {
+    fn from(volume: &volume::State) -> Self {
+        let (id, gib, zone) = (volume.id.clone(), volume.gib, volume.zone.clone());
+        Self { id, gib, zone, instance: volume.holder().map(str::to_owned) }
     }
 }
 

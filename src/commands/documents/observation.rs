@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, Finding, Version};
+use super::{Cost, Finding, Version, Volume};
 use crate::resources::reports::Report;
 
 documents! {
@@ -36,6 +36,8 @@ documents! {
         token: TokenState,
         /// The app's secrets.
         secrets: SecretsState,
+        /// The data volume.
+        data: Option<Volume>,
         /// The instance's report; `null` if there is none yet.
         report: Option<Report>,
         /// The cost of the resources.
@@ -120,6 +122,8 @@ documents! {
         at: String,
         /// The line.
         text: String,
+        /// The program that printed it, in the log of several: `web`, or a process's name.
+        process: Option<String>,
     }
 
     /// `open`: the app's URL.
@@ -144,6 +148,8 @@ documents! {
         r#type: String,
         /// The disk's size in GiB.
         disk_gib: u32,
+        /// The data volume's size in GiB.
+        data_gib: Option<u32>,
         /// The cost.
         cost: Cost,
     }

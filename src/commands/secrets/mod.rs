@@ -166,6 +166,7 @@ async fn in_use(session: &Session, instance: &instance::State, fingerprint: Stri
         again: None,
         alone: false,
         proxy: Need::Nothing,
+        data: false,
         since: instance.launched,
     };
     let seen = health::wait(&session.watch(), &instance.id, &goal).await;

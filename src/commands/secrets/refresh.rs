@@ -68,6 +68,7 @@ async fn refresh(session: &Session, arguments: &SecretsRefresh) -> Result<ExitCo
         again: None,
         alone: false,
         proxy: Need::Nothing,
+        data: false,
         since: instance.launched,
     };
     let report = session.interrupt.or(health::wait(&session.watch(), &instance.id, &goal)).await?;

@@ -8,15 +8,16 @@ use crate::base::clock;
 use crate::commands::Session;
 use crate::resources::history::History;
 use crate::resources::release::{Notes, short};
-use crate::resources::reports::{Threads, Updates};
-use crate::resources::{ingress, instance, secrets};
+use crate::resources::reports::{Process, Threads, Updates};
+use crate::resources::{ingress, instance, secrets, volume};
 
 impl View<'_> {
     /// What it is, and how.
     pub async fn lines(&self, session: &Session, notes: &BTreeMap<String, Notes>) -> Vec<(&'static str, String)> {
         if self.observed.nothing() {
             let up = session.ui.run("up");
-            return vec![("name", self.name.to_owned()), ("app", format!("not deployed; deploy it: {up}"))];
+            let lines = vec![("name", self.name.to_owned()), ("app", format!("not deployed; deploy it: {up}"))];
+            return lines.into_iter().chain(self.data(session).map(|data| ("data", data))).collect();
         }
         let mut lines = vec![("name", self.name.to_owned())];
         let none = || "none".to_owned();
@@ -27,7 +28,9 @@ impl View<'_> {
         lines.extend(self.before(session, notes).map(|before| ("before", before)));
         lines.push(("token", self.token() + &self.previous_token().await));
         lines.extend(self.secrets(session).map(|secrets| ("secrets", secrets)));
+        lines.extend(self.data(session).map(|data| ("data", data)));
         lines.extend(self.role().map(|role| ("role", role)));
+        lines.extend(self.processes().map(|process| ("process", process)));
         lines.push((
             "instance",
             self.current.map_or_else(none, |state| format!("{} ({}, {})", state.id, state.kind, state.phase.name())),
@@ -102,6 +105,16 @@ impl View<'_> {
             Some(error) => format!("the app cannot use its AWS permissions: {error}"),
             None => "the app has its AWS permissions".to_owned(),
         })
+    }
+
+    /// The data volume, and how full it is.
+    fn data(&self, session: &Session) -> Option<String> {
+        let volume = volume::kept(self.observed)?;
+        let Some(holder) = volume.holder() else { return Some(crate::commands::data::stays(session, volume)) };
+        let seen = self.report.and_then(|report| report.data.as_ref());
+        let used = seen.and_then(|data| data.used).map(|used| format!(", {used}% used")).unwrap_or_default();
+        let error = seen.and_then(|data| data.error.as_ref()).map(|error| format!(": {error}")).unwrap_or_default();
+        Some(format!("{} ({} GiB in {}{used}) on {holder}{error}", volume.id, volume.gib, volume.zone))
     }
 
     /// The image that the instance was launched from.
@@ -202,6 +215,11 @@ impl View<'_> {
         Some(format!("changed since the app started; it gets them with its next start: {}", session.ui.run("up")))
     }
 
+    /// The processes beside the web server.
+    fn processes(&self) -> impl Iterator<Item = String> {
+        self.report.into_iter().flat_map(|report| report.processes.iter().map(|(name, process)| program(name, process)))
+    }
+
     async fn previous_token(&self) -> String {
         match self.window_end() {
             None => String::new(),
@@ -210,6 +228,21 @@ impl View<'_> {
             }
             Some(_) => "; the app still has the previous one, although it has expired".into(),
         }
+    }
+}
+
+/// What a process beside the web server does.
+fn program(name: &str, process: &Process) -> String {
+    let restarts = match process.restarts {
+        0 => String::new(),
+        1 => "; restarted once".to_owned(),
+        times => format!("; restarted {times} times"),
+    };
+    let error = process.error.as_ref().map_or_else(String::new, |error| format!("; it ended: {error}"));
+    match process.since {
+        Some(since) => format!("{name} is running since {}{restarts}{error}", ago(since)),
+        None if process.error.is_none() => format!("{name} starts"),
+        None => format!("{name} is not running{restarts}{error}"),
     }
 }
 

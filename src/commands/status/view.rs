@@ -9,7 +9,7 @@ use crate::resources::history::History;
 use crate::resources::instance::{self, Build, State};
 use crate::resources::orders::Orders;
 use crate::resources::reports::{Proxy, Report};
-use crate::resources::{NameConflict, elastic_ip, secrets};
+use crate::resources::{NameConflict, elastic_ip, secrets, volume};
 
 /// What there is to show.
 pub struct View<'a> {
@@ -24,9 +24,11 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    /// Whether the wanted release runs with the newest token and is served.
+    /// Whether the wanted release runs with the newest token and is served, and all its processes run.
     pub fn healthy(&self) -> bool {
-        self.runs() && self.report.is_some_and(|report| report.proxy.is_none() || Need::Serving.met(report))
+        let served = |report: &Report| report.proxy.is_none() || Need::Serving.met(report);
+        let complete = |report: &Report| report.processes.values().all(|process| process.since.is_some());
+        self.runs() && self.report.is_some_and(|report| served(report) && complete(report))
     }
 
     pub fn proxy(&self) -> Option<&Proxy> {
@@ -104,6 +106,7 @@ impl View<'_> {
                 ordered: self.orders().secrets,
                 running: report.and_then(|report| report.secrets.clone()),
             },
+            data: volume::kept(observed).map(Into::into),
             report: report.cloned(),
             cost: (&self.cost).into(),
             foreign: observed.conflicts().map(NameConflict::describe).collect(),

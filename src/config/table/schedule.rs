@@ -8,6 +8,7 @@ pub static SCHEDULE: Sections = Sections {
     about: "commands that run on the instance at certain times, by name",
     names: PROGRAM,
     each: &[&RUN],
+    text: None,
     most: (8, "the report of an instance has room for eight"),
 };
 

@@ -25,6 +25,7 @@ fn goal() -> Goal {
         again: None,
         alone: false,
         proxy: Need::Nothing,
+        data: false,
         since: 100,
     }
 }

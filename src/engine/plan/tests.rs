@@ -3,6 +3,7 @@
 mod account;
 mod account_secrets;
 mod app_role;
+mod data;
 mod domains;
 mod fixtures;
 mod secrets_change;
@@ -44,7 +45,7 @@ fn no_plan_is_made_from_a_kind_that_was_not_read() {
     for (place, forget) in looks.into_iter().enumerate() {
         let mut seen = Account::complete().seen;
         forget(&mut seen);
-        assert!(super::down(&seen).is_err(), "{place}");
+        assert!(super::down(&seen, false).is_err(), "{place}");
         // `up` does not depend on the content of the bucket.
         assert_eq!(super::up(&topology::single(&spec(&DEPLOYMENT)), &seen).is_err(), place < 6, "{place}");
         assert_eq!(super::rotation(&Tags::new(), &seen, token::Rotation::EndGrace).is_err(), place == 5, "{place}");

@@ -15,19 +15,20 @@ use crate::resources::{secrets, set_tags, token};
 /// Applies the change and returns the new state.
 pub async fn apply(context: &Context, change: Change) -> Result<String> {
     match change {
-        Change::Launch { mut tags, image, dying } => {
+        Change::Launch { mut tags, image, zone, dying } => {
             let token = context.known::<token::Output>(&token::ID).map(|token| token.version);
             let orders = Orders { token, secrets: Some(secrets::known(context).await?), ..Orders::default() };
             tags.extend(orders.tags());
-            let id = launch::launch(context, &tags, image.as_deref(), &dying).await?;
+            let id = launch::launch(context, &tags, (image.as_deref(), zone.as_deref()), &dying).await?;
             let unlimited = context.credits == Some(Credits::Unlimited);
-            context.learn(Output { id: id.clone(), since: 0, unlimited, launched: true, told: token.map(|_| orders) });
+            let told = token.map(|_| orders);
+            context.learn(Output { id: id.clone(), since: 0, zone: None, unlimited, launched: true, told });
             wait_running(context, &id, "launched").await?;
             Ok(format!("{id} is running"))
         }
         Change::Update { id, start, metadata, credits, tags } => {
             if start {
-                start_again(context, &id).await?;
+                self::start(context, &id).await?;
             }
             if metadata {
                 launch::restore_metadata(context, &id).await?;
@@ -47,8 +48,11 @@ pub async fn apply(context: &Context, change: Change) -> Result<String> {
     }
 }
 
-/// A stopping instance can be started only after it has stopped.
-async fn start_again(context: &Context, id: &str) -> Result<()> {
+/// Starts it. A stopping instance can be started only after it has stopped.
+///
+/// # Errors
+/// A call to EC2 fails.
+pub async fn start(context: &Context, id: &str) -> Result<()> {
     let stopping = |error: &ApiError| {
         context.waits("waiting until it has stopped, to start it again");
         error.is(&["IncorrectInstanceState"]) && !context.interrupted()
@@ -79,7 +83,8 @@ async fn wait_running(context: &Context, id: &str, begun: &str) -> Result<()> {
                         Some(InstanceStateName::Running) => {
                             // EC2 updates it at each start.
                             let since = instance.launch_time.map_or(0, |time| time.secs());
-                            context.change(&ID, |known: &mut Output| known.since = since);
+                            let zone = instance.placement.and_then(|placement| placement.availability_zone);
+                            context.change(&ID, |known: &mut Output| (known.since, known.zone) = (since, zone));
                             return Ok(());
                         }
                         Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated) => {

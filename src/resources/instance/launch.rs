@@ -6,8 +6,8 @@ use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, CreditSpecificationRequest, EbsBlockDevice, HttpTokensState, InstanceMetadataEndpointState,
     InstanceMetadataOptionsRequest, InstanceMetadataOptionsResponse, InstanceMetadataProtocolState,
-    InstanceMetadataTagsState, InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType, ResourceType,
-    VolumeType,
+    InstanceMetadataTagsState, InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType, Placement,
+    ResourceType, VolumeType,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -24,20 +24,30 @@ use crate::resources::{Tags, filter, from_ec2, missing, security_group, set_tags
 ///
 /// The nonce makes a retry safe: after a lost response, and for a concurrent command of another user. The spec is part
 /// of the client token, so a replacement needs no new nonce. `instead`: the image's id, if only the image differs. It
-/// is then part of the client token, because EC2 would otherwise return the old instance.
-pub(super) async fn launch(context: &Context, tags: &Tags, instead: Option<&str>, dying: &[String]) -> Result<String> {
+/// is then part of the client token, because EC2 would otherwise return the old instance. The same holds for the `zone`.
+pub(super) async fn launch(
+    context: &Context,
+    tags: &Tags,
+    (instead, zone): (Option<&str>, Option<&str>),
+    dying: &[String],
+) -> Result<String> {
     let image = context.image().await?;
     let group = context.output::<security_group::Output>(&security_group::ID)?.id;
     let unknown = |error: &ApiError| unknown_yet(error) && !context.interrupted();
     let spec = tags.get(names::TAG_SPEC).cloned().unwrap_or_default();
-    let launched_as = instead.map_or(spec.clone(), |image| digest::short(format!("{spec}\n{image}")));
+    let launched_as = match (instead, zone) {
+        (None, None) => spec,
+        (image, None) => digest::short(format!("{spec}\n{}", image.unwrap_or_default())),
+        (image, Some(zone)) => digest::short(format!("{spec}\n{}\n{zone}", image.unwrap_or_default())),
+    };
     for _ in 0..3 {
         // Without it, every deployment would have the same client token.
         let nonce = context.output::<security_group::Output>(&security_group::ID)?.nonce;
         let nonce = nonce.ok_or_else(|| Failure::bug("the launch nonce is not known"))?;
         let token = format!("{nonce}-{launched_as}");
-        let launched =
-            patiently(Backoff::new(Duration::from_secs(30)), unknown, || run(context, tags, &image, &group, &token));
+        let launched = patiently(Backoff::new(Duration::from_secs(30)), unknown, || {
+            run(context, tags, (&image, zone), &group, &token)
+        });
         match launched.await {
             Ok(Some((id, have))) if !dying.contains(&id) => {
                 // EC2 may return the instance of a concurrent launch, which may have another release.
@@ -105,7 +115,7 @@ pub async fn image(aws: &Aws, machine: &Machine, id: Option<&str>) -> Result<Ima
 async fn run(
     context: &Context,
     tags: &Tags,
-    image: &Image,
+    (image, zone): (&Image, Option<&str>),
     group: &str,
     token: &str,
 ) -> Result<Option<(String, Tags)>, ApiError> {
@@ -116,6 +126,7 @@ async fn run(
         disk_gib: context.disk_gib,
         credits: context.credits,
         subnet: context.subnet.as_deref(),
+        zone,
         group: Some(group),
         key_pair: Some(names::common(&context.name)),
         tags,
@@ -154,6 +165,8 @@ pub struct Order<'a> {
     pub credits: Option<Credits>,
     /// The subnet, if not in the default VPC.
     pub subnet: Option<&'a str>,
+    /// The zone, if it is known and no subnet determines it.
+    pub zone: Option<&'a str>,
     /// The security group, if it exists.
     pub group: Option<&'a str>,
     /// The key pair's name, if it exists.
@@ -183,6 +196,7 @@ impl Order<'_> {
             .block_device_mappings(self.disk())
             .metadata_options(metadata())
             .set_credit_specification(credits)
+            .set_placement(self.zone.map(|zone| Placement::builder().availability_zone(zone).build()))
             .tag_specifications(tagged(ResourceType::Instance, self.tags))
             .tag_specifications(tagged(ResourceType::Volume, &shared(self.tags)))
             .tag_specifications(tagged(ResourceType::NetworkInterface, &shared(self.tags)))

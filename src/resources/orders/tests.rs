@@ -75,6 +75,7 @@ pub(crate) fn instance(name: &str, orders: &Orders) -> instance::State {
         phase: instance::Phase::Running,
         kind: String::new(),
         image: String::new(),
+        zone: "a".into(),
         ip: None,
         profile: None,
         metadata: true,

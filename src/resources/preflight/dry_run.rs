@@ -52,6 +52,7 @@ async fn run_instances(
         disk_gib: deployment.instance.disk_gib,
         credits: launch.credits,
         subnet: deployment.network.subnet.as_deref(),
+        zone: None,
         group: launch.group,
         key_pair: launch.key_pair.then(|| common.to_owned()),
         tags,

@@ -1,10 +1,13 @@
 //! The parts of an agent's report, one for each concern of the agent.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::orders::release;
 use super::ErrorCode;
 use crate::base::names;
+use crate::config::is_program;
 
 /// The phase of the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +101,19 @@ pub struct Ssh {
     pub error: Option<String>,
 }
 
+/// A process beside the web server, in an agent's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Process {
+    /// Since when it runs, in seconds since 1970; missing while it does not.
+    pub since: Option<i64>,
+    /// How often it was started again since the last deployment or change of secrets.
+    pub restarts: u32,
+    /// How it ended the last time, until it has run for a minute again.
+    pub error: Option<String>,
+}
+
 /// The app's role in AWS, in an agent's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -167,4 +183,11 @@ pub struct Updates {
 fn tool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let known = |name: &String| ["unattended-upgrades", "dnf"].contains(&name.as_str());
     Ok(Option::<String>::deserialize(deserializer)?.filter(known))
+}
+
+/// The processes with names that a program can have: a name is shown, and becomes part of a request.
+pub(super) fn programs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Process>, D::Error> {
+    let mut found = Option::<BTreeMap<String, Process>>::deserialize(deserializer)?.unwrap_or_default();
+    found.retain(|name, _| is_program(name));
+    Ok(found)
 }

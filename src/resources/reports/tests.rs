@@ -1,6 +1,6 @@
 //! Reports of other versions' agents, and reports without a successor.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -16,12 +16,21 @@ fn a_report_is_understood_as_far_as_it_is_known() {
         assert_eq!(said["error_code"], case["report"]["error_code"], "{name}");
         assert_eq!(said["schedule"], case["report"]["schedule"], "{name}");
         assert_eq!(said["edge"]["phase"], understood["proxy_phase"], "{name}");
+        let processes: Vec<&String> = report.processes.keys().collect();
+        assert_eq!(json!(processes), understood.get("processes").cloned().unwrap_or_else(|| json!([])), "{name}");
         let release = report.orders.release.as_deref().unwrap_or_default();
         assert_eq!(report.blames_release(release), understood["blames_release"], "{name}");
         assert!(!report.blames_release(&"f".repeat(64)), "{name}");
         assert_eq!(report.misses_release(), understood["misses_release"], "{name}");
         assert_eq!(report.blames_proxy(), understood["blames_proxy"], "{name}");
     }
+}
+
+#[test]
+fn a_process_with_a_name_that_none_can_have_does_not_count() {
+    let said = json!({"processes": {"worker": {}, "app": {}, "../x": {}, "UPPER": {}, "": {}}});
+    let report: Report = serde_json::from_value(said).unwrap();
+    assert_eq!(report.logs().collect::<Vec<_>>(), ["web", "worker"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod indexes;
 mod init;
 mod local_packages;
 mod permissions;
+mod processes;
 mod release_command;
 mod schedule;
 mod static_files;

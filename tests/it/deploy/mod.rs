@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cpu_credits;
+mod data;
 mod drift;
 mod errors;
 mod interrupted;

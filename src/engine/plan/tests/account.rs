@@ -154,7 +154,9 @@ impl Account {
             Change::DnsRecord(change) => self.record(change),
             Change::EipAssociation(_) => self.associate(),
             Change::Orders(change) => self.orders(change),
-            Change::HealthGate(_) => {
+            Change::Volume(change) => self.volume(change),
+            Change::Attachment(change) => self.attachment(change),
+            Change::DataGate(_) | Change::HealthGate(_) => {
                 let current = self.current().clone();
                 assert!(self.served.contains(&current.id), "without credentials it never becomes healthy");
                 assert!(current.orders().token.is_some() && self.uploaded() && self.store.proxy);
@@ -289,7 +291,7 @@ impl Account {
 
     pub fn instance(&mut self, change: instance::Change) {
         match change {
-            instance::Change::Launch { tags, .. } => {
+            instance::Change::Launch { tags, zone, .. } => {
                 assert!(self.seen.security_group.present().is_some_and(|group| group.nonce.is_some()));
                 assert!(self.seen.key_pair.present().is_some() && self.seen.token.present().is_some());
                 assert_ne!(
@@ -297,10 +299,12 @@ impl Account {
                     secrets::NONE,
                     "the app is not started without the secrets that it needs"
                 );
-                let id = format!("i-new{}", self.seen.instances.len());
+                let is_free = |id: &String| !self.seen.instances.iter().any(|state| state.id == *id);
+                let id = (0..).map(|number| format!("i-new{number}")).find(is_free).unwrap();
                 self.told = Some(id.clone());
                 let image = self.seen.image.present().cloned().expect("a launch needs an image");
-                self.seen.instances.insert(0, instance::State { image, ..running(&id, tags) });
+                let zone = zone.unwrap_or_else(|| "b".into());
+                self.seen.instances.insert(0, instance::State { image, zone, ..running(&id, tags) });
             }
             instance::Change::Update { start, metadata, tags, .. } => {
                 let current = self.current();
@@ -312,6 +316,7 @@ impl Account {
             }
             instance::Change::Terminate { id } => {
                 self.seen.instances.retain(|state| state.id != id);
+                self.release_volumes(&id);
                 let gone = |address: &elastic_ip::State| address.instance.as_ref() == Some(&id);
                 for address in self.seen.addresses.iter_mut().filter(|address| gone(address)) {
                     (address.instance, address.association) = (None, None);

@@ -46,6 +46,7 @@ pub static DEPLOYMENT: LazyLock<Deployment> = LazyLock::new(|| Deployment {
         secrets: BTreeMap::from([("SESSION_KEY".into(), SecretOrigin::Generated)]),
         permissions: None,
     },
+    processes: BTreeMap::new(),
     schedule: BTreeMap::new(),
     token: Token {
         env: "APP_SECRET_TOKEN".into(),
@@ -101,7 +102,7 @@ pub fn up(spec: &Spec, have: &Observed) -> Plan {
 }
 
 pub fn down(have: &Observed) -> Plan {
-    plan::down(have).unwrap()
+    plan::down(have, false).unwrap()
 }
 
 pub fn rotation(tags: &Tags, have: &Observed, how: token::Rotation) -> Plan {
@@ -158,6 +159,7 @@ pub fn running(id: &str, tags: Tags) -> instance::State {
         phase: Phase::Running,
         kind: "t3.micro".into(),
         image: "ami-1".into(),
+        zone: "a".into(),
         ip: None,
         profile: None,
         metadata: true,

@@ -16,6 +16,7 @@ fn state(id: &str, phase: Phase, launched: i64) -> State {
         phase,
         kind: "t3.micro".into(),
         image: "ami-1".into(),
+        zone: "a".into(),
         ip: None,
         profile: None,
         metadata: true,
@@ -28,8 +29,22 @@ const KEEP: Origin<'_> = Origin::Keep(Some("ami-1"));
 /// No instance is hopeless.
 const NONE: fn(&State) -> bool = |_| false;
 
-fn spec_of(tags: &Tags) -> Option<&String> {
-    tags.get(names::TAG_SPEC)
+/// Whether an instance has the spec of these tags.
+fn spec_of(tags: &Tags) -> impl Fn(&State) -> bool {
+    |state| state.tags.get(names::TAG_SPEC) == tags.get(names::TAG_SPEC)
+}
+
+/// The change without a data volume.
+fn diff(
+    tags: &Tags,
+    origin: Origin<'_>,
+    orders: &Orders,
+    credits: Option<Credits>,
+    current: Option<&State>,
+    have: &[State],
+) -> Option<Planned<Change>> {
+    let launch = |image: Option<&str>| launch(tags, orders, (image, None), have);
+    super::diff(tags, origin, orders.address, credits, current, &launch)
 }
 
 #[test]
@@ -71,7 +86,7 @@ fn the_wanted_spec_counts_first_then_the_serving_one_then_the_newest() {
     assert_eq!(pick(spec_of(&two), KEEP, |id| id == "i-1", NONE, &have).unwrap().id, "i-2");
     assert_eq!(pick(spec_of(&one), KEEP, |_| false, NONE, &have).unwrap().id, "i-1");
     assert_eq!(pick(spec_of(&one), KEEP, |id| id == "i-0", NONE, &have).unwrap().id, "i-0");
-    assert_eq!(pick(None, KEEP, |_| false, NONE, &have).unwrap().id, "i-2");
+    assert_eq!(pick(|_| false, KEEP, |_| false, NONE, &have).unwrap().id, "i-2");
 }
 
 #[test]
