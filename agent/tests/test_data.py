@@ -5,10 +5,11 @@
 
 import json
 import os
+import pathlib
 import signal
 
 import pytest
-from machine import Machine, release, until
+from machine import Machine, agent_file, release, until
 from running_machine import TOKEN, bring_up, children, healthy
 
 VOLUME = "vol-0123456789abcdef0"
@@ -129,10 +130,18 @@ def test_an_app_keeps_its_rows_through_releases_tokens_reboots_and_machines(aws,
     assert second.get("second", "/add")[1] == "5"
 
 
+def sleeps(machine):
+    """The processes of the app's worker."""
+    return [pid for pid in machine.strays() if b"1234" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 def test_an_agent_that_was_killed_finds_the_volume_and_gives_it_up(aws, machine, disk):
     disk.attach(machine)
     aws.tags["devopsctl:data"] = VOLUME
-    name, version = bring_up(aws, machine, with_data())
+    worker = {"worker": {"run": "echo x >> $DATA_DIR/worker; exec sleep 1234", "stop_seconds": 5}}
+    quick = {"processes/background.py": agent_file("processes/background.py", ALIVE_SECONDS=0.5)}
+    name, version = bring_up(aws, machine, with_data(processes=worker, agent=quick))
+    assert (disk.folder / "worker").read_text() == "x\n" and sleeps(machine)
     os.killpg(machine.program.pid, signal.SIGKILL)
     machine.program.wait()
     assert disk.is_mounted(machine)
@@ -141,6 +150,7 @@ def test_an_agent_that_was_killed_finds_the_volume_and_gives_it_up(aws, machine,
     machine.boot()
     report = aws.wait_report(data_phase, 60)
     until(lambda: not disk.is_mounted(machine))
+    assert not sleeps(machine), "the process beside the web server has ended before"
     aws.wait_report(lambda report: report["data"]["volume"] is None)
     # The release without data needs none, and starts.
     plain = aws.tags["devopsctl:release"] = aws.put_release(release())

@@ -121,7 +121,7 @@ def test_runs_of_schedules_are_ended_for_the_volume_and_commands_are_not():
     ]
     state, runner, clock = keeping("none", healthy=KEEPS), Runner(), SimpleNamespace(now=0.0)
     clock.monotonic = lambda: clock.now
-    generations = SimpleNamespace(use_data=lambda: False)
+    generations = SimpleNamespace(use_data=lambda: False, end_with_data=lambda: None)
     data = DataVolume(runner, state, generations, lambda: commands, clock)
     for clock.now in (0.0, 5.0, HALT_SECONDS):
         data.look()

@@ -39,11 +39,11 @@ pub fn lines<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>, env: &BTre
 
 /// For data in Flask's instance folder.
 const KEPT: &str = " in Flask's instance folder: new releases and reboots keep it, but it is deleted with the EC2 instance, for example \
-                    by `down` or when another instance type replaces it; store data that must survive in an external database or a \
-                    bucket";
+                    by `down` or when another instance type replaces it; for data that must survive, add `data` to deploy.yaml \
+                    and use the folder DATA_DIR, or use an external database or a bucket";
 /// For other data.
-const LOST: &str = ": on the instance the app cannot write to its own folder, and files elsewhere are deleted with the instance; store \
-                    data in an external database or a bucket";
+const LOST: &str = ": on the instance the app cannot write to its own folder, and files elsewhere are deleted with the instance; add \
+                    `data` to deploy.yaml and use the folder DATA_DIR, or use an external database or a bucket";
 
 /// Whether the line's path is in Flask's instance folder. Flask-SQLAlchemy reads relative paths of SQLite as relative to it.
 fn is_kept(code: &str, alchemy: bool) -> bool {
@@ -70,9 +70,9 @@ fn named(code: &str) -> Option<String> {
     (!outside).then(|| found[1].to_owned())
 }
 
-/// Whether deploy.yaml sets the variable that the line reads.
+/// Whether deploy.yaml sets the variable that the line reads, or it is that of the data volume.
 fn is_set(code: &str, env: &BTreeMap<String, String>) -> bool {
-    FROM_OUTSIDE.captures(code).is_some_and(|found| env.contains_key(&found[1]))
+    FROM_OUTSIDE.captures(code).is_some_and(|found| &found[1] == "DATA_DIR" || env.contains_key(&found[1]))
 }
 
 #[cfg(test)]
@@ -110,6 +110,7 @@ mod tests {
             "URI = 'sqlite:////var/lib/x.db'",
             "URI = 'sqlite:///:memory:'",
             "connect(':memory:')",
+            "connect(os.path.join(os.environ['DATA_DIR'], 'todo.db'))",
             "# connect('todo.db')",
             "URI = os.environ.get('SET', 'sqlite:///dev.db')",
             "MEDIA_ROOT = '/srv/media'",

@@ -38,6 +38,15 @@ def secret():
     return os.environ.get("DATABASE_URL", "is not set")
 
 
+@app.get("/rows")
+def rows():
+    """Adds a row on the data volume -> how many there are."""
+    with open(os.path.join(os.environ["DATA_DIR"], "rows"), "a+") as file:
+        print("row", file=file, flush=True)
+        file.seek(0)
+        return str(len(file.read().split()))
+
+
 @app.get("/aws")
 def aws():
     """The status of calls to AWS with the app's credentials. The agent's module signs them: boto3 is slow on an emulated machine."""

@@ -4,6 +4,7 @@
 //!
 //! A boot takes minutes without KVM, so there is one machine and one test. Each chapter prints its time.
 
+mod data;
 mod lab;
 #[path = "../https/pebble.rs"]
 #[allow(dead_code)]
@@ -73,10 +74,12 @@ fn a_virtual_machine_from_boot_to_shutdown() {
     schedule::has_run(&story.project, &story.machine, SECRET);
     story.survives_a_crash_loop();
     story.survives_a_full_disk_and_a_read_only_one();
+    story.keeps_data_on_a_volume();
     story.runs_an_app_of_300_mb();
     story.survives_without_metadata();
     let authority = story.gets_a_certificate();
     story.survives_a_reboot_without_s3_and_the_authority(&authority);
+    story.still_has_its_data();
     story.leaves_no_token();
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::builds;
 use super::django::{Django, Setting};
+use super::procfile::Procfile;
 use super::secrets::{self, Secret};
 use super::settings::{self, Requirements, join};
 use super::static_files;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub build: Vec<String>,
     /// `app.release`, from the `Procfile`.
     pub release: Option<String>,
+    /// `processes`, from the `Procfile`: by name, the command.
+    pub processes: Vec<(String, String)>,
     /// `app.static`
     pub static_files: BTreeMap<String, String>,
     /// The app's requirements.
@@ -94,7 +97,8 @@ impl Plan {
         warnings.extend(about_hard_coded(files, sight));
         warnings.extend(written::lines(files.below(&path), &env));
         let build = builds::commands(files, &path, needed.iter().map(|secret| secret.name.as_str()));
-        let release = builds::release(files, &path);
+        let procfile = Procfile::of(files, &path);
+        warnings.extend(about_procfile(&procfile));
         let static_files = static_files::folders(files, &path, &build);
         Self {
             name: name.to_owned(),
@@ -102,7 +106,8 @@ impl Plan {
             web,
             module: written,
             build,
-            release,
+            release: procfile.release,
+            processes: procfile.processes,
             lock: settings::lock(files, &requirements),
             local: settings::names_paths(files, &requirements),
             static_files,
@@ -238,6 +243,16 @@ fn about_health(sight: &Sight) -> Option<String> {
     Some(format!(
         "the app counts as healthy when / returns 2xx or 3xx, but it has no route / ({place} has {path}): set health.path"
     ))
+}
+
+fn about_procfile(procfile: &Procfile) -> Vec<String> {
+    let before = procfile.before_web().map(|command| {
+        format!("the Procfile's web runs `{command}` before the server, which devopsctl starts without it: use app.release or app.build")
+    });
+    let unnamed = procfile.unnamed.iter().map(|name| {
+        format!("the Procfile's {name} has a name that a process cannot have: add it to processes with a name of lowercase letters, digits and hyphens")
+    });
+    before.into_iter().chain(unnamed).collect()
 }
 
 fn about_unset(unset: Vec<(String, Place)>) -> impl Iterator<Item = String> {

@@ -1,4 +1,4 @@
-//! The commands that write files of the app, and those that prepare its release: `app.build` and `app.release`.
+//! The commands that write files of the app: `app.build`.
 
 use serde_json::Value;
 
@@ -9,13 +9,6 @@ use super::settings::join;
 /// `secrets`: the names of the secrets that the app needs.
 pub fn commands<'a>(files: &Files, path: &str, secrets: impl Iterator<Item = &'a str>) -> Vec<String> {
     frontend(files, path).into_iter().chain(collected(files, path, secrets)).collect()
-}
-
-/// The command of a release that the `Procfile` names, as Heroku runs it: in the folder of that file.
-pub fn release(files: &Files, path: &str) -> Option<String> {
-    let text = files.text(&join(path, "Procfile"))?;
-    let named = text.lines().find_map(|line| line.strip_prefix("release:"));
-    named.map(|command| command.trim().to_owned()).filter(|command| !command.is_empty())
 }
 
 /// The build that the nearest `package.json` names, with the program that its lock file belongs to.
@@ -82,18 +75,5 @@ mod tests {
         let settings = "DATABASE_URL=sqlite://:memory: SECRET_KEY=unused";
         assert_eq!(of(&django), [format!("{settings} python manage.py collectstatic --noinput")]);
         assert_eq!(of(&django[..1]), [""; 0]);
-    }
-
-    #[test]
-    fn the_procfile_names_the_command_of_a_release() {
-        let of = |text: &str| {
-            let mut files = Files::default();
-            files.add("web/Procfile", text);
-            release(&files, "web")
-        };
-        let django = "web: gunicorn shop.wsgi\nrelease: python manage.py migrate\n";
-        assert_eq!(of(django).as_deref(), Some("python manage.py migrate"));
-        assert_eq!(of("web: x\nrelease:  \n"), None);
-        assert_eq!(of("prerelease: x\n"), None);
     }
 }

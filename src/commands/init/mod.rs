@@ -5,6 +5,7 @@ mod advice;
 mod apps;
 mod builds;
 mod django;
+mod procfile;
 mod secrets;
 mod settings;
 mod static_files;
@@ -28,6 +29,7 @@ pub(super) use verb::run;
 
 use crate::config;
 use crate::release::code::{self, Line};
+use procfile::Procfile;
 use settings::join;
 
 /// The project's files by path, with forward slashes. Files that are not relevant have no text.
@@ -172,7 +174,9 @@ pub fn look(files: &Files) -> Sight {
             None => nameless.push(Place::new(file, seen.line)),
         }
     }
-    candidates.sort_by_cached_key(Candidate::order);
+    // The Procfile knows which app is served.
+    let is_served = |app: &Candidate| Procfile::of(files, &app.root).serves(&app.module, &app.callable);
+    candidates.sort_by_cached_key(|app| (!is_served(app), app.order()));
     let variables: BTreeSet<String> = modules.values().flat_map(|module| module.variables.clone()).collect();
     let routes = settings::routes(&lines, &variables);
     Sight {

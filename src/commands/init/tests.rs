@@ -27,6 +27,9 @@ fn plan(list: &[(&str, &str)]) -> Plan {
     assert_eq!(loaded.health.path, plan.health.as_ref().map_or("/", |(path, _)| path));
     let env: Vec<(&String, &String)> = plan.env.iter().map(|setting| (&setting.name, &setting.value)).collect();
     assert!(loaded.app.env.iter().eq(env), "{text}");
+    let processes: Vec<_> =
+        loaded.processes.iter().map(|(name, process)| (name.clone(), process.run.clone())).collect();
+    assert_eq!(processes, plan.processes, "{text}");
     assert_eq!(loaded.token.check, if plan.token.is_some() { Check::App } else { Check::Proxy });
     plan
 }
@@ -46,6 +49,18 @@ fn is(list: &[(&str, &str)], path: &str, web: &str) -> Plan {
     let plan = plan(list);
     assert_eq!((plan.path.as_str(), plan.web.as_str()), (path, web));
     plan
+}
+
+#[test]
+fn the_procfile_names_the_app_and_its_processes() {
+    let needs = ("requirements.txt", "flask\n");
+    let procfile = "web: flask db upgrade && gunicorn other:app\nrelease: flask warm-up\nWorker: rq worker\n1st: x\n";
+    let plan = is(&[("app.py", FLASK), ("other.py", FLASK), ("Procfile", procfile), needs], "", "other:app");
+    assert_eq!(plan.release.as_deref(), Some("flask warm-up"));
+    assert_eq!(plan.processes, [("worker".to_owned(), "rq worker".to_owned())]);
+    assert!(plan.warnings.iter().any(|warning| warning.contains("`flask db upgrade` before")), "{:?}", plan.warnings);
+    assert!(plan.warnings.iter().any(|warning| warning.contains("1st has a name")), "{:?}", plan.warnings);
+    assert!(plan.ready);
 }
 
 #[test]

@@ -253,6 +253,7 @@ fn found(app: &Candidate, plan: &Plan) -> Vec<String> {
         lines.push(format!("build: {}", plan.build.join("; ")));
     }
     lines.extend(plan.release.as_ref().map(|command| format!("release: {command}, Procfile")));
+    lines.extend(plan.processes.iter().map(|(name, command)| format!("process: {name}, Procfile → {command}")));
     lines.extend(plan.static_files.iter().map(|(prefix, folder)| format!("static: {prefix} → {folder}")));
     lines.push(match &plan.token {
         Some((name, place)) => format!("token: {name}, {}", at(place)),

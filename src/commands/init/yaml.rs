@@ -9,8 +9,15 @@ use crate::release::websockets::{Sockets, THREADS};
 impl Plan {
     /// The file's text.
     pub fn yaml(&self) -> String {
-        let sections =
-            [self.name_section(), self.app(), self.token(), self.instance(), NETWORK.to_owned(), self.health()];
+        let sections = [
+            self.name_section(),
+            self.app(),
+            self.processes(),
+            self.token(),
+            self.instance(),
+            NETWORK.to_owned(),
+            self.health(),
+        ];
         format!(
             "# The deployment that `devopsctl up` creates on AWS. Lines that are commented out show the defaults.\n\n{}",
             sections.join("\n")
@@ -64,6 +71,15 @@ impl Plan {
             self.env(),
             self.secrets()
         )
+    }
+
+    fn processes(&self) -> String {
+        let comment = "# Commands that run beside the web app, such as a worker.\n";
+        if self.processes.is_empty() {
+            return format!("{comment}# processes: {{worker: python worker.py}}\n");
+        }
+        let entry = |(name, command): &(String, String)| format!("  {name}: {}\n", quoted(command));
+        format!("{comment}processes:\n{}", self.processes.iter().map(entry).collect::<String>())
     }
 
     fn env(&self) -> String {
