@@ -5,6 +5,7 @@ pub mod account;
 mod app;
 mod calls;
 mod codes;
+mod data;
 mod document;
 mod here;
 mod local;

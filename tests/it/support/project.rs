@@ -343,6 +343,7 @@ pub fn filters(project: &Project) -> Vec<(String, &'static str)> {
         (r"127\.0\.0\.1:\d+".into(), "127.0.0.1:[port]"),
         (r"\bi-[0-9a-f]{17}\b".into(), "i-[id]"),
         (r"\bsg-[0-9a-f]{8,17}\b".into(), "sg-[id]"),
+        (r"\bvol-[0-9a-f]{17}\b".into(), "vol-[id]"),
         (r"\beipalloc-[0-9a-f]+\b".into(), "eipalloc-[id]"),
         (r"\brtb-[0-9a-f]{17}\b".into(), "rtb-[id]"),
         (r"\b123456789012\b".into(), "[account]"),
