@@ -56,7 +56,7 @@ pub async fn give(context: &Context, volume: &str, instance: &str) -> Result<()>
     } else if attached.as_ref().is_some_and(|one| !one.complete) {
         // It is being attached, or an interrupted run was taking it away.
         context.waits("waiting for its attachment");
-        attached = settled(context, volume, PATIENCE).await?;
+        attached = changed(context, volume, PATIENCE, |found| found.is_none_or(|one| one.complete)).await?;
     }
     if attached.is_none() {
         attach(context, volume, instance).await?;
@@ -70,12 +70,22 @@ async fn attachment(context: &Context, volume: &str) -> Result<Option<volume::At
     Ok(found.and_then(|volume| volume.attachment))
 }
 
-/// Waits until the attachment is complete or has ended.
-async fn settled(context: &Context, volume: &str, patience: Duration) -> Result<Option<volume::Attachment>> {
+/// Waits until the attachment has ended. Just after the request, AWS may still show it as complete.
+async fn free(context: &Context, volume: &str, patience: Duration) -> Result<()> {
+    changed(context, volume, patience, |found| found.is_none()).await.map(drop)
+}
+
+/// Waits until the attachment is as it should be.
+async fn changed(
+    context: &Context,
+    volume: &str,
+    patience: Duration,
+    done: impl Fn(Option<&volume::Attachment>) -> bool,
+) -> Result<Option<volume::Attachment>> {
     let mut backoff = Backoff::polling(patience, Duration::from_secs(2));
     loop {
         let found = attachment(context, volume).await?;
-        if found.as_ref().is_none_or(|one| one.complete) {
+        if done(found.as_ref()) {
             return Ok(found);
         }
         context.check_interrupt()?;
@@ -86,8 +96,12 @@ async fn settled(context: &Context, volume: &str, patience: Duration) -> Result<
 }
 
 fn busy(volume: &str, attachment: Option<&volume::Attachment>) -> Failure {
-    let instance = attachment.map_or("its instance", |one| one.instance.as_str());
-    let why = match attachment.is_some_and(|one| one.busy) {
+    let Some(volume::Attachment { instance, busy, .. }) = attachment else {
+        return Failure::failed(format!("EC2 does not attach the data volume {volume}"))
+            .because("it accepted the request, but shows no attachment")
+            .next("run the same command again");
+    };
+    let why = match busy {
         true => format!("EC2 says that it is busy: a process on {instance} still uses it"),
         false => "EC2 has not completed the change of its attachment".to_owned(),
     };
@@ -126,14 +140,14 @@ async fn attach(context: &Context, volume: &str, instance: &str) -> Result<()> {
             Err(error) => return Err(explain(format!("cannot attach the volume {volume} to {instance}"), &error)),
         }
     }
-    match settled(context, volume, PATIENCE).await? {
-        Some(attached) if attached.instance == instance => Ok(()),
-        other => Err(Failure::failed(format!("the data volume {volume} is not attached to {instance}"))
-            .because(match other {
-                Some(other) => format!("it is attached to {}: another command ran at the same time", other.instance),
-                None => "its attachment ended at once".to_owned(),
-            })
-            .next("run the same command again")),
+    // AWS may not show the attachment for a moment.
+    match changed(context, volume, PATIENCE, |found| found.is_some_and(|one| one.complete)).await? {
+        Some(other) if other.instance != instance => {
+            Err(Failure::failed(format!("the data volume {volume} is not attached to {instance}"))
+                .because(format!("it is attached to {}: another command ran at the same time", other.instance))
+                .next("run the same command again"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -151,30 +165,22 @@ async fn take(context: &Context, volume: &str, holder: &str) -> Result<()> {
         Some(Phase::Pending | Phase::Stopping) => false,
         Some(Phase::Stopped) => true,
         // It is being terminated, which ends the attachment.
-        Some(Phase::Dying) | None => return free(context, volume).await,
+        Some(Phase::Dying) | None => return free(context, volume, PATIENCE).await,
     };
     if !is_free {
         stop(context, holder).await?;
     }
     detach(context, volume, holder).await?;
-    match settled(context, volume, DETACH).await {
-        Ok(None) => Ok(()),
+    match free(context, volume, DETACH).await {
+        Ok(()) => Ok(()),
         _ if context.interrupted() => context.check_interrupt(),
         // Another process than the app's still uses it.
         _ if is_free && self::phase(context, holder).await? == Some(Phase::Running) => {
             stop(context, holder).await?;
             detach(context, volume, holder).await?;
-            free(context, volume).await
+            free(context, volume, PATIENCE).await
         }
-        _ => free(context, volume).await,
-    }
-}
-
-/// Waits until the volume has no attachment.
-async fn free(context: &Context, volume: &str) -> Result<()> {
-    match settled(context, volume, PATIENCE).await? {
-        None => Ok(()),
-        other => Err(busy(volume, other.as_ref())),
+        _ => free(context, volume, PATIENCE).await,
     }
 }
 
