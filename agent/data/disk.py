@@ -61,9 +61,8 @@ def mount(volume, name):
         must("mount", "-t", "ext4", "-o", "nodev,nosuid,noatime", device, folder)
         if new:
             os.chmod(folder, 0o700)
-            os.rmdir(
-                folder + "/lost+found"
-            )  # A program may require an empty folder. fsck makes it again when it needs it.
+            # A program may require an empty folder. fsck makes this one again when it needs it.
+            os.rmdir(folder + "/lost+found")
     grow(volume, name)
 
 

@@ -80,11 +80,8 @@ class Record:
         try:
             self.aws.upload(self.key(), json.dumps(said).encode(), "application/json", condition, heard.append)
         except AwsError as problem:
-            if problem.status in (
-                404,
-                409,
-                412,
-            ):  # 404: it was deleted. 409: another instance writes it at this moment.
+            # 404: it was deleted. 409: another instance writes it at this moment.
+            if problem.status in (404, 409, 412):
                 return False
             raise
         self.held = held._replace(etag=heard[0]["ETag"])

@@ -337,7 +337,7 @@ fn data_in_the_apps_folder_is_reported_by_init_and_up() {
         .run("init --yes --file other.yaml")
         .ok()
         .says(&format!("app/{data}"))
-        .says("store data in an external database");
+        .says("add `data` to deploy.yaml");
     let first = project.run("up --sandbox --no-wait").ok().says(&data).says(&uploads);
     assert!(first.stderr.contains("cannot write to its own folder"));
     let again = project.run("up --sandbox --no-wait").ok();
