@@ -20,7 +20,7 @@ MOST = 4096  # Bytes of a file that is read.
 REBOOT = ("/run/reboot-required", "/var/run/reboot-required")
 NEEDRESTART = "/etc/needrestart/conf.d"
 # On Ubuntu needrestart restarts units that use a replaced library. Only the agent replaces the app without losing a request.
-SPARED = "$nrconf{override_rc}->{qr(^(app\\@|command\\@|process\\@|app-wake\\.|app\\.|devopsctl-))} = 0;\n"
+SPARED = "$nrconf{override_rc}->{qr(^((app|command|data|process|schedule)\\@|app-wake\\.|app\\.|devopsctl-))} = 0;\n"
 
 
 class Apt:

@@ -173,7 +173,7 @@ def test_a_start_waits_for_the_address_for_a_limited_time(tmp_path, edge, found)
         write_json(paths.release(RELEASE) + "/manifest.json", {"edge": {**EDGE, **edge}})
         metadata = agents.Metadata()
         metadata.base = aws.url + "/latest/"
-        runner = type("Runner", (), {"proxy": None, "sshd": None})()
+        runner = type("Runner", (), {"proxy": None, "sshd": None, "volumes": None})()
         made = agents.Agent(paths, type("Aws", (), {"metadata": metadata})(), runner, clock)
         aws.public, aws.tags["devopsctl:release"] = "198.51.100.1", RELEASE
         # After a reboot, a release starts only after the tags are read, unless clients use a domain.

@@ -326,7 +326,8 @@ def test_an_old_record_is_a_generation_without_secrets(tmp_path):
     record["target"] = {**target, "secrets": "0123456789abcdef"}
     made = Generation.from_record(paths, record)
     assert made.target.secrets == "0123456789abcdef" and made.target.references == "none"
-    record["target"] = {**target, "secrets": "0123456789abcdef", "references": "fedcba9876543210"}
+    known = {"secrets": "0123456789abcdef", "references": "fedcba9876543210"}
+    record["target"] = {**target, **known, "volume": None}
     assert Generation.from_record(paths, record).record()["target"] == record["target"]
     for wrong in ("", "../..", 7, None, "0123456789ABCDEF"):
         with pytest.raises(ValueError, match="fingerprint"):

@@ -146,7 +146,7 @@ def test_needrestart_never_restarts_the_agents_services(tmp_path):
     pattern = re.fullmatch(r"\$nrconf\{override_rc\}->\{qr\((.*)\)\} = 0;\n", text)[1]
     units = {path.name for path in AGENT.glob("units/*.*") if path.suffix in (".service", ".socket", ".timer")}
     units.remove("proxy.service")
-    for unit in {*units, "app@17.service", "devopsctl-edge.service"}:
+    for unit in {*units, "app@17.service", "schedule@schedule-nightly.service", "devopsctl-edge.service"}:
         assert re.match(pattern, unit), unit
     for unit in ("ssh.service", "apparmor.service", "apt-daily.service", "systemd-resolved.service"):
         assert not re.match(pattern, unit), unit
