@@ -37,7 +37,7 @@ pub fn run(project: &Project, machine: &Machine, secret: &str) {
         let processes = "processes: {worker: python work.py, shell: 'echo begins; python work.py'}\n";
         project.file("deploy.yaml", &format!("{before}{processes}"));
         work(WORKS);
-        project.run("status --sandbox").ok().says("worker is running since").says("shell is running since");
+        project.run("status --sandbox").ok().says("worker: started").says("shell: started");
         let says = format!("works as another user with a secret of {}", secret.len());
         project.run("logs worker --sandbox").ok().says(&says).says("refused: Read-only file system");
         project.run("logs shell --sandbox").ok().says("begins").says(&says);
@@ -49,7 +49,7 @@ pub fn run(project: &Project, machine: &Machine, secret: &str) {
         machine.sh("systemctl kill --signal=KILL devopsctl-agent.service");
         machine.sh(&format!("kill -KILL {}", pid("shell")));
         until(120, "the process that was killed runs again", || {
-            project.run("status --sandbox").shown().contains("shell is running since").then_some(())?;
+            project.run("status --sandbox").shown().contains("shell: started").then_some(())?;
             project.run("status --sandbox").shown().contains("restarted once").then_some(())
         });
         assert_eq!(pid("worker"), running);

@@ -240,9 +240,9 @@ fn program(name: &str, process: &Process) -> String {
     };
     let error = process.error.as_ref().map_or_else(String::new, |error| format!("; it ended: {error}"));
     match process.since {
-        Some(since) => format!("{name} is running since {}{restarts}{error}", ago(since)),
-        None if process.error.is_none() => format!("{name} starts"),
-        None => format!("{name} is not running{restarts}{error}"),
+        Some(since) => format!("{name}: started {}{restarts}{error}", ago(since)),
+        None if process.error.is_none() => format!("{name}: starting"),
+        None => format!("{name}: not running{restarts}{error}"),
     }
 }
 

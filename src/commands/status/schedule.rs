@@ -40,7 +40,7 @@ async fn next(run: &ScheduledRun) -> String {
     match run.next {
         Some(next) if next > clock::now() => format!("next run {}", clock::until(next).await),
         Some(next) => format!("the next run is due since {}", ago(next)),
-        None => "there is no next run".to_owned(),
+        None => "its next run is not known yet".to_owned(),
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
         let cannot = run(Some(0), Some("why"), 0);
         assert_eq!(cannot, "last run 2 minutes ago: exit code 0; the next one cannot begin: why");
         assert_eq!(last(&ScheduledRun::default()), "no run yet");
-        assert_eq!(next(&ScheduledRun::default()).await, "there is no next run");
+        assert_eq!(next(&ScheduledRun::default()).await, "its next run is not known yet");
         let due = ScheduledRun { next: Some(began), ..ScheduledRun::default() };
         assert_eq!(next(&due).await, "the next run is due since 2 minutes ago");
         let later = ScheduledRun { next: Some(clock::now() + 600), ..ScheduledRun::default() };

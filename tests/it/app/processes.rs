@@ -61,7 +61,7 @@ fn a_process_runs_beside_the_web_server_and_changes_with_the_release() {
     let answer = || get(&url, Some(&project.token())).body;
     let ran = || fs::read_to_string(project.machine().join("tmp/ran")).unwrap();
     assert_eq!((answer(), ran()), ("one".into(), "begun one\n".into()));
-    project.run("status --sandbox").ok().says("worker is running since");
+    project.run("status --sandbox").ok().says("worker: started");
     assert_eq!(project.ok("logs --sandbox worker"), "works with ***");
     project.run("logs --sandbox").ok().says("works with ***");
     let line: Value = serde_json::from_str(&project.ok("logs --sandbox -n 1 --json")).unwrap();
