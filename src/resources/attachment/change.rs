@@ -18,6 +18,8 @@ use crate::resources::{reports, set_tags, volume};
 const UNMOUNT: Duration = Duration::from_secs(180);
 /// How long a detachment may take after the volume was unmounted. It takes some seconds.
 const DETACH: Duration = Duration::from_secs(60);
+/// How long AWS may show no attachment after the request for it.
+const SHOWN: Duration = Duration::from_secs(10);
 /// How long other changes of state may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Device names that EC2 recommends for volumes. The agent finds the volume by its id, so any free one will do.
@@ -56,7 +58,7 @@ pub async fn give(context: &Context, volume: &str, instance: &str) -> Result<()>
     } else if attached.as_ref().is_some_and(|one| !one.complete) {
         // It is being attached, or an interrupted run was taking it away.
         context.waits("waiting for its attachment");
-        attached = changed(context, volume, PATIENCE, |found| found.is_none_or(|one| one.complete)).await?;
+        attached = settled(context, volume).await?;
     }
     if attached.is_none() {
         attach(context, volume, instance).await?;
@@ -70,38 +72,50 @@ async fn attachment(context: &Context, volume: &str) -> Result<Option<volume::At
     Ok(found.and_then(|volume| volume.attachment))
 }
 
-/// Waits until the attachment has ended. Just after the request, AWS may still show it as complete.
-async fn free(context: &Context, volume: &str, patience: Duration) -> Result<()> {
-    changed(context, volume, patience, |found| found.is_none()).await.map(drop)
+/// Waits until the instance does not have the volume any more. Just after the request, AWS may still show a complete attachment.
+async fn free(context: &Context, volume: &str, holder: &str) -> Result<()> {
+    match changed(context, volume, PATIENCE, |found| !is_with(found, holder)).await? {
+        (true, _) => Ok(()),
+        (false, found) => Err(busy(volume, found.as_ref())),
+    }
 }
 
-/// Waits until the attachment is as it should be.
+/// Whether the volume is with this instance. A concurrent command may have given it to another one.
+fn is_with(found: Option<&volume::Attachment>, instance: &str) -> bool {
+    found.is_some_and(|one| one.instance == instance)
+}
+
+/// Waits until the attachment is as it should be -> whether it is, and the attachment.
 async fn changed(
     context: &Context,
     volume: &str,
     patience: Duration,
     done: impl Fn(Option<&volume::Attachment>) -> bool,
-) -> Result<Option<volume::Attachment>> {
+) -> Result<(bool, Option<volume::Attachment>)> {
     let mut backoff = Backoff::polling(patience, Duration::from_secs(2));
     loop {
         let found = attachment(context, volume).await?;
         if done(found.as_ref()) {
-            return Ok(found);
+            return Ok((true, found));
         }
         context.check_interrupt()?;
         if backoff.wait().await == Retry::Enough {
-            return Err(busy(volume, found.as_ref()));
+            return Ok((false, found));
         }
     }
 }
 
+/// Waits until the attachment is complete or has ended.
+async fn settled(context: &Context, volume: &str) -> Result<Option<volume::Attachment>> {
+    match changed(context, volume, PATIENCE, |found| found.is_none_or(|one| one.complete)).await? {
+        (true, found) => Ok(found),
+        (false, found) => Err(busy(volume, found.as_ref())),
+    }
+}
+
 fn busy(volume: &str, attachment: Option<&volume::Attachment>) -> Failure {
-    let Some(volume::Attachment { instance, busy, .. }) = attachment else {
-        return Failure::failed(format!("EC2 does not attach the data volume {volume}"))
-            .because("it accepted the request, but shows no attachment")
-            .next("run the same command again");
-    };
-    let why = match busy {
+    let instance = attachment.map_or("its instance", |one| one.instance.as_str());
+    let why = match attachment.is_some_and(|one| one.busy) {
         true => format!("EC2 says that it is busy: a process on {instance} still uses it"),
         false => "EC2 has not completed the change of its attachment".to_owned(),
     };
@@ -141,13 +155,19 @@ async fn attach(context: &Context, volume: &str, instance: &str) -> Result<()> {
         }
     }
     // AWS may not show the attachment for a moment.
-    match changed(context, volume, PATIENCE, |found| found.is_some_and(|one| one.complete)).await? {
-        Some(other) if other.instance != instance => {
-            Err(Failure::failed(format!("the data volume {volume} is not attached to {instance}"))
-                .because(format!("it is attached to {}: another command ran at the same time", other.instance))
-                .next("run the same command again"))
-        }
-        _ => Ok(()),
+    let (_, shown) = changed(context, volume, SHOWN, |found| found.is_some()).await?;
+    let attached = match shown {
+        Some(one) if !one.complete => settled(context, volume).await?,
+        shown => shown,
+    };
+    match attached {
+        Some(attached) if attached.instance == instance => Ok(()),
+        other => Err(Failure::failed(format!("the data volume {volume} is not attached to {instance}"))
+            .because(match other {
+                Some(other) => format!("it is attached to {}: another command ran at the same time", other.instance),
+                None => "EC2 shows no attachment: another command ran at the same time".to_owned(),
+            })
+            .next("run the same command again")),
     }
 }
 
@@ -165,23 +185,22 @@ async fn take(context: &Context, volume: &str, holder: &str) -> Result<()> {
         Some(Phase::Pending | Phase::Stopping) => false,
         Some(Phase::Stopped) => true,
         // It is being terminated, which ends the attachment.
-        Some(Phase::Dying) | None => return free(context, volume, PATIENCE).await,
+        Some(Phase::Dying) | None => return free(context, volume, holder).await,
     };
     if !is_free {
         stop(context, holder).await?;
     }
     detach(context, volume, holder).await?;
-    match free(context, volume, DETACH).await {
-        Ok(()) => Ok(()),
-        _ if context.interrupted() => context.check_interrupt(),
-        // Another process than the app's still uses it.
-        _ if is_free && self::phase(context, holder).await? == Some(Phase::Running) => {
-            stop(context, holder).await?;
-            detach(context, volume, holder).await?;
-            free(context, volume, PATIENCE).await
-        }
-        _ => free(context, volume, PATIENCE).await,
+    let (ended, _) = changed(context, volume, DETACH, |found| !is_with(found, holder)).await?;
+    if ended {
+        return Ok(());
     }
+    if is_free && self::phase(context, holder).await? == Some(Phase::Running) {
+        // Another process than the app's still uses it.
+        stop(context, holder).await?;
+        detach(context, volume, holder).await?;
+    }
+    free(context, volume, holder).await
 }
 
 async fn phase(context: &Context, id: &str) -> Result<Option<Phase>> {

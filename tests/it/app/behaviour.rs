@@ -333,11 +333,7 @@ fn data_in_the_apps_folder_is_reported_by_init_and_up() {
     project.file("app/app.py", &(app.clone() + wants + &only));
     let line = app.lines().count() + 2;
     let (data, uploads) = (format!("app.py:{line} uses notes.db"), format!("app.py:{} uses UPLOAD_FOLDER", line + 1));
-    project
-        .run("init --yes --file other.yaml")
-        .ok()
-        .says(&format!("app/{data}"))
-        .says("add `data` to deploy.yaml");
+    project.run("init --yes --file other.yaml").ok().says(&format!("app/{data}")).says("add `data` to deploy.yaml");
     let first = project.run("up --sandbox --no-wait").ok().says(&data).says(&uploads);
     assert!(first.stderr.contains("cannot write to its own folder"));
     let again = project.run("up --sandbox --no-wait").ok();
