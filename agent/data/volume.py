@@ -23,8 +23,7 @@ class DataVolume:
         """Updates the state. Where there is no data, this costs one look at an empty folder."""
         state, now = self.state, self.clock.monotonic()
         before, state.volume = state.volume, self.volumes.held()
-        ordered = state.orders.data
-        if state.volume and ordered not in (None, state.volume.volume):
+        if state.gives_up_volume():
             # Read from the processes themselves: a volume that is used cannot be given back.
             users = [each for each in self.commands() if each.volume]
             self.generations.end_with_data()
@@ -35,7 +34,7 @@ class DataVolume:
         if not state.wants_volume():
             state.device = None
         elif now >= self.looked + LOOK_SECONDS or state.volume != before:
-            self.looked, state.device = now, self.volumes.device(ordered)
+            self.looked, state.device = now, self.volumes.device(state.orders.data)
 
     def end(self, runs):
         """Ends the runs of schedules. The commands of a release come to their end, because a migration may not be interrupted."""

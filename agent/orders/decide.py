@@ -116,9 +116,14 @@ class State:
         known = self.token.version, self.in_grace(now), self.secrets.fingerprint, referred.fingerprint
         return Target(release, *known, self.volume_of(release))
 
+    def gives_up_volume(self):
+        """Whether this machine holds a volume and another order counts. Without an order it stays: tags that cannot be read change
+        nothing."""
+        return self.volume is not None and self.orders.data not in (None, self.volume.volume)
+
     def volume_of(self, release):
         """The volume of a release with `data`, if it may be used."""
-        usable = self.volume and self.volume.mounted and self.orders.data in (None, self.volume.volume)
+        usable = self.volume and self.volume.mounted and not self.gives_up_volume()
         return self.volume.volume if usable and release in self.keeping else None
 
     def lacks_volume(self, release):
@@ -172,9 +177,9 @@ def release_that_runs(state):
 
 
 def volume_steps(state):
-    """What is to be done with the data volume. Without an order it stays as it is: tags that cannot be read change nothing."""
+    """What is to be done with the data volume."""
     held, ordered = state.volume, state.orders.data
-    if held and ordered not in (None, held.volume):
+    if state.gives_up_volume():
         return [] if state.data_used else [("unmount", held.volume)]
     if state.device is None or not state.wants_volume():
         return []
@@ -335,8 +340,8 @@ def describe(state, now):
 def user_of_volume(state):
     """The commands for whose end a volume waits that is to be given up."""
     runs = release_that_runs(state)
-    held = state.volume and state.orders.data not in (None, state.volume.volume)
-    return f"app.release of {runs[:12]} still runs" if held and runs in state.keeping else None
+    waits = state.gives_up_volume() and runs in state.keeping
+    return f"app.release of {runs[:12]} still runs" if waits else None
 
 
 def before(state, release):

@@ -65,10 +65,10 @@ FIELDS = (
 
 
 class Report(namedtuple("Report", FIELDS, defaults=(None,) * 16 + ("",))):
-    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `role`: the app's role in AWS, if it has one. `processes`: those
-    beside the web server, by name. `data`: the volume with the app's files.
-    `grace_until`: as long as the token before it counts as
-    well. `agent`: which part of the agent ended unexpectedly. `schedule`: by name, the last run and the next one (`schedule/entry.py`). `log_tail`: what the app printed before it failed."""
+    """`release`, `token`, `secrets` and `references` (fingerprints): what serves. `grace_until`: as long as the token before it counts
+    as well. `role`: the app's role in AWS, if it has one. `processes`: those beside the web server, by name. `schedule`: by name, the
+    last run and the next one (`schedule/entry.py`). `data`: the volume with the app's files. `agent`: which part of the agent ended
+    unexpectedly. `log_tail`: what the app printed before it failed."""
 
     __slots__ = ()
 

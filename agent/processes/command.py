@@ -9,7 +9,7 @@ import shutil
 
 from app_role import credentials
 from boot.validate import Invalid, check, clean, integer, optional, parse
-from processes.generation import data_folder, environment
+from processes.generation import environment
 from system import untrusted
 from system.paths import read_json, write_json
 
@@ -81,9 +81,7 @@ class Command:
 
     def environment(self):
         """The environment of its program. It holds neither the token, nor secrets, nor any variable of the machine."""
-        data = data_folder(self.paths, self.paths.manifest(self.release), self.volume)
-        given = environment(self.paths.release(self.release), self.variables, self.verdict, data)
-        return {**self.grant.environment, **given, "DEVOPSCTL_COMMAND": self.what}
+        return {**self.grant.environment, **environment(self), "DEVOPSCTL_COMMAND": self.what}
 
     def program(self):
         return self.paths.release(self.release) + "/agent/command.py"

@@ -89,9 +89,7 @@ class Generation:
     def environment(self):
         """The environment of its gunicorn. It holds neither the token, nor secrets, nor any variable of the machine but the address
         of AWS."""
-        release = self.paths.release(self.target.release)
-        data = data_folder(self.paths, self.manifest, self.volume)
-        given = environment(release, self.variables, self.verdict, data)
+        given = environment(self)
         if os.path.isdir(self.gate):
             given["DEVOPSCTL_GATE"] = self.gate
         return {**self.grant.environment, "DEVOPSCTL_ADDRESS": self.address or "", **given}
@@ -150,18 +148,16 @@ class Generation:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def data_folder(paths, manifest, volume):
-    """Where a program finds its data; None without a volume."""
-    return paths.data_folder(volume, manifest["data"]["path"]) if volume else None
-
-
-def environment(release, variables, verdict, data=None):
-    """The environment of a program that starts in a release. `variables`: the file with the secrets and the token."""
+def environment(program):
+    """The environment of a program that starts in a release: a generation, a process beside it, or a command."""
+    paths, volume, data = program.paths, program.volume, {}
+    if volume:
+        data["DATA_DIR"] = paths.data_folder(volume, paths.manifest(program.release)["data"]["path"])
     return {
-        **({"DATA_DIR": data} if data else {}),
-        "DEVOPSCTL_RELEASE": release,
-        "DEVOPSCTL_SECRETS": variables,
-        "DEVOPSCTL_VERDICT": verdict,
+        **data,
+        "DEVOPSCTL_RELEASE": paths.release(program.release),
+        "DEVOPSCTL_SECRETS": program.variables,
+        "DEVOPSCTL_VERDICT": program.verdict,
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",

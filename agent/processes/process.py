@@ -10,8 +10,8 @@ import shutil
 from app_role import credentials
 from boot.validate import check, integer, optional, process_id
 from orders.decide import one_line
-from processes.generation import data_folder, environment
-from system.paths import read_json, write_json
+from processes.generation import environment
+from system.paths import write_json
 from workers import shell
 
 STOP_SECONDS = 1, 900  # The limits of `stop_seconds`.
@@ -66,9 +66,7 @@ class Process:
         self.until = None if record["until"] is None else float(record["until"])
         self.lived, self.restarts = record["lived"] is True, integer(record["restarts"])
         self.error = None if record["error"] is None else one_line(str(record["error"]), WORDS)
-        if record["port"] is not None:
-            given = read_json(self.variables, {}).get(credentials.TOKEN)
-            self.grant = credentials.Grant({credentials.TOKEN: given}, {}, integer(record["port"], 1024, 65535))
+        self.grant = credentials.kept(record["port"], self.variables)
         return self
 
     @property
@@ -78,9 +76,7 @@ class Process:
 
     def environment(self):
         """The environment of its program. It holds neither secrets nor any variable of the machine."""
-        data = data_folder(self.paths, self.paths.manifest(self.release), self.volume)
-        given = environment(self.paths.release(self.release), self.variables, self.verdict, data)
-        return {**self.grant.environment, **given, "DEVOPSCTL_PROCESS": self.name}
+        return {**self.grant.environment, **environment(self), "DEVOPSCTL_PROCESS": self.name}
 
     def program(self):
         return self.paths.release(self.release) + "/agent/process.py"
